@@ -1,0 +1,110 @@
+"""Exact force fields: electrons from a solver, springs from the model."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from nearsight.fields import check_field
+from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
+from nearsight.hamiltonians import Hamiltonian
+from nearsight.lattices import Lattice
+from nearsight.solvers import Electrons, Solver
+
+CHUNK = 2**24
+"""Matrix elements diagonalised at once: larger batches are cut, which bounds the memory at no cost in speed."""
+
+
+class ElectronForceField(ForceField):
+    r"""What the electrons do to the field, from the density matrix by Hellmann-Feynman.
+
+    The energy is the free energy at fixed filling (or the grand potential at fixed μ) plus the background of the coupling,
+    and the force is minus its gradient, exactly:
+
+    .. math:: F = -\sum_{ab} \rho_{ba}\, \partial h_{ab}/\partial \Phi - \partial B/\partial \Phi .
+    """
+
+    def __init__(self, model: Hamiltonian, solver: Solver) -> None:
+        super().__init__()
+        self.model, self.solver = model, solver
+        self.lattice, self.components = model.lattice, model.components
+
+    def __repr__(self) -> str:
+        return f"electrons of {self.model!r} by {self.solver!r}"
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self.model.on(lattice), self.solver)
+
+    def electrons(self, field: Tensor) -> Electrons:
+        """The solver's full answer for one field or a batch."""
+        model = self.model
+        return self.solver.solve(model.matrix(field), model.rows, model.columns, degeneracy=model.degeneracy)
+
+    def evaluate(self, field: Tensor) -> Forces:
+        check_field(field, self.lattice.n_sites, self.components, finite=True)
+        flat = field.detach().double().reshape(-1, *field.shape[-2:])
+        size = max(1, CHUNK // self.model.orbitals**2)
+        pieces = [self._solve(chunk) for chunk in flat.split(size)]
+        force = torch.cat([f for f, _ in pieces]).reshape(field.shape).to(field.dtype)
+        energy = torch.cat([e for _, e in pieces]).reshape(field.shape[:-2]).to(field.dtype)
+        return Forces(force, energy)
+
+    def _solve(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        answer = self.electrons(field)
+        with torch.enable_grad():
+            leaf = field.requires_grad_()
+            h = self.model.coupling(leaf)
+            bound = (h * answer.rho.conj()).real if answer.rho.is_complex() or h.is_complex() else h * answer.rho
+            explicit = self.model.degeneracy * bound.sum(-1)
+            background = self.model.background_energy(leaf)
+            (gradient,) = torch.autograd.grad((explicit + background).sum(), leaf)
+        return -gradient, answer.potential + background.detach()
+
+
+class ClassicalForceField(ForceField):
+    """The classical energy of a model (springs, exchange, anisotropy) and its gradient."""
+
+    def __init__(self, model: Hamiltonian) -> None:
+        super().__init__()
+        self.model = model
+        self.lattice, self.components = model.lattice, model.components
+
+    def __repr__(self) -> str:
+        return f"classical part of {self.model!r}"
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self.model.on(lattice))
+
+    def evaluate(self, field: Tensor) -> Forces:
+        with torch.enable_grad():
+            leaf = field.detach().requires_grad_()
+            energy = self.model.classical_energy(leaf)
+            (gradient,) = torch.autograd.grad(energy.sum(), leaf)
+        return Forces(-gradient, energy.detach())
+
+
+class ExactForceField(SumForceField):
+    """Electrons and classical energy of a model, exact: the teacher of every learned force field.
+
+    ``exact.electrons`` and ``exact.classical`` are the two parts; a student usually learns the first and adds the second,
+    ``student = LearnedForceField(...) + exact.classical``.
+
+    Raises ``ValueError`` for a field of the wrong shape or with NaN.
+    """
+
+    def __init__(self, model: Hamiltonian, solver: Solver) -> None:
+        super().__init__(ElectronForceField(model, solver), ClassicalForceField(model))
+        self.model, self.solver = model, solver
+
+    @property
+    def electrons(self) -> ElectronForceField:
+        return self.parts[0]  # type: ignore[return-value]
+
+    @property
+    def classical(self) -> ClassicalForceField:
+        return self.parts[1]  # type: ignore[return-value]
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self.model.on(lattice), self.solver)

@@ -1,0 +1,79 @@
+"""The seam between physics, learning and dynamics."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple, Self
+
+from torch import Tensor, nn
+
+from nearsight.fields import check_field
+from nearsight.lattices import Lattice
+
+
+class Forces(NamedTuple):
+    """Generalised forces ``(*batch, site, component)`` and the energy ``(*batch,)`` they derive from, if there is one."""
+
+    force: Tensor
+    energy: Tensor | None
+
+
+class ForceField(nn.Module, abc.ABC):
+    """Generalised forces on a classical field, exact or learned.
+
+    Called with a field ``(*batch, site, component)`` of any floating-point precision; force and energy come back in the
+    same precision and on the same device. A force field does not know who calls it.
+    """
+
+    lattice: Lattice
+    components: int
+
+    @abc.abstractmethod
+    def evaluate(self, field: Tensor) -> Forces:
+        """Forces of a field whose shape has been checked."""
+
+    @abc.abstractmethod
+    def on(self, lattice: Lattice) -> Self:
+        """The same physics on another lattice of the same kind. Parameters are shared, not copied."""
+
+    def forward(self, field: Tensor) -> Forces:
+        check_field(field, self.lattice.n_sites, self.components)
+        return self.evaluate(field)
+
+    def __add__(self, other: ForceField) -> SumForceField:
+        return SumForceField(self, other)
+
+
+class SumForceField(ForceField):
+    """The sum of several force fields on one lattice, such as learned electrons and exact springs.
+
+    The sum has an energy if every part has one.
+    """
+
+    def __init__(self, *parts: ForceField) -> None:
+        super().__init__()
+        # Nested sums are flattened, so that parts can be told apart by whether they have parameters to learn.
+        flat = [p for part in parts for p in (part.parts if isinstance(part, SumForceField) else [part])]
+        if not flat:
+            raise ValueError("A sum needs at least one force field.")
+        for part in flat:
+            if part.lattice is not flat[0].lattice and not (
+                part.lattice.same_kind(flat[0].lattice) and part.lattice.shape == flat[0].lattice.shape
+            ):
+                raise ValueError(f"All parts must live on one lattice, got {flat[0].lattice!r} and {part.lattice!r}.")
+        self.parts = nn.ModuleList(flat)
+        self.lattice, self.components = flat[0].lattice, flat[0].components
+
+    def evaluate(self, field: Tensor) -> Forces:
+        results = [part.evaluate(field) for part in self.parts]  # type: ignore[operator]
+        force, energy = results[0]
+        for part in results[1:]:
+            force = force + part.force
+            energy = None if energy is None or part.energy is None else energy + part.energy
+        return Forces(force, energy)
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(*(part.on(lattice) for part in self.parts))  # type: ignore[operator]
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.parts))

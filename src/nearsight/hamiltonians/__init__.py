@@ -1,0 +1,6 @@
+"""Models: a classical field in, a one-electron matrix and a classical energy out."""
+
+from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.holstein import Holstein
+
+__all__ = ["Hamiltonian", "Holstein"]

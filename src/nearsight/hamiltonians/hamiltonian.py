@@ -1,0 +1,95 @@
+"""Quadratic electrons in a classical field."""
+
+from __future__ import annotations
+
+import abc
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from nearsight.fields import FieldType, check_field
+from nearsight.lattices import Lattice, site_group, site_permutations
+
+
+class Hamiltonian(abc.ABC):
+    r"""A model whose electrons are non-interacting in any given classical field Φ,
+
+    .. math:: \mathcal H = \sum_{ab} h_{ab}(\Phi)\, c_a^\dagger c_b + B(\Phi) + V(\Phi).
+
+    The matrix is a constant part (the hopping) plus ``coupling`` values at fixed positions ``(rows, columns)``, so that
+    a solver needs to return the density matrix at those positions only, and forces cost no more than the coupling does:
+
+    .. math:: -\frac{\partial \Omega}{\partial \Phi} = -\sum_{ab} \rho_{ba}\, \frac{\partial h_{ab}}{\partial \Phi}
+              - \frac{\partial B}{\partial \Phi} .
+
+    ρ makes the thermodynamic potential stationary at fixed h, so only the explicit dependence of h on Φ contributes
+    (Hellmann-Feynman), at any temperature and for fixed μ as well as for fixed number of electrons.
+
+    ``B`` (:meth:`background_energy`) is the c-number part of the coupling, V (:meth:`classical_energy`) the energy of the
+    field alone. ``degeneracy`` counts identical copies of the electrons (2 for a spin that does not enter h).
+    """
+
+    lattice: Lattice
+    field_type: FieldType
+    components: int
+    degeneracy: int = 1
+    constant: Tensor
+    """Field-independent part of the matrix ``(orbital, orbital)``, float64 or complex128."""
+    rows: Tensor
+    columns: Tensor
+    """Positions of the field-dependent elements ``(element,)``; both (a, b) and (b, a) are listed if a ≠ b."""
+
+    @abc.abstractmethod
+    def coupling(self, field: Tensor) -> Tensor:
+        """Field-dependent matrix elements ``(*batch, element)``, differentiable in the field."""
+
+    @abc.abstractmethod
+    def on(self, lattice: Lattice) -> Self:
+        """The same model on another lattice of the same kind."""
+
+    def background_energy(self, field: Tensor) -> Tensor:
+        """B(Φ) ``(*batch,)``: what the coupling contributes without electrons."""
+        return field.new_zeros(field.shape[:-2])
+
+    def classical_energy(self, field: Tensor) -> Tensor:
+        """V(Φ) ``(*batch,)``: the energy of the field without electrons."""
+        return field.new_zeros(field.shape[:-2])
+
+    @property
+    def orbitals(self) -> int:
+        return self.constant.shape[-1]
+
+    def matrix(self, field: Tensor) -> Tensor:
+        """h(Φ) as a dense Hermitian matrix ``(*batch, orbital, orbital)``."""
+        check_field(field, self.lattice.n_sites, self.components, finite=True)
+        constant = self.constant.to(field.device)
+        matrix = constant.expand(*field.shape[:-2], *constant.shape).clone()
+        matrix[..., self.rows, self.columns] += self.coupling(field.double()).to(matrix.dtype)
+        return matrix
+
+    def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
+        """Prove on a random field that h is Hermitian and that energies are those of the transformed field.
+
+        For every operation g of the site group the classical energies and the spectrum must be invariant:
+        h(gΦ) = P_g h(Φ) P_g†. Raises an ``ArithmeticError`` that names the operation that fails.
+        """
+        field = torch.randn(self.lattice.n_sites, self.components, generator=rng, dtype=torch.float64)
+        matrix = self.matrix(field)
+        scale = float(matrix.abs().max())
+        if float((matrix - matrix.mH).abs().max()) > tolerance * scale:
+            raise ArithmeticError("The matrix is not Hermitian.")
+        if not all(self.lattice.periodic):  # type: ignore[arg-type]
+            return
+        group = site_group(self.lattice)
+        spectrum = torch.linalg.eigvalsh(matrix)
+        for element, permutation in enumerate(site_permutations(self.lattice, group)):
+            moved = self.field_type.transform(field, group, element, permutation)
+            differences = {
+                "spectrum": (torch.linalg.eigvalsh(self.matrix(moved)) - spectrum).abs().max(),
+                "background energy": (self.background_energy(moved) - self.background_energy(field)).abs(),
+                "classical energy": (self.classical_energy(moved) - self.classical_energy(field)).abs(),
+            }
+            for name, difference in differences.items():
+                if float(difference) > tolerance * scale * self.orbitals:
+                    raise ArithmeticError(f"The {name} changes by {float(difference):.1e} under operation {element}.")

@@ -1,0 +1,114 @@
+"""Electrons coupled to a local breathing mode."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.fields import scalar
+from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.lattices import Lattice
+
+
+class Holstein(Hamiltonian):
+    r"""The semiclassical Holstein model: one real displacement Q_i per site, treated as a classical variable.
+
+    .. math::
+        \mathcal H = -t \sum_{\langle ij \rangle} (c_i^\dagger c_j + \mathrm{h.c.})
+                     - g \sum_i Q_i \left(n_i - \tfrac{1}{2}\right),
+        \qquad
+        V = \frac{k}{2} \sum_i Q_i^2 + \kappa \sum_{\langle ij \rangle} Q_i Q_j .
+
+    Every bond ⟨ij⟩ counts once. The force of the electrons is F_i = g(⟨n_i⟩ - ½), the elastic force
+    -kQ_i - κ Σ_j Q_j. At half filling on a bipartite lattice the particle-hole transformation
+    c_i → (-1)^i c_i† makes the energy even in Q and ⟨n_i⟩ → 1 - ⟨n_i⟩ under Q → -Q.
+
+    Parameters
+    ----------
+    lattice: any lattice; the hopping joins nearest neighbours.
+    t: hopping amplitude, the unit of energy in the papers.
+    g: electron-lattice coupling (energy per length).
+    k, kappa: on-site spring constant and nearest-neighbour elastic coupling. The thesis gives them in units of g:
+        k = 0.67 g, κ = 0.12 g.
+    spins: 1 for spinless electrons, 2 for electrons with spin; energies and densities then count both.
+    symmetric: couple Q to n - ½ per spin (default) or to n, which only shifts Q.
+    twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic); open boundaries are a
+        property of the lattice.
+
+    References
+    ----------
+    T. Holstein, Ann. Phys. 8, 325 (1959); P. Zhang, S. Zhang, G.-W. Chern, arXiv:2201.00798, sec. IV.
+    """
+
+    components = 1
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        *,
+        t: float = 1.0,
+        g: float = 1.5,
+        k: float = 1.0,
+        kappa: float = 0.18,
+        spins: int = 1,
+        symmetric: bool = True,
+        twist: tuple[float, ...] | None = None,
+    ) -> None:
+        for name, value in dict(t=t, g=g, k=k, kappa=kappa).items():
+            if not np.isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value}.")
+        if spins not in (1, 2):
+            raise ValueError(f"spins must be 1 (spinless) or 2, got {spins}.")
+        if twist is not None and len(twist) != lattice.dim:
+            raise ValueError(f"twist must give one phase for each of the {lattice.dim} axes, got {twist}.")
+        self.lattice = lattice
+        self.field_type = scalar()
+        self.t, self.g, self.k, self.kappa = t, g, k, kappa
+        self.degeneracy, self.symmetric, self.twist = spins, symmetric, twist
+        self.bonds = lattice.bonds(1)
+        self.constant = self._hopping()
+        self.rows = self.columns = torch.arange(lattice.n_sites)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name):g}" for name in ("t", "g", "k", "kappa"))
+        return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy})"
+
+    def on(self, lattice: Lattice) -> Self:
+        if not self.lattice.same_kind(lattice):
+            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
+        return type(self)(
+            lattice, t=self.t, g=self.g, k=self.k, kappa=self.kappa, spins=self.degeneracy, symmetric=self.symmetric,
+            twist=self.twist,
+        )
+
+    def _hopping(self) -> Tensor:
+        amplitude: np.ndarray | float = -self.t
+        if self.twist is not None:
+            amplitude = -self.t * np.exp(1j * self.bonds.winding @ np.asarray(self.twist, dtype=float))
+        n = self.lattice.n_sites
+        matrix = np.zeros((n, n), dtype=complex if self.twist is not None else float)
+        # Accumulated: on a torus two cells wide the same pair is joined by two bonds.
+        np.add.at(matrix, (self.bonds.j, self.bonds.i), amplitude)
+        np.add.at(matrix, (self.bonds.i, self.bonds.j), np.conj(amplitude))
+        return torch.from_numpy(matrix)
+
+    def coupling(self, field: Tensor) -> Tensor:
+        return -self.g * field[..., 0]
+
+    def background_energy(self, field: Tensor) -> Tensor:
+        filling = 0.5 * self.degeneracy if self.symmetric else 0.0
+        return self.g * filling * field.sum(dim=(-2, -1))
+
+    def classical_energy(self, field: Tensor) -> Tensor:
+        q = field[..., 0]
+        pairs = (q[..., self.bonds.i] * q[..., self.bonds.j]).sum(-1)
+        return 0.5 * self.k * (q * q).sum(-1) + self.kappa * pairs
+
+    def density(self, electron_force: Tensor) -> Tensor:
+        """⟨n_i⟩ ``(*batch, site)`` from the force of the electrons: n = F/g + ½ (per spin, with the symmetric coupling)."""
+        if self.g == 0:
+            raise ValueError("At g = 0 the force carries no density; use the solver's density matrix.")
+        return electron_force[..., 0] / self.g + (0.5 * self.degeneracy if self.symmetric else 0.0)

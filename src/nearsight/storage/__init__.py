@@ -1,0 +1,27 @@
+"""Files that are whole or absent: atomic writes, content hashes, tensors without pickle."""
+
+from nearsight.storage.files import (
+    CorruptFileError,
+    atomic_directory,
+    load_tensors,
+    read_json,
+    read_yaml,
+    save_tensors,
+    tree_hash,
+    write_atomic,
+    write_json,
+    write_yaml,
+)
+
+__all__ = [
+    "CorruptFileError",
+    "atomic_directory",
+    "load_tensors",
+    "read_json",
+    "read_yaml",
+    "save_tensors",
+    "tree_hash",
+    "write_atomic",
+    "write_json",
+    "write_yaml",
+]

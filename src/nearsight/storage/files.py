@@ -1,0 +1,113 @@
+"""Atomic files and directories, and the hashes that vouch for them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import yaml
+from torch import Tensor
+
+
+class CorruptFileError(ValueError):
+    """A file that is truncated, damaged, or not what its name says; the message names it and the cure."""
+
+
+def write_atomic(path: str | Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a killed writer, sees the old content or the new, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Fill a directory under a temporary name; it appears at ``path``, whole, when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def tree_hash(path: str | Path) -> str:
+    """SHA-256 of a file, or of the names and contents of every file below a directory (hidden temporary files apart)."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(path.read_bytes())
+        return digest.hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist.")
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Tensors by name, as safetensors, atomically."""
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    write_atomic(path, safetensors.torch.save(contiguous, metadata))
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise _corrupt(path, "safetensors", error) from error
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    write_atomic(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise _corrupt(path, "JSON", error) from error
+
+
+def write_yaml(path: str | Path, content: Any) -> None:
+    write_atomic(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def read_yaml(path: str | Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _corrupt(path, "YAML", error) from error
+
+
+def _corrupt(path: str | Path, kind: str, error: Exception) -> CorruptFileError:
+    return CorruptFileError(f"{path} is not a whole {kind} file ({error}). Delete it and resume, or restore a copy.")
