@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -q --no-input --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check
 WORKERS ?= 2
 # One thread per test worker and per data worker: two pools on the same cores are slower than one.
 PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -q -n $(WORKERS)

@@ -64,6 +64,11 @@ class Holstein(Hamiltonian):
             raise ValueError(f"spins must be 1 (spinless) or 2, got {spins}.")
         if twist is not None and len(twist) != lattice.dim:
             raise ValueError(f"twist must give one phase for each of the {lattice.dim} axes, got {twist}.")
+        open_axes = ~np.broadcast_to(lattice.periodic, lattice.dim)
+        if twist is not None and np.any(np.asarray(twist)[open_axes]):
+            raise ValueError(
+                f"A twist acts across a periodic boundary, but {lattice!r} is open there; set that phase to 0."
+            )
         self.lattice = lattice
         self.field_type = scalar()
         self.t, self.g, self.k, self.kappa = t, g, k, kappa
@@ -80,7 +85,13 @@ class Holstein(Hamiltonian):
         if not self.lattice.same_kind(lattice):
             raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
         return type(self)(
-            lattice, t=self.t, g=self.g, k=self.k, kappa=self.kappa, spins=self.degeneracy, symmetric=self.symmetric,
+            lattice,
+            t=self.t,
+            g=self.g,
+            k=self.k,
+            kappa=self.kappa,
+            spins=self.degeneracy,
+            symmetric=self.symmetric,
             twist=self.twist,
         )
 
@@ -108,7 +119,7 @@ class Holstein(Hamiltonian):
         return 0.5 * self.k * (q * q).sum(-1) + self.kappa * pairs
 
     def density(self, electron_force: Tensor) -> Tensor:
-        """⟨n_i⟩ ``(*batch, site)`` from the force of the electrons: n = F/g + ½ (per spin, with the symmetric coupling)."""
+        """⟨n_i⟩ ``(*batch, site)`` from the electrons' force: F/g, plus ½ per spin with the symmetric coupling."""
         if self.g == 0:
             raise ValueError("At g = 0 the force carries no density; use the solver's density matrix.")
         return electron_force[..., 0] / self.g + (0.5 * self.degeneracy if self.symmetric else 0.0)

@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.solvers.solver import Electrons, Solver
+from nearsight.solvers.solver import Electrons, Solver, check_matrix
 
 DEGENERACY_TOLERANCE = 1e-9
-"""At kT = 0, levels closer than this to the Fermi level (relative to the bandwidth) share the last electrons equally."""
+"""At kT = 0, levels closer than this to the Fermi level (relative to the bandwidth) share the last electrons."""
+
+EPSILON = torch.finfo(torch.float64).eps
 
 
 class Dense(Solver):
@@ -27,8 +29,8 @@ class Dense(Solver):
         than kT: the middle of the plateau), and forces derive from F;
     mu: the chemical potential; forces derive from Ω.
 
-    kT: electron temperature ≥ 0 in units of t. At kT = 0 degenerate levels at the Fermi energy are filled equally, which
-        is the limit kT → 0 and keeps every symmetry of the matrix.
+    kT: electron temperature ≥ 0 in units of t. At kT = 0 degenerate levels at the Fermi energy are filled equally,
+        which is the limit kT → 0 and keeps every symmetry of the matrix.
 
     Cost: one ``eigh`` per matrix, O(n³): 0.2 s for a real 900 × 900 matrix on one 2.5 GHz core, 4 n² memory.
     """
@@ -49,10 +51,10 @@ class Dense(Solver):
         return f"Dense({ensemble}, kT={self.kT:g})"
 
     def solve(self, matrix: Tensor, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
-        matrix = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
+        matrix = check_matrix(matrix).to(torch.complex128 if matrix.is_complex() else torch.float64)
         eps, psi = torch.linalg.eigh(matrix)
-        mu = self._chemical_potential(eps)
-        occupation = self._occupation(eps, mu)
+        mu, distance = self._chemical_potential(eps)
+        occupation = self._occupation(eps, distance)
         # |ψ|² weighted sums, without ever forming the full density matrix.
         if rows is columns or torch.equal(rows, columns):
             weights = psi[..., rows, :].abs().square()
@@ -61,54 +63,74 @@ class Dense(Solver):
         rho = (weights @ occupation.to(weights.dtype).unsqueeze(-1)).squeeze(-1)
         number = occupation.sum(-1)
         energy = (occupation * eps).sum(-1)
+        omega = -distance.clamp_min(0.0).sum(-1)
         if self.kT > 0:
-            omega = -self.kT * torch.nn.functional.softplus((mu.unsqueeze(-1) - eps) / self.kT).sum(-1)
-        else:
-            omega = energy - mu * number
+            # ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|) overflows at no temperature and keeps all digits.
+            omega = omega - self.kT * torch.log1p(torch.exp(-distance.abs() / self.kT)).sum(-1)
         free = omega + mu * number
         potential = omega if self.filling is None else free
         d = float(degeneracy)
         return Electrons(rho, mu, d * number, d * energy, d * free, d * omega, d * potential)
 
-    def _occupation(self, eps: Tensor, mu: Tensor) -> Tensor:
-        distance = mu.unsqueeze(-1) - eps
+    def _occupation(self, eps: Tensor, distance: Tensor) -> Tensor:
+        """f_n ``(*batch, level)`` from the distances μ - ε_n."""
         if self.kT > 0:
             return torch.sigmoid(distance / self.kT)
-        width = DEGENERACY_TOLERANCE * (eps[..., -1:] - eps[..., :1]).clamp_min(1.0)
+        # The second term covers the rounding of eigh, which is relative to the largest level and not to the bandwidth.
+        width = DEGENERACY_TOLERANCE * (eps[..., -1:] - eps[..., :1]) + 64 * EPSILON * eps.abs().amax(-1, keepdim=True)
         below, at = distance > width, distance.abs() <= width
         if self.filling is None:
-            return below.to(eps.dtype) + 0.5 * at.to(eps.dtype)      # f(μ) = ½ at every temperature
-        missing = self.filling * eps.shape[-1] - below.sum(-1, keepdim=True)
+            return below.to(eps.dtype) + 0.5 * at.to(eps.dtype)  # f(μ) = ½ at every temperature
+        missing = self.filling * eps.shape[-1] - below.sum(-1, keepdim=True, dtype=eps.dtype)
         return below.to(eps.dtype) + at.to(eps.dtype) * missing / at.sum(-1, keepdim=True).clamp_min(1)
 
-    def _chemical_potential(self, eps: Tensor) -> Tensor:
+    def _chemical_potential(self, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """μ ``(*batch,)`` and the distances μ - ε_n ``(*batch, level)``.
+
+        The distances are more accurate than the difference of μ and ε_n when kT is tiny: they are measured from the
+        Fermi level, so that a fraction of kT is still resolved where it would be lost in the last digit of μ.
+        """
         if self.mu is not None:
-            return torch.full_like(eps[..., 0], self.mu)
-        target = self.filling * eps.shape[-1]  # type: ignore[operator]
+            mu = torch.full_like(eps[..., 0], self.mu)
+            return mu, mu.unsqueeze(-1) - eps
+        size = eps.shape[-1]
+        target = self.filling * size  # type: ignore[operator]
         # The Fermi level at kT = 0: the middle of the gap, or the level that is partly filled.
-        below = min(max(math.ceil(target - 1e-9) - 1, 0), eps.shape[-1] - 1)
-        above = min(math.floor(target + 1e-9), eps.shape[-1] - 1)
-        mu = 0.5 * (eps[..., below] + eps[..., above])
-        if self.kT == 0:
-            return mu
-        reach = self.kT * (40.0 + math.log(eps.shape[-1]))
-        lower, upper = eps[..., 0] - reach, eps[..., -1] + reach
-        # Newton on ln N/(n - N) (nearly linear in μ), kept inside a bracket that halves whenever Newton would leave it.
-        goal = math.log(target / (eps.shape[-1] - target))
-        for _ in range(200):
-            f = torch.sigmoid((mu.unsqueeze(-1) - eps) / self.kT)
-            number, empty = f.sum(-1), (1.0 - f).sum(-1)
-            excess = number - target
-            if bool((excess.abs() <= 4e-16 * eps.shape[-1] * max(1.0, target)).all()):
+        below = min(max(math.ceil(target - 1e-9) - 1, 0), size - 1)
+        above = min(math.floor(target + 1e-9), size - 1)
+        level = eps[..., below]
+        gap = eps[..., above] - level
+        shift = 0.5 * gap
+        if self.kT > 0:
+            shift = self.kT * self._solve_filling((eps - level.unsqueeze(-1)) / self.kT, gap / self.kT, below, above)
+        return level + shift, shift.unsqueeze(-1) - (eps - level.unsqueeze(-1))
+
+    def _solve_filling(self, x: Tensor, gap: Tensor, below: int, above: int) -> Tensor:
+        """y with Σ_n 1/(e^(x_n - y) + 1) = filling · n, for levels x in units of kT from the Fermi level at kT = 0.
+
+        Newton on ln N/(n - N), which is nearly linear in y, inside a bracket; bisection whenever Newton would leave
+        the bracket or does not halve its step. A solved element of the batch rests, whatever the others still need.
+        """
+        size = x.shape[-1]
+        target = self.filling * size  # type: ignore[operator]
+        goal = math.log(target / (size - target))
+        # Below the first bound even filled lower levels hold too few electrons, above the second too many.
+        lower = math.log((target - below) / (size - below)) * torch.ones_like(gap) - 1.0
+        upper = gap - math.log1p(-target / (above + 1)) + 1.0
+        y = 0.5 * gap
+        last = upper - lower
+        for _ in range(400):
+            full, empty = torch.sigmoid(y.unsqueeze(-1) - x), torch.sigmoid(x - y.unsqueeze(-1))
+            number, holes = full.sum(-1), empty.sum(-1)
+            residual = torch.log(number / holes) - goal
+            solved = residual.abs() <= 4 * EPSILON * (1.0 + abs(goal))
+            lower = torch.where(residual < 0, y, lower)
+            upper = torch.where(residual > 0, y, upper)
+            slope = (full * empty).sum(-1) * size / (number * holes)
+            newton = y - residual / slope
+            good = (newton > lower) & (newton < upper) & ((newton - y).abs() <= 0.5 * last)
+            step = torch.where(solved, y, torch.where(good, newton, 0.5 * (lower + upper)))
+            if torch.equal(step, y):
                 break
-            lower = torch.where(excess < 0, mu, lower)
-            upper = torch.where(excess > 0, mu, upper)
-            slope = (f * (1.0 - f)).sum(-1) / self.kT * eps.shape[-1] / (number * empty).clamp_min(1e-300)
-            newton = mu - (torch.log(number) - torch.log(empty) - goal) / slope.clamp_min(1e-300)
-            safe = (newton > lower) & (newton < upper)
-            step = torch.where(safe, newton, 0.5 * (lower + upper))
-            step = torch.where(excess == 0, mu, step)
-            if torch.equal(step, mu):
-                break
-            mu = step
-        return mu
+            last, y = (step - y).abs(), step
+        return y

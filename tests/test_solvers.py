@@ -1,0 +1,62 @@
+"""Exact diagonalisation beyond what every solver promises (see contracts/solver_contract.py)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight.solvers import Dense
+
+WHERE = torch.arange(1)
+
+
+def test_its_name_tells_the_ensemble():
+    assert repr(Dense(filling=0.5, kT=0.05)) == "Dense(filling=0.5, kT=0.05)"
+    assert repr(Dense(mu=-1.2, kT=0)) == "Dense(mu=-1.2, kT=0)"
+
+
+@pytest.mark.parametrize("kT", [1e-300, 1e-15, 1e-9, 1e-6])
+@pytest.mark.parametrize("filling", [0.5, 0.37])
+def test_the_filling_holds_at_temperatures_far_below_the_level_spacing(kT, filling, rng):
+    h = torch.randn(50, 50, generator=rng, dtype=torch.float64)
+    answer = Dense(filling=filling, kT=kT).solve(h + h.T, WHERE, WHERE)
+    assert float(answer.number) == pytest.approx(50 * filling, rel=1e-14)
+
+
+def test_a_fraction_of_kt_is_resolved_where_mu_itself_has_no_digits_left():
+    # One electron in 3 shares two levels a distance kT apart around energy 1, where the spacing of floats is a third of kT.
+    kT = 6e-16
+    h = torch.diag(torch.tensor([-1.0, 1.0, 1.0 + kT, 3.0], dtype=torch.float64))
+    answer = Dense(filling=0.4, kT=kT).solve(h, torch.arange(4), torch.arange(4))
+    assert float(answer.number) == pytest.approx(1.6, abs=1e-15)
+    x = float(h[2, 2] - h[1, 1]) / kT
+    f = answer.rho[1:3].numpy()
+    np.testing.assert_allclose(np.diff(np.log(1 / f - 1)), x, rtol=1e-10)
+
+
+def test_the_potentials_have_all_digits_when_levels_lie_far_from_mu():
+    # A level 25 kT above μ contributes e⁻²⁵ to -Ω/kT, which a truncated ln(1 + eˣ) loses.
+    kT = 0.1
+    answer = Dense(mu=0.0, kT=kT).solve(torch.full((1, 1), 25 * kT, dtype=torch.float64), WHERE, WHERE)
+    assert float(answer.grand_potential) / -kT == pytest.approx(math.exp(-25.0), rel=1e-10, abs=0)
+    deep = Dense(mu=0.0, kT=kT).solve(torch.full((1, 1), -25 * kT, dtype=torch.float64), WHERE, WHERE)
+    assert float(deep.grand_potential) + 2.5 == pytest.approx(-kT * math.exp(-25.0), abs=1e-15)
+
+
+def test_degenerate_levels_are_recognised_whatever_the_unit_of_energy():
+    ring = -(torch.roll(torch.eye(12), 1, 0) + torch.roll(torch.eye(12), -1, 0)).double()
+    for unit in (1e-9, 1.0, 1e9):
+        answer = Dense(filling=0.5, kT=0.0).solve(unit * ring, torch.arange(12), torch.arange(12))
+        torch.testing.assert_close(answer.rho, torch.full((12,), 0.5).double(), atol=1e-13, rtol=0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_answer(rng):
+    h = torch.randn(4, 40, 40, generator=rng, dtype=torch.float64)
+    h = h + h.mT
+    rows = torch.arange(40)
+    solver = Dense(filling=0.45, kT=0.05)
+    here, there = solver.solve(h, rows, rows), solver.solve(h.cuda(), rows.cuda(), rows.cuda())
+    torch.testing.assert_close(there.rho.cpu(), here.rho, atol=1e-11, rtol=0)
+    torch.testing.assert_close(there.free_energy.cpu(), here.free_energy, atol=1e-11, rtol=0)
