@@ -25,7 +25,7 @@ def test_the_filling_holds_at_temperatures_far_below_the_level_spacing(kT, filli
 
 
 def test_a_fraction_of_kt_is_resolved_where_mu_itself_has_no_digits_left():
-    # One electron in 3 shares two levels a distance kT apart around energy 1, where the spacing of floats is a third of kT.
+    # 0.6 electrons share two levels a distance kT apart at energy 1, where the spacing of floats is a third of kT.
     kT = 6e-16
     h = torch.diag(torch.tensor([-1.0, 1.0, 1.0 + kT, 3.0], dtype=torch.float64))
     answer = Dense(filling=0.4, kT=kT).solve(h, torch.arange(4), torch.arange(4))

@@ -44,7 +44,7 @@ def ring(length: int) -> Tensor:
     return -(hop + hop.T)
 
 
-# --- closed forms -------------------------------------------------------------------------------------------------------
+# --- closed forms -----------------------------------------------------------------------------------------------------
 
 
 @solver
@@ -82,7 +82,7 @@ def test_hot_electrons_spread_evenly(make, rng):
     torch.testing.assert_close(answer.rho.real.reshape(7, 7), 0.3 * torch.eye(7).double(), atol=1e-6, rtol=0)
 
 
-# --- thermodynamics -----------------------------------------------------------------------------------------------------
+# --- thermodynamics ---------------------------------------------------------------------------------------------------
 
 
 @solver
@@ -149,7 +149,7 @@ def test_every_copy_counts_in_energies_and_numbers_but_not_in_rho(make, fixed, r
     assert torch.equal(one.rho, two.rho) and torch.equal(one.mu, two.mu)
 
 
-# --- the chemical potential ---------------------------------------------------------------------------------------------
+# --- the chemical potential -------------------------------------------------------------------------------------------
 
 
 @solver
@@ -163,7 +163,7 @@ def test_the_filling_is_met_to_machine_precision(make, spectrum, scale, kT, fill
     h = levels(*spectrum) * 10.0**scale
     answer = make(filling=filling, kT=kT).solve(h, *(torch.arange(len(spectrum)),) * 2)
     assert float(answer.number) == pytest.approx(filling * len(spectrum), rel=1e-13, abs=1e-15)
-    assert 0 <= float(answer.rho.min()) and float(answer.rho.max()) <= 1 + 1e-15
+    assert float(answer.rho.min()) >= 0 and float(answer.rho.max()) <= 1 + 1e-15
 
 
 @solver
@@ -185,7 +185,7 @@ def test_level_shift_moves_mu_and_nothing_else(make, rng):
 @solver
 @pytest.mark.parametrize("electrons", [2, 3, 5])
 def test_an_open_shell_is_filled_equally_at_zero_temperature(make, electrons):
-    # The ring of 8 sites has pairs of levels ±k; without equal filling ρ would depend on the basis eigh happened to pick.
+    # The ring of 8 sites has pairs of levels ±k; unless they are filled equally, ρ depends on the basis eigh picks.
     answer = make(filling=electrons / 8, kT=0.0).solve(ring(8), *everywhere(8))
     density = answer.rho.reshape(8, 8).diagonal()
     torch.testing.assert_close(density, torch.full((8,), electrons / 8).double(), atol=1e-13, rtol=0)
@@ -209,7 +209,7 @@ def test_almost_empty_and_almost_full_bands_are_solved(make, filling, kT, rng):
     assert all(math.isfinite(float(x)) for x in (answer.mu, answer.energy, answer.free_energy, answer.grand_potential))
 
 
-# --- batches, precision, positions --------------------------------------------------------------------------------------
+# --- batches, precision, positions ------------------------------------------------------------------------------------
 
 
 @solver
@@ -254,7 +254,7 @@ def test_single_precision_matrices_are_solved_in_double(make, rng):
     assert answer.energy.dtype == torch.float64 and answer.rho.dtype == torch.float64
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 @solver

@@ -1,0 +1,159 @@
+"""What every model must satisfy. A member signs by one line in ``HAMILTONIANS``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from contracts.peierls import Peierls
+from torch import Tensor
+
+from nearsight.fields import FieldType
+from nearsight.forcefields import ExactForceField
+from nearsight.hamiltonians import Hamiltonian, Holstein
+from nearsight.lattices import chain, site_group, site_permutations, square
+from nearsight.solvers import Dense
+
+HAMILTONIANS = [
+    pytest.param(Holstein(square(4)), id="holstein"),
+    pytest.param(Holstein(square(5), g=0.8, kappa=-0.1, spins=2, symmetric=False), id="holstein with spin"),
+    pytest.param(Holstein(square(4), twist=(np.pi, np.pi)), id="holstein antiperiodic"),
+    pytest.param(Holstein(square(2)), id="holstein on the smallest torus"),
+    pytest.param(Holstein(chain(6)), id="holstein chain"),
+    pytest.param(Peierls(chain(6)), id="peierls"),
+    pytest.param(Peierls(chain(7), twist=np.pi), id="peierls antiperiodic"),
+    pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),
+]
+model = pytest.mark.parametrize("model", HAMILTONIANS)
+
+
+def random_field(model: Hamiltonian, rng: torch.Generator, *batch: int) -> Tensor:
+    shape = (*batch, model.lattice.n_sites, model.components)
+    return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+
+def images(model: Hamiltonian, field: Tensor) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Where every site goes, and gΦ, for every operation about a site and for every translation."""
+    group = site_group(model.lattice)
+    for element, permutation in enumerate(site_permutations(model.lattice, group)):
+        yield permutation, model.field_type.transform(field, group, element, permutation)
+    for offset in range(1, model.lattice.n_cells):
+        step = model.lattice.cells[offset * model.lattice.n_basis]
+        permutation = model.lattice.index(model.lattice.cells + step, model.lattice.sublattice)
+        yield permutation, FieldType("copy", ("trivial",) * model.components).transform(field, group, 0, permutation)
+
+
+@model
+def test_matrix_is_hermitian(model, rng):
+    h = model.matrix(random_field(model, rng, 3))
+    assert torch.equal(h, h.mH)
+
+
+@model
+def test_model_vouches_for_itself(model, rng):
+    model.check(rng)
+
+
+@model
+def test_energies_are_those_of_the_moved_field(model, rng):
+    field = random_field(model, rng)
+    spectrum = torch.linalg.eigvalsh(model.matrix(field))
+    background, classical = model.background_energy(field), model.classical_energy(field)
+    for _, moved in images(model, field):
+        torch.testing.assert_close(torch.linalg.eigvalsh(model.matrix(moved)), spectrum, atol=1e-12, rtol=0)
+        torch.testing.assert_close(model.background_energy(moved), background, atol=1e-12, rtol=0)
+        torch.testing.assert_close(model.classical_energy(moved), classical, atol=1e-12, rtol=0)
+
+
+@model
+def test_matrix_of_the_moved_field_is_the_moved_matrix(model, rng):
+    """h(gΦ) = P h(Φ) P†. A twist sits at the boundary, so that a moved bond may differ by a phase: |h| is compared there."""
+    if model.orbitals != model.lattice.n_sites:
+        pytest.skip("P of a model with several orbitals per site is its own; the spectrum is tested above")
+    field = random_field(model, rng)
+    compare = torch.abs if getattr(model, "twist", None) else torch.clone
+    h = compare(model.matrix(field))
+    for permutation, moved in images(model, field):
+        where = torch.from_numpy(np.asarray(permutation))
+        torch.testing.assert_close(compare(model.matrix(moved))[where][:, where], h, atol=1e-14, rtol=0)
+
+
+@model
+def test_coupling_is_the_field_dependent_part_at_its_positions(model, rng):
+    field = random_field(model, rng)
+    dense = torch.zeros_like(model.constant)
+    for row, column, value in zip(model.rows, model.columns, model.coupling(field), strict=True):
+        dense[row, column] += value
+    torch.testing.assert_close(model.matrix(field), model.constant + dense, atol=1e-14, rtol=0)
+
+
+@model
+def test_coupling_and_energies_are_differentiable(model, rng):
+    field = random_field(model, rng).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: torch.view_as_real(model.coupling(x) + 0j), field)
+    assert torch.autograd.gradcheck(model.background_energy, field)
+    assert torch.autograd.gradcheck(model.classical_energy, field)
+
+
+@model
+@pytest.mark.parametrize("fixed", [{"filling": 0.4}, {"mu": 0.1}], ids=["fixed number", "fixed mu"])
+def test_force_from_the_coupled_elements_is_the_full_trace(model, fixed, rng):
+    """-Tr(ρ ∂h/∂Φ) with the dense matrix and the full ρ, against the elements the model lists."""
+    solver = Dense(kT=0.1, **fixed)
+    field = random_field(model, rng).requires_grad_()
+    h = model.matrix(field)
+    n = model.orbitals
+    rows, columns = (index.reshape(-1) for index in torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij"))
+    rho = solver.solve(h.detach(), rows, columns).rho.reshape(n, n)
+    energy = model.degeneracy * (h * rho.mT).sum().real + model.background_energy(field)
+    (gradient,) = torch.autograd.grad(energy, field)
+    force = ExactForceField(model, solver).electrons(field.detach()).force
+    torch.testing.assert_close(force, -gradient, atol=1e-12, rtol=0)
+
+
+@model
+def test_the_same_model_on_another_lattice_is_a_fresh_one(model, rng):
+    lattice = model.lattice.resized(*(n + 2 for n in model.lattice.shape))
+    there = model.on(lattice)
+    assert there.lattice is lattice and type(there) is type(model)
+    back = there.on(model.lattice)
+    field = random_field(model, rng)
+    assert torch.equal(back.matrix(field), model.matrix(field))
+    assert torch.equal(back.classical_energy(field), model.classical_energy(field))
+    assert torch.equal(back.background_energy(field), model.background_energy(field))
+    assert back.degeneracy == model.degeneracy
+
+
+@model
+def test_batch_dimensions_come_first(model, rng):
+    field = random_field(model, rng, 2, 3)
+    h, coupling = model.matrix(field), model.coupling(field)
+    assert h.shape == (2, 3, model.orbitals, model.orbitals)
+    for i in range(2):
+        for j in range(3):
+            assert torch.equal(h[i, j], model.matrix(field[i, j]))
+            assert torch.equal(coupling[i, j], model.coupling(field[i, j]))
+            for energy in (model.background_energy, model.classical_energy):
+                torch.testing.assert_close(energy(field)[i, j], energy(field[i, j]), atol=1e-13, rtol=0)
+
+
+@model
+def test_matrix_is_double_whatever_the_precision_of_the_field(model, rng):
+    field = random_field(model, rng)
+    assert model.matrix(field.float()).dtype == model.constant.dtype in (torch.float64, torch.complex128)
+
+
+@model
+def test_bad_fields_are_refused_with_their_cure(model, rng):
+    field = random_field(model, rng)
+    with pytest.raises(ValueError, match="has shape"):
+        model.matrix(field[:-1])
+    with pytest.raises(TypeError, match=r"\.double\(\)"):
+        model.matrix(field.long())
+    with pytest.raises(TypeError, match=r"torch\.as_tensor"):
+        model.matrix(field.numpy())
+    field[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="1 NaN"):
+        model.matrix(field)
