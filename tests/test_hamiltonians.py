@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from contracts.peierls import Peierls
 from scipy.optimize import brentq
 
+from contracts.peierls import Peierls
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Hamiltonian, Holstein
 from nearsight.lattices import chain, square

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from contracts.peierls import Peierls
 from torch import Tensor
 
+from contracts.peierls import Peierls
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Hamiltonian, Holstein
@@ -69,7 +69,7 @@ def test_energies_are_those_of_the_moved_field(model, rng):
 
 @model
 def test_matrix_of_the_moved_field_is_the_moved_matrix(model, rng):
-    """h(gΦ) = P h(Φ) P†. A twist sits at the boundary, so that a moved bond may differ by a phase: |h| is compared there."""
+    """h(gΦ) = P h(Φ) P†; with a twist |h|, because a bond moved off the boundary loses its phase to the basis."""
     if model.orbitals != model.lattice.n_sites:
         pytest.skip("P of a model with several orbitals per site is its own; the spectrum is tested above")
     field = random_field(model, rng)

@@ -14,8 +14,8 @@ from nearsight.lattices import Lattice
 
 
 class Peierls(Hamiltonian):
-    r"""A chain whose hopping follows the displacements u_i (Su, Schrieffer, Heeger): off-diagonal coupling, a field that
-    changes sign under reflection, and with a twist complex matrices.
+    r"""A chain whose hopping follows the displacements u_i (Su, Schrieffer, Heeger): the coupling is off-diagonal, the
+    field changes sign under reflection, and with a twist the matrices are complex.
 
     .. math:: \mathcal H = -\sum_i [t - \alpha (u_{i+1} - u_i)] (e^{i\theta_i} c_{i+1}^\dagger c_i + \mathrm{h.c.}),
               \qquad V = \frac{k}{2} \sum_i (u_{i+1} - u_i)^2
@@ -36,6 +36,9 @@ class Peierls(Hamiltonian):
         constant = torch.zeros(lattice.n_sites, lattice.n_sites, dtype=self.phase.dtype)
         amplitude = -t * torch.cat([self.phase, self.phase.conj()])
         self.constant = constant.index_put((self.rows, self.columns), amplitude, accumulate=True)
+
+    def __repr__(self) -> str:
+        return f"Peierls({self.lattice!r}; t={self.t:g}, alpha={self.alpha:g}, k={self.k:g}, twist={self.twist:g})"
 
     def stretch(self, field: Tensor) -> Tensor:
         return field[..., self.j, 0] - field[..., self.i, 0]

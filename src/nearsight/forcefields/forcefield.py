@@ -56,11 +56,11 @@ class SumForceField(ForceField):
         flat = [p for part in parts for p in (part.parts if isinstance(part, SumForceField) else [part])]
         if not flat:
             raise ValueError("A sum needs at least one force field.")
+        first = flat[0].lattice
         for part in flat:
-            if part.lattice is not flat[0].lattice and not (
-                part.lattice.same_kind(flat[0].lattice) and part.lattice.shape == flat[0].lattice.shape
-            ):
-                raise ValueError(f"All parts must live on one lattice, got {flat[0].lattice!r} and {part.lattice!r}.")
+            alike = part.lattice.shape == first.shape and part.lattice.periodic == first.periodic
+            if part.lattice is not first and not (alike and part.lattice.same_kind(first)):
+                raise ValueError(f"All parts must live on one lattice, got {first!r} and {part.lattice!r}.")
         self.parts = nn.ModuleList(flat)
         self.lattice, self.components = flat[0].lattice, flat[0].components
 

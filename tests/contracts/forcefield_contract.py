@@ -1,0 +1,179 @@
+"""What every force field must satisfy, exact or learned. A member signs by one line in ``FORCEFIELDS``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.peierls import Peierls
+from nearsight.fields import FieldType, scalar
+from nearsight.forcefields import ExactForceField, ForceField
+from nearsight.hamiltonians import Holstein
+from nearsight.lattices import Lattice, chain, site_group, site_permutations, square
+from nearsight.solvers import Dense
+
+
+@dataclass(frozen=True)
+class Member:
+    """A force field in double precision on a lattice, and the law of its field."""
+
+    make: Callable[[Lattice], ForceField]
+    lattice: Lattice
+    field_type: FieldType
+
+    def random(self, rng: torch.Generator, *batch: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        components = self.field_type.components(site_group(self.lattice))
+        return torch.randn(*batch, self.lattice.n_sites, components, generator=rng, dtype=torch.float64).to(dtype)
+
+
+FIXED_NUMBER, FIXED_MU, COLD = Dense(filling=0.5, kT=0.1), Dense(mu=-0.3, kT=0.1), Dense(filling=0.45, kT=0.0)
+DISPLACEMENT = FieldType("u", ("vector",))
+
+FORCEFIELDS = [
+    pytest.param(Member(lambda x: ExactForceField(Holstein(x), FIXED_NUMBER), square(4), scalar()), id="exact"),
+    pytest.param(Member(lambda x: ExactForceField(Holstein(x), FIXED_MU), square(4), scalar()), id="exact, fixed mu"),
+    pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD), square(4), scalar()), id="exact, kT = 0"),
+    pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD).electrons, square(4), scalar()), id="electrons"),
+    pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD).classical, square(4), scalar()), id="springs"),
+    pytest.param(Member(lambda x: ExactForceField(Peierls(x), FIXED_NUMBER), chain(6), DISPLACEMENT), id="peierls"),
+]
+member = pytest.mark.parametrize("member", FORCEFIELDS)
+
+
+@member
+def test_force_is_minus_the_gradient_of_the_energy(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng)
+    force, energy = forcefield(field)
+    if energy is None:
+        pytest.skip("this force field is not conservative")
+    # Five points: the error is of order step⁴, far below the tolerance; every component of every site is tried.
+    step = 1e-3
+    kicks = step * torch.eye(field.numel(), dtype=torch.float64).reshape(-1, *field.shape)
+    up, down, far_up, far_down = (forcefield(field + m * kicks).energy for m in (1, -1, 2, -2))
+    gradient = (8 * (up - down) - (far_up - far_down)) / (12 * step)
+    torch.testing.assert_close(force.reshape(-1), -gradient, atol=1e-7, rtol=0)
+
+
+@member
+def test_forces_turn_with_the_field(member, rng):
+    """F(gΦ) = g F(Φ) and E(gΦ) = E(Φ) for every rotation and reflection about a site."""
+    forcefield, field = member.make(member.lattice), member.random(rng)
+    force, energy = forcefield(field)
+    group = site_group(member.lattice)
+    for element, permutation in enumerate(site_permutations(member.lattice, group)):
+        moved = forcefield(member.field_type.transform(field, group, element, permutation))
+        expected = member.field_type.transform(force, group, element, permutation)
+        torch.testing.assert_close(moved.force, expected, atol=1e-11, rtol=0)
+        if energy is not None:
+            torch.testing.assert_close(moved.energy, energy, atol=1e-11, rtol=1e-12)
+
+
+@member
+def test_forces_travel_with_the_field(member, rng):
+    lattice = member.lattice
+    forcefield, field = member.make(lattice), member.random(rng)
+    force, energy = forcefield(field)
+    for cell in lattice.cells[lattice.n_basis :: lattice.n_basis]:
+        source = torch.from_numpy(lattice.index(lattice.cells - cell, lattice.sublattice))
+        moved = forcefield(field[source])
+        torch.testing.assert_close(moved.force, force[source], atol=1e-11, rtol=0)
+        if energy is not None:
+            torch.testing.assert_close(moved.energy, energy, atol=1e-11, rtol=1e-12)
+
+
+@member
+def test_a_batch_equals_a_loop(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng, 2, 3)
+    force, energy = forcefield(field)
+    assert force.shape == field.shape
+    assert energy is None or energy.shape == (2, 3)
+    for i in range(2):
+        for j in range(3):
+            single = forcefield(field[i, j])
+            torch.testing.assert_close(force[i, j], single.force, atol=1e-12, rtol=0)
+            if energy is not None:
+                torch.testing.assert_close(energy[i, j], single.energy, atol=1e-12, rtol=1e-13)
+
+
+@member
+def test_precision_of_the_field_comes_back(member, rng):
+    double = member.make(member.lattice)
+    field = member.random(rng)
+    for forcefield, dtype in ((double, torch.float64), (double, torch.float32), (double.float(), torch.float32)):
+        force, energy = forcefield(field.to(dtype))
+        assert force.dtype == dtype and (energy is None or energy.dtype == dtype)
+        expected = member.make(member.lattice)(field).force
+        torch.testing.assert_close(force.double(), expected, atol=1e-12 if dtype == torch.float64 else 1e-4, rtol=0)
+
+
+@member
+def test_the_field_is_left_as_it_was(member, rng):
+    field = member.random(rng)
+    before = field.clone()
+    member.make(member.lattice)(field)
+    assert torch.equal(field, before) and not field.requires_grad
+
+
+@member
+def test_symmetric_fields_have_finite_symmetric_forces(member):
+    """Where every neighbour is alike and levels cross: zero, uniform, and alternating fields."""
+    forcefield, lattice = member.make(member.lattice), member.lattice
+    ones = torch.ones_like(member.random(torch.Generator()))
+    sign = torch.from_numpy((-1.0) ** lattice.cells.sum(1)).unsqueeze(-1)
+    for field, pattern in ((0 * ones, ones), (0.7 * ones, ones), (0.7 * sign * ones, sign), (1e-9 * sign * ones, sign)):
+        force, energy = forcefield(field)
+        assert bool(torch.isfinite(force).all()) and (energy is None or bool(torch.isfinite(energy)))
+        if member.field_type.law == ("trivial",):
+            # Sites of one kind feel one force: a uniform field a uniform one, a checkerboard one for each colour.
+            same = [force[(pattern[:, 0] == s)] for s in (1.0, -1.0)]
+            assert all(float((f - f[:1]).abs().max()) < 1e-10 for f in same if len(f))
+
+
+@member
+def test_parameters_are_shared_with_other_lattices(member, rng):
+    forcefield = member.make(member.lattice)
+    larger = member.lattice.resized(*(n + 2 for n in member.lattice.shape))
+    there = forcefield.on(larger)
+    assert there.lattice.shape == larger.shape and type(there) is type(forcefield)
+    assert [id(p) for p in there.parameters()] == [id(p) for p in forcefield.parameters()]
+    field = member.random(rng)
+    torch.testing.assert_close(there.on(member.lattice)(field).force, forcefield(field).force, atol=1e-12, rtol=0)
+    assert there(torch.zeros(larger.n_sites, forcefield.components).double()).force.shape[-2] == larger.n_sites
+
+
+@member
+def test_fields_of_another_lattice_are_refused_with_their_cure(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng)
+    for wrong in (field[:-1], field[..., 0], torch.cat([field, field], dim=-1)):
+        with pytest.raises(ValueError, match="has shape"):
+            forcefield(wrong)
+    with pytest.raises(TypeError, match=r"\.double\(\)"):
+        forcefield(field.long())
+
+
+@member
+def test_the_size_of_a_batch_does_not_matter(member, rng):
+    forcefield = member.make(member.lattice)
+    assert forcefield(member.random(rng, 1, 1)).force.shape[:2] == (1, 1)
+    many = forcefield(member.random(rng, 33))
+    assert bool(torch.isfinite(many.force).all())
+
+
+@member
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_forces(member, rng):
+    field = member.random(rng, 2)
+    here = member.make(member.lattice)(field)
+    there = member.make(member.lattice).cuda()(field.cuda())
+    assert there.force.is_cuda
+    torch.testing.assert_close(there.force.cpu(), here.force, atol=1e-10, rtol=0)
+
+
+@member
+def test_its_name_is_more_than_the_default(member):
+    text = repr(member.make(member.lattice))
+    assert "object at" not in text and len(text) > 10
