@@ -1,3 +1,79 @@
-"""nearsight: exact electrons on small lattices in, fast symmetry-exact force fields and large-scale dynamics out."""
+"""nearsight: exact electrons on small lattices in, fast symmetry-exact force fields and large-scale dynamics out.
+
+Subpackages load when they are first named, so that ``import nearsight as ns`` costs nothing:
+
+>>> import nearsight as ns
+>>> ns.lattices.square(30)
+square, 30 × 30 sites, periodic
+
+The force fields, exact and learned, are found here directly: ``ns.ExactForceField``, ``ns.LearnedForceField``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nearsight import (
+        analysis,
+        descriptors,
+        dynamics,
+        fields,
+        forcefields,
+        groups,
+        hamiltonians,
+        lattices,
+        networks,
+        report,
+        solvers,
+        storage,
+        studies,
+        training,
+    )
+    from nearsight.forcefields import (
+        ConvolutionalForceField,
+        ExactForceField,
+        ForceField,
+        Forces,
+        LearnedForceField,
+        SumForceField,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ConvolutionalForceField",
+    "ExactForceField",
+    "ForceField",
+    "Forces",
+    "LearnedForceField",
+    "SumForceField",
+    "__version__",
+    "analysis",
+    "descriptors",
+    "dynamics",
+    "fields",
+    "forcefields",
+    "groups",
+    "hamiltonians",
+    "lattices",
+    "networks",
+    "report",
+    "solvers",
+    "storage",
+    "studies",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'nearsight' has no attribute {name!r}; it has {', '.join(__all__)}.")
+    if name.islower():
+        return importlib.import_module(f"nearsight.{name}")
+    return getattr(importlib.import_module("nearsight.forcefields"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
