@@ -1,0 +1,273 @@
+"""A run: one folder that holds everything a study computed, and knows whether it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+
+import nearsight
+from nearsight.storage import CorruptFileError, read_json, read_yaml, tree_hash, write_json, write_yaml
+from nearsight.studies import observables
+
+Listener = Callable[[str, dict[str, Any]], None]
+
+
+class Run:
+    """The folder ``runs/<study>/<name>/``.
+
+    ========================  ==========================================================================
+    ``config.yaml``           the configuration as used, defaults filled in
+    ``manifest.json``         version, commit, seed, machine; per stage: time spent and hashes of its outputs
+    ``data.zarr``             exact snapshots
+    ``model/``                the learned force field
+    ``observables.nc``        measured curves, one group each (:meth:`record`, :meth:`observable`)
+    ``verdicts.json``         what was compared with what, by stage (:meth:`judge`, :meth:`verdicts`)
+    ``log.jsonl``             one event a line, only ever appended
+    ========================  ==========================================================================
+
+    Outputs are named by their path in the folder; ``observables.nc:curves`` and ``verdicts.json:validate`` name one part
+    of a shared file. ``listener`` is told every event that is logged.
+    """
+
+    def __init__(self, path: str | Path, *, listener: Listener | None = None) -> None:
+        self.path = Path(path)
+        self.listener = listener
+
+    def __repr__(self) -> str:
+        return f"Run({self.path})"
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | Path, study: str, config: dict[str, Any], *, listener: Listener | None = None) -> Run:
+        """A fresh folder for ``config``, or the existing one if it holds the same configuration.
+
+        Raises ``ValueError`` that names the keys in which an existing run differs.
+        """
+        run = cls(path, listener=listener)
+        if run.exists:
+            run._refuse_other_config(config)
+        if not run.exists or not (run.path / "manifest.json").exists():  # without it nothing vouches: stages run again
+            run.path.mkdir(parents=True, exist_ok=True)
+            head = {"study": study, "seed": config.get("seed")}
+            write_json(run.path / "manifest.json", head | provenance() | {"stages": {}})
+            write_yaml(run.path / "config.yaml", config)  # written last: with it, the run exists
+        return run
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "config.yaml").exists()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return read_yaml(self.path / "config.yaml")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.path / "manifest.json")
+
+    def _refuse_other_config(self, config: dict[str, Any]) -> None:
+        old, new = flatten(self.config), flatten(json.loads(json.dumps(config)))
+        changed = [key for key in {**old, **new} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+        if changed:
+            listed = "; ".join(
+                f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} here" for key in changed
+            )
+            raise ValueError(
+                f"{self.path} holds a run with another configuration ({listed}). Give this run another --name, or drop the "
+                f"options that differ."
+            )
+
+    # --- what stages use --------------------------------------------------------------------------------------------
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Append an event to ``log.jsonl`` and tell the listener."""
+        line = json.dumps(
+            {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | facts, default=str
+        )
+        with open(self.path / "log.jsonl", "a") as file:
+            file.write(line + "\n")
+        if self.listener is not None:
+            self.listener(event, facts)
+
+    def rng(self, *purpose: str | int) -> torch.Generator:
+        """A generator for one purpose, a function of the run's seed and the name of the purpose alone.
+
+        The stages and their replicas therefore draw the same numbers in whatever order, and however often, they run.
+        """
+        return torch.Generator().manual_seed(self.seed(*purpose))
+
+    def seed(self, *purpose: str | int) -> int:
+        words = [zlib.crc32(str(word).encode()) for word in purpose]
+        return int(np.random.SeedSequence([self.config["seed"], *words]).generate_state(1, np.uint64)[0] >> 1)
+
+    def record(self, name: str, dataset: xr.Dataset) -> None:
+        """Store a data set in ``observables.nc``."""
+        observables.write(self.path / "observables.nc", name, dataset)
+
+    def observable(self, name: str) -> xr.Dataset:
+        return observables.read(self.path / "observables.nc", name)
+
+    def judge(self, stage: str, verdicts: list[dict[str, Any]]) -> None:
+        """Store the verdicts of one stage in ``verdicts.json``."""
+        path = self.path / "verdicts.json"
+        known = read_json(path) if path.exists() else {}
+        write_json(path, known | {stage: verdicts})
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """All verdicts so far, in the order of the stages."""
+        path = self.path / "verdicts.json"
+        return [verdict for stage in (read_json(path).values() if path.exists() else []) for verdict in stage]
+
+    # --- stages -----------------------------------------------------------------------------------------------------
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """What the manifest says about every stage that has begun."""
+        return self.manifest["stages"]
+
+    @contextlib.contextmanager
+    def stage(self, name: str, outputs: tuple[str, ...], inputs: tuple[str, ...] = ()) -> Iterator[None]:
+        """Time the block as stage ``name`` and, when it ends without an error, record the hashes of its outputs."""
+        spent = (
+            self.stages.get(name, {}).get("seconds", 0.0)
+            if self.stages.get(name, {}).get("state") != "complete"
+            else 0.0
+        )
+        self._note(name, {"state": "begun", "seconds": spent})
+        self.log("begin", stage=name)
+        start = time.perf_counter()
+        try:
+            yield
+        except BaseException as error:
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            self._note(name, {"state": "begun", "seconds": spent + time.perf_counter() - start})
+            with open(self.path / "log.jsonl", "a") as file:
+                file.write(json.dumps({"event": "traceback", "stage": name, "text": traceback.format_exc()}) + "\n")
+            self.log("failed", stage=name, reason=reason)
+            raise
+        seconds = round(spent + time.perf_counter() - start, 3)
+        hashes = {output: self.hash(output) for output in outputs}
+        used = {
+            key: value
+            for entry in self.stages.values()
+            for key, value in entry.get("outputs", {}).items()
+            if key in inputs
+        }
+        self._note(name, {"state": "complete", "seconds": seconds, "inputs": used, "outputs": hashes})
+        self.log("complete", stage=name, seconds=seconds)
+
+    def complete(self, name: str) -> bool:
+        """Whether a stage has finished, its outputs are all there, and they came from what is in the folder now.
+
+        Raises :class:`CorruptFileError` for an output that differs from what the stage wrote.
+        """
+        entry = self.stages.get(name)
+        if entry is None or entry["state"] != "complete":
+            return False
+        for output, recorded in entry["outputs"].items():
+            try:
+                found = self.hash(output)
+            except FileNotFoundError:
+                self.log("missing", stage=name, output=output)
+                return False
+            if found != recorded:
+                file = self.path / output.partition(":")[0]
+                raise CorruptFileError(
+                    f"{self.path / output} is not what the stage {name!r} wrote (its SHA-256 differs). Restore a copy, or "
+                    f"delete {file} and resume: the stage then runs again."
+                )
+        current = {key: value for other in self.stages.values() for key, value in other.get("outputs", {}).items()}
+        stale = [key for key, value in entry["inputs"].items() if current.get(key) != value]
+        if stale:
+            self.log("stale", stage=name, inputs=stale)
+        return not stale
+
+    def hash(self, output: str) -> str:
+        """SHA-256 of a file, a folder, or the named part of ``observables.nc`` or ``verdicts.json``."""
+        file, _, part = output.partition(":")
+        path = self.path / file
+        if not part:
+            return tree_hash(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist.")
+        if path.suffix == ".nc":
+            if part not in observables.names(path):
+                raise FileNotFoundError(f"{path} holds no data set {part!r}.")
+            return observables.content_hash(observables.read(path, part))
+        content = read_json(path)
+        if part not in content:
+            raise FileNotFoundError(f"{path} holds nothing about {part!r}.")
+        return hashlib.sha256(json.dumps(content[part]).encode()).hexdigest()
+
+    def _note(self, stage: str, entry: dict[str, Any]) -> None:
+        manifest = self.manifest
+        manifest["stages"][stage] = entry
+        write_json(self.path / "manifest.json", manifest)
+
+
+_ABSENT = object()
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        result |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def provenance() -> dict[str, Any]:
+    """What it takes to tell where numbers came from: version, commit, libraries, machine."""
+    return {
+        "nearsight": nearsight.__version__,
+        "commit": _commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "xarray": xr.__version__,
+            "zarr": zarr.__version__,
+        },
+        "machine": {
+            "name": platform.node(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package is imported from, with "+" if files were changed; None for an installation."""
+    source = Path(nearsight.__file__)
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(source.parent), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", source.name)  # an environment may lie inside an unrelated repository
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

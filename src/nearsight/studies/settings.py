@@ -1,0 +1,112 @@
+"""Configurations from a preset and ``key=value`` settings, with errors that name the nearest valid key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of configurations: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+def configure(preset: Config, settings: Iterable[str]) -> Config:
+    """The preset with settings such as ``"model.g=1.7"`` applied; values are read as YAML.
+
+    Raises ``ValueError`` for a key that does not exist (naming the nearest that does) or a value that is not allowed.
+    """
+    content = preset.model_dump(mode="json")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise ValueError(f"A setting has the form key=value, got {setting!r}.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(
+                f"{key}: {text!r} is not a YAML value; quote text that holds ':', '#' or brackets."
+            ) from None
+        _assign(content, key, value)
+    return validated(type(preset), content)
+
+
+def validated(kind: type[Config], content: Any) -> Config:
+    """``kind`` from plain data, with pydantic's complaints put in words."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ValueError("\n".join(_in_words(complaint, content) for complaint in error.errors())) from None
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The valid name most like ``name``; for dotted keys, one that ends in it comes first."""
+    candidates = sorted(valid)
+    ending = [c for c in candidates if c.rpartition(".")[2] == name.rpartition(".")[2]]
+    return difflib.get_close_matches(name, ending or candidates, n=1, cutoff=0.0)[0]
+
+
+def keys(content: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all sections and values."""
+    result = []
+    for key, value in content.items():
+        result.append(prefix + key)
+        if isinstance(value, Mapping):
+            result += keys(value, f"{prefix}{key}.")
+    return result
+
+
+def _assign(content: dict[str, Any], key: str, value: Any) -> None:
+    if key not in keys(content):
+        raise ValueError(f"There is no setting {key!r}. The nearest is {nearest(key, keys(content))!r}.")
+    *sections, last = key.split(".")
+    target = content
+    for section in sections:
+        target = target[section]
+    if isinstance(target[last], dict):
+        inner = ", ".join(f"{key}.{name}" for name in target[last])
+        raise ValueError(f"{key!r} is a group of settings; set one of {inner}.")
+    target[last] = value
+
+
+def _in_words(complaint: Any, content: Any) -> str:
+    key = ".".join(str(part) for part in complaint["loc"] if not isinstance(part, int)) or "configuration"
+    facts = complaint.get("ctx", {})
+    match complaint["type"]:
+        case "extra_forbidden":
+            known = [k for k in keys(content) if k != key]
+            return f"There is no setting {key!r}. The nearest is {nearest(key, known)!r}."
+        case "missing":
+            return f"{key} is missing."
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            sign = dict(greater_than=">", greater_than_equal=">=", less_than="<", less_than_equal="<=")[
+                complaint["type"]
+            ]
+            bound = facts.get("gt", facts.get("ge", facts.get("lt", facts.get("le"))))
+            allowed = f"a number {sign} {bound}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            allowed = "a whole number"
+        case "float_parsing" | "float_type" | "finite_number":
+            allowed = "a finite number"
+        case "bool_parsing" | "bool_type":
+            allowed = "true or false"
+        case "literal_error" | "enum":
+            allowed = f"one of {facts['expected']}"
+        case "value_error" | "assertion_error":
+            return f"{key}: {facts['error']}" if key != "configuration" else str(facts["error"])
+        case _:
+            message = complaint["msg"]
+            allowed = message[0].lower() + message[1:]
+    return (
+        f"{key} = {complaint['input']!r} is not allowed: {allowed} is expected."
+        if "should" not in allowed
+        else (f"{key} = {complaint['input']!r} is not allowed: {allowed}.")
+    )

@@ -1,0 +1,140 @@
+"""A study: a question, a configuration, and the stages that answer it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from nearsight.studies.lock import lock
+from nearsight.studies.run import Listener, Run
+from nearsight.studies.settings import configure, nearest, validated
+
+NAMES = ("holstein",)
+"""Every study is a package of this name beside this file and exports ``STUDY``."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study: reads ``inputs`` from the run folder and leaves ``outputs`` there.
+
+    ``action`` may be called again after it was killed at any moment, and must then end with the same outputs.
+    A stage that is ``cheap`` is simply repeated instead of being verified and skipped.
+    """
+
+    name: str
+    action: Callable[[Run, Any], None]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    cheap: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """A reproducible question.
+
+    name: as on the command line.
+    question: one sentence with a question mark.
+    presets: named configurations, all of one pydantic class; the first is the default.
+    stages: in the order in which they run.
+    """
+
+    name: str
+    question: str
+    presets: dict[str, BaseModel]
+    stages: tuple[Stage, ...]
+
+    def configure(self, preset: str | None = None, settings: Iterable[str] = ()) -> Any:
+        """A preset with settings such as ``"model.g=1.7"`` applied."""
+        preset = preset or next(iter(self.presets))
+        if preset not in self.presets:
+            raise ValueError(
+                f"The study {self.name!r} has no preset {preset!r}. The nearest is {nearest(preset, self.presets)!r}; "
+                f"there are {', '.join(self.presets)}."
+            )
+        return configure(self.presets[preset], settings)
+
+    def stored_config(self, run: Run) -> Any:
+        """The configuration an existing run was started with."""
+        return validated(type(next(iter(self.presets.values()))), run.config)
+
+    def with_stage(self, stage: Stage) -> Study:
+        """The same study with one more stage at the end."""
+        return replace(self, stages=(*self.stages, stage))
+
+    def run(
+        self,
+        path: str | Path,
+        config: Any,
+        *,
+        only: str | None = None,
+        resume: bool = False,
+        listener: Listener | None = None,
+    ) -> Run:
+        """Run all stages, or ``only`` one whose predecessors are complete, in the folder ``path``.
+
+        With ``resume`` a finished stage is verified against its recorded hashes and skipped, an unfinished one goes on
+        where it stopped. Without it, results that exist are never touched: a ``FileExistsError`` says what to do.
+        """
+        stages = self._selected(only)
+        path = Path(path)
+        existed = Run(path).exists
+        if only is not None and not existed and stages[0].inputs:
+            raise FileNotFoundError(
+                f"There is no run in {path}, and the stage {only!r} needs {', '.join(stages[0].inputs)}. Run "
+                f"{self.stages[0].name!r} first, with the same --name."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        with lock(path):
+            run = Run.create(path, self.name, config.model_dump(mode="json"), listener=listener)
+            if existed and not resume:
+                self._refuse_results(run, stages)
+            if only is not None:
+                self._require_earlier(run, stages[0])
+            for stage in stages:
+                if not stage.cheap and run.complete(stage.name):
+                    run.log("skip", stage=stage.name)
+                    continue
+                with run.stage(stage.name, stage.outputs, stage.inputs):
+                    stage.action(run, config)
+        return run
+
+    def _selected(self, only: str | None) -> Sequence[Stage]:
+        if only is None:
+            return self.stages
+        by_name = {stage.name: stage for stage in self.stages}
+        if only not in by_name:
+            raise ValueError(
+                f"The study {self.name!r} has no stage {only!r}. The nearest is {nearest(only, by_name)!r}; "
+                f"there are {', '.join(by_name)}."
+            )
+        return [by_name[only]]
+
+    def _refuse_results(self, run: Run, stages: Sequence[Stage]) -> None:
+        begun = [stage.name for stage in stages if stage.name in run.stages and not stage.cheap]
+        if begun:
+            raise FileExistsError(
+                f"{run.path} already holds results of {', '.join(begun)}. Add --resume to go on with that run, or choose "
+                f"another --name."
+            )
+
+    def _require_earlier(self, run: Run, stage: Stage) -> None:
+        for earlier in self.stages[: self.stages.index(stage)]:
+            if set(earlier.outputs) & set(stage.inputs) and not run.complete(earlier.name):
+                raise FileNotFoundError(
+                    f"The stage {stage.name!r} needs {', '.join(earlier.outputs)} of the stage {earlier.name!r}, which has not "
+                    f"finished in {run.path}. Run {earlier.name!r} first."
+                )
+
+
+def get(name: str) -> Study:
+    """The study of this name."""
+    if name not in NAMES:
+        raise ValueError(
+            f"There is no study {name!r}. The nearest is {nearest(name, NAMES)!r}; there are {', '.join(NAMES)}."
+        )
+    return importlib.import_module(f"nearsight.studies.{name}").STUDY
