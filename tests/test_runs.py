@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def test_a_truncated_file_is_named_and_deleting_it_is_a_cure(run, file):
     hashes = {name: entry["outputs"] for name, entry in run.stages.items()}
     path = run.path / file
     path.write_bytes(path.read_bytes()[:-8] if file != "config.yaml" else b"walk: {")
-    with pytest.raises(CorruptFileError, match=rf"{file}.*elete"):
+    with pytest.raises(CorruptFileError, match=rf"(?s){file}.*elete"):
         STUDY.run(run.path, Config(), resume=True)
     path.unlink()
     STUDY.run(run.path, Config(), resume=True)
@@ -227,17 +228,16 @@ def test_settings_reach_nested_values():
     [
         ("walk.stepz=7", "nearest is 'walk.steps'"),
         ("steps=7", "nearest is 'walk.steps'"),
-        ("walk.steps=many", "walk.steps = 'many' is not allowed: a whole number"),
-        ("walk.width=.inf", "walk.width = inf is not allowed: a finite number"),
+        ("walk.steps=many", "walk.steps = 'many' is not allowed: it should be a whole number"),
+        ("walk.width=.inf", "walk.width = inf is not allowed: it should be a finite number"),
         ("walk=3", "set one of walk.steps, walk.width"),
         ("walk.steps", "key=value"),
         ("walk.steps=[1", "not a YAML value"),
     ],
 )
 def test_bad_settings_are_refused_in_words(setting, words):
-    with pytest.raises(ValueError, match="nearest|allowed|set one|key=value|YAML") as error:
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
         configure(Config(), [setting])
-    assert words in str(error.value)
     assert "pydantic" not in str(error.value)
 
 

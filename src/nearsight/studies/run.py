@@ -41,8 +41,8 @@ class Run:
     ``log.jsonl``             one event a line, only ever appended
     ========================  ==========================================================================
 
-    Outputs are named by their path in the folder; ``observables.nc:curves`` and ``verdicts.json:validate`` name one part
-    of a shared file. ``listener`` is told every event that is logged.
+    Outputs are named by their path in the folder; ``observables.nc:curves`` and ``verdicts.json:validate`` name one
+    part of a shared file. ``listener`` is told every event that is logged.
     """
 
     def __init__(self, path: str | Path, *, listener: Listener | None = None) -> None:
@@ -86,23 +86,17 @@ class Run:
         old, new = flatten(self.config), flatten(json.loads(json.dumps(config)))
         changed = [key for key in {**old, **new} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
         if changed:
-            listed = "; ".join(
-                f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} here" for key in changed
-            )
+            listed = "; ".join(f"{k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} here" for k in changed)
             raise ValueError(
-                f"{self.path} holds a run with another configuration ({listed}). Give this run another --name, or drop the "
-                f"options that differ."
+                f"{self.path} holds a run with another configuration ({listed}). Give this run another --name, or drop "
+                f"the options that differ."
             )
 
     # --- what stages use --------------------------------------------------------------------------------------------
 
     def log(self, event: str, **facts: Any) -> None:
         """Append an event to ``log.jsonl`` and tell the listener."""
-        line = json.dumps(
-            {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | facts, default=str
-        )
-        with open(self.path / "log.jsonl", "a") as file:
-            file.write(line + "\n")
+        self._append({"event": event} | facts)
         if self.listener is not None:
             self.listener(event, facts)
 
@@ -146,11 +140,8 @@ class Run:
     @contextlib.contextmanager
     def stage(self, name: str, outputs: tuple[str, ...], inputs: tuple[str, ...] = ()) -> Iterator[None]:
         """Time the block as stage ``name`` and, when it ends without an error, record the hashes of its outputs."""
-        spent = (
-            self.stages.get(name, {}).get("seconds", 0.0)
-            if self.stages.get(name, {}).get("state") != "complete"
-            else 0.0
-        )
+        earlier = self.stages.get(name, {})
+        spent = earlier.get("seconds", 0.0) if earlier.get("state") == "begun" else 0.0
         self._note(name, {"state": "begun", "seconds": spent})
         self.log("begin", stage=name)
         start = time.perf_counter()
@@ -159,18 +150,12 @@ class Run:
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
             self._note(name, {"state": "begun", "seconds": spent + time.perf_counter() - start})
-            with open(self.path / "log.jsonl", "a") as file:
-                file.write(json.dumps({"event": "traceback", "stage": name, "text": traceback.format_exc()}) + "\n")
+            self._append({"event": "traceback", "stage": name, "text": traceback.format_exc()})
             self.log("failed", stage=name, reason=reason)
             raise
         seconds = round(spent + time.perf_counter() - start, 3)
         hashes = {output: self.hash(output) for output in outputs}
-        used = {
-            key: value
-            for entry in self.stages.values()
-            for key, value in entry.get("outputs", {}).items()
-            if key in inputs
-        }
+        used = {key: value for key, value in self._recorded().items() if key in inputs}
         self._note(name, {"state": "complete", "seconds": seconds, "inputs": used, "outputs": hashes})
         self.log("complete", stage=name, seconds=seconds)
 
@@ -191,10 +176,10 @@ class Run:
             if found != recorded:
                 file = self.path / output.partition(":")[0]
                 raise CorruptFileError(
-                    f"{self.path / output} is not what the stage {name!r} wrote (its SHA-256 differs). Restore a copy, or "
-                    f"delete {file} and resume: the stage then runs again."
+                    f"{self.path / output} is not what the stage {name!r} wrote (its SHA-256 differs). Restore a copy, "
+                    f"or delete {file} and resume: the stage then runs again."
                 )
-        current = {key: value for other in self.stages.values() for key, value in other.get("outputs", {}).items()}
+        current = self._recorded()
         stale = [key for key, value in entry["inputs"].items() if current.get(key) != value]
         if stale:
             self.log("stale", stage=name, inputs=stale)
@@ -216,6 +201,15 @@ class Run:
         if part not in content:
             raise FileNotFoundError(f"{path} holds nothing about {part!r}.")
         return hashlib.sha256(json.dumps(content[part]).encode()).hexdigest()
+
+    def _recorded(self) -> dict[str, str]:
+        """Hashes of all outputs so far."""
+        return {key: value for entry in self.stages.values() for key, value in entry.get("outputs", {}).items()}
+
+    def _append(self, event: dict[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with open(self.path / "log.jsonl", "a") as file:
+            file.write(json.dumps({"time": now} | event, default=str) + "\n")
 
     def _note(self, stage: str, entry: dict[str, Any]) -> None:
         manifest = self.manifest
@@ -241,12 +235,7 @@ def provenance() -> dict[str, Any]:
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "libraries": {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "xarray": xr.__version__,
-            "zarr": zarr.__version__,
-        },
+        "libraries": {library.__name__: str(library.__version__) for library in (torch, np, xr, zarr)},
         "machine": {
             "name": platform.node(),
             "system": platform.platform(),
@@ -258,7 +247,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this package is imported from, with "+" if files were changed; None for an installation."""
+    """The commit of the checkout this package is imported from, "+" if files were changed; None for an installation."""
     source = Path(nearsight.__file__)
 
     def git(*arguments: str) -> str:

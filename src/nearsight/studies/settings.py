@@ -103,10 +103,5 @@ def _in_words(complaint: Any, content: Any) -> str:
         case "value_error" | "assertion_error":
             return f"{key}: {facts['error']}" if key != "configuration" else str(facts["error"])
         case _:
-            message = complaint["msg"]
-            allowed = message[0].lower() + message[1:]
-    return (
-        f"{key} = {complaint['input']!r} is not allowed: {allowed} is expected."
-        if "should" not in allowed
-        else (f"{key} = {complaint['input']!r} is not allowed: {allowed}.")
-    )
+            allowed = complaint["msg"].removeprefix("Input should be ")
+    return f"{key} = {complaint['input']!r} is not allowed: it should be {allowed}."

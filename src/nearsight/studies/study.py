@@ -118,16 +118,16 @@ class Study:
         begun = [stage.name for stage in stages if stage.name in run.stages and not stage.cheap]
         if begun:
             raise FileExistsError(
-                f"{run.path} already holds results of {', '.join(begun)}. Add --resume to go on with that run, or choose "
-                f"another --name."
+                f"{run.path} already holds results of {', '.join(begun)}. Add --resume to go on with that run, or "
+                f"choose another --name."
             )
 
     def _require_earlier(self, run: Run, stage: Stage) -> None:
         for earlier in self.stages[: self.stages.index(stage)]:
             if set(earlier.outputs) & set(stage.inputs) and not run.complete(earlier.name):
                 raise FileNotFoundError(
-                    f"The stage {stage.name!r} needs {', '.join(earlier.outputs)} of the stage {earlier.name!r}, which has not "
-                    f"finished in {run.path}. Run {earlier.name!r} first."
+                    f"The stage {stage.name!r} needs {', '.join(earlier.outputs)} of the stage {earlier.name!r}, which "
+                    f"has not finished in {run.path}. Run {earlier.name!r} first."
                 )
 
 
