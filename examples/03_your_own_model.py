@@ -67,7 +67,7 @@ u = brentq(force_on_the_dimerisation, 0.05, 2.0)
 levels = torch.linalg.eigvalsh(model.matrix(u * sign))
 gap = float(levels[len(levels) // 2] - levels[len(levels) // 2 - 1])
 
-# The referee: bond amplitudes t ± 2αu make two bands ±|t₁ + t₂ exp(ik)|, whose sum over an infinite chain needs no matrix.
+# The referee: bond amplitudes t ± 2αu make two bands ±|t₁ + t₂ exp(ik)|, summed over an infinite chain without matrix.
 k = 2 * np.pi * (np.arange(20000) + 0.5) / 20000
 
 

@@ -1,4 +1,4 @@
-"""Docstrings as they are written (reStructuredText roles and math, plain lists of parameters) as Markdown for the site."""
+"""Docstrings as they are written (reStructuredText roles and math, plain lists of parameters) as Markdown."""
 
 from __future__ import annotations
 
