@@ -1,0 +1,305 @@
+"""Snapshots of a field with the exact forces on it, on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+from torch import Tensor
+
+import nearsight
+from nearsight.lattices import Lattice
+from nearsight.training import imports, store
+
+KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported")
+"""Where a snapshot comes from; ``kind`` stores the position in this list."""
+
+
+class Split(NamedTuple):
+    """Three data sets that share no trajectory."""
+
+    train: DataSet
+    validation: DataSet
+    test: DataSet
+
+
+class DataSet:
+    """Snapshots Φ with the total force and energy of an exact force field.
+
+    On disk a zarr group (format 3) that xarray opens as it is: ``field`` and ``force`` ``(snapshot, site, component)``,
+    ``energy`` ``(snapshot,)`` (absent for a driven system), all float64, with ``trajectory`` (an integer: snapshots of
+    one trajectory resemble each other), ``kind`` (a code, see ``KINDS``) and ``time``. Attributes hold the lattice, the
+    recipe, the seed and the hash. Arrays are read when first asked for.
+
+    Make one with :func:`~nearsight.training.generate`, :meth:`open`, :meth:`from_npz` or :meth:`from_arrays`.
+    """
+
+    def __init__(self, group: zarr.Group, index: np.ndarray | None = None) -> None:
+        self._group = group
+        self._index = index
+        self.attrs: dict[str, Any] = dict(group.attrs)
+        self.lattice = lattice_from(self.attrs["lattice"])
+        self.components = int(group["field"].shape[-1])  # type: ignore[union-attr]
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> DataSet:
+        """Open a data set on disk.
+
+        Every chunk is read once and the content compared with its hash (a second per gigabyte or so; ``verify=False``
+        trusts the disk). Raises ``storage.CorruptFileError`` naming the damaged file.
+        """
+        path = Path(path)
+        group = store.open_group(path)
+        if verify:
+            store.verify(group, path)
+        return cls(group)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        path: str | Path | None = None,
+        *,
+        lattice: Lattice,
+        field: np.ndarray | Tensor,
+        force: np.ndarray | Tensor,
+        energy: np.ndarray | Tensor | None = None,
+        trajectory: np.ndarray | Tensor | None = None,
+        kind: np.ndarray | str = "imported",
+        time: np.ndarray | Tensor | None = None,
+        components: int = 1,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> DataSet:
+        """A data set from arrays, written to ``path`` or kept in memory.
+
+        Fields and forces are ``(snapshot, site, component)``, or grids ``(snapshot, *shape)`` with the axes of the
+        lattice. Without ``trajectory`` every snapshot counts as independent: name the trajectories if several snapshots
+        come from one run, or neighbours in time end up on both sides of a split. ``kind`` is one name or one code each.
+        """
+        given = dict(field=field, force=force, energy=energy, trajectory=trajectory, time=time)
+        arrays = imports.checked(
+            {k: np.asarray(v) for k, v in given.items() if v is not None}, lattice, components, source="The arrays"
+        )
+        count = len(arrays["field"])
+        if isinstance(kind, str):
+            if kind not in KINDS:
+                raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
+            codes = np.full(count, KINDS.index(kind))
+        else:
+            codes = np.asarray(kind)
+            if codes.shape != (count,) or not np.isin(codes, range(len(KINDS))).all():
+                raise ValueError(f"kind must hold one code in 0..{len(KINDS) - 1} for each of the {count} snapshots.")
+        arrays["kind"] = codes
+        arrays.setdefault("trajectory", np.arange(count))
+        arrays.setdefault("time", np.zeros(count))
+        return cls._write(path, arrays, lattice, dict(attrs or {}))
+
+    @classmethod
+    def from_npz(
+        cls, npz: str | Path, path: str | Path | None = None, *, lattice: Lattice, components: int = 1
+    ) -> DataSet:
+        """Import your own snapshots from a NumPy ``.npz`` file.
+
+        Keys: ``field`` and ``force`` (required), ``energy``, ``trajectory`` and ``time`` (optional); shapes as in
+        :meth:`from_arrays`. ``force`` is the total generalised force -∂E/∂Φ and ``energy`` the total energy of the
+        whole lattice, in the same units. Everything is checked; an error names the key and the cure.
+        """
+        arrays = imports.read_npz(Path(npz))
+        attrs = {"source": Path(npz).name, "source_hash": imports.file_hash(Path(npz))}
+        return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def _write(
+        cls, path: str | Path | None, arrays: dict[str, np.ndarray], lattice: Lattice, attrs: dict[str, Any]
+    ) -> DataSet:
+        counts = np.bincount(arrays["kind"], minlength=len(KINDS))
+        attributes = {
+            "nearsight": nearsight.__version__,
+            "lattice": lattice_to(lattice),
+            "lattice_description": repr(lattice),
+            "kinds": list(KINDS),
+            "counts": {name: int(n) for name, n in zip(KINDS, counts, strict=True) if n},
+            **attrs,
+        }
+        return cls(store.write(None if path is None else Path(path), arrays, attributes))
+
+    # --- contents ---------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return int(self._group["field"].shape[0]) if self._index is None else len(self._index)  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        counts = store.describe_counts(self.counts.items())
+        trajectories = len(np.unique(self._numpy("trajectory")))
+        without = "" if self.has_energy else ", no energies"
+        return f"{len(self)} snapshots ({counts}) of {trajectories} trajectories on {self.lattice!r}{without}"
+
+    @property
+    def has_energy(self) -> bool:
+        return "energy" in self._group
+
+    @cached_property
+    def field(self) -> Tensor:
+        """Φ ``(snapshot, site, component)``, float64."""
+        return torch.from_numpy(self._numpy("field"))
+
+    @cached_property
+    def force(self) -> Tensor:
+        """Total generalised force -∂E/∂Φ, shaped as the field."""
+        return torch.from_numpy(self._numpy("force"))
+
+    @cached_property
+    def energy(self) -> Tensor | None:
+        """Total energy ``(snapshot,)``, or None for a driven system."""
+        return torch.from_numpy(self._numpy("energy")) if self.has_energy else None
+
+    @cached_property
+    def trajectory(self) -> np.ndarray:
+        return self._numpy("trajectory")
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """Codes into ``KINDS`` ``(snapshot,)``."""
+        return self._numpy("kind")
+
+    @cached_property
+    def time(self) -> np.ndarray:
+        return self._numpy("time")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of snapshots of every kind present."""
+        counts = np.bincount(self.kind, minlength=len(KINDS))
+        return {name: int(n) for name, n in zip(KINDS, counts, strict=True) if n}
+
+    @property
+    def field_range(self) -> tuple[float, float]:
+        """Smallest and largest value of any field component: outside it a learned force field extrapolates."""
+        return float(self.field.min()), float(self.field.max())
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the content: the same however, wherever and in how many attempts the data were made."""
+        if self._index is None:
+            return str(self.attrs["hash"])
+        return store.content_hash({name: self._numpy(name) for name in store.DIMENSIONS if name in self._group})
+
+    @property
+    def xarray(self) -> xr.Dataset:
+        """The snapshots as an :class:`xarray.Dataset`, read when used."""
+        data = xr.open_zarr(self._group.store, consolidated=False, chunks=None)
+        return data if self._index is None else data.isel(snapshot=self._index)
+
+    def _numpy(self, name: str) -> np.ndarray:
+        array: zarr.Array = self._group[name]  # type: ignore[assignment]
+        values = array[...] if self._index is None else array.oindex[self._index]
+        return np.asarray(values)
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def select(
+        self,
+        *,
+        kind: str | Iterable[str] | None = None,
+        trajectory: int | Iterable[int] | None = None,
+        time: tuple[float, float] | None = None,
+    ) -> DataSet:
+        """The snapshots of these kinds, of these trajectories, in this closed interval of time (all that are given)."""
+        keep = np.ones(len(self), dtype=bool)
+        if kind is not None:
+            names = [kind] if isinstance(kind, str) else list(kind)
+            unknown = sorted(set(names) - set(KINDS))
+            if unknown:
+                raise ValueError(f"Unknown kind {', '.join(unknown)}; kinds are {', '.join(KINDS)}.")
+            keep &= np.isin(self.kind, [KINDS.index(name) for name in names])
+        if trajectory is not None:
+            keep &= np.isin(self.trajectory, list(np.atleast_1d(np.asarray(trajectory))))
+        if time is not None:
+            keep &= (self.time >= time[0]) & (self.time <= time[1])
+        if not keep.any():
+            raise ValueError(f"No snapshot is left by this selection from {self!r}.")
+        return self._subset(np.flatnonzero(keep))
+
+    def split(
+        self, *, train: float | None = None, validation: float = 0.15, test: float = 0.15, seed: int = 0
+    ) -> Split:
+        """Training, validation and test sets that share no trajectory.
+
+        Snapshots of one trajectory resemble each other, so a split by snapshot would test memory instead of learning.
+        Within each kind the trajectories are shuffled by ``seed`` and dealt out in these fractions, at least one to
+        each part; a kind with too few trajectories for that goes to training first, then testing. ``train`` below its
+        default (all the rest) leaves data out: test and validation sets stay the same and a smaller training set is
+        contained in a larger one, as a learning curve needs.
+        """
+        train = 1.0 - validation - test if train is None else train
+        parts = {"test": test, "validation": validation, "train": train}
+        if not (train > 0 and validation >= 0 and test >= 0 and sum(parts.values()) <= 1 + 1e-9):
+            raise ValueError(
+                f"The fractions must not be negative, train not zero, and their sum at most 1; got train={train:g}, "
+                f"validation={validation:g}, test={test:g}."
+            )
+        chosen: dict[str, list[int]] = {name: [] for name in parts}
+        for code in np.unique(self.kind):
+            ids = np.unique(self.trajectory[self.kind == code])
+            order = np.random.default_rng([seed, int(code)]).permutation(ids)
+            for name, part in _deal(order, parts).items():
+                chosen[name].extend(part)
+        missing = [name for name, fraction in parts.items() if fraction > 0 and not chosen[name]]
+        if missing:
+            raise ValueError(
+                f"{len(np.unique(self.trajectory))} trajectories are too few to give {' and '.join(missing)} a share: "
+                "a trajectory is never cut. Generate more, shorter trajectories, or set that fraction to 0."
+            )
+        shares = [np.flatnonzero(np.isin(self.trajectory, chosen[name])) for name in Split._fields]
+        return Split(*(self._subset(share) for share in shares))
+
+    def _subset(self, keep: np.ndarray) -> DataSet:
+        return DataSet(self._group, keep if self._index is None else self._index[keep])
+
+
+def _deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[int]]:
+    """Deal shuffled trajectories of one kind: held-out parts first, so they do not depend on the training share."""
+    n = len(order)
+    wanted = [name for name in ("train", "test", "validation") if fractions[name] > 0]
+    if n < len(wanted):
+        return {name: [int(i)] for name, i in zip(wanted, order, strict=False)}
+    held = {name: max(1, round(fractions[name] * n)) for name in wanted if name != "train"}
+    while sum(held.values()) > n - 1:
+        held[max(held, key=lambda name: held[name])] -= 1
+    rest = n - sum(held.values())
+    # All the rest if the fractions add up to one, whatever the rounding of the held-out parts did.
+    whole = sum(fractions.values()) > 1 - 1e-9
+    sizes = {**held, "train": rest if whole else min(rest, max(1, round(fractions["train"] * n)))}
+    result, start = {}, 0
+    for name, size in sizes.items():
+        result[name] = [int(i) for i in order[start : start + size]]
+        start += size
+    return result
+
+
+def lattice_to(lattice: Lattice) -> dict[str, Any]:
+    """A lattice as plain numbers for JSON."""
+    return {
+        "name": lattice.name,
+        "vectors": lattice.vectors.tolist(),
+        "basis": lattice.basis.tolist(),
+        "shape": list(lattice.shape),
+        "periodic": list(lattice.periodic),  # type: ignore[arg-type]
+        "species": list(lattice.species),
+    }
+
+
+def lattice_from(numbers: Mapping[str, Any]) -> Lattice:
+    return Lattice(
+        numbers["name"],
+        np.array(numbers["vectors"]),
+        np.array(numbers["basis"]),
+        tuple(numbers["shape"]),
+        tuple(numbers["periodic"]),
+        tuple(numbers["species"]),
+    )

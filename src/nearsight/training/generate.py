@@ -1,0 +1,247 @@
+"""From a recipe to a data set, in parallel, restartable at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+import nearsight
+from nearsight.forcefields import ForceField
+from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
+from nearsight.training import snapshots
+from nearsight.training.dataset import KINDS, DataSet, lattice_to
+from nearsight.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CLUSTER_PAYS = 6.0
+"""Seconds of work above which local processes are started by default: starting two and importing torch takes 2 to 3."""
+
+
+def generate(
+    exact: ForceField,
+    recipe: Recipe,
+    path: str | Path,
+    *,
+    seed: int,
+    workers: int | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+    resume: bool = True,
+) -> DataSet:
+    """Compute the snapshots of a recipe with an exact force field and write them to ``path``.
+
+    The unit of work is a trajectory with random numbers of its own, drawn from ``seed`` and its number alone: the
+    data do not depend on how many workers share the work or in which order. Each finished trajectory is kept as one
+    file in ``path.parts/``; when all are there they become the data set and the parts go. Killed at any moment, the
+    same call finds the parts, computes the rest, and ends with the same ``hash``. A complete data set is opened, not
+    computed again. Bits may differ between machines whose linear algebra differs.
+
+    Parameters
+    ----------
+    exact: the teacher, on the lattice of the data set.
+    workers: local processes of one thread each; 0 or 1 works in this process. By default one for every core, or this
+        process if the work is a matter of seconds. A script that uses several needs the usual
+        ``if __name__ == "__main__":`` around its calls.
+    client: a :class:`distributed.Client` of your own, such as one on a ``dask_jobqueue.SLURMCluster``. Workers need no
+        common file system: results come back to this process, which alone writes.
+    resume: go on with what is there; False refuses to touch it.
+
+    Raises ``ValueError`` if what is there was made with another recipe, seed or model, and says what differs.
+    """
+    path = Path(path)
+    _refuse_in_child()
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must not be negative, got {workers}.")
+    parts = path.with_name(path.name + ".parts")
+    if not resume and (path.exists() or parts.exists()):
+        raise FileExistsError(
+            f"{path if path.exists() else parts} exists; delete it, or pass resume=True to go on with it."
+        )
+    plan, cost = _plan(exact, recipe, seed)
+    if path.exists():
+        data = DataSet.open(path)
+        _refuse_other(plan, data.attrs, path)
+        shutil.rmtree(parts, ignore_errors=True)
+        return data
+    if (parts / "plan.json").exists():
+        _refuse_other(plan, read_json(parts / "plan.json"), parts)
+    else:
+        write_json(parts / "plan.json", plan)
+    kinds = recipe.plan()
+    missing = [i for i in range(len(kinds)) if not _is_whole(_part(parts, i))]
+    if missing:
+        if workers is None:
+            seconds = cost * recipe.solutions * len(missing) / len(kinds)
+            workers = 1 if seconds < CLUSTER_PAYS else _cores()
+        results = _compute(exact, recipe, missing, seed, min(workers, len(missing)), client)
+        with _bar(progress) as bar:
+            task = bar.add_task("exact trajectories", total=len(kinds), completed=len(kinds) - len(missing))
+            for trajectory, tensors in results:
+                save_tensors(_part(parts, trajectory), tensors, {"kind": kinds[trajectory]})
+                bar.advance(task)
+    return _assemble(path, parts, exact, kinds, plan)
+
+
+def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any], float]:
+    """Everything that decides the data, and the seconds one exact solution takes.
+
+    The description of a model may leave parameters out; the forces on one fixed field see all of them.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
+    probe = snapshots.gaussian(exact, snapshots.generator(0, 0))
+    start = time.perf_counter()
+    force, energy = exact(probe)
+    cost = time.perf_counter() - start
+    if force.dtype != torch.float64 or any(p.requires_grad for p in exact.parameters()):
+        raise ValueError(
+            f"{exact!r} is not an exact force field in double precision; labels come from an ExactForceField."
+        )
+    weights = torch.randn(probe.shape, generator=snapshots.generator(0, 1), dtype=torch.float64)
+    fingerprint = [float(force.norm()), float((force * weights).sum())] + (
+        [float(energy)] if energy is not None else []
+    )
+    plan = {
+        "nearsight": nearsight.__version__,
+        "model": repr(exact),
+        "lattice": lattice_to(exact.lattice),
+        "components": exact.components,
+        "seed": seed,
+        "recipe": recipe.model_dump(mode="json"),
+        "fingerprint": fingerprint,
+    }
+    return plan, cost
+
+
+def _refuse_other(plan: dict[str, Any], stored: dict[str, Any], path: Path) -> None:
+    differences = [
+        f"{name}: {stored.get(name)} there, {plan[name]} asked for"
+        for name in ("model", "lattice", "components", "seed")
+        if stored.get(name) != plan[name]
+    ]
+    differences += _recipe_differences(stored.get("recipe") or {}, plan["recipe"])
+    if not differences:
+        old, new = stored.get("fingerprint") or [], plan["fingerprint"]
+        if len(old) != len(new) or not np.allclose(old, new, rtol=1e-8, atol=1e-10):
+            differences = ["the model gives other forces, by a parameter that its description does not show"]
+    if differences:
+        raise ValueError(
+            f"{path} was made differently: {'; '.join(differences)}. Ask for what is there, or choose another path."
+        )
+
+
+def _recipe_differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    return [
+        f"recipe.{kind}.{name}: {stored.get(kind, {}).get(name)} there, {value} asked for"
+        for kind, options in asked.items()
+        for name, value in options.items()
+        if stored.get(kind, {}).get(name) != value
+    ]
+
+
+def _compute(
+    exact: ForceField, recipe: Recipe, missing: list[int], seed: int, workers: int, client: Client | None
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    if client is None and workers <= 1:
+        for trajectory in missing:
+            yield trajectory, snapshots.make(exact, recipe, trajectory, seed)
+        return
+    from distributed import as_completed
+
+    with contextlib.ExitStack() as stack:
+        if client is None:
+            client = stack.enter_context(_local_client(workers))
+        [shared] = client.scatter([exact], broadcast=True, hash=False)
+        # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.
+        futures = {
+            client.submit(snapshots.make, shared, recipe, trajectory, seed, pure=False): trajectory
+            for trajectory in missing
+        }
+        try:
+            for future, tensors in as_completed(futures, with_results=True):
+                yield futures[future], tensors
+        finally:
+            client.cancel(list(futures))
+
+
+@contextlib.contextmanager
+def _local_client(workers: int) -> Iterator[Client]:
+    # A LocalCluster of processes and not dask's process scheduler: both start in 1.5 to 2 s, but the cluster hands
+    # results back one by one as they finish, restarts a worker that dies, takes its workers along when this process
+    # is killed, and is driven by the same calls as a cluster on SLURM. The scheduler also gives short lists of tasks
+    # to one process only.
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _refuse_in_child() -> None:
+    """A script without a main guard is run again by each of its workers: say so, start no workers of workers."""
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            'Workers import the script again: put its calls below `if __name__ == "__main__":`, or pass workers=1.'
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _bar(progress: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not progress
+    )
+
+
+def _part(parts: Path, trajectory: int) -> Path:
+    return parts / f"{trajectory:06d}.safetensors"
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether a part can be used; one that a full disk or a crash has damaged is made again."""
+    try:
+        load_tensors(part)
+    except FileNotFoundError:
+        return False
+    except CorruptFileError:
+        part.unlink()
+        return False
+    return True
+
+
+def _assemble(path: Path, parts: Path, exact: ForceField, kinds: list[str], plan: dict[str, Any]) -> DataSet:
+    pieces = [load_tensors(_part(parts, trajectory))[0] for trajectory in range(len(kinds))]
+    counts = [len(piece["field"]) for piece in pieces]
+    arrays = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
+    arrays["trajectory"] = np.repeat(np.arange(len(kinds)), counts)
+    arrays["kind"] = np.repeat([KINDS.index(kind) for kind in kinds], counts)
+    # Built among the parts and moved in one step, so that a kill in between leaves nothing outside the folder of parts.
+    finished = parts / "assembled.zarr"
+    DataSet._write(finished, arrays, exact.lattice, plan)
+    os.replace(finished, path)
+    shutil.rmtree(parts, ignore_errors=True)
+    return DataSet.open(path)

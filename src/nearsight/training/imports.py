@@ -1,0 +1,113 @@
+"""Checks on snapshots that come from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.lattices import Lattice
+from nearsight.storage import CorruptFileError
+
+REQUIRED, OPTIONAL = ("field", "force"), ("energy", "trajectory", "time")
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The known arrays of an ``.npz`` file; an unknown key is refused, because it is most often a misspelt one."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError(
+                    f"{path} holds one array; save several by name with np.savez(path, field=..., force=...)."
+                )
+            unknown = sorted(set(file.files) - {*REQUIRED, *OPTIONAL})
+            if unknown:
+                raise ValueError(
+                    f"{path} has the unknown key {', '.join(map(repr, unknown))}; the keys are "
+                    f"{', '.join(REQUIRED)} (required), {', '.join(OPTIONAL)} (optional). Rename or remove it."
+                )
+            for key in file.files:
+                try:
+                    arrays[key] = file[key]
+                except ValueError as error:
+                    if "pickle" not in str(error):
+                        raise
+                    raise ValueError(
+                        f"{path}: {key!r} holds Python objects, not numbers; save it as a rectangular float array."
+                    ) from error
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise CorruptFileError(f"{path} is not a whole .npz file ({error}). Write it again with np.savez.") from error
+    return _require(arrays, str(path))
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _require(arrays: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
+    for key in REQUIRED:
+        if key not in arrays:
+            raise ValueError(f"{source}: the key {key!r} is missing; found {', '.join(sorted(arrays)) or 'nothing'}.")
+    return arrays
+
+
+def checked(arrays: dict[str, np.ndarray], lattice: Lattice, components: int, *, source: str) -> dict[str, np.ndarray]:
+    """The arrays in the shapes and types of a data set, or a ``ValueError`` naming the key and the cure."""
+    if components < 1:
+        raise ValueError(f"components must be at least 1, got {components}.")
+    _require(arrays, source)
+    result: dict[str, np.ndarray] = {}
+    for key, values in arrays.items():
+        if key == "trajectory":
+            if values.dtype.kind not in "iu":
+                raise ValueError(
+                    f"{source}: 'trajectory' labels snapshots by integers, got {values.dtype}; use .astype(int)."
+                )
+            result[key] = values.astype(np.int64)
+            continue
+        if values.dtype.kind != "f":
+            raise ValueError(
+                f"{source}: {key!r} must hold real floating-point numbers, got {values.dtype}; use .astype(float)."
+            )
+        result[key] = values.astype(np.float64)
+    for key in REQUIRED:
+        result[key] = _snapshots(result[key], lattice, components, key, source)
+    count = len(result["field"])
+    if count == 0:
+        raise ValueError(f"{source}: 'field' holds no snapshot.")
+    if len(result["force"]) != count:
+        raise ValueError(
+            f"{source}: 'force' has {len(result['force'])} snapshots, 'field' has {count}; give one force to each field."
+        )
+    for key in OPTIONAL:
+        if key in result and result[key].shape != (count,):
+            raise ValueError(
+                f"{source}: {key!r} must have shape ({count},), one number a snapshot, got {result[key].shape}."
+            )
+    for key, values in result.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = ~np.isfinite(values).reshape(count, -1).all(axis=1)
+            raise ValueError(
+                f"{source}: {key!r} holds NaN or infinite values in {int(bad.sum())} snapshots, first in snapshot "
+                f"{int(np.argmax(bad))}; leave those snapshots out."
+            )
+    return result
+
+
+def _snapshots(values: np.ndarray, lattice: Lattice, components: int, key: str, source: str) -> np.ndarray:
+    """Sites on one axis, components on the last."""
+    basis = (lattice.n_basis,) if lattice.n_basis > 1 else ()
+    spaces = [(lattice.n_sites,), (*lattice.shape, *basis)]
+    shapes = [(*space, components) for space in spaces] + (spaces if components == 1 else [])
+    if values.shape[1:] not in shapes:
+        allowed = " or ".join(str(("n", *shape)).replace("'", "") for shape in shapes)
+        raise ValueError(
+            f"{source}: {key!r} must have shape {allowed} on {lattice!r} with {components} component(s) a site, "
+            f"got {values.shape}. Reshape it, or pass the lattice and the number of components it was computed with."
+        )
+    return values.reshape(len(values), lattice.n_sites, components)
