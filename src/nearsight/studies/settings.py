@@ -87,11 +87,8 @@ def _in_words(complaint: Any, content: Any) -> str:
         case "missing":
             return f"{key} is missing."
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            sign = dict(greater_than=">", greater_than_equal=">=", less_than="<", less_than_equal="<=")[
-                complaint["type"]
-            ]
-            bound = facts.get("gt", facts.get("ge", facts.get("lt", facts.get("le"))))
-            allowed = f"a number {sign} {bound}"
+            sign = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+            allowed = " and ".join(f"a number {sign[name]} {bound:g}" for name, bound in facts.items() if name in sign)
         case "int_parsing" | "int_type" | "int_from_float":
             allowed = "a whole number"
         case "float_parsing" | "float_type" | "finite_number":

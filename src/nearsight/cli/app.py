@@ -1,0 +1,148 @@
+"""The commands. Everything heavy is imported inside them, so that help and mistakes answer at once."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+STAGES = {
+    "generate": "Compute exact snapshots (data.zarr).",
+    "train": "Fit the learned force field (model/).",
+    "validate": "Compare learned with exact: forces, then dynamics.",
+    "simulate": "Run the learned force field on a large lattice.",
+    "report": "Build figures and report.html again.",
+}
+
+app = typer.Typer(
+    name="nearsight",
+    help="Exact electrons on small lattices in, fast learned force fields and large-scale dynamics out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyName = Annotated[str, typer.Argument(help="Name of the study; `nearsight list` shows them.", show_default=False)]
+Preset = Annotated[str | None, typer.Option(help="Named configuration to start from (default: the study's first).")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. --set model.g=1.4. May be repeated."),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the run (default: the preset's).")]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs; this one is RUNS/STUDY/NAME.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an existing run: verify what is finished, do the rest.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def main() -> None:
+    """Entry point of the ``nearsight`` command."""
+    app()
+
+
+@app.command("list")
+def list_studies() -> None:
+    """Show the studies, their questions and presets."""
+    from nearsight.studies import NAMES, get
+
+    console = Console()
+    for name in NAMES:
+        study = get(name)
+        console.print(f"[bold]{name}[/bold]  {study.question}", highlight=False)
+        console.print(f"  presets: {', '.join(study.presets)}", highlight=False)
+        console.print(f"  stages:  {', '.join([stage.name for stage in study.stages] + ['report'])}", highlight=False)
+
+
+@app.command("run")
+def run_study(
+    study: StudyName,
+    preset: Preset = None,
+    settings: Settings = None,
+    name: Name = None,
+    runs: Runs = Path("runs"),
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Run all stages of a study, from exact data to the report."""
+    _carry_out(study, None, preset, settings or [], name, runs, resume, debug)
+
+
+def _stage_command(stage: str) -> Callable[..., None]:
+    def command(
+        study: StudyName,
+        preset: Preset = None,
+        settings: Settings = None,
+        name: Name = None,
+        runs: Runs = Path("runs"),
+        resume: Resume = False,
+        debug: Debug = False,
+    ) -> None:
+        _carry_out(study, stage, preset, settings or [], name, runs, resume, debug)
+
+    command.__doc__ = STAGES[stage]
+    return command
+
+
+for _stage in STAGES:
+    app.command(_stage)(_stage_command(_stage))
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, cores, memory, devices, optional packages, and how fast matrices multiply here."""
+    from nearsight.cli.doctor import examine
+
+    examine(Console())
+
+
+def _carry_out(
+    study_name: str,
+    stage: str | None,
+    preset: str | None,
+    settings: list[str],
+    name: str | None,
+    runs: Path,
+    resume: bool,
+    debug: bool,
+) -> None:
+    again = _command(study_name, stage, name or preset, runs)
+    try:
+        from nearsight.cli.progress import Narrator, summary
+        from nearsight.cli.studies import get
+        from nearsight.studies import Run
+
+        study = get(study_name)
+        path = runs / study.name / (name or preset or next(iter(study.presets)))
+        existing = Run(path)
+        if existing.exists and preset is None and not settings:
+            config: Any = study.stored_config(existing)
+        else:
+            config = study.configure(preset, settings)
+        console = Console(stderr=True)
+        run = study.run(path, config, only=stage, resume=resume, listener=Narrator(console))
+        summary(run, Console())
+    except KeyboardInterrupt:
+        _stop(f"Interrupted; what is finished is kept. Go on with: {again}", code=130)
+    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
+        if debug:
+            raise
+        _stop(f"{error}\n(--debug shows where this comes from.)")
+
+
+def _command(study: str, stage: str | None, name: str | None, runs: Path) -> str:
+    words = ["nearsight", *([stage] if stage else ["run"]), study]
+    words += ["--name", name] if name else []
+    words += ["--runs", str(runs)] if runs != Path("runs") else []
+    return shlex.join([*words, "--resume"])
+
+
+def _stop(message: str, code: int = 2) -> None:
+    print(f"nearsight: {message}", file=sys.stderr)
+    raise typer.Exit(code)

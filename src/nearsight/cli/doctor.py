@@ -1,0 +1,86 @@
+"""What this machine has, and how fast it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+
+import torch
+from rich.console import Console
+
+import nearsight
+
+REQUIRED = ("torch", "numpy", "scipy", "xarray", "zarr", "h5netcdf", "dask", "distributed", "pydantic", "safetensors")
+OPTIONAL = {
+    "tensorboard": "training curves while a fit runs",
+    "dask-jobqueue": "data generation on a SLURM cluster",
+    "mkdocs-material": "building the documentation",
+    "pytest": "running the tests",
+    "spglib": "checking groups against a second source",
+}
+
+
+def examine(console: Console) -> None:
+    """Print the state of the installation and of the machine."""
+
+    def say(key: str, value: object) -> None:
+        console.print(f"{key:<16} {value}", highlight=False, markup=False)
+
+    say("nearsight", nearsight.__version__)
+    say("python", f"{platform.python_version()} on {platform.platform()}")
+    for package in REQUIRED:
+        say(package, version(package) or "MISSING: pip install " + package)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    say("cores", f"{cores} usable, torch uses {torch.get_num_threads()} threads")
+    say("memory", f"{memory() or 'unknown'}")
+    say("disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            say(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    else:
+        say("cuda", "no device; everything runs on the CPU")
+    for package, purpose in OPTIONAL.items():
+        say(package, version(package) or f"not installed (only for {purpose})")
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    for device in devices:
+        for dtype in (torch.float64, torch.float32):
+            name = str(dtype).removeprefix("torch.")
+            say("matmul", f"{gemm(device, dtype):.0f} GFlop/s in {name} on {device}")
+    say("eigh 900", f"{diagonalisation():.2f} s for one exact solution of a 30 × 30 lattice")
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def memory() -> str | None:
+    """Physical memory, where the system tells."""
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def gemm(device: str, dtype: torch.dtype, n: int = 1024) -> float:
+    """Speed of a matrix product in units of 10⁹ floating-point operations per second, the best of three."""
+    a = torch.full((n, n), 0.5, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(4):  # the first one warms up
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best / 1e9
+
+
+def diagonalisation(n: int = 900) -> float:
+    matrix = torch.randn(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = time.perf_counter()
+    torch.linalg.eigh(matrix + matrix.T)
+    return time.perf_counter() - start

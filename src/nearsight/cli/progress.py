@@ -1,0 +1,69 @@
+"""What a user sees while a run goes on, and at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nearsight.studies import Run
+
+
+class Narrator:
+    """Tells every logged event in one line."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __call__(self, event: str, facts: dict[str, Any]) -> None:
+        sentence = _SENTENCES.get(event)
+        text = sentence(facts) if sentence else f"  {event}: " + ", ".join(f"{k} {v}" for k, v in facts.items())
+        self.console.print(text, highlight=False, markup=False)
+
+
+_SENTENCES: dict[str, Any] = {
+    "begin": lambda f: f"{f['stage']} ...",
+    "complete": lambda f: f"{f['stage']} done in {duration(f['seconds'])}",
+    "skip": lambda f: f"{f['stage']} is complete and verified",
+    "missing": lambda f: f"{f['output']} of the stage {f['stage']} is missing: the stage runs again",
+    "stale": lambda f: f"{', '.join(f['inputs'])} changed since the stage {f['stage']}: it runs again",
+    "failed": lambda f: f"{f['stage']} stopped: {f['reason']}",
+    "note": lambda f: f"  {f['text']}",
+}
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def summary(run: Run, console: Console) -> None:
+    """The table of verdicts, and where the report is."""
+    if verdicts := run.verdicts:
+        table = Table(title=f"{run.path}", title_justify="left")
+        for column in ("quantity", "exact", "learned", "paper", "target", "verdict"):
+            table.add_column(column, overflow="fold")
+        for verdict in verdicts:
+            passed = verdict["passed"]
+            word = (
+                "[dim]shown[/dim]"
+                if passed is None
+                else "[green]pass[/green]"
+                if passed
+                else "[bold red]FAIL[/bold red]"
+            )
+            table.add_row(
+                *(_cell(verdict.get(key)) for key in ("quantity", "exact", "learned", "paper", "target")), word
+            )
+        console.print(table)
+    report = run.path / "report.html"
+    console.print(
+        f"Report: {report}" if report.exists() else f"Run folder: {run.path}", highlight=False, soft_wrap=True
+    )
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
