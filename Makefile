@@ -61,7 +61,7 @@ docs: env-dev  ## Build the documentation into site/, warnings are errors
 lock:  ## Resolve pyproject.toml anew and write both lock files
 	rm -rf .lock && "$(PYTHON)" -m venv .lock
 	.lock/bin/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
-	.lock/bin/python -m pip install -q hatchling -e '.[test]'
+	.lock/bin/python -m pip install -q hatchling editables -e '.[test]'
 	.lock/bin/python -m pip freeze --exclude-editable --all | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//' > .lock/run
 	.lock/bin/python -m pip install -q -e '.[dev]'
 	.lock/bin/python -m pip freeze --exclude-editable --all | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//' > .lock/all

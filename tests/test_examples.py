@@ -1,8 +1,8 @@
 """Examples, tutorial and README run: the very text a reader sees, made small by replacements that stand in the text.
 
 A comment ``<!-- test: square(30) -> square(6); steps=2000 -> steps=4 -->`` before a Python block (``# test: ...`` in a
-script) shrinks it; every replacement must apply, so that the comment cannot go stale. All blocks of a document share one
-namespace. ``<!-- not run: reason -->`` is the only way out.
+script) shrinks it; every replacement must apply, so that the comment cannot go stale. All blocks of a document share
+one namespace. ``<!-- not run: reason -->`` is the only way out.
 """
 
 from __future__ import annotations
