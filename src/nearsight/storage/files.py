@@ -88,10 +88,12 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_json(path: str | Path, content: Any) -> None:
+    """Plain data as JSON, atomically."""
     write_atomic(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
+    """Plain data from a JSON file; ``CorruptFileError`` if it is not whole."""
     try:
         return json.loads(Path(path).read_text())
     except ValueError as error:
@@ -99,10 +101,12 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_yaml(path: str | Path, content: Any) -> None:
+    """Plain data as YAML in the given order, atomically."""
     write_atomic(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def read_yaml(path: str | Path) -> Any:
+    """Plain data from a YAML file; ``CorruptFileError`` if it is not whole."""
     try:
         return yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
