@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -74,7 +75,6 @@ class Holstein(Hamiltonian):
         self.t, self.g, self.k, self.kappa = t, g, k, kappa
         self.degeneracy, self.symmetric, self.twist = spins, symmetric, twist
         self.bonds = lattice.bonds(1)
-        self.constant = self._hopping()
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     def __repr__(self) -> str:
@@ -95,7 +95,9 @@ class Holstein(Hamiltonian):
             twist=self.twist,
         )
 
-    def _hopping(self) -> Tensor:
+    @cached_property
+    def constant(self) -> Tensor:  # type: ignore[override]
+        """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
         amplitude: np.ndarray | float = -self.t
         if self.twist is not None:
             amplitude = -self.t * np.exp(1j * self.bonds.winding @ np.asarray(self.twist, dtype=float))
