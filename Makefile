@@ -40,7 +40,7 @@ test-all: env  ## Everything this machine can run
 	$(PYTEST)
 
 demo: env  ## The Holstein study at its quick preset: exact data, training, a quench, a report
-	$(BIN)/nearsight run holstein --preset quick
+	$(BIN)/nearsight run holstein --preset quick --resume
 
 bench: env  ## Timings of solvers, descriptors and force fields
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
