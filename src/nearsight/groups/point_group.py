@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-
-@dataclass(frozen=True, eq=False)
-class Irrep:
-    """A real irreducible representation: one orthogonal matrix ``(dim, dim)`` for every group element.
-
-    ``kind`` is "real" when it stays irreducible over the complex numbers (⟨χ²⟩ = 1) and "complex" when it is a pair of
-    complex-conjugate irreps written in real form (⟨χ²⟩ = 2).
-    """
-
-    name: str
-    matrices: np.ndarray
-    kind: str = "real"
-
-    @property
-    def dim(self) -> int:
-        return self.matrices.shape[-1]
-
-    @property
-    def characters(self) -> np.ndarray:
-        return np.trace(self.matrices, axis1=1, axis2=2)
+from nearsight.groups.irreps import Irrep, decompose, norm, real_irreps, snap
+from nearsight.groups.naming import group_name, irrep_names
 
 
 @dataclass(frozen=True, eq=False)
 class PointGroup:
-    """A finite group of orthogonal matrices ``(order, dim, dim)``, in canonical order with the identity first."""
+    """A finite group of orthogonal matrices ``(order, dim, dim)``, in canonical order with the identity first.
+
+    Two groups built from the same matrices in any order have the same elements, names, irreps and D(g), bit for bit.
+    """
 
     matrices: np.ndarray
 
     def __post_init__(self) -> None:
         matrices = np.asarray(self.matrices, dtype=float)
-        if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
+        if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or not len(matrices):
             raise ValueError(f"matrices must have shape (order, dim, dim), got {matrices.shape}.")
+        if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(matrices.shape[1]), atol=1e-6):
+            raise ValueError("The matrices of a point group must be orthogonal; give them in Cartesian coordinates.")
+        matrices = snap(matrices)
         # Canonical order: identity, other proper operations, then improper ones; ties by the entries.
         keys = [(-round(np.linalg.det(g)), -round(float(np.trace(g)), 6), *(-np.round(g, 6)).ravel()) for g in matrices]
         ordered = matrices[sorted(range(len(matrices)), key=keys.__getitem__)]
+        if not np.allclose(ordered[0], np.eye(ordered.shape[-1]), atol=1e-6):
+            raise ValueError("The matrices do not contain the identity.")
         ordered.setflags(write=False)
         object.__setattr__(self, "matrices", ordered)
 
     def __len__(self) -> int:
         return len(self.matrices)
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {len(self)} elements, irreps {' '.join(irrep.name for irrep in self.irreps)}"
 
     @property
     def dim(self) -> int:
@@ -60,9 +55,73 @@ class PointGroup:
         table = distance.argmin(axis=-1)
         if np.take_along_axis(distance, table[..., None], -1).max() > 1e-6:
             raise ValueError("The matrices are not closed under multiplication.")
+        if any(len(set(row)) < len(self) for row in table):
+            raise ValueError("An operation is listed twice.")
         return table
 
     @cached_property
     def inverse(self) -> np.ndarray:
         """``inverse[g]`` is the index of g⁻¹."""
         return np.argmax(self.table == 0, axis=1)
+
+    @cached_property
+    def name(self) -> str:
+        """Schoenflies symbol, such as D4 or Oh."""
+        return group_name(self.matrices)
+
+    @cached_property
+    def irreps(self) -> tuple[Irrep, ...]:
+        """The real irreducible representations, even parity first, then by dimension and name; A1 leads."""
+        found = real_irreps(self.table, self.matrices)
+        names = irrep_names(self.matrices, [np.trace(m, axis1=1, axis2=2) for m in found])
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"The Mulliken rules give {' '.join(sorted(names))}, which does not tell the irreps apart."
+            )
+        for matrices in found:
+            matrices.setflags(write=False)
+        irreps = [Irrep(name, m, "real" if norm(m) < 1.5 else "complex") for name, m in zip(names, found, strict=True)]
+        return tuple(sorted(irreps, key=lambda i: (i.name[-1] in "u", i.name.endswith("''"), i.dim, i.name)))
+
+    def irrep(self, name: str) -> Irrep:
+        """The irrep of this name; ``ValueError`` lists the names that exist."""
+        names = [irrep.name for irrep in self.irreps]
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=2, cutoff=0.3)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise ValueError(f"{self.name} has no irrep {name!r}{hint}. Its irreps are {' '.join(names)}.")
+        return self.irreps[names.index(name)]
+
+    @cached_property
+    def classes(self) -> tuple[np.ndarray, ...]:
+        """Conjugacy classes as arrays of element indices, ordered by their first element."""
+        order = np.arange(len(self))
+        conjugates = self.table[self.table[order[:, None], order], self.inverse[:, None]]  # [h, g] = h g h⁻¹
+        first = conjugates.min(axis=0)
+        return tuple(np.flatnonzero(first == g) for g in np.unique(first))
+
+    def character_table(self) -> str:
+        """Characters of the real irreps on the conjugacy classes, ready to print.
+
+        A column is headed by the number of operations in the class and the order n of its elements: ``Cn`` for
+        rotations, ``Sn`` for rotation-reflections, ``m`` for mirrors, ``i`` for the inversion.
+        """
+        heads = [f"{len(c) if len(c) > 1 else ''}{self._symbol(int(c[0]))}" for c in self.classes]
+        rows = [[irrep.name, *(f"{irrep.characters[c[0]] + 0.0:.4g}" for c in self.classes)] for irrep in self.irreps]
+        cells = [[self.name, *heads], *rows]
+        widths = [max(len(row[k]) for row in cells) for k in range(len(heads) + 1)]
+        return "\n".join("  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in cells)
+
+    def _symbol(self, g: int) -> str:
+        matrix, n, power = self.matrices[g], 1, g
+        while power:
+            power, n = self.table[power, g], n + 1
+        if np.linalg.det(matrix) > 0:
+            return "E" if n == 1 else f"C{n}"
+        if self.dim % 2 and np.allclose(matrix, -np.eye(self.dim)):
+            return "m" if self.dim == 1 else "i"
+        return "m" if n == 2 else f"S{n}"
+
+    def decompose(self, representation: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The copies of every irrep in an orthogonal representation ``(order, n, n)``: see :func:`groups.decompose`."""
+        return decompose(representation, self.irreps)
