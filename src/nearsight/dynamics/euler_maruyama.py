@@ -1,0 +1,37 @@
+"""Langevin dynamics without inertia, by the plain first-order step of most papers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from nearsight.dynamics.scheme import Scheme, State, forces, normal, not_negative, positive
+from nearsight.forcefields import ForceField
+
+
+@dataclass(frozen=True)
+class EulerMaruyama(Scheme):
+    r"""Overdamped Langevin dynamics by the Euler-Maruyama step.
+
+    .. math:: Q_{n+1} = Q_n + \frac{dt}{\lambda} F(Q_n) + \sqrt{\frac{2 kT\, dt}{\lambda}}\; R_n
+
+    Equation and parameters are those of :class:`Brownian`, which costs the same and should be preferred: here equilibrium
+    averages are off by O(dt), and the variance of a harmonic mode of stiffness k is too large by 1/(1 - k dt/2λ). It is kept
+    to repeat published runs step by step.
+    """
+
+    dt: float
+    kT: float
+    damping: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive(dt=self.dt, damping=self.damping)
+        not_negative(kT=self.kT)
+
+    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
+        field = state.field + (self.dt / self.damping) * state.forces.force
+        if self.kT > 0:
+            field += math.sqrt(2 * self.kT * self.dt / self.damping) * normal(field, rng)
+        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)

@@ -1,0 +1,69 @@
+"""Discrete events in continuous time, none of them rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nearsight.dynamics.rate_model import RateModel
+from nearsight.dynamics.scheme import Scheme, State, forces, required
+from nearsight.forcefields import ForceField
+
+
+@dataclass(frozen=True)
+class KineticMonteCarlo(Scheme):
+    r"""Rejection-free kinetic Monte Carlo (n-fold way, Gillespie's direct method).
+
+    .. math:: \Delta t = -\frac{\ln u}{W}, \qquad W = \sum_m w_m, \qquad P(m) = w_m / W
+
+    Every step is one event in every replica. Replicas have clocks of their own: ``State.time`` is ``(*batch,)``, and a
+    field entered at time t_n lasts until t_{n+1}, so an average over time weighs record n by t_{n+1} - t_n. A replica
+    without a possible move stays as it is, and its clock shows infinity.
+
+    The events come from the ``rates`` alone. The force field passed to a run is called once a step and only reports force
+    and energy; give the one that the rates were built with.
+
+    References
+    ----------
+    A. B. Bortz, M. H. Kalos, J. L. Lebowitz, J. Comput. Phys. 17, 10 (1975); D. T. Gillespie, ibid. 22, 403 (1976).
+    """
+
+    rates: RateModel
+
+    def config(self) -> dict[str, Any]:
+        return {"scheme": type(self).__name__, **self.rates.config()}
+
+    def start(
+        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
+    ) -> State:
+        self.rates.check(field)
+        state = super().start(field, forcefield, rng, velocity=velocity)
+        clocks = torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device)
+        return State(state.field, None, state.forces, clocks, 0)
+
+    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
+        rates = self.rates.rates(state.field)
+        cumulative = rates.cumsum(-1)
+        total = cumulative[..., -1]
+        moving = total > 0
+        move = torch.searchsorted(cumulative, _below(_uniform(total, rng) * total, total)[..., None], right=True)[
+            ..., 0
+        ]
+        # Where nothing can move the search runs off the end; the move picked there is discarded below.
+        moved = self.rates.apply(state.field, move.clamp(max=self.rates.moves - 1))
+        field = torch.where(moving[..., None, None], moved, state.field)
+        waiting = torch.where(moving, -torch.log1p(-_uniform(total, rng)) / total, torch.inf)
+        return State(field, None, forces(forcefield, field), state.time + waiting, state.step + 1)
+
+
+def _uniform(like: Tensor, rng: torch.Generator | None) -> Tensor:
+    rng = required(rng)
+    return torch.rand(like.shape, generator=rng, dtype=torch.float64, device=rng.device).to(like.device)
+
+
+def _below(x: Tensor, limit: Tensor) -> Tensor:
+    """Rounding may lift u W to W itself, where no move ends."""
+    return torch.minimum(x, torch.nextafter(limit, torch.zeros_like(limit)))

@@ -1,0 +1,40 @@
+"""Discrete moves of a site field and the rates at which they happen."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Self
+
+from torch import Tensor
+
+from nearsight.lattices import Lattice
+
+
+class RateModel(abc.ABC):
+    """A Markov process in continuous time on discrete fields: what can happen next, and how often.
+
+    The moves out of a field are numbered 0 .. ``moves`` - 1, the same numbers for every field; one that is impossible in
+    a given field has rate 0. A rate model does not draw random numbers and keeps no memory.
+    """
+
+    moves: int
+
+    @abc.abstractmethod
+    def rates(self, field: Tensor) -> Tensor:
+        """Rate of every move, float64 ``(*batch, move)``, ≥ 0 and finite, per unit of time."""
+
+    @abc.abstractmethod
+    def apply(self, field: Tensor, move: Tensor) -> Tensor:
+        """The field after one move for every replica, ``move`` an integer tensor ``(*batch,)``; ``field`` is not modified."""
+
+    @abc.abstractmethod
+    def check(self, field: Tensor) -> None:
+        """Raise ``ValueError`` for a field that is no state of the process, naming the cure."""
+
+    @abc.abstractmethod
+    def on(self, lattice: Lattice) -> Self:
+        """The same process on another lattice of the same kind."""
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Name and parameters as plain data."""

@@ -1,0 +1,148 @@
+"""What to keep of a run, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.dynamics.scheme import State
+
+FIELDS = ("field", "velocity", "force", "energy")
+RESERVED = (*FIELDS, "time", "step", "record", "replica", "site", "component")
+
+Observables = Mapping[str, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class Every:
+    """A record at step 0 and every ``n`` steps after.
+
+    Parameters
+    ----------
+    n: steps between records.
+    fields: any of "field", "velocity", "force", "energy". An energy is left out where the force field has none.
+    observables: functions of the field ``(*batch, site, component)`` with results ``(*batch, ...)``, by name. A run on a
+        large lattice that records ``fields=("energy",)`` and observables never stores a whole field.
+    """
+
+    n: int
+    fields: tuple[str, ...] = ("field", "force", "energy")
+    observables: Observables = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.n, int) or isinstance(self.n, bool) or self.n < 1:
+            raise ValueError(f"Every needs a whole number of steps >= 1, got {self.n!r}.")
+        object.__setattr__(self, "fields", _checked(self.fields, self.observables))
+
+    def schedule(self, steps: int) -> np.ndarray:
+        """The steps at which a run of ``steps`` steps is recorded."""
+        return np.arange(0, steps + 1, self.n)
+
+    def config(self) -> dict[str, Any]:
+        return {"every": self.n, "fields": list(self.fields), "observables": list(self.observables)}
+
+
+@dataclass(frozen=True)
+class At:
+    """A record at the given steps; ``fields`` and ``observables`` are those of :class:`Every`."""
+
+    steps: tuple[int, ...]
+    fields: tuple[str, ...] = ("field", "force", "energy")
+    observables: Observables = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = [self.steps] if isinstance(self.steps, int) else list(self.steps)
+        if not given or any(int(s) != s or s < 0 for s in given):
+            raise ValueError(f"At needs whole numbers of steps >= 0, got {self.steps!r}.")
+        object.__setattr__(self, "steps", tuple(sorted({int(s) for s in given})))
+        object.__setattr__(self, "fields", _checked(self.fields, self.observables))
+
+    @classmethod
+    def logarithmic(cls, steps: int, per_decade: int = 10, **what: Any) -> Self:
+        """Steps 0, 1, ... ``steps`` with equal spacing of their logarithm, as domains that grow as a power of time ask for."""
+        if steps < 1 or per_decade < 1:
+            raise ValueError(f"Logarithmic records need steps >= 1 and per_decade >= 1, got {steps} and {per_decade}.")
+        count = int(np.ceil(np.log10(steps) * per_decade)) + 1
+        return cls((0, *np.rint(np.geomspace(1, steps, count)).astype(int).tolist()), **what)
+
+    def schedule(self, steps: int) -> np.ndarray:
+        """The steps at which a run of ``steps`` steps is recorded."""
+        if self.steps[-1] > steps:
+            raise ValueError(f"A record is asked for at step {self.steps[-1]}, but the run ends at step {steps}.")
+        return np.asarray(self.steps)
+
+    def config(self) -> dict[str, Any]:
+        return {"at": list(self.steps), "fields": list(self.fields), "observables": list(self.observables)}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One recorded quantity: its dimensions after the record, and their sizes."""
+
+    name: str
+    dimensions: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def measure(record: Every | At, state: State) -> dict[str, np.ndarray]:
+    """Everything a record asks for, with the batch flattened to one replica axis (absent without a batch)."""
+    batch = state.field.shape[:-2]
+    known = {
+        "field": state.field,
+        "velocity": state.velocity,
+        "force": state.forces.force,
+        "energy": state.forces.energy,
+    }
+    values: dict[str, Tensor] = {"time": torch.as_tensor(state.time, dtype=torch.float64)}
+    for name in record.fields:
+        value = known[name]
+        if value is None and name == "velocity":
+            raise ValueError("This scheme has no velocity to record; leave it out of fields.")
+        if value is not None:
+            values[name] = value
+    for name, function in record.observables.items():
+        with torch.no_grad():
+            value = function(state.field)
+        if not isinstance(value, Tensor) or value.shape[: len(batch)] != batch:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"Observable {name!r} must return a tensor whose first dimensions are the batch {tuple(batch)}, got {got}."
+            )
+        values[name] = value
+    return {name: _flat(value, len(batch) if name != "time" or value.ndim else 0) for name, value in values.items()}
+
+
+def columns(values: Mapping[str, np.ndarray], batched: bool) -> list[Column]:
+    """The layout of the quantities in one measurement."""
+    result = []
+    for name, value in values.items():
+        replica = ("replica",) if batched and value.ndim else ()
+        rest = value.ndim - len(replica)
+        inner = ("site", "component") if name in FIELDS else tuple(f"{name}_{i}" for i in range(rest))
+        result.append(Column(name, replica + inner[:rest], value.shape, value.dtype))
+    return result
+
+
+def _flat(value: Tensor, batch: int) -> np.ndarray:
+    return (value.flatten(0, batch - 1) if batch else value).detach().cpu().numpy()
+
+
+def _checked(fields: Iterable[str], observables: Observables) -> tuple[str, ...]:
+    fields = (fields,) if isinstance(fields, str) else tuple(fields)
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise ValueError(
+            f"A record holds some of {', '.join(FIELDS)}, not {', '.join(map(repr, unknown))}; see observables."
+        )
+    taken = [name for name in observables if name in RESERVED or not name.isidentifier()]
+    if taken:
+        raise ValueError(f"An observable needs a name of its own, an identifier that is not taken: {', '.join(taken)}.")
+    if not fields and not observables:
+        raise ValueError("This record keeps nothing; name fields or observables, or pass record=None.")
+    return fields

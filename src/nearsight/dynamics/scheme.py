@@ -1,0 +1,107 @@
+"""What every equation of motion takes and gives."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nearsight.forcefields import ForceField, Forces
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A field on its way: all a scheme needs to go on.
+
+    ``field`` is ``(*batch, site, component)``; ``velocity`` has the same shape, or is None in a first-order equation.
+    ``forces`` belong to ``field``: the force field has been called on exactly this configuration. ``time`` is one number
+    where all replicas share the clock, a float64 tensor ``(*batch,)`` where each has its own (kinetic Monte Carlo).
+    ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use every kick twice.
+    """
+
+    field: Tensor
+    velocity: Tensor | None
+    forces: Forces
+    time: float | Tensor
+    step: int
+    noise: Tensor | None = None
+
+
+class Scheme(abc.ABC):
+    """An equation of motion and the way it is integrated: state in, state out.
+
+    A scheme calls the force field and does not know whether it is exact or learned. It never modifies the state it was
+    given, keeps no memory between calls, and draws every random number from ``rng``, so a run can be cut anywhere and
+    continued from the state and the generator. Replicas ``(*batch, site, component)`` move together, with independent noise.
+
+    Members are frozen dataclasses: their parameters are their fields.
+    """
+
+    force_calls: ClassVar[int] = 1
+    """Calls of the force field in one step, which is the price of the step."""
+
+    @abc.abstractmethod
+    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
+        """The state one step later."""
+
+    def start(
+        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
+    ) -> State:
+        """The state at time 0 for a given field. First-order equations refuse a ``velocity``."""
+        if velocity is not None:
+            raise ValueError(
+                f"{type(self).__name__} is of first order in time and has no velocity; take Langevin for a field with inertia."
+            )
+        field = field.detach().clone()
+        return State(field, None, forces(forcefield, field), 0.0, 0)
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters as plain data."""
+        parameters = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {"scheme": type(self).__name__, **parameters}
+
+
+def forces(forcefield: ForceField, field: Tensor) -> Forces:
+    """Forces without a graph: a force field that differentiates an energy switches gradients on for itself."""
+    with torch.no_grad():
+        force, energy = forcefield(field)
+    return Forces(force.detach(), None if energy is None else energy.detach())
+
+
+def normal(like: Tensor, rng: torch.Generator | None) -> Tensor:
+    """Independent standard normal numbers of the shape, precision and device of ``like``.
+
+    They are drawn on the device of the generator: with a CPU generator a run on a GPU sees the same noise as one on a CPU,
+    with a CUDA generator no noise crosses the bus.
+    """
+    rng = required(rng)
+    return torch.randn(like.shape, generator=rng, dtype=like.dtype, device=rng.device).to(like.device)
+
+
+def required(rng: torch.Generator | None) -> torch.Generator:
+    if rng is None:
+        raise TypeError("This scheme draws random numbers: pass rng=torch.Generator().manual_seed(...).")
+    return rng
+
+
+def positive(**values: float) -> None:
+    """Refuse parameters that are not finite numbers > 0."""
+    for name, value in values.items():
+        if not (_is_number(value) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a finite number > 0, got {value!r}.")
+
+
+def not_negative(**values: float) -> None:
+    """Refuse parameters that are not finite numbers >= 0."""
+    for name, value in values.items():
+        if not (_is_number(value) and math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

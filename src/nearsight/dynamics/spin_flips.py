@@ -1,0 +1,134 @@
+"""Single flips of Ising variables in any energy."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from nearsight.dynamics.identity import describe
+from nearsight.dynamics.rate_model import RateModel
+from nearsight.dynamics.scheme import forces, not_negative, positive
+from nearsight.fields import check_field
+from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
+
+CHUNK = 2**22
+"""Field values evaluated at once: larger sets of trial flips are cut, which bounds the memory at no cost in speed."""
+
+TIE = 1e-9
+"""At kT = 0 an energy difference below this (relative to 1 + |E|) is rounding, and the flip costs nothing."""
+
+
+class SpinFlips(RateModel):
+    r"""Flips σ_i → -σ_i of a field of ±1, one move for every site, with rates that obey detailed balance.
+
+    .. math::
+        w_i = \nu \min(1, e^{-\Delta E_i / kT}) \quad \text{(metropolis)}, \qquad
+        w_i = \frac{\nu}{1 + e^{\Delta E_i / kT}} \quad \text{(glauber)}
+
+    ΔE_i is the exact difference of two energies of the force field, of whatever form and range: free energies of electrons
+    are as good as a nearest-neighbour coupling. For two values of a spin the heat bath is the Glauber rate. The
+    unit of time is one attempt per site at ν = 1.
+
+    One set of rates costs N + 1 energies of N sites in float64, all sites in one batch. Take the energy of a small system
+    or of a fast force field: an event on N sites with a short-ranged energy costs O(N²).
+
+    Parameters
+    ----------
+    forcefield: anything with an energy, on a field of one component.
+    kT: temperature ≥ 0 in the units of the energy; at 0 only flips with ΔE ≤ 0 happen.
+    rule: "metropolis" or "glauber".
+    attempt_rate: ν > 0, attempts per site and unit of time.
+
+    References
+    ----------
+    R. J. Glauber, J. Math. Phys. 4, 294 (1963).
+    """
+
+    RULES = ("metropolis", "glauber")
+
+    def __init__(
+        self, forcefield: ForceField, *, kT: float, rule: str = "metropolis", attempt_rate: float = 1.0
+    ) -> None:
+        not_negative(kT=kT)
+        positive(attempt_rate=attempt_rate)
+        if rule not in self.RULES:
+            raise ValueError(
+                f'rule must be "metropolis" or "glauber" (the heat bath of a two-valued spin), got {rule!r}.'
+            )
+        if forcefield.components != 1:
+            raise ValueError(f"Spin flips need one component per site, the force field has {forcefield.components}.")
+        self.forcefield, self.kT, self.rule, self.attempt_rate = forcefield, kT, rule, attempt_rate
+        self.moves = forcefield.lattice.n_sites
+
+    def __repr__(self) -> str:
+        return f"SpinFlips(kT={self.kT:g}, rule={self.rule!r}, attempt_rate={self.attempt_rate:g}; {self.forcefield!r})"
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "rates": type(self).__name__,
+            "kT": self.kT,
+            "rule": self.rule,
+            "attempt_rate": self.attempt_rate,
+            **describe(self.forcefield),
+        }
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self.forcefield.on(lattice), kT=self.kT, rule=self.rule, attempt_rate=self.attempt_rate)
+
+    def check(self, field: Tensor) -> None:
+        check_field(field, self.moves, 1)
+        wrong = int((field.abs() != 1).sum())
+        if wrong:
+            raise ValueError(
+                f"{wrong} of {field.numel()} values are not +1 or -1; torch.sign makes Ising variables of a field."
+            )
+
+    def rates(self, field: Tensor) -> Tensor:
+        delta = self.energy_differences(field)
+        if self.kT > 0:
+            rate = (
+                torch.exp(-delta.clamp(min=0) / self.kT)
+                if self.rule == "metropolis"
+                else torch.sigmoid(-delta / self.kT)
+            )
+        else:
+            tie = 1.0 if self.rule == "metropolis" else 0.5
+            rate = torch.where(delta < 0, 1.0, torch.where(delta == 0, tie, 0.0)).double()
+        return self.attempt_rate * rate
+
+    def energy_differences(self, field: Tensor) -> Tensor:
+        """Energy after minus energy before the flip of every site, float64 ``(*batch, site)``."""
+        sites = self.moves
+        fields = field.double().reshape(-1, sites)
+        before = self._energy(fields)
+        after = torch.cat(
+            [
+                self._energy(self._flipped(fields, trial))
+                for trial in torch.arange(len(fields) * sites, device=field.device).split(max(1, CHUNK // sites))
+            ]
+        ).reshape(-1, sites)
+        delta = after - before[:, None]
+        if self.kT == 0:
+            delta = torch.where(delta.abs() <= TIE * (1 + before.abs()[:, None]), 0.0, delta)
+        return delta.reshape(*field.shape[:-2], sites)
+
+    def apply(self, field: Tensor, move: Tensor) -> Tensor:
+        sign = torch.ones_like(field).scatter_(-2, move[..., None, None], -1.0)
+        return field * sign
+
+    def _flipped(self, fields: Tensor, trial: Tensor) -> Tensor:
+        """Trial number b N + i is field b with site i flipped."""
+        candidates = fields[trial // self.moves]
+        candidates[torch.arange(len(trial), device=trial.device), trial % self.moves] *= -1
+        return candidates
+
+    def _energy(self, fields: Tensor) -> Tensor:
+        energy = forces(self.forcefield, fields[..., None]).energy
+        if energy is None:
+            raise ValueError(
+                f"Flips need energies, but {self.forcefield!r} has none: a driven system takes other rates."
+            )
+        return energy

@@ -1,0 +1,44 @@
+"""Deterministic relaxation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nearsight.dynamics.scheme import Scheme, State, forces, positive
+from nearsight.forcefields import ForceField
+
+
+@dataclass(frozen=True)
+class TDGL(Scheme):
+    r"""Time-dependent Ginzburg-Landau relaxation of a non-conserved field, by Heun's method.
+
+    .. math:: \lambda \dot Q = F(Q) = -\frac{\partial E}{\partial Q}, \qquad
+              \dot E = -|F|^2 / \lambda \le 0
+
+    The energy falls along the exact solution, and along this one for dt < 2λ/k with k the largest stiffness; beyond that
+    the step is unstable. The error is O(dt²). One step calls the force field twice: once at the predictor, once at the new
+    field. No random number is drawn; take :class:`Brownian` for the same equation at a temperature.
+
+    Parameters
+    ----------
+    dt: time step.
+    damping: λ > 0, force per velocity; it only sets the unit of time.
+    """
+
+    dt: float
+    damping: float = 1.0
+
+    force_calls: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        positive(dt=self.dt, damping=self.damping)
+
+    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None = None) -> State:
+        h = self.dt / self.damping
+        force = state.forces.force
+        predicted = forces(forcefield, state.field + h * force).force
+        field = state.field + 0.5 * h * (force + predicted)
+        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
