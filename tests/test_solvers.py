@@ -51,6 +51,19 @@ def test_degenerate_levels_are_recognised_whatever_the_unit_of_energy():
         torch.testing.assert_close(answer.rho, torch.full((12,), 0.5).double(), atol=1e-13, rtol=0)
 
 
+def test_levels_split_by_noise_count_as_degenerate():
+    levels = torch.tensor([-1.0, 0.0, 1e-11, 1.0], dtype=torch.float64)
+    answer = Dense(filling=0.5, kT=0.0).solve(torch.diag(levels), torch.arange(4), torch.arange(4))
+    assert answer.rho.tolist() == [1.0, 0.5, 0.5, 0.0]
+    split = torch.diag(torch.tensor([-1.0, 0.0, 1e-6, 1.0], dtype=torch.float64))
+    assert Dense(filling=0.5, kT=0.0).solve(split, torch.arange(4), torch.arange(4)).rho.tolist() == [
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+    ]
+
+
 @pytest.mark.gpu
 def test_a_gpu_gives_the_same_answer(rng):
     h = torch.randn(4, 40, 40, generator=rng, dtype=torch.float64)

@@ -40,6 +40,9 @@ FORCEFIELDS = [
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD).electrons, square(4), scalar()), id="electrons"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD).classical, square(4), scalar()), id="springs"),
     pytest.param(Member(lambda x: ExactForceField(Peierls(x), FIXED_NUMBER), chain(6), DISPLACEMENT), id="peierls"),
+    pytest.param(
+        Member(lambda x: ExactForceField(Peierls(x, twist=0.7), FIXED_MU), chain(5), DISPLACEMENT), id="complex"
+    ),
 ]
 member = pytest.mark.parametrize("member", FORCEFIELDS)
 

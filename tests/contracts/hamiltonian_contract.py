@@ -23,7 +23,7 @@ HAMILTONIANS = [
     pytest.param(Holstein(square(2)), id="holstein on the smallest torus"),
     pytest.param(Holstein(chain(6)), id="holstein chain"),
     pytest.param(Peierls(chain(6)), id="peierls"),
-    pytest.param(Peierls(chain(7), twist=np.pi), id="peierls antiperiodic"),
+    pytest.param(Peierls(chain(7), twist=0.7), id="peierls with a persistent current"),
     pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),
 ]
 model = pytest.mark.parametrize("model", HAMILTONIANS)
