@@ -1,0 +1,170 @@
+"""The linear step: the field around every site, orbit by orbit, in symmetry-adapted coordinates."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.groups import PointGroup
+from nearsight.lattices import Neighbourhood, neighbour_permutations
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Orbits of neighbours with the same number of sites and the same irreps, handled by one batched product.
+
+    ``members`` are neighbour indices ``(orbit, site)``. ``basis`` ``(orbit, row, site * component)`` turns the values on
+    an orbit into coefficients; its rows run over the irreps in ``copies`` (name and number of copies), then over the
+    copies, then over the components of the irrep.
+    """
+
+    members: np.ndarray
+    basis: np.ndarray
+    copies: tuple[tuple[str, int], ...]
+
+    def rows(self, group: PointGroup) -> dict[str, slice]:
+        """The rows that belong to each irrep."""
+        stops = list(itertools.accumulate(count * group.irrep(name).dim for name, count in self.copies))
+        return {name: slice(a, b) for (name, _), a, b in zip(self.copies, [0, *stops], stops, strict=False)}
+
+
+def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.ndarray) -> list[Block]:
+    """Decompose a field with on-site matrices ``law`` ``(order, component, component)`` around a centre.
+
+    The sites of one orbit are images of each other under the group. An orbit is often smaller than its shell: on the
+    square lattice the twelve sites at distance 5 are orbits of four and of eight.
+    """
+    permutations = neighbour_permutations(neighbourhood, group)
+    components = law.shape[-1]
+    kinds: dict[tuple[int, tuple[tuple[str, int], ...]], list[tuple[np.ndarray, np.ndarray]]] = {}
+    for first in np.flatnonzero(permutations.min(axis=0) == np.arange(len(neighbourhood))):
+        sites = np.unique(permutations[:, first])
+        arrival = np.searchsorted(sites, permutations[:, sites])  # within the orbit
+        moves = np.eye(len(sites))[arrival].transpose(0, 2, 1)
+        size = len(sites) * components
+        action = np.einsum("gij,gab->giajb", moves, law).reshape(len(group), size, size)
+        copies = group.decompose(action)
+        # (copies, size, dim) -> rows: copy by copy, component by component.
+        basis = np.concatenate([x.transpose(0, 2, 1).reshape(-1, size) for x in copies.values()])
+        kind = len(sites), tuple((name, len(x)) for name, x in copies.items())
+        kinds.setdefault(kind, []).append((sites, basis))
+    return [
+        Block(np.array([sites for sites, _ in orbits]), np.array([basis for _, basis in orbits]), copies)
+        for (_, copies), orbits in kinds.items()
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Stencil:
+    """Blocks on a periodic grid: which shifted copies of the field to take, and the products to apply to them.
+
+    The field is padded once by the reach of the neighbourhood. Every neighbour is then a contiguous slice of it, which
+    is faster than index tables, needs none in memory, and makes the adjoint a sum over the same slices: the gradient is
+    the same to the last bit in every run, on a GPU too.
+    """
+
+    shape: tuple[int, ...]
+    reach: tuple[int, ...]
+    offsets: tuple[np.ndarray, ...]  # for every block, cells (orbit, site, dim)
+    bases: tuple[Tensor, ...]
+
+    def coefficients(self, grid: Tensor) -> tuple[Tensor, ...]:
+        """Coefficients ``(orbit, row, point)`` of every block, for a grid ``(component, batch, *shape)``."""
+        return _Analyse.apply(grid, self)
+
+    def slices(self, block: int) -> list[tuple[int, int, tuple[slice, ...]]]:
+        """Orbit, site and slice of the padded grid for every neighbour in a block."""
+        return [
+            (
+                o,
+                s,
+                (
+                    slice(None),
+                    slice(None),
+                    *(slice(r + n, r + n + L) for n, r, L in zip(cell, self.reach, self.shape, strict=True)),
+                ),
+            )
+            for (o, s), cell in (
+                (key, self.offsets[block][key].tolist()) for key in np.ndindex(self.offsets[block].shape[:2])
+            )
+        ]
+
+
+class _Analyse(torch.autograd.Function):
+    """Grid to coefficients. The map is linear, so the backward pass is its adjoint, itself differentiable."""
+
+    @staticmethod
+    def forward(ctx, grid: Tensor, stencil: Stencil):  # type: ignore[override]
+        ctx.stencil = stencil
+        components, batch = grid.shape[:2]
+        padded = grid
+        for axis, (length, reach) in enumerate(zip(stencil.shape, stencil.reach, strict=True), start=2):
+            index = torch.arange(-reach, length + reach, device=grid.device) % length
+            padded = padded.index_select(axis, index)
+        results = []
+        for block, basis in enumerate(stencil.bases):
+            orbits, sites = stencil.offsets[block].shape[:2]
+            values = grid.new_empty(orbits, sites, components, batch, *stencil.shape)
+            for o, s, where in stencil.slices(block):
+                values[o, s].copy_(padded[where])
+            results.append(torch.bmm(basis, values.view(orbits, sites * components, -1)))
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):  # type: ignore[override]
+        return _Synthesise.apply(ctx.stencil, *gradients), None
+
+
+class _Synthesise(torch.autograd.Function):
+    """Coefficients to grid: the adjoint of :class:`_Analyse`."""
+
+    @staticmethod
+    def forward(ctx, stencil: Stencil, *coefficients: Tensor):  # type: ignore[override]
+        ctx.stencil = stencil
+        sites = stencil.offsets[0].shape[1]
+        components = stencil.bases[0].shape[-1] // sites
+        batch = coefficients[0].shape[-1] // int(np.prod(stencil.shape))
+        lengths = [length + 2 * reach for length, reach in zip(stencil.shape, stencil.reach, strict=True)]
+        padded = coefficients[0].new_zeros(components, batch, *lengths)
+        for block, (basis, c) in enumerate(zip(stencil.bases, coefficients, strict=True)):
+            orbits, sites = stencil.offsets[block].shape[:2]
+            values = torch.bmm(basis.mT, c).view(orbits, sites, components, batch, *stencil.shape)
+            for o, s, where in stencil.slices(block):
+                padded[where] += values[o, s]
+        for axis, (length, reach) in enumerate(zip(stencil.shape, stencil.reach, strict=True), start=2):
+            padded = _fold(padded, axis, length, reach)
+        return padded
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+        return None, *_Analyse.apply(gradient, ctx.stencil)
+
+
+def _fold(padded: Tensor, axis: int, length: int, reach: int) -> Tensor:
+    """Add the halo of a padded axis to the sites it was copied from; the halo may wrap more than once."""
+    shape = list(padded.shape)
+    shape[axis] = length
+    result = padded.new_zeros(shape)
+    position = -reach
+    while position < length + reach:
+        target = position % length
+        count = min(length - target, length + reach - position)
+        result.narrow(axis, target, count).add_(padded.narrow(axis, position + reach, count))
+        position += count
+    return result
+
+
+def gather(blocks: Sequence[Block], bases: Sequence[Tensor], values: Tensor) -> tuple[Tensor, ...]:
+    """Coefficients ``(orbit, row, point)`` from explicit neighbourhoods ``(point, neighbour, component)``."""
+    points, _, components = values.shape
+    result = []
+    for block, basis in zip(blocks, bases, strict=True):
+        orbits, sites = block.members.shape
+        chosen = values[:, torch.as_tensor(block.members, device=values.device)]
+        result.append(torch.bmm(basis, chosen.reshape(points, orbits, sites * components).permute(1, 2, 0)))
+    return tuple(result)
