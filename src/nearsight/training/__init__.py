@@ -1,17 +1,23 @@
 """Data sets of exact forces, and force fields fitted to them."""
 
 from nearsight.training.dataset import KINDS, DataSet, Split
+from nearsight.training.fit import fit
 from nearsight.training.generate import generate
+from nearsight.training.metrics import evaluate
+from nearsight.training.options import FitOptions
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
 
 __all__ = [
     "KINDS",
     "DataSet",
+    "FitOptions",
     "NearEquilibrium",
     "Random",
     "Recipe",
     "Relaxing",
     "Split",
     "Thermal",
+    "evaluate",
+    "fit",
     "generate",
 ]

@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 from torch import Tensor
 
-import nearsight
+from nearsight import __version__
 from nearsight.lattices import Lattice
 from nearsight.training import imports, store
 
@@ -111,7 +111,7 @@ class DataSet:
         """
         arrays = imports.read_npz(Path(npz))
         attrs = {"source": Path(npz).name, "source_hash": imports.file_hash(Path(npz))}
-        return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)  # type: ignore[arg-type]
+        return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)
 
     @classmethod
     def _write(
@@ -119,7 +119,7 @@ class DataSet:
     ) -> DataSet:
         counts = np.bincount(arrays["kind"], minlength=len(KINDS))
         attributes = {
-            "nearsight": nearsight.__version__,
+            "nearsight": __version__,
             "lattice": lattice_to(lattice),
             "lattice_description": repr(lattice),
             "kinds": list(KINDS),

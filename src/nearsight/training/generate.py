@@ -16,7 +16,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-import nearsight
+from nearsight import __version__
 from nearsight.forcefields import ForceField
 from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
 from nearsight.training import snapshots
@@ -115,7 +115,7 @@ def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any],
         [float(energy)] if energy is not None else []
     )
     plan = {
-        "nearsight": nearsight.__version__,
+        "nearsight": __version__,
         "model": repr(exact),
         "lattice": lattice_to(exact.lattice),
         "components": exact.components,
@@ -185,17 +185,21 @@ def _local_client(workers: int) -> Iterator[Client]:
     # to one process only.
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
+    try:
+        cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
             memory_limit=0,
             silence_logs=50,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    except RuntimeError as error:
+        raise RuntimeError(
+            'The local workers did not start. In a script, calls belong below `if __name__ == "__main__":`, because '
+            "every worker imports the script again; workers=1 works without."
+        ) from error
+    with cluster, Client(cluster) as client:
         yield client
 
 

@@ -19,12 +19,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
     arrays: dict[str, np.ndarray] = {}
+    if not zipfile.is_zipfile(path):
+        raise CorruptFileError(f"{path} is not a whole .npz file. Write it with np.savez(path, field=..., force=...).")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError(
-                    f"{path} holds one array; save several by name with np.savez(path, field=..., force=...)."
-                )
             unknown = sorted(set(file.files) - {*REQUIRED, *OPTIONAL})
             if unknown:
                 raise ValueError(
@@ -82,7 +80,7 @@ def checked(arrays: dict[str, np.ndarray], lattice: Lattice, components: int, *,
         raise ValueError(f"{source}: 'field' holds no snapshot.")
     if len(result["force"]) != count:
         raise ValueError(
-            f"{source}: 'force' has {len(result['force'])} snapshots, 'field' has {count}; give one force to each field."
+            f"{source}: 'force' has {len(result['force'])} snapshots, 'field' has {count}; give one force a field."
         )
     for key in OPTIONAL:
         if key in result and result[key].shape != (count,):

@@ -85,7 +85,7 @@ def open_group(path: Path) -> zarr.Group:
     if not path.exists():
         parts = path.with_name(path.name + ".parts")
         hint = (
-            f"It is unfinished: {len(list(parts.glob('*.safetensors')))} trajectories wait in {parts}; call generate again."
+            f"It is unfinished: {len(list(parts.glob('*.safetensors')))} trajectories wait in {parts}; resume it."
             if parts.exists()
             else "Check the path, or make one with training.generate."
         )
@@ -114,7 +114,7 @@ def verify(group: zarr.Group, path: Path) -> None:
             arrays[name] = _read_checked(group[name], path / name)  # type: ignore[arg-type]
     if content_hash(arrays) != group.attrs["hash"]:
         raise CorruptFileError(
-            f"The arrays of {path} do not have the hash stored with them: someone changed them after they were written. "
+            f"The arrays of {path} do not have the hash stored with them: they were changed after writing. "
             "Generate the data set again or restore a copy."
         )
 

@@ -1,0 +1,369 @@
+"""Fitting a force field to exact forces."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
+from nearsight.storage import load_tensors, save_tensors, write_atomic
+from nearsight.training.dataset import DataSet, Split
+from nearsight.training.loss import Labels, Loss, labels, learned_part
+from nearsight.training.metrics import predict
+from nearsight.training.options import FitOptions
+
+Student = TypeVar("Student", bound=ForceField)
+
+COLUMNS = ("step", "learning_rate", "loss", "force_loss", "energy_loss", "validation_rmse", "best_rmse")
+CHUNK = 64
+"""Snapshots evaluated at once where no gradient is needed."""
+
+
+def fit(
+    student: Student,
+    data: DataSet | Split,
+    *,
+    options: FitOptions | None = None,
+    path: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> Student:
+    """Fit the parameters of a force field; the same object comes back, with the best weights, in eval mode.
+
+    Of a sum only the parts with parameters are trained: the others (exact springs) are evaluated once and their forces
+    subtracted from the labels. Weights are AdamW's, averaged over the last steps (see ``FitOptions.average``), taken
+    where the force error on held-out trajectories was smallest. Data are never augmented by symmetry operations: a
+    force field has its symmetry built in. If the learned part has a buffer ``energy_offset`` (energy per site added
+    to its energies), the constant of the energy is stored there.
+
+    Parameters
+    ----------
+    data: a data set, split here by trajectory, or a split of your own, whose test part is not looked at.
+    path: a folder for ``checkpoint.safetensors`` and ``log.csv``. Without one nothing is written and nothing can be
+    resumed. resume: go on from the checkpoint in ``path``, if there is one. The result is that of an undisturbed fit,
+    bit for bit, on
+        the same machine and CPU: a step depends on the weights, the optimiser's moments, the seed and its own number
+        only.
+    tensorboard: also write TensorBoard events to ``path/tensorboard`` (needs the extra ``nearsight[tensorboard]``).
+
+    Why a short loop and not a framework: the loop is one page; bit-for-bit resumption needs the order of the data, the
+    averaged weights and the schedule in one checkpoint without pickle; and importing Lightning takes ten times as
+    long as importing torch. Within an initialised process group (``torchrun``) every rank takes its share of each
+    batch and the gradients are averaged over the ranks, which is all that data-parallel training of small models
+    needs.
+    """
+    options = options or FitOptions()
+    path = None if path is None else Path(path)
+    split = data if isinstance(data, Split) else _split(data, options)
+    if tensorboard and path is None:
+        raise ValueError("TensorBoard events need a folder; pass path=.")
+    checkpoint = None if path is None else path / "checkpoint.safetensors"
+    if checkpoint is not None and checkpoint.exists() and not resume:
+        raise FileExistsError(f"{path} holds a fit already; pass resume=True to go on with it, or choose another path.")
+
+    dtype = getattr(torch, options.dtype)
+    student.to(dtype)
+    with _threads(options.threads):
+        run = _Fit(student, split, options)
+        if checkpoint is not None and checkpoint.exists():
+            run.load(checkpoint)
+        with (
+            _bar(progress and _rank() == 0) as bar,
+            _writer(path if tensorboard and _rank() == 0 else None, run.step) as writer,
+        ):
+            run.loop(path if _rank() == 0 else None, bar, writer)
+        run.finish()
+    return student.eval()
+
+
+class _Fit:
+    """The state of a fit: everything that a checkpoint holds."""
+
+    def __init__(self, student: ForceField, split: Split, options: FitOptions) -> None:
+        self.options = options
+        learned, fixed = learned_part(student)
+        lattice = split.train.lattice
+        self.model = learned if _same(learned.lattice, lattice) else learned.on(lattice)
+        self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if {id(p) for p in self.parameters} != {id(p) for p in learned.parameters() if p.requires_grad}:
+            raise TypeError(f"{type(learned).__name__}.on(lattice) copies its parameters; it must share them.")
+        self.offsets = [b for name, b in learned.named_buffers() if name.rpartition(".")[2] == "energy_offset"]
+        for offset in self.offsets:
+            offset.zero_()
+        device = self.parameters[0].device
+        _broadcast(self.parameters)
+        self.has_energy = predict(self.model, split.train.field[:1], 1).energy is not None
+        energy = options.energy_weight > 0 and self.has_energy
+        settings = dict(energy=energy, dtype=self.parameters[0].dtype, device=device, batch=CHUNK)
+        fixed = None if fixed is None else fixed.on(lattice)
+        self.train: Labels = labels(split.train, fixed, **settings)  # type: ignore[arg-type]
+        self.validation: Labels = labels(split.validation, fixed, **settings)  # type: ignore[arg-type]
+        self.batch_size = self._batch_size()
+        self.loss = Loss.of(self.train, options.force_weight, options.energy_weight)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, foreach=False
+        )
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.best = [p.detach().clone() for p in self.parameters]
+        self.best_rmse, self.best_step, self.step, self.stopped = math.inf, 0, 0, False
+        self.sums = torch.zeros(3, dtype=torch.float64)
+        self.count = 0
+        self.log: list[list[float]] = []
+        self.identity = {
+            "options": options.model_dump(mode="json"),
+            "train": split.train.hash,
+            "validation": split.validation.hash,
+            "parameters": {n: list(p.shape) for n, p in zip(self.names, self.parameters, strict=True)},
+            "ranks": _ranks(),
+        }
+
+    def _batch_size(self) -> int:
+        size = min(self.options.batch_size, len(self.train))
+        ranks = _ranks()
+        if size % ranks:
+            raise ValueError(f"A batch of {size} snapshots cannot be shared by {ranks} ranks; give a multiple.")
+        if self.train.energy is not None and size // ranks < 2:
+            raise ValueError(
+                "The energy loss compares snapshots of a batch and needs two on every rank: raise batch_size, or set "
+                "energy_weight=0 to fit forces alone."
+            )
+        return size
+
+    def batch(self, step: int) -> Labels:
+        """The snapshots of a step: each epoch is a shuffle of its own, its incomplete last batch left out."""
+        epoch, position = divmod(step, len(self.train) // self.batch_size)
+        order = np.random.default_rng([self.options.seed, epoch]).permutation(len(self.train))
+        index = order[position * self.batch_size : (position + 1) * self.batch_size][_rank() :: _ranks()]
+        keep = torch.from_numpy(index).to(self.train.field.device)
+        energy = None if self.train.energy is None else self.train.energy[keep]
+        return Labels(self.train.field[keep], self.train.force[keep], energy)
+
+    def loop(self, path: Path | None, bar: Progress, writer: Any) -> None:
+        options = self.options
+        task = bar.add_task("fit", total=options.steps, completed=self.step)
+        self.model.train()
+        while self.step < options.steps and not self.stopped:
+            self.advance()
+            bar.update(task, completed=self.step)
+            last = self.step == options.steps
+            if last or self.step % options.validate_every == 0:
+                row = self.validate()
+                bar.update(
+                    task, description=f"fit  loss {row['loss']:.2e}  validation rmse {row['validation_rmse']:.2e}"
+                )
+                if writer is not None:
+                    for name in COLUMNS[1:]:
+                        writer.add_scalar(name, row[name], self.step)
+            if path is not None and (last or self.stopped or self.step % options.checkpoint_every == 0):
+                self.save(path)
+
+    def advance(self) -> None:
+        rate = self.options.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        parts = self.loss(self.model, self.batch(self.step))
+        parts[0].backward()
+        _average_gradients(self.parameters)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
+        if not bool(torch.isfinite(norm)):
+            raise ArithmeticError(
+                f"The gradient is not finite at step {self.step}; lower learning_rate (now {rate:.1e})."
+            )
+        self.optimizer.step()
+        self.step += 1
+        # A young average would remember the initial weights: its memory grows with the number of steps.
+        memory = min(self.options.average, (1 + self.step) / (10 + self.step)) if self.options.average > 0 else 0.0
+        for mean, p in zip(self.average, self.parameters, strict=True):
+            mean.lerp_(p.detach(), 1.0 - memory)
+        self.sums += torch.stack([p.detach() for p in parts]).double().cpu()
+        self.count += 1
+
+    def validate(self) -> dict[str, float]:
+        with self.weights(self.average):
+            force = predict(self.model, self.validation.field, CHUNK).force
+        rmse = float((force - self.validation.force.cpu().double()).square().mean().sqrt())
+        if rmse < self.best_rmse:
+            self.best_rmse, self.best_step = rmse, self.step
+            for best, mean in zip(self.best, self.average, strict=True):
+                best.copy_(mean)
+        elif self.options.patience is not None:
+            self.stopped = self.step - self.best_step >= self.options.patience * self.options.validate_every
+        if _ranks() > 1:
+            dist.all_reduce(self.sums)
+            self.sums /= _ranks()
+        means = (self.sums / max(1, self.count)).tolist()
+        self.sums.zero_()
+        self.count = 0
+        self.log.append([self.step, self.options.rate(self.step - 1), *means, rmse, self.best_rmse])
+        return dict(zip(COLUMNS, self.log[-1], strict=True))
+
+    @contextlib.contextmanager
+    def weights(self, values: list[Tensor]) -> Iterator[None]:
+        """The model with other weights for a while."""
+        kept = [p.detach().clone() for p in self.parameters]
+        _assign(self.parameters, values)
+        try:
+            yield
+        finally:
+            _assign(self.parameters, kept)
+
+    def finish(self) -> None:
+        _assign(self.parameters, self.best)
+        if self.offsets and self.train.energy is not None:
+            # The mean residual is the constant with the smallest squared error; one part of a sum carries it for all.
+            known = self.train.energy.cpu().double() + self.train.mean_energy
+            energy = predict(self.model, self.train.field, CHUNK).energy
+            assert energy is not None
+            self.offsets[0].fill_(float((known - energy).mean()) / self.loss.sites)
+
+    # --- checkpoint -------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """One file, so that tensors and numbers can never disagree."""
+        tensors: dict[str, Tensor] = {"sums": self.sums}
+        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
+            tensors |= {f"weights/{name}": p, f"average/{name}": mean, f"best/{name}": best}
+            tensors |= {f"optimizer/{name}/{key}": value for key, value in self.optimizer.state[p].items()}
+        numbers = {
+            "step": self.step,
+            "best_rmse": self.best_rmse,
+            "best_step": self.best_step,
+            "stopped": self.stopped,
+            "count": self.count,
+            "log": self.log,
+        }
+        text = {"numbers": json.dumps(numbers), "identity": json.dumps(self.identity)}
+        save_tensors(path / "checkpoint.safetensors", {k: v.clone() for k, v in tensors.items()}, text)
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([COLUMNS, *self.log])
+        write_atomic(path / "log.csv", table.getvalue())
+
+    def load(self, file: Path) -> None:
+        tensors, text = load_tensors(file)
+        stored = json.loads(text["identity"])
+        differences = _differences(stored, json.loads(json.dumps(self.identity)))
+        if differences:
+            raise ValueError(
+                f"{file} belongs to another fit: {'; '.join(differences)}. Resume with what it was started with, or "
+                "choose another path."
+            )
+        numbers = json.loads(text["numbers"])
+        self.step, self.best_rmse, self.best_step = numbers["step"], numbers["best_rmse"], numbers["best_step"]
+        self.stopped, self.count, self.log = numbers["stopped"], numbers["count"], numbers["log"]
+        self.sums = tensors["sums"]
+        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
+            _assign([p, mean, best], [tensors[f"{kind}/{name}"] for kind in ("weights", "average", "best")])
+            prefix = f"optimizer/{name}/"
+            # AdamW counts its steps on the CPU; the moments live beside their parameter.
+            self.optimizer.state[p] = {
+                key.removeprefix(prefix): value if value.ndim == 0 and key.endswith("/step") else value.to(p.device)
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
+
+
+def _split(data: DataSet, options: FitOptions) -> Split:
+    return data.split(validation=options.validation, test=options.test, seed=options.seed)
+
+
+def _same(one: Lattice, other: Lattice) -> bool:
+    return one is other or (one.same_kind(other) and one.shape == other.shape and one.periodic == other.periodic)
+
+
+def _assign(targets: list[Any], values: list[Tensor]) -> None:
+    with torch.no_grad():
+        for target, value in zip(targets, values, strict=True):
+            target.copy_(value)
+
+
+def _differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    found = [
+        f"options.{name}: {stored['options'].get(name)} there, {value} asked for"
+        for name, value in asked["options"].items()
+        if stored["options"].get(name) != value
+    ]
+    found += [f"the {part} data are not the same" for part in ("train", "validation") if stored[part] != asked[part]]
+    if stored["parameters"] != asked["parameters"]:
+        found.append("the force field has other parameters")
+    if stored["ranks"] != asked["ranks"]:
+        found.append(f"{stored['ranks']} ranks there, {asked['ranks']} here")
+    return found
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if number is not None:
+            torch.set_num_threads(number)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bar(show: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not show
+    )
+
+
+@contextlib.contextmanager
+def _writer(path: Path | None, step: int) -> Iterator[Any]:
+    if path is None:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "TensorBoard is not installed; pip install nearsight[tensorboard], or read log.csv."
+        ) from error
+    with SummaryWriter(str(path / "tensorboard"), purge_step=step + 1) as writer:
+        yield writer
+
+
+# --- several processes ----------------------------------------------------------------------------------------------
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _rank() -> int:
+    return dist.get_rank() if _grouped() else 0
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if _grouped() else 1
+
+
+def _broadcast(parameters: list[nn.Parameter]) -> None:
+    """Every rank starts from the weights of the first."""
+    if _ranks() > 1:
+        for p in parameters:
+            dist.broadcast(p.detach(), src=0)
+
+
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
+    if _ranks() > 1:
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            dist.all_reduce(p.grad)
+            p.grad /= _ranks()

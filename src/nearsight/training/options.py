@@ -1,0 +1,64 @@
+"""The knobs of a fit."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FitOptions(BaseModel):
+    """How a force field is fitted. The defaults suit small networks on one or two cores.
+
+    The budget is a number of steps and not a time, so that a fit does not depend on how busy the machine was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Annotated[int, Field(ge=1)] = 4000
+    """Optimiser steps."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Snapshots a step; one snapshot holds the forces of all sites, so a few are many labels."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-3
+    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
+    warmup: Annotated[int, Field(ge=0)] = 100
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    force_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    energy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    """Weights of the two losses, each in units of the variance of its labels. Without an energy on either side the
+    energy loss drops out by itself."""
+    clip: Annotated[float, Field(gt=0)] = 10.0
+    """Largest norm of the gradient."""
+    average: Fraction = 0.99
+    """Memory, per step, of the moving average of the weights that is validated and returned; 0: no averaging."""
+    validate_every: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many validations without a better one; None: never."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test: Fraction = 0.15
+    """Shares of the trajectories that a fit to a whole data set holds back (the test share is not looked at)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the order of the snapshots and of the split. Initial weights belong to whoever built the network."""
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: Annotated[int, Field(ge=1)] | None = 1
+    """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FitOptions:
+        if self.force_weight == 0 and self.energy_weight == 0:
+            raise ValueError("force_weight and energy_weight are both 0: there is nothing to learn")
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation={self.validation:g} and test={self.test:g} leave nothing to train on")
+        return self
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
