@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,9 @@ from nearsight.lattices import Neighbourhood, neighbour_permutations
 class Block:
     """Orbits of neighbours with the same number of sites and the same irreps, handled by one batched product.
 
-    ``members`` are neighbour indices ``(orbit, site)``. ``basis`` ``(orbit, row, site * component)`` turns the values on
-    an orbit into coefficients; its rows run over the irreps in ``copies`` (name and number of copies), then over the
-    copies, then over the components of the irrep.
+    ``members`` are neighbour indices ``(orbit, site)``. ``basis`` ``(orbit, row, site * component)`` turns the values
+    on an orbit into coefficients; its rows run over the irreps in ``copies`` (name and number of copies), then over
+    the copies, then over the components of the irrep.
     """
 
     members: np.ndarray
@@ -60,6 +61,31 @@ def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.nda
 
 
 @dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the coefficients of every irrep stand among all rows ``(row, point)``: block by block, orbit by orbit."""
+
+    variables: int
+    pieces: tuple[tuple[str, int, int, int, slice, int], ...]
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block], group: PointGroup) -> Layout:
+        pieces = []
+        start = 0
+        for block in blocks:
+            orbits, rows = block.basis.shape[:2]
+            for name, where in block.rows(group).items():
+                pieces.append((name, start, orbits, rows, where, group.irrep(name).dim))
+            start += orbits * rows
+        return cls(start, tuple(pieces))
+
+    def views(self, flat: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Name and view ``(orbit, copy, component, point)`` of the coefficients of every irrep in every block."""
+        for name, start, orbits, rows, where, dim in self.pieces:
+            block = flat[start : start + orbits * rows].unflatten(0, (orbits, rows))
+            yield name, block[:, where].unflatten(1, (-1, dim))
+
+
+@dataclass(frozen=True, eq=False)
 class Stencil:
     """Blocks on a periodic grid: which shifted copies of the field to take, and the products to apply to them.
 
@@ -73,76 +99,75 @@ class Stencil:
     offsets: tuple[np.ndarray, ...]  # for every block, cells (orbit, site, dim)
     bases: tuple[Tensor, ...]
 
-    def coefficients(self, grid: Tensor) -> tuple[Tensor, ...]:
-        """Coefficients ``(orbit, row, point)`` of every block, for a grid ``(component, batch, *shape)``."""
+    def coefficients(self, grid: Tensor) -> Tensor:
+        """Coefficients ``(row, point)`` of all blocks, for a grid ``(component, batch, *shape)``."""
         return _Analyse.apply(grid, self)
 
-    def slices(self, block: int) -> list[tuple[int, int, tuple[slice, ...]]]:
+    def slices(self, block: int) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
         """Orbit, site and slice of the padded grid for every neighbour in a block."""
-        return [
-            (
-                o,
-                s,
-                (
-                    slice(None),
-                    slice(None),
-                    *(slice(r + n, r + n + L) for n, r, L in zip(cell, self.reach, self.shape, strict=True)),
-                ),
-            )
-            for (o, s), cell in (
-                (key, self.offsets[block][key].tolist()) for key in np.ndindex(self.offsets[block].shape[:2])
-            )
-        ]
+        for o, orbit in enumerate(self.offsets[block].tolist()):
+            for s, cell in enumerate(orbit):
+                span = zip(cell, self.reach, self.shape, strict=True)
+                yield o, s, (slice(None), slice(None), *(slice(r + n, r + n + length) for n, r, length in span))
 
 
 class _Analyse(torch.autograd.Function):
     """Grid to coefficients. The map is linear, so the backward pass is its adjoint, itself differentiable."""
 
     @staticmethod
-    def forward(ctx, grid: Tensor, stencil: Stencil):  # type: ignore[override]
+    def forward(ctx, grid: Tensor, stencil: Stencil) -> Tensor:  # type: ignore[override]
         ctx.stencil = stencil
         components, batch = grid.shape[:2]
         padded = grid
         for axis, (length, reach) in enumerate(zip(stencil.shape, stencil.reach, strict=True), start=2):
             index = torch.arange(-reach, length + reach, device=grid.device) % length
             padded = padded.index_select(axis, index)
-        results = []
+        points = batch * math.prod(stencil.shape)
+        result = grid.new_empty(sum(b.shape[0] * b.shape[1] for b in stencil.bases), points)
+        start = 0
         for block, basis in enumerate(stencil.bases):
             orbits, sites = stencil.offsets[block].shape[:2]
             values = grid.new_empty(orbits, sites, components, batch, *stencil.shape)
             for o, s, where in stencil.slices(block):
                 values[o, s].copy_(padded[where])
-            results.append(torch.bmm(basis, values.view(orbits, sites * components, -1)))
-        return tuple(results)
+            stop = start + basis.shape[0] * basis.shape[1]
+            target = result[start:stop].view(*basis.shape[:2], points)
+            torch.bmm(basis, values.view(orbits, sites * components, points), out=target)
+            start = stop
+        return result
 
     @staticmethod
-    def backward(ctx, *gradients: Tensor):  # type: ignore[override]
-        return _Synthesise.apply(ctx.stencil, *gradients), None
+    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+        return _Synthesise.apply(gradient, ctx.stencil), None
 
 
 class _Synthesise(torch.autograd.Function):
     """Coefficients to grid: the adjoint of :class:`_Analyse`."""
 
     @staticmethod
-    def forward(ctx, stencil: Stencil, *coefficients: Tensor):  # type: ignore[override]
+    def forward(ctx, coefficients: Tensor, stencil: Stencil) -> Tensor:  # type: ignore[override]
         ctx.stencil = stencil
-        sites = stencil.offsets[0].shape[1]
-        components = stencil.bases[0].shape[-1] // sites
-        batch = coefficients[0].shape[-1] // int(np.prod(stencil.shape))
+        components = stencil.bases[0].shape[-1] // stencil.offsets[0].shape[1]
+        points = coefficients.shape[-1]
+        batch = points // math.prod(stencil.shape)
         lengths = [length + 2 * reach for length, reach in zip(stencil.shape, stencil.reach, strict=True)]
-        padded = coefficients[0].new_zeros(components, batch, *lengths)
-        for block, (basis, c) in enumerate(zip(stencil.bases, coefficients, strict=True)):
+        padded = coefficients.new_zeros(components, batch, *lengths)
+        start = 0
+        for block, basis in enumerate(stencil.bases):
             orbits, sites = stencil.offsets[block].shape[:2]
-            values = torch.bmm(basis.mT, c).view(orbits, sites, components, batch, *stencil.shape)
+            stop = start + basis.shape[0] * basis.shape[1]
+            rows = coefficients[start:stop].reshape(*basis.shape[:2], points)
+            values = torch.bmm(basis.mT, rows).view(orbits, sites, components, batch, *stencil.shape)
             for o, s, where in stencil.slices(block):
                 padded[where] += values[o, s]
+            start = stop
         for axis, (length, reach) in enumerate(zip(stencil.shape, stencil.reach, strict=True), start=2):
             padded = _fold(padded, axis, length, reach)
         return padded
 
     @staticmethod
     def backward(ctx, gradient: Tensor):  # type: ignore[override]
-        return None, *_Analyse.apply(gradient, ctx.stencil)
+        return _Analyse.apply(gradient, ctx.stencil), None
 
 
 def _fold(padded: Tensor, axis: int, length: int, reach: int) -> Tensor:
@@ -159,12 +184,13 @@ def _fold(padded: Tensor, axis: int, length: int, reach: int) -> Tensor:
     return result
 
 
-def gather(blocks: Sequence[Block], bases: Sequence[Tensor], values: Tensor) -> tuple[Tensor, ...]:
-    """Coefficients ``(orbit, row, point)`` from explicit neighbourhoods ``(point, neighbour, component)``."""
+def gather(blocks: Sequence[Block], bases: Sequence[Tensor], values: Tensor) -> Tensor:
+    """Coefficients ``(row, point)`` from explicit neighbourhoods ``(point, neighbour, component)``."""
     points, _, components = values.shape
     result = []
     for block, basis in zip(blocks, bases, strict=True):
         orbits, sites = block.members.shape
         chosen = values[:, torch.as_tensor(block.members, device=values.device)]
-        result.append(torch.bmm(basis, chosen.reshape(points, orbits, sites * components).permute(1, 2, 0)))
-    return tuple(result)
+        chosen = chosen.reshape(points, orbits, sites * components).permute(1, 2, 0)
+        result.append(torch.bmm(basis, chosen).flatten(0, 1))
+    return torch.cat(result)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Stencil, gather, symmetry_blocks
+from nearsight.descriptors.blocks import Layout, Stencil, gather, symmetry_blocks
 from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.reference import Reference, triple_invariants, wedge
+from nearsight.descriptors.reference import Mix, Reference, triple_invariants, wedge
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group
 
@@ -92,6 +92,7 @@ class Irreps(Descriptor):
         neighbourhood = lattice.neighbourhood(cutoff)
         self.neighbourhood = neighbourhood
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
+        self.layout = Layout.of(self.blocks, self.group)
         count = 1 if mode.startswith("phase") else None
         self.reference = Reference(self.blocks, self.group, self._template(), count)
         self._tables: dict[tuple[torch.dtype, torch.device], _Tables] = {}
@@ -144,39 +145,33 @@ class Irreps(Descriptor):
 
     # --- contractions -----------------------------------------------------------------------------------------------
 
-    def _invariants(self, coefficients: tuple[Tensor, ...], tables: _Tables) -> Tensor:
-        """Features ``(feature, point)`` from the coefficients of every block ``(orbit, row, point)``."""
+    def _invariants(self, f: Tensor, tables: _Tables) -> Tensor:
+        """Features ``(feature, point)`` from the coefficients ``(row, point)``."""
         reference = self.reference
-        vectors: dict[str, Tensor] = {}
-        extra: list[Tensor] = []
-        if self.mode != "power" and reference.size:
-            raw = reference.vectors(coefficients, tables.weights)
-            if self.mode == "lifted":
-                rho = tables.lift @ raw
-                squares = rho * rho
-                sigma = (squares.mean(0) + self.eps**2).sqrt()
-                extra = [sigma, (squares * rho).mean(0) / sigma**2, (squares * squares).mean(0) / sigma**3]
-                vectors = reference.split(raw / sigma)
-            else:
-                vectors = {name: v * _inverse_length(v, self.eps) for name, v in reference.split(raw).items()}
-            if self.mode == "phase+bispectrum":
-                extra = [
-                    torch.einsum("abc,an,bn,cn->n", tensor, *(vectors[name][0] for name in names))
-                    for names, tensor in tables.triples
-                ]
-        pieces: list[Tensor] = []
-        for f, block in zip(coefficients, self.blocks, strict=True):
-            for name, rows in block.rows(self.group).items():
-                dim = self.group.irrep(name).dim
-                f_r = f[:, rows].unflatten(1, (-1, dim))  # orbit, copy, component, point
-                if name == reference.trivial:
-                    pieces.append(f_r)
-                    continue
-                if self.mode == "power" or (self.mode != "lifted" and dim > 1):
-                    pieces.append(f_r.square().sum(2))
-                if self.mode != "power":
-                    pieces += [_dot(f_r, v) for v in vectors[name]]
-        return torch.cat([p.reshape(-1, p.shape[-1]) for p in pieces] + [e[None] for e in extra])
+        if self.mode == "lifted" and reference.size:
+            v = tables.weights @ f
+            rho = tables.lift @ v
+            squares = rho * rho
+            sigma = (squares.mean(0) + self.eps**2).sqrt()
+            moments = [sigma, (squares * rho).mean(0) / sigma**2, (squares * squares).mean(0) / sigma**3]
+            return torch.cat(
+                [Mix.apply(f, v / sigma, self.layout, reference.slices, False, True), torch.stack(moments)]
+            )
+        phases = self.mode.startswith("phase") and reference.size
+        vectors = reference.split(tables.weights @ f) if phases else {}
+        units = {name: v[0] * _inverse_length(v[0], self.eps) for name, v in vectors.items()}
+        features: list[Tensor] = []
+        for name, f_r in self.layout.views(f):
+            if name == reference.trivial:
+                features.append(f_r)
+                continue
+            if self.mode == "power" or f_r.shape[2] > 1:
+                features.append(f_r.square().sum(2))
+            if name in units:
+                features.append((f_r * units[name]).sum(2))
+        for names, tensor in tables.triples:
+            features.append(torch.einsum("abc,an,bn,cn->n", tensor, *(units[name] for name in names)))
+        return torch.cat([feature.reshape(-1, f.shape[-1]) for feature in features])
 
     def _template(self) -> np.ndarray:
         """Weights ``(neighbour, component)`` of the reference."""
@@ -200,7 +195,7 @@ class _Tables:
     """The constants of a descriptor in one precision on one device, always converted from double precision."""
 
     stencil: Stencil
-    weights: tuple[Tensor, ...]
+    weights: Tensor
     lift: Tensor
     triples: tuple[tuple[tuple[str, str, str], Tensor], ...]
 
@@ -216,21 +211,13 @@ class _Tables:
         triples = triple_invariants(descriptor.group, names) if descriptor.mode == "phase+bispectrum" else []
         return cls(
             Stencil(descriptor.lattice.shape, around.reach, offsets, bases),
-            tuple(tensor(w) for w in reference.weights),
+            tensor(reference.weights),
             tensor(reference.lift),
             tuple((names, tensor(c)) for names, c in triples),
         )
 
 
-def _dot(f: Tensor, v: Tensor) -> Tensor:
-    """Scalar product of coefficients ``(orbit, copy, component, point)`` with a reference ``(component, point)``."""
-    result = f[:, :, 0] * v[0]
-    for k in range(1, len(v)):
-        result = torch.addcmul(result, f[:, :, k], v[k])
-    return result
-
-
 def _inverse_length(v: Tensor, eps: float) -> Tensor:
-    """1/√(|v|² + ε²) of vectors ``(k, component, point)``; without ε a vanishing vector has no direction and gives 0."""
-    square = v.square().sum(1, keepdim=True) + eps**2
+    """1/√(|v|² + ε²) for vectors ``(component, point)``; without ε a vanishing vector has no direction and gives 0."""
+    square = v.square().sum(0) + eps**2
     return torch.where(square > 0, square.clamp_min(torch.finfo(v.dtype).tiny).rsqrt(), 0.0)

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Block
+from nearsight.descriptors.blocks import Block, Layout
 from nearsight.groups import PointGroup
+
+Slices = dict[str, tuple[slice, int]]
+"""For every irrep but the trivial one, its rows among the vectors v, and its dimension."""
 
 
 class Reference:
@@ -22,8 +25,8 @@ class Reference:
               \qquad v^\Gamma_{k\mu} = \sum_r (w^T X_r)_k\, f_{r\mu},
 
     so that every row :math:`v_k` transforms like the coefficients :math:`f_r` themselves. The trivial irrep, which is
-    invariant already, is left out. ``weights`` holds, block by block, the matrices from coefficients to v; ``lift``
-    those from v to ρ. ``count`` limits k; without it all d vectors of an irrep are kept. Templates are scaled such that
+    invariant already, is left out. ``weights`` is the matrix from all coefficients to v, ``lift`` the one
+    from v to ρ. ``count`` limits k; without it all d vectors of an irrep are kept. Templates are scaled such that
     independent fields of unit variance give ρ unit variance.
     """
 
@@ -33,15 +36,15 @@ class Reference:
         self.trivial = group.irreps[0].name
         present = {name for block in blocks for name, _ in block.copies} - {self.trivial}
         self.irreps = [irrep for irrep in group.irreps if irrep.name in present]
-        self.slices: dict[str, tuple[slice, int]] = {}
+        self.slices: Slices = {}
         self.size = 0
         for irrep in self.irreps:
             rows = (count or irrep.dim) * irrep.dim
             self.slices[irrep.name] = slice(self.size, self.size + rows), irrep.dim
             self.size += rows
-        self.weights = [np.zeros((self.size, *block.basis.shape[:2])) for block in blocks]
+        parts = [np.zeros((self.size, *block.basis.shape[:2])) for block in blocks]
         power = 0.0
-        for block, weights in zip(blocks, self.weights, strict=True):
+        for block, weights in zip(blocks, parts, strict=True):
             w = template[block.members].reshape(len(block.members), -1)
             overlap = np.einsum("ors,os->or", block.basis, w)
             for name, rows in block.rows(group).items():
@@ -52,18 +55,75 @@ class Reference:
                 power += float((omega**2).sum())
                 mixing = np.einsum("ork,mn->kmorn", omega[..., :count], np.eye(dim))
                 weights[where, :, rows] = mixing.reshape(-1, len(w), omega.shape[1] * dim)
-        for weights in self.weights:
-            weights /= np.sqrt(power or 1.0)
+        self.weights = np.concatenate([part.reshape(self.size, -1) for part in parts], axis=1) / np.sqrt(power or 1.0)
         kept = [irrep.matrices[:, :, :count].transpose(0, 2, 1).reshape(len(group), -1) for irrep in self.irreps]
         self.lift = np.concatenate(kept, axis=1) if kept else np.zeros((len(group), 0))
-
-    def vectors(self, coefficients: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-        """All v ``(Γ k μ, point)`` from the coefficients of every block ``(orbit, row, point)``."""
-        return torch.stack([w.flatten(1) @ f.flatten(0, 1) for w, f in zip(weights, coefficients, strict=True)]).sum(0)
 
     def split(self, vectors: Tensor) -> dict[str, Tensor]:
         """v of every irrep ``(k, μ, point)``."""
         return {name: vectors[where].unflatten(0, (-1, dim)) for name, (where, dim) in self.slices.items()}
+
+
+class Mix(torch.autograd.Function):
+    r"""Scalar products of every coefficient with the reference of its irrep, in the rows of the coefficients.
+
+    ``out[r, k] = Σ_μ f[r, μ] v[k, μ]`` for every copy r, or with the transposed v. Rows of the trivial irrep are
+    copied, or set to zero with ``trivial=False``. Together with :class:`Overlap` it is closed under differentiation,
+    which keeps every pass in place and every order of derivative at hand.
+    """
+
+    @staticmethod
+    def forward(ctx, f: Tensor, v: Tensor, layout: Layout, slices: Slices, transposed: bool, trivial: bool) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(f, v)
+        ctx.rest = layout, slices, transposed, trivial
+        result = torch.empty_like(f)
+        for (name, source), (_, target) in zip(layout.views(f), layout.views(result), strict=True):
+            if name not in slices:
+                target.copy_(source) if trivial else target.zero_()
+                continue
+            matrix = _matrix(v, slices[name], transposed)
+            for k in range(len(matrix)):
+                torch.mul(source[:, :, 0], matrix[k, 0], out=target[:, :, k])
+                for m in range(1, len(matrix)):
+                    target[:, :, k].addcmul_(source[:, :, m], matrix[k, m])
+        return result
+
+    @staticmethod
+    def backward(ctx, g: Tensor):  # type: ignore[override]
+        f, v = ctx.saved_tensors
+        layout, slices, transposed, trivial = ctx.rest
+        df = Mix.apply(g, v, layout, slices, not transposed, trivial) if ctx.needs_input_grad[0] else None
+        dv = Overlap.apply(g, f, len(v), layout, slices, transposed) if ctx.needs_input_grad[1] else None
+        return df, dv, None, None, None, None
+
+
+class Overlap(torch.autograd.Function):
+    """``out[k, μ] = Σ_r g[r, k] f[r, μ]`` over the copies of every irrep: the derivative of :class:`Mix` by v."""
+
+    @staticmethod
+    def forward(ctx, g: Tensor, f: Tensor, size: int, layout: Layout, slices: Slices, transposed: bool) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(g, f)
+        ctx.rest = layout, slices, transposed
+        result = f.new_zeros(size, f.shape[-1])
+        for (name, left), (_, right) in zip(layout.views(g), layout.views(f), strict=True):
+            if name in slices:
+                matrix = _matrix(result, slices[name], transposed)
+                for k, m in np.ndindex(matrix.shape[:2]):
+                    matrix[k, m] += (left[:, :, k] * right[:, :, m]).sum((0, 1))
+        return result
+
+    @staticmethod
+    def backward(ctx, h: Tensor):  # type: ignore[override]
+        g, f = ctx.saved_tensors
+        layout, slices, transposed = ctx.rest
+        dg = Mix.apply(f, h, layout, slices, transposed, False) if ctx.needs_input_grad[0] else None
+        df = Mix.apply(g, h, layout, slices, not transposed, False) if ctx.needs_input_grad[1] else None
+        return dg, df, None, None, None, None
+
+
+def _matrix(v: Tensor, where: tuple[slice, int], transposed: bool) -> Tensor:
+    matrix = v[where[0]].unflatten(0, (-1, where[1]))
+    return matrix.transpose(0, 1) if transposed else matrix
 
 
 def wedge(blocks: Sequence[Block], vectors: np.ndarray) -> np.ndarray:
