@@ -1,8 +1,8 @@
 """Equations of motion of the field, one a file, and the run that drives them.
 
-``simulate(forcefield, scheme, field, steps=..., record=..., rng=...)`` moves a field, or a batch of replicas, and keeps what
-``record`` asks for. Schemes: :class:`Langevin` with inertia, :class:`Brownian` without, :class:`TDGL` without noise,
-:class:`KineticMonteCarlo` for discrete moves.
+``simulate(forcefield, scheme, field, steps=..., record=..., rng=...)`` moves a field, or a batch of replicas, and keeps
+what ``record`` asks for. Schemes: :class:`Langevin` with inertia, :class:`Brownian` without, :class:`TDGL` without
+noise, :class:`KineticMonteCarlo` for discrete moves.
 """
 
 from nearsight.dynamics.brownian import Brownian
@@ -13,8 +13,10 @@ from nearsight.dynamics.langevin import Langevin
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.record import At, Every
 from nearsight.dynamics.scheme import Scheme, State
+from nearsight.dynamics.simulate import simulate
 from nearsight.dynamics.spin_flips import SpinFlips
 from nearsight.dynamics.tdgl import TDGL
+from nearsight.dynamics.trajectory import Trajectory
 
 __all__ = [
     "TDGL",
@@ -30,4 +32,6 @@ __all__ = [
     "Scheme",
     "SpinFlips",
     "State",
+    "Trajectory",
+    "simulate",
 ]

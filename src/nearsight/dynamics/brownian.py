@@ -23,8 +23,8 @@ class Brownian(Scheme):
 
     Every random kick R is used twice, in two successive steps: this is BAOAB (:class:`Langevin`) in the limit of large
     friction. Equilibrium averages then converge as dt² and are exact for a harmonic field, where :class:`EulerMaruyama`
-    is wrong by O(dt), for the same single call of the force field. The approach to equilibrium is of weak order 1 in both,
-    with an error that here decays exponentially in time.
+    is wrong by O(dt), for the same single call of the force field. The approach to equilibrium is of weak order 1 in
+    both, with an error that here decays exponentially in time.
 
     Parameters
     ----------

@@ -35,8 +35,8 @@ class OutOfRangeError(ArithmeticError):
 class Guard:
     """Stops a run whose field leaves the training range [low, high] widened by ``factor`` about its centre.
 
-    A network interpolates. Outside of its data its forces are arbitrary, and a run that got there looks alive long after
-    it stopped meaning anything. The guard looks at every step, at the cost of one pass over the field.
+    A network interpolates. Outside of its data its forces are arbitrary, and a run that got there looks alive long
+    after it stopped meaning anything. The guard looks at every step, at the cost of one pass over the field.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Guard:
 
     @classmethod
     def around(cls, fields: Tensor, factor: float = 1.5) -> Self:
-        """The guard of a training set ``(*batch, site, component)``: component by component, its smallest and largest value."""
+        """The guard of a training set ``(*batch, site, component)``, from its extremes component by component."""
         low, high = torch.aminmax(fields.detach().reshape(-1, fields.shape[-1]), dim=0)
         return cls(tuple(low.tolist()), tuple(high.tolist()), factor)
 

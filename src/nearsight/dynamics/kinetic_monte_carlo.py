@@ -23,8 +23,8 @@ class KineticMonteCarlo(Scheme):
     field entered at time t_n lasts until t_{n+1}, so an average over time weighs record n by t_{n+1} - t_n. A replica
     without a possible move stays as it is, and its clock shows infinity.
 
-    The events come from the ``rates`` alone. The force field passed to a run is called once a step and only reports force
-    and energy; give the one that the rates were built with.
+    The events come from the ``rates`` alone. The force field passed to a run is called once a step and only reports
+    force and energy; give the one that the rates were built with.
 
     References
     ----------

@@ -19,11 +19,12 @@ class Langevin(Scheme):
     .. math:: \mu \ddot Q + \lambda \dot Q = F(Q) + \eta(t), \qquad
               \langle \eta_i(t)\, \eta_j(t') \rangle = 2 \lambda\, kT\, \delta_{ij}\, \delta(t - t')
 
-    One step is half a kick (B), half a drift (A), the exact Ornstein-Uhlenbeck solution for friction and noise (O), half a
-    drift, half a kick; the force field is called once. Averages of the field converge as dt², and are exact for a harmonic
-    field at every stable dt; of all splittings of this cost it has the smallest error in the configuration. Velocities are
-    the noisier half: at a step dt the kinetic temperature of a mode of frequency ω lies below kT by the factor
-    1 - (ω dt)²/4. At λ = 0 the scheme is velocity Verlet: time-reversible, symplectic, no drift of the energy.
+    One step is half a kick (B), half a drift (A), the exact Ornstein-Uhlenbeck solution for friction and noise (O),
+    half a drift, half a kick; the force field is called once. Averages of the field converge as dt², and are exact
+    for a harmonic field at every stable dt; of all splittings of this cost it has the smallest error in the
+    configuration. Velocities are the noisier half: at a step dt the kinetic temperature of a mode of frequency ω lies
+    below kT by the factor 1 - (ω dt)²/4. At λ = 0 the scheme is velocity Verlet: time-reversible, symplectic, no
+    drift of the energy.
 
     Parameters
     ----------

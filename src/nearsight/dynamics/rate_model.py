@@ -13,8 +13,8 @@ from nearsight.lattices import Lattice
 class RateModel(abc.ABC):
     """A Markov process in continuous time on discrete fields: what can happen next, and how often.
 
-    The moves out of a field are numbered 0 .. ``moves`` - 1, the same numbers for every field; one that is impossible in
-    a given field has rate 0. A rate model does not draw random numbers and keeps no memory.
+    The moves out of a field are numbered 0 .. ``moves`` - 1, the same numbers for every field; one that is impossible
+    in a given field has rate 0. A rate model does not draw random numbers and keeps no memory.
     """
 
     moves: int
@@ -25,7 +25,7 @@ class RateModel(abc.ABC):
 
     @abc.abstractmethod
     def apply(self, field: Tensor, move: Tensor) -> Tensor:
-        """The field after one move for every replica, ``move`` an integer tensor ``(*batch,)``; ``field`` is not modified."""
+        """The field after one move in every replica; ``move`` is an integer tensor ``(*batch,)``."""
 
     @abc.abstractmethod
     def check(self, field: Tensor) -> None:

@@ -26,8 +26,8 @@ class Every:
     ----------
     n: steps between records.
     fields: any of "field", "velocity", "force", "energy". An energy is left out where the force field has none.
-    observables: functions of the field ``(*batch, site, component)`` with results ``(*batch, ...)``, by name. A run on a
-        large lattice that records ``fields=("energy",)`` and observables never stores a whole field.
+    observables: functions of the field ``(*batch, site, component)`` with results ``(*batch, ...)``, by name. A run
+        on a large lattice that records ``fields=("energy",)`` and observables never stores a whole field.
     """
 
     n: int
@@ -64,7 +64,7 @@ class At:
 
     @classmethod
     def logarithmic(cls, steps: int, per_decade: int = 10, **what: Any) -> Self:
-        """Steps 0, 1, ... ``steps`` with equal spacing of their logarithm, as domains that grow as a power of time ask for."""
+        """Steps 0, 1, ... ``steps``, equally spaced in their logarithm: for what grows as a power of time."""
         if steps < 1 or per_decade < 1:
             raise ValueError(f"Logarithmic records need steps >= 1 and per_decade >= 1, got {steps} and {per_decade}.")
         count = int(np.ceil(np.log10(steps) * per_decade)) + 1
@@ -112,7 +112,7 @@ def measure(record: Every | At, state: State) -> dict[str, np.ndarray]:
         if not isinstance(value, Tensor) or value.shape[: len(batch)] != batch:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
-                f"Observable {name!r} must return a tensor whose first dimensions are the batch {tuple(batch)}, got {got}."
+                f"Observable {name!r} must return a tensor that begins with the batch {tuple(batch)}, got {got}."
             )
         values[name] = value
     return {name: _flat(value, len(batch) if name != "time" or value.ndim else 0) for name, value in values.items()}

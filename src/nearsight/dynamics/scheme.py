@@ -19,9 +19,9 @@ class State:
     """A field on its way: all a scheme needs to go on.
 
     ``field`` is ``(*batch, site, component)``; ``velocity`` has the same shape, or is None in a first-order equation.
-    ``forces`` belong to ``field``: the force field has been called on exactly this configuration. ``time`` is one number
-    where all replicas share the clock, a float64 tensor ``(*batch,)`` where each has its own (kinetic Monte Carlo).
-    ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use every kick twice.
+    ``forces`` belong to ``field``: the force field has been called on exactly this configuration. ``time`` is one
+    number where all replicas share the clock, a float64 tensor ``(*batch,)`` where each has its own (kinetic Monte
+    Carlo). ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use it twice.
     """
 
     field: Tensor
@@ -37,7 +37,8 @@ class Scheme(abc.ABC):
 
     A scheme calls the force field and does not know whether it is exact or learned. It never modifies the state it was
     given, keeps no memory between calls, and draws every random number from ``rng``, so a run can be cut anywhere and
-    continued from the state and the generator. Replicas ``(*batch, site, component)`` move together, with independent noise.
+    continued from the state and the generator. Replicas ``(*batch, site, component)`` move together, with independent
+    noise.
 
     Members are frozen dataclasses: their parameters are their fields.
     """
@@ -55,7 +56,7 @@ class Scheme(abc.ABC):
         """The state at time 0 for a given field. First-order equations refuse a ``velocity``."""
         if velocity is not None:
             raise ValueError(
-                f"{type(self).__name__} is of first order in time and has no velocity; take Langevin for a field with inertia."
+                f"{type(self).__name__} is of first order in time and has no velocity; take Langevin for inertia."
             )
         field = field.detach().clone()
         return State(field, None, forces(forcefield, field), 0.0, 0)
@@ -76,8 +77,8 @@ def forces(forcefield: ForceField, field: Tensor) -> Forces:
 def normal(like: Tensor, rng: torch.Generator | None) -> Tensor:
     """Independent standard normal numbers of the shape, precision and device of ``like``.
 
-    They are drawn on the device of the generator: with a CPU generator a run on a GPU sees the same noise as one on a CPU,
-    with a CUDA generator no noise crosses the bus.
+    They are drawn on the device of the generator: with a CPU generator a run on a GPU sees the same noise as one on a
+    CPU, with a CUDA generator no noise crosses the bus.
     """
     rng = required(rng)
     return torch.randn(like.shape, generator=rng, dtype=like.dtype, device=rng.device).to(like.device)

@@ -28,12 +28,12 @@ class SpinFlips(RateModel):
         w_i = \nu \min(1, e^{-\Delta E_i / kT}) \quad \text{(metropolis)}, \qquad
         w_i = \frac{\nu}{1 + e^{\Delta E_i / kT}} \quad \text{(glauber)}
 
-    ΔE_i is the exact difference of two energies of the force field, of whatever form and range: free energies of electrons
-    are as good as a nearest-neighbour coupling. For two values of a spin the heat bath is the Glauber rate. The
-    unit of time is one attempt per site at ν = 1.
+    ΔE_i is the exact difference of two energies of the force field, of whatever form and range: free energies of
+    electrons are as good as a nearest-neighbour coupling. For two values of a spin the heat bath is the Glauber rate.
+    The unit of time is one attempt per site at ν = 1.
 
-    One set of rates costs N + 1 energies of N sites in float64, all sites in one batch. Take the energy of a small system
-    or of a fast force field: an event on N sites with a short-ranged energy costs O(N²).
+    One set of rates costs N + 1 energies of N sites in float64, all sites in one batch. Take the energy of a small
+    system or of a fast force field: an event on N sites with a short-ranged energy costs O(N²).
 
     Parameters
     ----------

@@ -1,0 +1,90 @@
+"""The one file from which a run goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nearsight.dynamics.identity import tensor_hash
+from nearsight.dynamics.scheme import State
+from nearsight.forcefields import Forces
+from nearsight.storage import CorruptFileError, load_tensors, save_tensors
+
+FORMAT = 1
+"""Version of the layout; a reader refuses a newer one."""
+
+CHECKPOINT = "checkpoint.safetensors"
+TRAJECTORY = "trajectory.zarr"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A run at one moment: where it is, what comes next by chance, and what it has already written.
+
+    ``records`` records are committed, and ``digests`` vouches for their content; whatever the trajectory holds beyond
+    them is a leftover of the interrupted run. ``identity`` tells which run this is. ``first_force`` is the force of the
+    first field, by which a force field is recognised even if its description leaves parameters out.
+    """
+
+    state: State
+    rng: Tensor | None
+    records: int
+    digests: dict[str, str]
+    identity: dict[str, Any]
+    first_force: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; it replaces the one before, or nothing changes."""
+        state = self.state
+        tensors = {
+            "field": state.field,
+            "velocity": state.velocity,
+            "force": state.forces.force,
+            "energy": state.forces.energy,
+            "noise": state.noise,
+            "time": torch.as_tensor(state.time, dtype=torch.float64),
+            "rng": self.rng,
+            "first_force": self.first_force,
+        }
+        # Copies, because safetensors refuses tensors that share memory, as a force may share it with a field.
+        present = {name: value.detach().cpu().clone() for name, value in tensors.items() if value is not None}
+        content = {
+            "format": FORMAT,
+            "step": state.step,
+            "clocks": isinstance(state.time, Tensor),
+            "records": self.records,
+            "digests": self.digests,
+            "identity": self.identity,
+        }
+        save_tensors(path, present, {"run": json.dumps(content), "hash": tensor_hash(present)})
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> Checkpoint:
+        try:
+            tensors, metadata = load_tensors(path)
+            content = json.loads(metadata["run"])
+            if content["format"] > FORMAT:
+                raise ValueError(f"{path} has format {content['format']}, this version reads up to {FORMAT}.")
+            if metadata["hash"] != tensor_hash(tensors):
+                raise CorruptFileError("its content does not have the hash stored with it")
+        except (CorruptFileError, KeyError, json.JSONDecodeError) as error:
+            raise CorruptFileError(
+                f"{path} is not a whole checkpoint ({error}). The run cannot go on from it: restore a copy, or delete "
+                f"the run in {path.parent} and start it again."
+            ) from error
+        first_force, rng, energy = tensors.pop("first_force"), tensors.pop("rng", None), tensors.pop("energy", None)
+        there = {name: value.to(device) for name, value in tensors.items()}
+        state = State(
+            field=there["field"],
+            velocity=there.get("velocity"),
+            forces=Forces(there["force"], None if energy is None else energy.to(device)),
+            time=there["time"] if content["clocks"] else float(there["time"]),
+            step=content["step"],
+            noise=there.get("noise"),
+        )
+        return cls(state, rng, content["records"], content["digests"], content["identity"], first_force)

@@ -1,0 +1,203 @@
+"""A run: a field moved by a scheme in a force field, recorded, watched over, and restartable."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+import nearsight
+from nearsight.dynamics.guard import Guard, OutOfRangeError, check_finite
+from nearsight.dynamics.identity import describe, tensor_hash
+from nearsight.dynamics.record import At, Every, columns, measure
+from nearsight.dynamics.record_store import MemoryRecords, ZarrRecords
+from nearsight.dynamics.run_folder import RunFolder
+from nearsight.dynamics.scheme import Scheme
+from nearsight.dynamics.trajectory import Trajectory
+from nearsight.fields import check_field
+from nearsight.forcefields import ForceField
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+def simulate(
+    forcefield: ForceField,
+    scheme: Scheme,
+    field: Tensor,
+    *,
+    steps: int,
+    record: Every | At | None,
+    rng: torch.Generator | None,
+    velocity: Tensor | None = None,
+    path: str | Path | None = None,
+    resume: bool = False,
+    guard: Guard | None = None,
+    checkpoint_every: int | None = None,
+    progress: bool = False,
+) -> Trajectory:
+    """Move a field by ``steps`` steps of a scheme and keep what ``record`` asks for.
+
+    All replicas of a batch move together, with independent noise. Without a ``path`` the records stay in memory. With
+    one, they go to ``path/trajectory.zarr``, laid out in full at the start (what is not yet computed reads as NaN) and
+    readable by ``xarray.open_zarr``, and the state goes to ``path/checkpoint.safetensors``. Killed at any moment, the
+    same call with ``resume=True`` ends with the same bits as a run that was never killed, in the fields, in the
+    generator, and in the files. On another machine, or with another number of threads, linear algebra may round
+    differently.
+
+    Parameters
+    ----------
+    forcefield: exact or learned, on the lattice of the field.
+    scheme: the equation of motion.
+    field: start, ``(*batch, site, component)``. Its precision and device are those of the run.
+    steps: length of the run; one event per replica for :class:`KineticMonteCarlo`.
+    record: :class:`Every` n steps, :class:`At` given steps, or None to keep only the final state.
+    rng: source of all random numbers, left in the state it has after the run. None for a scheme that needs none.
+    velocity: start of the velocity; by default the scheme draws it.
+    path: folder of the run, created if needed.
+    resume: go on with what is there, or start if there is nothing; False refuses to touch an existing run.
+    guard: the range in which the force field may be trusted, checked at every step. Without a guard a field that is not
+        finite is still refused at every record and at the end.
+    checkpoint_every: steps between checkpoints; by default one every 30 seconds. Each writes the state once.
+    progress: show steps per second and the time left.
+
+    Raises ``OutOfRangeError`` if the field leaves the allowed range, ``FileExistsError`` if there is a run and
+    ``resume`` is False, ``ValueError`` if the run there was started with something else (it says what),
+    ``CorruptFileError`` if its files are damaged (it says which).
+    """
+    _whole(steps=steps, at_least=0)
+    if checkpoint_every is not None:
+        _whole(checkpoint_every=checkpoint_every, at_least=1)
+    check_field(field, forcefield.lattice.n_sites, forcefield.components, finite=True)
+    schedule = np.zeros(0, dtype=np.int64) if record is None else record.schedule(steps)
+    if guard is not None:
+        guard.check(field, 0)
+
+    folder, state = None, None
+    if path is not None:
+        folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, steps, record, rng))
+        state = folder.take_up(resume, forcefield, field, rng)
+    if state is None:
+        state = scheme.start(field, forcefield, rng, velocity=velocity)
+    layout = [] if record is None else columns(measure(record, state), batched=field.ndim > 2)
+    attributes = _attributes(forcefield, scheme, field)
+    records: MemoryRecords | ZarrRecords
+    if folder is None:
+        records = MemoryRecords(layout, schedule, attributes)
+    else:
+        records = folder.begin(state, rng, layout, schedule, attributes)
+
+    try:
+        with _Progress(type(scheme).__name__, state.step, steps, shown=progress) as display:
+            saved = time.monotonic()
+            fresh = True
+            while True:
+                if record is not None and records.rows < len(schedule) and schedule[records.rows] == state.step:
+                    check_finite(state.field, state.step)
+                    records.write(measure(record, state))
+                if state.step >= steps:
+                    break
+                if folder is not None and not fresh:
+                    late = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+                    if late if checkpoint_every is None else state.step % checkpoint_every == 0:
+                        folder.commit(state, rng)
+                        saved = time.monotonic()
+                state = scheme.step(state, forcefield, rng)
+                fresh = False
+                if guard is not None:
+                    guard.check(state.field, state.step)
+                display.at(state.step)
+            check_finite(state.field, state.step)
+    except OutOfRangeError:
+        # What led there is worth a look; the checkpoint stays where it is.
+        if folder is not None:
+            folder.records.flush()
+        raise
+    if folder is not None:
+        folder.commit(state, rng)
+    return Trajectory(records.dataset(), state)
+
+
+def _identity(
+    forcefield: ForceField,
+    scheme: Scheme,
+    field: Tensor,
+    velocity: Tensor | None,
+    steps: int,
+    record: Every | At | None,
+    rng: torch.Generator | None,
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, as plain data."""
+    identity = {
+        "scheme": scheme.config(),
+        "forcefield": describe(forcefield),
+        "steps": steps,
+        "record": None if record is None else record.config(),
+        "shape": list(field.shape),
+        "dtype": str(field.dtype),
+        "field": tensor_hash({"field": field}),
+        "velocity": None if velocity is None else tensor_hash({"velocity": velocity}),
+        "rng": None if rng is None else tensor_hash({"rng": rng.get_state()}),
+    }
+    # As it will read back: tuples become lists, so that a comparison sees differences of content only.
+    return json.loads(json.dumps(identity))
+
+
+def _attributes(forcefield: ForceField, scheme: Scheme, field: Tensor) -> dict[str, Any]:
+    """Where a trajectory comes from, in types that zarr and netCDF both hold."""
+    lattice = forcefield.lattice
+    attributes: dict[str, Any] = {
+        "nearsight": nearsight.__version__,
+        "scheme": json.dumps(scheme.config()),
+        "forcefield": describe(forcefield)["forcefield"],
+        "lattice": repr(lattice),
+        "lattice_shape": list(lattice.shape),
+        "dtype": str(field.dtype).removeprefix("torch."),
+    }
+    if field.ndim > 2:
+        attributes["batch_shape"] = list(field.shape[:-2])
+    return attributes
+
+
+class _Progress:
+    """Steps done, steps per second, time left; the terminal is touched ten times a second at most."""
+
+    def __init__(self, name: str, first: int, steps: int, *, shown: bool) -> None:
+        self.first, self.began, self.touched = first, time.monotonic(), 0.0
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            disable=not shown,
+        )
+        self.shown = shown
+        self.task = self.bar.add_task(name, total=steps, completed=first, rate="")
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def at(self, step: int) -> None:
+        if not self.shown:
+            return
+        now = time.monotonic()
+        if now - self.touched > 0.1 or step == self.bar.tasks[0].total:
+            rate = (step - self.first) / max(now - self.began, 1e-9)
+            self.bar.update(self.task, completed=step, rate=f"{rate:.3g} steps/s")
+            self.touched = now
+
+
+def _whole(*, at_least: int, **values: int) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            raise ValueError(f"{name} must be a whole number >= {at_least}, got {value!r}.")
