@@ -5,7 +5,7 @@ large is the displacement, how wide the gap, and how fast does an error at the b
 the first two by one integral; the third is why a learned force field can work at all.
 """
 
-# test: square(20) -> square(8); steps=300 -> steps=60
+# test: square(20) -> square(8); steps=300 -> steps=150
 import numpy as np
 import torch
 from scipy.optimize import brentq

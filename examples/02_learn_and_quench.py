@@ -4,7 +4,8 @@ The whole way in one file: exact snapshots, a symmetry-exact student, its error 
 quench in which domains of the charge-density wave grow on a lattice that no exact solver reaches.
 """
 
-# test: square(14) -> square(6); square(256) -> square(12); Recipe() -> Recipe().scaled(0.03); steps=4000 -> steps=3, warmup=1; steps=1000 -> steps=4; Every(100) -> Every(2); cutoff=4.0 -> cutoff=1.5; (96, 96) -> (8,)  # noqa: E501
+# test: square(14) -> square(6); square(256) -> square(12); Recipe() -> Recipe().scaled(0.1); cutoff=4.0 -> cutoff=1.5
+# test: (96, 96) -> (8,); steps=4000 -> steps=3, warmup=1; steps=1000 -> steps=4; Every(100) -> Every(2)
 import torch
 
 import nearsight as ns
