@@ -1,0 +1,137 @@
+"""Correlations in real space."""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units
+from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+
+
+def correlation(
+    field: SiteField,
+    lattice: Lattice,
+    *,
+    connected: bool = False,
+    normalised: bool = False,
+    max_distance: float | None = None,
+    dims: tuple[str, ...] | None = None,
+) -> xr.DataArray:
+    r"""Pair correlation of a site field, averaged over all pairs of sites at the same distance,
+
+    .. math:: C(r) = \frac{1}{N_r} \sum_{|\mathbf r_j - \mathbf r_i| = r} s_i^* s_j .
+
+    Equal distance joins displacements that are not related by symmetry, such as (5, 0) and (3, 4) on the square
+    lattice. Along periodic axes distances are to the nearest image. Fast Fourier transforms over the cells give all
+    pairs at once; open axes are padded with empty cells, and N_r counts the pairs that exist.
+
+    Parameters
+    ----------
+    connected: subtract the mean of every configuration first, so that C decays to zero in a uniform state. For
+        staggered order pass ``staggered(field, lattice, Q)``.
+    normalised: divide every configuration by its C(0).
+    max_distance: largest r, at least 0. The default is half the shortest period of the torus (half the shortest edge of
+        an open lattice): beyond it shells are incomplete, and pairs of an open lattice few.
+
+    Returns
+    -------
+    A DataArray ``(*batch, r)`` with the coordinate ``pairs``, the number of ordered pairs N_r behind each point.
+    """
+    labelled = site_field(field, lattice, dims)
+    shells = _shells(lattice, max_distance)
+    grid = on_cells(labelled, lattice)
+    if connected:
+        grid = grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True)
+    axes = tuple(range(1, lattice.dim + 1))
+    modes = torch.fft.fftn(grid.to(torch.complex128), s=_padded(lattice), dim=axes)
+    sums = torch.zeros(len(grid), len(shells.distance), dtype=torch.float64)
+    for (a, b), shell in shells.members.items():
+        pairs = torch.fft.ifftn(modes[..., a].conj() * modes[..., b], dim=axes).real.reshape(len(grid), -1)
+        kept = torch.from_numpy(np.flatnonzero(shell >= 0))
+        sums.index_add_(1, torch.from_numpy(shell)[kept], pairs[:, kept])
+    C = sums / torch.from_numpy(shells.pairs)
+    units = squared_units(labelled)
+    if normalised:
+        if bool((C[:, 0] == 0).any()):
+            raise ValueError("C(0) = 0: a configuration without fluctuations cannot be normalised. Leave it out.")
+        C, units = C / C[:, :1], "1"
+    name = "connected correlation" if connected else "correlation"
+    result = relabel(labelled, C, {"r": len(shells.distance)}, long_name=name, units=units).rename("C")
+    return result.assign_coords(
+        r=("r", shells.distance, {"long_name": "distance", "units": "a"}),
+        pairs=("r", np.rint(shells.pairs).astype(np.int64), {"long_name": "ordered pairs", "units": "1"}),
+    )
+
+
+class _Shells(NamedTuple):
+    distance: np.ndarray
+    """Distance of every shell, ascending from 0."""
+    pairs: np.ndarray
+    """Ordered pairs of sites in every shell."""
+    members: dict[tuple[int, int], np.ndarray]
+    """For sublattices (a, b): the shell of every displacement on the padded grid, -1 beyond the largest distance."""
+
+
+def _open_axes(lattice: Lattice) -> np.ndarray:
+    return ~np.broadcast_to(np.asarray(lattice.periodic), lattice.dim)
+
+
+def _padded(lattice: Lattice) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.asarray(lattice.shape) * np.where(_open_axes(lattice), 2, 1))
+
+
+@lru_cache(maxsize=8)
+def _shells(lattice: Lattice, max_distance: float | None) -> _Shells:
+    shape = _padded(lattice)
+    limit = _half_period(lattice) if max_distance is None else float(max_distance)
+    if not limit >= 0:
+        raise ValueError(f"max_distance must be a distance >= 0 in units of a, got {max_distance}.")
+    ranges = [np.fft.fftfreq(n, 1.0 / n) for n in shape]
+    cells = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, lattice.dim)
+    # The mask's own correlation counts the pairs: all cells along a periodic axis, L - |m| along an open one.
+    lengths = np.asarray(lattice.shape)
+    count = np.maximum(np.where(_open_axes(lattice), lengths - np.abs(cells), lengths), 0).prod(axis=1)
+    distances = {
+        (a, b): _nearest_image(cells @ lattice.vectors + lattice.basis[b] - lattice.basis[a], lattice)
+        for a, b in itertools.product(range(lattice.n_basis), repeat=2)
+    }
+    inside = {key: (d <= limit + DISTANCE_TOLERANCE) & (count > 0) for key, d in distances.items()}
+    ordered = np.unique(np.concatenate([distances[key][inside[key]] for key in distances]))
+    starts = np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])
+    shell_distance = ordered[starts]
+    pairs = np.zeros(len(shell_distance))
+    members = {}
+    for key, d in distances.items():
+        shell = np.searchsorted(shell_distance, d + DISTANCE_TOLERANCE, side="right") - 1
+        members[key] = np.where(inside[key], shell, -1)
+        np.add.at(pairs, shell[inside[key]], count[inside[key]])
+    return _Shells(shell_distance, pairs, members)
+
+
+def _periods(lattice: Lattice) -> np.ndarray:
+    """Translations of the torus as rows ``(periodic axes, dim)``."""
+    return (lattice.vectors * np.asarray(lattice.shape)[:, None])[~_open_axes(lattice)]
+
+
+def _nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
+    smallest = np.full(len(vectors), np.inf)
+    periods = _periods(lattice)
+    for offset in itertools.product((-1, 0, 1), repeat=len(periods)):
+        np.minimum(smallest, np.linalg.norm(vectors + np.asarray(offset, dtype=float) @ periods, axis=1), out=smallest)
+    return smallest
+
+
+def _half_period(lattice: Lattice) -> float:
+    """Half the shortest translation of the torus, or half the shortest edge if no axis is periodic."""
+    periods = _periods(lattice)
+    if not len(periods):
+        return 0.5 * float(np.min(np.linalg.norm(lattice.vectors, axis=1) * np.asarray(lattice.shape)))
+    offsets = [o for o in itertools.product((-1, 0, 1), repeat=len(periods)) if any(o)]
+    return 0.5 * float(np.min(np.linalg.norm(np.asarray(offsets) @ periods, axis=1)))

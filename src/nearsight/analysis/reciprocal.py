@@ -1,0 +1,53 @@
+"""Wave vectors of a finite lattice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from nearsight.lattices import Lattice
+
+
+def reciprocal_vectors(lattice: Lattice) -> np.ndarray:
+    """Primitive reciprocal vectors as rows, a_i · b_j = 2π δ_ij, in units of 1/a."""
+    return 2.0 * np.pi * np.linalg.inv(lattice.vectors).T
+
+
+@lru_cache(maxsize=16)
+def wave_vectors(lattice: Lattice) -> np.ndarray:
+    """The wave vectors of the lattice ``(*shape, dim)``, k = Σ_j (m_j/L_j) b_j with -L_j/2 <= m_j < L_j/2 ascending.
+
+    They fill the parallelepiped of the b_j centred on Γ, which is the first Brillouin zone of a square lattice and
+    holds the same wave vectors up to reciprocal vectors on any other.
+    """
+    fractions = [np.fft.fftshift(np.fft.fftfreq(n)) for n in lattice.shape]
+    grid = np.stack(np.meshgrid(*fractions, indexing="ij"), axis=-1)
+    k = grid @ reciprocal_vectors(lattice)
+    k.setflags(write=False)
+    return k
+
+
+def distance_to(k: np.ndarray, lattice: Lattice, about: Sequence[float] | None = None) -> np.ndarray:
+    """|k - Q| to the nearest image of Q: the smallest |k - Q + G| over reciprocal vectors G; Q = 0 if not given.
+
+    The search over G covers the cells next to the reduced vector, which is enough for primitive vectors at angles
+    between 60° and 120°.
+    """
+    b = reciprocal_vectors(lattice)
+    fraction = (np.asarray(k, dtype=float) - check_wave_vector(about, lattice)) @ np.linalg.inv(b)
+    reduced = (fraction - np.round(fraction)) @ b
+    smallest = np.full(reduced.shape[:-1], np.inf)
+    for offset in itertools.product((-1, 0, 1), repeat=lattice.dim):
+        np.minimum(smallest, np.linalg.norm(reduced + np.asarray(offset) @ b, axis=-1), out=smallest)
+    return smallest
+
+
+def check_wave_vector(Q: Sequence[float] | None, lattice: Lattice) -> np.ndarray:
+    """Q as an array of the lattice's dimension; zero if not given."""
+    vector = np.zeros(lattice.dim) if Q is None else np.asarray(Q, dtype=float)
+    if vector.shape != (lattice.dim,) or not np.isfinite(vector).all():
+        raise ValueError(f"A wave vector of {lattice!r} has {lattice.dim} finite components in units of 1/a, got {Q}.")
+    return vector

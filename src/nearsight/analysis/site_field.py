@@ -1,0 +1,66 @@
+"""The door of the analysis: tensors, arrays and labelled arrays become one labelled site field."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nearsight.lattices import Lattice
+
+SiteField = Tensor | np.ndarray | xr.DataArray
+"""One number per site: ``(*batch, site)``, or a DataArray with a dimension "site" among others."""
+
+
+def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None = None) -> xr.DataArray:
+    """The field as a DataArray ``(*dims, site)``, checked; real values become float64, complex ones complex128.
+
+    A DataArray keeps its dimensions, coordinates and attributes, and "site" moves to the end. The leading dimensions of
+    a tensor or array are named by ``dims``; without names one leading dimension is called "replica", several "batch_0",
+    "batch_1", ...
+    """
+    if isinstance(field, xr.DataArray):
+        if "site" not in field.dims:
+            raise ValueError(
+                f"A labelled field needs a dimension 'site', got {field.dims}; rename it with .rename(...)."
+            )
+        labelled = field.transpose(..., "site")
+    else:
+        array = field.detach().cpu().numpy() if isinstance(field, Tensor) else np.asarray(field)
+        leading = array.ndim - 1
+        if leading >= 1 and array.shape[-1] != lattice.n_sites and array.shape[-2] == lattice.n_sites:
+            raise ValueError(
+                f"A site field has one number per site, got {array.shape} with components last. Take one component "
+                f"with field[..., 0], or move them to the front with field.movedim(-1, 0)."
+            )
+        default = ("replica",) if leading == 1 else tuple(f"batch_{k}" for k in range(leading))
+        names = default if dims is None else dims
+        if len(names) != leading:
+            raise ValueError(f"dims must name the {leading} leading dimensions of the field, got {names}.")
+        labelled = xr.DataArray(array, dims=(*names, "site"))
+    if labelled.sizes["site"] != lattice.n_sites:
+        raise ValueError(f"The field has {labelled.sizes['site']} sites, {lattice!r} has {lattice.n_sites}.")
+    if not np.isfinite(labelled.values).all():
+        raise ValueError("The field holds NaN or infinite values; a smaller time step is the usual cure.")
+    return labelled.astype(np.complex128 if np.iscomplexobj(labelled.values) else np.float64, keep_attrs=True)
+
+
+def relabel(like: xr.DataArray, values: Tensor | np.ndarray, dims: dict[str, int], **attrs: str) -> xr.DataArray:
+    """``values`` with the leading dimensions and coordinates of a site field, and ``dims`` in the place of "site"."""
+    leading = [str(d) for d in like.dims if d != "site"]
+    array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = array.reshape([like.sizes[d] for d in leading] + list(dims.values()))
+    coords = {name: c for name, c in like.coords.items() if "site" not in c.dims}
+    return xr.DataArray(array, dims=(*leading, *dims), coords=coords, attrs=attrs)
+
+
+def squared_units(field: xr.DataArray) -> str:
+    """Units of a product of two values of the field."""
+    unit = field.attrs.get("units", "1")
+    return "1" if unit == "1" else f"({unit})^2"
+
+
+def on_cells(field: xr.DataArray, lattice: Lattice) -> Tensor:
+    """The values on the grid of cells ``(batch, *shape, basis)``, all leading dimensions in one."""
+    return torch.from_numpy(np.ascontiguousarray(field.values)).reshape(-1, *lattice.shape, lattice.n_basis)

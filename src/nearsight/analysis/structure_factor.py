@@ -1,0 +1,147 @@
+"""Intensities in reciprocal space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
+from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units
+from nearsight.lattices import Lattice
+
+AXES = ("kx", "ky", "kz")
+
+
+def structure_factor(
+    field: SiteField, lattice: Lattice, *, subtract_mean: bool = False, dims: tuple[str, ...] | None = None
+) -> xr.DataArray:
+    r"""Structure factor of a site field at every wave vector of the lattice,
+
+    .. math:: S(\mathbf k) = \frac{1}{N} \Big| \sum_i s_i\, e^{-i \mathbf k \cdot \mathbf r_i} \Big|^2 .
+
+    One fast Fourier transform over the cells for every site of the cell, joined by the phases of the basis. With one
+    site per cell Parseval's theorem reads Σ_k S(k) = Σ_i |s_i|², so that white noise gives S(k) = ⟨s²⟩ and perfect
+    order of wave vector Q gives S(Q) = N ⟨s²⟩.
+
+    Parameters
+    ----------
+    field: one number per site ``(*batch, site)``. For a vector field put the components in front and sum the result
+        over them.
+    subtract_mean: subtract the mean of every configuration first, which removes the peak at Γ.
+    dims: names of the leading dimensions of a tensor.
+
+    Returns
+    -------
+    A DataArray ``(*batch, kx, ky)``, with wave vectors ascending in units of 1/a. On a lattice whose primitive vectors
+    are not along the axes the dimensions are ``h1, h2`` (k = h1 b1 + h2 b2) and ``kx, ky`` are coordinates on them.
+    With several sites per cell S is not periodic in the reciprocal lattice: :func:`structure_factor_at` reaches other
+    zones.
+    """
+    labelled = site_field(field, lattice, dims)
+    grid = on_cells(labelled, lattice)
+    if subtract_mean:
+        grid = grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True)
+    axes = tuple(range(1, lattice.dim + 1))
+    modes = torch.fft.fftshift(torch.fft.fftn(grid.to(torch.complex128), dim=axes), dim=axes)
+    k = wave_vectors(lattice)
+    amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
+    intensity = amplitude.abs().square() / lattice.n_sites
+
+    straight = np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)))
+    names = AXES[: lattice.dim] if straight else tuple(f"h{j + 1}" for j in range(lattice.dim))
+    result = relabel(
+        labelled,
+        intensity,
+        dict(zip(names, lattice.shape, strict=True)),
+        long_name="structure factor",
+        units=squared_units(labelled),
+    )
+    result.name = "S"
+    for j, name in enumerate(AXES[: lattice.dim]):
+        label = {"long_name": f"${name[0]}_{name[1]}$", "units": "1/a"}
+        if straight:
+            origin = tuple(slice(None) if axis == j else 0 for axis in range(lattice.dim))
+            result = result.assign_coords({name: (name, k[(*origin, j)], label)})
+        else:
+            fraction = np.fft.fftshift(np.fft.fftfreq(lattice.shape[j]))
+            index = {"long_name": f"$h_{j + 1}$", "units": "1"}
+            result = result.assign_coords({name: (names, k[..., j], label), names[j]: (names[j], fraction, index)})
+    return result
+
+
+def structure_factor_at(
+    field: SiteField, lattice: Lattice, k: np.ndarray, *, dims: tuple[str, ...] | None = None
+) -> xr.DataArray:
+    """S(k) at chosen wave vectors ``(point, dim)`` by direct summation, for paths such as Γ-K-M and for outer zones.
+
+    Costs N operations per wave vector and configuration. The dimension ``point`` carries the coordinates kx, ky.
+    """
+    labelled = site_field(field, lattice, dims)
+    k = np.asarray(k, dtype=float)
+    if k.ndim != 2 or k.shape[1] != lattice.dim:
+        raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {k.shape}.")
+    amplitude = labelled.values @ np.exp(-1j * lattice.positions @ k.T)
+    result = relabel(
+        labelled,
+        np.abs(amplitude) ** 2 / lattice.n_sites,
+        {"point": len(k)},
+        long_name="structure factor",
+        units=squared_units(labelled),
+    )
+    result.name = "S"
+    return result.assign_coords(
+        {
+            name: ("point", k[:, j], {"long_name": f"${name[0]}_{name[1]}$", "units": "1/a"})
+            for j, name in enumerate(AXES[: lattice.dim])
+        }
+    )
+
+
+def shell_average(
+    S: xr.DataArray, lattice: Lattice, *, about: Sequence[float] | None = None, width: float | None = None
+) -> xr.DataArray:
+    """Mean of S(k) over shells of equal distance |k - Q| from a wave vector ``about`` = Q (Γ if not given).
+
+    Distances are to the nearest image of Q. Shell n holds the wave vectors with |k - Q| within half a ``width`` of
+    n × width; the default width is the coarsest spacing of the wave vectors, max_j |b_j|/L_j, so that no shell is empty
+    of more than geometry demands. The coordinate ``k`` is the mean distance in the shell, ``count`` the number of wave
+    vectors.
+    """
+    names = momentum_dims(S, lattice)
+    if width is None:
+        width = float(np.max(np.linalg.norm(reciprocal_vectors(lattice), axis=1) / np.asarray(lattice.shape)))
+    if not width > 0:
+        raise ValueError(f"width must be a positive spacing of wave vectors, got {width}.")
+    distance = distance_to(wave_vectors(lattice), lattice, about).ravel()
+    shell = np.floor(distance / width + 0.5).astype(int)
+    occupied, shell, count = np.unique(shell, return_inverse=True, return_counts=True)
+    flat = S.transpose(..., *names).values.reshape(-1, lattice.n_cells)
+    sums = np.stack([np.bincount(shell, row, len(occupied)) for row in flat]) / count
+    leading = [d for d in S.dims if d not in names]
+    coords = {name: c for name, c in S.coords.items() if not set(c.dims) & set(names)}
+    result = xr.DataArray(
+        sums.reshape(*(S.sizes[d] for d in leading), len(occupied)),
+        dims=(*leading, "k"),
+        coords=coords,
+        attrs=S.attrs,
+        name=S.name,
+    )
+    mean_distance = np.bincount(shell, distance) / count
+    return result.assign_coords(
+        k=("k", mean_distance, {"long_name": "distance from Q", "units": "1/a"}),
+        count=("k", count, {"long_name": "wave vectors in the shell", "units": "1"}),
+    )
+
+
+def momentum_dims(S: xr.DataArray, lattice: Lattice) -> tuple[str, ...]:
+    """The dimensions of S that run over wave vectors, checked against the lattice."""
+    for names in (AXES[: lattice.dim], tuple(f"h{j + 1}" for j in range(lattice.dim))):
+        if all(name in S.dims for name in names):
+            shape = tuple(S.sizes[name] for name in names)
+            if shape != lattice.shape:
+                raise ValueError(f"S has {shape} wave vectors, {lattice!r} has {lattice.shape}.")
+            return names
+    raise ValueError(f"S has dimensions {S.dims}; pass the result of structure_factor(field, lattice).")
