@@ -93,8 +93,7 @@ class Irreps(Descriptor):
         self.neighbourhood = neighbourhood
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
         self.layout = Layout.of(self.blocks, self.group)
-        count = 1 if mode.startswith("phase") else None
-        self.reference = Reference(self.blocks, self.group, self._template(), count)
+        self.reference = Reference(self.blocks, self.group, self._template(), single=mode.startswith("phase"))
         self._tables: dict[tuple[torch.dtype, torch.device], _Tables] = {}
         probe = torch.zeros(1, len(neighbourhood), self.components, dtype=torch.float64)
         self.features = self.of_neighbourhoods(probe).shape[-1]
@@ -177,7 +176,9 @@ class Irreps(Descriptor):
         """Weights ``(neighbour, component)`` of the reference."""
         n = len(self.neighbourhood)
         if self.mode.startswith("phase"):
-            return np.repeat(wedge(self.blocks, self.neighbourhood.vectors)[:, None], self.components, axis=1)
+            return np.repeat(
+                wedge(self.blocks, self.group, self.neighbourhood.vectors)[:, None], self.components, axis=1
+            )
         # A quadratic Weyl sequence: generic numbers make the reference vanish only where all coefficients do. Near
         # sites weigh more, since they decide more of the local energy.
         generic = 2 * (np.arange(1, n * self.components + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1

@@ -26,12 +26,12 @@ class Reference:
 
     so that every row :math:`v_k` transforms like the coefficients :math:`f_r` themselves. The trivial irrep, which is
     invariant already, is left out. ``weights`` is the matrix from all coefficients to v, ``lift`` the one
-    from v to ρ. ``count`` limits k; without it all d vectors of an irrep are kept. Templates are scaled such that
-    independent fields of unit variance give ρ unit variance.
+    from v to ρ. ``single`` keeps one vector of each irrep, a generic combination of its d. Templates are scaled such
+    that independent fields of unit variance give ρ unit variance.
     """
 
     def __init__(
-        self, blocks: Sequence[Block], group: PointGroup, template: np.ndarray, count: int | None = None
+        self, blocks: Sequence[Block], group: PointGroup, template: np.ndarray, *, single: bool = False
     ) -> None:
         self.trivial = group.irreps[0].name
         present = {name for block in blocks for name, _ in block.copies} - {self.trivial}
@@ -39,9 +39,10 @@ class Reference:
         self.slices: Slices = {}
         self.size = 0
         for irrep in self.irreps:
-            rows = (count or irrep.dim) * irrep.dim
+            rows = (1 if single else irrep.dim) * irrep.dim
             self.slices[irrep.name] = slice(self.size, self.size + rows), irrep.dim
             self.size += rows
+        keep = {i.name: np.cos(np.arange(1, i.dim + 1.0))[:, None] if single else np.eye(i.dim) for i in self.irreps}
         parts = [np.zeros((self.size, *block.basis.shape[:2])) for block in blocks]
         power = 0.0
         for block, weights in zip(blocks, parts, strict=True):
@@ -53,10 +54,11 @@ class Reference:
                 where, dim = self.slices[name]
                 omega = overlap[:, rows].reshape(len(w), -1, dim)  # orbit, copy, k
                 power += float((omega**2).sum())
-                mixing = np.einsum("ork,mn->kmorn", omega[..., :count], np.eye(dim))
-                weights[where, :, rows] = mixing.reshape(-1, len(w), omega.shape[1] * dim)
-        self.weights = np.concatenate([part.reshape(self.size, -1) for part in parts], axis=1) / np.sqrt(power or 1.0)
-        kept = [irrep.matrices[:, :, :count].transpose(0, 2, 1).reshape(len(group), -1) for irrep in self.irreps]
+                mixing = np.einsum("ork,mn->kmorn", omega @ keep[name], np.eye(dim))
+                weights[where, :, rows] = mixing.reshape(where.stop - where.start, len(w), -1)
+        parts = [part.reshape(self.size, part.shape[1] * part.shape[2]) for part in parts]
+        self.weights = np.concatenate(parts, axis=1) / np.sqrt(power or 1.0)
+        kept = [(i.matrices @ keep[i.name]).transpose(0, 2, 1).reshape(len(group), -1) for i in self.irreps]
         self.lift = np.concatenate(kept, axis=1) if kept else np.zeros((len(group), 0))
 
     def split(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -126,18 +128,18 @@ def _matrix(v: Tensor, where: tuple[slice, int], transposed: bool) -> Tensor:
     return matrix.transpose(0, 1) if transposed else matrix
 
 
-def wedge(blocks: Sequence[Block], vectors: np.ndarray) -> np.ndarray:
+def wedge(blocks: Sequence[Block], group: PointGroup, vectors: np.ndarray) -> np.ndarray:
     """One site of every orbit, all from the same wedge of the neighbourhood: 1 for these neighbours, 0 elsewhere.
 
-    Only the largest orbits have a site inside each wedge; the others lie on the mirrors and would be counted twice.
+    Only orbits as large as the group have a site inside each wedge; the others lie on the mirrors. A neighbourhood too
+    small to have any such orbit takes them all.
     """
-    largest = max(block.members.shape[1] for block in blocks)
-    direction = np.cos(0.3) * np.eye(vectors.shape[1])[0] + np.sin(0.3) * 0.7 ** np.arange(vectors.shape[1])
+    generic = [block for block in blocks if block.members.shape[1] == len(group)] or blocks
+    direction = 0.3 ** np.arange(vectors.shape[1])
     weights = np.zeros(len(vectors))
-    for block in blocks:
-        if block.members.shape[1] == largest:
-            ahead = (vectors @ direction)[block.members]
-            weights[block.members[np.arange(len(ahead)), ahead.argmax(axis=1)]] = 1.0
+    for block in generic:
+        ahead = (vectors @ direction)[block.members]
+        weights[block.members[np.arange(len(ahead)), ahead.argmax(axis=1)]] = 1.0
     return weights
 
 

@@ -39,7 +39,7 @@ class Irrep:
 
 
 def snap(matrices: np.ndarray) -> np.ndarray:
-    """Entries within rounding of 0, ±1/2, ±√2/2, ±√3/2, ±1 become these numbers, so that every machine holds the same bits."""
+    """Set entries within rounding of 0, ±1/2, ±√2/2, ±√3/2, ±1 to these numbers: every machine holds the same bits."""
     nearest = _EXACT[np.abs(matrices[..., None] - _EXACT).argmin(-1)]
     return np.where(np.abs(matrices - nearest) < TOLERANCE, nearest, matrices)
 

@@ -18,3 +18,36 @@ def square(length: int, width: int | None = None, *, periodic: bool | tuple[bool
 def chain(length: int, *, periodic: bool = True) -> Lattice:
     """Chain of ``length`` sites in one dimension."""
     return Lattice("chain", np.eye(1), np.zeros((1, 1)), (length,), periodic)
+
+
+def triangular(length: int, width: int | None = None, *, periodic: bool | tuple[bool, bool] = True) -> Lattice:
+    """Triangular lattice, six neighbours at distance 1, the first along x."""
+    vectors = np.array([[1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    return Lattice("triangular", vectors, np.zeros((1, 2)), (length, width or length), periodic)
+
+
+def honeycomb(length: int, width: int | None = None, *, periodic: bool | tuple[bool, bool] = True) -> Lattice:
+    """Honeycomb lattice, two sites per cell, three neighbours at distance 1, the first of sublattice 0 along x."""
+    vectors = np.array([[1.5, np.sqrt(0.75)], [0.0, np.sqrt(3.0)]])
+    return Lattice("honeycomb", vectors, np.array([[0.0, 0.0], [1.0, 0.0]]), (length, width or length), periodic)
+
+
+def kagome(length: int, width: int | None = None, *, periodic: bool | tuple[bool, bool] = True) -> Lattice:
+    """Kagome lattice of corner-sharing triangles, three sites per cell, four neighbours at distance 1."""
+    vectors = np.array([[2.0, 0.0], [1.0, np.sqrt(3.0)]])
+    basis = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    return Lattice("kagome", vectors, basis, (length, width or length), periodic)
+
+
+def cubic(
+    length: int, width: int | None = None, height: int | None = None, *, periodic: bool | tuple[bool, bool, bool] = True
+) -> Lattice:
+    """Simple cubic lattice; site (x, y, z) has index ``(x * width + y) * height + z``."""
+    return Lattice("cubic", np.eye(3), np.zeros((1, 3)), (length, width or length, height or length), periodic)
+
+
+def diamond(length: int, *, periodic: bool | tuple[bool, bool, bool] = True) -> Lattice:
+    """Diamond lattice on the primitive fcc cell, two sites per cell, four neighbours at distance 1 along ±(1, 1, 1)."""
+    cube = 4 / np.sqrt(3)  # edge of the conventional cube
+    vectors = cube / 2 * np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    return Lattice("diamond", vectors, np.array([[0.0] * 3, [cube / 4] * 3]), (length,) * 3, periodic)

@@ -16,9 +16,9 @@ DISTANCE_TOLERANCE = 1e-6
 class Bonds:
     """Pairs of sites joined by one neighbour shell, every bond once.
 
-    ``i``, ``j`` are site indices ``(bond,)``; ``displacement`` is the vector from i to j ``(bond, dim)``; ``winding`` counts
-    how often the bond crosses each periodic boundary ``(bond, dim)`` and carries the phase of twisted boundary conditions.
-    On a torus of two cells the same pair of sites is joined by two bonds, as the hopping sum requires.
+    ``i``, ``j`` are site indices ``(bond,)``; ``displacement`` is the vector from i to j ``(bond, dim)``; ``winding``
+    counts how often the bond crosses each periodic boundary ``(bond, dim)`` and carries the phase of twisted boundary
+    conditions. On a torus of two cells the same pair of sites is joined by two bonds, as the hopping sum requires.
     """
 
     i: np.ndarray
@@ -32,10 +32,10 @@ class Bonds:
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
-    """The sites within a cutoff of a centre, sorted by distance, then by angle-independent lexicographic order.
+    """The sites within a cutoff of a centre, sorted by distance, then by the Cartesian components.
 
-    ``cells`` are offsets in units of the primitive vectors ``(n, dim)``, ``sublattice`` the basis index of each neighbour
-    ``(n,)`` and ``vectors`` the Cartesian displacements ``(n, dim)``.  The first row is the centre itself.
+    ``cells`` are offsets in units of the primitive vectors ``(n, dim)``, ``sublattice`` the basis index of each
+    neighbour ``(n,)`` and ``vectors`` the Cartesian displacements ``(n, dim)``. The first row is the centre itself.
     """
 
     cells: np.ndarray
@@ -196,7 +196,7 @@ class Lattice:
 
     def _around(self, centre: int, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cells, sublattices and distances of all sites of the infinite lattice within ``radius`` of a basis site."""
-        # |n_k| <= radius |b_k| / 2π with reciprocal vectors b: the rows of inv(vectors) bound the offsets along each axis.
+        # |n_k| <= radius |b_k| / 2π with the reciprocal vectors b_k / 2π, the columns of inv(vectors).
         span = radius + np.linalg.norm(self.basis - self.basis[centre], axis=1).max()
         bound = np.ceil(span * np.linalg.norm(np.linalg.inv(self.vectors), axis=0) + 1e-9).astype(int)
         offsets = np.array(list(itertools.product(*[range(-b, b + 1) for b in bound])))
@@ -228,14 +228,20 @@ def _bonds(lattice: Lattice, shell: int) -> Bonds:
     grid = lattice.cells[:: lattice.n_basis]
     for a in range(lattice.n_basis):
         cells, sublattice, distance = lattice._around(a, radius)
-        for cell, b in zip(cells[distance > radius - DISTANCE_TOLERANCE], sublattice[distance > radius - DISTANCE_TOLERANCE], strict=True):
+        for cell, b in zip(
+            cells[distance > radius - DISTANCE_TOLERANCE],
+            sublattice[distance > radius - DISTANCE_TOLERANCE],
+            strict=True,
+        ):
             # (a, b, cell) and (b, a, -cell) are the same bond: keep the lexicographically larger of the two.
             if (*cell, b) <= (*(-cell), a):
                 continue
             target = grid + cell
             i, j = lattice.index(grid, a), lattice.index(target, b)
             inside = j >= 0
-            vector = np.broadcast_to(cell @ lattice.vectors + lattice.basis[b] - lattice.basis[a], (len(grid), lattice.dim))
+            vector = np.broadcast_to(
+                cell @ lattice.vectors + lattice.basis[b] - lattice.basis[a], (len(grid), lattice.dim)
+            )
             winding = target // np.asarray(lattice.shape)
             rows.append((i[inside], j[inside], vector[inside], winding[inside]))
     return Bonds(*(np.concatenate(column) for column in zip(*rows, strict=True)))

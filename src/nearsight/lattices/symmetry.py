@@ -24,8 +24,8 @@ def site_group(lattice: Lattice, *, centre: int = 0, radius: float | None = None
     larger = _operations(lattice, centre, radius + lattice._nearest)
     if len(found) != len(larger):
         raise ValueError(
-            f"The neighbourhood of radius {radius} has accidental symmetry ({len(found)} operations, {len(larger)} one shell "
-            f"further out). Pass a larger radius."
+            f"The neighbourhood of radius {radius} has accidental symmetry ({len(found)} operations, {len(larger)} one "
+            f"shell further out). Pass a larger radius."
         )
     return PointGroup(found)
 
@@ -43,8 +43,11 @@ def _operations(lattice: Lattice, centre: int, radius: float) -> np.ndarray:
     base = vectors[frame]
     lengths = np.linalg.norm(vectors, axis=1)
     images = [
-        [v for v, label, length in zip(vectors, labels, lengths, strict=True)
-         if label == labels[k] and abs(length - lengths[k]) < TOLERANCE]
+        [
+            v
+            for v, label, length in zip(vectors, labels, lengths, strict=True)
+            if label == labels[k] and abs(length - lengths[k]) < TOLERANCE
+        ]
         for k in frame
     ]
     keys = {(*np.round(v, 5) + 0.0, s) for v, s in zip(vectors, labels, strict=True)}
@@ -53,7 +56,7 @@ def _operations(lattice: Lattice, centre: int, radius: float) -> np.ndarray:
         target = np.array(image)
         if not np.allclose(target @ target.T, base @ base.T, atol=TOLERANCE):
             continue
-        g = np.linalg.solve(base, target).T   # g base_k = target_k as columns
+        g = np.linalg.solve(base, target).T  # g base_k = target_k as columns
         moved = vectors @ g.T
         if all((*np.round(v, 5) + 0.0, s) in keys for v, s in zip(moved, labels, strict=True)):
             operations.append(g)
@@ -80,15 +83,19 @@ def site_permutations(lattice: Lattice, group: PointGroup, *, centre: int = 0) -
         raise ValueError("Only a fully periodic lattice is invariant about every site; make all axes periodic.")
     origin = lattice.positions[centre]
     inverse = np.linalg.inv(lattice.vectors)
-    result = np.empty((len(group), lattice.n_sites), dtype=np.int64)
+    result = np.full((len(group), lattice.n_sites), -1, dtype=np.int64)
     for k, g in enumerate(group.matrices):
-        integer = inverse.T @ g @ lattice.vectors.T      # g in cell coordinates (columns)
+        integer = inverse.T @ g @ lattice.vectors.T  # g in cell coordinates (columns)
         torus = integer * np.asarray(lattice.shape)[None] / np.asarray(lattice.shape)[:, None]
         if not np.allclose(torus, np.round(torus), atol=TOLERANCE):
-            raise ValueError(f"{lattice!r} is not invariant under every operation of {group}; use equal numbers of cells.")
+            raise ValueError(
+                f"{lattice!r} is not invariant under every operation of {group}; use equal numbers of cells."
+            )
         moved = (lattice.positions - origin) @ g.T + origin
         for b in range(lattice.n_basis):
             cells = (moved - lattice.basis[b]) @ inverse
             on = np.all(np.abs(cells - np.round(cells)) < TOLERANCE, axis=1)
             result[k, on] = lattice.index(np.round(cells[on]).astype(int), b)
+    if (result < 0).any():
+        raise ValueError(f"{group.name} is not the symmetry about site {centre}; take site_group(lattice, centre=...).")
     return result

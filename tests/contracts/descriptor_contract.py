@@ -1,0 +1,144 @@
+"""What every descriptor promises, as tests. A new member joins by one line in ``DESCRIPTORS``."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight.descriptors import Descriptor, Irreps
+from nearsight.fields import FieldType, scalar
+from nearsight.lattices import chain, cubic, site_group, site_permutations, square, triangular
+
+DESCRIPTORS = {
+    "lifted, scalar on the square lattice": lambda: Irreps(square(6), scalar(), 2.3),
+    "lifted, three Jahn-Teller modes": lambda: Irreps(square(5), FieldType("Q", ("trivial", "B1", "trivial")), 1.5),
+    "lifted, vector on the square lattice": lambda: Irreps(square(5), FieldType("u", ("vector",)), 2.0),
+    "lifted, scalar on the triangular lattice": lambda: Irreps(triangular(5), scalar(), 1.8),
+    "lifted, displacement on the cubic lattice": lambda: Irreps(cubic(4), FieldType("u", ("vector",)), 1.0),
+    "lifted, chain": lambda: Irreps(chain(9), scalar(), 2.0),
+    "power": lambda: Irreps(square(5), scalar(), 1.5, mode="power"),
+    "phase": lambda: Irreps(square(6), scalar(), 2.3, mode="phase"),
+    "phase with bispectrum": lambda: Irreps(triangular(6), scalar(), 2.7, mode="phase+bispectrum"),
+    "phase with bispectrum, vector": lambda: Irreps(
+        square(5), FieldType("u", ("vector",)), 1.5, mode="phase+bispectrum"
+    ),
+}
+
+
+def random_field(descriptor, *batch, seed=0):
+    shape = (*batch, descriptor.lattice.n_sites, descriptor.components)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def checkerboard(descriptor):
+    parity = torch.as_tensor(descriptor.lattice.cells.sum(1) % 2, dtype=torch.float64)
+    return parity[:, None].expand(-1, descriptor.components).clone()
+
+
+def symmetric_fields(descriptor):
+    """Fields at which references vanish or directions are undefined."""
+    zero = torch.zeros_like(random_field(descriptor))
+    single = zero.clone()
+    single[0] = 1.0
+    return {"zero": zero, "uniform": zero + 0.7, "checkerboard": checkerboard(descriptor), "one site": single}
+
+
+class DescriptorContract:
+    """Collected by ``tests/test_descriptors.py``."""
+
+    @pytest.fixture(params=DESCRIPTORS.values(), ids=DESCRIPTORS.keys())
+    def descriptor(self, request) -> Descriptor:
+        return request.param()
+
+    def test_the_shape_of_the_answer_is_batch_site_feature(self, descriptor):
+        lattice = descriptor.lattice
+        assert descriptor(random_field(descriptor)).shape == (lattice.n_sites, descriptor.features)
+        assert descriptor(random_field(descriptor, 2, 3)).shape == (2, 3, lattice.n_sites, descriptor.features)
+
+    def test_features_are_invariant_under_every_operation_of_the_lattice(self, descriptor):
+        group = site_group(descriptor.lattice)
+        occupations = (random_field(descriptor, 4, seed=1) > 0.3).double()
+        fields = torch.cat(
+            [random_field(descriptor, 2), occupations, torch.stack([*symmetric_fields(descriptor).values()])]
+        )
+        features = descriptor(fields)
+        scale = features.abs().max()
+        permutations = site_permutations(descriptor.lattice, group)
+        for g, permutation in enumerate(permutations):
+            moved = descriptor(descriptor.field_type.transform(fields, group, g, permutation))
+            assert (moved[:, permutation] - features).abs().max() < 1e-12 * scale
+
+    def test_features_travel_with_the_field(self, descriptor):
+        lattice, field = descriptor.lattice, random_field(descriptor)
+        shift = torch.as_tensor(lattice.index(lattice.cells + np.array([1, 2, 2])[: lattice.dim]))
+        torch.testing.assert_close(descriptor(field[shift]), descriptor(field)[shift], rtol=0, atol=1e-13)
+
+    def test_a_batch_is_the_sum_of_its_parts(self, descriptor):
+        fields = random_field(descriptor, 2, 2)
+        together = descriptor(fields)
+        for index in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+            torch.testing.assert_close(together[index], descriptor(fields[index]), rtol=0, atol=1e-13)
+
+    def test_derivatives_are_those_of_finite_differences(self, descriptor):
+        random = random_field(descriptor)
+        probe = torch.randn(descriptor.features, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        for field in [random, *symmetric_fields(descriptor).values()]:
+            leaf = field.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad((descriptor(leaf) @ probe).sum(), leaf)
+            assert gradient.isfinite().all()
+            for seed in (3, 4):
+                direction, h = random_field(descriptor, seed=seed), 1e-4
+                ends = torch.stack([field + s * h * direction for s in (-2, -1, 1, 2)])
+                lower2, lower, upper, upper2 = (descriptor(ends) @ probe).sum(-1)
+                slope = (8 * (upper - lower) - (upper2 - lower2)) / (12 * h)
+                torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-7, atol=1e-8)
+
+    def test_forces_can_be_trained_on(self, descriptor):
+        # The derivative of a squared force, against a finite difference of it.
+        probe = torch.randn(descriptor.features, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+        def squared_force(field):
+            energy = torch.tanh(descriptor(field) @ probe).sum()
+            return torch.autograd.grad(energy, field, create_graph=True)[0].square().sum()
+
+        for field in (random_field(descriptor), checkerboard(descriptor)):
+            leaf = field.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(squared_force(leaf), leaf)
+            direction, h = random_field(descriptor, seed=6), 1e-4
+            upper, lower = (squared_force((field + s * h * direction).requires_grad_()) for s in (1, -1))
+            torch.testing.assert_close(
+                (gradient * direction).sum(), (upper - lower).detach() / (2 * h), rtol=1e-4, atol=1e-6
+            )
+
+    def test_single_precision_agrees_with_double(self, descriptor):
+        field = random_field(descriptor)
+        torch.testing.assert_close(descriptor(field.float()).double(), descriptor(field), rtol=1e-4, atol=1e-5)
+
+    def test_a_tiled_field_has_tiled_features(self, descriptor):
+        lattice, field = descriptor.lattice, random_field(descriptor)
+        large = lattice.resized(*(2 * n for n in lattice.shape))
+        tile = torch.as_tensor(lattice.index(large.cells))
+        torch.testing.assert_close(descriptor.on(large)(field[tile]), descriptor(field)[tile], rtol=0, atol=1e-13)
+
+    def test_nothing_beyond_the_cutoff_matters(self, descriptor):
+        large = descriptor.on(descriptor.lattice.resized(*(9 for _ in descriptor.lattice.shape)))
+        lattice, field = large.lattice, random_field(large)
+        near = set(lattice.neighbour_table(lattice.neighbourhood(descriptor.cutoff))[0].tolist())
+        far = torch.tensor([i for i in range(lattice.n_sites) if i not in near])
+        changed = field.clone()
+        changed[far] += 1.0
+        assert torch.equal(large(changed)[0], large(field)[0])
+        assert not torch.equal(large(changed), large(field))
+
+    def test_another_kind_of_lattice_is_refused(self, descriptor):
+        with pytest.raises(ValueError, match="in any size"):
+            descriptor.on(chain(8) if descriptor.lattice.dim > 1 else square(8))
+
+    def test_a_field_of_the_wrong_shape_is_refused(self, descriptor):
+        with pytest.raises(ValueError, match="has shape"):
+            descriptor(random_field(descriptor)[1:])
+
+    def test_the_configuration_is_plain_data(self, descriptor):
+        config = json.loads(json.dumps(descriptor.config()))
+        assert config == descriptor.config()
