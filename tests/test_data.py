@@ -138,7 +138,7 @@ def test_data_do_not_depend_on_the_number_of_workers(data, tmp_path):
 def test_a_client_of_the_user_computes_the_same_data(data, tmp_path):
     from distributed import Client, LocalCluster
 
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0")
     with cluster, Client(cluster) as client:
         result = generate(teacher(), RECIPE, tmp_path / "data.zarr", seed=5, client=client, progress=False)
     assert result.hash == data.hash

@@ -71,7 +71,7 @@ class Network(ForceField):
 
 LATTICE = square(4)
 PRECISE = FitOptions(
-    steps=1500, batch_size=8, learning_rate=0.05, warmup=10, dtype="float64", average=0.0, validate_every=500, clip=1e6
+    steps=700, batch_size=8, learning_rate=0.05, warmup=10, dtype="float64", average=0.0, validate_every=500, clip=1e6
 )
 SHORT = FitOptions(
     steps=60, batch_size=4, warmup=5, dtype="float64", validate_every=7, checkpoint_every=10, average=0.9
@@ -166,11 +166,11 @@ def test_a_student_of_another_size_learns_from_the_lattice_of_the_data():
 
 def test_a_network_approaches_a_nonlinear_law(data):
     before = evaluate(Network(LATTICE), data)["force"]["relative"]
-    options = FitOptions(steps=800, batch_size=8, learning_rate=1e-2, dtype="float64")
+    options = FitOptions(steps=800, batch_size=8, learning_rate=3e-2, dtype="float64")
     split = data.split()
     student = fit(Network(LATTICE), split, options=options, progress=False)
     after = evaluate(student, split.test)
-    assert after["force"]["relative"] < 0.15 * before
+    assert after["force"]["relative"] < 0.1 * before
     assert after["energy"]["rmse"] < 0.1 * after["energy"]["label"]
 
 
@@ -377,6 +377,11 @@ def test_a_force_field_without_parameters_cannot_be_fitted(data):
 def test_an_energy_loss_needs_two_snapshots_a_batch(data):
     with pytest.raises(ValueError, match="energy_weight=0"):
         fit(Network(LATTICE), data, options=SHORT.model_copy(update={"batch_size": 1}), progress=False)
+
+
+def test_a_fit_without_held_out_trajectories_is_refused(data):
+    with pytest.raises(ValueError, match="validation part of the split is empty"):
+        fit(Network(LATTICE), data.split(validation=0.0), options=SHORT, progress=False)
 
 
 def test_an_exploding_fit_says_so(data):

@@ -94,6 +94,9 @@ class _Fit:
     """The state of a fit: everything that a checkpoint holds."""
 
     def __init__(self, student: ForceField, split: Split, options: FitOptions) -> None:
+        for name, part in (("training", split.train), ("validation", split.validation)):
+            if len(part) == 0:
+                raise ValueError(f"The {name} part of the split is empty; give it a share of the trajectories.")
         self.options = options
         learned, fixed = learned_part(student)
         lattice = split.train.lattice

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.brownian import Brownian
-from nearsight.dynamics.langevin import Langevin
-from nearsight.dynamics.scheme import Scheme, State
+from nearsight.dynamics import Brownian, Langevin, Scheme, State
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
