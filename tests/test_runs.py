@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from nearsight.analysis import Verdict
 from nearsight.storage import CorruptFileError, write_json
 from nearsight.studies import Run, Section, Stage, Study
 from nearsight.studies.lock import RunLockedError, lock
-from nearsight.studies.settings import configure
+from nearsight.studies.settings import configure, difference
 
 
 class Walk(Section):
@@ -37,7 +38,7 @@ def draw(run: Run, config: Config) -> None:
 def add(run: Run, config: Config) -> None:
     numbers = json.loads((run.path / "numbers.json").read_text())
     run.record("walk", xr.Dataset({"x": ("time", np.cumsum(numbers), {"units": "a"})}))
-    run.judge("add", [{"quantity": "steps", "passed": len(numbers) == config.walk.steps}])
+    run.judge("add", [Verdict("steps", learned=len(numbers), passed=len(numbers) == config.walk.steps)])
 
 
 STUDY = Study(
@@ -66,7 +67,7 @@ def test_a_run_records_what_it_was_made_of(run):
     assert {"nearsight", "commit", "libraries", "machine"} <= manifest.keys()
     assert manifest["stages"]["add"]["inputs"] == manifest["stages"]["draw"]["outputs"]
     assert run.config == {"walk": {"steps": 5, "width": 1.0}, "seed": 3}
-    assert run.verdicts == [{"quantity": "steps", "passed": True}]
+    assert run.verdicts == [Verdict("steps", learned=5, passed=True)]
 
 
 def test_results_are_not_touched_without_resume(run):
@@ -239,6 +240,12 @@ def test_bad_settings_are_refused_in_words(setting, words):
     with pytest.raises(ValueError, match=re.escape(words)) as error:
         configure(Config(), [setting])
     assert "pydantic" not in str(error.value)
+
+
+def test_the_difference_of_two_configurations_leads_from_one_to_the_other():
+    other = Config(walk=Walk(steps=9, width=0.5))
+    assert configure(Config(), difference(Config(), other)) == other
+    assert difference(other, other) == []
 
 
 def test_unknown_presets_are_refused():

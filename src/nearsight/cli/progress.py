@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from nearsight.report.terminal import verdict_table
 from nearsight.studies import Run
 
 
@@ -43,27 +43,8 @@ def duration(seconds: float) -> str:
 def summary(run: Run, console: Console) -> None:
     """The table of verdicts, and where the report is."""
     if verdicts := run.verdicts:
-        table = Table(title=f"{run.path}", title_justify="left")
-        for column in ("quantity", "exact", "learned", "paper", "target", "verdict"):
-            table.add_column(column, overflow="fold")
-        for verdict in verdicts:
-            passed = verdict["passed"]
-            word = (
-                "[dim]shown[/dim]"
-                if passed is None
-                else "[green]pass[/green]"
-                if passed
-                else "[bold red]FAIL[/bold red]"
-            )
-            table.add_row(
-                *(_cell(verdict.get(key)) for key in ("quantity", "exact", "learned", "paper", "target")), word
-            )
-        console.print(table)
+        console.print(verdict_table(verdicts, title=str(run.path)))
     report = run.path / "report.html"
     console.print(
         f"Report: {report}" if report.exists() else f"Run folder: {run.path}", highlight=False, soft_wrap=True
     )
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

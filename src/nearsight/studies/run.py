@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,8 +23,10 @@ import xarray as xr
 import zarr
 
 import nearsight
+from nearsight.analysis import Verdict
 from nearsight.storage import CorruptFileError, read_json, read_yaml, tree_hash, write_json, write_yaml
 from nearsight.studies import observables
+from nearsight.studies.settings import flatten
 
 Listener = Callable[[str, dict[str, Any]], None]
 
@@ -118,17 +121,18 @@ class Run:
     def observable(self, name: str) -> xr.Dataset:
         return observables.read(self.path / "observables.nc", name)
 
-    def judge(self, stage: str, verdicts: list[dict[str, Any]]) -> None:
+    def judge(self, stage: str, verdicts: list[Verdict]) -> None:
         """Store the verdicts of one stage in ``verdicts.json``."""
         path = self.path / "verdicts.json"
         known = read_json(path) if path.exists() else {}
-        write_json(path, known | {stage: verdicts})
+        write_json(path, known | {stage: [dataclasses.asdict(verdict) for verdict in verdicts]})
 
     @property
-    def verdicts(self) -> list[dict[str, Any]]:
+    def verdicts(self) -> list[Verdict]:
         """All verdicts so far, in the order of the stages."""
         path = self.path / "verdicts.json"
-        return [verdict for stage in (read_json(path).values() if path.exists() else []) for verdict in stage]
+        by_stage = read_json(path) if path.exists() else {}
+        return [Verdict(**verdict) for stage in by_stage.values() for verdict in stage]
 
     # --- stages -----------------------------------------------------------------------------------------------------
 
@@ -218,14 +222,6 @@ class Run:
 
 
 _ABSENT = object()
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        result |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
 
 
 def provenance() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -45,6 +46,20 @@ def validated(kind: type[Config], content: Any) -> Config:
         return kind.model_validate(content)
     except ValidationError as error:
         raise ValueError("\n".join(_in_words(complaint, content) for complaint in error.errors())) from None
+
+
+def difference(start: BaseModel, config: BaseModel) -> list[str]:
+    """The settings that turn one configuration into another."""
+    old, new = (flatten(c.model_dump(mode="json")) for c in (start, config))
+    return [f"{key}={json.dumps(value)}" for key, value in new.items() if old.get(key) != value]
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        result |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return result
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -1,0 +1,93 @@
+"""What can be set, and the presets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nearsight.studies.settings import Section
+from nearsight.training import FitOptions, Recipe
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=4, multiple_of=2)]
+"""Even: on an odd torus the checkerboard does not fit and frustrates the charge-density wave."""
+
+
+class Model(Section):
+    """Parameters of :class:`nearsight.hamiltonians.Holstein`; by default k = 0.67 g and κ = 0.12 g, as in the thesis."""
+
+    t: float = 1.0
+    g: Positive = 1.5
+    k: Positive = 1.005
+    kappa: float = 0.18
+    spins: Literal[1, 2] = 1
+
+
+class Network(Section):
+    """What learns the electrons."""
+
+    kind: Literal["convolution", "descriptor"] = "convolution"
+    """A convolutional network that commutes with D4, or invariants of a neighbourhood and an ordinary network."""
+    head: Literal["energy", "force"] = "energy"
+    """A local energy whose gradient is the force, or the force itself (convolution only)."""
+    cutoff: Positive = 5.0
+    """Radius of the neighbourhood of the descriptor; 5 holds the paper's 89 sites."""
+    widths: tuple[Count, ...] = (64, 64)
+    """Layers of the network on top of the descriptor."""
+    channels: Count = 8
+    layers: Count = 3
+
+
+class Quench(Section):
+    """Langevin dynamics from a hot, random field: the scheme teacher and student share."""
+
+    amplitude: Positive = 0.1
+    """Standard deviation of the initial Q."""
+    dt: Positive = 0.2
+    damping: Annotated[float, Field(ge=0)] = 0.3
+    mass: Positive = 1.0
+
+
+class Comparison(Section):
+    """The quenches that compare learned with exact dynamics."""
+
+    length: Length = 16
+    quenches: Annotated[int, Field(ge=20)] = 32
+    duration: Positive = 16.0
+    """Long enough for the domains to reach a third of the lattice; later the torus decides, not the force field."""
+    records: Annotated[int, Field(ge=2)] = 8
+    speed_length: Length = 30
+    """Lattice on which one exact and one learned force are timed."""
+
+
+class Large(Section):
+    """The large quench, with the learned force field alone."""
+
+    length: Length = 160
+    replicas: Count = 3
+    """Independent quenches side by side; an error bar of the exponent needs three."""
+    duration: Positive = 200.0
+    records: Annotated[int, Field(ge=4)] = 25
+    fit_from: Positive = 10.0
+    """The growth exponent is fitted from this time on, while L stays below an eighth of the lattice."""
+    guard: Annotated[float, Field(ge=1)] = 1.5
+    """The run stops if a field leaves the range of the training data widened by this factor."""
+
+
+class Config(Section):
+    """Everything that decides the numbers of a run."""
+
+    length: Length = 16
+    model: Model = Model()
+    filling: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    kT: Positive = 0.1
+    """Temperature of the electrons and of the bath of the field."""
+    recipe: Recipe = Recipe()
+    network: Network = Network()
+    fit: FitOptions = FitOptions()
+    quench: Quench = Quench()
+    comparison: Comparison = Comparison()
+    large: Large = Large()
+    seed: Annotated[int, Field(ge=0)] = 1

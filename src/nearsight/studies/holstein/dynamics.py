@@ -1,0 +1,65 @@
+"""Do quenches with learned forces look like quenches with exact ones?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight import analysis
+from nearsight.analysis import Verdict
+from nearsight.forcefields import ForceField
+from nearsight.hamiltonians import Holstein
+from nearsight.studies.holstein import ensemble
+from nearsight.studies.holstein.config import Config
+from nearsight.studies.holstein.physics import density, holstein
+from nearsight.studies.run import Run
+
+SIGNIFICANCE = 0.01
+"""Two ensembles of equal law are called different once in a hundred runs."""
+
+
+def compare(run: Run, config: Config, learned: ForceField) -> tuple[xr.Dataset, list[Verdict]]:
+    """L(t), C(r, t) and the global order of both ensembles, replica by replica, and whether their means agree."""
+    model = holstein(config, config.comparison.length)
+    by_source = {
+        "exact": curves(ensemble.exact(run, config), model),
+        "learned": curves(ensemble.learned(run, config, learned.on(model.lattice)), model),
+    }
+    dataset = xr.concat(list(by_source.values()), dim=xr.Variable("source", list(by_source)))
+    late = dataset.isel(time=slice(1, None))  # the initial fields are the same
+    quantities = {"domain size L(t)": np.log(late.L), "correlation C(r, t)": late.C, "global order |Φ|(t)": late.Phi}
+    return dataset, [verdict(name, values) for name, values in quantities.items()]
+
+
+def curves(trajectory: xr.Dataset, model: Holstein) -> xr.Dataset:
+    """What is measured on every record of every replica."""
+    field, force = (
+        torch.from_numpy(trajectory[name].transpose("replica", "record", "site", "component").values)
+        for name in ("field", "force")
+    )
+    n = density(model, field, force)
+    phi = analysis.cdw_order(n, model.lattice, mean=0.5 * model.degeneracy, dims=("replica", "time"))
+    phi = phi.assign_coords(time=("time", trajectory["time"].values, {"long_name": "time", "units": "1/t"}))
+    S = analysis.structure_factor(phi, model.lattice)
+    return xr.Dataset(
+        {
+            "L": analysis.correlation_length(S, model.lattice),
+            "C": analysis.correlation(phi, model.lattice),
+            "Phi": analysis.global_order(phi),
+        }
+    )
+
+
+def verdict(name: str, values: xr.DataArray) -> Verdict:
+    """Paired: replica i of both ensembles starts from the same field, so that smaller differences are seen."""
+    a, b = (values.sel(source=source) for source in ("exact", "learned"))
+    result = analysis.compare_curves(a, b, paired=True)
+    return Verdict(
+        f"{name}: same mean curve",
+        learned=f"p = {result.p_value:.2g}",
+        target=f"p > {SIGNIFICANCE}",
+        passed=result.p_value > SIGNIFICANCE,
+        note=f"{values.sizes['replica']} pairs of quenches, Hotelling T² on {result.modes} modes that carry "
+        f"{100 * result.explained:.0f} % of the variance",
+    )

@@ -1,0 +1,80 @@
+"""Quenches of one ensemble of initial fields, by the exact and by the learned force field."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nearsight.dynamics import At, simulate
+from nearsight.forcefields import ForceField
+from nearsight.studies import parallel
+from nearsight.studies.holstein.config import Config
+from nearsight.studies.holstein.physics import hot, log_steps, scheme, teacher
+from nearsight.studies.run import Run
+
+CHUNK = 4
+"""Replicas of one task. A killed ensemble loses at most what its tasks have done since their last checkpoint."""
+
+
+def exact(run: Run, config: Config) -> xr.Dataset:
+    """The exact quenches, spread over processes of one thread each."""
+    forcefield = teacher(config, config.comparison.length)
+    fields = initial(run, config).split(CHUNK)
+    folder = run.path / "comparison" / "exact"
+    tasks = [
+        (forcefield, config, field, folder / f"{k:03d}", run.seed("exact noise", k)) for k, field in enumerate(fields)
+    ]
+    start = time.perf_counter()
+    forcefield(fields[0])
+    seconds = (time.perf_counter() - start) * len(tasks) * steps(config)[-1]
+    parts = parallel.run(quench, tasks, seconds=seconds, title="exact quenches")
+    return xr.concat(parts, dim="replica")
+
+
+def learned(run: Run, config: Config, student: ForceField) -> xr.Dataset:
+    """The same initial fields with the learned force field and noise of their own, all at once."""
+    field = initial(run, config).to(next(student.parameters()).dtype)
+    return quench(student, config, field, run.path / "comparison" / "learned", run.seed("learned noise"))
+
+
+def initial(run: Run, config: Config) -> Tensor:
+    forcefield = teacher(config, config.comparison.length)
+    return hot(config, forcefield.lattice, config.comparison.quenches, run.rng("initial fields"))
+
+
+def steps(config: Config) -> tuple[int, ...]:
+    comparison = config.comparison
+    return log_steps(comparison.duration, config.quench.dt, comparison.records)
+
+
+def quench(forcefield: ForceField, config: Config, field: Tensor, path: Path, seed: int) -> xr.Dataset:
+    """One task: run it, go on with it, or read what is there."""
+    with one_thread():
+        trajectory = simulate(
+            forcefield,
+            scheme(config),
+            field,
+            steps=steps(config)[-1],
+            record=At(steps(config), fields=("field", "force")),
+            rng=torch.Generator().manual_seed(seed),
+            path=path,
+            resume=True,
+        )
+        return trajectory.data[["field", "force"]].load()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from threads, and the last bits of a result do not depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

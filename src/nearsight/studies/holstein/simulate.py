@@ -1,0 +1,102 @@
+"""Stage 4: a quench no exact solver can reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight import analysis, dynamics
+from nearsight.analysis import PowerLaw, Verdict
+from nearsight.dynamics import At, Guard
+from nearsight.hamiltonians import Holstein
+from nearsight.studies.holstein.config import Config
+from nearsight.studies.holstein.physics import density, holstein, hot, log_steps, scheme, split
+from nearsight.studies.holstein.train import student
+from nearsight.studies.run import Run
+
+MAPS = 6
+"""Configurations whose density is kept in full for the figures."""
+
+
+def simulate(run: Run, config: Config) -> None:
+    """Quench a large lattice with the learned force field; measure domains at logarithmically spaced times."""
+    large = config.large
+    learned = student(run, config, large.length)
+    dtype = next(learned.parameters()).dtype
+    steps = log_steps(large.duration, config.quench.dt, large.records)
+    trajectory = dynamics.simulate(
+        learned,
+        scheme(config),
+        hot(config, learned.lattice, large.replicas, run.rng("large", "field")).to(dtype),
+        steps=steps[-1],
+        record=At(steps, fields=("field", "force", "energy")),
+        rng=run.rng("large", "noise"),
+        path=run.path,
+        resume=True,
+        guard=Guard.around(split(run, config).train.field, large.guard),
+        progress=True,
+    )
+    growth, maps = measure(trajectory.data, holstein(config, large.length))
+    run.record("growth", growth)
+    run.record("maps", maps)
+    run.judge("simulate", verdicts(run, config, growth))
+
+
+def measure(trajectory: xr.Dataset, model: Holstein) -> tuple[xr.Dataset, xr.Dataset]:
+    """Curves of every record, and density maps of the first replica at a few times; one record in memory at a time."""
+    records, maps = [], []
+    shown = set(np.linspace(0, trajectory.sizes["record"] - 1, MAPS).round().astype(int))
+    for k in range(trajectory.sizes["record"]):
+        record = trajectory.isel(record=k).load()
+        field, force = (torch.from_numpy(record[name].values) for name in ("field", "force"))
+        n = density(model, field, force)
+        phi = analysis.cdw_order(n, model.lattice, mean=0.5 * model.degeneracy)
+        sigma = analysis.ising_sign(phi, model.lattice)
+        S = analysis.structure_factor(phi, model.lattice)
+        measured = {
+            "L": analysis.correlation_length(S, model.lattice),
+            "S": analysis.shell_average(S, model.lattice),
+            "Phi": analysis.global_order(phi),
+            "walls": analysis.wall_density(sigma, model.lattice),
+        }
+        if "energy" in record:
+            units = {"long_name": "energy per site", "units": "t"}
+            measured["energy"] = ("replica", record.energy.values / model.lattice.n_sites, units)
+        at = {"time": float(record.time)}
+        records.append(xr.Dataset(measured).assign_coords(at))
+        if k in shown:
+            grid = n[0].reshape(model.lattice.shape).float().numpy()
+            maps.append(xr.Dataset({"density": (("x", "y"), grid, {"units": "1"})}).assign_coords(at))
+    return _in_time(records), _in_time(maps)
+
+
+def _in_time(records: list[xr.Dataset]) -> xr.Dataset:
+    joined = xr.concat(records, dim="time")
+    joined["time"].attrs = {"long_name": "time", "units": "1/t"}
+    return joined
+
+
+def fitted(run: Run, config: Config, growth: xr.Dataset) -> PowerLaw | None:
+    """L ~ t^α where domains have formed and the torus does not matter yet; None if too little of that was recorded."""
+    small = growth.L.mean("replica") < config.large.length / 8
+    times = growth.time.values[((growth.time >= config.large.fit_from) & small).values]
+    if len(times) < 3 or growth.sizes["replica"] < 3:
+        return None
+    window = (float(times[0]), float(times[-1]))
+    return analysis.growth_exponent(growth.L.transpose("replica", "time"), rng=run.rng("bootstrap"), window=window)
+
+
+def verdicts(run: Run, config: Config, growth: xr.Dataset) -> list[Verdict]:
+    """What the large quench says; there is no exact number to hold against it."""
+    end, law = growth.isel(time=-1), fitted(run, config, growth)
+    exponent = None if law is None else f"{law.exponent:.3f} ± {law.sigma:.3f}"
+    return [
+        Verdict("domain size at the end", learned=f"{float(end.L.mean()):.3g} a", note=f"t = {float(end.time):g}"),
+        Verdict(
+            "exponent of domain growth, L ~ t^α",
+            learned=exponent,
+            paper="1/2 (Allen, Cahn)",
+            note=str(law) if law else "too few records between formation and the size of the lattice",
+        ),
+    ]

@@ -1,0 +1,42 @@
+"""What a force costs, exact and learned."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from nearsight.analysis import Verdict
+from nearsight.forcefields import ForceField
+from nearsight.studies.holstein.config import Config
+from nearsight.studies.holstein.ensemble import one_thread
+from nearsight.studies.holstein.physics import hot, teacher
+
+CALLS = 5
+
+
+def compare(config: Config, learned: ForceField) -> list[Verdict]:
+    """Seconds for one force on one lattice, both on one thread of this machine."""
+    exact = teacher(config, config.comparison.speed_length)
+    field = hot(config, exact.lattice, 1, torch.Generator().manual_seed(0))
+    dtype = next(learned.parameters()).dtype
+    with one_thread():
+        slow, fast = seconds(exact, field), seconds(learned.on(exact.lattice), field.to(dtype))
+    side = config.comparison.speed_length
+    return [
+        Verdict(
+            f"one force on {side} × {side}, one thread", exact=f"{1e3 * slow:.3g} ms", learned=f"{1e3 * fast:.3g} ms",
+            note=f"{slow / fast:.3g} times faster",
+        )
+    ]  # fmt: skip
+
+
+def seconds(forcefield: ForceField, field: torch.Tensor) -> float:
+    """Time of one call, the median of a few after one that warms up."""
+    times = []
+    with torch.no_grad():
+        for _ in range(CALLS + 1):
+            start = time.perf_counter()
+            forcefield(field)
+            times.append(time.perf_counter() - start)
+    return sorted(times[1:])[CALLS // 2]

@@ -1,0 +1,44 @@
+"""Independent tasks on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+WORTHWHILE = 6.0
+"""Seconds of work below which starting processes, each of which imports torch, costs more than it saves."""
+
+
+def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, seconds: float, title: str) -> list[Any]:
+    """``function(*task)`` for every task, in their order; ``seconds`` is a guess of the whole work.
+
+    Long work is shared by one process for every core (Dask), which end with this process even if it is killed. Tasks
+    keep their own progress on disk, where a resumed run finds it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, len(tasks))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        shown = bar.add_task(title, total=len(tasks))
+        if workers < 2 or seconds < WORTHWHILE:
+            results = []
+            for task in tasks:
+                results.append(function(*task))
+                bar.advance(shown)
+            return results
+        from distributed import Client, LocalCluster, as_completed
+
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            futures = [client.submit(function, *task, pure=False) for task in tasks]
+            for future in as_completed(futures):
+                future.result()
+                bar.advance(shown)
+            return [future.result() for future in futures]

@@ -1,0 +1,95 @@
+"""The command line: mistakes are answered in words, results are never touched by accident."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nearsight.cli.app import STAGES, app
+
+
+def nearsight(*words: str | Path):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["run", "holstien"], "The nearest is 'holstein'"),
+        (["run", "holstein", "--preset", "quik"], "The nearest is 'quick'"),
+        (["run", "holstein", "--set", "model.gg=1"], "The nearest is 'model.g'"),
+        (["run", "holstein", "--set", "quenches=30"], "The nearest is 'comparison.quenches'"),
+        (["run", "holstein", "--set", "comparison.quenches=2"], "comparison.quenches = 2 is not allowed: it should be"),
+        (
+            ["run", "holstein", "--set", "model.g=strong"],
+            "model.g = 'strong' is not allowed: it should be a finite number",
+        ),
+        (["run", "holstein", "--set", "length=7"], "length = 7 is not allowed"),
+        (["run", "holstein", "--set", "network.kind=forest"], "one of 'convolution'"),
+        (["run", "holstein", "--set", "network=big"], "set one of network.kind"),
+        (["run", "holstein", "--set", "seed"], "key=value"),
+        (["train", "holstein"], "Run 'generate' first"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_answered_in_words(words, answer, tmp_path):
+    result = nearsight(*words, "--runs", tmp_path)
+    assert result.exit_code == 2
+    assert answer in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_an_unknown_stage_or_option_is_refused():
+    assert nearsight("trian", "holstein").exit_code == 2
+    assert nearsight("run", "holstein", "--presett", "quick").exit_code == 2
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = nearsight("run", "holstien", "--runs", tmp_path, "--debug")
+    assert isinstance(result.exception, ValueError)
+
+
+def test_list_shows_every_study_with_its_question():
+    result = nearsight("list")
+    assert result.exit_code == 0
+    assert "holstein" in result.output and "?" in result.output and "quick" in result.output
+    assert all(stage in result.output for stage in STAGES)
+
+
+def test_the_stages_of_every_study_have_a_command():
+    from nearsight.cli.studies import get
+    from nearsight.studies import NAMES
+
+    for name in NAMES:
+        assert [stage.name for stage in get(name).stages] == list(STAGES)
+
+
+def test_doctor_names_versions_cores_and_speed():
+    result = nearsight("doctor")
+    assert result.exit_code == 0
+    for word in ("nearsight", "torch", "cores", "memory", "GFlop/s"):
+        assert word in result.output
+
+
+def test_help_answers_at_once():
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", "from nearsight.cli import main; main()", "--help"], check=True, capture_output=True
+    )
+    assert time.perf_counter() - start < 1.5
+
+
+def test_interruption_says_how_to_go_on(tmp_path, monkeypatch):
+    from nearsight.studies import Study
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "run", interrupted)
+    result = nearsight("train", "holstein", "--preset", "tiny", "--name", "my run", "--runs", tmp_path)
+    assert result.exit_code == 130
+    assert f"nearsight train holstein --name 'my run' --runs {tmp_path} --resume" in result.stderr.replace("\n", " ")

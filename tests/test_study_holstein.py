@@ -1,0 +1,146 @@
+"""The Holstein study end to end on a lattice too small for physics: what must hold on any lattice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearsight.cli.studies import get
+from nearsight.storage import CorruptFileError
+from nearsight.studies import Run
+from nearsight.training import DataSet
+
+STUDY = get("holstein")
+TINY = STUDY.configure("tiny")
+OBSERVABLES = ("snapshots", "curves", "growth", "maps")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    return STUDY.run(tmp_path_factory.mktemp("runs") / "holstein" / "tiny", TINY)
+
+
+def fingerprint(run: Run) -> dict[str, str]:
+    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
+    hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
+    return hashes | {"data": DataSet.open(run.path / "data.zarr").hash, "model": run.hash("model")}
+
+
+def command(run: Run, *words: str) -> list[str]:
+    folder = ["--name", run.path.name, "--runs", str(run.path.parent.parent)]
+    return [sys.executable, "-c", "from nearsight.cli import main; main()", *words, "holstein", *folder]
+
+
+def kill_in(stage: str, run: Run, *options: str, after: float = 0.2) -> None:
+    """Start or resume the run in a process of its own and kill it once ``stage`` has begun."""
+    seen = (run.path / "log.jsonl").read_text().count("\n") if (run.path / "log.jsonl").exists() else 0
+    process = subprocess.Popen(
+        command(run, "run") + list(options),
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            lines = (run.path / "log.jsonl").read_text().splitlines()[seen:] if run.path.exists() else []
+            events = [json.loads(line) for line in lines if line.endswith("}")]
+            if any(e["event"] == "begin" and e["stage"] == stage for e in events):
+                break
+            time.sleep(0.01)
+        time.sleep(after)
+        assert process.poll() is None, f"the run ended before it could be killed in {stage}"
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    assert run.stages[stage]["state"] == "begun"
+
+
+def test_every_stage_leaves_what_it_promises(finished):
+    for stage in STUDY.stages:
+        assert finished.complete(stage.name)
+    assert (finished.path / "report.html").exists()
+
+
+def test_the_same_configuration_gives_the_same_numbers(finished, tmp_path):
+    again = STUDY.run(tmp_path / "again", TINY, only="generate")
+    assert DataSet.open(again.path / "data.zarr").hash == fingerprint(finished)["data"]
+
+
+def test_another_seed_gives_other_data(finished, tmp_path):
+    other = STUDY.run(tmp_path / "other", STUDY.configure("tiny", ["seed=2"]), only="generate")
+    assert DataSet.open(other.path / "data.zarr").hash != fingerprint(finished)["data"]
+
+
+def test_both_ensembles_start_from_the_same_fields(finished):
+    from nearsight.dynamics import Trajectory
+
+    exact = np.concatenate(
+        [Trajectory.open(p).data.field.values[0] for p in sorted((finished.path / "comparison/exact").iterdir())]
+    )
+    learned = Trajectory.open(finished.path / "comparison/learned").data.field.values
+    np.testing.assert_allclose(learned[0], exact, atol=1e-6)
+    assert np.abs(learned[-1] - exact).max() > 0.1 if len(learned) == len(exact) else True
+
+
+def test_densities_are_fillings(finished):
+    data = finished.observable("snapshots")
+    assert data.exact_density.min() > 0 and data.exact_density.max() < 1
+    assert finished.observable("maps").density.mean("time").mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_errors_by_kind_add_up(finished):
+    data = finished.observable("snapshots")
+    assert float(data.rmse.max()) <= float(data["max"].max())
+    assert (data["std"] <= data.rmse + 1e-12).all()
+
+
+def test_the_force_keeps_every_symmetry(finished):
+    assert float(finished.observable("snapshots").symmetry_error.max()) < 1e-4
+
+
+def test_every_verdict_says_what_it_judges(finished):
+    verdicts = finished.verdicts
+    assert len({v.quantity for v in verdicts}) == len(verdicts) > 5
+    assert all(v.target for v in verdicts if v.passed is not None)
+
+
+def test_a_run_killed_while_training_ends_as_if_nothing_had_happened(finished, tmp_path):
+    run = Run(tmp_path / "runs" / "holstein" / "killed")
+    kill_in("train", run, "--preset", "tiny")
+    STUDY.run(run.path, TINY, resume=True)
+    assert fingerprint(run) == fingerprint(finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
+def test_a_run_killed_in_every_stage_ends_as_if_nothing_had_happened(finished, tmp_path, after):
+    run = Run(tmp_path / "runs" / "holstein" / "killed")
+    kill_in("generate", run, "--preset", "tiny", after=after)
+    for stage in ("train", "validate", "simulate"):
+        kill_in(stage, run, "--resume", after=after)
+    subprocess.run([*command(run, "run"), "--resume"], check=True, capture_output=True)
+    assert fingerprint(run) == fingerprint(finished)
+
+
+@pytest.mark.parametrize("file", ["data.zarr/zarr.json", "model", "observables.nc"])
+def test_damage_in_a_finished_run_is_named(finished, tmp_path, file):
+    import shutil
+
+    copy = shutil.copytree(finished.path, tmp_path / "copy")
+    target: Path = copy / file
+    if target.is_dir():
+        target = max((p for p in target.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    target.write_bytes(target.read_bytes()[:-5])
+    with pytest.raises(CorruptFileError, match=file.split("/")[0]):
+        STUDY.run(copy, TINY, resume=True)
+
+
+def test_simulating_needs_a_model(finished, tmp_path):
+    with pytest.raises(FileNotFoundError, match="generate"):
+        STUDY.run(tmp_path / "new", TINY, only="simulate")
