@@ -170,6 +170,8 @@ class Lattice:
         """All sites with ``|r| <= cutoff`` around a site of sublattice ``centre``, the centre included."""
         if not cutoff >= 0 or not np.isfinite(cutoff):
             raise ValueError(f"cutoff must be a finite distance >= 0, got {cutoff}.")
+        if not 0 <= centre < self.n_basis:
+            raise ValueError(f"centre must be one of the sublattices 0..{self.n_basis - 1}, got {centre}.")
         return _neighbourhood(self, float(cutoff), centre)
 
     @cached_property

@@ -19,7 +19,8 @@ def site_group(lattice: Lattice, *, centre: int = 0, radius: float | None = None
     images F' with the same Gram matrix; g survives if it maps the neighbourhood of ``radius`` onto itself.  A larger
     radius must give the same group, which excludes the accidental symmetry of small clusters.
     """
-    radius = radius or 3.01 * lattice._nearest + float(np.linalg.norm(lattice.vectors, axis=1).max())
+    if radius is None:
+        radius = 3.01 * lattice._nearest + float(np.linalg.norm(lattice.vectors, axis=1).max())
     found = _operations(lattice, centre, radius)
     larger = _operations(lattice, centre, radius + lattice._nearest)
     if len(found) != len(larger):
@@ -40,6 +41,8 @@ def _operations(lattice: Lattice, centre: int, radius: float) -> np.ndarray:
             frame.append(k)
         if len(frame) == lattice.dim:
             break
+    if len(frame) < lattice.dim:
+        raise ValueError(f"A radius of {radius:.6g} holds no {lattice.dim} independent neighbours; pass a larger one.")
     base = vectors[frame]
     lengths = np.linalg.norm(vectors, axis=1)
     images = [
