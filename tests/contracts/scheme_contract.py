@@ -1,0 +1,235 @@
+"""What every equation of motion must satisfy. A member signs by one line in ``SCHEMES``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Self
+
+import pytest
+import torch
+from torch import Tensor
+
+from nearsight.dynamics import TDGL, Brownian, EulerMaruyama, KineticMonteCarlo, Langevin, Scheme, SpinFlips, State
+from nearsight.forcefields import ClassicalForceField, ForceField, Forces
+from nearsight.hamiltonians import Holstein
+from nearsight.lattices import Lattice, square
+
+LATTICE = square(3)
+
+
+def springs(k: float = 1.0, kappa: float = 0.12) -> ClassicalForceField:
+    return ClassicalForceField(Holstein(LATTICE, k=k, kappa=kappa))
+
+
+def ising() -> ClassicalForceField:
+    """E = -Σ_<ij> σ_i σ_j."""
+    return springs(k=0.0, kappa=-1.0)
+
+
+def continuous(rng: torch.Generator, *batch: int) -> Tensor:
+    return torch.randn(*batch, 9, 1, generator=rng, dtype=torch.float64)
+
+
+def signs(rng: torch.Generator, *batch: int) -> Tensor:
+    return continuous(rng, *batch).sign()
+
+
+# The scheme, the force field it moves in, and the fields it moves.
+SCHEMES = [
+    pytest.param(Langevin(dt=0.1, kT=0.3, damping=0.5, mass=2.0), springs, continuous, id="Langevin"),
+    pytest.param(Langevin(dt=0.1, kT=0.0, damping=0.0), springs, continuous, id="Verlet"),
+    pytest.param(Brownian(dt=0.1, kT=0.3, damping=2.0), springs, continuous, id="Brownian"),
+    pytest.param(EulerMaruyama(dt=0.1, kT=0.3), springs, continuous, id="EulerMaruyama"),
+    pytest.param(TDGL(dt=0.1), springs, continuous, id="TDGL"),
+    pytest.param(KineticMonteCarlo(SpinFlips(ising(), kT=2.0)), ising, signs, id="KineticMonteCarlo"),
+]
+every_scheme = pytest.mark.parametrize(("scheme", "physics", "fields"), SCHEMES)
+
+Fields = Callable[..., Tensor]
+
+
+class Counted(ForceField):
+    """A force field that counts how often it is called."""
+
+    def __init__(self, inner: ForceField) -> None:
+        super().__init__()
+        self.inner, self.lattice, self.components = inner, inner.lattice, inner.components
+        self.calls = 0
+
+    def evaluate(self, field: Tensor) -> Forces:
+        self.calls += 1
+        return self.inner.evaluate(field)
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self.inner.on(lattice))
+
+
+def generator(seed: int = 5) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def walk(scheme: Scheme, forcefield: ForceField, state: State, steps: int, rng: torch.Generator) -> State:
+    for _ in range(steps):
+        state = scheme.step(state, forcefield, rng)
+    return state
+
+
+def tensors(state: State) -> dict[str, Tensor]:
+    parts = {
+        "field": state.field,
+        "velocity": state.velocity,
+        "force": state.forces.force,
+        "energy": state.forces.energy,
+        "noise": state.noise,
+        "time": torch.as_tensor(state.time, dtype=torch.float64),
+    }
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def same(a: State, b: State) -> bool:
+    x, y = tensors(a), tensors(b)
+    return a.step == b.step and x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
+
+
+@every_scheme
+def test_the_given_state_and_field_are_left_alone(scheme, physics, fields, rng):
+    forcefield, field = physics(), fields(rng, 2)
+    given = field.clone()
+    state = scheme.start(field, forcefield, rng)
+    before = copy.deepcopy(state)
+    walk(scheme, forcefield, state, 3, rng)
+    assert torch.equal(field, given) and same(state, before)
+
+
+@every_scheme
+def test_a_run_is_a_function_of_field_and_generator(scheme, physics, fields, rng):
+    forcefield, field = physics(), fields(rng, 2)
+    runs = []
+    for _ in range(2):
+        chance = generator()
+        runs.append((walk(scheme, forcefield, scheme.start(field, forcefield, chance), 6, chance), chance.get_state()))
+    assert same(runs[0][0], runs[1][0]) and torch.equal(runs[0][1], runs[1][1])
+
+
+@every_scheme
+def test_a_run_can_be_cut_and_taken_up_from_state_and_generator(scheme, physics, fields, rng):
+    forcefield, chance = physics(), generator()
+    middle = walk(scheme, forcefield, scheme.start(fields(rng, 2), forcefield, chance), 4, chance)
+    kept, kept_chance = copy.deepcopy(middle), torch.Generator()
+    kept_chance.set_state(chance.get_state())
+    through = walk(scheme, forcefield, middle, 5, chance)
+    assert same(through, walk(copy.deepcopy(scheme), physics(), kept, 5, kept_chance))
+
+
+@every_scheme
+@pytest.mark.parametrize("batch", [(), (1,), (4,), (2, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_shape_and_precision_of_the_field_are_kept(scheme, physics, fields, batch, dtype, rng):
+    forcefield, field = physics(), fields(rng, *batch).to(dtype)
+    state = walk(scheme, forcefield, scheme.start(field, forcefield, rng), 3, rng)
+    time = tensors(state).pop("time")
+    assert time.dtype == torch.float64 and time.shape in ((), batch)
+    for name, value in tensors(state).items():
+        if name != "time":
+            assert value.dtype == dtype, name
+            assert value.shape == (batch if name == "energy" else (*batch, 9, 1)), name
+
+
+@every_scheme
+def test_replicas_do_not_depend_on_the_shape_of_their_batch(scheme, physics, fields, rng):
+    forcefield, field = physics(), fields(rng, 2, 3)
+    ends = []
+    for start in (field, field.reshape(6, 9, 1)):
+        chance = generator()
+        ends.append(walk(scheme, forcefield, scheme.start(start, forcefield, chance), 5, chance).field)
+    assert torch.equal(ends[0].reshape(6, 9, 1), ends[1])
+
+
+@every_scheme
+def test_forces_and_energy_belong_to_the_field(scheme, physics, fields, rng):
+    forcefield = physics()
+    state = scheme.start(fields(rng, 2), forcefield, rng)
+    for _ in range(3):
+        force, energy = forcefield(state.field)
+        assert torch.equal(state.forces.force, force) and torch.equal(state.forces.energy, energy)
+        assert not state.forces.force.requires_grad and not state.forces.energy.requires_grad
+        state = scheme.step(state, forcefield, rng)
+
+
+@every_scheme
+def test_time_and_step_advance(scheme, physics, fields, rng):
+    forcefield = physics()
+    state = scheme.start(fields(rng, 3), forcefield, rng)
+    assert state.step == 0 and bool((torch.as_tensor(state.time) == 0).all())
+    for count in range(1, 5):
+        new = scheme.step(state, forcefield, rng)
+        waited = torch.as_tensor(new.time) - torch.as_tensor(state.time)
+        assert new.step == count and bool((waited > 0).all()) and bool(torch.isfinite(waited).all())
+        state = new
+
+
+@every_scheme
+def test_a_step_calls_the_force_field_as_often_as_declared(scheme, physics, fields, rng):
+    forcefield = Counted(physics())
+    state = scheme.start(fields(rng, 2), forcefield, rng)
+    assert forcefield.calls == 1
+    walk(scheme, forcefield, state, 7, rng)
+    assert forcefield.calls == 1 + 7 * scheme.force_calls
+
+
+@every_scheme
+def test_the_configuration_is_plain_and_names_the_scheme(scheme, physics, fields):
+    config = scheme.config()
+    assert config["scheme"] == type(scheme).__name__ and type(scheme).__name__ in repr(scheme)
+    assert all(isinstance(value, str | int | float) for value in config.values())
+
+
+NUMBERS = {"dt": 0.1, "kT": 0.1, "damping": 1.0, "mass": 1.0}
+ZERO_IS_FINE = {Langevin: {"kT", "damping"}, Brownian: {"kT"}, EulerMaruyama: {"kT"}, TDGL: set()}
+
+
+def names(make: type[Scheme]) -> list[str]:
+    return [f.name for f in dataclasses.fields(make)]  # type: ignore[arg-type]
+
+
+IMPOSSIBLE = [
+    pytest.param(make, name, value, id=f"{make.__name__} {name}={value}")
+    for make, fine in ZERO_IS_FINE.items()
+    for name in names(make)
+    for value in (-0.1, math.nan, math.inf, *(() if name in fine else (0.0,)), "0.1")
+]
+
+
+@pytest.mark.parametrize(("make", "name", "value"), IMPOSSIBLE)
+def test_impossible_parameters_are_refused_by_name(make, name, value):
+    arguments = {key: NUMBERS[key] for key in names(make)} | {name: value}
+    with pytest.raises(ValueError, match=f"{name} must be a finite number >"):
+        make(**arguments)
+
+
+@pytest.mark.parametrize(("make", "name"), [(m, n) for m, fine in ZERO_IS_FINE.items() for n in sorted(fine)])
+def test_zero_is_allowed_where_physics_allows_it(make, name):
+    arguments = {key: NUMBERS[key] for key in names(make)} | {name: 0.0}
+    assert getattr(make(**arguments), name) == 0.0
+
+
+@every_scheme
+def test_a_field_of_the_wrong_shape_is_refused(scheme, physics, fields, rng):
+    with pytest.raises(ValueError, match=r"shape \(\*batch, 9, 1\)"):
+        scheme.start(fields(rng)[:-1], physics(), rng)
+
+
+@pytest.mark.parametrize("scheme", [Brownian(0.1, 0.1), EulerMaruyama(0.1, 0.1), TDGL(0.1)], ids=repr)
+def test_first_order_equations_refuse_a_velocity(scheme, rng):
+    field = continuous(rng)
+    with pytest.raises(ValueError, match="first order in time"):
+        scheme.start(field, springs(), rng, velocity=field)
+
+
+@pytest.mark.parametrize("scheme", [Langevin(0.1, 0.1, 1.0), Brownian(0.1, 0.1), EulerMaruyama(0.1, 0.1)], ids=repr)
+def test_noise_without_a_generator_is_refused(scheme, rng):
+    with pytest.raises(TypeError, match=r"pass rng=torch\.Generator"):
+        scheme.step(scheme.start(continuous(rng), springs(), None), springs(), None)
