@@ -44,6 +44,7 @@ class Every:
         return np.arange(0, steps + 1, self.n)
 
     def config(self) -> dict[str, Any]:
+        """What is recorded and when, as plain data."""
         return {"every": self.n, "fields": list(self.fields), "observables": list(self.observables)}
 
 
@@ -77,6 +78,7 @@ class At:
         return np.asarray(self.steps)
 
     def config(self) -> dict[str, Any]:
+        """What is recorded and when, as plain data."""
         return {"at": list(self.steps), "fields": list(self.fields), "observables": list(self.observables)}
 
 

@@ -111,6 +111,7 @@ class Run:
         return torch.Generator().manual_seed(self.seed(*purpose))
 
     def seed(self, *purpose: str | int) -> int:
+        """The seed of :meth:`rng` for one purpose."""
         words = [zlib.crc32(str(word).encode()) for word in purpose]
         return int(np.random.SeedSequence([self.config["seed"], *words]).generate_state(1, np.uint64)[0] >> 1)
 
@@ -119,6 +120,7 @@ class Run:
         observables.write(self.path / "observables.nc", name, dataset)
 
     def observable(self, name: str) -> xr.Dataset:
+        """A group of ``observables.nc``, read into memory."""
         return observables.read(self.path / "observables.nc", name)
 
     def judge(self, stage: str, verdicts: list[Verdict]) -> None:
