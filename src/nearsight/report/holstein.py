@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -38,7 +38,7 @@ def build(run: Run, config: Config) -> None:
     )
 
 
-def command(name: str, presets: dict[str, BaseModel], config: BaseModel) -> list[str]:
+def command(name: str, presets: Mapping[str, BaseModel], config: BaseModel) -> list[str]:
     """The shortest command that gives this configuration."""
     options = {preset: difference(start, config) for preset, start in presets.items()}
     preset = min(options, key=lambda p: len(options[p]))
@@ -50,8 +50,8 @@ def notes(config: Config) -> list[str]:
     side = config.comparison.length
     return [
         f"Exact and learned quenches were compared on {side} × {side} sites up to t = {config.comparison.duration:g}; "
-        f"the quench of {config.large.length} × {config.large.length} sites rests on the learned force field alone, and on "
-        "the assumption that what matters there also occurs on the small lattice.",
+        f"the quench of {config.large.length} × {config.large.length} sites rests on the learned force field alone, and "
+        "on the assumption that what matters there also occurs on the small lattice.",
         "A large p-value means that no difference was seen with this number of quenches, not that there is none: the "
         "error bars in the figures say how large a difference could have hidden.",
     ]

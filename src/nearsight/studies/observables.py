@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +42,13 @@ def read(path: Path, name: str) -> xr.Dataset:
 def write(path: Path, name: str, dataset: xr.Dataset) -> None:
     """Add or replace one data set; a reader sees the old file or the new."""
     datasets = {other: read(path, other) for other in names(path)} | {name: dataset}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         for mode, (group, content) in zip("w" + "a" * len(datasets), sorted(datasets.items()), strict=False):
             content.to_netcdf(temporary, mode=mode, group=group, engine=ENGINE)  # type: ignore[call-overload]
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

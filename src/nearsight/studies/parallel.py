@@ -33,7 +33,11 @@ def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, secon
 
         with (
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+                silence_logs=50,
             ) as cluster,
             Client(cluster) as client,
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Study:
 
     name: str
     question: str
-    presets: dict[str, BaseModel]
+    presets: Mapping[str, BaseModel]
     stages: tuple[Stage, ...]
 
     def configure(self, preset: str | None = None, settings: Iterable[str] = ()) -> Any:

@@ -16,7 +16,7 @@ Length = Annotated[int, Field(ge=4, multiple_of=2)]
 
 
 class Model(Section):
-    """Parameters of :class:`nearsight.hamiltonians.Holstein`; by default k = 0.67 g and κ = 0.12 g, as in the thesis."""
+    """Parameters of :class:`nearsight.hamiltonians.Holstein`; k = 0.67 g and κ = 0.12 g as in the thesis."""
 
     t: float = 1.0
     g: Positive = 1.5

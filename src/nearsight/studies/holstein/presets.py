@@ -5,8 +5,6 @@ from __future__ import annotations
 from nearsight.studies.holstein.config import Comparison, Config, Large
 from nearsight.training import NearEquilibrium, Random, Recipe, Relaxing, Thermal
 
-SHAKEN = dict(wavevector=(0.5, 0.5), amplitude=(1.0, 2.5), shake=(0.02, 0.5), dt=0.1)
-
 
 def quenched(trajectories: int, snapshots: int) -> Thermal:
     """The quench of the study itself, at temperatures around its own: where the student will be asked."""
@@ -23,12 +21,25 @@ def quenched(trajectories: int, snapshots: int) -> Thermal:
     )
 
 
+def ordered(trajectories: int, snapshots: int, steps: int = 100) -> NearEquilibrium:
+    """The checkerboard, relaxed and shaken by as much as temperature does."""
+    return NearEquilibrium(
+        trajectories=trajectories,
+        snapshots=snapshots,
+        wavevector=(0.5, 0.5),
+        amplitude=(1.0, 2.5),
+        shake=(0.02, 0.5),
+        dt=0.1,
+        steps=steps,
+    )
+
+
 QUICK = Config(
     recipe=Recipe(
         random=Random(trajectories=12, snapshots=4, amplitude=(0.1, 3.0)),
         thermal=quenched(12, 10),
         relaxing=Relaxing(trajectories=10, snapshots=8, dt=0.1),
-        near_equilibrium=NearEquilibrium(trajectories=8, snapshots=5, **SHAKEN),
+        near_equilibrium=ordered(8, 5),
     ),
 )
 """A laptop: the whole study in minutes on two cores."""
@@ -39,7 +50,7 @@ PAPER = Config(
         random=Random(trajectories=100, snapshots=5, amplitude=(0.1, 3.0)),
         thermal=quenched(100, 15),
         relaxing=Relaxing(trajectories=75, snapshots=8, dt=0.1),
-        near_equilibrium=NearEquilibrium(trajectories=50, snapshots=5, **SHAKEN),
+        near_equilibrium=ordered(50, 5),
     ),
     comparison=Comparison(length=30, quenches=48, duration=30.0, records=10),
     large=Large(length=1000, duration=1000.0, records=40),
@@ -52,7 +63,7 @@ TINY = Config(
         random=Random(trajectories=3, snapshots=2),
         thermal=quenched(3, 3),
         relaxing=Relaxing(trajectories=3, snapshots=4, steps=10),
-        near_equilibrium=NearEquilibrium(trajectories=3, snapshots=2, **SHAKEN, steps=10),
+        near_equilibrium=ordered(3, 2, steps=10),
     ),
     comparison=Comparison(length=6, quenches=20, duration=2.0, records=4, speed_length=6),
     large=Large(length=12, duration=4.0, records=6, fit_from=1.0, guard=10.0),

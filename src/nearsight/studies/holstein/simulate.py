@@ -61,8 +61,8 @@ def measure(trajectory: xr.Dataset, model: Holstein) -> tuple[xr.Dataset, xr.Dat
             "walls": analysis.wall_density(sigma, model.lattice),
         }
         if "energy" in record:
-            units = {"long_name": "energy per site", "units": "t"}
-            measured["energy"] = ("replica", record.energy.values / model.lattice.n_sites, units)
+            measured["energy"] = (record.energy / model.lattice.n_sites).drop_vars(("time", "step"), errors="ignore")
+            measured["energy"].attrs = {"long_name": "energy per site", "units": "t"}
         at = {"time": float(record.time)}
         records.append(xr.Dataset(measured).assign_coords(at))
         if k in shown:
