@@ -30,8 +30,8 @@ def staggered(
     if misfit.any():
         raise ValueError(
             f"Q = {tuple(np.round(vector, 4).tolist())} does not fit {lattice!r}: the phase Q·r would "
-            f"jump across the boundary of axis {np.flatnonzero(misfit).tolist()}. Use a number of cells that is a multiple "
-            f"of the period (even at π)."
+            f"jump across the boundary of axis {np.flatnonzero(misfit).tolist()}. Use a number of cells that is a "
+            f"multiple of the period (even at π)."
         )
     phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ vector)
     if np.allclose(phase.imag, 0.0, atol=1e-9):

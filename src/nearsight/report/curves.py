@@ -1,0 +1,157 @@
+"""Curves: what the dynamics did, exactly and learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from nearsight.analysis import PowerLaw, mean_and_error
+from nearsight.report.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled, with_unit
+
+
+@styled
+def growth(
+    lengths: Mapping[str, xr.DataArray], fits: Mapping[str, PowerLaw] | None = None, *, time_unit: str = "1/t"
+) -> Picture:
+    """L(t) on logarithmic axes: mean and standard error over replicas ``(replica, time)``, with fitted power laws.
+
+    ``lengths`` and ``fits`` are keyed by the name in the legend; "exact" and "learned" have colours of their own.
+    """
+    _some(lengths, "lengths")
+    figure = picture(height=2.8)
+    axes = figure.add_subplot()
+    fits = fits or {}
+    for name, colour in zip(lengths, _colours(lengths), strict=True):
+        data = lengths[name].sel(time=lengths[name]["time"] > 0)
+        summary = mean_and_error(data)
+        t, mean, error = data["time"].values, summary["mean"].values, summary["error"].values
+        axes.fill_between(t, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(t, mean, color=colour, label=f"{name} ({data.sizes['replica']} replicas)")
+        if (fit := fits.get(name)) is not None:
+            inside = t[(t >= fit.window[0]) & (t <= fit.window[1])]
+            label = rf"$n = {fit.exponent:.3f} \pm {fit.sigma:.3f}$"
+            axes.plot(inside, fit(inside), "--", color=colour, linewidth=0.9, dashes=(4, 2), label=label, zorder=5)
+    axes.set(xscale="log", yscale="log", xlabel=with_unit("time $t$", time_unit))
+    axes.set_ylabel(with_unit("length $L(t)$", next(iter(lengths.values())).attrs.get("units", "a")))
+    _plain_log_ticks(axes)
+    light_grid(axes)
+    axes.legend(loc="upper left")
+    figure.caption = (
+        "Growth of the ordered domains after the quench. Bands are one standard error over replicas; dashed lines are "
+        "power laws fitted in the window they span."
+    )
+    return figure
+
+
+@styled
+def correlations(
+    exact: xr.DataArray, learned: xr.DataArray, *, times: Sequence[float] | None = None, symbol: str = "C(r)"
+) -> Picture:
+    """C(r) at several times, ``(replica, time, r)``: exact as lines with bands, learned as points with error bars."""
+    times = list(exact["time"].values) if times is None else list(times)
+    if not 1 <= len(times) <= 6:
+        raise ValueError(f"One picture holds 1 to 6 times, got {len(times)}; choose some with times=.")
+    figure = picture(height=2.8)
+    axes = figure.add_subplot()
+    for time, colour in zip(times, _ramp(len(times)), strict=True):
+        for data, points in ((exact, False), (learned, True)):
+            chosen = data.sel(time=time, method="nearest")
+            summary = mean_and_error(chosen)
+            r, mean, error = chosen["r"].values, summary["mean"].values, summary["error"].values
+            if points:
+                axes.errorbar(
+                    r,
+                    mean,
+                    error,
+                    fmt="o",
+                    color=colour,
+                    markersize=3.2,
+                    markerfacecolor="white",
+                    elinewidth=0.9,
+                    zorder=3,
+                )
+            else:
+                axes.fill_between(r, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
+                axes.plot(r, mean, color=colour, label=f"$t = {float(chosen['time']):g}$")
+    axes.axhline(0.0, color="#888888", linewidth=0.6, zorder=0)
+    light_grid(axes)
+    axes.set_xlabel(with_unit("distance $r$", exact["r"].attrs.get("units", "a")))
+    axes.set_ylabel(with_unit(f"${symbol}$", exact.attrs.get("units", "1")))
+    handles, _ = axes.get_legend_handles_labels()
+    keys = [
+        axes.plot([], [], color="#444444", label="exact")[0],
+        axes.errorbar([], [], [], fmt="o", color="#444444", markersize=3.2, markerfacecolor="white", label="learned"),
+    ]
+    axes.legend(handles=[*handles, *keys], loc="upper right")
+    figure.caption = (
+        "Correlation function at several times: exact dynamics (lines, bands of one standard error) and learned "
+        "dynamics (circles, error bars of one standard error)."
+    )
+    return figure
+
+
+@styled
+def training_curves(log: str | Path | Mapping[str, Sequence[float]], *, x: str = "step") -> Picture:
+    """Losses and the learning rate during the fit, from ``log.csv`` or columns of numbers.
+
+    Columns whose values are all positive are drawn on a logarithmic axis against ``x``; the learning rate (a column
+    with "rate" or "lr" in its name) stands in a panel of its own.
+    """
+    columns = _read_csv(Path(log)) if isinstance(log, str | Path) else {k: np.asarray(v, float) for k, v in log.items()}
+    if x not in columns or len(columns) < 2:
+        raise ValueError(f"A training log needs a column {x!r} and at least one more, got {sorted(columns)}.")
+    drawn = {name: v for name, v in columns.items() if name != x and np.isfinite(v).any() and np.nanmin(v) > 0}
+    rates = [name for name in drawn if "rate" in name or name == "lr"]
+    losses = [name for name in drawn if name not in rates and not any(w in name for w in ("second", "time", "step"))]
+    _some(losses, "losses")
+    figure = picture(PAGE if rates else 3.4, 2.5)
+    panels = figure.subplots(1, 2 if rates else 1, width_ratios=[2, 1] if rates else None, squeeze=False)[0]
+    for panel, names, label in zip(panels, (losses, rates), ("loss or error", "learning rate"), strict=False):
+        for name in names:
+            finite = np.isfinite(columns[name])
+            panel.plot(columns[x][finite], columns[name][finite], label=name.replace("_", " "))
+        panel.set(yscale="log", xlabel=x, ylabel=label)
+        light_grid(panel)
+    panels[0].legend()
+    figure.caption = "Course of the fit. Training and validation curves that part from each other mean over-fitting."
+    return figure
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: the fit writes it when it is given a path.")
+    table = np.genfromtxt(path, delimiter=",", names=True, dtype=float, encoding="utf-8")
+    return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
+
+
+def _some(items: Mapping[str, object] | Sequence[str], what: str) -> None:
+    if not items:
+        raise ValueError(f"There are no {what} to draw.")
+
+
+def _colours(names: Mapping[str, object]) -> list[str]:
+    others = iter(c for c in CYCLE * 3 if c not in (EXACT, LEARNED))
+    return [{"exact": EXACT, "learned": LEARNED}.get(name) or next(others) for name in names]
+
+
+def _ramp(n: int) -> list[tuple[float, ...]]:
+    """Early to late as dark blue to orange, all dark enough for thin lines."""
+    from matplotlib import colormaps
+
+    return [tuple(colormaps["plasma"](u)) for u in np.linspace(0.05, 0.75, n)]
+
+
+def _plain_log_ticks(axes: Axes) -> None:
+    """Numbers such as 2 and 5 on a logarithmic axis that spans less than two decades."""
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if np.log10(limits[1] / limits[0]) < 2.0:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            formatter = ScalarFormatter()
+            formatter.set_scientific(False)
+            axis.set_major_formatter(formatter)
+        axis.set_minor_formatter(NullFormatter())

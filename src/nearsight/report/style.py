@@ -1,0 +1,114 @@
+"""One look for every figure: sizes of a journal column, colours that survive colour blindness and grey print."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import matplotlib
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+EXACT = "#1f1f1f"
+LEARNED = "#d55e00"
+PAPER = "#0072b2"
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1f1f1f")
+"""The palette of Okabe and Ito (2008), ordered by contrast on white; yellow is left out."""
+
+DIVERGING = LinearSegmentedColormap.from_list("domains", ["#08306b", "#2b7bba", "#f5f4f0", "#e07b39", "#7f2704"], N=255)
+"""Blue to orange through paper white: signs stay apart for every common colour blindness."""
+SEQUENTIAL = "cividis"
+
+COLUMN, PAGE = 3.4, 7.0
+"""Widths of one column and of the page, in inches."""
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+    "font.size": 8.0,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5.0,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": True,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "errorbar.capsize": 0.0,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 1.6,
+    "figure.facecolor": "white",
+    "figure.dpi": 100.0,
+    "savefig.dpi": 220.0,
+    "image.interpolation": "nearest",
+    "image.origin": "lower",
+}
+
+Parameters = ParamSpec("Parameters")
+
+
+class Picture(Figure):
+    """A figure with a caption. It belongs to no global list of open figures and is freed like any other object."""
+
+    caption: str = ""
+
+    def png(self) -> bytes:
+        """The figure as a PNG image at 220 dots per inch."""
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            # Without a date or a version the same picture gives the same bytes.
+            self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def picture(width: float = COLUMN, height: float = 2.6) -> Picture:
+    """An empty picture of the given size in inches, drawn without a display."""
+    figure = Picture(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def styled(draw: Callable[Parameters, Picture]) -> Callable[Parameters, Picture]:
+    """Run a figure function with the style above; the caller's own matplotlib settings are left as they were."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Picture:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def with_unit(label: str, unit: str) -> str:
+    """An axis label with its unit in brackets; a dimensionless quantity has none."""
+    return label if unit in ("", "1") else f"{label} [{unit}]"
+
+
+def side_bar(axes: Axes, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> None:
+    """A colour bar as tall as the axes, also where equal aspect makes them shrink inside the layout."""
+    bar = axes.figure.colorbar(mappable, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)), extend=extend)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.5)
+
+
+def light_grid(axes: Axes) -> None:
+    axes.grid(True, which="major", color="#e6e6e6", linewidth=0.5)
