@@ -60,8 +60,10 @@ class Checkpoint:
             "records": self.records,
             "digests": self.digests,
             "identity": self.identity,
+            "hash": tensor_hash(present),
         }
-        save_tensors(path, present, {"run": json.dumps(content), "hash": tensor_hash(present)})
+        # One entry only: safetensors writes several in random order, and equal runs shall leave equal files.
+        save_tensors(path, present, {"run": json.dumps(content, sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Checkpoint:
@@ -70,7 +72,7 @@ class Checkpoint:
             content = json.loads(metadata["run"])
             if content["format"] > FORMAT:
                 raise ValueError(f"{path} has format {content['format']}, this version reads up to {FORMAT}.")
-            if metadata["hash"] != tensor_hash(tensors):
+            if content["hash"] != tensor_hash(tensors):
                 raise CorruptFileError("its content does not have the hash stored with it")
         except (CorruptFileError, KeyError, json.JSONDecodeError) as error:
             raise CorruptFileError(
