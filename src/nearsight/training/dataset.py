@@ -51,7 +51,7 @@ class DataSet:
     def open(cls, path: str | Path, *, verify: bool = True) -> DataSet:
         """Open a data set on disk.
 
-        Every chunk is read once and the content compared with its hash (a second per gigabyte or so; ``verify=False``
+        Every chunk is read once and the content compared with its hash (2 to 3 s per gigabyte; ``verify=False``
         trusts the disk). Raises ``storage.CorruptFileError`` naming the damaged file.
         """
         path = Path(path)
