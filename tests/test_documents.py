@@ -39,6 +39,17 @@ def test_commands_and_their_options_exist(page):
 
 
 @pages
+def test_studies_and_presets_exist(page):
+    from nearsight.studies import NAMES, get
+
+    for name, rest in re.findall(r"nearsight run ([a-z]+)([^\n#]*)", typed(page)):
+        assert name in NAMES
+        assert set(re.findall(r"--preset (\w+)", rest)) <= set(get(name).presets)
+        for setting in re.findall(r"--set (\S+)", rest):
+            get(name).configure(settings=[setting])
+
+
+@pages
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
