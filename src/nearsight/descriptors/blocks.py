@@ -103,12 +103,11 @@ class Stencil:
         """Coefficients ``(row, point)`` of all blocks, for a grid ``(component, batch, *shape)``."""
         return _Analyse.apply(grid, self)
 
-    def slices(self, block: int) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
-        """Orbit, site and slice of the padded grid for every neighbour in a block."""
-        for o, orbit in enumerate(self.offsets[block].tolist()):
-            for s, cell in enumerate(orbit):
-                span = zip(cell, self.reach, self.shape, strict=True)
-                yield o, s, (slice(None), slice(None), *(slice(r + n, r + n + length) for n, r, length in span))
+    def slices(self, block: int) -> Iterator[list[tuple[slice, ...]]]:
+        """For every orbit of a block, the slices of the padded grid at which its sites lie."""
+        for orbit in self.offsets[block].tolist():
+            spans = [zip(cell, self.reach, self.shape, strict=True) for cell in orbit]
+            yield [(slice(None), slice(None), *(slice(r + n, r + n + size) for n, r, size in span)) for span in spans]
 
 
 class _Analyse(torch.autograd.Function):
@@ -126,14 +125,14 @@ class _Analyse(torch.autograd.Function):
         result = grid.new_empty(sum(b.shape[0] * b.shape[1] for b in stencil.bases), points)
         start = 0
         for block, basis in enumerate(stencil.bases):
-            orbits, sites = stencil.offsets[block].shape[:2]
-            values = grid.new_empty(orbits, sites, components, batch, *stencil.shape)
-            for o, s, where in stencil.slices(block):
-                values[o, s].copy_(padded[where])
-            stop = start + basis.shape[0] * basis.shape[1]
-            target = result[start:stop].view(*basis.shape[:2], points)
-            torch.bmm(basis, values.view(orbits, sites * components, points), out=target)
-            start = stop
+            rows, size = basis.shape[1:]
+            # One orbit at a time: its values stay in the cache between the copy and the product.
+            values = grid.new_empty(size // components, components, batch, *stencil.shape)
+            for o, slices in enumerate(stencil.slices(block)):
+                for target, where in zip(values, slices, strict=True):
+                    target.copy_(padded[where])
+                torch.mm(basis[o], values.view(size, points), out=result[start : start + rows])
+                start += rows
         return result
 
     @staticmethod
@@ -154,13 +153,14 @@ class _Synthesise(torch.autograd.Function):
         padded = coefficients.new_zeros(components, batch, *lengths)
         start = 0
         for block, basis in enumerate(stencil.bases):
-            orbits, sites = stencil.offsets[block].shape[:2]
-            stop = start + basis.shape[0] * basis.shape[1]
-            rows = coefficients[start:stop].reshape(*basis.shape[:2], points)
-            values = torch.bmm(basis.mT, rows).view(orbits, sites, components, batch, *stencil.shape)
-            for o, s, where in stencil.slices(block):
-                padded[where] += values[o, s]
-            start = stop
+            rows, size = basis.shape[1:]
+            values = coefficients.new_empty(size, points)
+            sources = values.view(size // components, components, batch, *stencil.shape)
+            for o, slices in enumerate(stencil.slices(block)):
+                torch.mm(basis[o].T, coefficients[start : start + rows], out=values)
+                for source, where in zip(sources, slices, strict=True):
+                    padded[where] += source
+                start += rows
         for axis, (length, reach) in enumerate(zip(stencil.shape, stencil.reach, strict=True), start=2):
             padded = _fold(padded, axis, length, reach)
         return padded

@@ -76,6 +76,7 @@ class Mix(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, f: Tensor, v: Tensor, layout: Layout, slices: Slices, transposed: bool, trivial: bool) -> Tensor:  # type: ignore[override]
+        f = f.contiguous()  # a network hands its gradient over site by site
         ctx.save_for_backward(f, v)
         ctx.rest = layout, slices, transposed, trivial
         result = torch.empty_like(f)
@@ -94,6 +95,7 @@ class Mix(torch.autograd.Function):
     def backward(ctx, g: Tensor):  # type: ignore[override]
         f, v = ctx.saved_tensors
         layout, slices, transposed, trivial = ctx.rest
+        g = g.contiguous()
         df = Mix.apply(g, v, layout, slices, not transposed, trivial) if ctx.needs_input_grad[0] else None
         dv = Overlap.apply(g, f, len(v), layout, slices, transposed) if ctx.needs_input_grad[1] else None
         return df, dv, None, None, None, None
@@ -104,6 +106,7 @@ class Overlap(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, g: Tensor, f: Tensor, size: int, layout: Layout, slices: Slices, transposed: bool) -> Tensor:  # type: ignore[override]
+        g, f = g.contiguous(), f.contiguous()
         ctx.save_for_backward(g, f)
         ctx.rest = layout, slices, transposed
         result = f.new_zeros(size, f.shape[-1])
