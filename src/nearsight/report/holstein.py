@@ -50,7 +50,7 @@ def notes(config: Config) -> list[str]:
     side = config.comparison.length
     return [
         f"Exact and learned quenches were compared on {side} × {side} sites up to t = {config.comparison.duration:g}; "
-        f"the quench of {config.large.length} × {config.large.length} sites rests on the learned force field alone, and "
+        f"the quench of {config.large.length} × {config.large.length} sites rests on the learned forces alone, and "
         "on the assumption that what matters there also occurs on the small lattice.",
         "A large p-value means that no difference was seen with this number of quenches, not that there is none: the "
         "error bars in the figures say how large a difference could have hidden.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nearsight.studies.holstein.config import Comparison, Config, Large
-from nearsight.training import NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.training import FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
 
 
 def quenched(trajectories: int, snapshots: int) -> Thermal:
@@ -65,6 +65,7 @@ TINY = Config(
         relaxing=Relaxing(trajectories=3, snapshots=4, steps=10),
         near_equilibrium=ordered(3, 2, steps=10),
     ),
+    fit=FitOptions(steps=60, validate_every=20, checkpoint_every=5),
     comparison=Comparison(length=6, quenches=20, duration=2.0, records=4, speed_length=6),
     large=Large(length=12, duration=4.0, records=6, fit_from=1.0, guard=10.0),
 )
