@@ -73,22 +73,22 @@ def snapshots(
 def structure_factor_map(
     S: xr.DataArray, *, title: str = "", decades: float = 4.0, about: tuple[float, float] | None = None
 ) -> Picture:
-    """S(k) over the zone in logarithmic colour, ``decades`` below its maximum.
+    """S(k) over the zone in logarithmic colour, down to ``decades`` below its peak.
 
-    A ring marks the wave vector ``about``. On a lattice along the axes, with one site per cell, the map is centred on it:
-    a peak at (π, π) stands in the middle and not in four corners.
+    A ring marks the wave vector ``about``. On a lattice along the axes, with one site per cell, the map is centred
+    on it: a peak at (π, π) stands in the middle and not in four corners.
     """
     if S.ndim != 2 or "kx" not in S.coords or "ky" not in S.coords:
         raise ValueError(f"The map takes S(kx, ky) alone, got {S.dims}; average over replicas and choose a time first.")
     intensity, kx, ky = S.values, S["kx"].values, S["ky"].values
     if kx.ndim == 1:
-        for axis, q in enumerate(about or (0.0, 0.0)):
-            k = (kx, ky)[axis]
+        for direction, q in enumerate(about or (0.0, 0.0)):
+            k = (kx, ky)[direction]
             period = (k[1] - k[0]) * len(k)
             near = q + (k - q + period / 2) % period - period / 2
             order = np.argsort(near)
-            intensity = np.take(intensity, order, axis)
-            kx, ky = (near[order], ky) if axis == 0 else (kx, near[order])
+            intensity = np.take(intensity, order, direction)
+            kx, ky = (near[order], ky) if direction == 0 else (kx, near[order])
         kx, ky = np.meshgrid(kx, ky, indexing="ij")
     top = float(S.max())
     if not top > 0:
