@@ -86,7 +86,7 @@ def child(path, scheme, where=None, count=0):
     return os.waitpid(pid, 0)[1]
 
 kills = 0
-for scheme in schemes:
+for scheme in schemes if stride == 1 else ["langevin"]:
     assert child(root / scheme, scheme) == 0
     expected = (root / f"{scheme}.result").read_text()
     for where in ("before", "after", "half written"):
@@ -138,13 +138,14 @@ def interrupted(path, after: int = 11, **settings):
 
 
 @pytest.mark.parametrize(
-    "stride", [pytest.param(17, id="some moments"), pytest.param(1, marks=pytest.mark.slow, id="every moment")]
+    ("stride", "least"),
+    [pytest.param(25, 8, id="some moments"), pytest.param(1, 200, marks=pytest.mark.slow, id="every moment")],
 )
-def test_a_run_killed_at_any_file_operation_ends_with_the_same_bits(stride, tmp_path):
+def test_a_run_killed_at_any_file_operation_ends_with_the_same_bits(stride, least, tmp_path):
     victim = [sys.executable, "-c", VICTIM, str(tmp_path), str(stride)]
     ended = subprocess.run(victim, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout) > 100 / stride
+    assert int(ended.stdout) > least
 
 
 TIMED = """
@@ -341,3 +342,15 @@ def test_records_larger_than_a_chunk_are_cut_along_the_replicas_only(tmp_path, m
     assert chunks == [f"trajectory.zarr/field/c/0/{r}/0/0" for r in range(4)]
     memory = simulate(springs(), SCHEME, field, steps=20, record=Every(2), rng=generator())
     assert torch.equal(Trajectory.open(tmp_path).tensor("field"), memory.tensor("field"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_run_on_a_gpu_is_restarted_with_a_generator_of_either_device(device, tmp_path):
+    field = FIELD.cuda()
+    whole = run(tmp_path / "whole", field=field, rng=torch.Generator(device).manual_seed(3))
+    interrupted(tmp_path / "cut", field=field, rng=torch.Generator(device).manual_seed(3))
+    resumed = run(tmp_path / "cut", field=field, rng=torch.Generator(device).manual_seed(3))
+    assert resumed.final.field.is_cuda and torch.equal(resumed.final.field, whole.final.field)
+    if device == "cpu":
+        torch.testing.assert_close(whole.final.field.cpu(), run(tmp_path / "cpu").final.field)

@@ -102,11 +102,9 @@ def simulate(
                     records.write(measure(record, state))
                 if state.step >= steps:
                     break
-                if folder is not None and not fresh:
-                    late = time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
-                    if late if checkpoint_every is None else state.step % checkpoint_every == 0:
-                        folder.commit(state, rng)
-                        saved = time.monotonic()
+                if folder is not None and not fresh and _due(state.step, checkpoint_every, saved):
+                    folder.commit(state, rng)
+                    saved = time.monotonic()
                 state = scheme.step(state, forcefield, rng)
                 fresh = False
                 if guard is not None:
@@ -121,6 +119,12 @@ def simulate(
     if folder is not None:
         folder.commit(state, rng)
     return Trajectory(records.dataset(), state)
+
+
+def _due(step: int, checkpoint_every: int | None, saved: float) -> bool:
+    if checkpoint_every is not None:
+        return step % checkpoint_every == 0
+    return time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
 
 
 def _identity(
