@@ -8,7 +8,9 @@ import torch
 
 from nearsight.descriptors import Descriptor, Irreps
 from nearsight.fields import FieldType, scalar
-from nearsight.lattices import chain, cubic, site_group, site_permutations, square, triangular
+from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
+
+RECTANGULAR = Lattice("rectangular", np.diag([1.0, 1.3]), np.zeros((1, 2)), (4, 5))
 
 DESCRIPTORS = {
     "lifted, scalar on the square lattice": lambda: Irreps(square(6), scalar(), 2.3),
@@ -16,6 +18,7 @@ DESCRIPTORS = {
     "lifted, vector on the square lattice": lambda: Irreps(square(5), FieldType("u", ("vector",)), 2.0),
     "lifted, scalar on the triangular lattice": lambda: Irreps(triangular(5), scalar(), 1.8),
     "lifted, displacement on the cubic lattice": lambda: Irreps(cubic(4), FieldType("u", ("vector",)), 1.0),
+    "lifted, rectangular": lambda: Irreps(RECTANGULAR, FieldType("P", ("vector", "A2")), 1.7),
     "lifted, chain": lambda: Irreps(chain(9), scalar(), 2.0),
     "power": lambda: Irreps(square(5), scalar(), 1.5, mode="power"),
     "phase": lambda: Irreps(square(6), scalar(), 2.3, mode="phase"),
@@ -139,6 +142,9 @@ class DescriptorContract:
         with pytest.raises(ValueError, match="has shape"):
             descriptor(random_field(descriptor)[1:])
 
-    def test_the_configuration_is_plain_data(self, descriptor):
+    def test_a_descriptor_is_rebuilt_from_plain_data(self, descriptor):
         config = json.loads(json.dumps(descriptor.config()))
-        assert config == descriptor.config()
+        rebuilt = type(descriptor).from_config(descriptor.lattice, config)
+        field = random_field(descriptor)
+        assert rebuilt.config() == descriptor.config()
+        assert torch.equal(rebuilt(field), descriptor(field))

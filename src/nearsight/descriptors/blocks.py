@@ -114,7 +114,7 @@ class _Analyse(torch.autograd.Function):
     """Grid to coefficients. The map is linear, so the backward pass is its adjoint, itself differentiable."""
 
     @staticmethod
-    def forward(ctx, grid: Tensor, stencil: Stencil) -> Tensor:  # type: ignore[override]
+    def forward(ctx, grid: Tensor, stencil: Stencil) -> Tensor:
         ctx.stencil = stencil
         components, batch = grid.shape[:2]
         padded = grid
@@ -136,7 +136,7 @@ class _Analyse(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+    def backward(ctx, gradient: Tensor):
         return _Synthesise.apply(gradient, ctx.stencil), None
 
 
@@ -144,7 +144,7 @@ class _Synthesise(torch.autograd.Function):
     """Coefficients to grid: the adjoint of :class:`_Analyse`."""
 
     @staticmethod
-    def forward(ctx, coefficients: Tensor, stencil: Stencil) -> Tensor:  # type: ignore[override]
+    def forward(ctx, coefficients: Tensor, stencil: Stencil) -> Tensor:
         ctx.stencil = stencil
         components = stencil.bases[0].shape[-1] // stencil.offsets[0].shape[1]
         points = coefficients.shape[-1]
@@ -166,7 +166,7 @@ class _Synthesise(torch.autograd.Function):
         return padded
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+    def backward(ctx, gradient: Tensor):
         return _Analyse.apply(gradient, ctx.stencil), None
 
 

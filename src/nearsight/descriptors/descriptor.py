@@ -35,6 +35,11 @@ class Descriptor(nn.Module, abc.ABC):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments except the lattice, in plain data, to rebuild the descriptor from a file."""
 
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
+        """The descriptor that :meth:`config` was read from, on a lattice of the same kind."""
+
     def forward(self, field: Tensor) -> Tensor:
         check_field(field, self.lattice.n_sites, self.components)
         return self.evaluate(field)

@@ -79,13 +79,8 @@ class Irreps(Descriptor):
             raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}.")
         if not eps >= 0 or (eps == 0 and mode == "lifted"):
             raise ValueError(f"eps must be positive (0 is allowed for the phases of the papers), got {eps}.")
-        self.lattice, self.field_type, self.cutoff, self.mode, self.eps = (
-            lattice,
-            field_type,
-            float(cutoff),
-            mode,
-            float(eps),
-        )
+        self.lattice, self.field_type = lattice, field_type
+        self.cutoff, self.mode, self.eps = float(cutoff), mode, float(eps)
         self.group = site_group(lattice)
         law = field_type.representation(self.group)
         self.components = law.shape[-1]
@@ -116,6 +111,12 @@ class Irreps(Descriptor):
     def config(self) -> dict[str, Any]:
         field = {"name": self.field_type.name, "law": list(self.field_type.law)}
         return {"field_type": field, "cutoff": self.cutoff, "mode": self.mode, "eps": self.eps}
+
+    @classmethod
+    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
+        field = config["field_type"]
+        options = {key: value for key, value in config.items() if key != "field_type"}
+        return cls(lattice, FieldType(field["name"], tuple(field["law"])), **options)
 
     def on(self, lattice: Lattice) -> Self:
         if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]

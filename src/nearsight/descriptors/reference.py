@@ -39,9 +39,9 @@ class Reference:
         self.slices: Slices = {}
         self.size = 0
         for irrep in self.irreps:
-            rows = (1 if single else irrep.dim) * irrep.dim
-            self.slices[irrep.name] = slice(self.size, self.size + rows), irrep.dim
-            self.size += rows
+            stop = self.size + (1 if single else irrep.dim) * irrep.dim
+            self.slices[irrep.name] = slice(self.size, stop), irrep.dim
+            self.size = stop
         keep = {i.name: np.cos(np.arange(1, i.dim + 1.0))[:, None] if single else np.eye(i.dim) for i in self.irreps}
         parts = [np.zeros((self.size, *block.basis.shape[:2])) for block in blocks]
         power = 0.0
@@ -75,7 +75,7 @@ class Mix(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, f: Tensor, v: Tensor, layout: Layout, slices: Slices, transposed: bool, trivial: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx, f: Tensor, v: Tensor, layout: Layout, slices: Slices, transposed: bool, trivial: bool) -> Tensor:
         f = f.contiguous()  # a network hands its gradient over site by site
         ctx.save_for_backward(f, v)
         ctx.rest = layout, slices, transposed, trivial
@@ -92,7 +92,7 @@ class Mix(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx, g: Tensor):  # type: ignore[override]
+    def backward(ctx, g: Tensor):
         f, v = ctx.saved_tensors
         layout, slices, transposed, trivial = ctx.rest
         g = g.contiguous()
@@ -105,7 +105,7 @@ class Overlap(torch.autograd.Function):
     """``out[k, μ] = Σ_r g[r, k] f[r, μ]`` over the copies of every irrep: the derivative of :class:`Mix` by v."""
 
     @staticmethod
-    def forward(ctx, g: Tensor, f: Tensor, size: int, layout: Layout, slices: Slices, transposed: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx, g: Tensor, f: Tensor, size: int, layout: Layout, slices: Slices, transposed: bool) -> Tensor:
         g, f = g.contiguous(), f.contiguous()
         ctx.save_for_backward(g, f)
         ctx.rest = layout, slices, transposed
@@ -118,7 +118,7 @@ class Overlap(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx, h: Tensor):  # type: ignore[override]
+    def backward(ctx, h: Tensor):
         g, f = ctx.saved_tensors
         layout, slices, transposed = ctx.rest
         dg = Mix.apply(f, h, layout, slices, transposed, False) if ctx.needs_input_grad[0] else None

@@ -67,7 +67,7 @@ def irrep_names(matrices: np.ndarray, characters: Sequence[np.ndarray]) -> list[
         return _symbols(matrices, characters, second=fourfold, inversion=inversion)
     n = orders[proper].max()
     # In D2d and S4 the four-fold rotation-reflection outranks the two-fold axis that it contains.
-    principal = _first(orders == 4) if n == 2 and (orders == 4).any() else _turn(matrices, proper)
+    principal = int(np.argmax(orders == 4)) if n == 2 and (orders == 4).any() else _turn(matrices, proper)
     axis = _axis(matrices[principal])
     halves = np.array(
         [order == 2 and abs(_axis(g) @ axis) < TOLERANCE for g, order in zip(matrices, orders, strict=True)]
@@ -107,7 +107,7 @@ def _symbols(
             letter = "B" if not cubic and chi[principal] < 0 else letter
             number = "" if second is None else "1" if chi[second] > 0 else "2"
         elif not cubic:
-            turn = np.arccos(np.clip(chi[principal] / 2, -1, 1)) / (2 * np.pi)
+            turn = float(np.arccos(np.clip(chi[principal] / 2, -1, 1))) / (2 * np.pi)
             number = str(round(turn * element_order(matrices[principal])))
         parity = "" if inversion is None else "g" if chi[inversion] > 0 else "u"
         plane = "" if horizontal is None else "'" if chi[horizontal] > 0 else "''"
