@@ -53,10 +53,10 @@ class Quench(Section):
 class Comparison(Section):
     """The quenches that compare learned with exact dynamics."""
 
-    length: Length = 16
-    quenches: Annotated[int, Field(ge=20)] = 32
-    duration: Positive = 16.0
-    """Long enough for the domains to reach a third of the lattice; later the torus decides, not the force field."""
+    length: Length = 20
+    quenches: Annotated[int, Field(ge=20)] = 24
+    duration: Positive = 12.0
+    """Until L is a tenth of the lattice, 2πL most of it; later the torus decides, not the force field."""
     records: Annotated[int, Field(ge=2)] = 8
     speed_length: Length = 30
     """Lattice on which one exact and one learned force are timed."""
@@ -90,4 +90,6 @@ class Config(Section):
     quench: Quench = Quench()
     comparison: Comparison = Comparison()
     large: Large = Large()
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the network is trained and the large lattice is quenched. Exact solutions stay on the CPU."""
     seed: Annotated[int, Field(ge=0)] = 1

@@ -31,6 +31,14 @@ def split(run: Run, config: Config) -> Split:
     return DataSet.open(run.path / "data.zarr").split(validation=fit.validation, test=fit.test, seed=config.seed)
 
 
+def device(config: Config) -> torch.device:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "This run is set to device=cuda, but torch sees no CUDA device. Start one with --set device=cpu."
+        )
+    return torch.device(config.device)
+
+
 def scheme(config: Config) -> Langevin:
     quench = config.quench
     return Langevin(dt=quench.dt, kT=config.kT, damping=quench.damping, mass=quench.mass)

@@ -11,7 +11,7 @@ from nearsight.analysis import PowerLaw, Verdict
 from nearsight.dynamics import At, Guard
 from nearsight.hamiltonians import Holstein
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.physics import density, holstein, hot, log_steps, scheme, split
+from nearsight.studies.holstein.physics import density, device, holstein, hot, log_steps, scheme, split
 from nearsight.studies.holstein.train import student
 from nearsight.studies.run import Run
 
@@ -22,13 +22,13 @@ MAPS = 6
 def simulate(run: Run, config: Config) -> None:
     """Quench a large lattice with the learned force field; measure domains at logarithmically spaced times."""
     large = config.large
-    learned = student(run, config, large.length)
+    learned = student(run, config, large.length).to(device(config))
     dtype = next(learned.parameters()).dtype
     steps = log_steps(large.duration, config.quench.dt, large.records)
     trajectory = dynamics.simulate(
         learned,
         scheme(config),
-        hot(config, learned.lattice, large.replicas, run.rng("large", "field")).to(dtype),
+        hot(config, learned.lattice, large.replicas, run.rng("large", "field")).to(device(config), dtype),
         steps=steps[-1],
         record=At(steps, fields=("field", "force", "energy")),
         rng=run.rng("large", "noise"),
