@@ -55,7 +55,7 @@ format: env-dev  ## Let ruff fix and format
 	$(BIN)/ruff format .
 
 docs: env-dev  ## Build the documentation into site/, warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Fresh resolution in an environment of its own; the local tag of a torch build (+cpu) is no part of the lock.
 lock:  ## Resolve pyproject.toml anew and write both lock files
