@@ -61,7 +61,7 @@ def _beside(path: Path) -> Path:
 
 
 def tree_hash(path: str | Path) -> str:
-    """SHA-256 of a file, or of the names and contents of every file below a directory (hidden temporary files apart)."""
+    """SHA-256 of a file, or of names and contents of all files below a directory (hidden temporary files apart)."""
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_file():
