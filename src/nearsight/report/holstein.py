@@ -15,7 +15,7 @@ from nearsight.report.style import Picture
 from nearsight.studies import Run, get
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.simulate import fitted
-from nearsight.studies.holstein.snapshots import PAPER_ERROR
+from nearsight.studies.holstein.snapshots import PAPER_ERROR, SYMMETRY
 from nearsight.studies.settings import difference
 
 TIMES = 4
@@ -80,9 +80,9 @@ def errors_by_kind(run: Run, config: Config) -> Picture:
 
 
 def symmetry(run: Run, config: Config) -> Picture:
-    violation = run.observable("snapshots").symmetry_error.values
-    labels = [f"g{k}" for k in range(len(violation))]
-    return report.symmetry_error({"learned": violation}, labels=labels)
+    violation = run.observable("snapshots").symmetry_error.values[1:]  # the identity comes first
+    labels = [f"$g_{k}$" for k in range(1, len(violation) + 1)]
+    return report.symmetry_error({"learned": violation}, labels=labels, tolerance=SYMMETRY)
 
 
 def lengths(run: Run, config: Config) -> Picture:
