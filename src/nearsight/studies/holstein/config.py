@@ -43,8 +43,8 @@ class Network(Section):
 class Quench(Section):
     """Langevin dynamics from a hot, random field: the scheme teacher and student share."""
 
-    amplitude: Positive = 0.1
-    """Standard deviation of the initial Q."""
+    amplitude: Positive = 0.5
+    """Standard deviation of the initial Q, a fifth of what it is in the ordered state."""
     dt: Positive = 0.2
     damping: Annotated[float, Field(ge=0)] = 0.3
     mass: Positive = 1.0
@@ -54,7 +54,7 @@ class Comparison(Section):
     """The quenches that compare learned with exact dynamics."""
 
     length: Length = 20
-    quenches: Annotated[int, Field(ge=20)] = 24
+    quenches: Annotated[int, Field(ge=20)] = 32
     duration: Positive = 12.0
     """Until L is a tenth of the lattice, 2πL most of it; later the torus decides, not the force field."""
     records: Annotated[int, Field(ge=2)] = 8
@@ -68,7 +68,7 @@ class Large(Section):
     length: Length = 160
     replicas: Count = 3
     """Independent quenches side by side; an error bar of the exponent needs three."""
-    duration: Positive = 200.0
+    duration: Positive = 100.0
     records: Annotated[int, Field(ge=4)] = 25
     fit_from: Positive = 10.0
     """The growth exponent is fitted from this time on, while L stays below an eighth of the lattice."""

@@ -12,11 +12,11 @@ def quenched(trajectories: int, snapshots: int) -> Thermal:
         trajectories=trajectories,
         snapshots=snapshots,
         kT=(0.05, 0.2),
-        amplitude=(0.05, 0.3),
+        amplitude=(0.3, 0.8),
         dt=0.2,
         damping=0.3,
         mass=1.0,
-        burn_in=5,
+        burn_in=0,
         every=8,
     )
 
@@ -36,22 +36,24 @@ def ordered(trajectories: int, snapshots: int, steps: int = 100) -> NearEquilibr
 
 QUICK = Config(
     recipe=Recipe(
-        random=Random(trajectories=12, snapshots=4, amplitude=(0.1, 3.0)),
+        random=Random(trajectories=12, snapshots=4, amplitude=(0.2, 2.0)),
         thermal=quenched(12, 10),
         relaxing=Relaxing(trajectories=10, snapshots=8, dt=0.1),
         near_equilibrium=ordered(8, 5),
     ),
+    fit=FitOptions(steps=12000, threads=2),
 )
 """A laptop: the whole study in minutes on two cores."""
 
 PAPER = Config(
     length=30,
     recipe=Recipe(
-        random=Random(trajectories=100, snapshots=5, amplitude=(0.1, 3.0)),
+        random=Random(trajectories=100, snapshots=5, amplitude=(0.2, 2.0)),
         thermal=quenched(100, 15),
         relaxing=Relaxing(trajectories=75, snapshots=8, dt=0.1),
         near_equilibrium=ordered(50, 5),
     ),
+    fit=FitOptions(steps=60000, threads=None),
     comparison=Comparison(length=30, quenches=48, duration=30.0, records=10),
     large=Large(length=1000, duration=1000.0, records=40),
 )
