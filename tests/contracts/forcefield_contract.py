@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from contracts.peierls import Peierls
+from nearsight.descriptors import Irreps
 from nearsight.fields import FieldType, scalar
-from nearsight.forcefields import ExactForceField, ForceField
+from nearsight.forcefields import ConvolutionalForceField, ExactForceField, ForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein
-from nearsight.lattices import Lattice, chain, site_group, site_permutations, square
+from nearsight.lattices import Lattice, chain, site_group, site_permutations, square, triangular
+from nearsight.networks import MLP, GroupCNN
 from nearsight.solvers import Dense
 
 
@@ -33,6 +35,17 @@ class Member:
 FIXED_NUMBER, FIXED_MU, COLD = Dense(filling=0.5, kT=0.1), Dense(mu=-0.3, kT=0.1), Dense(filling=0.45, kT=0.0)
 DISPLACEMENT = FieldType("u", ("vector",))
 
+
+def convolution(lattice: Lattice, field_type: FieldType, mean_force: float | None = None, **options) -> ForceField:
+    network = GroupCNN(lattice, field_type, channels=3, **options)
+    return ConvolutionalForceField(lattice, network, mean_force=mean_force).double().eval()
+
+
+def descriptor(lattice: Lattice, field_type: FieldType, mean_force: float | None = None) -> ForceField:
+    irreps = Irreps(lattice, field_type, cutoff=2.3)
+    return LearnedForceField(irreps, MLP((12, 12)), mean_force=mean_force).double().eval()
+
+
 FORCEFIELDS = [
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), FIXED_NUMBER), square(4), scalar()), id="exact"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), FIXED_MU), square(4), scalar()), id="exact, fixed mu"),
@@ -42,6 +55,25 @@ FORCEFIELDS = [
     pytest.param(Member(lambda x: ExactForceField(Peierls(x), FIXED_NUMBER), chain(6), DISPLACEMENT), id="peierls"),
     pytest.param(
         Member(lambda x: ExactForceField(Peierls(x, twist=0.7), FIXED_MU), chain(5), DISPLACEMENT), id="complex"
+    ),
+    pytest.param(Member(lambda x: descriptor(x, scalar()), square(6), scalar()), id="irreps"),
+    pytest.param(Member(lambda x: descriptor(x, scalar(), 0.1), square(6), scalar()), id="irreps, fixed number"),
+    pytest.param(Member(lambda x: descriptor(x, DISPLACEMENT), square(5), DISPLACEMENT), id="irreps, vector"),
+    pytest.param(Member(lambda x: convolution(x, scalar()), square(6), scalar()), id="convolution"),
+    pytest.param(
+        Member(lambda x: convolution(x, scalar(), 0.2, parity="odd"), square(6), scalar()), id="convolution, odd"
+    ),
+    pytest.param(
+        Member(lambda x: convolution(x, scalar(), 0.0, parity="odd", head="force"), square(6), scalar()),
+        id="convolution, direct",
+    ),
+    pytest.param(
+        Member(lambda x: convolution(x, DISPLACEMENT, head="force"), square(5), DISPLACEMENT),
+        id="convolution, direct, vector",
+    ),
+    pytest.param(
+        Member(lambda x: convolution(x, DISPLACEMENT, scales=(), radii=(1.1, 1.1)), triangular(5), DISPLACEMENT),
+        id="convolution, triangular, vector",
     ),
 ]
 member = pytest.mark.parametrize("member", FORCEFIELDS)
@@ -104,9 +136,9 @@ def test_a_batch_equals_a_loop(member, rng):
 
 @member
 def test_precision_of_the_field_comes_back(member, rng):
-    double = member.make(member.lattice)
+    double, single = member.make(member.lattice), member.make(member.lattice).float()
     field = member.random(rng)
-    for forcefield, dtype in ((double, torch.float64), (double, torch.float32), (double.float(), torch.float32)):
+    for forcefield, dtype in ((double, torch.float64), (double, torch.float32), (single, torch.float32)):
         force, energy = forcefield(field.to(dtype))
         assert force.dtype == dtype and (energy is None or energy.dtype == dtype)
         expected = member.make(member.lattice)(field).force

@@ -1,6 +1,20 @@
 """The seam: exact or learned, one call, field -> energy (if there is one) and generalised force."""
 
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
+from nearsight.forcefields.files import load, save
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
+from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
 
-__all__ = ["ClassicalForceField", "ElectronForceField", "ExactForceField", "ForceField", "Forces", "SumForceField"]
+__all__ = [
+    "ClassicalForceField",
+    "ConvolutionalForceField",
+    "ElectronForceField",
+    "ExactForceField",
+    "ForceField",
+    "Forces",
+    "LearnedForceField",
+    "LocalForceField",
+    "SumForceField",
+    "load",
+    "save",
+]

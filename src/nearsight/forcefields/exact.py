@@ -20,8 +20,8 @@ CHUNK = 2**24
 class ElectronForceField(ForceField):
     r"""What the electrons do to the field, from the density matrix by Hellmann-Feynman.
 
-    The energy is the free energy at fixed filling (or the grand potential at fixed μ) plus the background of the coupling,
-    and the force is minus its gradient, exactly:
+    The energy is the free energy at fixed filling (or the grand potential at fixed μ) plus the background of the
+    coupling, and the force is minus its gradient, exactly:
 
     .. math:: F = -\sum_{ab} \rho_{ba}\, \partial h_{ab}/\partial \Phi - \partial B/\partial \Phi .
     """
@@ -88,8 +88,8 @@ class ClassicalForceField(ForceField):
 class ExactForceField(SumForceField):
     """Electrons and classical energy of a model, exact: the teacher of every learned force field.
 
-    ``exact.electrons`` and ``exact.classical`` are the two parts; a student usually learns the first and adds the second,
-    ``student = LearnedForceField(...) + exact.classical``.
+    ``exact.electrons`` and ``exact.classical`` are the two parts; a student usually learns the first and adds the
+    second, ``student = LearnedForceField(...) + exact.classical``.
 
     Raises ``ValueError`` for a field of the wrong shape or with NaN.
     """

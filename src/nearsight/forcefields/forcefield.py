@@ -12,7 +12,7 @@ from nearsight.lattices import Lattice
 
 
 class Forces(NamedTuple):
-    """Generalised forces ``(*batch, site, component)`` and the energy ``(*batch,)`` they derive from, if there is one."""
+    """Generalised forces ``(*batch, site, component)`` and, if there is one, their energy ``(*batch,)``."""
 
     force: Tensor
     energy: Tensor | None
@@ -50,10 +50,14 @@ class SumForceField(ForceField):
     The sum has an energy if every part has one.
     """
 
+    parts: nn.ModuleList
+
     def __init__(self, *parts: ForceField) -> None:
         super().__init__()
         # Nested sums are flattened, so that parts can be told apart by whether they have parameters to learn.
-        flat = [p for part in parts for p in (part.parts if isinstance(part, SumForceField) else [part])]
+        flat: list[ForceField] = []
+        for part in parts:
+            flat.extend(part.parts if isinstance(part, SumForceField) else [part])  # type: ignore[arg-type]
         if not flat:
             raise ValueError("A sum needs at least one force field.")
         first = flat[0].lattice

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from nearsight.forcefields import ForceField
+from nearsight.forcefields import ForceField, LearnedForceField
 from nearsight.lattices import Lattice
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.dataset import DataSet, Split
@@ -90,6 +90,10 @@ def fit(
     return student.eval()
 
 
+CALIBRATION = 64
+"""Snapshots that set the scale of the features."""
+
+
 class _Fit:
     """The state of a fit: everything that a checkpoint holds."""
 
@@ -108,6 +112,10 @@ class _Fit:
         self.offsets = [b for name, b in learned.named_buffers() if name.rpartition(".")[2] == "energy_offset"]
         for offset in self.offsets:
             offset.zero_()
+        # Features are scaled by the training data once, before the first step; a resumed fit finds the same scales.
+        for module in self.model.modules():
+            if isinstance(module, LearnedForceField):
+                module.calibrate(split.train.field[:CALIBRATION])
         device = self.parameters[0].device
         _broadcast(self.parameters)
         self.has_energy = predict(self.model, split.train.field[:1], 1).energy is not None

@@ -37,7 +37,11 @@ class Network(Section):
     widths: tuple[Count, ...] = (64, 64)
     """Layers of the network on top of the descriptor."""
     channels: Count = 8
-    layers: Count = 3
+    """Features per operation of D4 in every layer of the convolution."""
+    radii: tuple[Positive, ...] = (2.3, 1.5, 1.5)
+    """Cutoff of each layer of the convolution; the receptive field is their sum."""
+    scales: tuple[Positive, ...] = (1.0, 3.0)
+    """The first layer sees Q and tanh(sQ) for each s."""
 
 
 class Quench(Section):

@@ -1,0 +1,7 @@
+"""Learned functions: networks on invariant features, and convolutions that commute with the symmetry of the lattice."""
+
+from nearsight.networks.group_cnn import GroupCNN
+from nearsight.networks.group_convolution import GroupConvolution
+from nearsight.networks.mlp import MLP
+
+__all__ = ["MLP", "GroupCNN", "GroupConvolution"]

@@ -1,0 +1,72 @@
+"""An ordinary network on the features of one site."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Features ``(*batch, site, feature)`` to one number a site ``(*batch, site)``, through smooth hidden layers.
+
+    ``widths`` are the sizes of the hidden layers; SiLU between them, so that forces are smooth. The number of inputs is
+    known once a descriptor is: :meth:`build` is called by the force field that joins the two. :meth:`calibrate` shifts
+    and scales every feature to mean 0 and variance 1 over typical fields.
+
+    Weights are drawn from ``rng``; without one, from a generator seeded with 0: equal calls, equal nets.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (64, 64), *, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        if not widths or any(w < 1 for w in widths):
+            raise ValueError(f"widths must be positive sizes of one or more hidden layers, got {widths}.")
+        self.widths = tuple(int(w) for w in widths)
+        self.inputs: int | None = None
+        self._rng = rng or torch.Generator().manual_seed(0)
+
+    def __repr__(self) -> str:
+        return f"MLP({' - '.join(map(str, (self.inputs or '?', *self.widths, 1)))})"
+
+    def config(self) -> dict[str, Any]:
+        return {"widths": list(self.widths)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(tuple(config["widths"]))
+
+    def build(self, inputs: int) -> Self:
+        """Make the layers for a number of features; a second call with the same number changes nothing."""
+        if self.inputs is not None:
+            if inputs != self.inputs:
+                raise ValueError(f"This network was built for {self.inputs} features, the descriptor gives {inputs}.")
+            return self
+        self.inputs = inputs
+        self.shift: Tensor
+        self.scale: Tensor
+        self.register_buffer("shift", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        sizes = (inputs, *self.widths, 1)
+        linear = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        for layer in linear:
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=self._rng)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(linear)
+        return self
+
+    @torch.no_grad()
+    def calibrate(self, features: Tensor) -> None:
+        """Set shift and scale from features ``(..., feature)``; a feature that never changes keeps scale 1."""
+        flat = features.double().flatten(0, -2)
+        deviation = flat.std(0)
+        self.shift.copy_(flat.mean(0))
+        self.scale.copy_(torch.where(deviation > 1e-9, 1.0 / deviation.clamp_min(1e-9), 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        h = (features - self.shift) * self.scale
+        for layer in self.layers[:-1]:
+            h = F.silu(layer(h))
+        return self.layers[-1](h).squeeze(-1)

@@ -1,0 +1,190 @@
+"""Learned force fields: what their construction guarantees, and their files."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nearsight.descriptors import Irreps
+from nearsight.fields import FieldType, scalar
+from nearsight.forcefields import ConvolutionalForceField, ForceField, LearnedForceField, load, save
+from nearsight.lattices import cubic, honeycomb, square, triangular
+from nearsight.networks import MLP, GroupCNN
+from nearsight.storage import CorruptFileError
+
+LATTICE = square(8)
+
+
+def convolution(head="energy", parity=None, mean_force=None, **options) -> ConvolutionalForceField:
+    network = GroupCNN(LATTICE, scalar(), channels=3, parity=parity, head=head, **options)
+    return ConvolutionalForceField(LATTICE, network, mean_force=mean_force).eval()
+
+
+def irreps(mean_force=None) -> LearnedForceField:
+    return LearnedForceField(Irreps(LATTICE, scalar(), cutoff=3.0), MLP((16, 16)), mean_force=mean_force).eval()
+
+
+STUDENTS = [
+    pytest.param(irreps, id="irreps"),
+    pytest.param(lambda: irreps(0.2), id="irreps, fixed number"),
+    pytest.param(convolution, id="energy"),
+    pytest.param(lambda: convolution("force", "odd", 0.0), id="force, odd"),
+]
+student = pytest.mark.parametrize("make", STUDENTS)
+
+
+def field(rng, *batch, dtype=torch.float64):
+    return torch.randn(*batch, LATTICE.n_sites, 1, generator=rng, dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("head", ["energy", "force"])
+def test_an_odd_network_has_an_odd_force_and_an_even_energy(head, rng):
+    forcefield, q = convolution(head, "odd").double(), field(rng)
+    torch.testing.assert_close(forcefield(-q).force, -forcefield(q).force, atol=1e-14, rtol=0)
+    if head == "energy":
+        torch.testing.assert_close(forcefield(-q).energy, forcefield(q).energy, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("make", [irreps, convolution, lambda m: convolution("force", mean_force=m)])
+def test_at_fixed_number_a_uniform_shift_changes_no_force_and_the_forces_sum_to_a_constant(make, rng):
+    forcefield = (make(mean_force=0.3) if make is convolution else make(0.3)).double()
+    q = field(rng, 2)
+    force, energy = forcefield(q)
+    shifted = forcefield(q + 0.7)
+    torch.testing.assert_close(shifted.force, force, atol=1e-12, rtol=0)
+    torch.testing.assert_close(force.mean(-2), torch.full((2, 1), 0.3, dtype=torch.float64), atol=1e-12, rtol=0)
+    if energy is not None:
+        torch.testing.assert_close(shifted.energy, energy - 0.3 * 0.7 * LATTICE.n_sites, atol=1e-10, rtol=0)
+
+
+@student
+def test_a_repeated_field_has_the_same_forces_on_a_larger_lattice(make, rng):
+    forcefield = make().double()
+    q = field(rng).reshape(8, 8)
+    large = forcefield.on(square(16, 24))
+    force = large(q.repeat(2, 3).reshape(-1, 1)).force.reshape(16, 24)
+    expected = forcefield(q.reshape(-1, 1)).force.reshape(8, 8).repeat(2, 3)
+    torch.testing.assert_close(force, expected, atol=1e-12, rtol=0)
+    assert {id(p) for p in large.parameters()} == {id(p) for p in forcefield.parameters()}
+
+
+@student
+def test_what_is_beyond_the_receptive_field_does_not_matter(make, rng):
+    forcefield = make().double()
+    if forcefield.mean_force is not None:
+        pytest.skip("a fixed number of electrons is the one thing that is not local")
+    large = forcefield.on(square(32))
+    q = torch.randn(32 * 32, 1, generator=rng, dtype=torch.float64)
+    moved = q.clone().reshape(32, 32)
+    moved[16, 16] += 1.0
+    change = (large(moved.reshape(-1, 1)).force - large(q).force).reshape(32, 32).abs()
+    changed = change.nonzero() - 16
+    assert 0 < int(changed.abs().max()) <= 12
+    assert float(change[0].max()) == 0.0
+
+
+@student
+def test_single_precision_agrees_with_double(make, rng):
+    forcefield, q = make(), field(rng)
+    single = forcefield(q.float()).force
+    assert single.dtype == torch.float32 and forcefield(q).force.dtype == torch.float64
+    torch.testing.assert_close(single.double(), forcefield.double()(q).force, atol=2e-5, rtol=1e-4)
+
+
+@student
+def test_forces_can_be_trained(make, rng):
+    forcefield = make().train()
+    loss = forcefield(field(rng, 2, dtype=torch.float32)).force.square().mean()
+    loss.backward()
+    # The last bias is a constant of the energy and has no part in the forces.
+    gradients = [p.grad for name, p in forcefield.named_parameters() if not name.endswith("2.bias")]
+    assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
+    assert sum(float(g.abs().sum()) for g in gradients) > 0
+
+
+def test_a_kernel_follows_its_weights():
+    """The expanded kernel is kept between calls; an optimiser step must make a new one."""
+    forcefield = convolution("force")
+    layer = forcefield.network.layers[0]
+    with torch.no_grad():
+        before = layer.kernel()
+        assert layer.kernel() is before
+        layer.weight.mul_(2.0)
+        torch.testing.assert_close(layer.kernel(), 2.0 * before)
+
+
+def test_equal_calls_make_equal_networks():
+    a, b = convolution(), convolution()
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    other = convolution(rng=torch.Generator().manual_seed(1))
+    assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), other.parameters(), strict=True))
+
+
+def test_calibrated_features_have_unit_variance(rng):
+    forcefield = irreps().double()
+    q = field(rng, 20)
+    forcefield.calibrate(q)
+    features = (forcefield.descriptor(q) - forcefield.network.shift) * forcefield.network.scale
+    torch.testing.assert_close(features.flatten(0, -2).std(0), torch.ones(features.shape[-1], dtype=torch.float64))
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@student
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_saved_force_field_comes_back_the_same(make, dtype, rng, tmp_path):
+    forcefield: ForceField = make().to(dtype)
+    if isinstance(forcefield, LearnedForceField):
+        forcefield.calibrate(field(rng, 3))
+    forcefield.reference.energy_offset.fill_(-0.4)
+    save(forcefield, tmp_path / "model")
+    again = load(tmp_path / "model")
+    q = field(rng, dtype=dtype)
+    assert torch.equal(again(q).force, forcefield(q).force)
+    assert again(q).energy is None or torch.equal(again(q).energy, forcefield(q).energy)
+    assert not list((tmp_path / "model").glob("*.pkl")) and len(list((tmp_path / "model").iterdir())) == 2
+
+
+def test_damaged_model_files_are_named(tmp_path):
+    save(convolution(), tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptFileError, match=r"weights\.safetensors"):
+        load(tmp_path / "model")
+    weights.write_bytes(whole)
+    page = tmp_path / "model" / "model.yaml"
+    page.write_text(page.read_text().replace("channels: 3", "channels: 4"))
+    with pytest.raises(CorruptFileError, match="do not fit together"):
+        load(tmp_path / "model")
+    page.unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.yaml"):
+        load(tmp_path / "model")
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: GroupCNN(honeycomb(4), scalar()), "one site per cell"),
+        (lambda: GroupCNN(LATTICE, scalar(), channels=0), "positive"),
+        (lambda: GroupCNN(LATTICE, scalar(), parity="even"), "parity"),
+        (lambda: GroupCNN(LATTICE, scalar(), head="density"), "head"),
+        (lambda: GroupCNN(triangular(6), FieldType("u", ("vector",))), r"scales=\(\)"),
+        (lambda: ConvolutionalForceField(square(8, periodic=False), GroupCNN(LATTICE, scalar())), "periodic"),
+        (lambda: ConvolutionalForceField(cubic(4), GroupCNN(LATTICE, scalar())), "dimensions"),
+        (lambda: convolution().on(triangular(8)), "square lattice"),
+        (lambda: MLP(()), "hidden layers"),
+        (lambda: MLP((4,)).build(3).build(4), "built for 3"),
+        (
+            lambda: ConvolutionalForceField(LATTICE, GroupCNN(LATTICE, FieldType("u", ("vector",))), mean_force=0.0),
+            "scalar fields",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_words(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
