@@ -71,7 +71,15 @@ class Network(ForceField):
 
 LATTICE = square(4)
 PRECISE = FitOptions(
-    steps=700, batch_size=8, learning_rate=0.05, warmup=10, dtype="float64", average=0.0, validate_every=500, clip=1e6
+    optimizer="adamw",
+    steps=700,
+    batch_size=8,
+    learning_rate=0.05,
+    warmup=10,
+    dtype="float64",
+    average=0.0,
+    validate_every=500,
+    clip=1e6,
 )
 SHORT = FitOptions(
     steps=60, batch_size=4, warmup=5, dtype="float64", validate_every=7, checkpoint_every=10, average=0.9
@@ -268,7 +276,7 @@ def test_resuming_a_finished_fit_returns_its_result(data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (dict(options=SHORT.model_copy(update={"learning_rate": 1e-4})), "options.learning_rate: 0.002 there, 0.0001"),
+        (dict(options=SHORT.model_copy(update={"learning_rate": 1e-4})), "options.learning_rate: 0.006 there, 0.0001"),
         (dict(data=planted()), "the train data are not the same"),
         (dict(student=Springs(LATTICE)), "other parameters"),
     ],
@@ -327,7 +335,7 @@ def read_log(path) -> np.ndarray:
 
 def test_the_result_is_the_best_of_the_log_on_held_out_trajectories(data, tmp_path):
     # A rate far too high makes the error go up and down: the last weights are then not the best ones.
-    options = SHORT.model_copy(update={"learning_rate": 0.3, "final_rate": 1.0, "average": 0.0})
+    options = SHORT.model_copy(update={"optimizer": "adamw", "learning_rate": 0.3, "final_rate": 1.0, "average": 0.0})
     student = fit(Network(LATTICE), data, options=options, path=tmp_path, progress=False)
     log = read_log(tmp_path)
     assert log["step"].tolist() == [7, 14, 21, 28, 35, 42, 49, 56, 60]

@@ -99,6 +99,7 @@ class GroupCNN(nn.Module):
         )
 
     def config(self) -> dict[str, Any]:
+        """The constructor's arguments but the generator, in plain data."""
         return {
             "field_type": {"name": self.field_type.name, "law": list(self.field_type.law)},
             "channels": self.channels,
@@ -110,6 +111,7 @@ class GroupCNN(nn.Module):
 
     @classmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
+        """The network that :meth:`config` was read from, with fresh weights."""
         law = FieldType(config["field_type"]["name"], tuple(config["field_type"]["law"]))
         rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
         del rest["field_type"]
@@ -122,6 +124,7 @@ class GroupCNN(nn.Module):
 
     @property
     def convolutions(self) -> list[GroupConvolution]:
+        """The layers, in order."""
         return list(self.layers)  # type: ignore[arg-type]
 
     @property

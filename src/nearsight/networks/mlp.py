@@ -32,10 +32,12 @@ class MLP(nn.Module):
         return f"MLP({' - '.join(map(str, (self.inputs or '?', *self.widths, 1)))})"
 
     def config(self) -> dict[str, Any]:
+        """The constructor's arguments but the generator, in plain data."""
         return {"widths": list(self.widths)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
+        """The network that :meth:`config` was read from, with fresh weights."""
         return cls(tuple(config["widths"]))
 
     def build(self, inputs: int) -> Self:

@@ -6,9 +6,11 @@ from nearsight.training.generate import generate
 from nearsight.training.metrics import evaluate
 from nearsight.training.options import FitOptions
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.training.soap import SOAP
 
 __all__ = [
     "KINDS",
+    "SOAP",
     "DataSet",
     "FitOptions",
     "NearEquilibrium",

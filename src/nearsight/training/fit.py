@@ -24,6 +24,7 @@ from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
 from nearsight.training.metrics import predict
 from nearsight.training.options import FitOptions
+from nearsight.training.soap import SOAP
 
 Student = TypeVar("Student", bound=ForceField)
 
@@ -126,9 +127,12 @@ class _Fit:
         self.validation: Labels = labels(split.validation, fixed, **settings)  # type: ignore[arg-type]
         self.batch_size = self._batch_size()
         self.loss = Loss.of(self.train, options.force_weight, options.energy_weight)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, foreach=False
-        )
+        self.optimizer: torch.optim.Optimizer
+        settings = dict(lr=options.learning_rate, weight_decay=options.weight_decay)
+        if options.optimizer == "soap":
+            self.optimizer = SOAP(self.parameters, **settings)
+        else:
+            self.optimizer = torch.optim.AdamW(self.parameters, **settings, foreach=False)
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.detach().clone() for p in self.parameters]
         self.best_rmse, self.best_step, self.step, self.stopped = math.inf, 0, 0, False
@@ -281,7 +285,7 @@ class _Fit:
         for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
             _assign([p, mean, best], [tensors[f"{kind}/{name}"] for kind in ("weights", "average", "best")])
             prefix = f"optimizer/{name}/"
-            # AdamW counts its steps on the CPU; the moments live beside their parameter.
+            # Steps are counted on the CPU; the moments live beside their parameter.
             self.optimizer.state[p] = {
                 key.removeprefix(prefix): value if value.ndim == 0 and key.endswith("/step") else value.to(p.device)
                 for key, value in tensors.items()

@@ -20,9 +20,11 @@ class FitOptions(BaseModel):
 
     steps: Annotated[int, Field(ge=1)] = 4000
     """Optimiser steps."""
+    optimizer: Literal["soap", "adamw"] = "soap"
+    """:class:`SOAP` needs a fraction of the steps on small networks; AdamW is cheaper a step when layers are wide."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Snapshots a step; one snapshot holds the forces of all sites, so a few are many labels."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6e-3
     """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
     warmup: Annotated[int, Field(ge=0)] = 100
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0

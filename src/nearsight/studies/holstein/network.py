@@ -18,7 +18,7 @@ def untrained(config: Config, model: Holstein, *, seed: int) -> LocalForceField:
     """
     options = config.network
     rng = torch.Generator().manual_seed(seed)
-    mean_force = model.g * model.degeneracy * (config.filling - 0.5)
+    mean_force = None if config.filling is None else model.g * model.degeneracy * (config.filling - 0.5)
     if options.kind == "descriptor":
         descriptor = descriptors.Irreps(model.lattice, model.field_type, cutoff=options.cutoff)
         return forcefields.LearnedForceField(descriptor, networks.MLP(options.widths, rng=rng), mean_force=mean_force)
@@ -28,7 +28,7 @@ def untrained(config: Config, model: Holstein, *, seed: int) -> LocalForceField:
         channels=options.channels,
         radii=options.radii,
         scales=options.scales,
-        parity="odd" if config.filling == 0.5 else None,
+        parity="odd" if config.half_filled else None,
         head=options.head,
         rng=rng,
     )

@@ -22,7 +22,7 @@ def holstein(config: Config, length: int) -> Holstein:
 
 def teacher(config: Config, length: int) -> ExactForceField:
     """Exact electrons and springs."""
-    return ExactForceField(holstein(config, length), Dense(filling=config.filling, kT=config.kT))
+    return ExactForceField(holstein(config, length), Dense(filling=config.filling, mu=config.mu, kT=config.kT))
 
 
 def split(run: Run, config: Config) -> Split:

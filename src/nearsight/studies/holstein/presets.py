@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearsight.studies.holstein.config import Comparison, Config, Large
+from nearsight.studies.holstein.config import Comparison, Config, Large, Network
 from nearsight.training import FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
 
 
@@ -36,12 +36,12 @@ def ordered(trajectories: int, snapshots: int, steps: int = 100) -> NearEquilibr
 
 QUICK = Config(
     recipe=Recipe(
-        random=Random(trajectories=12, snapshots=4, amplitude=(0.2, 2.0)),
-        thermal=quenched(12, 10),
-        relaxing=Relaxing(trajectories=10, snapshots=8, dt=0.1),
-        near_equilibrium=ordered(8, 5),
+        random=Random(trajectories=24, snapshots=4, amplitude=(0.2, 2.0)),
+        thermal=quenched(24, 10),
+        relaxing=Relaxing(trajectories=20, snapshots=8, dt=0.1),
+        near_equilibrium=ordered(12, 5),
     ),
-    fit=FitOptions(steps=12000, threads=2),
+    fit=FitOptions(steps=6000, learning_rate=1e-2, weight_decay=0.1),
 )
 """A laptop: the whole study in minutes on two cores."""
 
@@ -53,7 +53,8 @@ PAPER = Config(
         relaxing=Relaxing(trajectories=75, snapshots=8, dt=0.1),
         near_equilibrium=ordered(50, 5),
     ),
-    fit=FitOptions(steps=60000, threads=None),
+    network=Network(channels=8, radii=(2.3, 1.5, 1.5, 1.5)),
+    fit=FitOptions(steps=40000, learning_rate=1e-2, weight_decay=0.1, threads=None),
     comparison=Comparison(length=30, quenches=48, duration=30.0, records=10),
     large=Large(length=1000, duration=1000.0, records=40),
 )
