@@ -138,6 +138,9 @@ class GroupCNN(nn.Module):
         The result is smaller than the grid by :attr:`reach` on every side: pad a periodic lattice by as much.
         """
         h = torch.cat([0.5 * grid, *(torch.tanh(s * grid) for s in self.scales)], dim=1) if self.scales else grid
+        if self.dim == 2:
+            # Channels last is what CPU convolutions work in; anything else is copied into it and back by every layer.
+            h = h.contiguous(memory_format=torch.channels_last)
         last = len(self.layers) - 1
         for k, layer in enumerate(self.convolutions):
             h = CONVOLUTIONS[self.dim](h, layer.kernel(), layer.channel_bias())

@@ -74,7 +74,10 @@ class GroupConvolution(nn.Module):
         state = (self.weight._version, self.weight.data_ptr(), self.weight.dtype)
         if self._expanded is None or self._expanded[0] != state:
             with torch.no_grad():
-                self._expanded = (state, self._expand())
+                kernel = self._expand()
+            if len(self.box) == 2:
+                kernel = kernel.contiguous(memory_format=torch.channels_last)
+            self._expanded = (state, kernel)
         return self._expanded[1]
 
     def _expand(self) -> Tensor:
