@@ -128,11 +128,11 @@ class _Fit:
         self.batch_size = self._batch_size()
         self.loss = Loss.of(self.train, options.force_weight, options.energy_weight)
         self.optimizer: torch.optim.Optimizer
-        settings = dict(lr=options.learning_rate, weight_decay=options.weight_decay)
+        rate, decay = options.learning_rate, options.weight_decay
         if options.optimizer == "soap":
-            self.optimizer = SOAP(self.parameters, **settings)
+            self.optimizer = SOAP(self.parameters, lr=rate, weight_decay=decay)
         else:
-            self.optimizer = torch.optim.AdamW(self.parameters, **settings, foreach=False)
+            self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay, foreach=False)
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.detach().clone() for p in self.parameters]
         self.best_rmse, self.best_step, self.step, self.stopped = math.inf, 0, 0, False

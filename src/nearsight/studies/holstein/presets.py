@@ -36,12 +36,12 @@ def ordered(trajectories: int, snapshots: int, steps: int = 100) -> NearEquilibr
 
 QUICK = Config(
     recipe=Recipe(
-        random=Random(trajectories=24, snapshots=4, amplitude=(0.2, 2.0)),
-        thermal=quenched(24, 10),
-        relaxing=Relaxing(trajectories=20, snapshots=8, dt=0.1),
-        near_equilibrium=ordered(12, 5),
+        random=Random(trajectories=36, snapshots=4, amplitude=(0.2, 2.0)),
+        thermal=quenched(36, 10),
+        relaxing=Relaxing(trajectories=28, snapshots=8, dt=0.1),
+        near_equilibrium=ordered(16, 5),
     ),
-    fit=FitOptions(steps=6000, learning_rate=1e-2, weight_decay=0.1),
+    fit=FitOptions(steps=11000, learning_rate=1e-2, weight_decay=0.1),
 )
 """A laptop: the whole study in minutes on two cores."""
 

@@ -18,8 +18,10 @@ from nearsight.training import KINDS
 
 PAPER_ERROR = 0.023
 """Standard deviation of the density error, arXiv:2201.00798, fig. 5 (correlation-matrix descriptor, 30 × 30)."""
-SYMMETRY = 1e-4
-"""Allowed violation, relative to the largest force: rounding of single precision, many layers deep."""
+TARGET_ERROR = 0.006
+"""What nearsight asks of itself on 16 × 16 sites."""
+SYMMETRY = 1e-5
+"""Allowed violation, relative to the largest force: rounding of single precision, a few layers deep."""
 BATCH = 32
 
 
@@ -56,8 +58,8 @@ def compare(run: Run, config: Config, learned: ForceField) -> tuple[xr.Dataset, 
             "density error on unseen trajectories, std",
             learned=std,
             paper=PAPER_ERROR,
-            target=f"< {PAPER_ERROR}",
-            passed=std < PAPER_ERROR,
+            target=f"≤ {TARGET_ERROR}",
+            passed=std <= TARGET_ERROR,
             note=f"{len(test)} snapshots of {len(np.unique(test.trajectory))} trajectories",
         ),
         Verdict("density error, rms", learned=rms(error)),
