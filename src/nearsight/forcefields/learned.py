@@ -170,6 +170,7 @@ class ConvolutionalForceField(LocalForceField):
         if lattice.dim != network.dim or lattice.n_basis != 1:
             raise ValueError(f"The network serves {network.dim} dimensions and one site per cell, not {lattice!r}.")
         self.lattice, self.network, self.components = lattice, network, network.components
+        self._halo: list[Tensor] | None = None
         self.mean_force = self._check_mean_force(mean_force)
         self.reference = EnergyReference()
 
@@ -193,10 +194,12 @@ class ConvolutionalForceField(LocalForceField):
 
     def _halos(self, device: torch.device) -> list[Tensor]:
         """The cells along every axis with a periodic halo on both sides, as wide as the network reaches."""
-        return [
-            torch.arange(-reach, length + reach, device=device) % length
-            for reach, length in zip(self.network.reach, self.lattice.shape, strict=True)
-        ]
+        if self._halo is None or self._halo[0].device != device:
+            self._halo = [
+                torch.arange(-reach, length + reach, device=device) % length
+                for reach, length in zip(self.network.reach, self.lattice.shape, strict=True)
+            ]
+        return self._halo
 
     def _tiles(self, grid: Tensor) -> Tensor:
         shape, reach = self.lattice.shape, self.network.reach

@@ -75,6 +75,7 @@ class Holstein(Hamiltonian):
         self.t, self.g, self.k, self.kappa = t, g, k, kappa
         self.degeneracy, self.symmetric, self.twist = spins, symmetric, twist
         self.bonds = lattice.bonds(1)
+        self._ends = torch.from_numpy(np.stack([self.bonds.i, self.bonds.j]))
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     def __repr__(self) -> str:
@@ -117,7 +118,10 @@ class Holstein(Hamiltonian):
 
     def classical_energy(self, field: Tensor) -> Tensor:
         q = field[..., 0]
-        pairs = (q[..., self.bonds.i] * q[..., self.bonds.j]).sum(-1)
+        if self._ends.device != q.device:
+            self._ends = self._ends.to(q.device)
+        # index_select, because the backward pass of advanced indexing sorts.
+        pairs = (q.index_select(-1, self._ends[0]) * q.index_select(-1, self._ends[1])).sum(-1)
         return 0.5 * self.k * (q * q).sum(-1) + self.kappa * pairs
 
     def density(self, electron_force: Tensor) -> Tensor:
