@@ -1,7 +1,8 @@
 """A density at fixed chemical potential is local; at fixed number of electrons it is not.
 
 A level that crosses the Fermi energy anywhere moves μ, and with it the densities of every site. How much of a density
-is out of reach of any local force field for this reason? The answer is why the Holstein study works at μ = 0, which is half filling by the symmetry of particles and holes.
+is out of reach of any local force field for this reason? The answer is why the Holstein study works at μ = 0, which is
+half filling by the symmetry of particles and holes.
 """
 
 # test: (8, 16, 24) -> (4, 6); 40 -> 3

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nearsight.training.workers import local_client
+
 WORTHWHILE = 6.0
 """Seconds of work below which starting processes, each of which imports torch, costs more than it saves."""
 
@@ -29,18 +31,9 @@ def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, secon
                 results.append(function(*task))
                 bar.advance(shown)
             return results
-        from distributed import Client, LocalCluster, as_completed
+        from distributed import as_completed
 
-        with (
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                silence_logs=50,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with local_client(workers) as client:
             futures = [client.submit(function, *task, pure=False) for task in tasks]
             for future in as_completed(futures):
                 future.result()

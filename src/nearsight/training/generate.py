@@ -22,6 +22,7 @@ from nearsight.storage import CorruptFileError, load_tensors, read_json, save_te
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet, lattice_to
 from nearsight.training.recipe import Recipe
+from nearsight.training.workers import local_client
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -163,7 +164,7 @@ def _compute(
 
     with contextlib.ExitStack() as stack:
         if client is None:
-            client = stack.enter_context(_local_client(workers))
+            client = stack.enter_context(local_client(workers))
         [shared] = client.scatter([exact], broadcast=True, hash=False)
         # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.
         futures = {
@@ -175,32 +176,6 @@ def _compute(
                 yield futures[future], tensors
         finally:
             client.cancel(list(futures))
-
-
-@contextlib.contextmanager
-def _local_client(workers: int) -> Iterator[Client]:
-    # A LocalCluster of processes and not dask's process scheduler: both start in 1.5 to 2 s, but the cluster hands
-    # results back one by one as they finish, restarts a worker that dies, takes its workers along when this process
-    # is killed, and is driven by the same calls as a cluster on SLURM. The scheduler also gives short lists of tasks
-    # to one process only.
-    from distributed import Client, LocalCluster
-
-    try:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-            silence_logs=50,
-        )
-    except RuntimeError as error:
-        raise RuntimeError(
-            'The local workers did not start. In a script, calls belong below `if __name__ == "__main__":`, because '
-            "every worker imports the script again; workers=1 works without."
-        ) from error
-    with cluster, Client(cluster) as client:
-        yield client
 
 
 def _refuse_in_child() -> None:
