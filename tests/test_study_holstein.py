@@ -44,7 +44,7 @@ def events(log: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in line.items() if key != "time"} for line in lines]
 
 
-def kill_in(stage: str, run: Run, *options: str, after: float = 0.2) -> None:
+def kill_in(stage: str, run: Run, *options: str, after: float = 0.05) -> None:
     """Start or resume the run in a process of its own and kill it once ``stage`` has begun."""
     log = run.path / "log.jsonl"
     seen = len(events(log))
@@ -124,7 +124,7 @@ def test_a_run_killed_while_training_ends_as_if_nothing_had_happened(finished, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.0, 0.2])
+@pytest.mark.parametrize("after", [0.0, 0.05])
 def test_a_run_killed_in_every_stage_ends_as_if_nothing_had_happened(finished, tmp_path, after):
     run = Run(tmp_path / "runs" / "holstein" / "killed")
     kill_in("generate", run, "--preset", "tiny", after=after)

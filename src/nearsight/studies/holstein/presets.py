@@ -68,7 +68,7 @@ TINY = Config(
         relaxing=Relaxing(trajectories=3, snapshots=4, steps=10),
         near_equilibrium=ordered(3, 2, steps=10),
     ),
-    fit=FitOptions(steps=60, validate_every=20, checkpoint_every=5),
+    fit=FitOptions(steps=150, validate_every=50, checkpoint_every=5),
     comparison=Comparison(length=6, quenches=20, duration=2.0, records=4, speed_length=6),
     large=Large(length=12, duration=4.0, records=6, fit_from=1.0, guard=10.0),
 )
