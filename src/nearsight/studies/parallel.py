@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nearsight.training.workers import local_client
-
-WORTHWHILE = 6.0
-"""Seconds of work below which starting processes, each of which imports torch, costs more than it saves."""
+from nearsight.training.workers import WORTHWHILE, cores, local_client
 
 
 def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, seconds: float, title: str) -> list[Any]:
@@ -20,8 +16,7 @@ def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, secon
     Long work is shared by one process for every core (Dask), which end with this process even if it is killed. Tasks
     keep their own progress on disk, where a resumed run finds it.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, len(tasks))
+    workers = min(cores(), len(tasks))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
         shown = bar.add_task(title, total=len(tasks))

@@ -25,6 +25,7 @@ from nearsight.training.loss import Labels, Loss, labels, learned_part
 from nearsight.training.metrics import predict
 from nearsight.training.options import FitOptions
 from nearsight.training.soap import SOAP
+from nearsight.training.workers import threads
 
 Student = TypeVar("Student", bound=ForceField)
 
@@ -78,7 +79,7 @@ def fit(
 
     dtype = getattr(torch, options.dtype)
     student.to(dtype)
-    with _threads(options.threads):
+    with threads(options.threads):
         run = _Fit(student, split, options)
         if checkpoint is not None and checkpoint.exists():
             run.load(checkpoint)
@@ -319,17 +320,6 @@ def _differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     if stored["ranks"] != asked["ranks"]:
         found.append(f"{stored['ranks']} ranks there, {asked['ranks']} here")
     return found
-
-
-@contextlib.contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    try:
-        if number is not None:
-            torch.set_num_threads(number)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _bar(show: bool) -> Progress:

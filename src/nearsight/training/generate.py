@@ -22,13 +22,10 @@ from nearsight.storage import CorruptFileError, load_tensors, read_json, save_te
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet, lattice_to
 from nearsight.training.recipe import Recipe
-from nearsight.training.workers import local_client
+from nearsight.training.workers import WORTHWHILE, cores, local_client
 
 if TYPE_CHECKING:
     from distributed import Client
-
-CLUSTER_PAYS = 6.0
-"""Seconds of work above which local processes are started by default: starting two and importing torch takes 2 to 3."""
 
 
 def generate(
@@ -86,7 +83,7 @@ def generate(
     if missing:
         if workers is None:
             seconds = cost * recipe.solutions * len(missing) / len(kinds)
-            workers = 1 if seconds < CLUSTER_PAYS else _cores()
+            workers = 1 if seconds < WORTHWHILE else cores()
         results = _compute(exact, recipe, missing, seed, min(workers, len(missing)), client)
         with _bar(progress) as bar:
             task = bar.add_task("exact trajectories", total=len(kinds), completed=len(kinds) - len(missing))
@@ -184,10 +181,6 @@ def _refuse_in_child() -> None:
         raise RuntimeError(
             'Workers import the script again: put its calls below `if __name__ == "__main__":`, or pass workers=1.'
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _bar(progress: bool) -> Progress:

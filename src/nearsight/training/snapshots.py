@@ -13,6 +13,7 @@ from nearsight.dynamics import Brownian, Langevin, Scheme, State
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.training.workers import threads
 
 
 def generator(seed: int, trajectory: int) -> torch.Generator:
@@ -28,16 +29,13 @@ def make(exact: ForceField, recipe: Recipe, trajectory: int, seed: int) -> dict[
     and small matrices are diagonalised faster side by side than by several threads each.
     """
     kind = recipe.plan()[trajectory]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        states = _MAKERS[kind](exact, getattr(recipe, kind), generator(seed, trajectory))
+        with threads(1):
+            states = _MAKERS[kind](exact, getattr(recipe, kind), generator(seed, trajectory))
     except (ValueError, ArithmeticError) as error:
         raise type(error)(
             f"Trajectory {trajectory} ({kind}) failed: {error} In the recipe, try a smaller {kind}.dt or amplitude."
         ) from error
-    finally:
-        torch.set_num_threads(threads)
     result = {
         "field": torch.stack([s.field for s in states]),
         "force": torch.stack([s.forces.force for s in states]),

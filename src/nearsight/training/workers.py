@@ -1,13 +1,39 @@
-"""Worker processes on the cores of this machine."""
+"""The cores of this machine: how many, how many threads use one, and processes on each."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from distributed import Client
+
+WORTHWHILE = 6.0
+"""Seconds of work above which local processes are started by default: starting two and importing torch takes 2 to 3."""
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """So many threads of torch inside the block (None: as before it).
+
+    With one, small matrices lose nothing, and the last bits of a result do not depend on how many threads there are.
+    """
+    before = torch.get_num_threads()
+    try:
+        if number is not None:
+            torch.set_num_threads(number)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +15,7 @@ from nearsight.studies import parallel
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.physics import hot, log_steps, scheme, teacher
 from nearsight.studies.run import Run
+from nearsight.training.workers import threads
 
 CHUNK = 4
 """Replicas of one task. A killed ensemble loses at most what its tasks have done since their last checkpoint."""
@@ -55,7 +54,7 @@ def steps(config: Config) -> tuple[int, ...]:
 
 def quench(forcefield: ForceField, config: Config, field: Tensor, path: Path, seed: int) -> xr.Dataset:
     """One task: run it, go on with it, or read what is there."""
-    with one_thread():
+    with threads(1):
         trajectory = simulate(
             forcefield,
             scheme(config),
@@ -67,14 +66,3 @@ def quench(forcefield: ForceField, config: Config, field: Tensor, path: Path, se
             resume=True,
         )
         return trajectory.data[["field", "force"]].load()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Small matrices gain nothing from threads, and the last bits of a result do not depend on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -9,8 +9,8 @@ import torch
 from nearsight.analysis import Verdict
 from nearsight.forcefields import ForceField, SumForceField
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.ensemble import one_thread
 from nearsight.studies.holstein.physics import hot, teacher
+from nearsight.training.workers import threads
 
 CALLS = 9
 TARGET = 100.0
@@ -23,7 +23,7 @@ def compare(config: Config, learned: SumForceField) -> list[Verdict]:
     electrons: ForceField = learned.parts[0]  # type: ignore[assignment]
     field = hot(config, exact.lattice, 1, torch.Generator().manual_seed(0))
     dtype = next(learned.parameters()).dtype
-    with one_thread():
+    with threads(1):
         slow, fast = seconds(exact, field), seconds(electrons.on(exact.lattice), field.to(dtype))
     side = config.comparison.speed_length
     return [
