@@ -1,10 +1,22 @@
 """Laws of classical fields: how they transform, and what is no field."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from nearsight.fields import FieldType, check_field, scalar
+from nearsight.fields import (
+    FieldType,
+    check_field,
+    displacement,
+    ising,
+    jahn_teller,
+    occupation,
+    potts,
+    scalar,
+    spin,
+)
 from nearsight.lattices import cubic, site_group, site_permutations, square, triangular
 
 FIELDS = [
@@ -87,3 +99,80 @@ def test_a_good_field_passes_unchanged():
 def test_what_is_no_field_is_refused_with_the_cure(field, error, message):
     with pytest.raises(error, match=message):
         check_field(field, 16, 1, finite=True)
+
+
+CATALOGUE = [scalar(), jahn_teller(), displacement(), spin(), spin(components=2, unit=False, time_reversal=False)]
+CATALOGUE += [ising(), occupation(), potts(3), FieldType("P", ("vector", "B2"), internal="Z2")]
+CATALOGUED = pytest.mark.parametrize("field_type", CATALOGUE, ids=[repr(f) for f in CATALOGUE])
+
+
+@CATALOGUED
+def test_a_law_survives_as_plain_data(field_type):
+    assert FieldType.from_config(json.loads(json.dumps(field_type.config()))) == field_type
+
+
+@CATALOGUED
+def test_internal_operations_are_orthogonal_and_commute_with_the_lattice(field_type, rng):
+    group = site_group(square(4))
+    n = field_type.components(group)
+    M = torch.as_tensor(field_type.representation(group))
+    for _ in range(5):
+        R = field_type.internal_operation(n, rng)
+        torch.testing.assert_close(R @ R.T, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-13)
+        torch.testing.assert_close(R @ M, M @ R, rtol=0, atol=1e-13)
+
+
+@CATALOGUED
+def test_random_fields_are_allowed_and_stay_so_under_the_internal_group(field_type, rng):
+    n = field_type.components(site_group(square(4)))
+    field = field_type.random(16, n, rng, 3)
+    assert field.shape == (3, 16, n)
+    assert field_type.check_values(field) is field
+    moved = field @ field_type.internal_operation(n, rng).T
+    field_type.check_values(moved)
+
+
+def test_internal_groups_are_the_whole_group(rng):
+    def determinants(field_type, n):
+        return {round(float(torch.linalg.det(field_type.internal_operation(n, rng)))) for _ in range(40)}
+
+    assert determinants(spin(), 3) == {1, -1}
+    assert determinants(spin(time_reversal=False), 3) == {1}
+    assert determinants(ising(), 1) == {-1}
+    permutations = {tuple(potts(3).internal_operation(3, rng).argmax(1).tolist()) for _ in range(60)}
+    assert len(permutations) == 6
+
+
+def test_any_orthogonal_matrices_make_a_law(rng):
+    group = site_group(square(4))
+    plain = FieldType("Q", ("A1", "E", "B1", "E")).representation(group)
+    mixed = torch.linalg.qr(torch.randn(6, 6, generator=rng, dtype=torch.float64)).Q.numpy()
+    matrices = mixed @ plain @ mixed.T
+    field_type = FieldType.from_matrices("Q", group, matrices)
+    assert sorted(field_type.law) == ["A1", "B1", "E", "E"]
+    np.testing.assert_allclose(field_type.representation(group), matrices, atol=1e-12)
+    again = FieldType.from_config(json.loads(json.dumps(field_type.config())))
+    np.testing.assert_allclose(again.representation(group), matrices, atol=1e-12)
+    assert FieldType.from_matrices("Q", group, plain[:, :1, :1]).basis is None
+    with pytest.raises(ValueError, match="not an orthogonal representation"):
+        FieldType.from_matrices("Q", group, np.roll(matrices, 1, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FieldType("S", ("vector",), internal="SO(n)"), "must be 'trivial'"),
+        (lambda: FieldType("S", internal="U(1)"), "none of 'none', 'Z2'"),
+        (lambda: FieldType("S", ()), "at least one component"),
+        (lambda: spin(components=1), r"see ising\(\)"),
+        (lambda: potts(1), "at least 2 states"),
+        (lambda: FieldType("Q", basis=((1.0, 0.0), (0.0, 1.0))).representation(site_group(square(3))), "1 × 1"),
+        (lambda: spin().check_values(torch.ones(4, 3)), r"4 sites differ, the first at \(0,\).*divide by"),
+        (lambda: ising().check_values(torch.zeros(2, 4, 1)), r"\+1 or -1"),
+        (lambda: occupation().check_values(torch.full((4, 1), float("nan"))), "0 or 1"),
+        (lambda: potts(2).check_values(torch.ones(4, 2)), "one_hot"),
+    ],
+)
+def test_bad_laws_and_values_are_refused_with_their_cure(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -109,14 +109,12 @@ class Irreps(Descriptor):
         }
 
     def config(self) -> dict[str, Any]:
-        field = {"name": self.field_type.name, "law": list(self.field_type.law)}
-        return {"field_type": field, "cutoff": self.cutoff, "mode": self.mode, "eps": self.eps}
+        return {"field_type": self.field_type.config(), "cutoff": self.cutoff, "mode": self.mode, "eps": self.eps}
 
     @classmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        field = config["field_type"]
         options = {key: value for key, value in config.items() if key != "field_type"}
-        return cls(lattice, FieldType(field["name"], tuple(field["law"])), **options)
+        return cls(lattice, FieldType.from_config(config["field_type"]), **options)
 
     def on(self, lattice: Lattice) -> Self:
         if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]

@@ -1,5 +1,16 @@
 """What lives on a site, and how it transforms: field laws as data."""
 
-from nearsight.fields.field_type import FieldType, check_field, scalar
+from nearsight.fields.catalogue import displacement, ising, jahn_teller, occupation, potts, scalar, spin
+from nearsight.fields.field_type import FieldType, check_field
 
-__all__ = ["FieldType", "check_field", "scalar"]
+__all__ = [
+    "FieldType",
+    "check_field",
+    "displacement",
+    "ising",
+    "jahn_teller",
+    "occupation",
+    "potts",
+    "scalar",
+    "spin",
+]

@@ -1,8 +1,9 @@
-"""The law of a classical field: its components and the on-site matrices M(g) by which they transform."""
+"""The law of a classical field: its components, how they turn with the lattice, and what else leaves energies alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -10,25 +11,60 @@ from torch import Tensor
 
 from nearsight.groups import PointGroup
 
+Internal = Literal["none", "Z2", "SO(n)", "O(n)", "S(n)"]
+Values = Literal["real", "unit", "0/1", "+-1", "one-hot"]
+
 
 @dataclass(frozen=True)
 class FieldType:
-    r"""A site field whose components transform under the point group of the site.
+    r"""A site field: how its components transform under the point group, and under a symmetry of their own.
 
-    Under an operation g the field moves and its components mix,
+    Under an operation g of the site group the field moves and its components mix,
 
     .. math:: (g\,\Phi)_{g(i)} = M(g)\, \Phi_i .
 
-    ``law`` lists the blocks of M(g) in the order of the components: the name of an irreducible representation of the
-    group ("B1"), "trivial" for an invariant component, or "vector" for a Cartesian vector of the lattice's dimension.
+    Type I fields (displacements, Jahn-Teller modes) have this law alone. Type II fields (spins without spin-orbit
+    coupling, Ising and Potts variables) also have an ``internal`` group that acts on all sites at once and leaves the
+    lattice where it is.
+
+    Parameters
+    ----------
+    name: symbol of the field in plots and messages.
+    law: the blocks of M(g) in the order of the components: the name of an irreducible representation of the site group
+        ("B1"), "trivial" for an invariant component, or "vector" for a Cartesian vector of the lattice's dimension.
+    internal: "none"; "Z2", all components change sign together; "SO(n)", rotations of the n components (spins);
+        "O(n)", rotations and the reversal Φ → -Φ (spins with time reversal); "S(n)", permutations of the n components
+        (Potts). Operations other than Z2 commute with a trivial law only.
+    values: what a site may hold: "real" numbers, a "unit" vector, occupations "0/1", Ising signs "+-1", or one
+        component equal to 1 and the others 0 ("one-hot").
+    basis: an orthogonal matrix U, rows first, if M(g) is not block diagonal as it stands: M = U diag(blocks) Uᵀ.
+        :meth:`from_matrices` finds it.
     """
 
     name: str
     law: tuple[str, ...] = ("trivial",)
+    internal: Internal = "none"
+    values: Values = "real"
+    basis: tuple[tuple[float, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "law", tuple(self.law))
+        if self.basis is not None:
+            object.__setattr__(self, "basis", tuple(tuple(map(float, row)) for row in self.basis))
+        if not self.law:
+            raise ValueError("A field has at least one component; law=('trivial',) is a scalar.")
+        for value, allowed in ((self.internal, get_args(Internal)), (self.values, get_args(Values))):
+            if value not in allowed:
+                raise ValueError(f"{value!r} is none of {', '.join(map(repr, allowed))}.")
+        if self.internal not in ("none", "Z2") and set(self.law) != {"trivial"}:
+            raise ValueError(
+                f"internal={self.internal!r} mixes components that the lattice must leave alone: every entry of law "
+                f"must be 'trivial', got {self.law}."
+            )
 
     def components(self, group: PointGroup) -> int:
         """Number of components per site."""
-        return self.representation(group).shape[-1]
+        return sum(self._block(name, group).shape[-1] for name in self.law)
 
     def representation(self, group: PointGroup) -> np.ndarray:
         """M(g) for every element ``(order, components, components)``."""
@@ -40,7 +76,12 @@ class FieldType:
             stop = start + b.shape[-1]
             result[:, start:stop, start:stop] = b
             start = stop
-        return result
+        if self.basis is None:
+            return result
+        U = np.array(self.basis)
+        if U.shape != (size, size):
+            raise ValueError(f"basis must be {size} × {size} for the law {self.law} of {group.name}, got {U.shape}.")
+        return U @ result @ U.T
 
     @staticmethod
     def _block(name: str, group: PointGroup) -> np.ndarray:
@@ -50,6 +91,19 @@ class FieldType:
             return group.matrices
         return group.irrep(name).matrices
 
+    @classmethod
+    def from_matrices(cls, name: str, group: PointGroup, matrices: np.ndarray, **options: Any) -> Self:
+        """The law with any orthogonal matrices M(g) ``(order, n, n)``, in the order of ``group.matrices``.
+
+        They are taken apart into irreps, so that the law is stored as names and one basis U. ``ValueError`` if they are
+        no representation of the group.
+        """
+        copies = group.decompose(matrices)
+        law = tuple(irrep for irrep, x in copies.items() for _ in x)
+        basis = np.concatenate([column for x in copies.values() for column in x], axis=1)
+        diagonal = np.array_equal(basis, np.eye(len(basis)))
+        return cls(name, law, basis=None if diagonal else tuple(map(tuple, basis)), **options)
+
     def transform(self, field: Tensor, group: PointGroup, element: int, permutation: np.ndarray) -> Tensor:
         """g·Φ for a field ``(*batch, site, component)``; ``permutation[i]`` is the site at which site i arrives."""
         matrix = torch.as_tensor(self.representation(group)[element], dtype=field.dtype, device=field.device)
@@ -57,10 +111,75 @@ class FieldType:
         result[..., torch.as_tensor(permutation, device=field.device), :] = field @ matrix.T
         return result
 
+    def internal_operation(self, components: int, rng: torch.Generator) -> Tensor:
+        """A random element R of the internal group ``(component, component)``, float64: Φ_i → R Φ_i on every site."""
+        identity = torch.eye(components, dtype=torch.float64)
+        sign = 1.0 if torch.rand((), generator=rng) < 0.5 else -1.0
+        if self.internal == "none":
+            return identity
+        if self.internal == "Z2":
+            return -identity
+        if self.internal == "S(n)":
+            return identity[torch.randperm(components, generator=rng)]
+        rotation = torch.linalg.qr(torch.randn(components, components, generator=rng, dtype=torch.float64)).Q
+        if torch.linalg.det(rotation) < 0:
+            rotation[:, 0] = -rotation[:, 0]
+        return rotation if self.internal == "SO(n)" else sign * rotation
 
-def scalar(name: str = "Q") -> FieldType:
-    """One real number per site, invariant under every operation (a breathing mode, a density)."""
-    return FieldType(name)
+    def random(self, sites: int, components: int, rng: torch.Generator, *batch: int) -> Tensor:
+        """An uncorrelated field ``(*batch, site, component)`` of allowed values, float64; real numbers are normal."""
+        shape = (*batch, sites, components)
+        if self.values == "one-hot":
+            state = torch.randint(components, shape[:-1], generator=rng)
+            return torch.nn.functional.one_hot(state, components).double()
+        field = torch.randn(shape, generator=rng, dtype=torch.float64)
+        if self.values == "unit":
+            return field / field.norm(dim=-1, keepdim=True)
+        if self.values == "real":
+            return field
+        occupied = (field > 0).double()
+        return occupied if self.values == "0/1" else 2 * occupied - 1
+
+    def check_values(self, field: Tensor, *, tolerance: float = 1e-5) -> Tensor:
+        """Refuse a field that holds other ``values`` than it may, naming the first site that does."""
+        match self.values:
+            case "real":
+                return field
+            case "unit":
+                error, cure = (field.norm(dim=-1) - 1).abs(), "divide by field.norm(dim=-1, keepdim=True)"
+            case "one-hot":
+                error = (field * (1 - field)).abs().amax(-1) + (field.sum(-1) - 1).abs()
+                cure = "torch.nn.functional.one_hot makes it from states 0, 1, ..."
+            case "0/1":
+                error, cure = (field * (1 - field)).abs().amax(-1), "occupations are 0 or 1"
+            case "+-1":
+                error, cure = (field * field - 1).abs().amax(-1), "Ising variables are +1 or -1"
+        bad = ~(error <= tolerance)
+        if bool(bad.any()):
+            where = tuple(torch.nonzero(bad)[0].tolist())
+            raise ValueError(
+                f"{self.name} holds {self.values} values, but {int(bad.sum())} sites differ, the first at {where}: "
+                f"{[round(v, 6) for v in field[where].tolist()]}; {cure}."
+            )
+        return field
+
+    def config(self) -> dict[str, Any]:
+        """The law in plain data, without what is at its default."""
+        config: dict[str, Any] = {"name": self.name, "law": list(self.law)}
+        if self.internal != "none":
+            config["internal"] = self.internal
+        if self.values != "real":
+            config["values"] = self.values
+        if self.basis is not None:
+            config["basis"] = [list(row) for row in self.basis]
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The law that :meth:`config` was read from."""
+        basis = config.get("basis")
+        rest = {k: v for k, v in config.items() if k not in ("law", "basis")}
+        return cls(law=tuple(config["law"]), basis=basis and tuple(map(tuple, basis)), **rest)
 
 
 def check_field(field: Tensor, sites: int, components: int, *, finite: bool = False) -> Tensor:

@@ -101,7 +101,7 @@ class GroupCNN(nn.Module):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments but the generator, in plain data."""
         return {
-            "field_type": {"name": self.field_type.name, "law": list(self.field_type.law)},
+            "field_type": self.field_type.config(),
             "channels": self.channels,
             "radii": list(self.radii),
             "scales": list(self.scales),
@@ -112,7 +112,7 @@ class GroupCNN(nn.Module):
     @classmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
         """The network that :meth:`config` was read from, with fresh weights."""
-        law = FieldType(config["field_type"]["name"], tuple(config["field_type"]["law"]))
+        law = FieldType.from_config(config["field_type"])
         rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
         del rest["field_type"]
         return cls(lattice, law, **rest)
