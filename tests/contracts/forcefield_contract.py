@@ -12,7 +12,7 @@ from torch import Tensor
 from contracts.peierls import Peierls
 from nearsight.descriptors import Irreps
 from nearsight.fields import FieldType, scalar
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, ForceField, LearnedForceField
+from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, chain, site_group, site_permutations, square, triangular
 from nearsight.networks import MLP, GroupCNN
@@ -52,6 +52,14 @@ FORCEFIELDS = [
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD), square(4), scalar()), id="exact, kT = 0"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD).electrons, square(4), scalar()), id="electrons"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD).classical, square(4), scalar()), id="springs"),
+    pytest.param(
+        Member(
+            lambda x: FixedNumber(ExactForceField(Holstein(x), FIXED_MU).electrons, 0.1, tolerance=1e-12),
+            square(4),
+            scalar(),
+        ),
+        id="exact, number by a shift",
+    ),
     pytest.param(Member(lambda x: ExactForceField(Peierls(x), FIXED_NUMBER), chain(6), DISPLACEMENT), id="peierls"),
     pytest.param(
         Member(lambda x: ExactForceField(Peierls(x, twist=0.7), FIXED_MU), chain(5), DISPLACEMENT), id="complex"
@@ -72,7 +80,7 @@ FORCEFIELDS = [
         id="convolution, direct, vector",
     ),
     pytest.param(
-        Member(lambda x: convolution(x, DISPLACEMENT, scales=(), radii=(1.1, 1.1)), triangular(5), DISPLACEMENT),
+        Member(lambda x: convolution(x, DISPLACEMENT, radii=(1.1, 1.1)), triangular(5), DISPLACEMENT),
         id="convolution, triangular, vector",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
 from nearsight.forcefields.files import load, save
+from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
 
@@ -10,6 +11,7 @@ __all__ = [
     "ConvolutionalForceField",
     "ElectronForceField",
     "ExactForceField",
+    "FixedNumber",
     "ForceField",
     "Forces",
     "LearnedForceField",

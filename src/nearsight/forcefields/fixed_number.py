@@ -1,0 +1,166 @@
+"""Electrons at a fixed number, from a force field that knows them at a fixed chemical potential."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.lattices import Lattice
+
+
+class FixedNumber(ForceField):
+    r"""The canonical ensemble by one uniform shift of the field, exactly.
+
+    At fixed μ₀ the force of electrons on a field is local, and so can be learned; at fixed number it is not, because
+    every level that crosses the Fermi energy moves μ for all sites. But where the field couples to the density,
+    :math:`-\lambda \sum_i Q_i n_i`, a uniform shift of Q is nothing but a shift of μ. The one non-local number is
+    therefore found where it matters, at run time: s such that the densities add up,
+
+    .. math::
+        \frac1N \sum_i F_i(Q + s) = \bar F, \qquad F^{\mathrm{canonical}}(Q) = F(Q + s), \qquad
+        E^{\mathrm{canonical}}(Q) = \max_s \left[ E(Q + s) + s N \bar F \right] ,
+
+    a Legendre transform, whose gradient is the force again since s makes it stationary. The same electrons, learned
+    once, serve every filling that their training data reach; μ = μ₀ + λs.
+
+    Parameters
+    ----------
+    electrons: the electrons' part of the force, exact or learned, at fixed μ₀; springs are added outside,
+        ``FixedNumber(student, ...) + exact.classical``, since they do feel a uniform shift.
+    mean_force: the force per site at the wanted number: ``λ n`` for the Jahn-Teller breathing mode, ``g (f - ½)`` per
+        spin for the Holstein model at filling f.
+    component: the component of the field that couples to the density.
+    tolerance: largest allowed deviation of the mean force. An energy is wrong by its square only.
+
+    Raises ``ArithmeticError`` if no shift gives the number: the densities are beyond what the electrons know, or jump
+    (kT = 0). Costs four to six evaluations of ``electrons``, one at μ₀; the energy is that of ``electrons`` and
+    lacks the constant μ₀ times the number.
+    """
+
+    def __init__(
+        self, electrons: ForceField, mean_force: float, *, component: int = 0, tolerance: float = 1e-6
+    ) -> None:
+        super().__init__()
+        if not 0 <= component < electrons.components:
+            raise ValueError(f"component must be one of the {electrons.components} of the field, got {component}.")
+        if not (math.isfinite(mean_force) and tolerance > 0):
+            raise ValueError(f"mean_force must be finite and tolerance > 0, got {mean_force} and {tolerance}.")
+        self.electrons, self.mean_force = electrons, float(mean_force)
+        self.component, self.tolerance = component, tolerance
+        self.lattice, self.components = electrons.lattice, electrons.components
+
+    def __repr__(self) -> str:
+        return f"FixedNumber({self.electrons!r}, mean_force={self.mean_force:g}, component={self.component})"
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(
+            self.electrons.on(lattice), self.mean_force, component=self.component, tolerance=self.tolerance
+        )
+
+    def shift(self, field: Tensor) -> Tensor:
+        """s ``(*batch,)``; the chemical potential is μ₀ + λs."""
+        return self._solve(field.reshape(-1, *field.shape[-2:])).shift.reshape(field.shape[:-2])
+
+    def evaluate(self, field: Tensor) -> Forces:
+        flat = field.detach().reshape(-1, *field.shape[-2:])
+        shift, force, energy = self._solve(flat)
+        if energy is not None:
+            energy = (energy + shift.to(energy.dtype) * self.mean_force * self.lattice.n_sites).reshape(
+                field.shape[:-2]
+            )
+        return Forces(force.reshape(field.shape), energy)
+
+    def _solve(self, field: Tensor) -> _Solution:
+        """The root of the excess of the mean force, which grows with s, for each of ``(batch, site, component)``.
+
+        Secant steps until two points enclose the root, then inverse quadratic interpolation where it is safe and
+        bisection where not (T. R. Chandrupatla, Adv. Eng. Softw. 28, 145 (1997)).
+        """
+        s = field.new_zeros(len(field), dtype=torch.float64)
+        result = self._at(field, s)
+        a, fa = s, result.excess  # the newest point
+        b, fb = a, fa  # the other end of the bracket; while there is none, the point before
+        c, fc = a, fa
+        step = torch.full_like(s, FIRST_STEP)
+        unbounded = torch.ones_like(s, dtype=torch.bool)
+        for _ in range(MOST_EVALUATIONS):
+            todo = torch.nonzero(result.excess.abs() > self.tolerance).squeeze(-1)
+            if len(todo) == 0:
+                return _Solution(result.shift, result.force, result.energy)
+            outwards = a - torch.sign(fa) * step
+            inside = a + _fraction(a, fa, b, fb, c, fc) * (b - a)
+            new = torch.where(unbounded, outwards, inside)[todo]
+            found = self._at(field[todo], new)
+            result = result.replaced(todo, found)
+            x, fx = a.clone(), fa.clone()
+            x[todo], fx[todo] = new, found.excess
+            # The root stays between a and b: the end on the same side as the new point becomes the third point.
+            same = (torch.sign(fx) == torch.sign(fa)) & ~unbounded
+            c, fc = torch.where(same, a, b), torch.where(same, fa, fb)
+            b, fb = torch.where(same, b, a), torch.where(same, fb, fa)
+            unbounded &= torch.sign(fx) == torch.sign(fa)
+            # Without a bracket the secant, at most four times as far as the last step: densities may be flat (a gap).
+            aim = (fx * (x - b) / torch.where(fx == fb, 1.0, fx - fb)).abs()
+            step = torch.where(fx == fb, 4 * step, torch.minimum(aim, 4 * step))
+            a, fa = x, fx
+            stuck = ~unbounded[todo] & ((a - b)[todo].abs() < 1e-14 * (1 + a[todo].abs()))
+            if bool(stuck.any()) or bool((a.abs() > LARGEST_SHIFT).any()):
+                break
+        worst = float(result.excess.abs().max())
+        raise ArithmeticError(
+            f"No uniform shift of the field makes the mean force {self.mean_force:g}: it stays off by {worst:.2g}. "
+            "Either these densities are beyond the training data (train with a wider range of uniform shifts), or they jump "
+            "with μ (take kT > 0)."
+        )
+
+    def _at(self, field: Tensor, shift: Tensor) -> _Point:
+        moved = field.clone()
+        moved[..., self.component] += shift.to(field.dtype)[:, None]
+        force, energy = self.electrons(moved)
+        excess = force[..., self.component].double().mean(-1) - self.mean_force
+        if not bool(torch.isfinite(excess).all()):
+            raise ValueError(
+                "The field or its force holds NaN or infinite values; a smaller time step is the usual cure."
+            )
+        return _Point(shift, force, energy, excess)
+
+
+FIRST_STEP = 0.05
+"""In units of the field. Only the number of evaluations depends on it."""
+LARGEST_SHIFT = 1e3
+MOST_EVALUATIONS = 80
+
+
+class _Solution(NamedTuple):
+    shift: Tensor
+    force: Tensor
+    energy: Tensor | None
+
+
+class _Point(NamedTuple):
+    shift: Tensor
+    force: Tensor
+    energy: Tensor | None
+    excess: Tensor
+
+    def replaced(self, index: Tensor, by: _Point) -> _Point:
+        pairs = zip(self, by, strict=True)
+        return _Point(*(old if old is None else old.index_copy(0, index, new) for old, new in pairs))  # type: ignore[arg-type]
+
+
+def _fraction(a: Tensor, fa: Tensor, b: Tensor, fb: Tensor, c: Tensor, fc: Tensor) -> Tensor:
+    """Where between a (0) and b (1), on both sides of the root, to look next; c is the point before."""
+
+    def ratio(x: Tensor, y: Tensor) -> Tensor:
+        return x / torch.where(y == 0, 1.0, y)
+
+    xi, phi = ratio(a - b, c - b), ratio(fa - fb, fc - fb)
+    quadratic = ratio(fa, fb - fa) * ratio(fc, fb - fc) + ratio(c - a, b - a) * ratio(fa, fc - fa) * ratio(fb, fc - fb)
+    safe = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
+    # A third point outside the bracket occurs once, when the bracket has just been found.
+    fallback = torch.where(xi < 0, ratio(fa, fa - fb).clamp(0.05, 0.95), 0.5)
+    return torch.where(safe, quadratic, fallback).clamp(1e-6, 1 - 1e-6)
