@@ -270,7 +270,7 @@ def test_every_sublattice_has_a_site_group_of_the_same_order(lattice):
         (lambda: Lattice("x", np.eye(2), [[0, 0]], (2, 2), species=(0, 1)), "each of the 1 basis sites"),
         (lambda: square(3).bonds(0), "shell must lie in 1"),
         (lambda: square(3).neighbourhood(float("nan")), "finite distance"),
-        (lambda: square(3).neighbourhood(1.0, centre=1), "sublattices 0..0"),
+        (lambda: square(3).neighbourhood(1.0, centre=9), r"sites 0\.\.8 or a position"),
         (lambda: square(3).resized(2, 3, 4), "shape must hold 2"),
         (lambda: site_permutations(square(3, 4), site_group(square(3))), "equal numbers of cells"),
         (lambda: site_permutations(square(3, periodic=False), site_group(square(3))), "make all axes periodic"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+
+Centre = int | Sequence[float] | np.ndarray
+"""A site, by its index, or any other point, by its Cartesian coordinates, such as the midpoint of a bond."""
 
 DISTANCE_TOLERANCE = 1e-6
 """Two distances closer than this (in units of a) belong to the same neighbour shell."""
@@ -35,13 +38,15 @@ class Neighbourhood:
     """The sites within a cutoff of a centre, sorted by distance, then by the Cartesian components.
 
     ``cells`` are offsets in units of the primitive vectors ``(n, dim)``, ``sublattice`` the basis index of each
-    neighbour ``(n,)`` and ``vectors`` the Cartesian displacements ``(n, dim)``. The first row is the centre itself.
+    neighbour ``(n,)`` and ``vectors`` the Cartesian displacements ``(n, dim)``. ``centre`` is the position of the
+    centre in cell 0; where it is a site, the first row is that site.
     """
 
     cells: np.ndarray
     sublattice: np.ndarray
     vectors: np.ndarray
     cutoff: float
+    centre: np.ndarray
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -54,6 +59,11 @@ class Neighbourhood:
     def reach(self) -> tuple[int, ...]:
         """Largest cell offset along every axis: the halo that a padded grid needs."""
         return tuple(int(r) for r in np.abs(self.cells).max(axis=0))
+
+    @property
+    def on_site(self) -> bool:
+        """Whether the centre is a site, which then is the first row."""
+        return bool(self.distances[0] < DISTANCE_TOLERANCE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,23 +176,40 @@ class Lattice:
 
     # --- neighbours -------------------------------------------------------------------------------------------------
 
-    def neighbourhood(self, cutoff: float, *, centre: int = 0) -> Neighbourhood:
-        """All sites with ``|r| <= cutoff`` around a site of sublattice ``centre``, the centre included."""
+    def neighbourhood(self, cutoff: float, *, centre: Centre = 0) -> Neighbourhood:
+        """All sites with ``|r| <= cutoff`` around a site or any other point, a site at the centre included.
+
+        Cells count from the cell of the centre: all sites of one sublattice have the same neighbourhood, and so do all
+        translates of a point.
+        """
         if not cutoff >= 0 or not np.isfinite(cutoff):
             raise ValueError(f"cutoff must be a finite distance >= 0, got {cutoff}.")
-        if not 0 <= centre < self.n_basis:
-            raise ValueError(f"centre must be one of the sublattices 0..{self.n_basis - 1}, got {centre}.")
-        return _neighbourhood(self, float(cutoff), centre)
+        found = _neighbourhood(self, float(cutoff), tuple(map(float, self.centre(centre)[0])))
+        if not len(found):
+            raise ValueError(f"No site lies within {cutoff:.6g} of the point {centre}; pass a larger cutoff.")
+        return found
+
+    def centre(self, centre: Centre) -> tuple[np.ndarray, np.ndarray]:
+        """A centre as a position in cell 0 ``(dim,)`` and the cell ``(dim,)`` by which it is shifted."""
+        if isinstance(centre, int | np.integer):
+            if not 0 <= centre < self.n_sites:
+                raise ValueError(f"centre must be one of the sites 0..{self.n_sites - 1} or a position, got {centre}.")
+            return self.basis[self.sublattice[centre]], self.cells[centre]
+        point = np.asarray(centre, dtype=float)
+        if point.shape != (self.dim,) or not np.isfinite(point).all():
+            raise ValueError(f"A centre is a site index or {self.dim} finite coordinates, got {centre}.")
+        cell = np.floor(point @ np.linalg.inv(self.vectors) + DISTANCE_TOLERANCE).astype(int)
+        return point - cell @ self.vectors, cell
 
     @cached_property
     def shell_distances(self) -> np.ndarray:
         """Distances of the first neighbour shells (those within five nearest-neighbour spacings)."""
-        return _distinct(np.concatenate([self._around(c, 5.0 * self._nearest)[2] for c in range(self.n_basis)]))[1:]
+        return _distinct(np.concatenate([self._around(b, 5.0 * self._nearest)[2] for b in self.basis]))[1:]
 
     @cached_property
     def _nearest(self) -> float:
         radius = float(np.linalg.norm(self.vectors, axis=1).max()) * 1.001
-        distances = np.concatenate([self._around(c, radius)[2] for c in range(self.n_basis)])
+        distances = np.concatenate([self._around(b, radius)[2] for b in self.basis])
         return float(distances[distances > DISTANCE_TOLERANCE].min())
 
     def bonds(self, shell: int = 1) -> Bonds:
@@ -192,20 +219,22 @@ class Lattice:
         return _bonds(self, shell)
 
     def neighbour_table(self, neighbourhood: Neighbourhood) -> np.ndarray:
-        """Index of every neighbour of every site of the centre's sublattice ``(centre, n)``; -1 beyond an open edge."""
+        """Index of every neighbour of every translate of the centre ``(centre, n)``; -1 beyond an open edge.
+
+        The rows run over the cells in C order: for a centre on a site, over the sites of its sublattice.
+        """
         centres = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), axis=-1).reshape(-1, 1, self.dim)
         return self.index(centres + neighbourhood.cells[None], neighbourhood.sublattice[None])
 
-    def _around(self, centre: int, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cells, sublattices and distances of all sites of the infinite lattice within ``radius`` of a basis site."""
+    def _around(self, origin: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cells, sublattices and distances of all sites of the infinite lattice within ``radius`` of a point."""
         # |n_k| <= radius |b_k| / 2π with the reciprocal vectors b_k / 2π, the columns of inv(vectors).
-        span = radius + np.linalg.norm(self.basis - self.basis[centre], axis=1).max()
+        span = radius + np.linalg.norm(self.basis - origin, axis=1).max()
         bound = np.ceil(span * np.linalg.norm(np.linalg.inv(self.vectors), axis=0) + 1e-9).astype(int)
-        offsets = np.array(list(itertools.product(*[range(-b, b + 1) for b in bound])))
+        offsets = np.stack(np.meshgrid(*[np.arange(-b, b + 1) for b in bound], indexing="ij"), -1).reshape(-1, self.dim)
         cells = np.repeat(offsets, self.n_basis, axis=0)
         sublattice = np.tile(np.arange(self.n_basis), len(offsets))
-        vectors = cells @ self.vectors + self.basis[sublattice] - self.basis[centre]
-        distance = np.linalg.norm(vectors, axis=1)
+        distance = np.linalg.norm(cells @ self.vectors + self.basis[sublattice] - origin, axis=1)
         keep = distance <= radius + DISTANCE_TOLERANCE
         return cells[keep], sublattice[keep], distance[keep]
 
@@ -216,11 +245,12 @@ def _distinct(distances: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _neighbourhood(lattice: Lattice, cutoff: float, centre: int) -> Neighbourhood:
-    cells, sublattice, distance = lattice._around(centre, cutoff)
-    vectors = cells @ lattice.vectors + lattice.basis[sublattice] - lattice.basis[centre]
+def _neighbourhood(lattice: Lattice, cutoff: float, centre: tuple[float, ...]) -> Neighbourhood:
+    origin = np.array(centre)
+    cells, sublattice, distance = lattice._around(origin, cutoff)
+    vectors = cells @ lattice.vectors + lattice.basis[sublattice] - origin
     order = np.lexsort((*np.round(vectors.T, 6)[::-1], np.round(distance, 6)))
-    return Neighbourhood(cells[order], sublattice[order], vectors[order], cutoff)
+    return Neighbourhood(cells[order], sublattice[order], vectors[order], cutoff, origin)
 
 
 @lru_cache(maxsize=64)
@@ -229,7 +259,7 @@ def _bonds(lattice: Lattice, shell: int) -> Bonds:
     rows: list[tuple[np.ndarray, ...]] = []
     grid = lattice.cells[:: lattice.n_basis]
     for a in range(lattice.n_basis):
-        cells, sublattice, distance = lattice._around(a, radius)
+        cells, sublattice, distance = lattice._around(lattice.basis[a], radius)
         for cell, b in zip(
             cells[distance > radius - DISTANCE_TOLERANCE],
             sublattice[distance > radius - DISTANCE_TOLERANCE],

@@ -1,4 +1,4 @@
-"""The point group of a site, found from the geometry, and how it permutes the sites of a finite lattice."""
+"""The point group of a site or of any other centre, found from the geometry, and how it permutes sites."""
 
 from __future__ import annotations
 
@@ -7,84 +7,100 @@ import itertools
 import numpy as np
 
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Lattice, Neighbourhood
+from nearsight.lattices.lattice import Centre, Lattice, Neighbourhood
 
 TOLERANCE = 1e-6
 
 
-def site_group(lattice: Lattice, *, centre: int = 0, radius: float | None = None) -> PointGroup:
-    """All rotations and reflections about a site that map the infinite lattice (with its species) onto itself.
+def site_group(lattice: Lattice, *, centre: Centre = 0, radius: float | None = None) -> PointGroup:
+    """All rotations and reflections about a centre that map the infinite lattice (with its species) onto itself.
 
-    Candidates are the maps g = F' F⁻¹ between the shortest independent vectors F of the neighbourhood and every set of
-    images F' with the same Gram matrix; g survives if it maps the neighbourhood of ``radius`` onto itself.  A larger
-    radius must give the same group, which excludes the accidental symmetry of small clusters.
+    The centre is a site or the coordinates of any other point, such as :func:`bond_centre` or :func:`plaquette_centre`.
+    A larger radius must give the same group, which excludes the accidental symmetry of small clusters.
+    """
+    return PointGroup(matching_operations(lattice, centre, centre, radius=radius))
+
+
+def matching_operations(lattice: Lattice, a: Centre, b: Centre, *, radius: float | None = None) -> np.ndarray:
+    """All orthogonal h ``(operation, dim, dim)`` that carry the surroundings of centre a onto those of centre b.
+
+    Candidates are the maps h = F' F⁻¹ between the shortest independent vectors F around a and every set of images F'
+    around b with the same Gram matrix; h survives if it maps the neighbourhood of ``radius``, with its species, onto
+    that of b. The result is empty if the centres are inequivalent.
     """
     if radius is None:
         radius = 3.01 * lattice._nearest + float(np.linalg.norm(lattice.vectors, axis=1).max())
-    found = _operations(lattice, centre, radius)
-    larger = _operations(lattice, centre, radius + lattice._nearest)
+    found = _operations(lattice, a, b, radius)
+    larger = _operations(lattice, a, b, radius + lattice._nearest)
     if len(found) != len(larger):
         raise ValueError(
             f"The neighbourhood of radius {radius} has accidental symmetry ({len(found)} operations, {len(larger)} one "
             f"shell further out). Pass a larger radius."
         )
-    return PointGroup(found)
+    return found
 
 
-def _operations(lattice: Lattice, centre: int, radius: float) -> np.ndarray:
-    neighbourhood = lattice.neighbourhood(radius, centre=centre)
-    vectors = neighbourhood.vectors[1:]
-    labels = np.asarray(lattice.species)[neighbourhood.sublattice[1:]]
+def _operations(lattice: Lattice, a: Centre, b: Centre, radius: float) -> np.ndarray:
+    around, onto = lattice.neighbourhood(radius, centre=a), lattice.neighbourhood(radius, centre=b)
+    species = np.asarray(lattice.species)
+    labels, onto_labels = species[around.sublattice], species[onto.sublattice]
+    none = np.zeros((0, lattice.dim, lattice.dim))
+    if len(around) != len(onto):
+        return none
     frame: list[int] = []
-    for k in range(len(vectors)):
-        if np.linalg.matrix_rank(vectors[[*frame, k]], tol=TOLERANCE) == len(frame) + 1:
+    for k in range(len(around)):
+        if np.linalg.matrix_rank(around.vectors[[*frame, k]], tol=TOLERANCE) == len(frame) + 1:
             frame.append(k)
         if len(frame) == lattice.dim:
             break
     if len(frame) < lattice.dim:
         raise ValueError(f"A radius of {radius:.6g} holds no {lattice.dim} independent neighbours; pass a larger one.")
-    base = vectors[frame]
-    lengths = np.linalg.norm(vectors, axis=1)
+    base = around.vectors[frame]
     images = [
-        [
-            v
-            for v, label, length in zip(vectors, labels, lengths, strict=True)
-            if label == labels[k] and abs(length - lengths[k]) < TOLERANCE
-        ]
+        onto.vectors[(onto_labels == labels[k]) & (np.abs(onto.distances - around.distances[k]) < TOLERANCE)]
         for k in frame
     ]
-    keys = {(*np.round(v, 5) + 0.0, s) for v, s in zip(vectors, labels, strict=True)}
+    targets = np.array(list(itertools.product(*images))).reshape(-1, lattice.dim, lattice.dim)
+    gram = targets @ targets.transpose(0, 2, 1)
+    targets = targets[np.abs(gram - base @ base.T).max(axis=(1, 2), initial=0) < TOLERANCE]
+    keys = {(*v, s) for v, s in zip(_rounded(onto.vectors), onto_labels, strict=True)}
     operations = []
-    for image in itertools.product(*images):
-        target = np.array(image)
-        if not np.allclose(target @ target.T, base @ base.T, atol=TOLERANCE):
-            continue
+    for target in targets:
         g = np.linalg.solve(base, target).T  # g base_k = target_k as columns
-        moved = vectors @ g.T
-        if all((*np.round(v, 5) + 0.0, s) in keys for v, s in zip(moved, labels, strict=True)):
+        if all((*v, s) in keys for v, s in zip(_rounded(around.vectors @ g.T), labels, strict=True)):
             operations.append(g)
-    return np.array(operations)
+    return np.array(operations) if operations else none
+
+
+def _rounded(vectors: np.ndarray) -> list[list[float]]:
+    """Vectors as keys of a dictionary."""
+    return (np.round(vectors, 5) + 0.0).tolist()
 
 
 def neighbour_permutations(neighbourhood: Neighbourhood, group: PointGroup) -> np.ndarray:
     """``p[g, k]``: the neighbour at which neighbour k arrives under g, i.e. ``vectors[p[g, k]] = g vectors[k]``."""
-    lookup = {tuple(np.round(v, 5) + 0.0): k for k, v in enumerate(neighbourhood.vectors)}
+    return np.array([neighbour_map(neighbourhood, neighbourhood, g, name=repr(group)) for g in group.matrices])
+
+
+def neighbour_map(a: Neighbourhood, b: Neighbourhood, g: np.ndarray, *, name: str = "The operation") -> np.ndarray:
+    """``p[k]``: the neighbour of centre b at which neighbour k of centre a arrives under g."""
+    lookup = {tuple(v): k for k, v in enumerate(_rounded(b.vectors))}
     try:
-        return np.array(
-            [[lookup[tuple(np.round(v, 5) + 0.0)] for v in neighbourhood.vectors @ g.T] for g in group.matrices]
-        )
+        return np.array([lookup[tuple(v)] for v in _rounded(a.vectors @ g.T)])
     except KeyError as missing:
-        raise ValueError(f"{group} does not map this neighbourhood onto itself (no site at {missing}).") from None
+        raise ValueError(f"{name} does not map this neighbourhood onto itself (no site at {missing}).") from None
 
 
-def site_permutations(lattice: Lattice, group: PointGroup, *, centre: int = 0) -> np.ndarray:
-    """``p[g, i]``: the site at which site i arrives under g about site ``centre`` of the finite, periodic lattice.
+def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0) -> np.ndarray:
+    """``p[g, i]``: the site at which site i arrives under g about a centre of the finite, periodic lattice.
 
-    Operations that do not fit the shape (a quarter turn of a rectangle) are refused.
+    The centre is a site index or a position. Operations that do not fit the shape (a quarter turn of a rectangle) are
+    refused.
     """
     if not all(lattice.periodic):  # type: ignore[arg-type]
         raise ValueError("Only a fully periodic lattice is invariant about every site; make all axes periodic.")
-    origin = lattice.positions[centre]
+    point, shift = lattice.centre(centre)
+    origin = point + shift @ lattice.vectors
     inverse = np.linalg.inv(lattice.vectors)
     result = np.full((len(group), lattice.n_sites), -1, dtype=np.int64)
     for k, g in enumerate(group.matrices):
@@ -100,5 +116,6 @@ def site_permutations(lattice: Lattice, group: PointGroup, *, centre: int = 0) -
             on = np.all(np.abs(cells - np.round(cells)) < TOLERANCE, axis=1)
             result[k, on] = lattice.index(np.round(cells[on]).astype(int), b)
     if (result < 0).any():
-        raise ValueError(f"{group.name} is not the symmetry about site {centre}; take site_group(lattice, centre=...).")
+        where = f"site {centre}" if isinstance(centre, int | np.integer) else f"the point {centre}"
+        raise ValueError(f"{group.name} is not the symmetry about {where}; take site_group(lattice, centre=...).")
     return result
