@@ -11,9 +11,9 @@ from torch import Tensor
 
 from contracts.peierls import Peierls
 from nearsight.descriptors import Irreps
-from nearsight.fields import FieldType, scalar
+from nearsight.fields import FieldType, jahn_teller, scalar
 from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, LearnedForceField
-from nearsight.hamiltonians import Holstein
+from nearsight.hamiltonians import Holstein, JahnTeller
 from nearsight.lattices import Lattice, chain, site_group, site_permutations, square, triangular
 from nearsight.networks import MLP, GroupCNN
 from nearsight.solvers import Dense
@@ -63,6 +63,13 @@ FORCEFIELDS = [
     pytest.param(Member(lambda x: ExactForceField(Peierls(x), FIXED_NUMBER), chain(6), DISPLACEMENT), id="peierls"),
     pytest.param(
         Member(lambda x: ExactForceField(Peierls(x, twist=0.7), FIXED_MU), chain(5), DISPLACEMENT), id="complex"
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(JahnTeller(x), FIXED_NUMBER), square(4), jahn_teller()), id="jahn-teller"
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(JahnTeller(x, symmetric=True), FIXED_MU), square(3), jahn_teller()),
+        id="jahn-teller, fixed mu",
     ),
     pytest.param(Member(lambda x: descriptor(x, scalar()), square(6), scalar()), id="irreps"),
     pytest.param(Member(lambda x: descriptor(x, scalar(), 0.1), square(6), scalar()), id="irreps, fixed number"),

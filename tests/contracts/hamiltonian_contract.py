@@ -12,7 +12,7 @@ from torch import Tensor
 from contracts.peierls import Peierls
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import Hamiltonian, Holstein
+from nearsight.hamiltonians import Hamiltonian, Holstein, JahnTeller
 from nearsight.lattices import chain, site_group, site_permutations, square
 from nearsight.solvers import Dense
 
@@ -22,6 +22,12 @@ HAMILTONIANS = [
     pytest.param(Holstein(square(4), twist=(np.pi, np.pi)), id="holstein antiperiodic"),
     pytest.param(Holstein(square(2)), id="holstein on the smallest torus"),
     pytest.param(Holstein(chain(6)), id="holstein chain"),
+    pytest.param(JahnTeller(square(4)), id="jahn-teller"),
+    pytest.param(JahnTeller(square(2), symmetric=True), id="jahn-teller on the smallest torus"),
+    pytest.param(JahnTeller(square(3), twist=(np.pi, np.pi)), id="jahn-teller antiperiodic"),
+    pytest.param(
+        JahnTeller(square(4), kappa=((0.2, 0.1, -0.1), (0.1, 0.3, 0.2), (-0.1, 0.2, 0.1))), id="jahn-teller, springs"
+    ),
     pytest.param(Peierls(chain(6)), id="peierls"),
     pytest.param(Peierls(chain(7), twist=0.7), id="peierls with a persistent current"),
     pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),

@@ -2,5 +2,6 @@
 
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.holstein import Holstein
+from nearsight.hamiltonians.jahn_teller import JahnTeller
 
-__all__ = ["Hamiltonian", "Holstein"]
+__all__ = ["Hamiltonian", "Holstein", "JahnTeller"]
