@@ -113,8 +113,8 @@ class FixedNumber(ForceField):
         worst = float(result.excess.abs().max())
         raise ArithmeticError(
             f"No uniform shift of the field makes the mean force {self.mean_force:g}: it stays off by {worst:.2g}. "
-            "Either these densities are beyond the training data (train with a wider range of uniform shifts), or they jump "
-            "with μ (take kT > 0)."
+            "Either these densities are beyond the training data (train with a wider range of uniform shifts), or they "
+            "jump with μ (take kT > 0)."
         )
 
     def _at(self, field: Tensor, shift: Tensor) -> _Point:
