@@ -1,36 +1,60 @@
 """Structure factors, correlations, order, lengths, and the statistics that compare ensembles."""
 
-from nearsight.analysis.correlation import correlation
+from nearsight.analysis.coarsening import AllenCahn, Departure, allen_cahn, departure, local_exponent
+from nearsight.analysis.colouring import two_colouring
+from nearsight.analysis.correlation import axial_correlation, correlation
 from nearsight.analysis.lengths import PowerLaw, correlation_length, crossing_length, growth_exponent
-from nearsight.analysis.order import cdw_order, domain_fraction, global_order, ising_sign, staggered, wall_density
+from nearsight.analysis.order import (
+    cdw_order,
+    contrast_order,
+    domain_fraction,
+    global_order,
+    ising_sign,
+    local_amplitude,
+    staggered,
+    wall_density,
+)
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
 from nearsight.analysis.statistics import Comparison, Estimate, bootstrap, compare_curves, mean_and_error
 from nearsight.analysis.structure_factor import shell_average, structure_factor, structure_factor_at
 from nearsight.analysis.verdict import Verdict, written
+from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
 
 __all__ = [
+    "AllenCahn",
     "Comparison",
+    "Departure",
     "Estimate",
     "PowerLaw",
     "Verdict",
+    "allen_cahn",
+    "axial_correlation",
     "bootstrap",
     "cdw_order",
     "compare_curves",
+    "contrast_order",
     "correlation",
     "correlation_length",
     "crossing_length",
+    "departure",
     "distance_to",
     "domain_fraction",
     "global_order",
     "growth_exponent",
     "ising_sign",
+    "local_amplitude",
+    "local_exponent",
     "mean_and_error",
     "reciprocal_vectors",
     "shell_average",
     "staggered",
     "structure_factor",
     "structure_factor_at",
+    "two_colouring",
     "wall_density",
+    "wall_distance",
+    "wall_profile",
+    "wall_shape",
     "wave_vectors",
     "written",
 ]

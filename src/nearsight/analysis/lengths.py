@@ -145,9 +145,9 @@ def growth_exponent(
     relative = values.std(0, ddof=1) / np.sqrt(replicas) / mean
     # Replicas that agree to rounding would get infinite weight.
     sigma = np.maximum(relative, 1e-12)
-    slope, intercept = _line(x, np.log(mean), sigma)
+    slope, intercept = weighted_line(x, np.log(mean), sigma)
     draws = torch.randint(replicas, (samples, replicas), generator=rng).numpy()
-    slopes, _ = _line(x, np.log(values[draws].mean(1)), sigma)
+    slopes, _ = weighted_line(x, np.log(values[draws].mean(1)), sigma)
     residual = (np.log(mean) - intercept - slope * x) / sigma
     return PowerLaw(
         float(slope),
@@ -160,7 +160,7 @@ def growth_exponent(
     )
 
 
-def _line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weighted_line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Slope and intercept of the weighted straight line through points ``(..., point)``."""
     w = sigma**-2 / np.sum(sigma**-2)
     centre = np.sum(w * x)

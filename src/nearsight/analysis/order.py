@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.reciprocal import check_wave_vector
-from nearsight.analysis.site_field import SiteField, relabel, site_field
+from nearsight.analysis.site_field import SiteField, neighbour_mean, relabel, site_field
 from nearsight.lattices import Lattice
 
 CHECKERBOARD = (np.pi, np.pi)
@@ -24,18 +25,7 @@ def staggered(
     order would have a seam (an odd number of cells at Q = (π, π)).
     """
     labelled = site_field(field, lattice, dims)
-    vector = check_wave_vector(Q, lattice)
-    turns = lattice.vectors @ vector * np.asarray(lattice.shape) / (2 * np.pi)
-    misfit = np.asarray(lattice.periodic) & (np.abs(turns - np.round(turns)) > 1e-6)
-    if misfit.any():
-        raise ValueError(
-            f"Q = {tuple(np.round(vector, 4).tolist())} does not fit {lattice!r}: the phase Q·r would "
-            f"jump across the boundary of axis {np.flatnonzero(misfit).tolist()}. Use a number of cells that is a "
-            f"multiple of the period (even at π)."
-        )
-    phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ vector)
-    if np.allclose(phase.imag, 0.0, atol=1e-9):
-        phase = np.round(phase.real, 9)
+    phase = _phase(Q, lattice)
     attrs = {"long_name": "staggered order parameter", "units": labelled.attrs.get("units", "1")}
     return relabel(labelled, labelled.values * phase, {"site": lattice.n_sites}, **attrs).rename("phi")
 
@@ -58,6 +48,58 @@ def cdw_order(
     return phi
 
 
+def contrast_order(
+    field: SiteField, lattice: Lattice, Q: Sequence[float] | None = None, *, dims: tuple[str, ...] | None = None
+) -> xr.DataArray:
+    r"""Staggered order from the contrast of a site with its nearest neighbours,
+
+    .. math:: \phi_i = \frac{s_i - \bar s_i}{1 - \gamma(\mathbf Q)}\, e^{i \mathbf Q \cdot \mathbf r_i}, \qquad
+              \bar s_i = \frac1z \sum_{j \in nn(i)} s_j, \quad
+              \gamma(\mathbf Q) = \frac1z \sum_{j \in nn(i)} e^{i \mathbf Q \cdot (\mathbf r_i - \mathbf r_j)} .
+
+    A uniform background drops out, and a slow one almost: for the orbital order of a Jahn-Teller model pass the mode
+    Q^x; no mean value has to be known, as :func:`cdw_order` needs it. In perfect order s = δ exp(-iQ·r) it is δ.
+
+    Parameters
+    ----------
+    Q: wave vector of the order. If not given, the order alternates between the two sublattices of a bipartite lattice
+        (site 0 in the + sublattice), so that γ = -1: Q = (π, π) on the square lattice, and the order of the honeycomb
+        lattice that has no wave vector of its own.
+
+    References
+    ----------
+    S. Zhang, PhD thesis (University of Virginia, 2024), eq. (7.70). The definition there lacks 1/(1 - γ) = ½, with
+    which φ = δ in the ordered state, as the text says.
+    """
+    labelled = site_field(field, lattice, dims)
+    phase = two_colouring(lattice) if Q is None else _phase(Q, lattice)
+    gamma = (phase * neighbour_mean(np.conj(phase), lattice)).real
+    if Q is not None and np.ptp(gamma) > 1e-6:
+        raise ValueError(
+            f"Not all sites of {lattice!r} have the same γ at Q = {tuple(np.round(Q, 4).tolist())}. "
+            f"Use periodic boundaries, or leave out Q for the alternating order of a bipartite lattice."
+        )
+    if abs(1.0 - gamma[0]) < 1e-6:
+        raise ValueError(
+            "At this Q neighbours are equal: there is no contrast. Use staggered(field - mean, lattice, Q)."
+        )
+    phi = (labelled.values - neighbour_mean(labelled.values, lattice)) * phase / (1.0 - gamma[0])
+    attrs = {"long_name": "order parameter", "units": labelled.attrs.get("units", "1")}
+    return relabel(labelled, phi, {"site": lattice.n_sites}, **attrs).rename("phi")
+
+
+def local_amplitude(phi: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
+    """½ |φ_i + mean of φ over the nearest neighbours of i|: how strongly a neighbourhood is ordered, whatever the sign.
+
+    With φ of the density it shows patches of charge order: uniform in them, zero outside, and noise of variance s²
+    per site leaves s √((1 + 1/z)/(2π)) on average instead of s √(2/π).
+    """
+    labelled = site_field(phi, lattice, dims)
+    amplitude = 0.5 * np.abs(labelled.values + neighbour_mean(labelled.values, lattice))
+    attrs = {"long_name": "local amplitude", "units": labelled.attrs.get("units", "1")}
+    return relabel(labelled, amplitude, {"site": lattice.n_sites}, **attrs).rename("amplitude")
+
+
 def global_order(phi: xr.DataArray) -> xr.DataArray:
     """|Φ| = |Σ_i φ_i| / N: zero for many domains, the amplitude of the order for one."""
     result = abs(phi.mean("site"))
@@ -78,13 +120,7 @@ def ising_sign(
         raise ValueError("An Ising sign needs a real order parameter; at this Q the order has more than two domains.")
     values = labelled.values
     if smooth:
-        bonds = lattice.bonds(1)
-        neighbours = np.zeros((lattice.n_sites, values.size // lattice.n_sites))
-        transposed = values.reshape(-1, lattice.n_sites).T
-        np.add.at(neighbours, bonds.i, transposed[bonds.j])
-        np.add.at(neighbours, bonds.j, transposed[bonds.i])
-        degree = np.bincount(np.concatenate([bonds.i, bonds.j]), minlength=lattice.n_sites)
-        values = values + (neighbours / np.maximum(degree, 1)[:, None]).T.reshape(values.shape)
+        values = values + neighbour_mean(values, lattice)
     attrs = {"long_name": "domain", "units": "1"}
     return relabel(labelled, np.sign(values).astype(np.int8), {"site": lattice.n_sites}, **attrs).rename("sigma")
 
@@ -102,3 +138,18 @@ def wall_density(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | 
     bonds = lattice.bonds(1)
     broken = (labelled.values[..., bonds.i] * labelled.values[..., bonds.j] < 0).mean(-1)
     return relabel(labelled, broken, {}, long_name="domain walls per bond", units="1").rename("walls")
+
+
+def _phase(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
+    """exp(iQ·r) from site 0, real where it is ±1 on every site."""
+    vector = check_wave_vector(Q, lattice)
+    turns = lattice.vectors @ vector * np.asarray(lattice.shape) / (2 * np.pi)
+    misfit = np.asarray(lattice.periodic) & (np.abs(turns - np.round(turns)) > 1e-6)
+    if misfit.any():
+        raise ValueError(
+            f"Q = {tuple(np.round(vector, 4).tolist())} does not fit {lattice!r}: the phase Q·r would "
+            f"jump across the boundary of axis {np.flatnonzero(misfit).tolist()}. Use a number of cells that is a "
+            f"multiple of the period (even at π)."
+        )
+    phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ vector)
+    return np.round(phase.real, 9) if np.allclose(phase.imag, 0.0, atol=1e-9) else phase

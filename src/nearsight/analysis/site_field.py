@@ -55,6 +55,17 @@ def relabel(like: xr.DataArray, values: Tensor | np.ndarray, dims: dict[str, int
     return xr.DataArray(array, dims=(*leading, *dims), coords=coords, attrs=attrs)
 
 
+def neighbour_mean(values: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Mean over the nearest neighbours of every site ``(..., site)``; zero for a site without any."""
+    bonds = lattice.bonds(1)
+    flat = values.reshape(-1, lattice.n_sites).T
+    total = np.zeros_like(flat)
+    np.add.at(total, bonds.i, flat[bonds.j])
+    np.add.at(total, bonds.j, flat[bonds.i])
+    degree = np.bincount(np.concatenate([bonds.i, bonds.j]), minlength=lattice.n_sites)
+    return (total / np.maximum(degree, 1)[:, None]).T.reshape(values.shape)
+
+
 def squared_units(field: xr.DataArray) -> str:
     """Units of a product of two values of the field."""
     unit = field.attrs.get("units", "1")

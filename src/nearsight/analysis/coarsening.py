@@ -1,0 +1,285 @@
+"""How domains coarsen: the Allen-Cahn law, the local exponent, and when growth leaves the law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight.analysis.lengths import weighted_line
+
+
+@dataclass(frozen=True)
+class AllenCahn:
+    """A fit L = a (t - t0)^(1/2) within ``window``, with bootstrap errors over replicas.
+
+    ``chi2`` weighs every point by its own standard error and ignores the correlation between times: χ²/dof far above 1
+    rules the law out, near or below 1 it proves little.
+    """
+
+    a: float
+    a_sigma: float
+    t0: float
+    t0_sigma: float
+    window: tuple[float, float]
+    chi2: float
+    dof: int
+    replicas: int
+
+    @property
+    def chi2_per_dof(self) -> float:
+        return self.chi2 / self.dof if self.dof else float("nan")
+
+    def __call__(self, time: np.ndarray) -> np.ndarray:
+        """The fitted length at the given times; NaN before t0."""
+        since = np.asarray(time, dtype=float) - self.t0
+        return self.a * np.sqrt(np.where(since >= 0, since, np.nan))
+
+    def __str__(self) -> str:
+        return (
+            f"L = a (t - t0)^½, a = {self.a:.3g} ± {self.a_sigma:.1g}, t0 = {self.t0:.3g} ± {self.t0_sigma:.1g} "
+            f"for t in [{self.window[0]:g}, {self.window[1]:g}], χ²/dof = {self.chi2_per_dof:.2f}"
+        )
+
+
+def allen_cahn(
+    length: xr.DataArray, *, rng: torch.Generator, window: tuple[float, float] | None = None, samples: int = 1000
+) -> AllenCahn:
+    r"""Fit the law of walls that move by their curvature, dL/dt = a²/(2L), to lengths ``(replica, time)``,
+
+    .. math:: L(t) = a\,(t - t_0)^{1/2} .
+
+    t0 stands for the time domains take to form, so that the law may be fitted long before t ≫ t0, where a plain
+    exponent (:func:`growth_exponent`) is biased. ⟨L⟩² is linear in t: a straight line by weighted least squares, with
+    weights from the standard errors over replicas and errors from refitting ``samples`` resampled sets of replicas.
+
+    Parameters
+    ----------
+    length: dimensions "replica" (at least 3) and "time" with its coordinate, finite and positive inside the window.
+    window: first and last time of the fit, all times if not given. Choose it before looking at the result: after
+        domains have formed, before L reaches a fifth of the lattice.
+
+    References
+    ----------
+    S. M. Allen, J. W. Cahn, Acta Metall. 27, 1085 (1979); A. J. Bray, Adv. Phys. 43, 357 (1994).
+    """
+    values, times = _replicas(length)
+    low, high = window if window is not None else (float(times[0]), float(times[-1]))
+    inside = (times >= low) & (times <= high)
+    t, values = times[inside], _positive(values[:, inside])
+    if len(t) < 3:
+        raise ValueError(f"{len(t)} times lie in the window [{low:g}, {high:g}]; the Allen-Cahn law needs at least 3.")
+    mean = values.mean(0)
+    # δ(L²) = 2L δL; replicas that agree to rounding would get infinite weight.
+    sigma = 2.0 * mean * np.maximum(values.std(0, ddof=1) / np.sqrt(len(values)), 1e-12 * mean)
+
+    def law(L: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        slope, at_zero = weighted_line(t, L**2, sigma)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.sqrt(np.maximum(slope, 0.0)), -at_zero / slope, at_zero
+
+    a, t0, at_zero = law(mean)
+    if not a > 0:
+        raise ValueError(f"L does not grow for t in [{low:g}, {high:g}], so that no Allen-Cahn law fits.")
+    a_drawn, t0_drawn, _ = law(_resampled(values, rng, samples))
+    growing = a_drawn > 0
+    residual = (mean**2 - at_zero - a**2 * t) / sigma
+    return AllenCahn(
+        float(a),
+        float(np.std(a_drawn, ddof=1)),
+        float(t0),
+        float(np.std(t0_drawn[growing], ddof=1)),
+        (float(low), float(high)),
+        float(residual @ residual),
+        len(t) - 2,
+        len(values),
+    )
+
+
+def local_exponent(
+    length: xr.DataArray,
+    *,
+    rng: torch.Generator,
+    since: float = 0.0,
+    factor: float = 2.0,
+    samples: int = 1000,
+) -> xr.Dataset:
+    r"""The exponent at every time, n(t) = d ln L / d ln(t - t0), with its error over replicas.
+
+    At each time t a straight line is fitted to ln⟨L⟩ over the recorded times with (t - t0) within a ``factor`` of it,
+    √factor to either side, by least squares weighted with the standard errors. Neighbouring values share records and
+    are correlated.
+
+    Parameters
+    ----------
+    length: dimensions "replica" (at least 3) and "time" with its coordinate.
+    since: t0; with 0, L = a (t - t0)^½ shows n = ½ t/(t - t0), above ½ at early times. Pass the t0 of
+        :func:`allen_cahn` where the question is whether that law holds.
+    factor: width of the window in time, above 1. A wide one has small errors and blurs a change of the law.
+
+    Returns
+    -------
+    A Dataset ``(time)`` with ``exponent`` and ``error``, at those times whose whole window has been recorded and
+    holds at least 3 records.
+    """
+    values, times, windows = _windows(length, since, factor)
+    mean = values.mean(0)
+    sigma = _relative_error(values)
+    drawn = _resampled(values, rng, samples)
+    exponent = _slopes(np.log(mean), times - since, sigma, windows)
+    spread = _slopes(np.log(drawn), times - since, sigma, windows).std(0, ddof=1)
+    time = ("time", times[[middle for middle, _ in windows]], length["time"].attrs)
+    described = {"long_name": "local exponent of growth", "units": "1"}
+    return xr.Dataset(
+        {
+            "exponent": ("time", exponent, described),
+            "error": ("time", spread, {"long_name": "standard error of the local exponent", "units": "1"}),
+        },
+        coords={"time": time},
+        attrs={"since": float(since), "factor": float(factor), "replicas": len(values)},
+    )
+
+
+@dataclass(frozen=True)
+class Departure:
+    """When a curve of an ensemble falls below a threshold for good, if it does.
+
+    ``reached`` is the share of resampled ensembles in which it does by the time ``until``: near 1 for a
+    finding, near 0 for none, and between them the records do not decide. ``until`` is the last time whose exponent is
+    known, half a window before the last record. ``time`` is that of the ensemble itself and
+    ``low``, ``high`` the 68 % interval over the resampled ones, in which "not reached" counts as later than ``until``
+    (inf). ``time`` is None if the ensemble itself does not get there.
+    """
+
+    time: float | None
+    low: float
+    high: float
+    reached: float
+    threshold: float
+    until: float
+
+    def __str__(self) -> str:
+        below = f"below {self.threshold:g}"
+        if self.time is None:
+            return f"not {below} by t = {self.until:g} ({100 * self.reached:.0f} % of resampled ensembles are)"
+        high = f"{self.high:.3g}" if np.isfinite(self.high) else f"later than {self.until:.3g}"
+        return (
+            f"{below} from t = {self.time:.3g} on (68 %: {self.low:.3g} to {high}; reached in {100 * self.reached:.0f} "
+            "% of resampled ensembles)"
+        )
+
+
+def departure(
+    length: xr.DataArray,
+    *,
+    rng: torch.Generator,
+    threshold: float = 0.25,
+    since: float = 0.0,
+    factor: float = 2.0,
+    samples: int = 1000,
+) -> Departure:
+    """When growth slows down for good: the time after which :func:`local_exponent` stays below ``threshold``.
+
+    The threshold ¼ is half the exponent of Allen and Cahn: domains that freeze reach it, and those that follow the law
+    never do. The crossing is linear between records. Staying below until the end of the record is asked for, because a
+    noisy exponent dips below any threshold now and then; what happens after the record is not known.
+
+    The same resampled replicas are followed through all times, so that correlations between times are kept.
+    """
+    values, times, windows = _windows(length, since, factor)
+    sigma = _relative_error(values)
+    at = times[[middle for middle, _ in windows]]
+
+    def crossing(L: np.ndarray) -> np.ndarray:
+        return _last_fall(_slopes(np.log(L), times - since, sigma, windows), at, threshold)
+
+    own = float(crossing(values.mean(0)[None])[0])
+    drawn = crossing(_resampled(values, rng, samples))
+    low, high = np.quantile(drawn, [0.1587, 0.8413], method="inverted_cdf")
+    return Departure(
+        own if np.isfinite(own) else None,
+        float(low),
+        float(high),
+        float(np.isfinite(drawn).mean()),
+        float(threshold),
+        float(at[-1]),
+    )
+
+
+def _last_fall(curves: np.ndarray, at: np.ndarray, threshold: float) -> np.ndarray:
+    """Time after which each curve ``(curve, time)`` stays below the threshold; inf if it ends above."""
+    above = curves >= threshold
+    last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
+    result = np.full(len(curves), np.inf)
+    always = ~above.any(1)
+    result[always] = at[0]
+    inner = ~always & ~above[:, -1]
+    n, rows = last[inner], np.flatnonzero(inner)
+    high, low = curves[rows, n], curves[rows, n + 1]
+    result[inner] = at[n] + (at[n + 1] - at[n]) * (high - threshold) / (high - low)
+    return result
+
+
+def _replicas(length: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths ``(replica, time)`` and the times, checked."""
+    if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
+        raise ValueError(
+            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
+        )
+    values = length.transpose("replica", "time").values.astype(float)
+    times = length["time"].values.astype(float)
+    if len(values) < 3:
+        raise ValueError(f"Error bars need at least 3 replicas, got {len(values)}.")
+    if np.any(np.diff(times) <= 0):
+        raise ValueError("Times must ascend; use length.sortby('time').")
+    return values, times
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError("Lengths must be finite and positive; leave out ordered replicas (L = inf) and empty records.")
+    return values
+
+
+def _windows(
+    length: xr.DataArray, since: float, factor: float
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
+    """Lengths and times after ``since``; for each usable time its index and the indices of its window."""
+    if not factor > 1:
+        raise ValueError(f"factor is the ratio of the last to the first time of a window, above 1, got {factor}.")
+    values, times = _replicas(length)
+    values, times = _positive(values[:, times > since]), times[times > since]
+    age, half = times - since, np.sqrt(factor) * (1 + 1e-9)
+    # A time counts if its whole window was recorded, up to rounding of times on a logarithmic grid.
+    usable = np.flatnonzero(
+        (age * (1 + 1e-6) >= age[0] * np.sqrt(factor)) & (age <= age[-1] / np.sqrt(factor) * (1 + 1e-6))
+    )
+    windows = [(k, np.flatnonzero((age >= age[k] / half) & (age <= age[k] * half))) for k in usable]
+    whole = [(int(k), window) for k, window in windows if len(window) >= 3]
+    if not whole:
+        raise ValueError(
+            f"No time after {since:g} has 3 records within a factor {factor:g}; widen the window with factor=, or "
+            f"record more often."
+        )
+    return values, times, whole
+
+
+def _slopes(
+    curves: np.ndarray, age: np.ndarray, sigma: np.ndarray, windows: list[tuple[int, np.ndarray]]
+) -> np.ndarray:
+    """Slope of ``(..., time)`` against ln(age) in every window."""
+    x = np.log(age)
+    return np.stack([weighted_line(x[w], curves[..., w], sigma[w])[0] for _, w in windows], axis=-1)
+
+
+def _relative_error(values: np.ndarray) -> np.ndarray:
+    mean = values.mean(0)
+    return np.maximum(values.std(0, ddof=1) / np.sqrt(len(values)) / mean, 1e-12)
+
+
+def _resampled(values: np.ndarray, rng: torch.Generator, samples: int) -> np.ndarray:
+    """Means over replicas of resampled ensembles ``(sample, time)``."""
+    draws = torch.randint(len(values), (samples, len(values)), generator=rng).numpy()
+    return values[draws].mean(1)
