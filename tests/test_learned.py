@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nearsight.descriptors import Irreps
-from nearsight.fields import FieldType, scalar
+from nearsight.fields import FieldType, potts, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ForceField, LearnedForceField, load, save
-from nearsight.lattices import cubic, honeycomb, square, triangular
+from nearsight.lattices import cubic, honeycomb, site_group, square, triangular
 from nearsight.networks import MLP, GroupCNN
 from nearsight.storage import CorruptFileError
 
@@ -173,9 +173,11 @@ def test_damaged_model_files_are_named(tmp_path):
         (lambda: GroupCNN(LATTICE, scalar(), channels=0), "positive"),
         (lambda: GroupCNN(LATTICE, scalar(), parity="even"), "parity"),
         (lambda: GroupCNN(LATTICE, scalar(), head="density"), "head"),
-        (lambda: GroupCNN(triangular(6), FieldType("u", ("vector",))), r"scales=\(\)"),
+        (lambda: GroupCNN(LATTICE, spin()), "SpinCNN"),
+        (lambda: GroupCNN(LATTICE, potts(3)), r"S\(n\)"),
+        (lambda: GroupCNN(LATTICE, scalar(), group=site_group(triangular(4))), "no subgroup"),
         (lambda: ConvolutionalForceField(square(8, periodic=False), GroupCNN(LATTICE, scalar())), "periodic"),
-        (lambda: ConvolutionalForceField(cubic(4), GroupCNN(LATTICE, scalar())), "dimensions"),
+        (lambda: ConvolutionalForceField(cubic(4), GroupCNN(LATTICE, scalar())), "made for a square"),
         (lambda: convolution().on(triangular(8)), "square lattice"),
         (lambda: MLP(()), "hidden layers"),
         (lambda: MLP((4,)).build(3).build(4), "built for 3"),

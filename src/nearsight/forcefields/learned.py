@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nearsight.descriptors import Descriptor
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.lattices import Lattice
-from nearsight.networks import MLP, GroupCNN
+from nearsight.networks import MLP, LatticeNetwork
 
 TILE = 64
 """Cells along the edge of a tile of a large lattice."""
@@ -153,22 +153,22 @@ class LearnedForceField(LocalForceField):
 
 
 class ConvolutionalForceField(LocalForceField):
-    """A group-equivariant convolutional network on the whole lattice, conservative or not as its head says.
+    """A network on the grid of the whole lattice, exactly equivariant, conservative or not as its head says.
 
     Parameters
     ----------
     lattice: periodic, of the kind the network was made for.
-    network: :class:`nearsight.networks.GroupCNN`; with the "energy" head forces are gradients, with "force" they are
-        predicted directly, three times faster and without an energy.
+    network: any :class:`nearsight.networks.LatticeNetwork`; with the "energy" head forces are gradients, with "force"
+        they are predicted directly, three times faster and without an energy.
     mean_force: see :class:`LocalForceField`.
     """
 
-    def __init__(self, lattice: Lattice, network: GroupCNN, *, mean_force: float | None = None) -> None:
+    def __init__(self, lattice: Lattice, network: LatticeNetwork, *, mean_force: float | None = None) -> None:
         super().__init__()
         if not all(lattice.periodic):  # type: ignore[arg-type]
             raise ValueError(f"Convolutions wrap around: {lattice!r} must be periodic along every axis.")
-        if lattice.dim != network.dim or lattice.n_basis != 1:
-            raise ValueError(f"The network serves {network.dim} dimensions and one site per cell, not {lattice!r}.")
+        if not network.lattice.same_kind(lattice):
+            raise ValueError(f"The network was made for a {network.lattice.name} lattice, not for {lattice!r}.")
         self.lattice, self.network, self.components = lattice, network, network.components
         self._halo: list[Tensor] | None = None
         self.mean_force = self._check_mean_force(mean_force)
@@ -219,8 +219,14 @@ class ConvolutionalForceField(LocalForceField):
         return copy.train(self.training)
 
     def config(self) -> dict[str, Any]:
-        return {"network": self.network.config(), "mean_force": self.mean_force}
+        network = {"type": type(self.network).__name__, **self.network.config()}
+        return {"network": network, "mean_force": self.mean_force}
 
     @classmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        return cls(lattice, GroupCNN.from_config(lattice, config["network"]), mean_force=config["mean_force"])
+        from nearsight import networks
+
+        described = dict(config["network"])
+        # The first files knew one kind of network and did not name it.
+        network: LatticeNetwork = getattr(networks, described.pop("type", "GroupCNN")).from_config(lattice, described)
+        return cls(lattice, network, mean_force=config["mean_force"])

@@ -2,6 +2,7 @@
 
 from nearsight.networks.group_cnn import GroupCNN
 from nearsight.networks.group_convolution import GroupConvolution
+from nearsight.networks.lattice_network import LatticeNetwork
 from nearsight.networks.mlp import MLP
 
-__all__ = ["MLP", "GroupCNN", "GroupConvolution"]
+__all__ = ["MLP", "GroupCNN", "GroupConvolution", "LatticeNetwork"]

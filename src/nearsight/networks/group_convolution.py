@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
+from nearsight.networks.kept import Kept
+from nearsight.networks.lattice_network import CONVOLUTIONS
 
 
 class GroupConvolution(nn.Module):
@@ -41,13 +43,13 @@ class GroupConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.moved: Tensor
-        self.law: Tensor
         self.relative: Tensor
         self.reach = neighbourhood.reach
         self.box = tuple(2 * r + 1 for r in self.reach)
         self.inputs, self.outputs, self.order = inputs, outputs, len(group)
-        self.lift = representation is not None
-        copies = 1 if self.lift else self.order
+        # Kept in numpy, as a buffer would be rounded for good when the network passes through float32.
+        self.representation = representation
+        copies = self.order if representation is None else 1
         self.weight = nn.Parameter(torch.empty(outputs, inputs, copies, len(neighbourhood)))
         nn.init.normal_(self.weight, std=(inputs * copies * len(neighbourhood)) ** -0.5, generator=rng)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
@@ -55,13 +57,10 @@ class GroupConvolution(nn.Module):
         # moved[g, k]: where in the box neighbour k sits after g.
         moved = slots[neighbour_permutations(neighbourhood, group)]
         self.register_buffer("moved", torch.from_numpy(moved), persistent=False)
-        if representation is not None:
-            inverse = np.ascontiguousarray(np.swapaxes(representation, 1, 2))  # M(g)⁻¹, orthogonal
-            self.register_buffer("law", torch.from_numpy(inverse), persistent=False)
-        else:
+        if representation is None:
             relative = group.table[group.inverse]  # relative[g, g'] = g⁻¹ g'
             self.register_buffer("relative", torch.from_numpy(relative), persistent=False)
-        self._expanded: tuple[tuple[object, ...], Tensor] | None = None
+        self._kept = Kept()
 
     def kernel(self) -> Tensor:
         """The kernel of the ordinary convolution ``(out·|G|, in or in·|G|, *box)``.
@@ -69,28 +68,32 @@ class GroupConvolution(nn.Module):
         In evaluation mode it is a constant, made once for every state of the weights; in training mode it is a
         differentiable function of them.
         """
-        if self.training:
-            return self._expand()
-        state = (self.weight._version, self.weight.data_ptr(), self.weight.dtype)
-        if self._expanded is None or self._expanded[0] != state:
-            with torch.no_grad():
-                kernel = self._expand()
-            if len(self.box) == 2:
-                kernel = kernel.contiguous(memory_format=torch.channels_last)
-            self._expanded = (state, kernel)
-        return self._expanded[1]
+        return self._kept(self._expand, self.weight, fresh=self.training)
 
     def _expand(self) -> Tensor:
-        if self.lift:
-            turned = torch.einsum("oixk,gij->ogjk", self.weight, self.law.to(self.weight.dtype))
+        w = self.weight
+        if self.representation is not None:
+            law = torch.as_tensor(self.representation, dtype=w.dtype, device=w.device)
+            turned = torch.einsum("oixk,gji->ogjk", w, law)  # M(g)⁻¹ is the transpose
         else:
-            turned = (
-                self.weight[:, :, self.relative].permute(0, 2, 1, 3, 4).flatten(2, 3)
-            )  # out, g, (in, g'), neighbour
+            turned = w[:, :, self.relative].permute(0, 2, 1, 3, 4).flatten(2, 3)  # out, g, (in, g'), neighbour
         index = self.moved[None, :, None].expand(turned.shape)
         box = turned.new_zeros(*turned.shape[:3], int(np.prod(self.box)))
-        return box.scatter(-1, index, turned).reshape(self.outputs * self.order, -1, *self.box)
+        kernel = box.scatter(-1, index, turned).reshape(self.outputs * self.order, -1, *self.box)
+        # Once made, a constant kernel is laid out as the convolution wants it.
+        keep = len(self.box) == 2 and not torch.is_grad_enabled()
+        return kernel.contiguous(memory_format=torch.channels_last) if keep else kernel
 
     def channel_bias(self) -> Tensor | None:
         """One bias for every channel of the ordinary convolution, equal for all group elements."""
         return None if self.bias is None else self.bias.repeat_interleave(self.order)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """``(batch, in or in·|G|, *shape)`` to ``(batch, out·|G|, *shape - 2 reach)``."""
+        return CONVOLUTIONS[len(self.box)](h, self.kernel(), self.channel_bias())
+
+    @property
+    def flops_per_site(self) -> int:
+        """Multiplications and additions per site, those with the zeros of the box included."""
+        inputs = self.inputs * (self.order if self.representation is None else 1)
+        return 2 * self.outputs * self.order * inputs * int(np.prod(self.box))

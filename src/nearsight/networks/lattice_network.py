@@ -1,0 +1,120 @@
+"""What all networks on the grid of a lattice have in common."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.fields import FieldType
+from nearsight.groups import PointGroup
+from nearsight.lattices import Lattice, site_group
+from nearsight.networks.kept import Kept
+
+Head = Literal["energy", "force"]
+
+
+class LatticeNetwork(nn.Module, abc.ABC):
+    r"""A learned local function of a field on its grid, which commutes with translations and a point group exactly.
+
+    It is called with a grid and its halo, ``(batch, component, *shape + 2 reach)``, and returns local energies
+    ``(batch, 1, *shape)`` or local forces ``(batch, component, *shape)``:
+    :class:`nearsight.forcefields.ConvolutionalForceField` pads a periodic lattice by :attr:`reach`, sums the energies
+    and takes their gradient. Everything is a convolution with a fixed kernel, so that a network serves every size.
+
+    A member keeps its features per group element, channel c and operation g at index ``c · |G| + g``, and moves them
+    with the lattice as (h f)(x, g) = f(h⁻¹x, h⁻¹g).
+
+    Parameters
+    ----------
+    lattice: one site per cell; only its kind matters, the size may differ at every call.
+    field_type: the law of the field, input and (for forces) output.
+    head: "energy" returns a local energy, whose gradient is the force; "force" a field that transforms as the input
+        does and need not be a gradient.
+    group: the point group to commute with: that of a site, or a subgroup where the Hamiltonian has less symmetry than
+        the lattice (the rotations alone in a magnetic field). The law of ``field_type`` is one of this group.
+    """
+
+    def __init__(
+        self, lattice: Lattice, field_type: FieldType, *, head: Head = "energy", group: PointGroup | None = None
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if lattice.n_basis != 1:
+            raise ValueError(f"{name} needs one site per cell, {lattice!r} has {lattice.n_basis}; use a descriptor.")
+        if head not in get_args(Head):
+            raise ValueError(f'head must be "energy" or "force", got {head!r}.')
+        full = site_group(lattice)
+        if group is not None:
+            distance = np.abs(group.matrices[:, None] - full.matrices[None]).max((-1, -2)).min(1)
+            if distance.max() > 1e-6:
+                raise ValueError(f"{group.name} is no subgroup of {full.name}, the point group of {lattice!r}.")
+        self.lattice, self.field_type, self.head = lattice, field_type, head
+        self.group = full if group is None else group
+        self._subgroup = group is not None
+        self.dim, self.order = lattice.dim, len(self.group)
+        # A numpy array: a buffer would lose its digits for good when the network passes through float32.
+        self.representation = field_type.representation(self.group)
+        self.components: int = self.representation.shape[-1]
+        self._projection = Kept()
+
+    @property
+    @abc.abstractmethod
+    def reach(self) -> tuple[int, ...]:
+        """How many cells away a site can still matter, along every axis: the halo that the input needs."""
+
+    @property
+    @abc.abstractmethod
+    def flops_per_site(self) -> int:
+        """Floating-point operations per site, forward, of the matrix products; a multiplication and an addition are 2.
+
+        Zeros in the corners of a convolution's box count, as they are multiplied too.
+        """
+
+    @abc.abstractmethod
+    def forward(self, grid: Tensor) -> Tensor:
+        """Field with its halo ``(batch, component, *shape + 2 reach)`` to energies ``(batch, 1, *shape)`` or forces."""
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments but the lattice and the generator, in plain data."""
+        config: dict[str, Any] = {"field_type": self.field_type.config(), "head": self.head}
+        if self._subgroup:
+            config["group"] = self.group.matrices.tolist()
+        return config
+
+    @classmethod
+    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
+        """The network that :meth:`config` was read from, with fresh weights."""
+        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+        law = FieldType.from_config(rest.pop("field_type"))
+        if "group" in rest:
+            rest["group"] = PointGroup(np.array(config["group"]))
+        return cls(lattice, law, **rest)
+
+    def project(self, h: Tensor, readout: nn.Parameter) -> Tensor:
+        r"""From features per group element to the law of the output, :math:`\frac{1}{|G|} \sum_g M(g)\, W f(x, g)`.
+
+        ``readout`` holds W ``(component, channel)``; for energies ``(1, channel)`` and M = 1.
+        """
+
+        def weight() -> Tensor:
+            if self.head == "energy":
+                w = readout[:, :, None].expand(-1, -1, self.order)
+            else:
+                law = torch.as_tensor(self.representation, dtype=readout.dtype, device=readout.device)
+                w = torch.einsum("gij,jc->icg", law, readout)
+            return w.reshape(w.shape[0], -1, *(1,) * self.dim) / self.order
+
+        kernel = self._projection(weight, readout, fresh=self.training)
+        return CONVOLUTIONS[self.dim](h, kernel)
+
+    def _count(self) -> str:
+        return f"{sum(p.numel() for p in self.parameters())} parameters"
+
+
+CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+"""The convolution of every dimension."""
