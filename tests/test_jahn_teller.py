@@ -157,7 +157,7 @@ def test_springs_between_octahedra_follow_the_symmetry_of_the_square(rng):
 
 LEAST = {"C": -1.95393, "CDW": -1.94235, "ferro": -1.93756}
 """Energies per site at T = 0, λ = 1.25, K = 1.1574, β = 2. The two insulators have converged with the size of the
-lattice; the uniform Qˣ is that of 60 × 60 sites and shrinks as 1/L: the infinite lattice would be an undistorted metal."""
+lattice; the uniform Qˣ is that of 60 × 60 sites and shrinks as 1/L, to nothing on the infinite lattice."""
 
 
 def ordered(kind: str, length: int = 2) -> torch.Tensor:
