@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Layout, Stencil, gather, symmetry_blocks
+from nearsight.descriptors.blocks import Stencil, gather, symmetry_blocks
+from nearsight.descriptors.contraction import Variables
+from nearsight.descriptors.contractions import CONTRACTIONS, MODES
 from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.reference import Mix, Reference, triple_invariants, wedge
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group
-
-MODES = ("lifted", "power", "phase", "phase+bispectrum")
 
 
 class Irreps(Descriptor):
@@ -77,8 +74,8 @@ class Irreps(Descriptor):
             )
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}.")
-        if not eps >= 0 or (eps == 0 and mode == "lifted"):
-            raise ValueError(f"eps must be positive (0 is allowed for the phases of the papers), got {eps}.")
+        if not eps >= 0:
+            raise ValueError(f"eps must be positive, got {eps}.")
         self.lattice, self.field_type = lattice, field_type
         self.cutoff, self.mode, self.eps = float(cutoff), mode, float(eps)
         self.group = site_group(lattice)
@@ -87,11 +84,11 @@ class Irreps(Descriptor):
         neighbourhood = lattice.neighbourhood(cutoff)
         self.neighbourhood = neighbourhood
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
-        self.layout = Layout.of(self.blocks, self.group)
-        self.reference = Reference(self.blocks, self.group, self._template(), single=mode.startswith("phase"))
-        self._tables: dict[tuple[torch.dtype, torch.device], _Tables] = {}
-        probe = torch.zeros(1, len(neighbourhood), self.components, dtype=torch.float64)
-        self.features = self.of_neighbourhoods(probe).shape[-1]
+        variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components)
+        self.contraction = CONTRACTIONS[mode](variables, self.eps)
+        self.feature_names = self.contraction.names
+        self.features = len(self.feature_names)
+        self._stencils: dict[tuple[torch.dtype, torch.device], Stencil] = {}
 
     def __repr__(self) -> str:
         counts = " + ".join(f"{n} {name}" for name, n in self.multiplicities().items())
@@ -120,13 +117,12 @@ class Irreps(Descriptor):
         if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]
             raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
         other = copy.copy(self)
-        other.lattice, other._tables = lattice, {}
+        other.lattice, other._stencils = lattice, {}
         return other
 
     def evaluate(self, field: Tensor) -> Tensor:
-        tables = self._on(field)
         grid = field.reshape(-1, *self.lattice.shape, self.components).movedim(-1, 0)
-        features = self._invariants(tables.stencil.coefficients(grid), tables)
+        features = self.contraction(self._stencil(field).coefficients(grid))
         # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
         return features.view(-1, *field.shape[:-1]).movedim(0, -1)
 
@@ -137,87 +133,15 @@ class Irreps(Descriptor):
         whole lattices are faster by calling the descriptor.
         """
         check_field(values, len(self.neighbourhood), self.components)
-        tables = self._on(values)
-        coefficients = gather(self.blocks, tables.stencil.bases, values.reshape(-1, *values.shape[-2:]))
-        return self._invariants(coefficients, tables).view(-1, *values.shape[:-2]).movedim(0, -1)
+        coefficients = gather(self.blocks, self._stencil(values).bases, values.reshape(-1, *values.shape[-2:]))
+        return self.contraction(coefficients).view(-1, *values.shape[:-2]).movedim(0, -1)
 
-    # --- contractions -----------------------------------------------------------------------------------------------
-
-    def _invariants(self, f: Tensor, tables: _Tables) -> Tensor:
-        """Features ``(feature, point)`` from the coefficients ``(row, point)``."""
-        reference = self.reference
-        if self.mode == "lifted" and reference.size:
-            v = tables.weights @ f
-            rho = tables.lift @ v
-            squares = rho * rho
-            sigma = (squares.mean(0) + self.eps**2).sqrt()
-            moments = [sigma, (squares * rho).mean(0) / sigma**2, (squares * squares).mean(0) / sigma**3]
-            return torch.cat(
-                [Mix.apply(f, v / sigma, self.layout, reference.slices, False, True), torch.stack(moments)]
-            )
-        phases = self.mode.startswith("phase") and reference.size
-        vectors = reference.split(tables.weights @ f) if phases else {}
-        units = {name: v[0] * _inverse_length(v[0], self.eps) for name, v in vectors.items()}
-        features: list[Tensor] = []
-        for name, f_r in self.layout.views(f):
-            if name == reference.trivial:
-                features.append(f_r)
-                continue
-            if self.mode == "power" or f_r.shape[2] > 1:
-                features.append(f_r.square().sum(2))
-            if name in units:
-                features.append((f_r * units[name]).sum(2))
-        for names, tensor in tables.triples:
-            features.append(torch.einsum("abc,an,bn,cn->n", tensor, *(units[name] for name in names)))
-        return torch.cat([feature.reshape(-1, f.shape[-1]) for feature in features])
-
-    def _template(self) -> np.ndarray:
-        """Weights ``(neighbour, component)`` of the reference."""
-        n = len(self.neighbourhood)
-        if self.mode.startswith("phase"):
-            return np.repeat(
-                wedge(self.blocks, self.group, self.neighbourhood.vectors)[:, None], self.components, axis=1
-            )
-        # A quadratic Weyl sequence: generic numbers make the reference vanish only where all coefficients do. Near
-        # sites weigh more, since they decide more of the local energy.
-        generic = 2 * (np.arange(1, n * self.components + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1
-        return generic.reshape(n, self.components) / (1 + self.neighbourhood.distances[:, None])
-
-    def _on(self, like: Tensor) -> _Tables:
+    def _stencil(self, like: Tensor) -> Stencil:
+        """The linear step in the precision and on the device of a tensor, always converted from double precision."""
         key = like.dtype, like.device
-        if key not in self._tables:
-            self._tables[key] = _Tables.build(self, like)
-        return self._tables[key]
-
-
-@dataclass(frozen=True, eq=False)
-class _Tables:
-    """The constants of a descriptor in one precision on one device, always converted from double precision."""
-
-    stencil: Stencil
-    weights: Tensor
-    lift: Tensor
-    triples: tuple[tuple[tuple[str, str, str], Tensor], ...]
-
-    @classmethod
-    def build(cls, descriptor: Irreps, like: Tensor) -> _Tables:
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=like.dtype, device=like.device)
-
-        blocks, around, reference = descriptor.blocks, descriptor.neighbourhood, descriptor.reference
-        offsets = tuple(around.cells[block.members] for block in blocks)
-        bases = tuple(tensor(block.basis) for block in blocks)
-        names = [irrep.name for irrep in reference.irreps]
-        triples = triple_invariants(descriptor.group, names) if descriptor.mode == "phase+bispectrum" else []
-        return cls(
-            Stencil(descriptor.lattice.shape, around.reach, offsets, bases),
-            tensor(reference.weights),
-            tensor(reference.lift),
-            tuple((names, tensor(c)) for names, c in triples),
-        )
-
-
-def _inverse_length(v: Tensor, eps: float) -> Tensor:
-    """1/√(|v|² + ε²) for vectors ``(component, point)``; without ε a vanishing vector has no direction and gives 0."""
-    square = v.square().sum(0) + eps**2
-    return torch.where(square > 0, square.clamp_min(torch.finfo(v.dtype).tiny).rsqrt(), 0.0)
+        if key not in self._stencils:
+            around = self.neighbourhood
+            offsets = tuple(around.cells[block.members] for block in self.blocks)
+            bases = tuple(torch.as_tensor(b.basis, dtype=like.dtype, device=like.device) for b in self.blocks)
+            self._stencils[key] = Stencil(self.lattice.shape, around.reach, offsets, bases)
+        return self._stencils[key]

@@ -1,0 +1,107 @@
+"""What every contraction promises: coefficients of irreps in, invariants and their names out."""
+
+from __future__ import annotations
+
+import abc
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.descriptors.blocks import Block, Layout
+from nearsight.fields import FieldType
+from nearsight.groups import PointGroup
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """The coefficients of a neighbourhood: what a contraction has to know in order to combine them.
+
+    ``vectors`` ``(neighbour, dim)`` are the positions about the centre, ``blocks`` their decomposition.
+    """
+
+    group: PointGroup
+    blocks: Sequence[Block]
+    vectors: np.ndarray
+    field_type: FieldType
+    components: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout.of(self.blocks, self.group)
+
+    @cached_property
+    def trivial(self) -> str:
+        """The name of the invariant irrep."""
+        return self.group.irreps[0].name
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        return np.linalg.norm(self.vectors, axis=1)
+
+    @cached_property
+    def copies(self) -> tuple[tuple[str, str], ...]:
+        """Irrep and label of every copy, in the order of the coefficients: ``("E", "E[r=2.236,1]")``.
+
+        Copies of one irrep at one distance, of one orbit or of several, are numbered from 1.
+        """
+        found = [
+            (name, f"r={self.distances[orbit[0]]:.3f}")
+            for block in self.blocks
+            for orbit in block.members
+            for name, count in block.copies
+            for _ in range(count)
+        ]
+        total, seen = Counter(found), Counter[tuple[str, str]]()
+        labels = []
+        for name, where in found:
+            seen[name, where] += 1
+            number = f",{seen[name, where]}" if total[name, where] > 1 else ""
+            labels.append((name, f"{name}[{where}{number}]"))
+        return tuple(labels)
+
+    def views(self) -> list[tuple[str, list[str]]]:
+        """Irrep and labels ``orbit * copy`` of every piece, in the order of ``layout.views``."""
+        labels = iter(self.copies)
+        result = []
+        for block in self.blocks:
+            orbits = [{name: [next(labels)[1] for _ in range(n)] for name, n in block.copies} for _ in block.members]
+            result += [(name, [label for orbit in orbits for label in orbit[name]]) for name, _ in block.copies]
+        return result
+
+
+class Contraction(abc.ABC):
+    """The invariants of one mode, from coefficients ``(row, point)`` to features ``(feature, point)``.
+
+    A contraction knows the neighbourhood, not the lattice: the same object serves every lattice of a kind, every
+    centre, and any number of points. Features are differentiable twice unless the mode says otherwise.
+    """
+
+    def __init__(self, variables: Variables, eps: float) -> None:
+        self.variables, self.eps = variables, eps
+        self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """One name for every feature, such as ``A1[r=1.000]``."""
+
+    @abc.abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The constants in double precision."""
+
+    @abc.abstractmethod
+    def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
+        """Features ``(feature, point)`` from coefficients ``(row, point)`` and constants of the same precision."""
+
+    def __call__(self, f: Tensor) -> Tensor:
+        key = f.dtype, f.device
+        if key not in self._constants:  # always converted from double precision
+            self._constants[key] = {
+                name: torch.as_tensor(array, dtype=f.dtype, device=f.device) for name, array in self.arrays().items()
+            }
+        return self.contract(f, self._constants[key])

@@ -1,0 +1,139 @@
+"""The contractions by name: lifted reference, power spectrum, reference phases."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.descriptors.contraction import Contraction, Variables
+from nearsight.descriptors.reference import Mix, Reference, triple_invariants, wedge
+
+
+class Lifted(Contraction):
+    """Scalar products with a soft frame ρ(g), and the moments of ρ over the group."""
+
+    def __init__(self, variables: Variables, eps: float) -> None:
+        super().__init__(variables, eps)
+        if eps == 0:
+            raise ValueError("eps must be positive (0 is allowed for the phases of the papers), got 0.")
+        n = len(variables.vectors)
+        # A quadratic Weyl sequence: generic numbers make the reference vanish only where all coefficients do. Near
+        # sites weigh more, since they decide more of the local energy.
+        generic = 2 * (np.arange(1, n * variables.components + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1
+        template = generic.reshape(n, variables.components) / (1 + variables.distances[:, None])
+        self.reference = Reference(variables.blocks, variables.group, template)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        names: list[str] = []
+        for irrep, label in self.variables.copies:
+            dim = self.variables.group.irrep(irrep).dim
+            if irrep == self.variables.trivial:
+                names.append(label)
+            else:
+                names += [f"{label}·ref" if dim == 1 else f"{label}·ref{k + 1}" for k in range(dim)]
+        return (*names, "σ", "⟨ρ³⟩/σ²", "⟨ρ⁴⟩/σ³") if self.reference.size else tuple(names)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"weights": self.reference.weights, "lift": self.reference.lift}
+
+    def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
+        if not self.reference.size:
+            return f
+        v = constants["weights"] @ f
+        rho = constants["lift"] @ v
+        squares = rho * rho
+        sigma = (squares.mean(0) + self.eps**2).sqrt()
+        moments = [sigma, (squares * rho).mean(0) / sigma**2, (squares * squares).mean(0) / sigma**3]
+        mixed = Mix.apply(f, v / sigma, self.variables.layout, self.reference.slices, False, True)
+        return torch.cat([mixed, torch.stack(moments)])
+
+
+class Power(Contraction):
+    """The squared length of every copy."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        trivial = self.variables.trivial
+        return tuple(
+            label if irrep == trivial else f"|{label}|²" for irrep, labels in self.variables.views() for label in labels
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
+        features = [
+            f_r if name == self.variables.trivial else f_r.square().sum(2)
+            for name, f_r in self.variables.layout.views(f)
+        ]
+        return torch.cat([feature.reshape(-1, f.shape[-1]) for feature in features])
+
+
+class Phase(Contraction):
+    """Projections on one reference of every irrep, and lengths where the irrep has more than one dimension."""
+
+    bispectrum = False
+
+    def __init__(self, variables: Variables, eps: float) -> None:
+        super().__init__(variables, eps)
+        weights = np.repeat(
+            wedge(variables.blocks, variables.group, variables.vectors)[:, None], variables.components, axis=1
+        )
+        self.reference = Reference(variables.blocks, variables.group, weights, single=True)
+        names = [irrep.name for irrep in self.reference.irreps]
+        self.triples = triple_invariants(variables.group, names) if self.bispectrum else []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        names: list[str] = []
+        for irrep, labels in self.variables.views():
+            if irrep == self.variables.trivial:
+                names += labels
+                continue
+            if self.variables.group.irrep(irrep).dim > 1:
+                names += [f"|{label}|²" for label in labels]
+            names += [f"{label}·ref" for label in labels]
+        return (*names, *(f"ref {'·'.join(irreps)}" for irreps, _ in self.triples))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"weights": self.reference.weights, **{f"C{k}": c for k, (_, c) in enumerate(self.triples)}}
+
+    def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
+        vectors = self.reference.split(constants["weights"] @ f) if self.reference.size else {}
+        units = {name: v[0] * _inverse_length(v[0], self.eps) for name, v in vectors.items()}
+        features: list[Tensor] = []
+        for name, f_r in self.variables.layout.views(f):
+            if name not in units:
+                features.append(f_r)
+                continue
+            if f_r.shape[2] > 1:
+                features.append(f_r.square().sum(2))
+            features.append((f_r * units[name]).sum(2))
+        for k, (names, _) in enumerate(self.triples):
+            features.append(torch.einsum("abc,an,bn,cn->n", constants[f"C{k}"], *(units[name] for name in names)))
+        return torch.cat([feature.reshape(-1, f.shape[-1]) for feature in features])
+
+
+class PhaseBispectrum(Phase):
+    """Phases, and the triple products of the references."""
+
+    bispectrum = True
+
+
+CONTRACTIONS: dict[str, type[Contraction]] = {
+    "lifted": Lifted,
+    "power": Power,
+    "phase": Phase,
+    "phase+bispectrum": PhaseBispectrum,
+}
+"""What :class:`Irreps` knows by the name of a mode."""
+
+MODES = tuple(CONTRACTIONS)
+
+
+def _inverse_length(v: Tensor, eps: float) -> Tensor:
+    """1/√(|v|² + ε²) for vectors ``(component, point)``; without ε a vanishing vector has no direction and gives 0."""
+    square = v.square().sum(0) + eps**2
+    return torch.where(square > 0, square.clamp_min(torch.finfo(v.dtype).tiny).rsqrt(), 0.0)
