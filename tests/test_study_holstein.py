@@ -100,6 +100,15 @@ def test_densities_are_fillings(finished):
     assert finished.observable("maps").density.mean("time").mean() == pytest.approx(0.5, abs=0.2)
 
 
+def test_quenches_at_a_fixed_number_keep_it(finished, tmp_path):
+    config = STUDY.configure("tiny", ["filling=0.49"])
+    run = STUDY.run(tmp_path / "runs" / "holstein" / "canonical", config)
+    assert DataSet.open(run.path / "data.zarr").hash == fingerprint(finished)["data"]  # learned at fixed μ all the same
+    number = run.observable("maps").density.mean(("x", "y"))
+    np.testing.assert_allclose(number, 0.49, atol=1e-5)
+    assert np.ptp(finished.observable("maps").density.mean(("x", "y")).values) > 1e-3
+
+
 def test_errors_by_kind_add_up(finished):
     data = finished.observable("snapshots")
     assert float(data.rmse.max()) <= float(data["max"].max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from nearsight.studies.settings import Section
 from nearsight.training import FitOptions, Recipe
@@ -86,11 +86,12 @@ class Config(Section):
 
     length: Length = 16
     model: Model = Model()
-    mu: float | None = 0.0
-    """Chemical potential; 0 is half filling, by the symmetry of particles and holes. A density at fixed μ is local; at
-    fixed number a level that crosses μ moves it for all sites, on 16 × 16 sites enough to hide a good force field."""
+    mu: float = 0.0
+    """Chemical potential at which electrons are learned, and at which they are quenched if ``filling`` is not set; 0 is
+    half filling, by the symmetry of particles and holes. A density at fixed μ is local, so that it can be learned."""
     filling: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Electrons per site and spin, instead of ``mu`` (set ``mu`` to null): the ensemble of the papers."""
+    """Electrons per site and spin, held fixed in the quenches: the ensemble of the papers. The student is the same,
+    with :class:`nearsight.forcefields.FixedNumber` around it, which makes its forces about five times slower."""
     kT: Positive = 0.1
     """Temperature of the electrons and of the bath of the field."""
     recipe: Recipe = Recipe()
@@ -103,13 +104,7 @@ class Config(Section):
     """Where the network is trained and the large lattice is quenched. Exact solutions stay on the CPU."""
     seed: Annotated[int, Field(ge=0)] = 1
 
-    @model_validator(mode="after")
-    def _one_ensemble(self) -> Config:
-        if (self.mu is None) == (self.filling is None):
-            raise ValueError("give either mu or filling and set the other to null")
-        return self
-
     @property
-    def half_filled(self) -> bool:
-        """Whether particles and holes are symmetric, so that the energy is even in Q."""
-        return self.mu == 0 or self.filling == 0.5
+    def mean_density(self) -> float:
+        """Electrons per site about which charge order is measured."""
+        return self.model.spins * (0.5 if self.filling is None else self.filling)

@@ -10,23 +10,25 @@ import xarray as xr
 
 from nearsight import analysis
 from nearsight.analysis import Verdict
-from nearsight.forcefields import ForceField
+from nearsight.forcefields import SumForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.studies.holstein import ensemble
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.physics import density, holstein
+from nearsight.studies.holstein.physics import density, held, holstein
 from nearsight.studies.run import Run
 
 SIGNIFICANCE = 0.01
 """Two ensembles of equal law are called different once in a hundred runs."""
 
 
-def compare(run: Run, config: Config, learned: ForceField) -> tuple[xr.Dataset, list[Verdict]]:
+def compare(run: Run, config: Config, learned: SumForceField) -> tuple[xr.Dataset, list[Verdict]]:
     """L(t), C(r, t) and the global order of both ensembles, replica by replica, and whether their means agree."""
     model = holstein(config, config.comparison.length)
     by_source = {
-        "exact": curves(ensemble.exact(run, config), model),
-        "learned": curves(ensemble.learned(run, config, learned.on(model.lattice)), model),
+        "exact": curves(ensemble.exact(run, config), model, config.mean_density),
+        "learned": curves(
+            ensemble.learned(run, config, held(config, learned.on(model.lattice))), model, config.mean_density
+        ),
     }
     dataset = xr.concat(list(by_source.values()), dim=xr.Variable("source", list(by_source)))
     late = dataset.isel(time=slice(1, None))  # the initial fields are the same
@@ -37,14 +39,14 @@ def compare(run: Run, config: Config, learned: ForceField) -> tuple[xr.Dataset, 
     ]
 
 
-def curves(trajectory: xr.Dataset, model: Holstein) -> xr.Dataset:
+def curves(trajectory: xr.Dataset, model: Holstein, mean: float) -> xr.Dataset:
     """What is measured on every record of every replica."""
     field, force = (
         torch.from_numpy(trajectory[name].transpose("replica", "record", "site", "component").values)
         for name in ("field", "force")
     )
     n = density(model, field, force)
-    phi = analysis.cdw_order(n, model.lattice, mean=0.5 * model.degeneracy, dims=("replica", "time"))
+    phi = analysis.cdw_order(n, model.lattice, mean=mean, dims=("replica", "time"))
     phi = phi.assign_coords(time=("time", trajectory["time"].values, {"long_name": "time", "units": "1/t"}))
     S = analysis.structure_factor(phi, model.lattice)
     return xr.Dataset(

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from nearsight.dynamics import At, simulate
 from nearsight.forcefields import ForceField
+from nearsight.lattices import square
 from nearsight.studies import parallel
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.physics import hot, log_steps, scheme, teacher
+from nearsight.studies.holstein.physics import hot, log_steps, quenched, scheme
 from nearsight.studies.run import Run
 from nearsight.training.workers import threads
 
@@ -23,7 +24,7 @@ CHUNK = 4
 
 def exact(run: Run, config: Config) -> xr.Dataset:
     """The exact quenches, spread over processes of one thread each."""
-    forcefield = teacher(config, config.comparison.length)
+    forcefield = quenched(config, config.comparison.length)
     fields = initial(run, config).split(CHUNK)
     folder = run.path / "comparison" / "exact"
     tasks = [
@@ -43,8 +44,7 @@ def learned(run: Run, config: Config, student: ForceField) -> xr.Dataset:
 
 
 def initial(run: Run, config: Config) -> Tensor:
-    forcefield = teacher(config, config.comparison.length)
-    return hot(config, forcefield.lattice, config.comparison.quenches, run.rng("initial fields"))
+    return hot(config, square(config.comparison.length), config.comparison.quenches, run.rng("initial fields"))
 
 
 def steps(config: Config) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics import Langevin
-from nearsight.forcefields import ClassicalForceField, ExactForceField
+from nearsight.forcefields import ClassicalForceField, ExactForceField, FixedNumber, SumForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, square
 from nearsight.solvers import Dense
@@ -21,8 +21,24 @@ def holstein(config: Config, length: int) -> Holstein:
 
 
 def teacher(config: Config, length: int) -> ExactForceField:
-    """Exact electrons and springs."""
-    return ExactForceField(holstein(config, length), Dense(filling=config.filling, mu=config.mu, kT=config.kT))
+    """Exact electrons at fixed μ, and springs: what the student learns."""
+    return ExactForceField(holstein(config, length), Dense(mu=config.mu, kT=config.kT))
+
+
+def quenched(config: Config, length: int) -> ExactForceField:
+    """Exact electrons in the ensemble of the quenches, and springs."""
+    if config.filling is None:
+        return teacher(config, length)
+    return ExactForceField(holstein(config, length), Dense(filling=config.filling, kT=config.kT))
+
+
+def held(config: Config, learned: SumForceField) -> SumForceField:
+    """The student, with its electrons in the ensemble of the quenches."""
+    if config.filling is None:
+        return learned
+    electrons, *springs = learned.parts
+    per_site = config.model.g * config.model.spins * (config.filling - 0.5)
+    return SumForceField(FixedNumber(electrons, per_site), *springs)  # type: ignore[arg-type]
 
 
 def split(run: Run, config: Config) -> Split:

@@ -11,7 +11,7 @@ from nearsight.analysis import PowerLaw, Verdict
 from nearsight.dynamics import At, Guard
 from nearsight.hamiltonians import Holstein
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.physics import density, device, holstein, hot, log_steps, scheme, split
+from nearsight.studies.holstein.physics import density, device, held, holstein, hot, log_steps, scheme, split
 from nearsight.studies.holstein.train import student
 from nearsight.studies.run import Run
 
@@ -22,7 +22,7 @@ MAPS = 6
 def simulate(run: Run, config: Config) -> None:
     """Quench a large lattice with the learned force field; measure domains at logarithmically spaced times."""
     large = config.large
-    learned = student(run, config, large.length).to(device(config))
+    learned = held(config, student(run, config, large.length)).to(device(config))
     dtype = next(learned.parameters()).dtype
     steps = log_steps(large.duration, config.quench.dt, large.records)
     trajectory = dynamics.simulate(
@@ -37,13 +37,13 @@ def simulate(run: Run, config: Config) -> None:
         guard=Guard.around(split(run, config).train.field, large.guard),
         progress=True,
     )
-    growth, maps = measure(trajectory.data, holstein(config, large.length))
+    growth, maps = measure(trajectory.data, holstein(config, large.length), config.mean_density)
     run.record("growth", growth)
     run.record("maps", maps)
     run.judge("simulate", verdicts(run, config, growth))
 
 
-def measure(trajectory: xr.Dataset, model: Holstein) -> tuple[xr.Dataset, xr.Dataset]:
+def measure(trajectory: xr.Dataset, model: Holstein, mean: float) -> tuple[xr.Dataset, xr.Dataset]:
     """Curves of every record, and density maps of the first replica at a few times; one record in memory at a time."""
     records, maps = [], []
     shown = set(np.linspace(0, trajectory.sizes["record"] - 1, MAPS).round().astype(int))
@@ -51,7 +51,7 @@ def measure(trajectory: xr.Dataset, model: Holstein) -> tuple[xr.Dataset, xr.Dat
         record = trajectory.isel(record=k).load()
         field, force = (torch.from_numpy(record[name].values) for name in ("field", "force"))
         n = density(model, field, force)
-        phi = analysis.cdw_order(n, model.lattice, mean=0.5 * model.degeneracy)
+        phi = analysis.cdw_order(n, model.lattice, mean=mean)
         sigma = analysis.ising_sign(phi, model.lattice)
         S = analysis.structure_factor(phi, model.lattice)
         measured = {
