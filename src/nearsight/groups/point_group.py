@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -108,9 +108,7 @@ class PointGroup:
         """
         heads = [f"{len(c) if len(c) > 1 else ''}{self._symbol(int(c[0]))}" for c in self.classes]
         rows = [[irrep.name, *(f"{irrep.characters[c[0]] + 0.0:.4g}" for c in self.classes)] for irrep in self.irreps]
-        cells = [[self.name, *heads], *rows]
-        widths = [max(len(row[k]) for row in cells) for k in range(len(heads) + 1)]
-        return "\n".join("  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in cells)
+        return _aligned([[self.name, *heads], *rows])
 
     def _symbol(self, g: int) -> str:
         matrix, n, power = self.matrices[g], 1, g
@@ -125,3 +123,87 @@ class PointGroup:
     def decompose(self, representation: np.ndarray) -> Mapping[str, np.ndarray]:
         """The copies of every irrep in an orthogonal representation ``(order, n, n)``: see :func:`groups.decompose`."""
         return decompose(representation, self.irreps)
+
+    def product(self, *names: str) -> dict[str, int]:
+        r"""How often every irrep occurs in a product of irreps: E × E of Td is ``{"A1": 1, "A2": 1, "E": 1}``.
+
+        The multiplicity of c in a × b is :math:`\langle\chi_a\chi_b\chi_c\rangle / \langle\chi_c^2\rangle`, where the
+        denominator is 2 for pairs of complex-conjugate irreps: E × E of C3 is ``{"A": 2, "E": 1}``, of dimension 4.
+        """
+        if not names:
+            raise ValueError("A product needs at least one irrep.")
+        chi = np.prod([self.irrep(name).characters for name in names], axis=0)
+        counts = {
+            irrep.name: round(float((chi * irrep.characters).mean() / norm(irrep.matrices))) for irrep in self.irreps
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def product_table(self) -> str:
+        """All products of two irreps, ready to print: row a, column b, entry a × b, such as ``A1+T2`` or ``2A+E``."""
+        names = [irrep.name for irrep in self.irreps]
+        rows = [
+            [a, *("+".join(f"{n if n > 1 else ''}{c}" for c, n in self.product(a, b).items()) for b in names)]
+            for a in names
+        ]
+        return _aligned([[self.name, *names], *rows])
+
+    # --- subgroups --------------------------------------------------------------------------------------------------
+
+    def subgroup(self, elements: Sequence[int] | np.ndarray | Callable[[np.ndarray], bool]) -> PointGroup:
+        """The group of some of the elements: their indices, a mask, or a condition on the matrix.
+
+        ``group.subgroup(lambda g: np.linalg.det(g) > 0)`` keeps the rotations. ``ValueError`` if two of the elements
+        have a product outside.
+        """
+        if callable(elements):
+            elements = np.array([bool(elements(g)) for g in self.matrices])
+        chosen = np.asarray(elements)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else np.unique(chosen.astype(int))
+        products = self.table[chosen[:, None], chosen]
+        outside = np.argwhere(~np.isin(products, chosen))
+        if not len(chosen) or len(outside):
+            why = (
+                f"elements {chosen[outside[0, 0]]} and {chosen[outside[0, 1]]} have the product "
+                f"{products[tuple(outside[0])]}, which is missing"
+                if len(chosen)
+                else "it holds no element"
+            )
+            raise ValueError(f"This selection of elements of {self.name} is no subgroup: {why}.")
+        return PointGroup(self.matrices[chosen])
+
+    def stabiliser(self, vectors: np.ndarray, *, ordered: bool = False) -> PointGroup:
+        """The operations that map a set of vectors ``(n, dim)`` onto itself, or with ``ordered`` keep each in place.
+
+        With the group of a site, ``stabiliser(d)`` of a displacement d is the group of the directed hop along d, {1,
+        mirror along the bond} on the square lattice, and ``stabiliser([d, -d])`` that of its line.
+        """
+        points = np.atleast_2d(np.asarray(vectors, dtype=float))
+        if points.shape[1] != self.dim:
+            raise ValueError(f"vectors must have shape (n, {self.dim}) for {self.name}, got {points.shape}.")
+        distance = np.abs(np.einsum("gij,nj->gni", self.matrices, points)[:, :, None] - points).max(axis=-1)
+        arrives = distance < 1e-6 * max(1.0, float(np.abs(points).max()))
+        return self.subgroup(
+            arrives[:, range(len(points)), range(len(points))].all(1) if ordered else arrives.any(2).all(1)
+        )
+
+    def indices(self, subgroup: PointGroup) -> np.ndarray:
+        """Where the elements of a subgroup H stand in this group: ``matrices[indices(H)]`` are those of H, in order."""
+        if subgroup.dim == self.dim:
+            distance = np.abs(subgroup.matrices[:, None] - self.matrices).max(axis=(2, 3))
+            if distance.min(axis=1).max() < 1e-6:
+                return distance.argmin(axis=1)
+        raise ValueError(f"{subgroup.name} is no subgroup of this {self.name}; its matrices must occur among those.")
+
+    def cosets(self, subgroup: PointGroup) -> np.ndarray:
+        """The left cosets g H as rows of element indices ``(|G|/|H|, |H|)``, each headed by its first element.
+
+        The heads carry the set that H stabilises to all its images: for the group of a hop, to all hops of the orbit.
+        """
+        rows = np.sort(self.table[:, self.indices(subgroup)], axis=1)
+        return rows[np.unique(rows[:, 0], return_index=True)[1]]
+
+
+def _aligned(cells: list[list[str]]) -> str:
+    """A table of text, every column as wide as its longest entry."""
+    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
+    return "\n".join("  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in cells)
