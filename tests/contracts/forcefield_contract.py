@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from contracts.peierls import Peierls
 from nearsight.descriptors import Irreps
-from nearsight.fields import FieldType, jahn_teller, scalar
+from nearsight.fields import FieldType, ising, jahn_teller, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, LearnedForceField
+from nearsight.groups import PointGroup
 from nearsight.hamiltonians import Holstein, JahnTeller
-from nearsight.lattices import Lattice, chain, site_group, site_permutations, square, triangular
-from nearsight.networks import MLP, GroupCNN
+from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
+from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP
 from nearsight.solvers import Dense
 
 
@@ -26,19 +29,42 @@ class Member:
     make: Callable[[Lattice], ForceField]
     lattice: Lattice
     field_type: FieldType
+    symmetry: Callable[[Lattice], PointGroup] = site_group
 
     def random(self, rng: torch.Generator, *batch: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        components = self.field_type.components(site_group(self.lattice))
+        components = self.field_type.components(self.symmetry(self.lattice))
         return torch.randn(*batch, self.lattice.n_sites, components, generator=rng, dtype=torch.float64).to(dtype)
 
 
 FIXED_NUMBER, FIXED_MU, COLD = Dense(filling=0.5, kT=0.1), Dense(mu=-0.3, kT=0.1), Dense(filling=0.45, kT=0.0)
 DISPLACEMENT = FieldType("u", ("vector",))
+DOUBLET = FieldType("d", ("E", "B"))
+c, s = math.cos(0.4), math.sin(0.4)
+TWISTED = FieldType("d", ("A1", "E2"), basis=((c, s, 0), (-s, c, 0), (0, 0, 1)))
+CHIRAL, CHIRAL_XY = spin(time_reversal=False), spin(components=2, time_reversal=False)
 
 
 def convolution(lattice: Lattice, field_type: FieldType, mean_force: float | None = None, **options) -> ForceField:
     network = GroupCNN(lattice, field_type, channels=3, **options)
     return ConvolutionalForceField(lattice, network, mean_force=mean_force).double().eval()
+
+
+def rotations(lattice: Lattice) -> PointGroup:
+    """The operations that distinguish left and right."""
+    matrices = site_group(lattice).matrices
+    return PointGroup(matrices[np.linalg.det(matrices) > 0])
+
+
+def on_grid(
+    network: type[LatticeNetwork], lattice: Lattice, field_type: FieldType, name: str, symmetry=None, **options
+):
+    """One line for a network on a grid."""
+
+    def make(x: Lattice) -> ForceField:
+        group = None if symmetry is None else symmetry(x)
+        return ConvolutionalForceField(x, network(x, field_type, group=group, **options)).double().eval()
+
+    return pytest.param(Member(make, lattice, field_type, symmetry or site_group), id=name)
 
 
 def descriptor(lattice: Lattice, field_type: FieldType, mean_force: float | None = None) -> ForceField:
@@ -90,6 +116,20 @@ FORCEFIELDS = [
         Member(lambda x: convolution(x, DISPLACEMENT, radii=(1.1, 1.1)), triangular(5), DISPLACEMENT),
         id="convolution, triangular, vector",
     ),
+    on_grid(GroupCNN, chain(6), scalar(), "convolution, chain", channels=2),
+    on_grid(GroupCNN, triangular(4), TWISTED, "convolution, E2 + A1 turned", channels=2, radii=(1.1, 1.1)),
+    on_grid(GroupCNN, square(5), DOUBLET, "convolution, C4", rotations, channels=2, head="force"),
+    on_grid(GroupCNN, square(4), ising(), "convolution, Z2", channels=2, radii=(1.5, 1.1)),
+    on_grid(GroupCNN, cubic(3), DISPLACEMENT, "convolution, cubic, vector", channels=1, radii=(1.1, 1.1)),
+    on_grid(SymmetrisedMLP, square(4), scalar(), "window", cutoff=2.3, widths=(5, 4)),
+    on_grid(SymmetrisedMLP, square(5), jahn_teller(), "window, direct", cutoff=2.0, widths=(5, 4), head="force"),
+    on_grid(SymmetrisedMLP, triangular(4), DISPLACEMENT, "window, triangular, odd", cutoff=1.1, parity="odd"),
+    on_grid(SpinCNN, square(4), spin(), "spins", channels=2),
+    on_grid(SpinCNN, square(5), spin(unit=False), "spins, direct", channels=2, head="force"),
+    on_grid(SpinCNN, triangular(4), spin(components=2), "spins, XY", channels=2, radii=(1.1, 1.1)),
+    on_grid(SpinCNN, triangular(4), CHIRAL, "spins, C6", rotations, channels=2, radii=(1.1, 1.1)),
+    on_grid(SpinCNN, square(4), CHIRAL_XY, "spins, XY, C4, direct", rotations, channels=2, head="force"),
+    on_grid(SpinCNN, cubic(2), spin(), "spins, cubic", channels=1, radii=(1.1, 1.1)),
 ]
 member = pytest.mark.parametrize("member", FORCEFIELDS)
 
@@ -113,13 +153,28 @@ def test_forces_turn_with_the_field(member, rng):
     """F(gΦ) = g F(Φ) and E(gΦ) = E(Φ) for every rotation and reflection about a site."""
     forcefield, field = member.make(member.lattice), member.random(rng)
     force, energy = forcefield(field)
-    group = site_group(member.lattice)
+    group = member.symmetry(member.lattice)
     for element, permutation in enumerate(site_permutations(member.lattice, group)):
         moved = forcefield(member.field_type.transform(field, group, element, permutation))
         expected = member.field_type.transform(force, group, element, permutation)
         torch.testing.assert_close(moved.force, expected, atol=1e-11, rtol=0)
         if energy is not None:
             torch.testing.assert_close(moved.energy, energy, atol=1e-11, rtol=1e-12)
+
+
+@member
+def test_forces_follow_the_internal_symmetry(member, rng):
+    """F(RΦ) = R F(Φ) and E(RΦ) = E(Φ) for rotations and reversals that act on all sites at once."""
+    if member.field_type.internal == "none":
+        pytest.skip("this field has no internal symmetry")
+    forcefield, field = member.make(member.lattice), member.random(rng)
+    force, energy = forcefield(field)
+    for _ in range(6):
+        R = member.field_type.internal_operation(field.shape[-1], rng)
+        turned = forcefield(field @ R.T)
+        torch.testing.assert_close(turned.force, force @ R.T, atol=1e-11, rtol=0)
+        if energy is not None:
+            torch.testing.assert_close(turned.energy, energy, atol=1e-11, rtol=1e-12)
 
 
 @member

@@ -4,5 +4,7 @@ from nearsight.networks.group_cnn import GroupCNN
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import LatticeNetwork
 from nearsight.networks.mlp import MLP
+from nearsight.networks.spin_cnn import SpinCNN
+from nearsight.networks.symmetrised_mlp import SymmetrisedMLP
 
-__all__ = ["MLP", "GroupCNN", "GroupConvolution", "LatticeNetwork"]
+__all__ = ["MLP", "GroupCNN", "GroupConvolution", "LatticeNetwork", "SpinCNN", "SymmetrisedMLP"]

@@ -118,4 +118,4 @@ class GroupCNN(LatticeNetwork):
                 h = bend(h, self.parity)
         if self.head == "energy":
             h = energy_terms(h, self.parity)
-        return self.project(h, self.readout)
+        return self.project(h, self.readout, law=self.head == "force")

@@ -95,18 +95,18 @@ class LatticeNetwork(nn.Module, abc.ABC):
             rest["group"] = PointGroup(np.array(config["group"]))
         return cls(lattice, law, **rest)
 
-    def project(self, h: Tensor, readout: nn.Parameter) -> Tensor:
+    def project(self, h: Tensor, readout: nn.Parameter, *, law: bool) -> Tensor:
         r"""From features per group element to the law of the output, :math:`\frac{1}{|G|} \sum_g M(g)\, W f(x, g)`.
 
-        ``readout`` holds W ``(component, channel)``; for energies ``(1, channel)`` and M = 1.
+        ``readout`` holds W ``(outputs, channel)``; without ``law`` M = 1, as for energies and for spins.
         """
 
         def weight() -> Tensor:
-            if self.head == "energy":
-                w = readout[:, :, None].expand(-1, -1, self.order)
+            if law:
+                M = torch.as_tensor(self.representation, dtype=readout.dtype, device=readout.device)
+                w = torch.einsum("gij,jc->icg", M, readout)
             else:
-                law = torch.as_tensor(self.representation, dtype=readout.dtype, device=readout.device)
-                w = torch.einsum("gij,jc->icg", law, readout)
+                w = readout[:, :, None].expand(-1, -1, self.order)
             return w.reshape(w.shape[0], -1, *(1,) * self.dim) / self.order
 
         kernel = self._projection(weight, readout, fresh=self.training)
