@@ -22,7 +22,7 @@ def growth(
 
     ``lengths`` and ``fits`` are keyed by the name in the legend; "exact" and "learned" have colours of their own.
     """
-    _some(lengths, "lengths")
+    some(lengths, "lengths")
     figure = picture(height=2.8)
     axes = figure.add_subplot()
     fits = fits or {}
@@ -38,7 +38,7 @@ def growth(
             axes.plot(inside, fit(inside), "--", color=colour, linewidth=0.9, dashes=(4, 2), label=label, zorder=5)
     axes.set(xscale="log", yscale="log", xlabel=with_unit("time $t$", time_unit))
     axes.set_ylabel(with_unit("length $L(t)$", next(iter(lengths.values())).attrs.get("units", "a")))
-    _plain_log_ticks(axes)
+    plain_log_ticks(axes)
     light_grid(axes)
     axes.legend(loc="upper left")
     figure.caption = (
@@ -58,7 +58,7 @@ def correlations(
         raise ValueError(f"One picture holds 1 to 6 times, got {len(times)}; choose some with times=.")
     figure = picture(height=2.8)
     axes = figure.add_subplot()
-    for time, colour in zip(times, _ramp(len(times)), strict=True):
+    for time, colour in zip(times, ramp(len(times)), strict=True):
         for data, points in ((exact, False), (learned, True)):
             chosen = data.sel(time=time, method="nearest")
             summary = mean_and_error(chosen)
@@ -108,7 +108,7 @@ def training_curves(log: str | Path | Mapping[str, Sequence[float]], *, x: str =
     drawn = {name: v for name, v in columns.items() if name != x and np.isfinite(v).any() and np.nanmin(v) > 0}
     rates = [name for name in drawn if "rate" in name or name == "lr"]
     losses = [name for name in drawn if name not in rates and not any(w in name for w in ("second", "time", "step"))]
-    _some(losses, "losses")
+    some(losses, "losses")
     figure = picture(PAGE if rates else 3.4, 2.5)
     panels = figure.subplots(1, 2 if rates else 1, width_ratios=[2, 1] if rates else None, squeeze=False)[0]
     for panel, names, label in zip(panels, (losses, rates), ("loss or error", "learning rate"), strict=False):
@@ -129,7 +129,7 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
 
-def _some(items: Mapping[str, object] | Sequence[str], what: str) -> None:
+def some(items: Mapping[str, object] | Sequence[str], what: str) -> None:
     if not items:
         raise ValueError(f"There are no {what} to draw.")
 
@@ -139,14 +139,14 @@ def _colours(names: Mapping[str, object]) -> list[str]:
     return [{"exact": EXACT, "learned": LEARNED}.get(name) or next(others) for name in names]
 
 
-def _ramp(n: int) -> list[tuple[float, ...]]:
+def ramp(n: int) -> list[tuple[float, ...]]:
     """Early to late as dark blue to orange, all dark enough for thin lines."""
     from matplotlib import colormaps
 
     return [tuple(colormaps["plasma"](u)) for u in np.linspace(0.05, 0.75, n)]
 
 
-def _plain_log_ticks(axes: Axes) -> None:
+def plain_log_ticks(axes: Axes) -> None:
     """Numbers such as 2 and 5 on a logarithmic axis that spans less than two decades."""
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         if np.log10(limits[1] / limits[0]) < 2.0:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
@@ -38,18 +40,9 @@ def parity(exact: Numbers, learned: Numbers, *, quantity: str = "F", unit: str =
         raise ValueError(f"Every exact value needs its learned one, got {x.size} and {y.size}.")
     figure = picture(3.2, 3.0)
     axes = figure.add_subplot()
-    low, high = min(x.min(), y.min()), max(x.max(), y.max())
-    margin = 0.04 * (high - low) or 1.0
-    limits = (low - margin, high + margin)
-    if x.size > SCATTER_LIMIT:
-        density = axes.hexbin(
-            x, y, gridsize=70, bins="log", mincnt=1, extent=(*limits, *limits), cmap=SEQUENTIAL, lw=0.1
-        )
+    density = _scatter(axes, x, y)
+    if density is not None:
         side_bar(axes, density, "points per cell")
-    else:
-        axes.plot(x, y, "o", color=PAPER, markersize=2.2, markeredgewidth=0, alpha=0.6)
-    axes.plot(limits, limits, color=LEARNED, linewidth=0.8, zorder=4)
-    axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_xlabel(with_unit(f"${quantity}$ exact", unit))
     axes.set_ylabel(with_unit(f"${quantity}$ learned", unit))
     rmse = float(np.sqrt(np.mean((y - x) ** 2)))
@@ -60,6 +53,62 @@ def parity(exact: Numbers, learned: Numbers, *, quantity: str = "F", unit: str =
             f"; the root mean square error is {100 * rmse / spread:.2g} % of the spread of the exact values"
         )
     figure.caption += "."
+    return figure
+
+
+@styled
+def parity_by_mode(
+    exact: Mapping[str, Numbers],
+    learned: Mapping[str, Numbers],
+    *,
+    unit: str = "1",
+    paper: float | None = None,
+    source: str = "paper",
+) -> Picture:
+    """Learned against exact values of several components, and the distribution of the error of each below.
+
+    ``exact`` and ``learned`` share their keys, the symbols of the components. ``paper`` is the published root mean
+    square error, the same for all, drawn as a line on either side of zero.
+    """
+    if not exact or set(exact) != set(learned):
+        raise ValueError(f"exact and learned must hold the same components, got {list(exact)} and {list(learned)}.")
+    figure = picture(PAGE, 4.3)
+    above, below = figure.subplots(2, len(exact), squeeze=False, height_ratios=[1.5, 1.0])
+    words = []
+    for upper, lower, name in zip(above, below, exact, strict=True):
+        x, y = _flat(exact[name], name), _flat(learned[name], name)
+        if x.shape != y.shape:
+            raise ValueError(f"Every exact value of {name} needs its learned one, got {x.size} and {y.size}.")
+        _scatter(upper, x, y)
+        error = y - x
+        rmse = float(np.sqrt(np.mean(error**2)))
+        upper.set_title(f"${name}$")
+        upper.set_xlabel(with_unit("exact", unit))
+        reach = max(float(np.quantile(np.abs(error), 0.9995)), 3 * rmse, 1.2 * (paper or 0.0)) or 1.0
+        counts, edges, _ = lower.hist(
+            np.clip(error, -reach, reach), list(np.linspace(-reach, reach, 61)), density=True, color=PAPER, alpha=0.4,
+            linewidth=0,
+        )  # fmt: skip
+        if rmse > 0:
+            grid = np.linspace(-reach, reach, 400)
+            gaussian = np.exp(-0.5 * ((grid - error.mean()) / error.std()) ** 2) / (error.std() * np.sqrt(2 * np.pi))
+            lower.plot(grid, gaussian, color=EXACT, linewidth=0.9)
+        if paper is not None:
+            for side in (-1, 1):
+                lower.axvline(side * paper, color=LEARNED, linewidth=0.9, linestyle=(0, (4, 2)))
+        smallest = 1.0 / (error.size * (edges[1] - edges[0]))
+        lower.set(yscale="log", xlim=(-reach, reach), ylim=(0.5 * smallest, 4.0 * float(np.max(counts))))
+        lower.set_title(f"RMSE {rmse:.3g}")
+        lower.set_xlabel(with_unit("learned − exact", unit))
+        words.append(f"{rmse:.2g} for ${name}$ (exact values spread by {float(x.std()):.2g})")
+    above[0, 0].set_ylabel(with_unit("learned", unit))
+    below[0, 0].set_ylabel("probability density")
+    figure.caption = (
+        f"Learned against exact values, {x.size} of each component, and their errors with the Gaussian of the same "
+        f"mean and width. Root mean square errors: {'; '.join(words)}."
+    )
+    if paper is not None:
+        figure.caption += f" Dashed: the error of the {source}, {paper:.3g}."
     return figure
 
 
@@ -171,6 +220,22 @@ def symmetry_error(
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(arrays) + 1, borderaxespad=0.2)
     figure.caption = "Violation of the lattice symmetry by the force field, for every operation of the point group."
     return figure
+
+
+def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray) -> PolyCollection | None:
+    """Points, or their density where they are many (which is returned for a colour bar), with the diagonal."""
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    margin = 0.04 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    density = None
+    if x.size > SCATTER_LIMIT:
+        extent = (*limits, *limits)
+        density = axes.hexbin(x, y, gridsize=70, bins="log", mincnt=1, extent=extent, cmap=SEQUENTIAL, lw=0.1)
+    else:
+        axes.plot(x, y, "o", color=PAPER, markersize=2.2, markeredgewidth=0, alpha=0.6)
+    axes.plot(limits, limits, color=LEARNED, linewidth=0.8, zorder=4)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    return density
 
 
 def _flat(values: Numbers, name: str) -> np.ndarray:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import xarray as xr
-from pydantic import BaseModel
 
 from nearsight import report
 from nearsight.analysis import cdw_order, structure_factor
 from nearsight.lattices import square
+from nearsight.report import study
 from nearsight.report.style import Picture
-from nearsight.studies import Run, get
+from nearsight.studies import Run
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.simulate import fitted
 from nearsight.studies.holstein.snapshots import PAPER_ERROR, SYMMETRY
-from nearsight.studies.settings import difference
 
 TIMES = 4
 """Times at which correlations and maps are drawn."""
@@ -24,26 +21,8 @@ TIMES = 4
 
 def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
-    study = get("holstein")
-    report.write_report(
-        run.path / "report.html",
-        title=f"Holstein model: charge-density waves after a quench ({run.path.name})",
-        question=study.question,
-        verdicts=run.verdicts,
-        figures={name: draw(run, config) for name, draw in FIGURES.items()},
-        config=run.config,
-        manifest=run.manifest,
-        notes=notes(config),
-        command=command(study.name, study.presets, config),
-    )
-
-
-def command(name: str, presets: Mapping[str, BaseModel], config: BaseModel) -> list[str]:
-    """The shortest command that gives this configuration."""
-    options = {preset: difference(start, config) for preset, start in presets.items()}
-    preset = min(options, key=lambda p: len(options[p]))
-    settings = [word for setting in options[preset] for word in ("--set", setting)]
-    return ["nearsight", "run", name, "--preset", preset, *settings]
+    title = "Holstein model: charge-density waves after a quench"
+    study.write(run, config, study="holstein", title=title, figures=FIGURES, notes=notes(config))
 
 
 def notes(config: Config) -> list[str]:
@@ -98,13 +77,13 @@ def lengths(run: Run, config: Config) -> Picture:
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    chosen = _spread(C.time.values[1:])
+    chosen = study.spread(C.time.values[1:], TIMES)
     return report.correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(chosen))
 
 
 def domains(run: Run, config: Config) -> Picture:
     maps = _order(run, config)
-    chosen = maps.sel(time=_spread(maps.time.values[1:]))
+    chosen = maps.sel(time=study.spread(maps.time.values[1:], TIMES))
     return report.snapshots(chosen, square(config.large.length), times=[round(float(t), 3) for t in chosen.time])
 
 
@@ -127,12 +106,7 @@ def _order(run: Run, config: Config) -> xr.DataArray:
     return cdw_order(density, square(config.large.length), mean=0.5 * config.model.spins)
 
 
-def _spread(times: np.ndarray) -> np.ndarray:
-    """A few of the times, the last among them."""
-    return times[np.unique(np.linspace(0, len(times) - 1, TIMES).round().astype(int))]
-
-
-FIGURES: dict[str, Callable[[Run, Config], Picture]] = {
+FIGURES: dict[str, study.Draw] = {
     "domains": domains,
     "growth": growth,
     "comparison": lengths,
