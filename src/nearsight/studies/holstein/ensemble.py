@@ -25,16 +25,28 @@ CHUNK = 4
 def exact(run: Run, config: Config) -> xr.Dataset:
     """The exact quenches, spread over processes of one thread each."""
     forcefield = quenched(config, config.comparison.length)
-    fields = initial(run, config).split(CHUNK)
-    folder = run.path / "comparison" / "exact"
-    tasks = [
-        (forcefield, config, field, folder / f"{k:03d}", run.seed("exact noise", k)) for k, field in enumerate(fields)
-    ]
+    tasks = chunks(run, config, forcefield, "exact")
     start = time.perf_counter()
-    forcefield(fields[0])
+    forcefield(tasks[0][2])
     seconds = (time.perf_counter() - start) * len(tasks) * steps(config)[-1]
     parts = parallel.run(quench, tasks, seconds=seconds, title="exact quenches")
     return xr.concat(parts, dim="replica")
+
+
+def twins(run: Run, config: Config, student: ForceField) -> xr.Dataset:
+    """The exact quenches once more, noise and all, with learned forces."""
+    return xr.concat([quench(*task) for task in chunks(run, config, student, "twins")], dim="replica")
+
+
+def chunks(
+    run: Run, config: Config, forcefield: ForceField, name: str
+) -> list[tuple[ForceField, Config, Tensor, Path, int]]:
+    """Tasks of :func:`quench` that differ from those of another force field in nothing but the force."""
+    fields = initial(run, config).split(CHUNK)
+    folder = run.path / "comparison" / name
+    return [
+        (forcefield, config, field, folder / f"{k:03d}", run.seed("exact noise", k)) for k, field in enumerate(fields)
+    ]
 
 
 def learned(run: Run, config: Config, student: ForceField) -> xr.Dataset:
