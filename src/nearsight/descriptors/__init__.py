@@ -1,7 +1,18 @@
 """Invariants of a neighbourhood: fields in, features per site out."""
 
+from nearsight.descriptors.acsf import ACSF
 from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
+from nearsight.descriptors.symmetry_functions import Angular, Radial, angular_functions, radial_functions
 
-__all__ = ["MODES", "Descriptor", "Irreps"]
+__all__ = [
+    "ACSF",
+    "MODES",
+    "Angular",
+    "Descriptor",
+    "Irreps",
+    "Radial",
+    "angular_functions",
+    "radial_functions",
+]

@@ -1,0 +1,297 @@
+"""Atom-centred symmetry functions on a lattice: sums over rings of neighbours and over pairs of them."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nearsight.descriptors.descriptor import Descriptor
+from nearsight.descriptors.site_invariants import SiteInvariants
+from nearsight.descriptors.symmetry_functions import (
+    Angular,
+    Expansion,
+    Radial,
+    angular_functions,
+    radial_functions,
+)
+from nearsight.fields import FieldType, check_field
+from nearsight.lattices import Lattice, site_group
+
+CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class ACSF(Descriptor):
+    r"""Behler's symmetry functions with the field in them, on any lattice.
+
+    The field of every site is taken apart into irreps :math:`f_j^K` of its law (of its internal group, for spins). With
+    their scalar products :math:`p_{jk} = f_j^K\cdot f_k^{K'}` and triple products :math:`b_{ijk}` (Clebsch-Gordan; the
+    chirality :math:`\chi_{ijk} = S_i\cdot S_j\times S_k` of spins), the features of site i are
+
+    .. math::
+        G_{2a} = \sum_j F_2(R_{ij})\, f_j^{A_1}, \quad
+        G_{2b} = \sum_j F_2(R_{ij})\, p_{ij}, \quad
+        G_{3a,b} = \sum_{jk} F_3\, p_{jk}, \quad
+        G_{3c} = \sum_{jk} F_3\, b_{ijk},
+
+    and the invariants of the centre. Sums run over j, k ≠ i, j = k included. Products that the network can form by
+    itself, such as G2b of two invariant components, are left out. ``feature_names`` says which is which: the symbol of
+    the papers, the irreps [K K'], and the number of the function.
+
+    The weights :math:`F_2` (:class:`Radial`) and :math:`F_3` (:class:`Angular`) depend on distances and angles only.
+    The features are therefore invariant under the group of any site, on lattices with a basis and with open edges too,
+    where a missing neighbour counts as zero. For the same reason they see rings and angles between two neighbours, and
+    neither correlations of three neighbours nor the difference between orbits at equal distance: :class:`Irreps`
+    resolves both.
+
+    G3c of spins is even under every operation of the lattice, since the distances and not a sense of rotation put j and
+    k in order, and odd under S → -S. It enters as it is for ``internal="SO(n)"``. For "O(n)" the squares enter and the
+    products of successive ones, which are even and keep the relative signs. It takes d1 ≠ d2: with the functions of
+    the papers, symmetric in j and k, it is identically zero.
+
+    Parameters
+    ----------
+    lattice: any lattice; laws other than "trivial" need one site per cell.
+    field_type: components of the field and their law.
+    cutoff: R_c, in units of a; all weights vanish there.
+    radial: functions F2; by default :func:`radial_functions`, one ring per unit of distance.
+    angular: functions F3; by default :func:`angular_functions` with the rings at 1, 2, 3 inside the cutoff.
+
+    The angular functions are expanded in harmonics, which makes a sum over n² pairs the product of two convolutions.
+    With D different rings, n neighbours and exponents up to ζ this takes n D (2ζ + 1) multiplications a site in the
+    plane and n D (ζ + 1)² in space, for all functions together. A condition on the distance of j and k (``pair``)
+    cannot be separated and costs up to n² D for each different (ζ, λ, pair).
+
+    References
+    ----------
+    J. Behler, J. Chem. Phys. 134, 074106 (2011). Zhang, Zhang, Chern, "Descriptors for machine learning model of
+    generalized force field in condensed matter systems" (2022), equations (49)-(59) and (95)-(97).
+    """
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        field_type: FieldType,
+        cutoff: float = 5.0,
+        *,
+        radial: Sequence[Radial] | None = None,
+        angular: Sequence[Angular] | None = None,
+    ) -> None:
+        super().__init__()
+        if not cutoff > 0:
+            raise ValueError(f"cutoff must be a positive distance, got {cutoff}.")
+        if lattice.n_basis > 1 and set(field_type.law) != {"trivial"}:
+            raise ValueError(
+                f"{lattice!r} has sites with different axes, on which the law {field_type.law} means different things; "
+                f"symmetry functions of such a lattice need components that are 'trivial'."
+            )
+        self.lattice, self.field_type, self.cutoff = lattice, field_type, float(cutoff)
+        inside = [d for d in (1.0, 2.0, 3.0) if d < cutoff]
+        self.radial = tuple(radial_functions(cutoff) if radial is None else radial)
+        self.angular = tuple(angular_functions(inside) if angular is None else angular)
+        self.invariants = SiteInvariants(field_type, site_group(lattice))
+        self.components = self.invariants.components
+        self.expansion = Expansion(self.angular)
+        self.neighbourhoods = tuple(lattice.neighbourhood(cutoff, centre=b) for b in range(lattice.n_basis))
+        self._filters, self._collect = self._make_filters()
+        unequal = [k for k, f in enumerate(self.angular) if f.distances[0] != f.distances[1]]
+        every = list(range(len(self.angular)))
+        self._pairs = [(pair, every) for pair in self.invariants.pairs]
+        self._pairs += [((b, a), unequal) for a, b in self.invariants.pairs if a != b]
+        self._triples = [(t, unequal if t.antisymmetric else every) for t in self.invariants.triples]
+        self._triples += [(t.exchanged(), unequal) for t in self.invariants.triples if t.kinds[1] != t.kinds[2]]
+        self.feature_names = tuple(self._names())
+        self.features = len(self.feature_names)
+        self._tables: dict[tuple[torch.dtype, torch.device], _Tables] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"symmetry functions on {self.lattice.name}: {len(self.neighbourhoods[0])} sites within {self.cutoff:.6g}, "
+            f"{len(self.radial)} radial and {len(self.angular)} angular functions, {self.features} features"
+        )
+
+    def _names(self) -> list[str]:
+        invariants, rings = self.invariants, range(len(self.radial))
+        names = [f"f[{k}]" for k in invariants.singles] + [f"p[{a}{b}]" for a, b in invariants.onsite]
+        names += [f"G2a[{k}]({n})" for k in invariants.singles for n in rings]
+        names += [f"G2b[{a}{b}]({n})" for a, b in self._bonds() for n in rings]
+        singles = invariants.singles
+        names += [f"G3{'a' if a in singles else 'b'}[{a}{b}]({n})" for (a, b), chosen in self._pairs for n in chosen]
+        for triple, chosen in self._triples:
+            kinds = "".join(map(str, triple.kinds))
+            if invariants.even:
+                names += [f"G3c[{kinds}]({n})²" for n in chosen]
+                names += [f"G3c[{kinds}]({n})·({m})" for n, m in itertools.pairwise(chosen)]
+            else:
+                names += [f"G3c[{kinds}]({n})" for n in chosen]
+        return names
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "field_type": self.field_type.config(),
+            "cutoff": self.cutoff,
+            "radial": [asdict(f) for f in self.radial],
+            "angular": [
+                asdict(f) | {"distances": list(f.distances), "pair": f.pair and list(f.pair)} for f in self.angular
+            ],
+        }
+
+    @classmethod
+    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
+        return cls(
+            lattice,
+            FieldType.from_config(config["field_type"]),
+            config["cutoff"],
+            radial=[Radial(**f) for f in config["radial"]],
+            angular=[Angular(**f) for f in config["angular"]],
+        )
+
+    def on(self, lattice: Lattice) -> Self:
+        if not lattice.same_kind(self.lattice):
+            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
+        other = copy.copy(self)
+        other.lattice, other._tables = lattice, {}
+        return other
+
+    def evaluate(self, field: Tensor) -> Tensor:
+        tables = self._on(field)
+        lattice, batch = self.lattice, field.shape[:-2]
+        f = (field.reshape(-1, lattice.n_sites, self.components) @ tables.basis).movedim(-1, 1)
+        grid = f.reshape(-1, *lattice.shape, lattice.n_basis).movedim(-1, 1)
+        sums = CONVOLUTIONS[lattice.dim](_padded(grid, lattice, tables.reach), tables.kernel)
+        # (batch, component, sublattice, filter, cell): whole rows of cells are contiguous for all that follows.
+        sums = sums.reshape(len(f), self.components, lattice.n_basis, -1, lattice.n_cells)
+        centre = f.reshape(len(f), self.components, lattice.n_cells, lattice.n_basis).transpose(-1, -2)
+        features = self._features(centre, sums, tables)
+        return features.movedim(1, -1).transpose(1, 2).reshape(*batch, lattice.n_sites, self.features)
+
+    def of_neighbourhoods(self, values: Tensor, *, sublattice: int = 0) -> Tensor:
+        """Features ``(*batch, feature)`` of neighbourhoods ``(*batch, neighbour, component)`` of one sublattice.
+
+        The neighbours follow ``neighbourhoods[sublattice]``. For single sites, as after the flip of one of them; whole
+        lattices are faster by calling the descriptor.
+        """
+        around = self.neighbourhoods[sublattice]
+        check_field(values, len(around), self.components)
+        tables = self._on(values)
+        f = (values.reshape(-1, len(around), self.components) @ tables.basis).movedim(0, -1)  # neighbour, K, point
+        sums = torch.einsum("fn,ncp->cfp", tables.filters[sublattice], f)
+        features = self._features(f[None, 0, :, None], sums[None, :, None], tables)
+        return features[0, :, 0].T.reshape(*values.shape[:-2], self.features)
+
+    # --- sums and products ------------------------------------------------------------------------------------------
+
+    def _make_filters(self) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """Filters ``(filter, neighbour)`` of every sublattice, and how products of the angular ones are summed."""
+        around = self.neighbourhoods
+        # One expansion for the neighbours of all sublattices together: a filter then means the same on each of them.
+        angular, collect = self.expansion.filters(np.concatenate([n.vectors for n in around]), self.cutoff)
+        distances = np.concatenate([n.distances for n in around])
+        rows = [np.where(distances > 0, ring(distances, self.cutoff), 0.0) for ring in self.radial]
+        filters = np.concatenate([np.reshape(rows, (-1, len(distances))), angular.reshape(-1, len(distances))])
+        return tuple(np.split(filters, np.cumsum([len(n) for n in around])[:-1], axis=1)), collect
+
+    def _bonds(self) -> list[tuple[int, int]]:
+        """Pairs of irreps on the centre and on a neighbour, but for products of two singles."""
+        pairs = [pair for pair in self.invariants.pairs if pair[0] not in self.invariants.singles]
+        return pairs + [(b, a) for a, b in pairs if a != b]
+
+    def _features(self, centre: Tensor, sums: Tensor, tables: _Tables) -> Tensor:
+        """Features ``(batch, feature, sublattice, cell)``, in the order of ``feature_names``.
+
+        ``centre`` is the field ``(batch, component, sublattice, cell)``, ``sums`` what the filters make of it
+        ``(batch, component, sublattice, filter, cell)``.
+        """
+        invariants, kinds = self.invariants, self.invariants.kinds
+        rings = sums[..., : len(self.radial), :]
+        features = [centre[:, kinds[k]] for k in invariants.singles]
+        features += [(centre[:, kinds[a]] * centre[:, kinds[b]]).sum(1, keepdim=True) for a, b in invariants.onsite]
+        features += [rings[:, kinds[k]].squeeze(1).transpose(1, 2) for k in invariants.singles]
+        features += [
+            (centre[:, kinds[a], :, None] * rings[:, kinds[b]]).sum(1).transpose(1, 2) for a, b in self._bonds()
+        ]
+        if not self.angular:
+            return torch.cat(features, 1)
+        harmonics = sums[..., len(self.radial) :, :].unflatten(-2, (len(self.expansion.rings), -1))
+        first = harmonics.index_select(3, tables.pairs[0])
+        second = harmonics.index_select(3, tables.pairs[1])
+        for (a, b), chosen in self._pairs:
+            products = (first[:, kinds[a]] * second[:, kinds[b]]).sum(1)
+            features.append(tables.combine(products, chosen))
+        for triple, chosen in self._triples:
+            on, near, far = (kinds[k] for k in triple.kinds)
+            f, u, v = centre[:, on, :, None, None], first[:, near], second[:, far]
+            products = sum(
+                float(triple.tensor[x]) * f[:, x[0]] * (u[:, x[1]] * v[:, x[2]])
+                for x in zip(*np.nonzero(np.abs(triple.tensor) > 1e-12), strict=True)
+            )
+            values = tables.combine(products, chosen)
+            features += [values.square(), values[:, 1:] * values[:, :-1]] if invariants.even else [values]
+        return torch.cat(features, 1)
+
+    def _on(self, like: Tensor) -> _Tables:
+        key = like.dtype, like.device
+        if key not in self._tables:
+            self._tables[key] = _Tables.build(self, like)
+        return self._tables[key]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """The constants of a descriptor in one precision on one device, always converted from double precision."""
+
+    basis: Tensor
+    filters: tuple[Tensor, ...]
+    kernel: Tensor
+    reach: tuple[int, ...]
+    pairs: tuple[Tensor, Tensor]
+    collect: Tensor
+    weights: Tensor
+
+    @classmethod
+    def build(cls, descriptor: ACSF, like: Tensor) -> _Tables:
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=like.dtype, device=like.device)
+
+        expansion, lattice = descriptor.expansion, descriptor.lattice
+        reach = tuple(int(r) for r in np.max([n.reach for n in descriptor.neighbourhoods], axis=0))
+        box = tuple(2 * r + 1 for r in reach)
+        kernel = np.zeros((lattice.n_basis, len(descriptor._filters[0]), lattice.n_basis, int(np.prod(box))))
+        for b, (around, filters) in enumerate(zip(descriptor.neighbourhoods, descriptor._filters, strict=True)):
+            slots = np.ravel_multi_index(tuple((around.cells + np.array(reach)).T), box)
+            kernel[b, :, around.sublattice, slots] = filters.T
+        pairs = np.array(expansion.pairs, dtype=np.int64).reshape(-1, 2).T
+        return cls(
+            tensor(descriptor.invariants.basis),
+            tuple(tensor(filters) for filters in descriptor._filters),
+            tensor(kernel.reshape(-1, lattice.n_basis, *box)),
+            reach,
+            (torch.as_tensor(pairs[0], device=like.device), torch.as_tensor(pairs[1], device=like.device)),
+            tensor(descriptor._collect),
+            tensor(expansion.weights(lattice.dim)),
+        )
+
+    def combine(self, products: Tensor, chosen: list[int]) -> Tensor:
+        """Sums ``(batch, function, sublattice, cell)`` from products ``(batch, sublattice, pair, y, cell)``."""
+        harmonics = (self.collect @ products).flatten(-3, -2)
+        return (self.weights[chosen] @ harmonics).transpose(1, 2)
+
+
+def _padded(grid: Tensor, lattice: Lattice, reach: tuple[int, ...]) -> Tensor:
+    """A grid ``(batch, channel, *shape)`` with a halo: the other side of the lattice, or zeros beyond an open edge."""
+    flags: tuple[bool, ...] = lattice.periodic  # type: ignore[assignment]
+    for axis, (length, width, periodic) in enumerate(zip(lattice.shape, reach, flags, strict=True), start=2):
+        if periodic:
+            index = torch.arange(-width, length + width, device=grid.device) % length
+            grid = grid.index_select(axis, index)
+        else:
+            ahead = [0, 0] * (grid.ndim - 1 - axis) + [width, width]
+            grid = F.pad(grid, ahead)
+    return grid
