@@ -88,7 +88,7 @@ def same_noise(L: xr.DataArray) -> Verdict:
     """How far the mean L strays if the noise is that of the exact quenches: what chance adds to both drops out."""
     ratio = np.log(L.sel(source="twin") / L.sel(source="exact"))
     summary = 100 * analysis.mean_and_error(ratio)
-    worst = summary.isel(time=int(abs(summary["mean"]).argmax()))
+    worst = summary.isel(time=int(np.abs(summary["mean"].values).argmax()))
     end = summary.isel(time=-1)
     return Verdict(
         "domain size L(t) under the same noise, learned less exact",
