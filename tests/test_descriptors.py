@@ -1,5 +1,7 @@
 """The contract of the descriptors, and what is special about each mode of Irreps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from nearsight.descriptors import Irreps
 from nearsight.fields import FieldType, scalar
 from nearsight.lattices import chain, cubic, honeycomb, neighbour_permutations, square, triangular
 
+BORON_NITRIDE = replace(honeycomb(4), species=(0, 1))
 JAHN_TELLER = FieldType("Q", ("trivial", "B1", "trivial"))
 
 
@@ -185,8 +188,9 @@ def test_a_neighbourhood_of_one_site_is_its_value():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(lattice=honeycomb(4)), "one site per cell"),
+        (dict(lattice=BORON_NITRIDE), "inequivalent"),
         (dict(lattice=square(4, periodic=False)), "periodic lattices"),
+        (dict(cutoff=0.9, include_centre=False), "No neighbour lies within 0.9"),
         (dict(mode="phases"), "mode must be one of 'lifted'"),
         (dict(eps=0.0), "eps must be positive"),
         (dict(cutoff=-1.0), "cutoff must be a finite distance"),

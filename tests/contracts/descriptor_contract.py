@@ -7,8 +7,20 @@ import pytest
 import torch
 
 from nearsight.descriptors import Descriptor, Irreps
-from nearsight.fields import FieldType, scalar
-from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
+from nearsight.fields import FieldType, displacement, scalar
+from nearsight.lattices import (
+    Lattice,
+    chain,
+    crystal_class,
+    cubic,
+    diamond,
+    honeycomb,
+    kagome,
+    site_group,
+    site_permutations,
+    square,
+    triangular,
+)
 
 RECTANGULAR = Lattice("rectangular", np.diag([1.0, 1.3]), np.zeros((1, 2)), (4, 5))
 
@@ -20,6 +32,11 @@ DESCRIPTORS = {
     "lifted, displacement on the cubic lattice": lambda: Irreps(cubic(4), FieldType("u", ("vector",)), 1.0),
     "lifted, rectangular": lambda: Irreps(RECTANGULAR, FieldType("P", ("vector", "A2")), 1.7),
     "lifted, chain": lambda: Irreps(chain(9), scalar(), 2.0),
+    "lifted, scalar on the honeycomb lattice": lambda: Irreps(honeycomb(4), scalar(), 2.1),
+    "lifted, displacement on the kagome lattice": lambda: Irreps(kagome(3), displacement(), 1.8),
+    "lifted, displacement on the diamond lattice": lambda: Irreps(diamond(3), displacement(), 1.0),
+    "lifted, scalar on the diamond lattice": lambda: Irreps(diamond(3), scalar(), 1.7),
+    "lifted, without the centre": lambda: Irreps(square(6), scalar(), 2.3, include_centre=False),
     "power": lambda: Irreps(square(5), scalar(), 1.5, mode="power"),
     "phase": lambda: Irreps(square(6), scalar(), 2.3, mode="phase"),
     "phase with bispectrum": lambda: Irreps(triangular(6), scalar(), 2.7, mode="phase+bispectrum"),
@@ -47,6 +64,20 @@ def symmetric_fields(descriptor):
     return {"zero": zero, "uniform": zero + 0.7, "checkerboard": checkerboard(descriptor), "one site": single}
 
 
+def exchanges(lattice):
+    """Element, and permutation of the sites, of every operation that carries site 0 to some site of cell 0."""
+    inverse = np.linalg.inv(lattice.vectors)
+    for element, g in enumerate(crystal_class(lattice).matrices):
+        for origin in lattice.positions[: lattice.n_basis]:
+            arrived = (lattice.positions - lattice.positions[0]) @ g.T + origin
+            cells = (arrived[:, None] - lattice.basis) @ inverse
+            on = np.abs(cells - cells.round()).max(-1) < 1e-6
+            if on.any(1).all():
+                sublattice = on.argmax(1)
+                chosen = cells[np.arange(len(cells)), sublattice].round().astype(int)
+                yield element, lattice.index(chosen, sublattice)
+
+
 class DescriptorContract:
     """Collected by ``tests/test_descriptors.py``."""
 
@@ -72,9 +103,20 @@ class DescriptorContract:
             moved = descriptor(descriptor.field_type.transform(fields, group, g, permutation))
             assert (moved[:, permutation] - features).abs().max() < 1e-12 * scale
 
+    def test_features_are_the_same_on_equivalent_sublattices(self, descriptor):
+        lattice, law = descriptor.lattice, set(descriptor.field_type.law)
+        if lattice.n_basis == 1 or not law <= {"trivial", "vector"}:
+            pytest.skip("one site per cell, or a law of the site group alone")
+        fields = torch.cat([random_field(descriptor, 1), torch.stack([*symmetric_fields(descriptor).values()])])
+        features, operations = descriptor(fields), [*exchanges(lattice)]
+        assert len(operations) == lattice.n_basis * len(site_group(lattice))
+        for element, permutation in operations:
+            moved = descriptor(descriptor.field_type.transform(fields, crystal_class(lattice), element, permutation))
+            assert (moved[:, permutation] - features).abs().max() < 1e-12 * features.abs().max()
+
     def test_features_travel_with_the_field(self, descriptor):
         lattice, field = descriptor.lattice, random_field(descriptor)
-        shift = torch.as_tensor(lattice.index(lattice.cells + np.array([1, 2, 2])[: lattice.dim]))
+        shift = torch.as_tensor(lattice.index(lattice.cells + np.array([1, 2, 2])[: lattice.dim], lattice.sublattice))
         torch.testing.assert_close(descriptor(field[shift]), descriptor(field)[shift], rtol=0, atol=1e-13)
 
     def test_a_batch_is_the_sum_of_its_parts(self, descriptor):
@@ -121,7 +163,7 @@ class DescriptorContract:
     def test_a_tiled_field_has_tiled_features(self, descriptor):
         lattice, field = descriptor.lattice, random_field(descriptor)
         large = lattice.resized(*(2 * n for n in lattice.shape))
-        tile = torch.as_tensor(lattice.index(large.cells))
+        tile = torch.as_tensor(lattice.index(large.cells, large.sublattice))
         torch.testing.assert_close(descriptor.on(large)(field[tile]), descriptor(field)[tile], rtol=0, atol=1e-13)
 
     def test_nothing_beyond_the_cutoff_matters(self, descriptor):
@@ -133,6 +175,38 @@ class DescriptorContract:
         changed[far] += 1.0
         assert torch.equal(large(changed)[0], large(field)[0])
         assert not torch.equal(large(changed), large(field))
+
+    def test_the_change_of_one_site_is_known_without_the_others(self, descriptor):
+        lattice, before = descriptor.lattice, random_field(descriptor, 2)
+        sites = torch.tensor([0, lattice.n_sites // 2 + lattice.n_basis - 1])
+        change = random_field(descriptor, 2, seed=7)[:, sites]
+        centres, features = descriptor.delta(before, sites, change)
+        for k, site in enumerate(sites):
+            after = before.clone()
+            after[:, site] += change[:, k]
+            full = descriptor(after)
+            assert len(set(centres[k].tolist())) == len(centres[k])
+            torch.testing.assert_close(features[:, k], full[:, centres[k]], rtol=1e-12, atol=1e-12)
+            others = [i for i in range(lattice.n_sites) if i not in set(centres[k].tolist())]
+            assert torch.equal(full[:, others], descriptor(before)[:, others])
+            one_centres, one = descriptor.delta(before[0], int(site), change[0, k])
+            assert torch.equal(one_centres, centres[k])
+            torch.testing.assert_close(one, features[0, k], rtol=1e-12, atol=1e-12)
+
+    def test_chosen_sites_have_the_features_of_the_whole(self, descriptor):
+        field = random_field(descriptor, 2)
+        sites = torch.tensor([[0, 5], [3, descriptor.lattice.n_sites - 1]])
+        torch.testing.assert_close(descriptor.at(field, sites), descriptor(field)[:, sites], rtol=1e-12, atol=1e-12)
+
+    def test_a_window_with_its_halo_has_the_features_of_the_whole(self, descriptor):
+        lattice, reach = descriptor.lattice, descriptor.reach
+        field = random_field(descriptor, 2)
+        grid = field.view(2, *lattice.shape, lattice.n_basis, -1)
+        expected = descriptor(field).view(2, *lattice.shape, lattice.n_basis, -1)
+        for axis, r in enumerate(reach, start=1):  # cells 1 and 2 of every axis
+            cells = torch.arange(1 - r, 3 + r) % lattice.shape[axis - 1]
+            grid, expected = grid.index_select(axis, cells), expected.narrow(axis, 1, 2)
+        torch.testing.assert_close(descriptor.evaluate_window(grid), expected, rtol=1e-12, atol=1e-12)
 
     def test_another_kind_of_lattice_is_refused(self, descriptor):
         with pytest.raises(ValueError, match="in any size"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 from typing import Any, Self
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from nearsight.fields import check_field
@@ -17,11 +19,16 @@ class Descriptor(nn.Module, abc.ABC):
     The features of a site do not change when the field is transformed by an operation of the site's point group, they
     travel with the field under translations, and they depend on nothing beyond the cutoff. They can be differentiated
     twice, so that a force (one derivative) can be trained (another one).
+
+    ``evaluate`` is all a member has to write. What its finite ``cutoff`` makes possible on top, features of chosen
+    sites, of a window, and after the change of one site, is correct for every member as it stands; a member with a
+    faster way says so by overriding it.
     """
 
     lattice: Lattice
     components: int
     features: int
+    cutoff: float
 
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Tensor:
@@ -43,3 +50,78 @@ class Descriptor(nn.Module, abc.ABC):
     def forward(self, field: Tensor) -> Tensor:
         check_field(field, self.lattice.n_sites, self.components)
         return self.evaluate(field)
+
+    # --- what a finite cutoff makes possible ------------------------------------------------------------------------
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How many cells away a site still matters, along every axis."""
+        around = [self.lattice.neighbourhood(self.cutoff, centre=b).reach for b in range(self.lattice.n_basis)]
+        return tuple(max(r) for r in zip(*around, strict=True))
+
+    def evaluate_window(self, window: Tensor) -> Tensor:
+        """Features ``(*batch, *inner, basis, feature)`` of a part of a lattice that is surrounded by its true halo.
+
+        The window is a field ``(*batch, *cells, basis, component)``; its inner cells are those at least :attr:`reach`
+        away from every edge. Large lattices are evaluated window by window, in memory that does not grow with them.
+        """
+        lattice, reach = self.lattice, self.reach
+        batch, cells = window.shape[: -lattice.dim - 2], window.shape[-lattice.dim - 2 : -2]
+        # The window closed to a torus is wrong only where it is seen from closer than the reach to an edge.
+        features = self.on(lattice.resized(*cells)).evaluate(window.flatten(-lattice.dim - 2, -2))
+        features = features.unflatten(-2, (*cells, lattice.n_basis))
+        inner = tuple(slice(r, n - r) for n, r in zip(cells, reach, strict=True))
+        return features[(*(slice(None),) * len(batch), *inner)]
+
+    def at(self, field: Tensor, sites: Tensor) -> Tensor:
+        """Features ``(*batch, *sites, feature)`` of chosen sites, an integer tensor of any shape."""
+        return self.evaluate(field)[..., sites, :]
+
+    def touched(self, site: Tensor | int) -> Tensor:
+        """The sites ``(*site, centre)`` whose features may change when the field of ``site`` does, itself included.
+
+        ``site`` is an index or a tensor of several; each centre is listed once, also on a torus smaller than the
+        neighbourhood.
+        """
+        sites = torch.as_tensor(site)
+        chosen = sites.cpu().numpy().ravel()
+        lattice, rows = self.lattice, []
+        for s in chosen:
+            cell, sublattice = np.unravel_index(s // lattice.n_basis, lattice.shape), int(s % lattice.n_basis)
+            around = lattice.neighbourhood(self.cutoff, centre=sublattice)
+            centres = lattice.index(np.array(cell) + around.cells, around.sublattice)
+            wraps = any(2 * r + 1 > n for r, n in zip(around.reach, lattice.shape, strict=True))
+            rows.append(np.unique(centres) if wraps else centres)
+        if len({len(row) for row in rows}) > 1:
+            raise ValueError(
+                f"Sublattices of {lattice!r} have different numbers of distinct sites within {self.cutoff:g}; take one "
+                f"site at a time, or a lattice wider than the neighbourhood."
+            )
+        return torch.as_tensor(np.array(rows), device=sites.device).view(*sites.shape, -1)
+
+    def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
+        r"""What the change of one site does: the centres it touches, and their features after it.
+
+        Parameters
+        ----------
+        field: the field before the change ``(*batch, site, component)``; it is not altered.
+        site: the site that changes; or a tensor ``(*proposals,)`` of sites of which each changes alone, as the moves a
+            Monte Carlo step can choose from.
+        change: :math:`\delta\Phi` at the site, ``(component,)`` or ``(*batch, *proposals, component)``.
+
+        Returns
+        -------
+        ``(*proposals, centre)`` site indices and ``(*batch, *proposals, centre, feature)`` features, equal to those of a
+        full evaluation to rounding. All other sites keep theirs, so that the energy difference of a move is
+        :math:`\Delta E = \sum_{\rm centres} (\epsilon_{\rm after} - \epsilon_{\rm before})`.
+        """
+        sites = torch.as_tensor(site, device=field.device)
+        centres, flat = self.touched(sites), sites.reshape(-1)
+        batch = field.shape[:-2]
+        change = change.to(field).expand(*batch, *sites.shape, self.components).reshape(*batch, len(flat), -1)
+        features = []
+        for k in range(len(flat)):
+            after = field.clone()
+            after[..., flat[k], :] += change[..., k, :]
+            features.append(self.at(after, centres.view(len(flat), -1)[k]))
+        return centres, torch.stack(features, -3).view(*batch, *centres.shape, self.features)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Stencil, gather, symmetry_blocks
+from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.contraction import Variables
 from nearsight.descriptors.contractions import CONTRACTIONS, MODES
 from nearsight.descriptors.descriptor import Descriptor
+from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
-from nearsight.lattices import Lattice, site_group
+from nearsight.groups import PointGroup
+from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group, sublattice_operations
 
 
 class Irreps(Descriptor):
@@ -41,11 +45,21 @@ class Irreps(Descriptor):
 
     Parameters
     ----------
-    lattice: a periodic lattice with one site per cell, of any dimension.
+    lattice: a periodic lattice of any dimension, with one site or several equivalent sites per cell.
     field_type: the components of the field and their law under the site group.
-    cutoff: radius of the neighbourhood in units of a, the sites at the cutoff and the centre included.
+    cutoff: radius of the neighbourhood in units of a, the sites at the cutoff included.
     mode: one of ``MODES``.
     eps: softening ε in units of the field, about half of its typical variation.
+    include_centre: whether the field of the centre itself is a variable. Without it the features describe what
+        surrounds a site, as for the energy of changing its occupation (Falicov-Kimball: 316 features of mode "phase"
+        at cutoff 10 on the square lattice).
+
+    Sublattice b is seen through the operation h_b that carries the surroundings of sublattice 0 onto its own
+    (:func:`nearsight.lattices.sublattice_operations`), so that equal surroundings have equal features wherever they
+    are, and features are invariant under the whole crystal class, exchanges of sublattices included. Components of law
+    "vector" are turned back by h_b, those of law "trivial" stay; a component named by an irrep of the site group has
+    no meaning beyond it, and is understood in the frame of its own centre: on sublattice b the axes are those of
+    sublattice 0 turned by h_b.
 
     The cost is linear in the number of sites and of the order of one microsecond per site and pass for 149 neighbours,
     less than any network that follows.
@@ -65,24 +79,27 @@ class Irreps(Descriptor):
         *,
         mode: str = "lifted",
         eps: float = 0.4,
+        include_centre: bool = True,
     ) -> None:
         super().__init__()
-        if lattice.n_basis != 1 or not all(lattice.periodic):  # type: ignore[arg-type]
-            raise ValueError(
-                f"Irreps works on periodic lattices with one site per cell (chain, square, triangular, cubic), not on "
-                f"{lattice!r}."
-            )
+        if not all(lattice.periodic):  # type: ignore[arg-type]
+            raise ValueError(f"Irreps works on periodic lattices; {lattice!r} has sites that lack neighbours.")
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}.")
         if not eps >= 0:
             raise ValueError(f"eps must be positive, got {eps}.")
         self.lattice, self.field_type = lattice, field_type
         self.cutoff, self.mode, self.eps = float(cutoff), mode, float(eps)
+        self.include_centre = bool(include_centre)
         self.group = site_group(lattice)
         law = field_type.representation(self.group)
         self.components = law.shape[-1]
-        neighbourhood = lattice.neighbourhood(cutoff)
+        self.around = aligned_neighbourhoods(lattice, cutoff)
+        if not include_centre:
+            self.around = tuple(_without_centre(around) for around in self.around)
+        neighbourhood = self.around[0]
         self.neighbourhood = neighbourhood
+        self._frames, self._frame = _distinct(_turns(field_type, self.group, sublattice_operations(lattice)))
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
         variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components)
         self.contraction = CONTRACTIONS[mode](variables, self.eps)
@@ -94,7 +111,7 @@ class Irreps(Descriptor):
         counts = " + ".join(f"{n} {name}" for name, n in self.multiplicities().items())
         return (
             f"{self.mode} irreps of {self.group.name} on {self.lattice.name}: {len(self.neighbourhood)} sites within "
-            f"{self.cutoff:.6g}, {counts}, {self.features} features"
+            f"{self.cutoff:.6g}{'' if self.include_centre else ' of the centre'}, {counts}, {self.features} features"
         )
 
     def multiplicities(self) -> dict[str, int]:
@@ -106,7 +123,13 @@ class Irreps(Descriptor):
         }
 
     def config(self) -> dict[str, Any]:
-        return {"field_type": self.field_type.config(), "cutoff": self.cutoff, "mode": self.mode, "eps": self.eps}
+        return {
+            "field_type": self.field_type.config(),
+            "cutoff": self.cutoff,
+            "mode": self.mode,
+            "eps": self.eps,
+            "include_centre": self.include_centre,
+        }
 
     @classmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
@@ -121,27 +144,81 @@ class Irreps(Descriptor):
         return other
 
     def evaluate(self, field: Tensor) -> Tensor:
-        grid = field.reshape(-1, *self.lattice.shape, self.components).movedim(-1, 0)
-        features = self.contraction(self._stencil(field).coefficients(grid))
+        grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)
+        features = self.contraction(self._stencil(field).periodic(grid))
         # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
         return features.view(-1, *field.shape[:-1]).movedim(0, -1)
+
+    def evaluate_window(self, window: Tensor) -> Tensor:
+        batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
+        features = self.contraction(self._stencil(window).window(window.reshape(-1, *window.shape[len(batch) :])))
+        inner = (n - 2 * r for n, r in zip(cells, self.reach, strict=True))
+        return features.view(-1, *batch, *inner, self.lattice.n_basis).movedim(0, -1)
 
     def of_neighbourhoods(self, values: Tensor) -> Tensor:
         """Features ``(*batch, feature)`` of neighbourhoods ``(*batch, neighbour, component)``.
 
-        The neighbours follow ``lattice.neighbourhood(cutoff)``. For single sites, as after the flip of one of them;
-        whole lattices are faster by calling the descriptor.
+        The neighbours follow ``neighbourhood``, that of sublattice 0. For single sites, as after the flip of one of
+        them; whole lattices are faster by calling the descriptor.
         """
         check_field(values, len(self.neighbourhood), self.components)
         coefficients = gather(self.blocks, self._stencil(values).bases, values.reshape(-1, *values.shape[-2:]))
         return self.contraction(coefficients).view(-1, *values.shape[:-2]).movedim(0, -1)
 
+    def at(self, field: Tensor, sites: Tensor) -> Tensor:
+        stencil = self._stencil(field)
+        return self.of_neighbourhoods(stencil.turned_back(field[..., stencil.neighbours(sites), :], sites))
+
+    def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
+        site = torch.as_tensor(site, device=field.device)
+        stencil, centres = self._stencil(field), self.touched(site)
+        neighbours = stencil.neighbours(centres)
+        change = change.to(field)[..., None, None, :]
+        moved = torch.where((neighbours == site[..., None, None])[..., None], change, 0.0)
+        return centres, self.of_neighbourhoods(stencil.turned_back(field[..., neighbours, :] + moved, centres))
+
     def _stencil(self, like: Tensor) -> Stencil:
         """The linear step in the precision and on the device of a tensor, always converted from double precision."""
         key = like.dtype, like.device
         if key not in self._stencils:
-            around = self.neighbourhood
-            offsets = tuple(around.cells[block.members] for block in self.blocks)
-            bases = tuple(torch.as_tensor(b.basis, dtype=like.dtype, device=like.device) for b in self.blocks)
-            self._stencils[key] = Stencil(self.lattice.shape, around.reach, offsets, bases)
+            frames, *bases = (
+                torch.as_tensor(a, dtype=like.dtype, device=like.device)
+                for a in (self._frames, *(block.basis for block in self.blocks))
+            )
+            self._stencils[key] = Stencil(
+                self.lattice.shape, self.around, frames, self._frame, self.blocks, tuple(bases)
+            )
         return self._stencils[key]
+
+
+def _without_centre(around: Neighbourhood) -> Neighbourhood:
+    if len(around) == 1:
+        raise ValueError(f"No neighbour lies within {around.cutoff:g}; raise the cutoff or include the centre.")
+    return replace(around, cells=around.cells[1:], sublattice=around.sublattice[1:], vectors=around.vectors[1:])
+
+
+def _turns(field_type: FieldType, group: PointGroup, operations: np.ndarray) -> np.ndarray:
+    """M(h)⁻¹ for operations h between sublattices; only vectors of space have a law outside of the site group."""
+    result = np.tile(np.eye(field_type.components(group)), (len(operations), 1, 1))
+    start = 0
+    for name in field_type.law:
+        stop = start + (operations.shape[-1] if name == "vector" else FieldType("", (name,)).components(group))
+        if name == "vector":
+            result[:, start:stop, start:stop] = operations.transpose(0, 2, 1)
+        start = stop
+    if field_type.basis is None:
+        return result
+    U = np.array(field_type.basis)
+    return U @ result @ U.T
+
+
+def _distinct(matrices: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The different ones among some matrices, and which of them each is."""
+    kept: list[np.ndarray] = []
+    which = []
+    for matrix in matrices:
+        known = [k for k, other in enumerate(kept) if np.allclose(matrix, other)]
+        if not known:
+            kept.append(matrix)
+        which.append(known[0] if known else len(kept) - 1)
+    return np.array(kept), tuple(which)

@@ -1,0 +1,352 @@
+"""The linear step on whole lattices: coefficients of every site at once, and the adjoint of that map."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.descriptors.blocks import Block
+from nearsight.lattices import Neighbourhood
+
+TABLE = 2**21
+"""Values read through one index table. Longer tables fall out of the cache, and slices become the faster way."""
+
+CHUNK = 2**14
+"""Points whose values are copied at once, so that they are still in the cache when they are multiplied."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stencil:
+    r"""Blocks on a periodic grid: which values of the field to take around every site, and the products to apply.
+
+    On large lattices the field is padded once by the reach of the neighbourhood. Every neighbour of one sublattice is
+    then a shifted slice of it, which needs no table in memory. On small ones, where issuing one copy per neighbour
+    costs more than the copies, all values are read through one index table. Either way the adjoint is a sum in a fixed
+    order: the gradient is the same to the last bit in every run, on a GPU too.
+
+    Parameters
+    ----------
+    shape: cells along every axis.
+    around: the neighbourhood of every sublattice, all in one order.
+    frames: matrices :math:`M(h)^{-1}` ``(frame, component, component)`` that turn the components of the neighbours back
+        to those of sublattice 0.
+    frame: index of the matrix of every sublattice.
+    blocks: orbits of neighbours; ``bases`` are their matrices as tensors.
+    """
+
+    shape: tuple[int, ...]
+    around: tuple[Neighbourhood, ...]
+    frames: Tensor
+    frame: tuple[int, ...]
+    blocks: Sequence[Block]
+    bases: tuple[Tensor, ...]
+    _tables: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def periodic(self, values: Tensor) -> Tensor:
+        """Coefficients ``(row, point)`` of a field ``(batch, *shape, basis, component)`` that is repeated all around."""
+        turned = self._turned(values)
+        if values[..., 0].numel() * self.size <= TABLE:
+            return _Read.apply(turned.reshape(-1), self, len(values))
+        return _Slice.apply(_Wrap.apply(turned, self.reach), self)
+
+    def window(self, values: Tensor) -> Tensor:
+        """Coefficients ``(row, point)`` of the inner cells of a field given with a halo as wide as the reach."""
+        return _Slice.apply(self._turned(values).contiguous(), self)
+
+    def _turned(self, values: Tensor) -> Tensor:
+        """The field as every frame sees it, ``(frame, component, basis, batch, *shape)``."""
+        grid = values.movedim((-1, -2), (0, 1))
+        return torch.einsum("fij,j...->fi...", self.frames, grid) if len(self.frames) > 1 else grid[None]
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How many cells away a neighbour can lie, along every axis."""
+        return tuple(max(r) for r in zip(*(around.reach for around in self.around), strict=True))
+
+    @property
+    def rows(self) -> int:
+        """Number of coefficients of a site."""
+        return sum(basis.shape[0] * basis.shape[1] for basis in self.bases)
+
+    @property
+    def size(self) -> int:
+        """Number of values in a neighbourhood."""
+        return sum(basis.shape[0] * basis.shape[2] for basis in self.bases)
+
+    def neighbours(self, sites: Tensor) -> Tensor:
+        """Site indices of the neighbours of some sites ``(*sites, neighbour)``, around the torus."""
+        sublattice, cell = sites % len(self.around), sites // len(self.around)
+        offsets, target = self._offsets[0][sublattice], self._offsets[1][sublattice]
+        index, stride = target, len(self.around)
+        for axis in reversed(range(len(self.shape))):
+            length = self.shape[axis]
+            index = index + (cell[..., None] % length + offsets[..., axis]) % length * stride
+            cell, stride = cell // length, stride * length
+        return index
+
+    def turned_back(self, values: Tensor, centres: Tensor) -> Tensor:
+        """Neighbours of some centres ``(..., *centres, neighbour, component)`` in the frame of sublattice 0."""
+        if len(self.frames) == 1:
+            return values
+        matrices = self.frames[torch.tensor(self.frame, device=centres.device)[centres % len(self.around)]]
+        return values @ matrices.mT
+
+    @cached_property
+    def _offsets(self) -> tuple[Tensor, Tensor]:
+        cells, sublattice = (np.stack([getattr(a, name) for a in self.around]) for name in ("cells", "sublattice"))
+        return torch.as_tensor(cells, device=self.frames.device), torch.as_tensor(sublattice, device=self.frames.device)
+
+    # --- slices -----------------------------------------------------------------------------------------------------
+
+    def chunks(self, shape: Sequence[int]) -> Iterator[tuple[slice, slice, slice]]:
+        """Parts of a grid ``(batch, *shape)``: the range of the batch, of the first axis, and the points they are."""
+        batch, first = shape[:2]
+        layer = math.prod(shape[2:]) * len(self.around)
+        rows = min(first, max(1, CHUNK // layer))
+        together = max(1, CHUNK // (layer * first))
+        for b, x in itertools.product(range(0, batch, together), range(0, first, rows)):
+            b_stop, x_stop = min(b + together, batch), min(x + rows, first)
+            points = slice((b * first + x) * layer, ((b_stop - 1) * first + x_stop) * layer)
+            yield slice(b, b_stop), slice(x, x_stop), points
+
+    def views(self, padded: Tensor, span: tuple[slice, slice]) -> Iterator[list[list[Tensor]]]:
+        """For every orbit of every block, its sites, and every sublattice of the centre: the slice of the padded field.
+
+        All slices have one shape ``(component, batch, *shape)`` and the same strides; only their origin differs.
+        """
+        strides, (batch, first) = padded.stride(), span
+        inner = [n - 2 * r for n, r in zip(padded.shape[4:], self.reach, strict=True)]
+        size = padded.shape[1], batch.stop - batch.start, first.stop - first.start, *inner[1:]
+        step = strides[1], *strides[3:]
+        corner = padded.storage_offset() + batch.start * strides[3] + first.start * strides[4]
+        origins = np.stack(
+            [
+                corner + f * strides[0] + a.sublattice * strides[2] + (a.cells + np.array(self.reach)) @ strides[4:]
+                for f, a in zip(self.frame, self.around, strict=True)
+            ],
+            axis=-1,
+        )
+        for block in self.blocks:
+            for orbit in origins[block.members].tolist():
+                yield [[padded.as_strided(size, step, origin) for origin in site] for site in orbit]
+
+    # --- index tables -----------------------------------------------------------------------------------------------
+
+    def tables(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Positions ``(value * point)`` in the flat field to read from, and ``(count, element)`` to sum in the adjoint.
+
+        An element that is read less often than others points behind the end of the values, at a zero.
+        """
+        if batch not in self._tables:
+            if 1 not in self._tables:
+                self._tables[1] = self._single_tables()
+            if len(self._tables) > 2:  # the last batch of an epoch, and trials of varying number
+                del self._tables[next(key for key in self._tables if key > 1)]
+            if batch > 1:
+                self._tables[batch] = self._batched_tables(batch)
+        return self._tables[batch]
+
+    def _single_tables(self) -> tuple[Tensor, Tensor]:
+        cells = math.prod(self.shape)
+        components, basis = self.frames.shape[-1], len(self.around)
+        grid = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), axis=-1)
+        # element = ((frame · components + component) · basis + sublattice) · cells + cell
+        table = np.empty((len(self.around[0]), components, *self.shape, basis), dtype=np.int64)
+        for centre, around in enumerate(self.around):
+            target = (grid + around.cells.reshape(-1, *(1,) * len(self.shape), len(self.shape))) % self.shape
+            cell = np.ravel_multi_index(tuple(np.moveaxis(target, -1, 0)), self.shape)
+            for c in range(components):
+                line = (self.frame[centre] * components + c) * basis + around.sublattice
+                table[:, c, ..., centre] = line.reshape(-1, *(1,) * len(self.shape)) * cells + cell
+        members = np.concatenate([block.members.ravel() for block in self.blocks])
+        table = table.reshape(len(table), -1)[members].ravel()
+        elements = len(self.frames) * components * basis * cells
+        order = np.argsort(table, kind="stable")
+        count = np.bincount(table, minlength=elements)
+        turn = np.arange(len(table)) - np.repeat(np.cumsum(count) - count, count)
+        reverse = np.full((count.max(), elements), len(table))
+        reverse[turn, table[order]] = order
+        device = self.frames.device
+        return torch.as_tensor(table, device=device).int(), torch.as_tensor(reverse, device=device).int()
+
+    def _batched_tables(self, batch: int) -> tuple[Tensor, Tensor]:
+        table, reverse = self._tables[1]
+        cells = math.prod(self.shape)
+        points = cells * len(self.around)
+        replica = torch.arange(batch, device=table.device, dtype=table.dtype)[:, None]
+        rows = table.view(-1, 1, points)
+        forward = rows // cells * (batch * cells) + replica * cells + rows % cells
+        # An element (…, replica, cell) is read at the points of its own replica.
+        lines = reverse.view(len(reverse), -1, 1, cells)
+        backward = lines // points * (batch * points) + replica * points + lines % points
+        backward = torch.where(lines == len(table), batch * len(table), backward)
+        return forward.flatten(), backward.flatten(1)
+
+
+class _Read(torch.autograd.Function):
+    """Flat field to coefficients through the index table. Linear, so that the backward pass is the adjoint."""
+
+    @staticmethod
+    def forward(ctx, flat: Tensor, stencil: Stencil, batch: int) -> Tensor:
+        ctx.rest = stencil, batch
+        table, _ = stencil.tables(batch)
+        values = flat.index_select(0, table).view(stencil.size, -1)
+        result = flat.new_empty(stencil.rows, values.shape[-1])
+        _multiply(stencil.bases, values, result)
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _ReadAdjoint.apply(gradient, *ctx.rest), None, None
+
+
+class _ReadAdjoint(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, coefficients: Tensor, stencil: Stencil, batch: int) -> Tensor:
+        ctx.rest = stencil, batch
+        _, reverse = stencil.tables(batch)
+        values = coefficients.new_zeros(stencil.size * coefficients.shape[-1] + 1)
+        _multiply([b.mT for b in stencil.bases], coefficients.contiguous(), values[:-1].view(stencil.size, -1))
+        return values.index_select(0, reverse.flatten()).view(reverse.shape).sum(0)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Read.apply(gradient, *ctx.rest), None, None
+
+
+def _multiply(matrices: Sequence[Tensor], values: Tensor, out: Tensor) -> None:
+    """Block by block, the products of every orbit's matrix with its rows."""
+    start = stop = 0
+    for matrix in matrices:
+        orbits, height, width = matrix.shape
+        source = values[start : start + orbits * width].unflatten(0, (orbits, width))
+        torch.bmm(matrix, source, out=out[stop : stop + orbits * height].unflatten(0, (orbits, height)))
+        start, stop = start + orbits * width, stop + orbits * height
+
+
+class _Slice(torch.autograd.Function):
+    """Padded field ``(frame, component, basis, batch, *shape)`` to coefficients, one orbit at a time."""
+
+    @staticmethod
+    def forward(ctx, padded: Tensor, stencil: Stencil) -> Tensor:
+        ctx.stencil, ctx.shape = stencil, padded.shape
+        padded = padded.contiguous()
+        shape = _inner(padded.shape, stencil)
+        points = math.prod(shape) * len(stencil.around)
+        result = padded.new_empty(stencil.rows, points)
+        buffer = padded.new_empty(0)
+        for *span, where in stencil.chunks(shape):
+            views = stencil.views(padded, (span[0], span[1]))
+            start = 0
+            for matrix in itertools.chain.from_iterable(stencil.bases):
+                rows, size = matrix.shape
+                sites = next(views)
+                if buffer.shape != (size, where.stop - where.start):
+                    buffer = padded.new_empty(size, where.stop - where.start)
+                for site, target in zip(sites, _sites(buffer, sites), strict=True):
+                    for centre, value in enumerate(site):
+                        target[..., centre].copy_(value)
+                torch.mm(matrix, buffer, out=result[start : start + rows, where])
+                start += rows
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _SliceAdjoint.apply(gradient, ctx.stencil, ctx.shape), None
+
+
+class _SliceAdjoint(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, coefficients: Tensor, stencil: Stencil, padded_shape: torch.Size) -> Tensor:
+        ctx.stencil = stencil
+        padded = coefficients.new_zeros(padded_shape)
+        coefficients = coefficients.contiguous()
+        for *span, where in stencil.chunks(_inner(padded_shape, stencil)):
+            views = stencil.views(padded, (span[0], span[1]))
+            start = 0
+            for matrix in itertools.chain.from_iterable(stencil.bases):
+                sites = next(views)
+                values = matrix.T @ coefficients[start : start + len(matrix), where]
+                for site, source in zip(sites, _sites(values, sites), strict=True):
+                    for centre, target in enumerate(site):
+                        target += source[..., centre]
+                start += len(matrix)
+        return padded
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Slice.apply(gradient, ctx.stencil), None, None
+
+
+def _inner(padded: torch.Size, stencil: Stencil) -> tuple[int, ...]:
+    """Batch and cells without the halo."""
+    return padded[3], *(n - 2 * r for n, r in zip(padded[4:], stencil.reach, strict=True))
+
+
+def _sites(values: Tensor, sites: list[list[Tensor]]) -> Tensor:
+    """Values ``(site · component, point)`` of an orbit as ``(site, component, batch, *shape, basis)``."""
+    return values.view(len(sites), *sites[0][0].shape, len(sites[0]))
+
+
+class _Wrap(torch.autograd.Function):
+    """Periodic halo of the axes from 4 on."""
+
+    @staticmethod
+    def forward(ctx, grid: Tensor, reach: tuple[int, ...]) -> Tensor:
+        ctx.reach = reach
+        for axis, r in enumerate(reach, start=4):
+            length = grid.shape[axis]
+            grid = grid.index_select(axis, torch.arange(-r, length + r, device=grid.device) % length)
+        return grid.contiguous()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Fold.apply(gradient, ctx.reach), None
+
+
+class _Fold(torch.autograd.Function):
+    """The halo added to the cells it was copied from: the adjoint of :class:`_Wrap`."""
+
+    @staticmethod
+    def forward(ctx, padded: Tensor, reach: tuple[int, ...]) -> Tensor:
+        ctx.reach = reach
+        for axis, r in enumerate(reach, start=4):
+            padded = fold(padded, axis, r)
+        return padded
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Wrap.apply(gradient, ctx.reach), None
+
+
+def fold(padded: Tensor, axis: int, reach: int) -> Tensor:
+    """Add the halo of a padded axis to the sites it was copied from; the halo may wrap more than once."""
+    shape = list(padded.shape)
+    length = shape[axis] = shape[axis] - 2 * reach
+    result = padded.new_zeros(shape)
+    position = -reach
+    while position < length + reach:
+        target = position % length
+        count = min(length - target, length + reach - position)
+        result.narrow(axis, target, count).add_(padded.narrow(axis, position + reach, count))
+        position += count
+    return result
+
+
+def gather(blocks: Sequence[Block], bases: Sequence[Tensor], values: Tensor) -> Tensor:
+    """Coefficients ``(row, point)`` from explicit neighbourhoods ``(point, neighbour, component)``."""
+    points, _, components = values.shape
+    result = []
+    for block, basis in zip(blocks, bases, strict=True):
+        orbits, sites = block.members.shape
+        chosen = values[:, torch.as_tensor(block.members, device=values.device)]
+        chosen = chosen.reshape(points, orbits, sites * components).permute(1, 2, 0)
+        result.append(torch.bmm(basis, chosen).flatten(0, 1))
+    return torch.cat(result)
