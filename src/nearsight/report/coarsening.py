@@ -208,8 +208,8 @@ def walls(
         axes.legend(loc="best")
     figure.caption = (
         "Left: the share of the walls' length that runs diagonally; straight walls along x and y have 0, walls without "
-        "a preferred direction ½. Right: mean density by distance from the nearest wall at the last time, less the mean "
-        "of all sites; negative values are holes. Bands and bars are one standard error over replicas."
+        "a preferred direction ½. Right: mean density by distance from the nearest wall at the last time, less the "
+        "mean of all sites; negative values are holes. Bands and bars are one standard error over replicas."
     )
     return figure
 

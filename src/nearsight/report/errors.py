@@ -101,8 +101,8 @@ def parity_by_mode(
         lower.set_title(f"RMSE {rmse:.3g}")
         lower.set_xlabel(with_unit("learned − exact", unit))
         words.append(f"{rmse:.2g} for ${name}$ (exact values spread by {float(x.std()):.2g})")
-    above[0, 0].set_ylabel(with_unit("learned", unit))
-    below[0, 0].set_ylabel("probability density")
+    above[0].set_ylabel(with_unit("learned", unit))
+    below[0].set_ylabel("probability density")
     figure.caption = (
         f"Learned against exact values, {x.size} of each component, and their errors with the Gaussian of the same "
         f"mean and width. Root mean square errors: {'; '.join(words)}."

@@ -92,6 +92,7 @@ def write_report(
 def plain(caption: str) -> str:
     """A caption without TeX: ``$\\varphi$`` becomes φ, for readers of HTML."""
     letters = {"varphi": "φ", "phi": "φ", "Phi": "Φ", "Delta": "Δ", "times": "×", "pi": "π", "sigma": "σ", "rho": "ρ"}
+    letters |= {"tau": "τ", "lambda": "λ", "langle": "⟨", "rangle": "⟩"}
     text = re.sub(r"\\([A-Za-z]+)", lambda m: letters.get(m[1], m[1]), caption)
     return re.sub(r"\$([^$]*)\$", lambda m: re.sub(r"[{}]", "", m[1]), text)
 
