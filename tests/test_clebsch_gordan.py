@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import spgrep
 
 from crystal_classes import CRYSTAL_CLASSES, crystal_class, planar, turn
 from nearsight.groups import PointGroup, clebsch_gordan
@@ -194,7 +195,6 @@ HEXAGONAL = np.array([[1.0, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, 1]])
 
 @pytest.mark.parametrize("name", CRYSTAL_CLASSES)
 def test_real_irreps_are_those_of_spgrep_up_to_a_change_of_basis(name):
-    spgrep = pytest.importorskip("spgrep")
     group = crystal_class(name)
     cell = np.eye(3) if np.allclose(group.matrices, np.round(group.matrices)) else HEXAGONAL
     rotations = np.linalg.inv(cell.T) @ group.matrices @ cell.T

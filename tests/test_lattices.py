@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from nearsight.lattices import (
     Lattice,
+    bcc,
     chain,
     cubic,
     diamond,
+    fcc,
     honeycomb,
     kagome,
     neighbour_permutations,
@@ -31,6 +33,8 @@ CATALOGUE = {
     "honeycomb": (honeycomb, 3, [1, 3**0.5, 2, 7**0.5]),
     "kagome": (kagome, 4, [1, 3**0.5, 2, 7**0.5]),
     "cubic": (cubic, 6, [1, 2**0.5, 3**0.5, 2]),
+    "fcc": (fcc, 12, [1, 2**0.5, 3**0.5, 2]),
+    "bcc": (bcc, 8, [1, (4 / 3) ** 0.5, (8 / 3) ** 0.5, (11 / 3) ** 0.5]),
     "diamond": (diamond, 4, [1, (8 / 3) ** 0.5, (11 / 3) ** 0.5]),
 }
 EVERY = pytest.mark.parametrize("name", CATALOGUE)
@@ -188,7 +192,7 @@ def test_the_neighbourhoods_of_the_papers_have_their_number_of_sites(cutoff, sit
 SITE_GROUPS = [
     (chain(4), "D1", 2), (square(4), "D4", 8), (triangular(4), "D6", 12), (honeycomb(4), "D3", 6), (kagome(4), "D2", 4),
     (cubic(3), "Oh", 48), (diamond(3), "Td", 24),
-    (Lattice("fcc", np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2**0.5, np.zeros((1, 3)), (3, 3, 3)), "Oh", 48),
+    (fcc(3), "Oh", 48), (bcc(3), "Oh", 48),
     (Lattice("rectangular", np.diag([1.0, 1.3]), [[0, 0]], (3, 3)), "D2", 4),
     (Lattice("oblique", np.array([[1.0, 0.0], [0.3, 1.2]]), [[0, 0]], (3, 3)), "C2", 2),
     (Lattice("zinc blende", diamond(3).vectors, diamond(3).basis, (3, 3, 3), species=(0, 1)), "Td", 24),

@@ -1,7 +1,9 @@
 """Periodic and open lattices: geometry, neighbour shells, bonds, neighbourhoods, and their point groups."""
 
-from nearsight.lattices.catalogue import chain, cubic, diamond, honeycomb, kagome, square, triangular
+from nearsight.lattices.catalogue import bcc, chain, cubic, diamond, fcc, honeycomb, kagome, square, triangular
+from nearsight.lattices.centres import bond_centre, plaquette_centre
 from nearsight.lattices.lattice import Bonds, Lattice, Neighbourhood
+from nearsight.lattices.selection import Selection, lengths, select_pairs, select_sites, select_triplets
 from nearsight.lattices.sublattices import aligned_neighbourhoods, crystal_class, sublattice_operations
 from nearsight.lattices.symmetry import neighbour_permutations, site_group, site_permutations
 
@@ -9,14 +11,23 @@ __all__ = [
     "Bonds",
     "Lattice",
     "Neighbourhood",
+    "Selection",
     "aligned_neighbourhoods",
+    "bcc",
+    "bond_centre",
     "chain",
     "crystal_class",
     "cubic",
     "diamond",
+    "fcc",
     "honeycomb",
     "kagome",
+    "lengths",
     "neighbour_permutations",
+    "plaquette_centre",
+    "select_pairs",
+    "select_sites",
+    "select_triplets",
     "site_group",
     "site_permutations",
     "square",

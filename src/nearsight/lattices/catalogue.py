@@ -46,6 +46,18 @@ def cubic(
     return Lattice("cubic", np.eye(3), np.zeros((1, 3)), (length, width or length, height or length), periodic)
 
 
+def fcc(length: int, *, periodic: bool | tuple[bool, bool, bool] = True) -> Lattice:
+    """Face-centred cubic lattice on its primitive cell, twelve neighbours at distance 1 along (0, 1, 1)."""
+    vectors = np.sqrt(0.5) * np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    return Lattice("fcc", vectors, np.zeros((1, 3)), (length,) * 3, periodic)
+
+
+def bcc(length: int, *, periodic: bool | tuple[bool, bool, bool] = True) -> Lattice:
+    """Body-centred cubic lattice on its primitive cell, eight neighbours at distance 1 along (1, 1, 1)."""
+    vectors = np.sqrt(1 / 3) * np.array([[-1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])
+    return Lattice("bcc", vectors, np.zeros((1, 3)), (length,) * 3, periodic)
+
+
 def diamond(length: int, *, periodic: bool | tuple[bool, bool, bool] = True) -> Lattice:
     """Diamond lattice on the primitive fcc cell, two sites per cell, four neighbours at distance 1 along ±(1, 1, 1)."""
     cube = 4 / np.sqrt(3)  # edge of the conventional cube
