@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import spglib
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nearsight.lattices import (
     bcc,
@@ -103,6 +105,17 @@ def test_translates_of_a_point_share_its_neighbourhood(lattice, make, name, orde
     np.testing.assert_array_equal(lattice.neighbour_table(around)[row], lattice.index(cells, around.sublattice))
 
 
+@pytest.mark.parametrize("lattice", [square(3), triangular(3), fcc(3)], ids=repr)
+@settings(max_examples=25)
+@given(corner=st.lists(st.integers(0, 11), min_size=3, max_size=3))
+def test_the_group_of_a_point_times_its_images_is_the_group_of_the_lattice(lattice, corner):
+    fractions = np.array(corner[: lattice.dim]) / 12
+    whole = site_group(lattice)
+    images = (whole.matrices @ (fractions @ lattice.vectors)) @ np.linalg.inv(lattice.vectors)
+    distinct = {tuple(f) for f in np.round(images * 12).astype(int) % 12}
+    assert len(site_group(lattice, centre=fractions @ lattice.vectors)) * len(distinct) == len(whole)
+
+
 @pytest.mark.parametrize("make", [square, honeycomb, kagome, diamond], ids=lambda make: make.__name__)
 def test_every_site_of_a_sublattice_has_the_same_neighbourhood(make):
     lattice = make(3)
@@ -137,6 +150,7 @@ def test_a_bond_of_a_farther_shell_has_its_own_midpoint():
     lattice = square(5)
     diagonal = bond_centre(lattice, shell=2)
     np.testing.assert_allclose(lattice.neighbourhood(1.0, centre=diagonal).distances[:4], 0.5**0.5)
+    np.testing.assert_array_equal(bond_centre(square(9, 4, periodic=False), shell=2), diagonal)
     group = site_group(lattice, centre=diagonal)
     assert len(group) == 8  # both diagonals of a square cross at its centre: the point knows more than the bond
     ends = lattice.bonds(2).displacement[0] / 2 * np.array([[1.0], [-1.0]])

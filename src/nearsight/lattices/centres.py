@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nearsight.lattices.lattice import DISTANCE_TOLERANCE, Lattice
@@ -10,13 +12,13 @@ from nearsight.lattices.lattice import DISTANCE_TOLERANCE, Lattice
 def bond_centre(lattice: Lattice, shell: int = 1) -> np.ndarray:
     """Midpoint of a bond of a neighbour shell ``(dim,)``, in cell 0.
 
-    It is the first bond of ``lattice.bonds(shell)``; nearest-neighbour bonds of the lattices in the catalogue are all
-    equivalent. Its group, ``site_group(lattice, centre=bond_centre(lattice))``, is D2 on the square, triangular and
-    honeycomb lattices and D3d in diamond. A longer bond may have less symmetry than its midpoint, where other bonds
-    cross it: ``group.stabiliser([d / 2, -d / 2])`` keeps what maps the bond d onto itself.
+    It is the first bond of ``lattice.bonds(shell)`` on a periodic lattice; nearest-neighbour bonds of the lattices in
+    the catalogue are all equivalent. Its group, ``site_group(lattice, centre=bond_centre(lattice))``, is D2 on the
+    square, triangular and honeycomb lattices and D3d in diamond. A longer bond may have less symmetry than its
+    midpoint, where other bonds cross it: ``group.stabiliser([d / 2, -d / 2])`` keeps what maps the bond d onto itself.
     """
-    bonds = lattice.bonds(shell)
-    return lattice.centre(lattice.positions[bonds.i[0]] + bonds.displacement[0] / 2)[0]
+    bonds = replace(lattice, shape=(1,) * lattice.dim, periodic=True).bonds(shell)
+    return lattice.locate(lattice.basis[bonds.i[0]] + bonds.displacement[0] / 2)[0]
 
 
 def plaquette_centre(lattice: Lattice, *, corners: int | None = None) -> np.ndarray:
@@ -57,7 +59,7 @@ def _holes(lattice: Lattice) -> list[tuple[float, int, np.ndarray]]:
         # All corners lie on one sphere: 2 (r_k - r_0)·x = r_k² - r_0², which sharpens the vertex to full precision.
         offsets = touching - touching[0]
         point = touching[0] + np.linalg.lstsq(2 * offsets, (offsets**2).sum(axis=1), rcond=1e-9)[0]
-        point = lattice.centre(point)[0]
+        point = lattice.locate(point)[0]
         key = (-round(float(distance.min()), 5), *(np.round(point @ inverse, 5) + 0.0).tolist())
         found.setdefault(key, (float(distance.min()), len(touching), point))
     return [found[key] for key in sorted(found)]

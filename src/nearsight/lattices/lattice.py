@@ -184,17 +184,18 @@ class Lattice:
         """
         if not cutoff >= 0 or not np.isfinite(cutoff):
             raise ValueError(f"cutoff must be a finite distance >= 0, got {cutoff}.")
-        found = _neighbourhood(self, float(cutoff), tuple(map(float, self.centre(centre)[0])))
+        found = _neighbourhood(self, float(cutoff), tuple(map(float, self.locate(centre)[0])))
         if not len(found):
             raise ValueError(f"No site lies within {cutoff:.6g} of the point {centre}; pass a larger cutoff.")
         return found
 
-    def centre(self, centre: Centre) -> tuple[np.ndarray, np.ndarray]:
+    def locate(self, centre: Centre) -> tuple[np.ndarray, np.ndarray]:
         """A centre as a position in cell 0 ``(dim,)`` and the cell ``(dim,)`` by which it is shifted."""
         if isinstance(centre, int | np.integer):
             if not 0 <= centre < self.n_sites:
                 raise ValueError(f"centre must be one of the sites 0..{self.n_sites - 1} or a position, got {centre}.")
-            return self.basis[self.sublattice[centre]], self.cells[centre]
+            cell, b = divmod(int(centre), self.n_basis)
+            return self.basis[b], np.array(np.unravel_index(cell, self.shape))
         point = np.asarray(centre, dtype=float)
         if point.shape != (self.dim,) or not np.isfinite(point).all():
             raise ValueError(f"A centre is a site index or {self.dim} finite coordinates, got {centre}.")

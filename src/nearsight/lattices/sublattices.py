@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from nearsight.groups import PointGroup
@@ -59,6 +61,7 @@ def aligned_neighbourhoods(lattice: Lattice, cutoff: float) -> tuple[Neighbourho
     return tuple(result)
 
 
+@lru_cache(maxsize=64)
 def _equivalences(lattice: Lattice) -> list[np.ndarray]:
     """For every sublattice, all operations that carry the surroundings of sublattice 0 onto its own."""
     same = np.array(lattice.species) == lattice.species[0]

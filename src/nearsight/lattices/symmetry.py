@@ -99,7 +99,7 @@ def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0
     """
     if not all(lattice.periodic):  # type: ignore[arg-type]
         raise ValueError("Only a fully periodic lattice is invariant about every site; make all axes periodic.")
-    point, shift = lattice.centre(centre)
+    point, shift = lattice.locate(centre)
     origin = point + shift @ lattice.vectors
     inverse = np.linalg.inv(lattice.vectors)
     result = np.full((len(group), lattice.n_sites), -1, dtype=np.int64)
