@@ -293,6 +293,16 @@ def test_single_neighbourhoods_agree_with_the_whole_lattice():
             torch.testing.assert_close(features, descriptor(field)[:, b :: lattice.n_basis])
 
 
+@pytest.mark.parametrize(
+    "lattice", [kagome(3), square(5, periodic=False), square(6, 4, periodic=(True, False))], ids=repr
+)
+def test_chosen_sites_have_the_features_of_the_whole_on_lattices_with_a_basis_or_an_edge(lattice):
+    descriptor = ACSF(lattice, scalar(), 2.3)
+    field = random_field(descriptor, 2)
+    sites = torch.tensor([[0, lattice.n_sites - 1], [7, 3]])
+    torch.testing.assert_close(descriptor.at(field, sites), descriptor(field)[:, sites])
+
+
 def test_harmonics_are_as_few_as_the_dimension_allows():
     for lattice, count in [(square(4), 2 * 4 + 1), (triangular(4), 2 * 4 + 1), (cubic(4), (4 + 1) ** 2)]:
         descriptor = ACSF(lattice, scalar(), 3.5, angular=angular_functions(zetas=(1, 2, 4)))

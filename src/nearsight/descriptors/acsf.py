@@ -186,6 +186,18 @@ class ACSF(Descriptor):
         features = self._features(f[None, 0, :, None], sums[None, :, None], tables)
         return features[0, :, 0].T.reshape(*values.shape[:-2], self.features)
 
+    def at(self, field: Tensor, sites: Tensor) -> Tensor:
+        lattice, flat = self.lattice, sites.reshape(-1)
+        index = flat.cpu().numpy()
+        features = field.new_empty(*field.shape[:-2], len(flat), self.features)
+        for b, around in enumerate(self.neighbourhoods):
+            here = np.flatnonzero(lattice.sublattice[index] == b)
+            table = lattice.index(lattice.cells[index[here], None] + around.cells, around.sublattice)
+            neighbours = torch.as_tensor(table, device=field.device)
+            values = torch.where(neighbours[..., None] < 0, 0.0, field[..., neighbours.clamp_min(0), :])
+            features[..., torch.as_tensor(here, device=field.device), :] = self.of_neighbourhoods(values, sublattice=b)
+        return features.reshape(*field.shape[:-2], *sites.shape, self.features)
+
     # --- sums and products ------------------------------------------------------------------------------------------
 
     def _make_filters(self) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
