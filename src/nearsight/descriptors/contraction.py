@@ -34,14 +34,25 @@ class Variables:
     def layout(self) -> Layout:
         return Layout.of(self.blocks, self.group)
 
-    @cached_property
-    def trivial(self) -> str:
-        """The name of the invariant irrep."""
-        return self.group.irreps[0].name
+    @property
+    def trivial(self) -> str | None:
+        """The irrep whose coefficients are invariant as they stand; none if the field may change sign (Z2)."""
+        return None if self.field_type.internal == "Z2" else self.group.irreps[0].name
 
     @cached_property
     def distances(self) -> np.ndarray:
         return np.linalg.norm(self.vectors, axis=1)
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """The orthogonal matrix ``(row, neighbour * component)`` from the field to the coefficients."""
+        result = np.zeros((self.layout.variables, len(self.vectors), self.components))
+        start = 0
+        for block in self.blocks:
+            for sites, basis in zip(block.members, block.basis, strict=True):
+                result[start : start + len(basis), sites] = basis.reshape(len(basis), len(sites), -1)
+                start += len(basis)
+        return result.reshape(len(result), -1)
 
     @cached_property
     def copies(self) -> tuple[tuple[str, str], ...]:
@@ -64,6 +75,16 @@ class Variables:
             labels.append((name, f"{name}[{where}{number}]"))
         return tuple(labels)
 
+    def table(self) -> str:
+        """The orbits and their irreps, a line each: ``8 sites at r = 2.236: A1 + A2 + B1 + B2 + 2E``."""
+        lines = []
+        for block in self.blocks:
+            irreps = " + ".join(f"{count if count > 1 else ''}{name}" for name, count in block.copies)
+            for orbit in block.members:
+                sites = f"{len(orbit)} site{'s' if len(orbit) > 1 else ''}"
+                lines.append((self.distances[orbit[0]], f"{sites} at r = {self.distances[orbit[0]]:.3f}: {irreps}"))
+        return "\n".join(text for _, text in sorted(lines))
+
     def views(self) -> list[tuple[str, list[str]]]:
         """Irrep and labels ``orbit * copy`` of every piece, in the order of ``layout.views``."""
         labels = iter(self.copies)
@@ -78,10 +99,25 @@ class Contraction(abc.ABC):
     """The invariants of one mode, from coefficients ``(row, point)`` to features ``(feature, point)``.
 
     A contraction knows the neighbourhood, not the lattice: the same object serves every lattice of a kind, every
-    centre, and any number of points. Features are differentiable twice unless the mode says otherwise.
+    centre, and any number of points. Features are invariant under the point group, and even if the field has the
+    symmetry Z2.
     """
 
+    smooth = True
+    """Whether the features can be differentiated twice everywhere, as training on forces asks."""
+
     def __init__(self, variables: Variables, eps: float) -> None:
+        internal = variables.field_type.internal
+        if internal not in ("none", "Z2"):
+            cure = (
+                "equivalent states are beyond Irreps; if they differ in energy, take a field with internal='none'"
+                if internal == "S(n)"
+                else "take descriptors.SpinInvariants, whose variables are scalar and triple products of spins"
+            )
+            raise ValueError(
+                f"The irreps of the lattice are not invariant under {internal} of {variables.field_type.name}, which "
+                f"acts on all sites at once: {cure}."
+            )
         self.variables, self.eps = variables, eps
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
 
@@ -92,7 +128,7 @@ class Contraction(abc.ABC):
 
     @abc.abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """The constants in double precision."""
+        """The constants: numbers in double precision, and integers."""
 
     @abc.abstractmethod
     def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
@@ -102,6 +138,7 @@ class Contraction(abc.ABC):
         key = f.dtype, f.device
         if key not in self._constants:  # always converted from double precision
             self._constants[key] = {
-                name: torch.as_tensor(array, dtype=f.dtype, device=f.device) for name, array in self.arrays().items()
+                name: torch.as_tensor(array, dtype=None if array.dtype.kind == "i" else f.dtype, device=f.device)
+                for name, array in self.arrays().items()
             }
         return self.contract(f, self._constants[key])

@@ -1,17 +1,26 @@
-"""The contractions by name: lifted reference, power spectrum, reference phases."""
+"""The contractions by name, and those with a reference: lifted, power spectrum, phases."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight.descriptors.contraction import Contraction, Variables
-from nearsight.descriptors.reference import Mix, Reference, triple_invariants, wedge
+from nearsight.descriptors.eigenvalues import Eigenvalues
+from nearsight.descriptors.products import Bispectrum, Pairs, exchange_symmetric, refuse_odd_products
+from nearsight.descriptors.reference import Mix, Reference, wedge
+from nearsight.groups import clebsch_gordan
 
 
 class Lifted(Contraction):
-    """Scalar products with a soft frame ρ(g), and the moments of ρ over the group."""
+    """Scalar products with a soft frame ρ(g), and the moments of ρ over the group.
+
+    With the symmetry Z2 every coefficient is odd, the invariant ones included, and so is ρ. Products with ρ are even;
+    those with ρ³, projected on the same irreps, take the place of ⟨ρ³⟩ and tell apart what the former leave together.
+    """
 
     def __init__(self, variables: Variables, eps: float) -> None:
         super().__init__(variables, eps)
@@ -22,21 +31,27 @@ class Lifted(Contraction):
         # sites weigh more, since they decide more of the local energy.
         generic = 2 * (np.arange(1, n * variables.components + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1
         template = generic.reshape(n, variables.components) / (1 + variables.distances[:, None])
-        self.reference = Reference(variables.blocks, variables.group, template)
+        self.odd = variables.trivial is None
+        self.reference = Reference(variables.blocks, variables.group, template, trivial=variables.trivial)
 
     @property
     def names(self) -> tuple[str, ...]:
+        if self.odd:
+            return (*self._products("ref"), *self._products("cube"), "σ", "⟨ρ⁴⟩/σ³")
+        return (*self._products("ref"), *(("σ", "⟨ρ³⟩/σ²", "⟨ρ⁴⟩/σ³") if self.reference.size else ()))
+
+    def _products(self, vector: str) -> list[str]:
         names: list[str] = []
         for irrep, label in self.variables.copies:
             dim = self.variables.group.irrep(irrep).dim
             if irrep == self.variables.trivial:
                 names.append(label)
             else:
-                names += [f"{label}·ref" if dim == 1 else f"{label}·ref{k + 1}" for k in range(dim)]
-        return (*names, "σ", "⟨ρ³⟩/σ²", "⟨ρ⁴⟩/σ³") if self.reference.size else tuple(names)
+                names += [f"{label}·{vector}" if dim == 1 else f"{label}·{vector}{k + 1}" for k in range(dim)]
+        return names
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"weights": self.reference.weights, "lift": self.reference.lift}
+        return {"weights": self.reference.weights, "lift": self.reference.lift, "project": self.reference.project}
 
     def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
         if not self.reference.size:
@@ -45,9 +60,13 @@ class Lifted(Contraction):
         rho = constants["lift"] @ v
         squares = rho * rho
         sigma = (squares.mean(0) + self.eps**2).sqrt()
-        moments = [sigma, (squares * rho).mean(0) / sigma**2, (squares * squares).mean(0) / sigma**3]
-        mixed = Mix.apply(f, v / sigma, self.variables.layout, self.reference.slices, False, True)
-        return torch.cat([mixed, torch.stack(moments)])
+        fourth = (squares * squares).mean(0) / sigma**3
+        moments = [sigma, fourth] if self.odd else [sigma, (squares * rho).mean(0) / sigma**2, fourth]
+        vectors = [v / sigma]
+        if self.odd:
+            vectors.append(constants["project"] @ (squares * rho) / sigma**3)
+        mixed = [Mix.apply(f, u, self.variables.layout, self.reference.slices, False, True) for u in vectors]
+        return torch.cat([*mixed, torch.stack(moments)])
 
 
 class Power(Contraction):
@@ -81,9 +100,20 @@ class Phase(Contraction):
         weights = np.repeat(
             wedge(variables.blocks, variables.group, variables.vectors)[:, None], variables.components, axis=1
         )
-        self.reference = Reference(variables.blocks, variables.group, weights, single=True)
+        self.reference = Reference(variables.blocks, variables.group, weights, trivial=variables.trivial, single=True)
+        self.triples = self._triples() if self.bispectrum else []
+
+    def _triples(self) -> list[tuple[tuple[str, ...], np.ndarray]]:
+        """Invariant tensors of three references; those antisymmetric in equal ones vanish and are left out."""
+        refuse_odd_products(self.variables, "phase+bispectrum")
         names = [irrep.name for irrep in self.reference.irreps]
-        self.triples = triple_invariants(variables.group, names) if self.bispectrum else []
+        return [
+            (triple, tensor)
+            for triple in itertools.combinations_with_replacement(names, 3)
+            for tensor in exchange_symmetric(
+                clebsch_gordan(self.variables.group, *triple), [triple.count(name) for name in dict.fromkeys(triple)]
+            )
+        ]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,6 +157,9 @@ CONTRACTIONS: dict[str, type[Contraction]] = {
     "power": Power,
     "phase": Phase,
     "phase+bispectrum": PhaseBispectrum,
+    "pairs": Pairs,
+    "bispectrum": Bispectrum,
+    "eigenvalues": Eigenvalues,
 }
 """What :class:`Irreps` knows by the name of a mode."""
 

@@ -29,6 +29,8 @@ class Descriptor(nn.Module, abc.ABC):
     components: int
     features: int
     cutoff: float
+    smooth: bool = True
+    """Whether the features have two derivatives everywhere. Without, they have one-sided slopes at symmetric fields."""
 
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Tensor:
@@ -111,8 +113,8 @@ class Descriptor(nn.Module, abc.ABC):
 
         Returns
         -------
-        ``(*proposals, centre)`` site indices and ``(*batch, *proposals, centre, feature)`` features, equal to those of a
-        full evaluation to rounding. All other sites keep theirs, so that the energy difference of a move is
+        Site indices ``(*proposals, centre)`` and features ``(*batch, *proposals, centre, feature)``, equal to those of
+        a full evaluation to rounding. All other sites keep theirs, so that the energy difference of a move is
         :math:`\Delta E = \sum_{\rm centres} (\epsilon_{\rm after} - \epsilon_{\rm before})`.
         """
         sites = torch.as_tensor(site, device=field.device)

@@ -35,6 +35,11 @@ class Irreps(Descriptor):
         inequivalent occupations of the 20 nearest sites of the square lattice.
     ``"power"``
         with themselves, :math:`|f_r|^2`: loses all relative phases.
+    ``"pairs"``
+        with all copies of the same irrep, :math:`f_r \cdot f_s`: loses the phases between different irreps.
+    ``"bispectrum"``
+        as pairs, and in threes of all copies by Clebsch-Gordan tensors. For small neighbourhoods: the number grows with
+        the third power of their size, 120 for 20 sites, and more than 10 000 are refused.
     ``"phase"``
         with one reference per irrep, the average of the field over a wedge, as in the papers:
         :math:`f_r \cdot v / \sqrt{|v|^2 + \epsilon^2}`, and :math:`|f_r|^2` as well where the irrep has more than one
@@ -42,6 +47,14 @@ class Irreps(Descriptor):
         symmetric configuration, so forces need ``eps > 0``.
     ``"phase+bispectrum"``
         adds the normalised triple products of the references, such as A2·B1·B2 and B1·E·E of D4.
+    ``"eigenvalues"``
+        not from irreps, but the sorted eigenvalues of the correlation matrix of the neighbourhood, which has the same
+        invariance (:class:`~nearsight.descriptors.eigenvalues.Eigenvalues`); blind to the sign of the field, with kinks
+        where eigenvalues meet.
+
+    A field with the symmetry Φ → -Φ (``internal="Z2"``) has no invariant coefficients: all are contracted, and all
+    features are even. ``feature_names`` says what every feature is: ``A1[r=1.000]`` is the invariant coefficient at
+    distance 1, ``E[r=2.236,1]·ref2`` the product of the first copy of E at that distance with the second reference.
 
     Parameters
     ----------
@@ -103,6 +116,7 @@ class Irreps(Descriptor):
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
         variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components)
         self.contraction = CONTRACTIONS[mode](variables, self.eps)
+        self.smooth = self.contraction.smooth
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
         self._stencils: dict[tuple[torch.dtype, torch.device], Stencil] = {}
@@ -121,6 +135,13 @@ class Irreps(Descriptor):
             for irrep in self.group.irreps
             if (total := sum(len(b.members) * n for b in self.blocks for name, n in b.copies if name == irrep.name))
         }
+
+    def orbit_table(self) -> str:
+        """The orbits of neighbours and their irreps, ready to print.
+
+        A line for each, such as ``8 sites at r = 2.236: A1 + A2 + B1 + B2 + 2E``.
+        """
+        return self.contraction.variables.table()
 
     def config(self) -> dict[str, Any]:
         return {

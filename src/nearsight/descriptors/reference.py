@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,17 +23,23 @@ class Reference:
     .. math:: \rho(g) = \sum_j w_j (g^{-1}\Phi)_j = \sum_{\Gamma k\mu} D^\Gamma_{\mu k}(g)\, v^\Gamma_{k\mu},
               \qquad v^\Gamma_{k\mu} = \sum_r (w^T X_r)_k\, f_{r\mu},
 
-    so that every row :math:`v_k` transforms like the coefficients :math:`f_r` themselves. The trivial irrep, which is
-    invariant already, is left out. ``weights`` is the matrix from all coefficients to v, ``lift`` the one
-    from v to ρ. ``single`` keeps one vector of each irrep, a generic combination of its d. Templates are scaled such
-    that independent fields of unit variance give ρ unit variance.
+    so that every row :math:`v_k` transforms like the coefficients :math:`f_r` themselves. The irrep ``trivial``, which
+    is invariant already, is left out. ``weights`` is the matrix from all coefficients to v, ``lift`` the one from v to
+    ρ, ``project`` the one from any function on the group back to its components. ``single`` keeps one vector of each
+    irrep, a generic combination of its d. Templates are scaled such that independent fields of unit variance give ρ
+    unit variance.
     """
 
     def __init__(
-        self, blocks: Sequence[Block], group: PointGroup, template: np.ndarray, *, single: bool = False
+        self,
+        blocks: Sequence[Block],
+        group: PointGroup,
+        template: np.ndarray,
+        *,
+        trivial: str | None,
+        single: bool = False,
     ) -> None:
-        self.trivial = group.irreps[0].name
-        present = {name for block in blocks for name, _ in block.copies} - {self.trivial}
+        present = {name for block in blocks for name, _ in block.copies} - {trivial}
         self.irreps = [irrep for irrep in group.irreps if irrep.name in present]
         self.slices: Slices = {}
         self.size = 0
@@ -49,7 +54,7 @@ class Reference:
             w = template[block.members].reshape(len(block.members), -1)
             overlap = np.einsum("ors,os->or", block.basis, w)
             for name, rows in block.rows(group).items():
-                if name == self.trivial:
+                if name == trivial:
                     continue
                 where, dim = self.slices[name]
                 omega = overlap[:, rows].reshape(len(w), -1, dim)  # orbit, copy, k
@@ -60,6 +65,8 @@ class Reference:
         self.weights = np.concatenate(parts, axis=1) / np.sqrt(power or 1.0)
         kept = [(i.matrices @ keep[i.name]).transpose(0, 2, 1).reshape(len(group), -1) for i in self.irreps]
         self.lift = np.concatenate(kept, axis=1) if kept else np.zeros((len(group), 0))
+        dims = np.concatenate([np.zeros(0), *(np.full(w.stop - w.start, dim) for w, dim in self.slices.values())])
+        self.project = dims[:, None] * self.lift.T / len(group)
 
     def split(self, vectors: Tensor) -> dict[str, Tensor]:
         """v of every irrep ``(k, μ, point)``."""
@@ -144,28 +151,3 @@ def wedge(blocks: Sequence[Block], group: PointGroup, vectors: np.ndarray) -> np
         ahead = (vectors @ direction)[block.members]
         weights[block.members[np.arange(len(ahead)), ahead.argmax(axis=1)]] = 1.0
     return weights
-
-
-def triple_invariants(group: PointGroup, names: Sequence[str]) -> list[tuple[tuple[str, str, str], np.ndarray]]:
-    r"""Invariant tensors C of :math:`\sum C_{abc} u_a v_b w_c` for triples of irreps, one vector of each irrep.
-
-    They span the fixed space of the averaged product :math:`\langle D_1 \otimes D_2 \otimes D_3\rangle_g`. Tensors that
-    vanish when equal irreps share one vector (antisymmetric ones, such as A2·E·E of D4) are dropped.
-    """
-    rng = np.random.default_rng(0)
-    samples = {name: rng.normal(size=(8, group.irrep(name).dim)) for name in names}
-    result = []
-    for triple in itertools.combinations_with_replacement(names, 3):
-        a, b, c = (group.irrep(name).matrices for name in triple)
-        shape = a.shape[-1], b.shape[-1], c.shape[-1]
-        average = np.einsum("gij,gkl,gmn->ikmjln", a, b, c, optimize=True).reshape(np.prod(shape), -1) / len(group)
-        values: list[np.ndarray] = []
-        for column in average.T:
-            tensor = column.reshape(shape)
-            value = np.einsum("abc,na,nb,nc->n", tensor, *(samples[name] for name in triple))
-            for earlier in values:
-                value = value - earlier * (earlier @ value) / (earlier @ earlier)
-            if np.abs(value).max() > 1e-8:
-                values.append(value)
-                result.append(((triple[0], triple[1], triple[2]), tensor / np.linalg.norm(tensor)))
-    return result
