@@ -4,6 +4,7 @@ from nearsight.descriptors.acsf import ACSF
 from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
+from nearsight.descriptors.spins import SpinInvariants
 from nearsight.descriptors.symmetry_functions import Angular, Radial, angular_functions, radial_functions
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Descriptor",
     "Irreps",
     "Radial",
+    "SpinInvariants",
     "angular_functions",
     "radial_functions",
 ]

@@ -1,0 +1,233 @@
+"""Scalars of a spin field around a site (bonds, lengths, chiralities), permuted and reversed by the lattice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.descriptors.blocks import Block
+from nearsight.descriptors.contraction import Variables
+from nearsight.groups import Irrep, PointGroup
+from nearsight.lattices import Neighbourhood, Selection, lengths, select_pairs, select_sites, select_triplets
+
+
+class ReversalGroup(PointGroup):
+    """A point group and the reversal Φ → -Φ (or, for XY spins, a reflection) that commutes with all of it.
+
+    Elements are those of the point group, then the same ones with the reversal. Every irrep Γ occurs twice: Γ+ is even
+    and Γ- odd under it. Only A1+ is invariant.
+    """
+
+    def __init__(self, lattice_group: PointGroup) -> None:
+        order, dim = len(lattice_group), lattice_group.dim
+        matrices = np.zeros((2 * order, dim + 1, dim + 1))
+        matrices[:, :dim, :dim] = np.tile(lattice_group.matrices, (2, 1, 1))
+        matrices[:, dim, dim] = np.repeat([1.0, -1.0], order)
+        object.__setattr__(self, "matrices", matrices)
+        object.__setattr__(self, "lattice_group", lattice_group)
+
+    lattice_group: PointGroup
+
+    @cached_property
+    def name(self) -> str:
+        return f"{self.lattice_group.name} with reversal"
+
+    @cached_property
+    def irreps(self) -> tuple[Irrep, ...]:
+        return tuple(
+            Irrep(irrep.name + label, np.concatenate([irrep.matrices, sign * irrep.matrices]), irrep.kind)
+            for label, sign in (("+", 1.0), ("-", -1.0))
+            for irrep in self.lattice_group.irreps
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Scalars of one kind, one for every member of a selection.
+
+    ``of`` is the formula, from the spin at the centre and those of the members ``(..., component)``. ``antisymmetric``
+    scalars change sign when two members are exchanged, ``odd`` ones under the reversal of the spins (of a reflection
+    for XY spins).
+    """
+
+    symbol: str
+    selection: Selection
+    of: Callable[..., Tensor]
+    antisymmetric: bool = False
+    odd: bool = False
+
+    def __len__(self) -> int:
+        return len(self.selection)
+
+    @property
+    def sites(self) -> int:
+        """How many neighbours enter, the centre not counted."""
+        return 1 if self.selection.kind == "sites" else 2
+
+    def oriented(self, orbit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Members ``(size, sites)`` of an orbit in the order and orientation in which the group reaches them, and T(g).
+
+        Orbits with the same stabiliser then have the same T(g), and their irreps are worked out once.
+        """
+        selection = self.selection
+        reached, first = np.unique(selection.permutations[:, orbit[0]], return_index=True)  # ascending, as the orbit is
+        order = np.argsort(first)
+        members = selection.members[reached[order], -self.sites :]
+        action = selection.representation(orbit, antisymmetric=self.antisymmetric)[:, order[:, None], order]
+        if not self.antisymmetric:
+            return members, action
+        signs = selection.signs[first[order], orbit[0]]
+        return np.where(signs[:, None] > 0, members, members[:, ::-1]), signs[:, None] * action * signs
+
+
+def bond(centre: Tensor, s: Tensor) -> Tensor:
+    """S_i·S_j."""
+    return (centre * s).sum(-1)
+
+
+def pair(centre: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """S_j·S_k."""
+    return (s * t).sum(-1)
+
+
+def length(centre: Tensor, s: Tensor) -> Tensor:
+    """|S_j|²."""
+    return (s * s).sum(-1)
+
+
+def chirality(centre: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """S_i·(S_j × S_k)."""
+    return (centre * torch.linalg.cross(s, t)).sum(-1)
+
+
+def turn(centre: Tensor, s: Tensor) -> Tensor:
+    """S_i × S_j in the plane."""
+    return centre[..., 0] * s[..., 1] - centre[..., 1] * s[..., 0]
+
+
+def pair_turn(centre: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """S_j × S_k in the plane."""
+    return turn(s, t)
+
+
+def spin_families(
+    around: Neighbourhood,
+    group: PointGroup,
+    components: int,
+    *,
+    bond_cutoff: float,
+    chirality_cutoff: float,
+    varying_length: bool,
+) -> list[Family]:
+    """The scalars of spins with 2 or 3 ``components`` within a neighbourhood: see :class:`SpinInvariants`."""
+    neighbours = select_sites(around, group, centre=False)
+    near = select_pairs(around, group, lambda m, n, mn: lengths(mn) <= bond_cutoff, centre=False)
+    families = [Family("S·S", neighbours, bond), Family("s·s", near, pair)]
+    if varying_length:
+        families.append(Family("|s|²", select_sites(around, group), length))
+    if chirality_cutoff > 0 and components == 3:
+        chiral = select_triplets(around, group, lambda m, n, mn: lengths(mn) <= chirality_cutoff)
+        families.append(Family("S·s×s", chiral, chirality, antisymmetric=True, odd=True))
+    elif chirality_cutoff > 0:
+        turned = select_pairs(around, group, lambda m, n, mn: lengths(mn) <= chirality_cutoff, centre=False)
+        families.append(Family("S×S", neighbours, turn, odd=True))
+        families.append(Family("s×s", turned, pair_turn, antisymmetric=True, odd=True))
+    return [family for family in families if len(family)]
+
+
+@dataclass(frozen=True, eq=False)
+class SpinVariables(Variables):
+    """The scalars around a centre as coefficients of irreps: families one after the other, blocks within each.
+
+    ``members`` of the blocks are indices into ``sites``, which lists for every scalar the neighbours that it holds;
+    ``family_of`` is the family of every block.
+    """
+
+    families: tuple[Family, ...]
+    family_of: tuple[int, ...]
+    sites: tuple[tuple[int, ...], ...]
+    around: Neighbourhood
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """How far a scalar reaches: the mean distance of its sites from the centre and the separation of the two."""
+        r = self.around.distances
+        return np.array([r[list(sites)].mean() + self._separation(sites) for sites in self.sites])
+
+    def _separation(self, sites: tuple[int, ...]) -> float:
+        return float(np.linalg.norm(self.around.vectors[sites[0]] - self.around.vectors[sites[-1]]))
+
+    def members(self, block: int) -> np.ndarray:
+        """The neighbours in every scalar of a block ``(orbit, member, site)``."""
+        return np.array([[self.sites[m] for m in orbit] for orbit in self.blocks[block].members])
+
+    def _kind(self, block: int, orbit: np.ndarray) -> str:
+        """``S·s×s r=1,1 d=1.732`` for neighbours at r and r′ with the separation d."""
+        sites = self.sites[orbit[0]]
+        r = ",".join(f"{x:.4g}" for x in sorted(self.around.distances[list(sites)]))
+        apart = f" d={self._separation(sites):.4g}" if len(sites) > 1 else ""
+        return f"{self.families[self.family_of[block]].symbol} r={r}{apart}"
+
+    @cached_property
+    def copies(self) -> tuple[tuple[str, str], ...]:
+        """Irrep and label of every copy, in the order of the coefficients: ``("E1", "E1[S·s×s r=1,1 d=1.732]")``."""
+        found = [
+            (name, self._kind(b, orbit))
+            for b, block in enumerate(self.blocks)
+            for orbit in block.members
+            for name, count in block.copies
+            for _ in range(count)
+        ]
+        total, seen = Counter(found), Counter[tuple[str, str]]()
+        labels = []
+        for name, where in found:
+            seen[name, where] += 1
+            labels.append((name, f"{name}[{where}{f' #{seen[name, where]}' if total[name, where] > 1 else ''}]"))
+        return tuple(labels)
+
+    def table(self) -> str:
+        """The orbits and their irreps, a line each: ``6 × S·s×s r=1,1 d=1: A2 + B1 + E1 + E2``."""
+        return "\n".join(
+            f"{len(orbit)} × {self._kind(b, orbit)}: "
+            + " + ".join(f"{count if count > 1 else ''}{name}" for name, count in block.copies)
+            for b, block in enumerate(self.blocks)
+            for orbit in block.members
+        )
+
+
+def spin_blocks(
+    families: Sequence[Family], group: PointGroup
+) -> tuple[list[Block], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Decompose the signed permutations of the scalars: blocks, the family of every block, the sites of every scalar.
+
+    ``group`` is that of the selections, or a :class:`ReversalGroup` of it.
+    """
+    reversal = isinstance(group, ReversalGroup)
+    blocks: list[Block] = []
+    family_of: list[int] = []
+    sites: list[tuple[int, ...]] = []
+    known: dict[tuple[bool, bytes], tuple[np.ndarray, tuple[tuple[str, int], ...]]] = {}
+    for number, family in enumerate(families):
+        kinds: dict[tuple[bool, bytes], list[np.ndarray]] = {}
+        for orbit in family.selection.orbits:
+            members, action = family.oriented(orbit)
+            size, key = len(members), (family.odd, action.tobytes())
+            if key not in known:
+                full = np.concatenate([action, -action if family.odd else action]) if reversal else action
+                copies = group.decompose(full)
+                # (copies, size, dim) -> rows: copy by copy, component by component.
+                basis = np.concatenate([x.transpose(0, 2, 1).reshape(-1, size) for x in copies.values()])
+                known[key] = basis, tuple((name, len(x)) for name, x in copies.items())
+            kinds.setdefault(key, []).append(np.arange(len(sites), len(sites) + size))
+            sites += map(tuple, members.tolist())
+        for key, indices in kinds.items():
+            basis, named = known[key]
+            blocks.append(Block(np.array(indices), np.repeat(basis[None], len(indices), axis=0), named))
+            family_of.append(number)
+    return blocks, tuple(family_of), tuple(sites)
