@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nearsight.descriptors import Irreps
-from nearsight.fields import FieldType, potts, scalar, spin
+from nearsight.fields import FieldType, displacement, potts, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ForceField, LearnedForceField, load, save
-from nearsight.lattices import cubic, honeycomb, site_group, square, triangular
+from nearsight.lattices import cubic, diamond, honeycomb, site_group, square, triangular
 from nearsight.networks import MLP, GroupCNN
 from nearsight.storage import CorruptFileError
 
@@ -66,6 +66,32 @@ def test_a_repeated_field_has_the_same_forces_on_a_larger_lattice(make, rng):
     expected = forcefield(q.reshape(-1, 1)).force.reshape(8, 8).repeat(2, 3)
     torch.testing.assert_close(force, expected, atol=1e-12, rtol=0)
     assert {id(p) for p in large.parameters()} == {id(p) for p in forcefield.parameters()}
+
+
+@pytest.mark.parametrize("make", [irreps, lambda: irreps(0.2), convolution, lambda: convolution("force", "odd", 0.1)])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_tiles_give_the_forces_of_the_whole(make, batch, rng, monkeypatch):
+    forcefield = make().double().on(square(11, 8))
+    q = torch.randn(*batch, 88, 1, generator=rng, dtype=torch.float64)
+    whole = forcefield(q)
+    monkeypatch.setattr(type(forcefield), "tile", 30)
+    tiled = forcefield(q)
+    torch.testing.assert_close(tiled.force, whole.force, atol=1e-13, rtol=1e-12)
+    if whole.energy is not None:
+        torch.testing.assert_close(tiled.energy, whole.energy, atol=1e-12, rtol=1e-12)
+    assert torch.equal(forcefield(q).force, tiled.force)
+
+
+def test_tiles_serve_several_sites_per_cell_and_three_dimensions(rng, monkeypatch):
+    for lattice, law in [(honeycomb(6, 5), scalar()), (diamond(3), displacement())]:
+        forcefield = LearnedForceField(Irreps(lattice, law, 1.7), MLP((8,))).double().eval()
+        q = torch.randn(2, lattice.n_sites, forcefield.components, generator=rng, dtype=torch.float64)
+        whole = forcefield(q)
+        with monkeypatch.context() as patch:
+            patch.setattr(LearnedForceField, "tile", 20)
+            tiled = forcefield(q)
+        torch.testing.assert_close(tiled.force, whole.force, atol=1e-13, rtol=1e-12)
+        torch.testing.assert_close(tiled.energy, whole.energy, atol=1e-12, rtol=1e-12)
 
 
 @student

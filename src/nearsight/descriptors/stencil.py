@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nearsight.descriptors.blocks import Block
+from nearsight.fields.halo import wrap
 from nearsight.lattices import Neighbourhood
 
 TABLE = 2**21
@@ -50,11 +51,16 @@ class Stencil:
     _tables: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def periodic(self, values: Tensor) -> Tensor:
-        """Coefficients ``(row, point)`` of a field ``(batch, *shape, basis, component)`` that is repeated all around."""
-        turned = self._turned(values)
-        if values[..., 0].numel() * self.size <= TABLE:
-            return _Read.apply(turned.reshape(-1), self, len(values))
-        return _Slice.apply(_Wrap.apply(turned, self.reach), self)
+        """Coefficients ``(row, point)`` of a field ``(batch, *shape, basis, component)``, periodic along every axis."""
+        return (self.read if values[..., 0].numel() * self.size <= TABLE else self.sliced)(values)
+
+    def read(self, values: Tensor) -> Tensor:
+        """:meth:`periodic` through an index table."""
+        return _Read.apply(self._turned(values).reshape(-1), self, len(values))
+
+    def sliced(self, values: Tensor) -> Tensor:
+        """:meth:`periodic` by slices of the padded field."""
+        return _Slice.apply(wrap(self._turned(values), self.reach, first=4), self)
 
     def window(self, values: Tensor) -> Tensor:
         """Coefficients ``(row, point)`` of the inner cells of a field given with a halo as wide as the reach."""
@@ -293,51 +299,6 @@ def _inner(padded: torch.Size, stencil: Stencil) -> tuple[int, ...]:
 def _sites(values: Tensor, sites: list[list[Tensor]]) -> Tensor:
     """Values ``(site · component, point)`` of an orbit as ``(site, component, batch, *shape, basis)``."""
     return values.view(len(sites), *sites[0][0].shape, len(sites[0]))
-
-
-class _Wrap(torch.autograd.Function):
-    """Periodic halo of the axes from 4 on."""
-
-    @staticmethod
-    def forward(ctx, grid: Tensor, reach: tuple[int, ...]) -> Tensor:
-        ctx.reach = reach
-        for axis, r in enumerate(reach, start=4):
-            length = grid.shape[axis]
-            grid = grid.index_select(axis, torch.arange(-r, length + r, device=grid.device) % length)
-        return grid.contiguous()
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _Fold.apply(gradient, ctx.reach), None
-
-
-class _Fold(torch.autograd.Function):
-    """The halo added to the cells it was copied from: the adjoint of :class:`_Wrap`."""
-
-    @staticmethod
-    def forward(ctx, padded: Tensor, reach: tuple[int, ...]) -> Tensor:
-        ctx.reach = reach
-        for axis, r in enumerate(reach, start=4):
-            padded = fold(padded, axis, r)
-        return padded
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _Wrap.apply(gradient, ctx.reach), None
-
-
-def fold(padded: Tensor, axis: int, reach: int) -> Tensor:
-    """Add the halo of a padded axis to the sites it was copied from; the halo may wrap more than once."""
-    shape = list(padded.shape)
-    length = shape[axis] = shape[axis] - 2 * reach
-    result = padded.new_zeros(shape)
-    position = -reach
-    while position < length + reach:
-        target = position % length
-        count = min(length - target, length + reach - position)
-        result.narrow(axis, target, count).add_(padded.narrow(axis, position + reach, count))
-        position += count
-    return result
 
 
 def gather(blocks: Sequence[Block], bases: Sequence[Tensor], values: Tensor) -> Tensor:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import abc
 import itertools
+import math
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from nearsight.descriptors import Descriptor
+from nearsight.fields.halo import fold, wrap
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.lattices import Lattice
 from nearsight.networks import MLP, LatticeNetwork
 
-TILE = 64
-"""Cells along the edge of a tile of a large lattice."""
+ACCELERATED = 64
+"""How many times larger the tiles are on an accelerator, which has to be kept busy and has no cache to fill."""
 
 
 class EnergyReference(nn.Module):
@@ -45,10 +48,25 @@ class LocalForceField(ForceField, abc.ABC):
 
     mean_force: float | None
     conservative: bool
+    tile: int
+    """Sites evaluated at once. Energies and their gradients are summed tile by tile: what one tile needs stays in the
+    cache, and the memory hardly grows with the lattice. Training keeps everything, for its derivatives."""
 
     @abc.abstractmethod
     def local(self, field: Tensor) -> Tensor:
         """Local energies ``(*batch, site)`` if conservative, else forces ``(*batch, site, component)``."""
+
+    @property
+    @abc.abstractmethod
+    def reach(self) -> tuple[int, ...]:
+        """How many cells away a local term sees, along every axis."""
+
+    @abc.abstractmethod
+    def window(self, window: Tensor) -> Tensor:
+        """:meth:`local` on the inner cells of a part of the lattice with its halo, which is as wide as the reach.
+
+        From ``(batch, *cells, basis, component)`` to ``(batch, *inner, basis)``, for forces with components.
+        """
 
     @property
     def dtype(self) -> torch.dtype:
@@ -60,6 +78,9 @@ class LocalForceField(ForceField, abc.ABC):
         if not self.conservative:
             with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
                 return Forces(self._force(x).to(field.dtype), None)
+        if self._tiled(x):
+            gradient, energy = self._gradient(x)
+            return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
         with torch.enable_grad():
             x = x.requires_grad_()
             energy = self._energy(x)
@@ -69,17 +90,71 @@ class LocalForceField(ForceField, abc.ABC):
         return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
 
     def _energy(self, x: Tensor) -> Tensor:
-        sites = self.lattice.n_sites
         mean = x.mean(-2, keepdim=True)
         local = self.local(x if self.mean_force is None else x - mean)
-        energy = local.double().sum(-1) + self.reference.energy_offset * sites  # type: ignore[union-attr, operator]
-        return energy if not self.mean_force else energy - sites * self.mean_force * mean.double().sum((-2, -1))
+        return local.double().sum(-1) + self._constant(mean)
+
+    def _constant(self, mean: Tensor) -> Tensor:
+        """What the energy holds beside its local terms, for the mean of the field ``(*batch, 1, component)``."""
+        sites = self.lattice.n_sites
+        offset: Tensor = self.reference.energy_offset * sites  # type: ignore[union-attr, operator, assignment]
+        return offset if not self.mean_force else offset - sites * self.mean_force * mean.double().sum((-2, -1))
 
     def _force(self, x: Tensor) -> Tensor:
+        local = self._tiled_local if self._tiled(x) else self.local
         if self.mean_force is None:
-            return self.local(x)
-        force = self.local(x - x.mean(-2, keepdim=True))
+            return local(x)
+        force = local(x - x.mean(-2, keepdim=True))
         return force - force.mean(-2, keepdim=True) + self.mean_force
+
+    # --- tiles ------------------------------------------------------------------------------------------------------
+
+    def _tiled(self, x: Tensor) -> bool:
+        return not self.training and x.shape[:-1].numel() > self._capacity(x)
+
+    def _capacity(self, x: Tensor) -> int:
+        return self.tile * (1 if x.device.type == "cpu" else ACCELERATED)
+
+    def _windows(self, grid: Tensor) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """Where every tile with its halo, and without it, lies in the padded grid and in the result."""
+        shape, basis = self.lattice.shape, self.lattice.n_basis
+        edge = max(1, int((self._capacity(grid) / basis) ** (1 / len(shape)) + 1e-9))
+        # Tiles of nearly the same size: a narrow last one would cost almost as much as a whole.
+        edges = [-(-length // -(-length // edge)) for length in shape]
+        together = max(1, self._capacity(grid) // (math.prod(edges) * basis))
+        axes = [(len(grid), together, 0), *zip(shape, edges, self.reach, strict=True)]
+        for corner in itertools.product(*(range(0, length, step) for length, step, _ in axes)):
+            spans = [(c, min(c + step, length), r) for c, (length, step, r) in zip(corner, axes, strict=True)]
+            yield tuple(slice(c, e + 2 * r) for c, e, r in spans), tuple(slice(c, e) for c, e, _ in spans)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        grid = x.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)
+        return wrap(grid, self.reach, first=1)
+
+    def _tiled_local(self, x: Tensor) -> Tensor:
+        """:meth:`local` without a graph for its derivatives."""
+        grid = self._padded(x)
+        result = x.new_empty(len(grid), *self.lattice.shape, self.lattice.n_basis, self.components)
+        for outer, inner in self._windows(grid):
+            result[inner] = self.window(grid[outer])
+        return result.view(x.shape)
+
+    def _gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient ``(*batch, site, component)`` and energy ``(*batch,)``."""
+        mean = x.mean(-2, keepdim=True)
+        grid = self._padded(x if self.mean_force is None else x - mean)
+        slopes = torch.zeros_like(grid)
+        energy = torch.zeros(len(grid), dtype=torch.float64, device=x.device)
+        for outer, inner in self._windows(grid):
+            with torch.enable_grad():
+                tile = grid[outer].detach().requires_grad_()
+                local = self.window(tile).double().flatten(1).sum(1)
+                slopes[outer] += torch.autograd.grad(local.sum(), tile)[0]
+            energy[inner[0]] += local.detach()
+        gradient = fold(slopes, self.reach, first=1).view(x.shape)
+        if self.mean_force is not None:
+            gradient = gradient - gradient.mean(-2, keepdim=True) - self.mean_force
+        return gradient, energy.view(x.shape[:-2]) + self._constant(mean)
 
     def _check_mean_force(self, mean_force: float | None) -> float | None:
         if mean_force is not None and self.components != 1:
@@ -111,6 +186,7 @@ class LearnedForceField(LocalForceField):
     """
 
     conservative = True
+    tile = 128**2
 
     def __init__(self, descriptor: Descriptor, network: MLP, *, mean_force: float | None = None) -> None:
         super().__init__()
@@ -124,6 +200,13 @@ class LearnedForceField(LocalForceField):
 
     def local(self, field: Tensor) -> Tensor:
         return self.network(self.descriptor(field))
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return self.descriptor.reach
+
+    def window(self, window: Tensor) -> Tensor:
+        return self.network(self.descriptor.evaluate_window(window))
 
     def calibrate(self, field: Tensor) -> None:
         """Scale the features to unit variance over typical fields ``(batch, site, component)``; ``fit`` does it."""
@@ -163,6 +246,8 @@ class ConvolutionalForceField(LocalForceField):
     mean_force: see :class:`LocalForceField`.
     """
 
+    tile = 64**2
+
     def __init__(self, lattice: Lattice, network: LatticeNetwork, *, mean_force: float | None = None) -> None:
         super().__init__()
         if not all(lattice.periodic):  # type: ignore[arg-type]
@@ -170,7 +255,6 @@ class ConvolutionalForceField(LocalForceField):
         if not network.lattice.same_kind(lattice):
             raise ValueError(f"The network was made for a {network.lattice.name} lattice, not for {lattice!r}.")
         self.lattice, self.network, self.components = lattice, network, network.components
-        self._halo: list[Tensor] | None = None
         self.mean_force = self._check_mean_force(mean_force)
         self.reference = EnergyReference()
 
@@ -181,35 +265,16 @@ class ConvolutionalForceField(LocalForceField):
     def conservative(self) -> bool:  # type: ignore[override]
         return self.network.head == "energy"
 
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return self.network.reach
+
     def local(self, field: Tensor) -> Tensor:
-        batch = field.shape[:-2]
-        grid = field.reshape(-1, *self.lattice.shape, self.components).movedim(-1, 1)
-        for axis, halo in enumerate(self._halos(grid.device)):
-            grid = grid.index_select(2 + axis, halo)
-        # Tiles keep the features of one tile in the cache, whatever the size of the lattice.
-        tiled = not grid.requires_grad and not self.training and max(self.lattice.shape) > TILE
-        result = self._tiles(grid) if tiled else self.network(grid)
-        result = result.movedim(1, -1).reshape(*batch, self.lattice.n_sites, -1)
-        return result.squeeze(-1) if self.conservative else result
+        return self.window(self._padded(field)).view(field.shape[:-1] if self.conservative else field.shape)
 
-    def _halos(self, device: torch.device) -> list[Tensor]:
-        """The cells along every axis with a periodic halo on both sides, as wide as the network reaches."""
-        if self._halo is None or self._halo[0].device != device:
-            self._halo = [
-                torch.arange(-reach, length + reach, device=device) % length
-                for reach, length in zip(self.network.reach, self.lattice.shape, strict=True)
-            ]
-        return self._halo
-
-    def _tiles(self, grid: Tensor) -> Tensor:
-        shape, reach = self.lattice.shape, self.network.reach
-        result = grid.new_empty(len(grid), 1 if self.conservative else self.components, *shape)
-        for corner in itertools.product(*(range(0, length, TILE) for length in shape)):
-            ends = [min(c + TILE, length) for c, length in zip(corner, shape, strict=True)]
-            window = tuple(slice(c, e + 2 * r) for c, e, r in zip(corner, ends, reach, strict=True))
-            inside: tuple[slice, ...] = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
-            result[(slice(None), slice(None), *inside)] = self.network(grid[(slice(None), slice(None), *window)])
-        return result
+    def window(self, window: Tensor) -> Tensor:
+        result = self.network(window.squeeze(-2).movedim(-1, 1)).movedim(1, -1)
+        return result if self.conservative else result.unsqueeze(-2)
 
     def on(self, lattice: Lattice) -> Self:
         if not self.lattice.same_kind(lattice):

@@ -1,0 +1,59 @@
+"""The halo of a field on its grid: copies of the cells beyond a periodic boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def wrap(grid: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
+    """A periodic grid with a halo of ``reach`` cells on both sides of the axes from ``first`` on.
+
+    The halo may be wider than the grid, which then is repeated as often as needed.
+    """
+    return _Wrap.apply(grid, tuple(reach), first)
+
+
+def fold(padded: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
+    """The grid without its halo, whose values are added to the cells they are copies of: the adjoint of :func:`wrap`.
+
+    The sum runs in a fixed order, so that gradients are the same to the last bit in every run.
+    """
+    return _Fold.apply(padded, tuple(reach), first)
+
+
+class _Wrap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, grid: Tensor, reach: tuple[int, ...], first: int) -> Tensor:
+        ctx.rest = reach, first
+        for axis, r in enumerate(reach, start=first):
+            length = grid.shape[axis]
+            grid = grid.index_select(axis, torch.arange(-r, length + r, device=grid.device) % length)
+        return grid.contiguous()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Fold.apply(gradient, *ctx.rest), None, None
+
+
+class _Fold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, padded: Tensor, reach: tuple[int, ...], first: int) -> Tensor:
+        ctx.rest = reach, first
+        for axis, r in enumerate(reach, start=first):
+            length = padded.shape[axis] - 2 * r
+            result = padded.narrow(axis, r, length).clone()
+            for start, stop in ((-r, 0), (length, length + r)):
+                while start < stop:
+                    target = start % length
+                    count = min(length - target, stop - start)
+                    result.narrow(axis, target, count).add_(padded.narrow(axis, start + r, count))
+                    start += count
+            padded = result
+        return padded
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _Wrap.apply(gradient, *ctx.rest), None, None
