@@ -42,7 +42,7 @@ def test_commands_and_their_options_exist(page):
 def test_studies_and_presets_exist(page):
     from nearsight.studies import NAMES, get
 
-    for name, rest in re.findall(r"nearsight run ([a-z]+)([^\n#]*)", typed(page)):
+    for name, rest in re.findall(r"nearsight run ([a-z_]+)([^\n#]*)", typed(page)):
         assert name in NAMES
         assert set(re.findall(r"--preset (\w+)", rest)) <= set(get(name).presets)
         for setting in re.findall(r"--set (\S+)", rest):

@@ -59,7 +59,7 @@ def allen_cahn(
     ----------
     length: dimensions "replica" (at least 3) and "time" with its coordinate, finite and positive inside the window.
     window: first and last time of the fit, all times if not given. Choose it before looking at the result: after
-        domains have formed, before L reaches a fifth of the lattice.
+        domains have formed, before L reaches an eighth of the lattice.
 
     References
     ----------
