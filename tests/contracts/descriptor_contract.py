@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.descriptors import Descriptor, Irreps
-from nearsight.fields import FieldType, displacement, ising, jahn_teller, scalar
+from nearsight.descriptors import Descriptor, Irreps, SpinInvariants
+from nearsight.fields import FieldType, displacement, ising, jahn_teller, scalar, spin
 from nearsight.lattices import (
     Lattice,
     chain,
@@ -54,6 +54,18 @@ DESCRIPTORS = {
     "phase with bispectrum, vector": lambda: Irreps(
         square(5), FieldType("u", ("vector",)), 1.5, mode="phase+bispectrum"
     ),
+    "spins, triangular lattice": lambda: SpinInvariants(triangular(5), spin(), 1.8),
+    "spins, triangular lattice in a magnetic field": lambda: SpinInvariants(
+        triangular(5), spin(time_reversal=False), 1.0, mode="phase+bispectrum"
+    ),
+    "spins of varying length, square lattice": lambda: SpinInvariants(
+        square(6), spin(unit=False), 2.0, bond_cutoff=1.5, chirality_cutoff=1.0, mode="phase"
+    ),
+    "XY spins, square lattice": lambda: SpinInvariants(square(5), spin(components=2), 1.5),
+    "XY spins of one handedness, chain": lambda: SpinInvariants(
+        chain(9), spin(components=2, time_reversal=False), 2.0, mode="pairs"
+    ),
+    "spins, kagome lattice": lambda: SpinInvariants(kagome(3), spin(), 1.0),
 }
 
 

@@ -8,7 +8,8 @@ With :math:`w` the spins themselves these are the bonds of the centre, with :mat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,13 +77,14 @@ class _Rows(torch.autograd.Function):
         u = u.contiguous()
         points = u[0].numel()
         result = u.new_empty(stencil.rows, points)
-        products = torch.empty_like(u[:, 0])
+        centres = u.unbind(1)
+        products = torch.empty_like(centres[0])
         start = 0
         for matrix, views in stencil.orbits(w, u.shape):
             # One orbit at a time: its values stay in the cache between the products and the change of basis.
             values = u.new_empty(matrix.shape[1], points)
-            for k, (target, view) in enumerate(zip(_targets(values, u), views, strict=True)):
-                torch.sum(torch.mul(u[:, k % u.shape[1]], view, out=products), 0, out=target)
+            for target, centre, view in zip(_grids(values, u), itertools.cycle(centres), views, strict=False):
+                torch.sum(torch.mul(centre, view, out=products), 0, out=target)
             torch.mm(matrix, values, out=result[start : start + len(matrix)])
             start += len(matrix)
         return result
@@ -104,11 +106,12 @@ class _Centres(torch.autograd.Function):
         ctx.save_for_backward(g, w)
         g = g.contiguous()
         result = w.new_zeros(shape)
+        centres = result.unbind(1)
         start = 0
         for matrix, views in stencil.orbits(w, shape):
             values = matrix.T @ g[start : start + len(matrix)]
-            for k, (value, view) in enumerate(zip(_targets(values, result), views, strict=True)):
-                result[:, k % shape[1]].addcmul_(value, view)
+            for value, centre, view in zip(_grids(values, result), itertools.cycle(centres), views, strict=False):
+                centre.addcmul_(value, view)
             start += len(matrix)
         return result
 
@@ -129,11 +132,12 @@ class _Channels(torch.autograd.Function):
         ctx.save_for_backward(g, u)
         g, u = g.contiguous(), u.contiguous()
         result = u.new_zeros(shape)
+        centres = u.unbind(1)
         start = 0
         for matrix, views in stencil.orbits(result, u.shape):
             values = matrix.T @ g[start : start + len(matrix)]
-            for k, (value, view) in enumerate(zip(_targets(values, u), views, strict=True)):
-                view.addcmul_(value, u[:, k % u.shape[1]])
+            for value, centre, view in zip(_grids(values, u), itertools.cycle(centres), views, strict=False):
+                view.addcmul_(value, centre)
             start += len(matrix)
         return result
 
@@ -146,7 +150,7 @@ class _Channels(torch.autograd.Function):
         return dg, du, None, None
 
 
-def _targets(values: Tensor, u: Tensor) -> list[Tensor]:
-    """Values ``(member, point)`` of an orbit as grids ``(batch, *shape)``, member by member and sublattice by it."""
-    grids = values.view(len(values), *u.shape[2:], u.shape[1]).movedim(-1, 1)
-    return [*grids.flatten(0, 1)] if u.shape[1] == 1 else [grid for member in grids for grid in member]
+def _grids(values: Tensor, u: Tensor) -> Sequence[Tensor]:
+    """Values ``(member, point)`` of an orbit as grids ``(batch, *shape)``, for every member one of each sublattice."""
+    grids = values.view(len(values), *u.shape[2:], u.shape[1])
+    return [grid for member in grids.unbind() for grid in member.unbind(-1)]
