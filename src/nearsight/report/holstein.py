@@ -13,7 +13,8 @@ from nearsight.report.style import Picture
 from nearsight.studies import Run
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.simulate import fitted
-from nearsight.studies.holstein.snapshots import PAPER_ERROR, SYMMETRY
+from nearsight.studies.holstein.snapshots import PAPER_ERROR
+from nearsight.studies.snapshots import SYMMETRY
 
 TIMES = 4
 """Times at which correlations and maps are drawn."""

@@ -6,13 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nearsight.studies.options import Count, Device, Length, Positive
 from nearsight.studies.settings import Section
 from nearsight.training import FitOptions, Recipe
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Length = Annotated[int, Field(ge=4, multiple_of=2)]
-"""Even: on an odd torus the checkerboard does not fit and frustrates the charge-density wave."""
 
 
 class Model(Section):
@@ -100,7 +96,7 @@ class Config(Section):
     quench: Quench = Quench()
     comparison: Comparison = Comparison()
     large: Large = Large()
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     """Where the network is trained and the large lattice is quenched. Exact solutions stay on the CPU."""
     seed: Annotated[int, Field(ge=0)] = 1
 

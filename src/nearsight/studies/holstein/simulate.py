@@ -11,9 +11,12 @@ from nearsight.analysis import PowerLaw, Verdict
 from nearsight.dynamics import At, Guard
 from nearsight.hamiltonians import Holstein
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.physics import density, device, held, holstein, hot, log_steps, scheme, split
+from nearsight.studies.holstein.physics import density, held, holstein, hot, scheme
 from nearsight.studies.holstein.train import student
+from nearsight.studies.options import torch_device
+from nearsight.studies.quenches import in_time, log_steps
 from nearsight.studies.run import Run
+from nearsight.studies.snapshots import split
 
 MAPS = 6
 """Configurations whose density is kept in full for the figures."""
@@ -22,19 +25,20 @@ MAPS = 6
 def simulate(run: Run, config: Config) -> None:
     """Quench a large lattice with the learned force field; measure domains at logarithmically spaced times."""
     large = config.large
-    learned = held(config, student(run, config, large.length)).to(device(config))
+    device = torch_device(config.device)
+    learned = held(config, student(run, config, large.length)).to(device)
     dtype = next(learned.parameters()).dtype
     steps = log_steps(large.duration, config.quench.dt, large.records)
     trajectory = dynamics.simulate(
         learned,
         scheme(config),
-        hot(config, learned.lattice, large.replicas, run.rng("large", "field")).to(device(config), dtype),
+        hot(config, learned.lattice, large.replicas, run.rng("large", "field")).to(device, dtype),
         steps=steps[-1],
         record=At(steps, fields=("field", "force", "energy")),
         rng=run.rng("large", "noise"),
         path=run.path,
         resume=True,
-        guard=Guard.around(split(run, config).train.field, large.guard),
+        guard=Guard.around(split(run, config.fit, config.seed).train.field, large.guard),
         progress=True,
     )
     growth, maps = measure(trajectory.data, holstein(config, large.length), config.mean_density)
@@ -68,13 +72,7 @@ def measure(trajectory: xr.Dataset, model: Holstein, mean: float) -> tuple[xr.Da
         if k in shown:
             grid = n[0].reshape(model.lattice.shape).float().numpy()
             maps.append(xr.Dataset({"density": (("x", "y"), grid, {"units": "1"})}).assign_coords(at))
-    return _in_time(records), _in_time(maps)
-
-
-def _in_time(records: list[xr.Dataset]) -> xr.Dataset:
-    joined = xr.concat(records, dim="time")
-    joined["time"].attrs = {"long_name": "time", "units": "1/t"}
-    return joined
+    return in_time(records, "1/t"), in_time(maps, "1/t")
 
 
 def fitted(run: Run, config: Config, growth: xr.Dataset) -> PowerLaw | None:

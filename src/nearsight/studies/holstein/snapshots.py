@@ -5,29 +5,24 @@ from __future__ import annotations
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from nearsight.analysis import Verdict
-from nearsight.fields import FieldType
 from nearsight.forcefields import ForceField
-from nearsight.lattices import site_group, site_permutations
 from nearsight.studies.holstein.config import Config
-from nearsight.studies.holstein.physics import density, holstein, split, teacher
+from nearsight.studies.holstein.physics import density, holstein, teacher
 from nearsight.studies.run import Run
+from nearsight.studies.snapshots import forces, rms, split, symmetry_error, symmetry_verdict
 from nearsight.training import KINDS
 
 PAPER_ERROR = 0.023
 """Standard deviation of the density error, arXiv:2201.00798, fig. 5 (correlation-matrix descriptor, 30 × 30)."""
 TARGET_ERROR = 0.006
 """What nearsight asks of itself on 16 × 16 sites."""
-SYMMETRY = 1e-5
-"""Allowed violation, relative to the largest force: rounding of single precision, a few layers deep."""
-BATCH = 32
 
 
 def compare(run: Run, config: Config, learned: ForceField) -> tuple[xr.Dataset, list[Verdict]]:
     """Density errors on the test trajectories, in all and by kind, and how well the force keeps the symmetry."""
-    test = split(run, config).test
+    test = split(run, config.fit, config.seed).test
     model = holstein(config, config.length)
     exact_n = density(model, test.field, test.force).numpy()
     learned_n = density(model, test.field, forces(learned, test.field)).numpy()
@@ -64,40 +59,7 @@ def compare(run: Run, config: Config, learned: ForceField) -> tuple[xr.Dataset, 
         ),
         Verdict("density error, rms", learned=rms(error)),
         Verdict("density error, largest", learned=float(np.abs(error).max())),
-        Verdict(
-            "symmetry of the force, worst of 8 operations",
-            exact=0.0,
-            learned=max(symmetry),
-            target=f"< {SYMMETRY:g}",
-            passed=max(symmetry) < SYMMETRY,
-        ),
-    ]
-
-
-def rms(error: np.ndarray) -> float:
-    return float(np.sqrt((error**2).mean()))
-
-
-def forces(forcefield: ForceField, field: Tensor) -> Tensor:
-    """Forces on many fields, in the precision of the force field, piece by piece."""
-    parameter = next(forcefield.parameters(), None)
-    dtype = field.dtype if parameter is None else parameter.dtype
-    with torch.no_grad():
-        return torch.cat([forcefield(chunk.to(dtype)).force.double() for chunk in field.split(BATCH)])
-
-
-def symmetry_error(forcefield: ForceField, law: FieldType, field: Tensor) -> list[float]:
-    """max |F(gΦ) - gF(Φ)| / max |F| for every operation g of the site group."""
-    group = site_group(forcefield.lattice)
-    force = forces(forcefield, field)
-    return [
-        float(
-            (forces(forcefield, law.transform(field, group, g, moved)) - law.transform(force, group, g, moved))
-            .abs()
-            .max()
-            / force.abs().max()
-        )
-        for g, moved in enumerate(site_permutations(forcefield.lattice, group))
+        symmetry_verdict(symmetry),
     ]
 
 

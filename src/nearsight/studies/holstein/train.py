@@ -7,8 +7,10 @@ from nearsight.forcefields import ClassicalForceField, ForceField, SumForceField
 from nearsight.lattices import square
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.network import untrained
-from nearsight.studies.holstein.physics import device, holstein, split
+from nearsight.studies.holstein.physics import holstein
+from nearsight.studies.options import torch_device
 from nearsight.studies.run import Run
+from nearsight.studies.snapshots import split
 
 
 def train(run: Run, config: Config) -> None:
@@ -16,8 +18,9 @@ def train(run: Run, config: Config) -> None:
     model = holstein(config, config.length)
     electrons = untrained(config, model, seed=run.seed("weights"))
     run.log("note", text=f"{electrons}")
-    student = (electrons + ClassicalForceField(model)).to(device(config))
-    training.fit(student, split(run, config), options=config.fit, path=run.path / "fit", resume=True)
+    student = (electrons + ClassicalForceField(model)).to(torch_device(config.device))
+    data = split(run, config.fit, config.seed)
+    training.fit(student, data, options=config.fit, path=run.path / "fit", resume=True)
     forcefields.save(electrons, run.path / "model")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from nearsight.studies.holstein import dynamics, snapshots, speed
+import torch
+
+from nearsight.studies import speed
+from nearsight.studies.holstein import dynamics, snapshots
 from nearsight.studies.holstein.config import Config
+from nearsight.studies.holstein.physics import hot, teacher
 from nearsight.studies.holstein.train import student
 from nearsight.studies.run import Run
 
@@ -14,7 +18,9 @@ def validate(run: Run, config: Config) -> None:
     snapshot, verdicts = snapshots.compare(run, config, learned)
     run.record("snapshots", snapshot)
     verdicts += snapshots.ordered_state(config, learned)
-    verdicts += speed.compare(config, learned)
+    exact = teacher(config, config.comparison.speed_length).electrons
+    probe = hot(config, exact.lattice, 1, torch.Generator().manual_seed(0))
+    verdicts.append(speed.compare(exact, learned.parts[0], probe))  # type: ignore[arg-type]
     curves, more = dynamics.compare(run, config, learned)
     run.record("curves", curves)
     run.judge("validate", verdicts + more)

@@ -1,0 +1,23 @@
+"""Settings that several studies share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=4, multiple_of=2)]
+"""Even: on an odd torus the checkerboard does not fit and frustrates the order of a bipartite lattice."""
+Device = Literal["cpu", "cuda"]
+
+
+def torch_device(name: Device) -> torch.device:
+    """The device of this name; an error says what to do if it is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "This run is set to device=cuda, but torch sees no CUDA device. Start one with --set device=cpu."
+        )
+    return torch.device(name)

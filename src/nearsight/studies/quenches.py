@@ -1,0 +1,103 @@
+"""Quenches of one ensemble of initial fields, by the exact and by the learned force field."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nearsight.dynamics import At, Scheme, simulate
+from nearsight.forcefields import ForceField
+from nearsight.studies import parallel
+from nearsight.studies.run import Run
+from nearsight.training.workers import threads
+
+CHUNK = 4
+"""Replicas of one task. A killed ensemble loses at most what its tasks have done since their last checkpoint."""
+
+
+def log_steps(duration: float, dt: float, records: int) -> tuple[int, ...]:
+    """Step 0 and up to ``records`` more, evenly spaced in the logarithm of time, the last at ``duration``."""
+    last = max(1, round(duration / dt))
+    return (0, *sorted({round(step) for step in np.geomspace(1, last, records)}))
+
+
+@dataclass(frozen=True, eq=False)
+class Quenches:
+    """An ensemble of initial fields ``(replica, site, component)``, the scheme that moves them and the recorded steps.
+
+    Each of its methods quenches the whole ensemble by one force field and returns fields and forces
+    ``(record, replica, site, component)``. What is done is kept in ``comparison`` of the run folder, where a resumed
+    run finds it.
+    """
+
+    run: Run
+    scheme: Scheme
+    steps: tuple[int, ...]
+    field: Tensor
+
+    def exact(self, forcefield: ForceField) -> xr.Dataset:
+        """The exact quenches, spread over processes of one thread each."""
+        tasks = self._chunks(forcefield, "exact")
+        start = time.perf_counter()
+        forcefield(self.field[:CHUNK])
+        seconds = (time.perf_counter() - start) * len(tasks) * self.steps[-1]
+        parts = parallel.run(quench, tasks, seconds=seconds, title="exact quenches")
+        return xr.concat(parts, dim="replica")
+
+    def twins(self, forcefield: ForceField) -> xr.Dataset:
+        """The exact quenches once more, noise and all, with learned forces."""
+        return xr.concat([quench(*task) for task in self._chunks(forcefield, "twins")], dim="replica")
+
+    def learned(self, forcefield: ForceField) -> xr.Dataset:
+        """The same initial fields with the learned force field and noise of their own, all at once."""
+        field = self.field.to(next(forcefield.parameters()).dtype)
+        path = self.run.path / "comparison" / "learned"
+        return quench(forcefield, self.scheme, self.steps, field, path, self.run.seed("learned noise"))
+
+    def _chunks(self, forcefield: ForceField, name: str) -> list[tuple]:
+        """Tasks of :func:`quench` that differ from those of another force field in nothing but the force."""
+        folder = self.run.path / "comparison" / name
+        return [
+            (forcefield, self.scheme, self.steps, field, folder / f"{k:03d}", self.run.seed("exact noise", k))
+            for k, field in enumerate(self.field.split(CHUNK))
+        ]
+
+
+def quench(
+    forcefield: ForceField, scheme: Scheme, steps: tuple[int, ...], field: Tensor, path: Path, seed: int
+) -> xr.Dataset:
+    """One task: run it, go on with it, or read what is there."""
+    with threads(1):
+        trajectory = simulate(
+            forcefield,
+            scheme,
+            field,
+            steps=steps[-1],
+            record=At(steps, fields=("field", "force")),
+            rng=torch.Generator().manual_seed(seed),
+            path=path,
+            resume=True,
+        )
+        return trajectory.data[["field", "force"]].load()
+
+
+def fields_and_forces(trajectory: xr.Dataset) -> tuple[Tensor, Tensor]:
+    """Fields and forces of :class:`Quenches` as tensors ``(replica, record, site, component)``."""
+    field, force = (
+        torch.from_numpy(trajectory[name].transpose("replica", "record", "site", "component").values)
+        for name in ("field", "force")
+    )
+    return field, force
+
+
+def in_time(records: list[xr.Dataset], units: str) -> xr.Dataset:
+    """Measurements with a coordinate ``time`` each, joined along it."""
+    joined = xr.concat(records, dim="time")
+    joined["time"].attrs = {"long_name": "time", "units": units}
+    return joined

@@ -1,0 +1,60 @@
+"""Learned forces on snapshots that no training has seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.analysis import Verdict
+from nearsight.fields import FieldType
+from nearsight.forcefields import ForceField
+from nearsight.lattices import site_group, site_permutations
+from nearsight.studies.run import Run
+from nearsight.training import DataSet, FitOptions, Split
+
+SYMMETRY = 1e-5
+"""Allowed violation, relative to the largest force: rounding of single precision, a few layers deep."""
+BATCH = 32
+
+
+def split(run: Run, fit: FitOptions, seed: int) -> Split:
+    """Training, validation and test snapshots, always the same in one run; no trajectory is in two of them."""
+    return DataSet.open(run.path / "data.zarr").split(validation=fit.validation, test=fit.test, seed=seed)
+
+
+def forces(forcefield: ForceField, field: Tensor) -> Tensor:
+    """Forces on many fields, in the precision of the force field, piece by piece."""
+    parameter = next(forcefield.parameters(), None)
+    dtype = field.dtype if parameter is None else parameter.dtype
+    with torch.no_grad():
+        return torch.cat([forcefield(chunk.to(dtype)).force.double() for chunk in field.split(BATCH)])
+
+
+def rms(error: np.ndarray) -> float:
+    return float(np.sqrt((error**2).mean()))
+
+
+def symmetry_error(forcefield: ForceField, law: FieldType, field: Tensor) -> list[float]:
+    """max |F(gΦ) - gF(Φ)| / max |F| for every operation g of the site group, the identity first."""
+    group = site_group(forcefield.lattice)
+    force = forces(forcefield, field)
+    return [
+        float(
+            (forces(forcefield, law.transform(field, group, g, moved)) - law.transform(force, group, g, moved))
+            .abs()
+            .max()
+            / force.abs().max()
+        )
+        for g, moved in enumerate(site_permutations(forcefield.lattice, group))
+    ]
+
+
+def symmetry_verdict(errors: list[float]) -> Verdict:
+    return Verdict(
+        f"symmetry of the force, worst of {len(errors)} operations",
+        exact=0.0,
+        learned=max(errors),
+        target=f"< {SYMMETRY:g}",
+        passed=max(errors) < SYMMETRY,
+    )
