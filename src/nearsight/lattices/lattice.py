@@ -194,8 +194,8 @@ class Lattice:
         if isinstance(centre, int | np.integer):
             if not 0 <= centre < self.n_sites:
                 raise ValueError(f"centre must be one of the sites 0..{self.n_sites - 1} or a position, got {centre}.")
-            cell, b = divmod(int(centre), self.n_basis)
-            return self.basis[b], np.array(np.unravel_index(cell, self.shape))
+            index, b = divmod(int(centre), self.n_basis)
+            return self.basis[b], np.array(np.unravel_index(index, self.shape))
         point = np.asarray(centre, dtype=float)
         if point.shape != (self.dim,) or not np.isfinite(point).all():
             raise ValueError(f"A centre is a site index or {self.dim} finite coordinates, got {centre}.")
