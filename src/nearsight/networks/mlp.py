@@ -68,7 +68,15 @@ class MLP(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-9, 1.0 / deviation.clamp_min(1e-9), 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        h = (features - self.shift) * self.scale
-        for layer in self.layers[:-1]:
-            h = F.silu(layer(h))
-        return self.layers[-1](h).squeeze(-1)
+        # Feature by feature, as descriptors store them: products and gradients then need no transposed copies. Shift and
+        # scale are part of the first layer, which saves two passes over the features.
+        h = features.movedim(-1, 0).flatten(1)
+        for k, layer in enumerate(self.layers):
+            weight, bias = layer.weight, layer.bias
+            if k == 0:
+                weight = weight * self.scale
+                bias = bias - weight @ self.shift
+            else:
+                h = F.silu(h)
+            h = torch.addmm(bias[:, None], weight, h)
+        return h.view(features.shape[:-1])
