@@ -23,7 +23,10 @@ class GroupConvolution(nn.Module):
         f'(x, g) = \sum_{h, r} w(h, r)\, f(x + g r, g h) .
 
     The free numbers are w ``(out, in, |G| or 1, neighbour)``; :meth:`kernel` copies them by a fixed index table into
-    the kernel of an ordinary convolution with ``out·|G|`` channels, which is what runs.
+    the kernel of an ordinary convolution with ``out·|G|`` channels, which is what runs. Its box holds zeros where the
+    neighbourhood is round: 16 % for 21 neighbours of the square lattice, 22 % in the skewed box of the 6 of the
+    triangular one. Where more than half would be zeros, as for the 6 of the cubic lattice (74 %, three to ten times
+    slower), the neighbours are multiplied one by one instead.
 
     References
     ----------
@@ -53,9 +56,14 @@ class GroupConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, copies, len(neighbourhood)))
         nn.init.normal_(self.weight, std=(inputs * copies * len(neighbourhood)) ** -0.5, generator=rng)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        slots = np.ravel_multi_index(tuple((neighbourhood.cells + np.array(self.reach)).T), self.box)
-        # moved[g, k]: where in the box neighbour k sits after g.
-        moved = slots[neighbour_permutations(neighbourhood, group)]
+        corners = neighbourhood.cells + np.array(self.reach)
+        self.corners: list[list[int]] | None = None
+        if 2 * len(neighbourhood) < np.prod(self.box):
+            self.corners = corners.tolist()
+        # moved[g, k]: where in the kernel neighbour k sits after g.
+        moved = neighbour_permutations(neighbourhood, group)
+        if self.corners is None:
+            moved = np.ravel_multi_index(tuple(corners.T), self.box)[moved]
         self.register_buffer("moved", torch.from_numpy(moved), persistent=False)
         if representation is None:
             relative = group.table[group.inverse]  # relative[g, g'] = g⁻¹ g'
@@ -63,10 +71,10 @@ class GroupConvolution(nn.Module):
         self._kept = Kept()
 
     def kernel(self) -> Tensor:
-        """The kernel of the ordinary convolution ``(out·|G|, in or in·|G|, *box)``.
+        """The kernel of the ordinary convolution ``(out·|G|, in·|G|, *box)``, or ``(neighbour, out·|G|, in·|G|)``.
 
-        In evaluation mode it is a constant, made once for every state of the weights; in training mode it is a
-        differentiable function of them.
+        A lifting layer has ``in`` columns only. In evaluation mode it is a constant, made once for every state of the
+        weights; in training mode it is a differentiable function of them.
         """
         return self._kept(self._expand, self.weight, fresh=self.training)
 
@@ -78,6 +86,8 @@ class GroupConvolution(nn.Module):
         else:
             turned = w[:, :, self.relative].permute(0, 2, 1, 3, 4).flatten(2, 3)  # out, g, (in, g'), neighbour
         index = self.moved[None, :, None].expand(turned.shape)
+        if self.corners is not None:
+            return torch.zeros_like(turned).scatter(-1, index, turned).flatten(0, 1).movedim(-1, 0).contiguous()
         box = turned.new_zeros(*turned.shape[:3], int(np.prod(self.box)))
         kernel = box.scatter(-1, index, turned).reshape(self.outputs * self.order, -1, *self.box)
         # Once made, a constant kernel is laid out as the convolution wants it.
@@ -90,10 +100,20 @@ class GroupConvolution(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """``(batch, in or in·|G|, *shape)`` to ``(batch, out·|G|, *shape - 2 reach)``."""
-        return CONVOLUTIONS[len(self.box)](h, self.kernel(), self.channel_bias())
+        if self.corners is None:
+            return CONVOLUTIONS[len(self.box)](h, self.kernel(), self.channel_bias())
+        shape = [n - 2 * r for n, r in zip(h.shape[2:], self.reach, strict=True)]
+        bias = self.channel_bias()
+        result = h.new_zeros(()) if bias is None else bias[:, None]
+        for matrix, corner in zip(self.kernel(), self.corners, strict=True):
+            window = tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))
+            seen = h[(slice(None), slice(None), *window)].flatten(2)
+            result = torch.baddbmm(result, matrix.expand(len(h), -1, -1), seen)
+        return result.unflatten(2, shape)
 
     @property
     def flops_per_site(self) -> int:
         """Multiplications and additions per site, those with the zeros of the box included."""
         inputs = self.inputs * (self.order if self.representation is None else 1)
-        return 2 * self.outputs * self.order * inputs * int(np.prod(self.box))
+        places = int(np.prod(self.box)) if self.corners is None else len(self.corners)
+        return 2 * self.outputs * self.order * inputs * places
