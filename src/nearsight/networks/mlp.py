@@ -68,8 +68,8 @@ class MLP(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-9, 1.0 / deviation.clamp_min(1e-9), 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        # Feature by feature, as descriptors store them: products and gradients then need no transposed copies. Shift and
-        # scale are part of the first layer, which saves two passes over the features.
+        # Feature by feature, as descriptors store them: products and gradients then need no transposed copies. Shift
+        # and scale are part of the first layer, which saves two passes over the features.
         h = features.movedim(-1, 0).flatten(1)
         for k, layer in enumerate(self.layers):
             weight, bias = layer.weight, layer.bias
