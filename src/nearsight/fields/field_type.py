@@ -33,7 +33,8 @@ class FieldType:
     law: the blocks of M(g) in the order of the components: the name of an irreducible representation of the site group
         ("B1"), "trivial" for an invariant component, or "vector" for a Cartesian vector of the lattice's dimension.
     internal: "none"; "Z2", all components change sign together; "SO(n)", rotations of the n components (spins);
-        "O(n)", rotations and the reversal Φ → -Φ (spins with time reversal); "S(n)", permutations of the n components
+        "O(n)", reflections as well: for three components the reversal Φ → -Φ (spins with time reversal), for two that
+        of one axis, which exchanges the handedness of XY spins; "S(n)", permutations of the n components
         (Potts). Operations other than Z2 commute with a trivial law only.
     values: what a site may hold: "real" numbers, a "unit" vector, occupations "0/1", Ising signs "+-1", or one
         component equal to 1 and the others 0 ("one-hot").
@@ -124,7 +125,9 @@ class FieldType:
         rotation = torch.linalg.qr(torch.randn(components, components, generator=rng, dtype=torch.float64)).Q
         if torch.linalg.det(rotation) < 0:
             rotation[:, 0] = -rotation[:, 0]
-        return rotation if self.internal == "SO(n)" else sign * rotation
+        if self.internal == "O(n)" and sign < 0:
+            rotation[:, 0] = -rotation[:, 0]
+        return rotation
 
     def random(self, sites: int, components: int, rng: torch.Generator, *batch: int) -> Tensor:
         """An uncorrelated field ``(*batch, site, component)`` of allowed values, float64; real numbers are normal."""
