@@ -113,6 +113,38 @@ def test_standard_error_of_the_mean():
     assert result["mean"].attrs["units"] == "a" and result.attrs["replicas"] == 3
 
 
+def test_equal_weights_give_the_plain_mean_and_error():
+    values = xr.DataArray(np.random.default_rng(20).standard_normal((7, 3)), dims=("replica", "time"))
+    plain, weighted = analysis.mean_and_error(values), analysis.weighted_mean_and_error(values, 0 * values + 2.5)
+    xr.testing.assert_allclose(weighted, plain)
+
+
+def test_weighted_mean_counts_sites_not_replicas():
+    values = xr.DataArray([1.0, 4.0, np.nan], dims="replica")
+    result = analysis.weighted_mean_and_error(values, xr.DataArray([2.0, 1.0, 0.0], dims="replica"))
+    # n/(n - 1) = 2 for two replicas with sites; (2·1)² + (1·2)² = 8, over 3².
+    assert float(result["mean"]) == pytest.approx(2.0) and float(result["error"]) == pytest.approx(4 / 3)
+
+
+def test_without_weight_nothing_is_known():
+    values = xr.DataArray([[np.nan, 1.0], [np.nan, np.nan]], dims=("replica", "distance"))
+    result = analysis.weighted_mean_and_error(values, values.notnull().astype(float))
+    assert np.isnan(result["mean"][0]) and float(result["mean"][1]) == 1.0 and np.isnan(result["error"]).all()
+    with pytest.raises(ValueError, match="known where the weight is positive"):
+        analysis.weighted_mean_and_error(values, 0 * values.fillna(0.0) + 1.0)
+
+
+def test_weighted_errors_cover_the_mean_of_all_sites():
+    random = np.random.default_rng(21)
+    pulls = []
+    for _ in range(400):
+        sites = random.integers(5, 100, 20)
+        values = 0.3 + random.standard_normal(20) / np.sqrt(sites)
+        result = analysis.weighted_mean_and_error(*(xr.DataArray(x, dims="replica") for x in (values, sites)))
+        pulls.append((float(result["mean"]) - 0.3) / float(result["error"]))
+    assert abs(np.mean(pulls)) < 4 / np.sqrt(400) and 0.9 < np.std(pulls) < 1.2
+
+
 def test_bootstrap_error_of_a_mean_is_its_standard_error(rng):
     values = np.random.default_rng(10).standard_normal((400, 3))
     estimate = analysis.bootstrap(lambda x: x.mean(0), values, rng=rng, samples=2000)

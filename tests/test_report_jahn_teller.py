@@ -51,6 +51,7 @@ def measured(data: xr.Dataset, n: int) -> xr.Dataset:
             "C": analysis.axial_correlation(data.Qx, lattice),
             "phi": phi,
             "diagonal": shape.diagonal,
+            "wall_length": shape.length,
             "charge": profile.deviation,
             "charge_sites": profile.sites,
         }
@@ -129,9 +130,12 @@ def test_peak_profile_has_one_panel_for_each_ensemble_and_one_line_for_each_time
 
 
 def test_walls_show_direction_and_charge(curves):
+    directions = {
+        name: analysis.weighted_mean_and_error(data.diagonal, data.wall_length) for name, data in curves.items()
+    }
     late = curves["f = 0.49"].isel(time=-1)
-    profile = xr.Dataset({"deviation": late.charge.mean("replica"), "error": late.charge.std("replica")})
-    picture = report.walls(curves, {"f = 0.49": profile})
+    profile = analysis.weighted_mean_and_error(late.charge, late.charge_sites)
+    picture = report.walls(directions, {"f = 0.49": profile})
     drawn(picture)
     left, right = picture.axes
     assert lines(left) == list(curves) and lines(right) == ["f = 0.49"]

@@ -15,7 +15,14 @@ from nearsight.analysis.order import (
     wall_density,
 )
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.statistics import Comparison, Estimate, bootstrap, compare_curves, mean_and_error
+from nearsight.analysis.statistics import (
+    Comparison,
+    Estimate,
+    bootstrap,
+    compare_curves,
+    mean_and_error,
+    weighted_mean_and_error,
+)
 from nearsight.analysis.structure_factor import shell_average, structure_factor, structure_factor_at
 from nearsight.analysis.verdict import Verdict, written
 from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
@@ -56,5 +63,6 @@ __all__ = [
     "wall_profile",
     "wall_shape",
     "wave_vectors",
+    "weighted_mean_and_error",
     "written",
 ]

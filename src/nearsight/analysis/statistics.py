@@ -31,6 +31,33 @@ def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
     return result
 
 
+def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: str = "replica") -> xr.Dataset:
+    r"""Mean over replicas that know a quantity unequally well, and its standard error,
+
+    .. math:: \bar x = \frac{\sum_r w_r x_r}{\sum_r w_r}, \qquad
+              \sigma^2 = \frac{n}{n - 1}\, \frac{\sum_r w_r^2 (x_r - \bar x)^2}{(\sum_r w_r)^2}
+
+    (the ratio estimator), with n the number of replicas of positive weight: x a mean over w sites, say, or a share of a
+    length w of walls. With equal weights this is :func:`mean_and_error`. Values of weight zero may be NaN; without any
+    weight the mean is NaN, and with fewer than two replicas the error.
+    """
+    if dim not in values.dims or dim not in weights.dims:
+        raise ValueError(f"values and weights need the dimension {dim!r}, got {values.dims} and {weights.dims}.")
+    if bool((weights < 0).any()) or bool((values.isnull() & (weights > 0)).any()):
+        raise ValueError("Weights must not be negative, and values must be known where the weight is positive.")
+    known = values.where(weights > 0, 0.0)
+    n, total = (weights > 0).sum(dim), weights.sum(dim)
+    total = total.where(total > 0)
+    mean = (weights * known).sum(dim) / total
+    scatter = (weights**2 * (known - mean) ** 2).sum(dim)
+    error = np.sqrt(scatter * n / (n - 1).where(n > 1)) / total
+    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": values.sizes[dim]})
+    name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
+    result["mean"].attrs = {"long_name": f"{name}", "units": units}
+    result["error"].attrs = {"long_name": f"standard error of {name}", "units": units}
+    return result
+
+
 class Estimate(NamedTuple):
     """A statistic of the whole sample, its bootstrap standard error and its 68 % percentile interval."""
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from nearsight.analysis import AllenCahn, Departure, mean_and_error
 from nearsight.report.curves import plain_log_ticks, ramp, some
@@ -182,18 +181,21 @@ def walls(
 ) -> Picture:
     """Direction of the walls in time, and the charge as a function of the distance from them.
 
-    ``directions`` hold ``diagonal``, the share of diagonal walls ``(replica, time)``; ``profiles`` hold ``deviation``
-    and ``error`` over ``distance``.
+    Both hold the ``mean`` and ``error`` of :func:`nearsight.analysis.weighted_mean_and_error`: the share of diagonal
+    walls over ``time``, weighed with the length of the walls, and the deviation of the density over ``distance``,
+    weighed with the sites there.
     """
     some(directions, "walls")
     figure = picture(PAGE, 2.6)
     left, right = figure.subplots(1, 2)
     for (name, shape), colour in zip(directions.items(), CYCLE, strict=False):
-        share = shape["diagonal"].sel(time=shape["time"] > 0)
-        _band(left, share["time"].values, share, colour, name)
+        share = shape.sel(time=shape["time"] > 0)
+        time, mean, error = (share[key].values for key in ("time", "mean", "error"))
+        left.fill_between(time, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
+        left.plot(time, mean, color=colour, label=name)
         if name in profiles:
             profile = profiles[name]
-            distance, mean, error = (profile[key].values for key in ("distance", "deviation", "error"))
+            distance, mean, error = (profile[key].values for key in ("distance", "mean", "error"))
             right.errorbar(distance, mean, error, fmt="o-", color=colour, markersize=3.2, linewidth=0.9,
                            markerfacecolor="white", label=name)  # fmt: skip
     left.axhline(0.5, color=AXIS_SHARE, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)
@@ -212,11 +214,3 @@ def walls(
         "mean of all sites; negative values are holes. Bands and bars are one standard error over replicas."
     )
     return figure
-
-
-def _band(axes: Axes, x: np.ndarray, values: xr.DataArray, colour: str, name: str) -> None:
-    """Mean and standard error over those replicas that have a value."""
-    count = values.notnull().sum("replica")
-    mean, error = values.mean("replica").values, (values.std("replica", ddof=1) / np.sqrt(count)).values
-    axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
-    axes.plot(x, mean, color=colour, label=name)
