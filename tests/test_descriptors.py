@@ -9,7 +9,7 @@ import torch
 from contracts.descriptor_contract import DescriptorContract
 from nearsight.descriptors import Irreps
 from nearsight.fields import FieldType, scalar
-from nearsight.lattices import chain, cubic, honeycomb, neighbour_permutations, square, triangular
+from nearsight.lattices import chain, cubic, honeycomb, square, triangular
 
 BORON_NITRIDE = replace(honeycomb(4), species=(0, 1))
 JAHN_TELLER = FieldType("Q", ("trivial", "B1", "trivial"))
@@ -66,48 +66,6 @@ def test_orbits_decompose_as_in_the_tables(lattice, field_type, orbits):
             if np.linalg.norm(lattice.neighbourhood(radius).vectors[block.members[0, 0]]) > radius - 0.5
         ]
         assert expected in found
-
-
-# --- separation ---------------------------------------------------------------------------------------------------
-
-
-def occupations_of_twenty_sites(descriptor):
-    """One representative of every class of equivalent occupations of the neighbourhood without its centre."""
-    permutations = neighbour_permutations(descriptor.neighbourhood, descriptor.group)[:, 1:] - 1
-    codes = np.arange(2**20)
-    smallest = codes.copy()
-    for permutation in permutations:
-        image = np.zeros_like(codes)
-        for k, target in enumerate(permutation):
-            image |= (codes >> k & 1) << target
-        np.minimum(smallest, image, out=smallest)
-    representatives = np.flatnonzero(smallest == codes)
-    bits = representatives[:, None] >> np.arange(20) & 1
-    return torch.as_tensor(np.concatenate([np.zeros((len(bits), 1)), bits], axis=1))[..., None]
-
-
-def distinct(features, tolerance=1e-9):
-    """Number of feature vectors that differ by more than rounding from all earlier ones along a generic direction."""
-    direction = np.cos(np.arange(1, features.shape[1] + 1) ** 2)
-    features = features[np.argsort(features @ direction)]
-    values = features @ direction
-    unique = np.ones(len(values), dtype=bool)
-    for step in range(1, len(values)):
-        close = values[step:] - values[:-step] < tolerance * np.abs(direction).sum()
-        if not close.any():
-            return int(unique.sum())
-        same = np.abs(features[step:] - features[:-step]).max(axis=1) < tolerance
-        unique[step:] &= ~(close & same)
-    return int(unique.sum())
-
-
-def test_the_lifted_reference_separates_all_occupations_of_twenty_sites_and_the_power_spectrum_does_not():
-    lifted = Irreps(square(6), scalar(), np.sqrt(5))
-    values = occupations_of_twenty_sites(lifted)
-    assert len(values) == 132_744  # by Burnside's lemma
-    assert distinct(lifted.of_neighbourhoods(values).numpy()) == 132_744
-    power = Irreps(square(6), scalar(), np.sqrt(5), mode="power")
-    assert distinct(power.of_neighbourhoods(values).numpy()) == 7_344
 
 
 # --- the phases of the papers -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from nearsight.descriptors.acsf import ACSF
 from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
+from nearsight.descriptors.separation import count_distinct, inequivalent_occupations
 from nearsight.descriptors.spins import SpinInvariants
 from nearsight.descriptors.symmetry_functions import Angular, Radial, angular_functions, radial_functions
 
@@ -16,5 +17,7 @@ __all__ = [
     "Radial",
     "SpinInvariants",
     "angular_functions",
+    "count_distinct",
+    "inequivalent_occupations",
     "radial_functions",
 ]

@@ -75,6 +75,12 @@ class Variables:
             labels.append((name, f"{name}[{where}{number}]"))
         return tuple(labels)
 
+    @cached_property
+    def rows(self) -> dict[str, slice]:
+        """The rows of every copy among the coefficients, by its label."""
+        stops = np.cumsum([self.group.irrep(irrep).dim for irrep, _ in self.copies])
+        return {label: slice(b - self.group.irrep(n).dim, b) for (n, label), b in zip(self.copies, stops, strict=True)}
+
     def table(self) -> str:
         """The orbits and their irreps, a line each: ``8 sites at r = 2.236: A1 + A2 + B1 + B2 + 2E``."""
         lines = []

@@ -130,8 +130,8 @@ class Pairs(Contraction):
         if total > LIMIT:
             raise ValueError(
                 f"This neighbourhood has {total} independent products of {' and '.join(map(str, self.factors))} "
-                f"coefficients, more than {LIMIT}. Take a smaller cutoff, or mode='lifted', which needs "
-                f"{variables.layout.variables + 3} features."
+                f"coefficients, more than {LIMIT}. Take a smaller cutoff, or mode='lifted', which needs about "
+                f"{variables.layout.variables} features."
             )
 
     @property
