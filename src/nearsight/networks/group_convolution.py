@@ -26,7 +26,9 @@ class GroupConvolution(nn.Module):
     the kernel of an ordinary convolution with ``out·|G|`` channels, which is what runs. Its box holds zeros where the
     neighbourhood is round: 16 % for 21 neighbours of the square lattice, 22 % in the skewed box of the 6 of the
     triangular one. Where more than half would be zeros, as for the 6 of the cubic lattice (74 %, three to ten times
-    slower), the neighbours are multiplied one by one instead.
+    slower), the neighbours are multiplied one by one instead. With ``columns``, for lifting layers only, the fields of
+    all neighbours are written side by side and multiplied at once, which is two to nine times faster where a single
+    component meets a wide window.
 
     References
     ----------
@@ -43,6 +45,7 @@ class GroupConvolution(nn.Module):
         rng: torch.Generator,
         representation: np.ndarray | None = None,
         bias: bool = False,
+        columns: bool = False,
     ) -> None:
         super().__init__()
         self.moved: Tensor
@@ -58,7 +61,7 @@ class GroupConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         corners = neighbourhood.cells + np.array(self.reach)
         self.corners: list[list[int]] | None = None
-        if 2 * len(neighbourhood) < np.prod(self.box):
+        if columns or 2 * len(neighbourhood) < np.prod(self.box):
             self.corners = corners.tolist()
         # moved[g, k]: where in the kernel neighbour k sits after g.
         moved = neighbour_permutations(neighbourhood, group)
@@ -71,10 +74,11 @@ class GroupConvolution(nn.Module):
         self._kept = Kept()
 
     def kernel(self) -> Tensor:
-        """The kernel of the ordinary convolution ``(out·|G|, in·|G|, *box)``, or ``(neighbour, out·|G|, in·|G|)``.
+        """The kernel of the ordinary convolution, ``(out·|G|, in·|G|, *box)``.
 
-        A lifting layer has ``in`` columns only. In evaluation mode it is a constant, made once for every state of the
-        weights; in training mode it is a differentiable function of them.
+        Without a box it is ``(neighbour, out·|G|, in·|G|)``, and for a lifting layer ``(out·|G|, in·neighbour)``. In
+        evaluation mode it is a constant, made once for every state of the weights; in training mode it is a
+        differentiable function of them.
         """
         return self._kept(self._expand, self.weight, fresh=self.training)
 
@@ -87,7 +91,8 @@ class GroupConvolution(nn.Module):
             turned = w[:, :, self.relative].permute(0, 2, 1, 3, 4).flatten(2, 3)  # out, g, (in, g'), neighbour
         index = self.moved[None, :, None].expand(turned.shape)
         if self.corners is not None:
-            return torch.zeros_like(turned).scatter(-1, index, turned).flatten(0, 1).movedim(-1, 0).contiguous()
+            flat = torch.zeros_like(turned).scatter(-1, index, turned).flatten(0, 1)
+            return flat.flatten(1) if self.representation is not None else flat.movedim(-1, 0).contiguous()
         box = turned.new_zeros(*turned.shape[:3], int(np.prod(self.box)))
         kernel = box.scatter(-1, index, turned).reshape(self.outputs * self.order, -1, *self.box)
         # Once made, a constant kernel is laid out as the convolution wants it.
@@ -103,12 +108,18 @@ class GroupConvolution(nn.Module):
         if self.corners is None:
             return CONVOLUTIONS[len(self.box)](h, self.kernel(), self.channel_bias())
         shape = [n - 2 * r for n, r in zip(h.shape[2:], self.reach, strict=True)]
+        windows = [
+            h[(slice(None), slice(None), *(slice(c, c + n) for c, n in zip(corner, shape, strict=True)))]
+            for corner in self.corners
+        ]
         bias = self.channel_bias()
-        result = h.new_zeros(()) if bias is None else bias[:, None]
-        for matrix, corner in zip(self.kernel(), self.corners, strict=True):
-            window = tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))
-            seen = h[(slice(None), slice(None), *window)].flatten(2)
-            result = torch.baddbmm(result, matrix.expand(len(h), -1, -1), seen)
+        kernel, result = self.kernel(), h.new_zeros(()) if bias is None else bias[:, None]
+        if self.representation is not None:
+            seen = torch.stack(windows, dim=2).flatten(3).flatten(1, 2)
+            result = torch.baddbmm(result, kernel.expand(len(h), -1, -1), seen)
+        else:
+            for matrix, window in zip(kernel, windows, strict=True):
+                result = torch.baddbmm(result, matrix.expand(len(h), -1, -1), window.flatten(2))
         return result.unflatten(2, shape)
 
     @property

@@ -154,7 +154,9 @@ class SpinLayer(nn.Module):
         self.components, self.order, self.vectors = components, len(group), vectors
         if first:
             lift = np.ones((len(group), 1, 1))
-            self.gather = GroupConvolution(neighbourhood, group, 1, channels, rng=rng, representation=lift)
+            self.gather = GroupConvolution(
+                neighbourhood, group, 1, channels, rng=rng, representation=lift, columns=True
+            )
         else:
             self.gather = GroupConvolution(neighbourhood, group, channels, channels, rng=rng)
         self.partner = GroupConvolution(point, group, channels, channels, rng=rng)

@@ -64,6 +64,7 @@ class SymmetrisedMLP(LatticeNetwork):
             rng=rng,
             representation=self.representation,
             bias=bias,
+            columns=True,
         )
         pairs = list(pairwise(self.widths))
         self.weights = nn.ParameterList(torch.randn(b, a, generator=rng) * a**-0.5 for a, b in pairs)
@@ -95,8 +96,7 @@ class SymmetrisedMLP(LatticeNetwork):
         shape = h.shape[2:]
         h = h.reshape(len(h), self.widths[0], -1)  # one column for every operation and site
         for k, weight in enumerate(self.weights):
-            h = weight @ bend(h, self.parity)
-            if self.parity is None:
-                h = h + self.biases[k]
+            start = h.new_zeros(()) if self.parity else self.biases[k]
+            h = torch.baddbmm(start, weight.expand(len(h), -1, -1), bend(h, self.parity))
         h = bend(h, self.parity) if self.head == "force" else energy_terms(h, self.parity)
         return self.project(h.reshape(len(h), -1, *shape), self.readout, law=self.head == "force")
