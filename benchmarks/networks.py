@@ -1,4 +1,4 @@
-"""Networks on a grid at equal numbers of parameters: time a site, and how much of the machine they use.
+"""Networks on a grid with about two thousand parameters: time a site, and how much of the machine they use.
 
 Every ratio is measured inside this one run, each time next to a matrix product: python benchmarks/networks.py [threads]
 """
@@ -23,12 +23,12 @@ SQUARE, TRIANGULAR, CUBIC = square(64), triangular(64), cubic(12)
 NETWORKS: dict[str, Callable[[], LatticeNetwork]] = {
     "GroupCNN, square": lambda: GroupCNN(SQUARE, scalar(), channels=5, radii=(1.5, 1.5)),
     "GroupCNN, triangular": lambda: GroupCNN(TRIANGULAR, scalar(), channels=5, radii=(1.1, 1.1)),
-    "GroupCNN, triangular vector": lambda: GroupCNN(TRIANGULAR, displacement(), channels=5, radii=(1.1, 1.1)),
+    "GroupCNN, vector": lambda: GroupCNN(TRIANGULAR, displacement(), channels=5, radii=(1.1, 1.1)),
     "GroupCNN, cubic": lambda: GroupCNN(CUBIC, scalar(), channels=2, radii=(1.1, 1.1)),
     "SymmetrisedMLP, square": lambda: SymmetrisedMLP(SQUARE, scalar(), cutoff=3.0, widths=(32, 32)),
     "SymmetrisedMLP, triangular": lambda: SymmetrisedMLP(TRIANGULAR, scalar(), cutoff=3.0, widths=(30, 30)),
     "SymmetrisedMLP, cubic": lambda: SymmetrisedMLP(CUBIC, scalar(), cutoff=2.0, widths=(30, 30)),
-    "SpinCNN, square": lambda: SpinCNN(SQUARE, spin(), channels=3, radii=(1.5, 1.5)),
+    "SpinCNN, square": lambda: SpinCNN(SQUARE, spin(), channels=4, radii=(1.5, 1.1)),
     "SpinCNN, triangular": lambda: SpinCNN(TRIANGULAR, spin(), channels=3, radii=(1.1, 1.1)),
     "SpinCNN, cubic": lambda: SpinCNN(CUBIC, spin(), channels=1, radii=(1.1, 1.1)),
 }
@@ -49,9 +49,7 @@ def main(threads: int) -> None:
     torch.set_num_threads(threads)
     console = Console(width=120)
     a = torch.randn(1024, 1024)
-    table = Table(
-        "network", "parameters", "kFLOP a site", "µs a site: energy", "energy and force", "of the matrix product"
-    )
+    table = Table("network", "parameters", "kFLOP a site", "µs a site", "with force", "of the matrix product")
     first = 0.0
     for name, make in NETWORKS.items():
         net = make()

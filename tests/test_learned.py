@@ -181,9 +181,15 @@ def test_damaged_model_files_are_named(tmp_path):
         load(tmp_path / "model")
     weights.write_bytes(whole)
     page = tmp_path / "model" / "model.yaml"
-    page.write_text(page.read_text().replace("channels: 3", "channels: 4"))
+    text = page.read_text()
+    page.write_text(text.replace("channels: 3", "channels: 4"))
     with pytest.raises(CorruptFileError, match="do not fit together"):
         load(tmp_path / "model")
+    page.write_text(text.replace("type: GroupCNN", "type: MLP"))
+    with pytest.raises(CorruptFileError, match="'MLP' is no network on a grid"):
+        load(tmp_path / "model")
+    page.write_text(text.replace("  type: GroupCNN\n", ""))  # as the first files were written
+    assert isinstance(load(tmp_path / "model").network, GroupCNN)
     page.unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.yaml"):
         load(tmp_path / "model")

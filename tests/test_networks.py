@@ -143,7 +143,8 @@ def test_the_number_of_operations_is_that_of_the_matrix_products(make, rng):
     shape = {1: (400,), 2: (40, 40), 3: (10, 10, 10)}[net.dim]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(haloed(net, shape, rng).float())
-    assert counter.get_total_flops() / np.prod(shape) == pytest.approx(net.flops_per_site, rel=0.25)
+    # Beyond the count: the readout, and the halo on which all layers but the last run.
+    assert 1.0 < counter.get_total_flops() / np.prod(shape) / net.flops_per_site < 1.15
 
 
 # --- referees -------------------------------------------------------------------------------------------------------

@@ -293,5 +293,7 @@ class ConvolutionalForceField(LocalForceField):
 
         described = dict(config["network"])
         # The first files knew one kind of network and did not name it.
-        network: LatticeNetwork = getattr(networks, described.pop("type", "GroupCNN")).from_config(lattice, described)
-        return cls(lattice, network, mean_force=config["mean_force"])
+        kind = getattr(networks, name := described.pop("type", "GroupCNN"), None)
+        if not (isinstance(kind, type) and issubclass(kind, LatticeNetwork)):
+            raise ValueError(f"{name!r} is no network on a grid that this version knows")
+        return cls(lattice, kind.from_config(lattice, described), mean_force=config["mean_force"])
