@@ -9,7 +9,7 @@ import xarray as xr
 
 from nearsight.analysis import AllenCahn, Departure, mean_and_error
 from nearsight.report.curves import plain_log_ticks, ramp, some
-from nearsight.report.style import CYCLE, PAGE, Picture, light_grid, picture, styled, with_unit
+from nearsight.report.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
 
 AXIS_SHARE = "#888888"
 """Colour of what a curve is held against: ½, ¼, no preferred direction."""
@@ -26,7 +26,7 @@ def coarsening(
 ) -> Picture:
     """L(t) of ensembles ``(replica, time)`` with Allen-Cahn laws, beside their local exponents with errors.
 
-    The laws are drawn solid in the window of the fit and dashed beyond; a departure that was reached is a mark at its
+    The laws are drawn solid and black in the window of the fit and dashed beyond; a departure that was reached is a mark at its
     time with its 68 % interval. All mappings share the names of the legend.
     """
     some(lengths, "lengths")
@@ -43,7 +43,7 @@ def coarsening(
             grid = np.geomspace(max(t[0], law.t0 + 1e-3 * t[-1]), t[-1], 300)
             fitted = (grid >= law.window[0]) & (grid <= law.window[1])
             left.plot(grid, law(grid), color=colour, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-            left.plot(grid[fitted], law(grid[fitted]), color="white", linewidth=0.7, zorder=4)
+            left.plot(grid[fitted], law(grid[fitted]), color=EXACT, linewidth=0.8, zorder=4)
         if name in exponents:
             local = exponents[name]
             at, n, sigma = (local[k].values for k in ("time", "exponent", "error"))
@@ -69,18 +69,20 @@ def coarsening(
     left.set_ylabel(with_unit("length $L(t)$", next(iter(lengths.values())).attrs.get("units", "a")))
     right.set(xscale="log", xlabel=with_unit("time $t$", time_unit), xlim=left.get_xlim())
     right.set_ylabel(r"local exponent $d\ln L/d\ln (t - t_0)$")
+    if not exponents:
+        right.annotate("too few records for a local exponent", (0.5, 0.62), xycoords="axes fraction", ha="center")
     for level, text in ((0.5, "Allen-Cahn ½"), (0.25, "¼"), (0.0, "frozen")):
         right.axhline(level, color=AXIS_SHARE, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)
         right.annotate(
             text, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=6.5, color=AXIS_SHARE
         )
-    plain_log_ticks(left)
     for axes in (left, right):
+        plain_log_ticks(axes)
         light_grid(axes)
     left.legend(loc="upper left")
     figure.caption = (
         "Growth of the ordered domains. Left: mean length with a band of one standard error over replicas; dashed, the "
-        "law of Allen and Cahn, $L = a (t - t_0)^{1/2}$, with a white core where it was fitted. Right: the local "
+        "law of Allen and Cahn, $L = a (t - t_0)^{1/2}$, black where it was fitted. Right: the local "
         "exponent with its bootstrap error; circles mark the time after which it stays below the threshold, where the "
         "records reach it."
     )
@@ -117,8 +119,8 @@ def axial_correlations(
                 axes.errorbar(r, mean, error, fmt="o", color=CYCLE[1], markersize=2.8, elinewidth=0.8, label="learned",
                               markerfacecolor="white", zorder=3)  # fmt: skip
             else:
-                axes.fill_between(r, mean - error, mean + error, color="#1f1f1f", alpha=0.2, linewidth=0)
-                axes.plot(r, mean, color="#1f1f1f", linewidth=1.0, label="exact")
+                axes.fill_between(r, mean - error, mean + error, color=EXACT, alpha=0.2, linewidth=0)
+                axes.plot(r, mean, color=EXACT, linewidth=1.0, label="exact")
         axes.axhline(0.0, color=AXIS_SHARE, linewidth=0.6, zorder=0)
         axes.set_title(f"$t = {float(chosen['time']):.3g}$")
         light_grid(axes)
@@ -206,6 +208,7 @@ def walls(
     right.set_xlabel(with_unit("distance from the wall", "a"))
     right.set_ylabel(r"$\langle n \rangle - \bar n$")
     for axes in (left, right):
+        plain_log_ticks(axes)
         light_grid(axes)
         axes.legend(loc="best")
     figure.caption = (

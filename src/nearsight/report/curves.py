@@ -147,8 +147,10 @@ def ramp(n: int) -> list[tuple[float, ...]]:
 
 
 def plain_log_ticks(axes: Axes) -> None:
-    """Numbers such as 2 and 5 on a logarithmic axis that spans less than two decades."""
+    """Numbers such as 2 and 5 on those logarithmic axes that span less than two decades."""
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if axis.get_scale() != "log":
+            continue
         if np.log10(limits[1] / limits[0]) < 2.0:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             formatter = ScalarFormatter()
