@@ -16,6 +16,7 @@ from nearsight.fields import (
     potts,
     scalar,
     spin,
+    spin_one,
 )
 from nearsight.lattices import cubic, site_group, site_permutations, square, triangular
 
@@ -102,7 +103,7 @@ def test_what_is_no_field_is_refused_with_the_cure(field, error, message):
 
 
 CATALOGUE = [scalar(), jahn_teller(), displacement(), spin(), spin(components=2, unit=False, time_reversal=False)]
-CATALOGUE += [ising(), occupation(), potts(3), FieldType("P", ("vector", "B2"), internal="Z2")]
+CATALOGUE += [ising(), spin_one(), occupation(), potts(3), FieldType("P", ("vector", "B2"), internal="Z2")]
 CATALOGUED = pytest.mark.parametrize("field_type", CATALOGUE, ids=[repr(f) for f in CATALOGUE])
 
 
@@ -169,6 +170,7 @@ def test_any_orthogonal_matrices_make_a_law(rng):
         (lambda: FieldType("Q", basis=((1.0, 0.0), (0.0, 1.0))).representation(site_group(square(3))), "1 × 1"),
         (lambda: spin().check_values(torch.ones(4, 3)), r"4 sites differ, the first at \(0,\).*divide by"),
         (lambda: ising().check_values(torch.zeros(2, 4, 1)), r"\+1 or -1"),
+        (lambda: spin_one().check_values(torch.full((2, 4, 1), 2.0)), "-1, 0 or 1"),
         (lambda: occupation().check_values(torch.full((4, 1), float("nan"))), "0 or 1"),
         (lambda: potts(2).check_values(torch.ones(4, 2)), "one_hot"),
     ],

@@ -19,6 +19,7 @@ LAYERS = (
     ("descriptors", "networks"),
     ("forcefields",),
     ("dynamics",),
+    ("sampling",),
     ("analysis",),
     ("training",),
     ("studies",),

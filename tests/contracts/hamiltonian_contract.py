@@ -12,8 +12,8 @@ from torch import Tensor
 from contracts.peierls import Peierls
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import Hamiltonian, Holstein, JahnTeller
-from nearsight.lattices import chain, site_group, site_permutations, square
+from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Hamiltonian, Holstein, Ising, JahnTeller, Potts
+from nearsight.lattices import chain, cubic, honeycomb, kagome, site_group, site_permutations, square, triangular
 from nearsight.solvers import Dense
 
 HAMILTONIANS = [
@@ -31,8 +31,20 @@ HAMILTONIANS = [
     pytest.param(Peierls(chain(6)), id="peierls"),
     pytest.param(Peierls(chain(7), twist=0.7), id="peierls with a persistent current"),
     pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),
+    pytest.param(Ising(square(4), J=(1.0, -0.4), h=0.3), id="ising with two shells in a field"),
+    pytest.param(Ising(square(2)), id="ising on the smallest torus"),
+    pytest.param(Ising(square(3, 1)), id="ising, sites bound to themselves"),
+    pytest.param(Ising(kagome(2), J=-1.0), id="ising, kagome"),
+    pytest.param(EdwardsAnderson(cubic(3), seed=1), id="edwards-anderson"),
+    pytest.param(EdwardsAnderson(square(4), distribution="+-J", J=0.5, seed=2), id="edwards-anderson, two signs"),
+    pytest.param(Potts(triangular(3), 3), id="potts"),
+    pytest.param(Potts(honeycomb(2), 5, J=(0.5, 0.2), kind="clock"), id="clock"),
+    pytest.param(BlumeCapel(square(4), J=0.8, D=1.5), id="blume-capel"),
+    pytest.param(BlumeCapel(chain(5), D=-0.5, h=0.2), id="blume-capel in a field"),
 ]
 model = pytest.mark.parametrize("model", HAMILTONIANS)
+symmetric = pytest.mark.parametrize("model", [p for p in HAMILTONIANS if not getattr(p.values[0], "disordered", False)])
+electrons = pytest.mark.parametrize("model", [p for p in HAMILTONIANS if p.values[0].orbitals])
 
 
 def random_field(model: Hamiltonian, rng: torch.Generator, *batch: int) -> Tensor:
@@ -62,7 +74,7 @@ def test_model_vouches_for_itself(model, rng):
     model.check(rng)
 
 
-@model
+@symmetric
 def test_energies_are_those_of_the_moved_field(model, rng):
     field = random_field(model, rng)
     spectrum = torch.linalg.eigvalsh(model.matrix(field))
@@ -73,7 +85,7 @@ def test_energies_are_those_of_the_moved_field(model, rng):
         torch.testing.assert_close(model.classical_energy(moved), classical, atol=1e-12, rtol=0)
 
 
-@model
+@electrons
 def test_matrix_of_the_moved_field_is_the_moved_matrix(model, rng):
     """h(gΦ) = P h(Φ) P†; with a twist |h|, because a bond moved off the boundary loses its phase to the basis."""
     if model.orbitals != model.lattice.n_sites:
@@ -86,7 +98,7 @@ def test_matrix_of_the_moved_field_is_the_moved_matrix(model, rng):
         torch.testing.assert_close(compare(model.matrix(moved))[where][:, where], h, atol=1e-14, rtol=0)
 
 
-@model
+@electrons
 def test_coupling_is_the_field_dependent_part_at_its_positions(model, rng):
     field = random_field(model, rng)
     dense = torch.zeros_like(model.constant)
@@ -103,7 +115,7 @@ def test_coupling_and_energies_are_differentiable(model, rng):
     assert torch.autograd.gradcheck(model.classical_energy, field)
 
 
-@model
+@electrons
 @pytest.mark.parametrize("fixed", [{"filling": 0.4}, {"mu": 0.1}], ids=["fixed number", "fixed mu"])
 def test_force_from_the_coupled_elements_is_the_full_trace(model, fixed, rng):
     """-Tr(ρ ∂h/∂Φ) with the dense matrix and the full ρ, against the elements the model lists."""
@@ -145,13 +157,13 @@ def test_batch_dimensions_come_first(model, rng):
                 torch.testing.assert_close(energy(field)[i, j], energy(field[i, j]), atol=1e-13, rtol=0)
 
 
-@model
+@electrons
 def test_matrix_is_double_whatever_the_precision_of_the_field(model, rng):
     field = random_field(model, rng)
     assert model.matrix(field.float()).dtype == model.constant.dtype in (torch.float64, torch.complex128)
 
 
-@model
+@electrons
 def test_bad_fields_are_refused_with_their_cure(model, rng):
     field = random_field(model, rng)
     with pytest.raises(ValueError, match="has shape"):

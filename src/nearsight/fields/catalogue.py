@@ -42,6 +42,11 @@ def ising(name: str = "s") -> FieldType:
     return FieldType(name, internal="Z2", values="+-1")
 
 
+def spin_one(name: str = "s", *, even: bool = True) -> FieldType:
+    """s = -1, 0 or 1, a spin that may be absent; ``even``: with the symmetry s → -s (False in a field)."""
+    return FieldType(name, internal="Z2" if even else "none", values="-1,0,1")
+
+
 def occupation(name: str = "n") -> FieldType:
     """0 or 1: an ion, an atom, a localised electron."""
     return FieldType(name, values="0/1")

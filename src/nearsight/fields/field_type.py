@@ -12,7 +12,7 @@ from torch import Tensor
 from nearsight.groups import PointGroup
 
 Internal = Literal["none", "Z2", "SO(n)", "O(n)", "S(n)"]
-Values = Literal["real", "unit", "0/1", "+-1", "one-hot"]
+Values = Literal["real", "unit", "0/1", "+-1", "-1,0,1", "one-hot"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class FieldType:
         "O(n)", reflections as well: for three components the reversal Φ → -Φ (spins with time reversal), for two that
         of one axis, which exchanges the handedness of XY spins; "S(n)", permutations of the n components
         (Potts). Operations other than Z2 commute with a trivial law only.
-    values: what a site may hold: "real" numbers, a "unit" vector, occupations "0/1", Ising signs "+-1", or one
-        component equal to 1 and the others 0 ("one-hot").
+    values: what a site may hold: "real" numbers, a "unit" vector, occupations "0/1", Ising signs "+-1", the three
+        values "-1,0,1", or one component equal to 1 and the others 0 ("one-hot").
     basis: an orthogonal matrix U, rows first, if M(g) is not block diagonal as it stands: M = U diag(blocks) Uᵀ.
         :meth:`from_matrices` finds it.
     """
@@ -135,6 +135,8 @@ class FieldType:
         if self.values == "one-hot":
             state = torch.randint(components, shape[:-1], generator=rng)
             return torch.nn.functional.one_hot(state, components).double()
+        if self.values == "-1,0,1":
+            return torch.randint(-1, 2, shape, generator=rng).double()
         field = torch.randn(shape, generator=rng, dtype=torch.float64)
         if self.values == "unit":
             return field / field.norm(dim=-1, keepdim=True)
@@ -157,6 +159,8 @@ class FieldType:
                 error, cure = (field * (1 - field)).abs().amax(-1), "occupations are 0 or 1"
             case "+-1":
                 error, cure = (field * field - 1).abs().amax(-1), "Ising variables are +1 or -1"
+            case "-1,0,1":
+                error, cure = (field * (field * field - 1)).abs().amax(-1), "spins with a vacancy are -1, 0 or 1"
         bad = ~(error <= tolerance)
         if bool(bad.any()):
             where = tuple(torch.nonzero(bad)[0].tolist())

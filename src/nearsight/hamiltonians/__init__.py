@@ -1,7 +1,26 @@
-"""Models: a classical field in, a one-electron matrix and a classical energy out."""
+"""Models: a classical field in, a one-electron matrix and a classical energy out.
 
+A :class:`ClassicalModel` (:class:`Ising`, :class:`EdwardsAnderson`, :class:`Potts`, :class:`BlumeCapel`) has the energy
+alone; ``nearsight.sampling`` draws its states and knows the exact answers.
+"""
+
+from nearsight.hamiltonians.blume_capel import BlumeCapel
+from nearsight.hamiltonians.classical_model import ClassicalModel, Neighbours, Pairs
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.holstein import Holstein
+from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
+from nearsight.hamiltonians.potts import Potts
 
-__all__ = ["Hamiltonian", "Holstein", "JahnTeller"]
+__all__ = [
+    "BlumeCapel",
+    "ClassicalModel",
+    "EdwardsAnderson",
+    "Hamiltonian",
+    "Holstein",
+    "Ising",
+    "JahnTeller",
+    "Neighbours",
+    "Pairs",
+    "Potts",
+]

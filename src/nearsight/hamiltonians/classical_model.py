@@ -1,0 +1,265 @@
+"""Classical variables with a finite number of states: no electrons, energies of pairs and of sites."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.fields import FieldType
+from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.lattices import Lattice, site_group, site_permutations
+
+Coupling = float | Sequence[float]
+"""One coupling of nearest neighbours, or one for every neighbour shell from the first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Interacting pairs, every bond once: sites ``i`` ≠ ``j`` and coupling ``strength``, NumPy arrays ``(bond,)``.
+
+    On a torus of two cells the same pair of sites is listed twice, as the sum over bonds requires.
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    strength: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The same bonds seen from the sites: ``index`` and ``strength``, NumPy arrays ``(site, slot)``.
+
+    Every site has as many slots as the one with most bonds has; a slot without a bond points to the site itself with
+    strength 0, so that loops need no test.
+    """
+
+    index: np.ndarray
+    strength: np.ndarray
+
+
+class ClassicalModel(Hamiltonian):
+    r"""A variable with q states on every site, and an energy of bonds and of single sites,
+
+    .. math:: E = -\sum_{b = \langle ij \rangle} J_b\, g(a_i, a_j) + \sum_i u_i(a_i), \qquad a_i \in \{0, \dots, q-1\}.
+
+    It is a :class:`Hamiltonian` without orbitals: :meth:`classical_energy` of a field ``(*batch, site, component)`` is
+    the same polynomial of the components that holds for the allowed values, so that force fields, descriptors and
+    dynamics take it like any other model.
+
+    Samplers and enumerations work with integer states ``(*batch, site)``, torch.int8, instead: :meth:`to_states`,
+    :meth:`from_states`, :attr:`interaction` g, :attr:`onsite` u, :attr:`pairs` (or :attr:`neighbours`) and their
+    energies :meth:`energy` and :meth:`energy_change`. Energies are exact in float64 whenever couplings are integers.
+
+    A subclass hands over its ``values``, one row of field components per state, the symmetric ``metric`` G with
+    g(a, b) = φ_aᵀ G φ_b, its bonds, and overrides :meth:`site_energy`.
+    """
+
+    disordered: bool = False
+    """Whether couplings differ from bond to bond, so that no operation of the lattice leaves the energy alone."""
+    values: Tensor
+    """Field components of every state ``(state, component)``, float64."""
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        field_type: FieldType,
+        values: Tensor,
+        metric: Tensor,
+        bonds: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ) -> None:
+        self.lattice, self.field_type = lattice, field_type
+        self.values, self._metric = values.double(), metric.double()
+        self.components = self.values.shape[-1]
+        self.constant = torch.zeros(0, 0, dtype=torch.float64)
+        self.rows = self.columns = torch.zeros(0, dtype=torch.long)
+        i, j, strength = bonds
+        # A bond around a torus of one cell joins a site with itself: an energy of that site.
+        own = i == j
+        self.pairs = Pairs(i[~own], j[~own], strength[~own])
+        self._own = np.bincount(i[own], strength[own], lattice.n_sites) if own.any() else None
+
+    # --- what a Hamiltonian is asked for ----------------------------------------------------------------------------
+
+    def coupling(self, field: Tensor) -> Tensor:
+        return field[..., :0, 0]
+
+    @abc.abstractmethod
+    def site_energy(self, field: Tensor) -> Tensor:
+        """u_i(φ_i) ``(*batch, site)``, differentiable in the field."""
+
+    def classical_energy(self, field: Tensor) -> Tensor:
+        i, j, strength = self._bond_tensors(field)
+        metric = self._metric.to(field)
+        left, right = field.index_select(-2, i), field.index_select(-2, j)
+        energy = self.site_energy(field).sum(-1) - (((left @ metric) * right).sum(-1) * strength).sum(-1)
+        if self._own is not None:
+            own = torch.from_numpy(self._own).to(field)
+            energy = energy - (((field @ metric) * field).sum(-1) * own).sum(-1)
+        return energy
+
+    def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
+        """Prove on a random field that the energy has the symmetry of the lattice and that of the variable.
+
+        For every operation g of the site group and for a random internal operation E(gΦ) = E(Φ). Raises an
+        ``ArithmeticError`` that names what fails. The lattice is left out if it has an open axis or the couplings are
+        disordered.
+        """
+        field = torch.randn(self.lattice.n_sites, self.components, generator=rng, dtype=torch.float64)
+        energy = self.classical_energy(field)
+        bound = tolerance * (1 + float(np.abs(self.pairs.strength).sum())) * float(1 + field.square().max())
+        moved = {"the internal operation": field @ self.field_type.internal_operation(self.components, rng).T}
+        if all(self.lattice.periodic) and not self.disordered:  # type: ignore[arg-type]
+            group = site_group(self.lattice)
+            for g, permutation in enumerate(site_permutations(self.lattice, group)):
+                moved[f"operation {g}"] = self.field_type.transform(field, group, g, permutation)
+        for name, image in moved.items():
+            change = float((self.classical_energy(image) - energy).abs())
+            if change > bound:
+                raise ArithmeticError(f"The energy changes by {change:.1e} under {name}.")
+
+    # --- what samplers work with ------------------------------------------------------------------------------------
+
+    @property
+    def n_states(self) -> int:
+        """q, the number of states of a site."""
+        return len(self.values)
+
+    @cached_property
+    def interaction(self) -> np.ndarray:
+        """g(a, b) ``(state, state)``, symmetric; a bond of strength J costs -J g."""
+        return (self.values @ self._metric @ self.values.T).numpy()
+
+    @cached_property
+    def onsite(self) -> np.ndarray:
+        """u_i(a) ``(site, state)``: everything a state costs on its own."""
+        uniform = self.values[:, None, :].expand(-1, self.lattice.n_sites, -1)
+        table = self.site_energy(uniform).T.numpy().copy()
+        if self._own is not None:
+            table -= self._own[:, None] * np.diag(self.interaction)
+        return table
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """The bonds of every site, in the order of :attr:`pairs`."""
+        n = self.lattice.n_sites
+        site = np.concatenate([self.pairs.i, self.pairs.j])
+        other = np.concatenate([self.pairs.j, self.pairs.i])
+        strength = np.concatenate([self.pairs.strength] * 2)
+        order = np.argsort(site, kind="stable")
+        count = np.bincount(site, minlength=n)
+        slot = np.arange(len(site)) - np.repeat(np.cumsum(count) - count, count)
+        index = np.repeat(np.arange(n)[:, None], count.max(initial=0), axis=1)
+        table = np.zeros(index.shape)
+        index[site[order], slot], table[site[order], slot] = other[order], strength[order]
+        return Neighbours(index, table)
+
+    def to_states(self, field: Tensor) -> Tensor:
+        """The states ``(*batch, site)``, int8, of a field of allowed values ``(*batch, site, component)``."""
+        self.field_type.check_values(field)
+        distance = (field[..., None, :] - self.values.to(field)).square().sum(-1)
+        return distance.argmin(-1).to(torch.int8)
+
+    def from_states(self, states: Tensor) -> Tensor:
+        """The field ``(*batch, site, component)``, float64, of states ``(*batch, site)``."""
+        self.check_states(states)
+        return self.values.to(states.device)[states.long()]
+
+    def check_states(self, states: Tensor) -> Tensor:
+        """Refuse what is no tensor of states ``(*batch, site)``, naming the cure."""
+        if not isinstance(states, Tensor) or states.is_floating_point() or states.dtype == torch.bool:
+            raise TypeError("States are a tensor of integers; to_states(field) makes them of a field.")
+        if states.ndim < 1 or states.shape[-1] != self.lattice.n_sites:
+            raise ValueError(f"States have shape (*batch, {self.lattice.n_sites}), got {tuple(states.shape)}.")
+        if states.numel() and not 0 <= int(states.min()) <= int(states.max()) < self.n_states:
+            raise ValueError(
+                f"States are numbered 0..{self.n_states - 1}, got {int(states.min())}..{int(states.max())}; "
+                "to_states(field) makes them of field values."
+            )
+        return states
+
+    def random_states(self, rng: torch.Generator, *batch: int) -> Tensor:
+        """Uncorrelated states ``(*batch, site)``, int8, all equally likely: infinite temperature."""
+        shape = (*batch, self.lattice.n_sites)
+        return torch.randint(self.n_states, shape, generator=rng, dtype=torch.int8, device=rng.device)
+
+    def energy(self, states: Tensor) -> Tensor:
+        """E ``(*batch,)``, float64, of states ``(*batch, site)``."""
+        self.check_states(states)
+        i, j, strength = self._bond_tensors(states)
+        states = states.long()
+        g, u = self._tables(states.device)
+        bond = g.reshape(-1)[states.index_select(-1, i) * self.n_states + states.index_select(-1, j)]
+        return u.expand(*states.shape, -1).gather(-1, states[..., None]).sum((-2, -1)) - bond @ strength
+
+    def local_energies(self, states: Tensor, site: int | Tensor) -> Tensor:
+        """Energy of every state of one site in the surroundings it has, ``(*batch, state)``, float64.
+
+        ``site`` is one index or one for each of the batch ``(*batch,)``. This is what a heat bath draws from; the cost
+        is that of the bonds of one site.
+        """
+        batch = states.shape[:-1]
+        site = torch.as_tensor(site, device=states.device).expand(batch)
+        index, strength = (
+            torch.from_numpy(table).to(states.device)[site]
+            for table in (self.neighbours.index, self.neighbours.strength)
+        )
+        g, u = self._tables(states.device)
+        around = g[states.gather(-1, index).long()]
+        return u[site] - (around * strength[..., None]).sum(-2)
+
+    def energy_change(self, states: Tensor, site: int | Tensor, new: int | Tensor) -> Tensor:
+        """E after minus E before ``site`` takes the state ``new`` ``(*batch,)``, from its own bonds alone."""
+        local = self.local_energies(states, site)
+        site, new = (torch.as_tensor(x, device=states.device).long().expand(states.shape[:-1]) for x in (site, new))
+        old = states.gather(-1, site[..., None]).long()
+        return (local.gather(-1, new[..., None]) - local.gather(-1, old)).squeeze(-1)
+
+    def magnetisation(self, states: Tensor) -> Tensor:
+        """Mean of the field over the sites ``(*batch, component)``; for Potts states, the share of each."""
+        return self.from_states(states).mean(-2)
+
+    def _bond_tensors(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """i, j and strength on the device, and strengths in the precision, of ``like``; states meet float64."""
+        i, j, strength = (
+            torch.from_numpy(x).to(like.device) for x in (self.pairs.i, self.pairs.j, self.pairs.strength)
+        )
+        return i, j, strength.to(like.dtype) if like.is_floating_point() else strength
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.interaction).to(device), torch.from_numpy(self.onsite).to(device)
+
+    def _of_kind(self, lattice: Lattice) -> Lattice:
+        if not self.lattice.same_kind(lattice):
+            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
+        return lattice
+
+
+def shell_bonds(lattice: Lattice, J: Coupling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bonds of the first neighbour shells (i, j, strength), one strength per shell."""
+    shells = couplings(J)
+    if not np.isfinite(shells).all() or not shells:
+        raise ValueError(f"J must be one finite number, or one for each neighbour shell, got {J}.")
+    bonds = [lattice.bonds(k) for k in range(1, len(shells) + 1)]
+    strength = np.concatenate([np.full(len(b), s) for b, s in zip(bonds, shells, strict=True)])
+    return np.concatenate([b.i for b in bonds]), np.concatenate([b.j for b in bonds]), strength
+
+
+def couplings(J: Coupling) -> tuple[float, ...]:
+    """J as one number per shell."""
+    return tuple(map(float, np.atleast_1d(J)))
+
+
+def finite(**values: float) -> None:
+    """Refuse parameters that are not finite numbers."""
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}.")

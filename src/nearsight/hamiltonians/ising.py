@@ -1,0 +1,126 @@
+"""Ising spins, with equal couplings or with quenched ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.fields import FieldType, ising
+from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, finite, shell_bonds
+from nearsight.lattices import Lattice
+
+VALUES = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+"""State 0 is s = -1, state 1 is s = +1."""
+
+
+class Ising(ClassicalModel):
+    r"""Ising model on any lattice,
+
+    .. math:: E = -\sum_k J_k \sum_{\langle ij \rangle_k} s_i s_j - h \sum_i s_i, \qquad s_i = \pm 1 .
+
+    J > 0 is ferromagnetic; every bond counts once. State 0 is s = -1, state 1 is s = +1. At h = 0 the energy is even
+    under s → -s (internal symmetry Z2); on a bipartite lattice with nearest neighbours alone, reversing one sublattice
+    turns J into -J.
+
+    Exact results: ``nearsight.sampling`` (square torus of any size, infinite lattices, enumeration).
+
+    Parameters
+    ----------
+    lattice: any, periodic or open.
+    J: coupling of nearest neighbours, or a tuple with one coupling for every neighbour shell from the first.
+    h: field.
+
+    References
+    ----------
+    L. Onsager, Phys. Rev. 65, 117 (1944).
+    """
+
+    def __init__(self, lattice: Lattice, *, J: Coupling = 1.0, h: float = 0.0) -> None:
+        finite(h=h)
+        self.J, self.h = couplings(J), float(h)
+        field_type = ising() if h == 0 else FieldType("s", values="+-1")
+        super().__init__(lattice, field_type, VALUES, torch.eye(1), shell_bonds(lattice, J))
+
+    def __repr__(self) -> str:
+        return f"Ising({self.lattice!r}; J={', '.join(f'{x:g}' for x in self.J)}, h={self.h:g})"
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self._of_kind(lattice), J=self.J, h=self.h)
+
+    def site_energy(self, field: Tensor) -> Tensor:
+        return -self.h * field[..., 0]
+
+
+class EdwardsAnderson(ClassicalModel):
+    r"""Ising spins with quenched random couplings of nearest neighbours,
+
+    .. math:: E = -\sum_{\langle ij \rangle} J_{ij}\, s_i s_j, \qquad s_i = \pm 1 .
+
+    A sample is its couplings, one for each of ``lattice.bonds(1)`` in that order; drawn from ``seed``, they are the same
+    on every machine. The energy is even under s → -s and invariant under the gauge transformation s_i → ε_i s_i,
+    J_ij → ε_i ε_j J_ij with any signs ε; the lattice has no symmetry left.
+
+    Parameters
+    ----------
+    lattice: any, periodic or open.
+    couplings: J_ij of every bond; or None, to draw them.
+    distribution: "gaussian", mean 0 and standard deviation J, or "+-J", both signs equally likely.
+    J: scale of the couplings drawn, > 0.
+    seed: whole number that names the sample.
+
+    References
+    ----------
+    S. F. Edwards, P. W. Anderson, J. Phys. F 5, 965 (1975).
+    """
+
+    disordered = True
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        couplings: Sequence[float] | np.ndarray | None = None,
+        *,
+        distribution: Literal["gaussian", "+-J"] = "gaussian",
+        J: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        bonds = lattice.bonds(1)
+        if (couplings is None) == (seed is None):
+            raise ValueError("Pass either couplings, one for every bond, or seed= to draw them.")
+        if distribution not in ("gaussian", "+-J"):
+            raise ValueError(f'distribution must be "gaussian" or "+-J", got {distribution!r}; or pass couplings.')
+        if not 0 < J < np.inf:
+            raise ValueError(f"J is the scale of the couplings and must be > 0 and finite, got {J}.")
+        self.distribution, self.J, self.seed = distribution, float(J), seed
+        if couplings is None:
+            rng = np.random.default_rng(seed)
+            signs_or_normals = (
+                rng.standard_normal(len(bonds)) if distribution == "gaussian" else rng.choice((-1.0, 1.0), len(bonds))
+            )
+            self.couplings = self.J * signs_or_normals
+        else:
+            self.couplings = np.array(couplings, dtype=float)
+        if self.couplings.shape != (len(bonds),) or not np.isfinite(self.couplings).all():
+            raise ValueError(
+                f"couplings must be {len(bonds)} finite numbers, one for each of lattice.bonds(1), "
+                f"got shape {self.couplings.shape}."
+            )
+        self.couplings.setflags(write=False)
+        super().__init__(lattice, ising(), VALUES, torch.eye(1), (bonds.i, bonds.j, self.couplings))
+
+    def __repr__(self) -> str:
+        sample = "given couplings" if self.seed is None else f"{self.distribution}, J={self.J:g}, seed={self.seed}"
+        return f"EdwardsAnderson({self.lattice!r}; {sample})"
+
+    def on(self, lattice: Lattice) -> Self:
+        """The sample that the same seed draws on another lattice: other couplings, from the same distribution."""
+        if self.seed is None:
+            raise ValueError("Given couplings belong to one lattice; draw a sample with seed= to have one on another.")
+        return type(self)(self._of_kind(lattice), distribution=self.distribution, J=self.J, seed=self.seed)
+
+    def site_energy(self, field: Tensor) -> Tensor:
+        return 0.0 * field[..., 0]
