@@ -72,7 +72,8 @@ class MLP(nn.Module):
         # and scale are part of the first layer, which saves two passes over the features.
         h = features.movedim(-1, 0).flatten(1)
         for k, layer in enumerate(self.layers):
-            weight, bias = layer.weight, layer.bias
+            weight: Tensor = layer.weight  # type: ignore[assignment]
+            bias: Tensor = layer.bias  # type: ignore[assignment]
             if k == 0:
                 weight = weight * self.scale
                 bias = bias - weight @ self.shift
