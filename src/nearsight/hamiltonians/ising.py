@@ -60,8 +60,8 @@ class EdwardsAnderson(ClassicalModel):
 
     .. math:: E = -\sum_{\langle ij \rangle} J_{ij}\, s_i s_j, \qquad s_i = \pm 1 .
 
-    A sample is its couplings, one for each of ``lattice.bonds(1)`` in that order; drawn from ``seed``, they are the same
-    on every machine. The energy is even under s → -s and invariant under the gauge transformation s_i → ε_i s_i,
+    A sample is its couplings, one for each of ``lattice.bonds(1)`` in that order; drawn from ``seed``, they are the
+    same on every machine. The energy is even under s → -s and invariant under the gauge transformation s_i → ε_i s_i,
     J_ij → ε_i ε_j J_ij with any signs ε; the lattice has no symmetry left.
 
     Parameters
