@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from contracts.descriptor_contract import DescriptorContract
-from nearsight.descriptors import ACSF, Angular, Radial, angular_functions
+from nearsight.descriptors import (
+    ACSF,
+    Angular,
+    Irreps,
+    Radial,
+    angular_functions,
+    count_distinct,
+    inequivalent_occupations,
+    radial_functions,
+)
 from nearsight.fields import (
     FieldType,
     displacement,
@@ -278,6 +287,19 @@ def test_rings_do_not_tell_apart_orbits_at_the_same_distance():
         field[int(lattice.index(np.array(cell)))] = 1.0
     first, second = descriptor(fields)[:, 0]
     torch.testing.assert_close(first, second, rtol=0, atol=1e-14)
+
+
+def test_pair_sums_tell_apart_what_the_pair_products_of_irreps_do():
+    # All occupations of the 20 nearest sites; the phases between different irreps are lost by both.
+    lattice, cutoff = square(4), 5**0.5
+    occupations = torch.as_tensor(inequivalent_occupations(lattice.neighbourhood(cutoff), site_group(lattice)))
+    values = torch.nn.functional.pad(occupations, (1, 0))[..., None]
+    functions = angular_functions((1.0, 2.0), width=0.7)
+    descriptor = ACSF(lattice, occupation(), 2.5, radial=radial_functions(2.5, 0.5), angular=functions)
+    assert len(descriptor.neighbourhoods[0]) == 21
+    assert count_distinct(descriptor.of_neighbourhoods(values)) == 124_820
+    pairs = Irreps(lattice, occupation(), cutoff, mode="pairs")
+    assert count_distinct(pairs.of_neighbourhoods(values)) == 124_820
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------

@@ -47,9 +47,10 @@ class ACSF(Descriptor):
 
     The weights :math:`F_2` (:class:`Radial`) and :math:`F_3` (:class:`Angular`) depend on distances and angles only.
     The features are therefore invariant under the group of any site, on lattices with a basis and with open edges too,
-    where a missing neighbour counts as zero. For the same reason they see rings and angles between two neighbours, and
-    neither correlations of three neighbours nor the difference between orbits at equal distance: :class:`Irreps`
-    resolves both.
+    where a missing neighbour counts as zero. By Schur's lemma they are combinations of the products
+    :math:`f_r \cdot f_s` of equal irreps of the site (mode "pairs" of :class:`Irreps`), those that an isotropic weight
+    can form: they tell apart what these do at most, and neither correlations of three neighbours nor orbits at equal
+    distance.
 
     G3c of spins is even under every operation of the lattice, since the distances and not a sense of rotation put j and
     k in order, and odd under S → -S. It enters as it is for ``internal="SO(n)"``. For "O(n)" the squares enter and the
