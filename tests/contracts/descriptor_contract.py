@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.descriptors import Descriptor, Irreps, SpinInvariants
+from nearsight.descriptors import Descriptor, Irreps, SpinACE, SpinInvariants
 from nearsight.fields import FieldType, displacement, ising, jahn_teller, scalar, spin
 from nearsight.lattices import (
     Lattice,
@@ -65,6 +65,12 @@ DESCRIPTORS = {
     "XY spins of one handedness, chain": lambda: SpinInvariants(
         chain(9), spin(components=2, time_reversal=False), 2.0, mode="pairs"
     ),
+    "spin cluster expansion, triangular lattice": lambda: SpinACE(triangular(5), spin(), 1.8, 3),
+    "spin cluster expansion in a magnetic field, varying length": lambda: SpinACE(
+        square(6), spin(unit=False, time_reversal=False), 2.0, 2
+    ),
+    "spin cluster expansion, XY spins": lambda: SpinACE(triangular(5), spin(components=2), 1.0, 2, order=3),
+    "spin cluster expansion, diamond lattice": lambda: SpinACE(diamond(3), spin(), 1.7, 2, learnable=False),
     "spins, kagome lattice": lambda: SpinInvariants(kagome(3), spin(), 1.0),
 }
 

@@ -5,6 +5,7 @@ from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
 from nearsight.descriptors.separation import count_distinct, inequivalent_occupations
+from nearsight.descriptors.spin_ace import SpinACE
 from nearsight.descriptors.spins import SpinInvariants
 from nearsight.descriptors.symmetry_functions import Angular, Radial, angular_functions, radial_functions
 
@@ -15,6 +16,7 @@ __all__ = [
     "Descriptor",
     "Irreps",
     "Radial",
+    "SpinACE",
     "SpinInvariants",
     "angular_functions",
     "count_distinct",

@@ -17,6 +17,8 @@ from nearsight.fields import FieldType, check_field, scalar
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
 
+SPIN_MODES = tuple(mode for mode in MODES if mode != "eigenvalues")
+
 
 class SpinInvariants(Descriptor):
     r"""Invariants of the spins around a site under rotations of all spins, and under the point group of the site.
@@ -42,7 +44,7 @@ class SpinInvariants(Descriptor):
     cutoff: radius of the neighbourhood in units of a, the sites at the cutoff included.
     bond_cutoff: largest distance of two neighbours that form a bond; 0 leaves the bonds of the centre alone.
     chirality_cutoff: the same for χ and the turns; by default ``bond_cutoff``, 0 for none.
-    mode: one of ``MODES``.
+    mode: one of ``MODES``, but "eigenvalues", which knows no signs.
     eps: softening ε of the references, in units of a typical scalar, |S|².
 
     On the triangular lattice ``cutoff=6, bond_cutoff=2`` selects 126 + 933 bonds and 933 chiralities. Bonds and cross
@@ -68,8 +70,8 @@ class SpinInvariants(Descriptor):
     ) -> None:
         super().__init__()
         self.components = check_spins(lattice, field_type, type(self).__name__)
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}.")
+        if mode not in SPIN_MODES:
+            raise ValueError(f"mode must be one of {', '.join(map(repr, SPIN_MODES))}, got {mode!r}.")
         if not eps >= 0:
             raise ValueError(f"eps must be positive, got {eps}.")
         self.lattice, self.field_type = lattice, field_type
@@ -105,6 +107,7 @@ class SpinInvariants(Descriptor):
             around=around,
         )
         self.contraction = CONTRACTIONS[mode](self.variables, self.eps)
+        self.smooth = self.contraction.smooth
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
         self._stencils: dict[tuple[torch.dtype, torch.device], list[PairStencil]] = {}

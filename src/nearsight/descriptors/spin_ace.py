@@ -1,0 +1,301 @@
+"""Invariants of spins from a few weighted sums of them: linear in the number of neighbours, not quadratic."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.descriptors.blocks import Layout, symmetry_blocks
+from nearsight.descriptors.descriptor import Descriptor
+from nearsight.descriptors.products import exchange_symmetric
+from nearsight.descriptors.spins import check_spins
+from nearsight.descriptors.stencil import Stencil, gather
+from nearsight.fields import FieldType, check_field
+from nearsight.groups import clebsch_gordan
+from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
+
+
+class SpinACE(Descriptor):
+    r"""Invariants of spins in the form of the atomic cluster expansion: products of weighted sums over the neighbours.
+
+    Every channel k adds up the coefficients of the spins in the lattice irreps Γ with weights of its own,
+
+    .. math:: A_k^{\Gamma\mu} = \sum_r w^\Gamma_{kr} \sum_j X^{\Gamma\mu}_{rj}\, S_j ,
+
+    r running over the copies of Γ in the orbits of neighbours (so that w is a radial function on every orbit). These
+    are vectors in spin space, and :math:`(\Gamma, \mu)` on the lattice. Features contract both:
+
+    * bonds of the centre :math:`S_i \cdot A_k^{A_1}`, and :math:`\sum_\mu A_k^{\Gamma\mu} \cdot A_l^{\Gamma\mu}`;
+    * chiralities :math:`\sum_\mu S_i \cdot (A_k^{\Gamma\mu} \times A_l^{\Gamma\mu})`; of XY spins the turns
+      :math:`S_i \times A_k^{A_1}` and :math:`\sum_\mu A_k^{\Gamma\mu} \times A_l^{\Gamma\mu}`. Under "O(n)" these are
+      odd, and enter by their products with one reference c, their own generic combination, over
+      :math:`\sigma = \sqrt{\epsilon^2 + c^2}`;
+    * with ``order=4``, products that fix the phases between different irreps, with Clebsch-Gordan tensors C:
+      :math:`\sum C_{\mu\nu\lambda}\, (S_i \cdot A_k^{\Gamma\mu})\, (A_k^{\Gamma'\nu} \cdot A_k^{\Gamma''\lambda})`;
+    * :math:`|S_i|^2` and :math:`\sum_r w^{A_1}_{kr} \sum_j X_{rj} |S_j|^2` if lengths vary.
+
+    Parameters
+    ----------
+    lattice: a periodic lattice of any dimension, with one site or several equivalent sites per cell.
+    field_type: a spin, ``fields.spin(...)``.
+    cutoff: radius of the neighbourhood in units of a, the sites at the cutoff included.
+    channels: K, the number of templates w. With K as large as the number of copies they span all of them.
+    order: the number of spins in a product: 2 bonds, 3 and chiralities, 4 and phases.
+    learnable: whether w are parameters, trained with the network; otherwise they stay what they are.
+    eps: softening ε of the reference of the chiralities.
+    rng: draws w, normal numbers that decay as 1/(1 + r); without it equal calls give equal weights.
+
+    The cost per site is :math:`O(nK + K^2)` for n neighbours, against :math:`O(n^2)` pairs of :class:`SpinInvariants`;
+    it sees no pair by itself.
+
+    References
+    ----------
+    R. Drautz, Phys. Rev. B 99, 014104 (2019); for spins, Phys. Rev. B 102, 024104 (2020).
+    """
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        field_type: FieldType,
+        cutoff: float,
+        channels: int = 8,
+        *,
+        order: int = 4,
+        learnable: bool = True,
+        eps: float = 0.4,
+        rng: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.components = check_spins(lattice, field_type, type(self).__name__)
+        if channels < 1 or order not in (2, 3, 4):
+            raise ValueError(f"channels must be positive and order 2, 3 or 4, got {channels} and {order}.")
+        if not eps > 0:
+            raise ValueError(f"eps must be positive, got {eps}.")
+        self.lattice, self.field_type, self.cutoff = lattice, field_type, float(cutoff)
+        self.channels, self.order, self.learnable, self.eps = int(channels), int(order), bool(learnable), float(eps)
+        self.group = site_group(lattice)
+        self.around = tuple(_without_centre(around) for around in aligned_neighbourhoods(lattice, cutoff))
+        self.neighbourhood = self.around[0]
+        self.blocks = symmetry_blocks(self.neighbourhood, self.group, np.ones((len(self.group), 1, 1)))
+        self.layout = Layout.of(self.blocks, self.group)
+        copies: dict[str, list[float]] = {irrep.name: [] for irrep in self.group.irreps}
+        for block in self.blocks:
+            for name, count in block.copies:
+                copies[name] += np.repeat(self.neighbourhood.distances[block.members[:, 0]], count).tolist()
+        rng = rng or torch.Generator().manual_seed(0)
+        self.weights = nn.ParameterDict()
+        for name, distances in copies.items():
+            if distances:
+                scale = 1 / (1 + torch.tensor(distances))
+                drawn = torch.randn(self.channels, len(distances), generator=rng) * scale / scale.norm()
+                self.weights[name] = nn.Parameter(drawn, requires_grad=self.learnable)
+        self.couplings = tuple(self._couplings()) if self.order == 4 else ()
+        self.feature_names = (*self._names(),)
+        self.features = len(self.feature_names)
+        self._stencils: dict[tuple[torch.dtype, torch.device], Stencil] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"cluster expansion of spins to order {self.order} under {self.group.name} on {self.lattice.name}: "
+            f"{len(self.neighbourhood)} neighbours within {self.cutoff:.6g}, {self.channels} channels, "
+            f"{self.features} features"
+        )
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "field_type": self.field_type.config(),
+            "cutoff": self.cutoff,
+            "channels": self.channels,
+            "order": self.order,
+            "learnable": self.learnable,
+            "eps": self.eps,
+        }
+
+    @classmethod
+    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
+        options = {key: value for key, value in config.items() if key != "field_type"}
+        return cls(lattice, FieldType.from_config(config["field_type"]), **options)
+
+    def on(self, lattice: Lattice) -> Self:
+        if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]
+            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
+        other = copy.copy(self)
+        other.lattice, other._stencils = lattice, {}
+        return other
+
+    def evaluate(self, field: Tensor) -> Tensor:
+        values = self._values(field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components))
+        f = self._stencil(field).periodic(values.flatten(0, 1)[..., None])
+        features = self._invariants(values.flatten(1), f.unflatten(1, (len(values), -1)))
+        return features.view(-1, *field.shape[:-1]).movedim(0, -1)
+
+    def evaluate_window(self, window: Tensor) -> Tensor:
+        batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
+        values = self._values(window.reshape(-1, *window.shape[len(batch) :]))
+        f = self._stencil(window).window(values.flatten(0, 1)[..., None])
+        inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
+        centre = values[(slice(None), slice(None), *inner)]
+        features = self._invariants(centre.flatten(1), f.unflatten(1, (len(values), -1)))
+        return features.view(-1, *batch, *centre.shape[2:]).movedim(0, -1)
+
+    def of_neighbourhoods(self, centre: Tensor, values: Tensor) -> Tensor:
+        """Features ``(*batch, feature)`` of spins ``(*batch, component)`` among ``(*batch, neighbour, component)``.
+
+        The neighbours follow ``neighbourhood``, that of sublattice 0, without the centre.
+        """
+        check_field(values, len(self.neighbourhood), self.components)
+        spins = torch.cat([centre[..., None, :], values], -2).reshape(-1, 1 + len(self.neighbourhood), self.components)
+        channels = self._values(spins)  # channel, point, site
+        f = gather(self.blocks, self._stencil(values).bases, channels[..., 1:].flatten(0, 1)[..., None])
+        features = self._invariants(channels[..., 0], f.unflatten(1, (len(channels), -1)))
+        return features.view(-1, *values.shape[:-2]).movedim(0, -1)
+
+    def at(self, field: Tensor, sites: Tensor) -> Tensor:
+        return self.of_neighbourhoods(field[..., sites, :], field[..., self._stencil(field).neighbours(sites), :])
+
+    def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
+        site = torch.as_tensor(site, device=field.device)
+        centres = self.touched(site)
+        around = torch.cat([centres[..., None], self._stencil(field).neighbours(centres)], -1)
+        moved = (around == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
+        spins = field[..., around, :] + moved
+        return centres, self.of_neighbourhoods(spins[..., 0, :], spins[..., 1:, :])
+
+    # --- the sums over neighbours and their products ----------------------------------------------------------------
+
+    def _values(self, field: Tensor) -> Tensor:
+        """What is summed over neighbours: the components, and the squared length if it varies, as leading axis."""
+        components = field.movedim(-1, 0)
+        if self.field_type.values == "unit":
+            return components
+        return torch.cat([components, (components * components).sum(0, keepdim=True)])
+
+    def _invariants(self, centre: Tensor, f: Tensor) -> Tensor:
+        """Features ``(feature, point)`` of centres ``(value, point)`` with coefficients ``(row, value, point)``."""
+        n, values, points = self.components, *f.shape[1:]
+        sums: dict[str, Tensor] = {}
+        for name, weights, view in self._pieces(f.flatten(1)):
+            term = (weights @ view.flatten(0, 1).flatten(1)).view(self.channels, -1, values, points)
+            sums[name] = sums[name] + term if name in sums else term
+        trivial, vectors = self.group.irreps[0].name, {name: a[:, :, :n] for name, a in sums.items()}
+        spin = centre[:n]
+        bonds = {name: (a * spin).sum(2) for name, a in vectors.items()}  # S·A (channel, component, point)
+        features = [bonds[trivial][:, 0]]
+        if values > n:
+            features += [centre[n:], sums[trivial][:, 0, n]]
+        for name in self.weights:
+            a = vectors[name]
+            features += [(a[: k + 1] * a[k]).sum((1, 2)) for k in range(self.channels)]
+        if self.order > 2:
+            odd = torch.cat([*self._odd(spin, vectors)])
+            features.append(odd if self.field_type.internal == "SO(n)" else self._paired(odd))
+        for coupling in self.couplings:
+            x, y = vectors[coupling.second], vectors[coupling.third]
+            total: Tensor | float = 0.0
+            for m, i, j in np.argwhere(coupling.tensor):
+                term = bonds[coupling.first][:, m] * (x[:, i] * y[:, j]).sum(1)
+                total = float(coupling.tensor[m, i, j]) * term + total
+            assert isinstance(total, Tensor)
+            features.append(total)
+        return torch.cat(features)
+
+    def _odd(self, spin: Tensor, vectors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Chiralities of the centre, or turns in the plane, ``(feature, point)``."""
+        if self.components == 2:
+            a = vectors[self.group.irreps[0].name][:, 0]
+            yield spin[0] * a[:, 1] - spin[1] * a[:, 0]
+        yield spin[:0]  # one channel has no pairs
+        for name in self.weights:
+            a = vectors[name]
+            if self.components == 3:  # S·(A_k × A_l) = A_k·(A_l × S)
+                crossed = torch.linalg.cross(a, spin.expand_as(a), dim=2)
+            else:
+                crossed = torch.stack([a[:, :, 1], -a[:, :, 0]], 2)
+            for k in range(1, self.channels):
+                yield (a[:k] * crossed[k]).sum((1, 2))
+
+    def _paired(self, odd: Tensor) -> Tensor:
+        """Even features from odd ones ``(feature, point)``: products with one combination of them, and its size."""
+        if not len(odd):
+            return odd
+        # A quadratic Weyl sequence: generic numbers make the reference vanish only where all of them do.
+        generic = 2 * (np.arange(1, len(odd) + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1
+        weights = torch.as_tensor(generic / np.linalg.norm(generic), dtype=odd.dtype, device=odd.device)
+        reference = (weights[:, None] * odd).sum(0, keepdim=True)
+        sigma = (reference.square() + self.eps**2).sqrt()
+        return torch.cat([odd * (reference / sigma), sigma])
+
+    def _pieces(self, flat: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Irrep, weights ``(channel, copy)`` and coefficients ``(orbit, copy, component, point)``, piece by piece."""
+        used = dict.fromkeys(self.weights, 0)
+        for name, view in self.layout.views(flat):
+            start, count = used[name], view.shape[0] * view.shape[1]
+            used[name] += count
+            yield name, self.weights[name][:, start : start + count].to(flat), view
+
+    def _couplings(self) -> Iterator[Coupling]:
+        """The independent invariants of S·A in one irrep and the product of two more sums of the same channel.
+
+        An invariant S·A would give products of features that are there already.
+        """
+        names = [irrep.name for irrep in self.group.irreps if irrep.name in self.weights]
+        for first in names[1:]:
+            for second, third in itertools.combinations_with_replacement(names, 2):
+                sizes = [1, 2] if second == third else [1, 1, 1]
+                for tensor in exchange_symmetric(clebsch_gordan(self.group, first, second, third), sizes):
+                    yield Coupling(first, second, third, tensor)
+
+    def _names(self) -> Iterator[str]:
+        channels = range(1, self.channels + 1)
+        yield from (f"S·a{k}" for k in channels)
+        if self.field_type.values != "unit":
+            yield "|S|²"
+            yield from (f"|s|²{k}" for k in channels)
+        for name in self.weights:
+            yield from (f"a{j}·a{k}[{name}]" for k in channels for j in range(1, k + 1))
+        if self.order > 2:
+            odd = [f"S×a{k}" for k in channels] if self.components == 2 else []
+            pair = "a{}×a{}[{}]" if self.components == 2 else "S·a{}×a{}[{}]"
+            odd += [pair.format(j, k, name) for name in self.weights for k in channels for j in range(1, k)]
+            if self.field_type.internal == "SO(n)":
+                yield from odd
+            elif odd:
+                yield from (f"({name})·ref" for name in odd)
+                yield "σ"
+        for c in self.couplings:
+            yield from (f"(S·a{k}[{c.first}])(a{k}[{c.second}]·a{k}[{c.third}])" for k in channels)
+
+    def _stencil(self, like: Tensor) -> Stencil:
+        """The linear step in the precision and on the device of a tensor, always converted from double precision."""
+        key = like.dtype, like.device
+        if key not in self._stencils:
+            frames, *bases = (
+                torch.as_tensor(a, dtype=like.dtype, device=like.device)
+                for a in (np.ones((1, 1, 1)), *(block.basis for block in self.blocks))
+            )
+            frame = (0,) * len(self.around)  # spins do not turn with the lattice
+            self._stencils[key] = Stencil(self.lattice.shape, self.around, frames, frame, self.blocks, tuple(bases))
+        return self._stencils[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """An invariant tensor of the irreps ``(first, second, third)``."""
+
+    first: str
+    second: str
+    third: str
+    tensor: np.ndarray
+
+
+def _without_centre(around: Neighbourhood) -> Neighbourhood:
+    if len(around) == 1:
+        raise ValueError(f"A cutoff of {around.cutoff:g} holds no neighbour; the nearest are at distance 1.")
+    return replace(around, cells=around.cells[1:], sublattice=around.sublattice[1:], vectors=around.vectors[1:])
