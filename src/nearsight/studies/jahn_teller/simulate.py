@@ -141,7 +141,7 @@ def verdicts(run: Run, config: Config, filling: float, growth: xr.Dataset) -> li
             learned=frozen(run, growth.L, 0.0 if law is None else law.t0),
             paper="from t = 15 to 20 τ0 on",
         ),
-        Verdict(f"{name}: walls that run diagonally", learned=share(growth.diagonal), paper="walls run along x and y"),
+        Verdict(f"{name}: walls that run diagonally", learned=diagonal(end), paper="walls run along x and y"),
         charge_on_walls(name, filling, end),
         Verdict(
             f"{name}: charge order, rms amplitude at the end", learned=float(end.cdw.mean()), paper="local patches"
@@ -157,22 +157,24 @@ def frozen(run: Run, length: xr.DataArray, since: float) -> str | None:
     return str(fall)
 
 
-def share(values: xr.DataArray) -> str:
-    end = values.isel(time=-1)
-    return f"{100 * float(end.mean()):.3g} ± {100 * float(end.std(ddof=1)) / end.sizes['replica'] ** 0.5:.1g} %"
+def diagonal(end: xr.Dataset) -> str:
+    """Share of the length of the walls."""
+    summary = 100 * analysis.weighted_mean_and_error(end.diagonal, end.wall_length)
+    return f"{float(summary['mean']):.3g} ± {float(summary['error']):.1g} %"
 
 
 def charge_on_walls(name: str, filling: float, end: xr.Dataset) -> Verdict:
     """Whether doped holes gather next to the walls: the density there less the mean."""
-    charge = end.charge.isel(distance=0).dropna("replica")  # a replica without walls has none
-    if charge.sizes["replica"] < 2:
-        return Verdict(f"{name}: density at the walls less the mean", note="no walls are left")
-    mean, error = float(charge.mean()), float(charge.std(ddof=1)) / charge.sizes["replica"] ** 0.5
-    doped = filling < 0.5
+    quantity, doped = f"{name}: density at the walls less the mean", filling < 0.5
+    charge, sites = end.charge.isel(distance=0), end.charge_sites.isel(distance=0)
+    if int((sites > 0).sum()) < 2:
+        return Verdict(quantity, note="no walls are left")
+    summary = analysis.weighted_mean_and_error(charge, sites)
+    mean, error = float(summary["mean"]), float(summary["error"])
     return Verdict(
-        f"{name}: density at the walls less the mean",
+        quantity,
         learned=f"{mean:.3g} ± {error:.1g}",
         paper="holes gather there" if doped else "no net charge",
         target="below 0 by three errors" if doped else None,
-        passed=bool(mean < -3 * error) if doped else None,
+        passed=mean < -3 * error if doped else None,
     )
