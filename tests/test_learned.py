@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nearsight.descriptors import Irreps
-from nearsight.fields import FieldType, displacement, potts, scalar, spin
+from nearsight.fields import displacement, potts, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ForceField, LearnedForceField, load, save
 from nearsight.lattices import cubic, diamond, honeycomb, site_group, square, triangular
 from nearsight.networks import MLP, GroupCNN
@@ -15,20 +15,19 @@ from nearsight.storage import CorruptFileError
 LATTICE = square(8)
 
 
-def convolution(head="energy", parity=None, mean_force=None, **options) -> ConvolutionalForceField:
+def convolution(head="energy", parity=None, **options) -> ConvolutionalForceField:
     network = GroupCNN(LATTICE, scalar(), channels=3, parity=parity, head=head, **options)
-    return ConvolutionalForceField(LATTICE, network, mean_force=mean_force).eval()
+    return ConvolutionalForceField(LATTICE, network).eval()
 
 
-def irreps(mean_force=None) -> LearnedForceField:
-    return LearnedForceField(Irreps(LATTICE, scalar(), cutoff=3.0), MLP((16, 16)), mean_force=mean_force).eval()
+def irreps() -> LearnedForceField:
+    return LearnedForceField(Irreps(LATTICE, scalar(), cutoff=3.0), MLP((16, 16))).eval()
 
 
 STUDENTS = [
     pytest.param(irreps, id="irreps"),
-    pytest.param(lambda: irreps(0.2), id="irreps, fixed number"),
     pytest.param(convolution, id="energy"),
-    pytest.param(lambda: convolution("force", "odd", 0.0), id="force, odd"),
+    pytest.param(lambda: convolution("force", "odd"), id="force, odd"),
 ]
 student = pytest.mark.parametrize("make", STUDENTS)
 
@@ -45,18 +44,6 @@ def test_an_odd_network_has_an_odd_force_and_an_even_energy(head, rng):
         torch.testing.assert_close(forcefield(-q).energy, forcefield(q).energy, atol=1e-13, rtol=0)
 
 
-@pytest.mark.parametrize("make", [irreps, convolution, lambda m: convolution("force", mean_force=m)])
-def test_at_fixed_number_a_uniform_shift_changes_no_force_and_the_forces_sum_to_a_constant(make, rng):
-    forcefield = (make(mean_force=0.3) if make is convolution else make(0.3)).double()
-    q = field(rng, 2)
-    force, energy = forcefield(q)
-    shifted = forcefield(q + 0.7)
-    torch.testing.assert_close(shifted.force, force, atol=1e-12, rtol=0)
-    torch.testing.assert_close(force.mean(-2), torch.full((2, 1), 0.3, dtype=torch.float64), atol=1e-12, rtol=0)
-    if energy is not None:
-        torch.testing.assert_close(shifted.energy, energy - 0.3 * 0.7 * LATTICE.n_sites, atol=1e-10, rtol=0)
-
-
 @student
 def test_a_repeated_field_has_the_same_forces_on_a_larger_lattice(make, rng):
     forcefield = make().double()
@@ -68,7 +55,7 @@ def test_a_repeated_field_has_the_same_forces_on_a_larger_lattice(make, rng):
     assert {id(p) for p in large.parameters()} == {id(p) for p in forcefield.parameters()}
 
 
-@pytest.mark.parametrize("make", [irreps, lambda: irreps(0.2), convolution, lambda: convolution("force", "odd", 0.1)])
+@pytest.mark.parametrize("make", [irreps, convolution, lambda: convolution("force", "odd")])
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_tiles_give_the_forces_of_the_whole(make, batch, rng, monkeypatch):
     forcefield = make().double().on(square(11, 8))
@@ -97,8 +84,6 @@ def test_tiles_serve_several_sites_per_cell_and_three_dimensions(rng, monkeypatc
 @student
 def test_what_is_beyond_the_receptive_field_does_not_matter(make, rng):
     forcefield = make().double()
-    if forcefield.mean_force is not None:
-        pytest.skip("a fixed number of electrons is the one thing that is not local")
     large = forcefield.on(square(32))
     q = torch.randn(32 * 32, 1, generator=rng, dtype=torch.float64)
     moved = q.clone().reshape(32, 32)
@@ -213,10 +198,6 @@ def test_damaged_model_files_are_named(tmp_path):
         (lambda: convolution().on(triangular(8)), "square lattice"),
         (lambda: MLP(()), "hidden layers"),
         (lambda: MLP((4,)).build(3).build(4), "built for 3"),
-        (
-            lambda: ConvolutionalForceField(LATTICE, GroupCNN(LATTICE, FieldType("u", ("vector",))), mean_force=0.0),
-            "scalar fields",
-        ),
     ],
 )
 def test_bad_input_is_refused_in_words(call, message):

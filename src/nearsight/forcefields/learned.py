@@ -36,17 +36,8 @@ class LocalForceField(ForceField, abc.ABC):
 
     Fields of any precision are accepted; the network runs in the precision of its parameters and the result comes back
     in that of the field. Energies are summed in float64.
-
-    ``mean_force`` builds in what electrons at a fixed number obey exactly: a uniform shift of the field only shifts μ,
-    so that the force of a scalar field sums to a constant, ``mean_force`` per site (g(f - ½) in the Holstein model at
-    filling f). The local terms then see Φ minus its mean and
-
-    .. math:: E(\Phi) = \sum_i \epsilon_i(\Phi - \bar\Phi) - N \bar F\, \bar\Phi .
-
-    ``None`` (the default, and right at fixed μ) assumes nothing.
     """
 
-    mean_force: float | None
     conservative: bool
     tile: int
     """Sites evaluated at once. Energies and their gradients are summed tile by tile: what one tile needs stays in the
@@ -77,7 +68,8 @@ class LocalForceField(ForceField, abc.ABC):
         x = field.detach().to(self.dtype)
         if not self.conservative:
             with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-                return Forces(self._force(x).to(field.dtype), None)
+                force = self._tiled_local(x) if self._tiled(x) else self.local(x)
+                return Forces(force.to(field.dtype), None)
         if self._tiled(x):
             gradient, energy = self._gradient(x)
             return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
@@ -90,22 +82,11 @@ class LocalForceField(ForceField, abc.ABC):
         return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
 
     def _energy(self, x: Tensor) -> Tensor:
-        mean = x.mean(-2, keepdim=True)
-        local = self.local(x if self.mean_force is None else x - mean)
-        return local.double().sum(-1) + self._constant(mean)
+        return self.local(x).double().sum(-1) + self._offset
 
-    def _constant(self, mean: Tensor) -> Tensor:
-        """What the energy holds beside its local terms, for the mean of the field ``(*batch, 1, component)``."""
-        sites = self.lattice.n_sites
-        offset: Tensor = self.reference.energy_offset * sites  # type: ignore[union-attr, operator, assignment]
-        return offset if not self.mean_force else offset - sites * self.mean_force * mean.double().sum((-2, -1))
-
-    def _force(self, x: Tensor) -> Tensor:
-        local = self._tiled_local if self._tiled(x) else self.local
-        if self.mean_force is None:
-            return local(x)
-        force = local(x - x.mean(-2, keepdim=True))
-        return force - force.mean(-2, keepdim=True) + self.mean_force
+    @property
+    def _offset(self) -> Tensor:
+        return self.reference.energy_offset * self.lattice.n_sites  # type: ignore[union-attr, operator, return-value]
 
     # --- tiles ------------------------------------------------------------------------------------------------------
 
@@ -141,8 +122,7 @@ class LocalForceField(ForceField, abc.ABC):
 
     def _gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient ``(*batch, site, component)`` and energy ``(*batch,)``."""
-        mean = x.mean(-2, keepdim=True)
-        grid = self._padded(x if self.mean_force is None else x - mean)
+        grid = self._padded(x)
         slopes = torch.zeros_like(grid)
         energy = torch.zeros(len(grid), dtype=torch.float64, device=x.device)
         for outer, inner in self._windows(grid):
@@ -151,15 +131,7 @@ class LocalForceField(ForceField, abc.ABC):
                 local = self.window(tile).double().flatten(1).sum(1)
                 slopes[outer] += torch.autograd.grad(local.sum(), tile)[0]
             energy[inner[0]] += local.detach()
-        gradient = fold(slopes, self.reach, first=1).view(x.shape)
-        if self.mean_force is not None:
-            gradient = gradient - gradient.mean(-2, keepdim=True) - self.mean_force
-        return gradient, energy.view(x.shape[:-2]) + self._constant(mean)
-
-    def _check_mean_force(self, mean_force: float | None) -> float | None:
-        if mean_force is not None and self.components != 1:
-            raise ValueError(f"mean_force applies to scalar fields, this one has {self.components} components.")
-        return mean_force
+        return fold(slopes, self.reach, first=1).view(x.shape), energy.view(x.shape[:-2]) + self._offset
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:
@@ -178,7 +150,6 @@ class LearnedForceField(LocalForceField):
     ----------
     descriptor: features of every site.
     network: from features to one local energy; built here for the number of features.
-    mean_force: see :class:`LocalForceField`.
 
     References
     ----------
@@ -188,11 +159,10 @@ class LearnedForceField(LocalForceField):
     conservative = True
     tile = 128**2
 
-    def __init__(self, descriptor: Descriptor, network: MLP, *, mean_force: float | None = None) -> None:
+    def __init__(self, descriptor: Descriptor, network: MLP) -> None:
         super().__init__()
         self.descriptor, self.network = descriptor, network.build(descriptor.features)
         self.lattice, self.components = descriptor.lattice, descriptor.components
-        self.mean_force = self._check_mean_force(mean_force)
         self.reference = EnergyReference()
 
     def __repr__(self) -> str:
@@ -210,12 +180,11 @@ class LearnedForceField(LocalForceField):
 
     def calibrate(self, field: Tensor) -> None:
         """Scale the features to unit variance over typical fields ``(batch, site, component)``; ``fit`` does it."""
-        x = field.to(self.dtype)
         with torch.no_grad():
-            self.network.calibrate(self.descriptor(x if self.mean_force is None else x - x.mean(-2, keepdim=True)))
+            self.network.calibrate(self.descriptor(field.to(self.dtype)))
 
     def on(self, lattice: Lattice) -> Self:
-        copy = type(self)(self.descriptor.on(lattice), self.network, mean_force=self.mean_force)
+        copy = type(self)(self.descriptor.on(lattice), self.network)
         copy.reference = self.reference
         return copy.train(self.training)
 
@@ -223,7 +192,6 @@ class LearnedForceField(LocalForceField):
         return {
             "descriptor": {"type": type(self.descriptor).__name__, **self.descriptor.config()},
             "network": self.network.config(),
-            "mean_force": self.mean_force,
         }
 
     @classmethod
@@ -232,7 +200,7 @@ class LearnedForceField(LocalForceField):
 
         described = dict(config["descriptor"])
         descriptor = getattr(descriptors, described.pop("type")).from_config(lattice, described)
-        return cls(descriptor, MLP.from_config(config["network"]), mean_force=config["mean_force"])
+        return cls(descriptor, MLP.from_config(config["network"]))
 
 
 class ConvolutionalForceField(LocalForceField):
@@ -243,19 +211,17 @@ class ConvolutionalForceField(LocalForceField):
     lattice: periodic, of the kind the network was made for.
     network: any :class:`nearsight.networks.LatticeNetwork`; with the "energy" head forces are gradients, with "force"
         they are predicted directly, three times faster and without an energy.
-    mean_force: see :class:`LocalForceField`.
     """
 
     tile = 64**2
 
-    def __init__(self, lattice: Lattice, network: LatticeNetwork, *, mean_force: float | None = None) -> None:
+    def __init__(self, lattice: Lattice, network: LatticeNetwork) -> None:
         super().__init__()
         if not all(lattice.periodic):  # type: ignore[arg-type]
             raise ValueError(f"Convolutions wrap around: {lattice!r} must be periodic along every axis.")
         if not network.lattice.same_kind(lattice):
             raise ValueError(f"The network was made for a {network.lattice.name} lattice, not for {lattice!r}.")
         self.lattice, self.network, self.components = lattice, network, network.components
-        self.mean_force = self._check_mean_force(mean_force)
         self.reference = EnergyReference()
 
     def __repr__(self) -> str:
@@ -279,13 +245,12 @@ class ConvolutionalForceField(LocalForceField):
     def on(self, lattice: Lattice) -> Self:
         if not self.lattice.same_kind(lattice):
             raise ValueError(f"The force field lives on a {self.lattice.name} lattice, not on {lattice!r}.")
-        copy = type(self)(lattice, self.network, mean_force=self.mean_force)
+        copy = type(self)(lattice, self.network)
         copy.reference = self.reference
         return copy.train(self.training)
 
     def config(self) -> dict[str, Any]:
-        network = {"type": type(self.network).__name__, **self.network.config()}
-        return {"network": network, "mean_force": self.mean_force}
+        return {"network": {"type": type(self.network).__name__, **self.network.config()}}
 
     @classmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
@@ -296,4 +261,4 @@ class ConvolutionalForceField(LocalForceField):
         kind = getattr(networks, name := described.pop("type", "GroupCNN"), None)
         if not (isinstance(kind, type) and issubclass(kind, LatticeNetwork)):
             raise ValueError(f"{name!r} is no network on a grid that this version knows")
-        return cls(lattice, kind.from_config(lattice, described), mean_force=config["mean_force"])
+        return cls(lattice, kind.from_config(lattice, described))
