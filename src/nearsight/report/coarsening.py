@@ -26,8 +26,8 @@ def coarsening(
 ) -> Picture:
     """L(t) of ensembles ``(replica, time)`` with Allen-Cahn laws, beside their local exponents with errors.
 
-    The laws are drawn solid and black in the window of the fit and dashed beyond; a departure that was reached is a mark at its
-    time with its 68 % interval. All mappings share the names of the legend.
+    The laws are drawn solid and black in the window of the fit and dashed beyond; a departure that was reached is a
+    mark at its time with its 68 % interval. All mappings share the names of the legend.
     """
     some(lengths, "lengths")
     figure = picture(PAGE, 2.9)
