@@ -81,3 +81,11 @@ class Layout:
         for name, start, orbits, rows, where, dim in self.pieces:
             block = flat[start : start + orbits * rows].unflatten(0, (orbits, rows))
             yield name, block[:, where].unflatten(1, (-1, dim))
+
+    def windows(self, flat: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """:meth:`views` of a contiguous tensor outside of a graph, in a fraction of the time."""
+        points, origin = flat.shape[-1], flat.storage_offset()
+        for name, start, orbits, rows, where, dim in self.pieces:
+            size = orbits, (where.stop - where.start) // dim, dim, points
+            strides = rows * points, dim * points, points, 1
+            yield name, flat.as_strided(size, strides, origin + (start + where.start) * points)

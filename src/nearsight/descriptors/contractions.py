@@ -65,8 +65,10 @@ class Lifted(Contraction):
         vectors = [v / sigma]
         if self.odd:
             vectors.append(constants["project"] @ (squares * rho) / sigma**3)
-        mixed = [Mix.apply(f, u, self.variables.layout, self.reference.slices, False, True) for u in vectors]
-        return torch.cat([*mixed, torch.stack(moments)])
+        tails = [*(None for _ in vectors[1:]), torch.stack(moments)]
+        layout, slices = self.variables.layout, self.reference.slices
+        mixed = [Mix.apply(f, u, layout, slices, False, True, tail) for u, tail in zip(vectors, tails, strict=True)]
+        return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
 class Power(Contraction):

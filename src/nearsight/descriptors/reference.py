@@ -77,35 +77,47 @@ class Mix(torch.autograd.Function):
     r"""Scalar products of every coefficient with the reference of its irrep, in the rows of the coefficients.
 
     ``out[r, k] = Σ_μ f[r, μ] v[k, μ]`` for every copy r, or with the transposed v. Rows of the trivial irrep are
-    copied, or set to zero with ``trivial=False``. Together with :class:`Overlap` it is closed under differentiation,
-    which keeps every pass in place and every order of derivative at hand.
+    copied, or set to zero with ``trivial=False``; the rows of ``tail`` follow at the end as they are. Together with
+    :class:`Overlap` it is closed under differentiation, which keeps every pass in place and every order of derivative
+    at hand.
     """
 
     @staticmethod
-    def forward(ctx, f: Tensor, v: Tensor, layout: Layout, slices: Slices, transposed: bool, trivial: bool) -> Tensor:
-        f = f.contiguous()  # a network hands its gradient over site by site
+    def forward(
+        ctx,
+        f: Tensor,
+        v: Tensor,
+        layout: Layout,
+        slices: Slices,
+        transposed: bool,
+        trivial: bool,
+        tail: Tensor | None,
+    ) -> Tensor:
+        f = f.contiguous()  # a network may hand its gradient over site by site
         ctx.save_for_backward(f, v)
         ctx.rest = layout, slices, transposed, trivial
-        result = torch.empty_like(f)
-        for (name, source), (_, target) in zip(layout.views(f), layout.views(result), strict=True):
-            if name not in slices:
+        result = f.new_empty(len(f) + (0 if tail is None else len(tail)), f.shape[-1])
+        if tail is not None:
+            result[len(f) :] = tail
+        matrices = _matrices(v, slices, transposed)
+        for (name, source), (_, target) in zip(layout.windows(f), layout.windows(result), strict=True):
+            if name not in matrices:
                 target.copy_(source) if trivial else target.zero_()
                 continue
-            matrix = _matrix(v, slices[name], transposed)
-            for k in range(len(matrix)):
-                torch.mul(source[:, :, 0], matrix[k, 0], out=target[:, :, k])
-                for m in range(1, len(matrix)):
-                    target[:, :, k].addcmul_(source[:, :, m], matrix[k, m])
+            matrix = matrices[name]
+            torch.mul(source[:, :, :1], matrix[:, 0], out=target)
+            for m in range(1, len(matrix)):
+                target.addcmul_(source[:, :, m : m + 1], matrix[:, m])
         return result
 
     @staticmethod
     def backward(ctx, g: Tensor):
         f, v = ctx.saved_tensors
         layout, slices, transposed, trivial = ctx.rest
-        g = g.contiguous()
-        df = Mix.apply(g, v, layout, slices, not transposed, trivial) if ctx.needs_input_grad[0] else None
-        dv = Overlap.apply(g, f, len(v), layout, slices, transposed) if ctx.needs_input_grad[1] else None
-        return df, dv, None, None, None, None
+        head, tail = g[: len(f)].contiguous(), g[len(f) :]
+        df = Mix.apply(head, v, layout, slices, not transposed, trivial, None) if ctx.needs_input_grad[0] else None
+        dv = Overlap.apply(head, f, len(v), layout, slices, transposed) if ctx.needs_input_grad[1] else None
+        return df, dv, None, None, None, None, tail if ctx.needs_input_grad[6] else None
 
 
 class Overlap(torch.autograd.Function):
@@ -117,25 +129,27 @@ class Overlap(torch.autograd.Function):
         ctx.save_for_backward(g, f)
         ctx.rest = layout, slices, transposed
         result = f.new_zeros(size, f.shape[-1])
-        for (name, left), (_, right) in zip(layout.views(g), layout.views(f), strict=True):
-            if name in slices:
-                matrix = _matrix(result, slices[name], transposed)
-                for k, m in np.ndindex(matrix.shape[:2]):
-                    matrix[k, m] += (left[:, :, k] * right[:, :, m]).sum((0, 1))
+        matrices = _matrices(result, slices, transposed)
+        for (name, left), (_, right) in zip(layout.windows(g), layout.windows(f), strict=True):
+            if name in matrices:
+                matrix = matrices[name]
+                for m in range(len(matrix)):
+                    matrix[:, m] += (left * right[:, :, m : m + 1]).sum((0, 1))
         return result
 
     @staticmethod
     def backward(ctx, h: Tensor):
         g, f = ctx.saved_tensors
         layout, slices, transposed = ctx.rest
-        dg = Mix.apply(f, h, layout, slices, transposed, False) if ctx.needs_input_grad[0] else None
-        df = Mix.apply(g, h, layout, slices, not transposed, False) if ctx.needs_input_grad[1] else None
+        dg = Mix.apply(f, h, layout, slices, transposed, False, None) if ctx.needs_input_grad[0] else None
+        df = Mix.apply(g, h, layout, slices, not transposed, False, None) if ctx.needs_input_grad[1] else None
         return dg, df, None, None, None, None
 
 
-def _matrix(v: Tensor, where: tuple[slice, int], transposed: bool) -> Tensor:
-    matrix = v[where[0]].unflatten(0, (-1, where[1]))
-    return matrix.transpose(0, 1) if transposed else matrix
+def _matrices(v: Tensor, slices: Slices, transposed: bool) -> dict[str, Tensor]:
+    """v of every irrep ``(k, μ, point)``, or with k and μ exchanged."""
+    found = {name: v[where].unflatten(0, (-1, dim)) for name, (where, dim) in slices.items()}
+    return {name: matrix.transpose(0, 1) for name, matrix in found.items()} if transposed else found
 
 
 def wedge(blocks: Sequence[Block], group: PointGroup, vectors: np.ndarray) -> np.ndarray:
