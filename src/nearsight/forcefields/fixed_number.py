@@ -34,7 +34,8 @@ class FixedNumber(ForceField):
     mean_force: the force per site at the wanted number: ``λ n`` for the Jahn-Teller breathing mode, ``g (f - ½)`` per
         spin for the Holstein model at filling f.
     component: the component of the field that couples to the density.
-    tolerance: largest allowed deviation of the mean force. An energy is wrong by its square only.
+    tolerance: largest allowed deviation of the mean force, not below what the precision of ``electrons`` resolves. An
+        energy is wrong by its square only.
 
     Raises ``ArithmeticError`` if no shift gives the number: the densities are beyond what the electrons know, or jump
     (kT = 0). Costs four to six evaluations of ``electrons``, one at μ₀; the energy is that of ``electrons`` and
@@ -66,13 +67,11 @@ class FixedNumber(ForceField):
         return self._solve(field.reshape(-1, *field.shape[-2:])).shift.reshape(field.shape[:-2])
 
     def evaluate(self, field: Tensor) -> Forces:
-        flat = field.detach().reshape(-1, *field.shape[-2:])
-        shift, force, energy = self._solve(flat)
+        shift, force, energy = self._solve(field.detach().reshape(-1, *field.shape[-2:]))
         if energy is not None:
-            energy = (energy + shift.to(energy.dtype) * self.mean_force * self.lattice.n_sites).reshape(
-                field.shape[:-2]
-            )
-        return Forces(force.reshape(field.shape), energy)
+            energy = energy + shift * self.mean_force * self.lattice.n_sites
+            energy = energy.reshape(field.shape[:-2]).to(field.dtype)
+        return Forces(force.reshape(field.shape).to(field.dtype), energy)
 
     def _solve(self, field: Tensor) -> _Solution:
         """The root of the excess of the mean force, which grows with s, for each of ``(batch, site, component)``.
@@ -80,7 +79,8 @@ class FixedNumber(ForceField):
         Secant steps until two points enclose the root, then inverse quadratic interpolation where it is safe and
         bisection where not (T. R. Chandrupatla, Adv. Eng. Softw. 28, 145 (1997)).
         """
-        s = field.new_zeros(len(field), dtype=torch.float64)
+        field = field.double()  # a shift in single precision is too coarse to solve for
+        s = field.new_zeros(len(field))
         result = self._at(field, s)
         a, fa = s, result.excess  # the newest point
         b, fb = a, fa  # the other end of the bracket; while there is none, the point before
@@ -119,7 +119,7 @@ class FixedNumber(ForceField):
 
     def _at(self, field: Tensor, shift: Tensor) -> _Point:
         moved = field.clone()
-        moved[..., self.component] += shift.to(field.dtype)[:, None]
+        moved[..., self.component] += shift[:, None]
         force, energy = self.electrons(moved)
         excess = force[..., self.component].double().mean(-1) - self.mean_force
         if not bool(torch.isfinite(excess).all()):
