@@ -146,7 +146,7 @@ def test_a_field_without_the_symmetry_keeps_its_sign(mode):
     [
         (spin(), "lifted", "SpinInvariants"),
         (spin(time_reversal=False), "pairs", r"SO\(n\).*SpinInvariants"),
-        (potts(3), "power", r"S\(n\) of p.*internal='none'"),
+        (potts(3), "power", r"S\(n\) of p.*mode='lifted'"),
         (ising(), "bispectrum", "change sign with the field.*mode='lifted'"),
         (ising(), "phase+bispectrum", "change sign with the field"),
         (ising(), "eigenvalues", "squares of the field, and s = ±1"),

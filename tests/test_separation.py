@@ -1,13 +1,14 @@
 """Every occupation of a small neighbourhood, once: which modes tell all inequivalent ones apart."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 from nearsight.descriptors import Irreps, count_distinct, inequivalent_occupations
-from nearsight.fields import ising, scalar
+from nearsight.fields import ising, potts, scalar
 from nearsight.lattices import neighbour_permutations, site_group, square, triangular
 
 # Modes and numbers of distinct feature vectors, for sites within 2 and √5 of a site of the square lattice.
@@ -63,6 +64,19 @@ def test_modes_separate_as_many_occupations_as_enumeration_says(cutoff):
 @pytest.mark.parametrize("cutoff", SIZES)
 def test_even_modes_separate_signs_up_to_a_common_one(cutoff):
     assert {mode: separated(mode, cutoff, flip=True) for mode in SIGNS[cutoff][1]} == SIGNS[cutoff][1]
+
+
+@pytest.mark.parametrize(("states", "cutoff", "expected"), [(2, 1.5, 27), (3, 1.5, 172), (4, 1.0, 7)])
+def test_states_are_separated_up_to_relabelling(states, cutoff, expected):
+    descriptor = Irreps(square(4), potts(states), cutoff, include_centre=False)
+    permutations = neighbour_permutations(descriptor.neighbourhood, descriptor.group)
+    configurations = np.array([*itertools.product(range(states), repeat=permutations.shape[1])])
+    labels = np.array([*itertools.permutations(range(states))])
+    images = labels[:, configurations[:, permutations]]  # relabelling, configuration, operation, site
+    codes = (images @ states ** np.arange(permutations.shape[1])).min(axis=(0, 2))
+    assert len(set(codes)) == expected
+    field = torch.nn.functional.one_hot(torch.as_tensor(configurations), states).double()
+    assert count_distinct(descriptor.of_neighbourhoods(field)) == expected
 
 
 def test_four_occupations_need_a_product_of_four_coefficients():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nearsight.descriptors import Descriptor, Irreps, SpinACE, SpinInvariants
-from nearsight.fields import FieldType, displacement, ising, jahn_teller, scalar, spin
+from nearsight.fields import FieldType, displacement, ising, jahn_teller, potts, scalar, spin
 from nearsight.lattices import (
     Lattice,
     chain,
@@ -47,6 +47,7 @@ DESCRIPTORS = {
     "eigenvalues": lambda: Irreps(square(6), scalar(), 2.3, mode="eigenvalues"),
     "eigenvalues, Jahn-Teller modes": lambda: Irreps(square(5), jahn_teller(), 1.0, mode="eigenvalues"),
     "lifted, Z2": lambda: Irreps(square(6), FieldType("m", internal="Z2"), 2.3),
+    "lifted, three equivalent states": lambda: Irreps(square(5), potts(3), 1.5),
     "phase, Z2": lambda: Irreps(triangular(5), ising(), 1.8, mode="phase"),
     "pairs, Z2 and Jahn-Teller modes": lambda: Irreps(
         square(5), FieldType("Q", ("A1", "B1", "A1"), "Z2"), 1.5, mode="pairs"

@@ -112,17 +112,17 @@ class Contraction(abc.ABC):
     smooth = True
     """Whether the features can be differentiated twice everywhere, as training on forces asks."""
 
+    internal: tuple[str, ...] = ("none", "Z2")
+    """The internal symmetries of fields under which the features are invariant."""
+
     def __init__(self, variables: Variables, eps: float) -> None:
-        internal = variables.field_type.internal
-        if internal not in ("none", "Z2"):
-            cure = (
-                "equivalent states are beyond Irreps; if they differ in energy, take a field with internal='none'"
-                if internal == "S(n)"
-                else "take descriptors.SpinInvariants, whose variables are scalar and triple products of spins"
-            )
+        law = variables.field_type
+        if law.internal not in self.internal:
+            states = law.internal == "S(n)"
+            cure = "mode='lifted'" if states else "descriptors.SpinInvariants, whose variables are products of spins"
             raise ValueError(
-                f"The irreps of the lattice are not invariant under {internal} of {variables.field_type.name}, which "
-                f"acts on all sites at once: {cure}."
+                f"The features of this mode are not invariant under the internal symmetry {law.internal} of "
+                f"{law.name}, which acts on all sites at once. Take {cure}."
             )
         self.variables, self.eps = variables, eps
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}

@@ -11,7 +11,8 @@ from torch import Tensor
 from nearsight.descriptors.contraction import Contraction, Variables
 from nearsight.descriptors.eigenvalues import Eigenvalues
 from nearsight.descriptors.products import Bispectrum, Pairs, exchange_symmetric, refuse_odd_products
-from nearsight.descriptors.reference import Mix, Reference, wedge
+from nearsight.descriptors.reference import Mix, Reference, generic_template, wedge
+from nearsight.descriptors.states import LiftedStates
 from nearsight.groups import clebsch_gordan
 
 
@@ -26,11 +27,7 @@ class Lifted(Contraction):
         super().__init__(variables, eps)
         if eps == 0:
             raise ValueError("eps must be positive (0 is allowed for the phases of the papers), got 0.")
-        n = len(variables.vectors)
-        # A quadratic Weyl sequence: generic numbers make the reference vanish only where all coefficients do. Near
-        # sites weigh more, since they decide more of the local energy.
-        generic = 2 * (np.arange(1, n * variables.components + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1
-        template = generic.reshape(n, variables.components) / (1 + variables.distances[:, None])
+        template = generic_template(variables.distances, variables.components)
         self.odd = variables.trivial is None
         self.reference = Reference(variables.blocks, variables.group, template, trivial=variables.trivial)
 
@@ -166,6 +163,12 @@ CONTRACTIONS: dict[str, type[Contraction]] = {
 """What :class:`Irreps` knows by the name of a mode."""
 
 MODES = tuple(CONTRACTIONS)
+
+
+def contraction(mode: str, variables: Variables, eps: float) -> Contraction:
+    """The contraction of a mode; for equivalent states, the one whose sums run over all of them."""
+    states = mode == "lifted" and variables.field_type.internal == "S(n)"
+    return (LiftedStates if states else CONTRACTIONS[mode])(variables, eps)
 
 
 def _inverse_length(v: Tensor, eps: float) -> Tensor:

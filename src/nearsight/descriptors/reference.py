@@ -152,6 +152,16 @@ def _matrices(v: Tensor, slices: Slices, transposed: bool) -> dict[str, Tensor]:
     return {name: matrix.transpose(0, 1) for name, matrix in found.items()} if transposed else found
 
 
+def generic_template(distances: np.ndarray, components: int) -> np.ndarray:
+    """Fixed weights ``(neighbour, component)`` in (-1, 1) with no relations among them, larger for near sites.
+
+    Generic numbers, a quadratic Weyl sequence, make the reference vanish only where all coefficients do; near sites
+    decide more of the local energy.
+    """
+    generic = 2 * (np.arange(1, len(distances) * components + 1) ** 2 * (np.sqrt(5) - 1) / 2 % 1) - 1
+    return generic.reshape(-1, components) / (1 + distances[:, None])
+
+
 def wedge(blocks: Sequence[Block], group: PointGroup, vectors: np.ndarray) -> np.ndarray:
     """One site of every orbit, all from the same wedge of the neighbourhood: 1 for these neighbours, 0 elsewhere.
 

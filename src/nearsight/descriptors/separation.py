@@ -46,9 +46,9 @@ def count_distinct(features: Tensor | np.ndarray, *, tolerance: float = 1e-6) ->
     """
     # The shift keeps numbers that symmetry makes equal (0, 1/2, √2) away from the edges between two roundings.
     steps = np.floor(np.asarray(features, dtype=float) / tolerance + 0.377).astype(np.int64).astype(np.uint64)
-    odd = 2 * np.random.default_rng(0).integers(0, 2**63, size=steps.shape[1], dtype=np.uint64) + 1
+    odd = np.array(2 * np.random.default_rng(0).integers(0, 2**62, size=steps.shape[1]) + 1, dtype=np.uint64)
     mixed = np.zeros(len(steps), dtype=np.uint64)
-    for column, weight in zip(steps.T, odd, strict=True):
-        mixed = (mixed ^ column) * weight
+    for k in range(steps.shape[1]):
+        mixed = (mixed ^ steps[:, k]) * odd[k]
         mixed ^= mixed >> np.uint64(29)
     return len(np.unique(mixed))
