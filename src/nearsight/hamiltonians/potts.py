@@ -25,7 +25,8 @@ class Potts(ClassicalModel):
     of the clock under shifts a → a + k and under a → -a, which for q ≤ 3 are all permutations.
 
     Two states of the standard model are Ising spins with J/2, up to a constant: δ = (1 + s s')/2. The clock of two
-    states is the Ising model with J, that of three the standard model with 3J/2, that of four two Ising models with J/2.
+    states is the Ising model with J, that of three the standard model with 3J/2, that of four two Ising models
+    with J/2.
     The square lattice orders at kT = J / ln(1 + √q), continuously for q ≤ 4 (standard).
 
     Parameters
