@@ -57,6 +57,8 @@ class PairStencil:
         strides = padded.stride()
         size, steps = (u_shape[0], *u_shape[2:]), (strides[1], *strides[3:])
         if strides not in self._starts:
+            if len(self._starts) > 3:  # batches of many sizes, as in trials of varying number
+                self._starts.clear()
             self._starts[strides] = [
                 orbit.reshape(-1).tolist()
                 for channels, offsets in zip(self.channels, self.offsets, strict=True)

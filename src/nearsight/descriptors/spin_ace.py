@@ -53,7 +53,9 @@ class SpinACE(Descriptor):
     rng: draws w, normal numbers that decay as 1/(1 + r); without it equal calls give equal weights.
 
     The cost per site is :math:`O(nK + K^2)` for n neighbours, against :math:`O(n^2)` pairs of :class:`SpinInvariants`;
-    it sees no pair by itself.
+    it sees no pair by itself. Without the phases the sums of every irrep may be turned in spin space apart from the
+    others: of the 23 degrees of freedom of 13 spins on the triangular lattice, order 3 sees 13 with any number of
+    channels, and order 4 all of them with two.
 
     References
     ----------

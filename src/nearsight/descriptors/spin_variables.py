@@ -163,9 +163,10 @@ class SpinVariables(Variables):
     def _separation(self, sites: tuple[int, ...]) -> float:
         return float(np.linalg.norm(self.around.vectors[sites[0]] - self.around.vectors[sites[-1]]))
 
-    def members(self, block: int) -> np.ndarray:
-        """The neighbours in every scalar of a block ``(orbit, member, site)``."""
-        return np.array([[self.sites[m] for m in orbit] for orbit in self.blocks[block].members])
+    @cached_property
+    def members(self) -> tuple[np.ndarray, ...]:
+        """The neighbours in every scalar of every block ``(orbit, member, site)``."""
+        return tuple(np.array([[self.sites[m] for m in orbit] for orbit in block.members]) for block in self.blocks)
 
     def _kind(self, block: int, orbit: np.ndarray) -> str:
         """``S·s×s r=1,1 d=1.732`` for neighbours at r and r′ with the separation d."""

@@ -179,12 +179,12 @@ class SpinInvariants(Descriptor):
         """
         check_field(values, len(self.neighbourhood), self.components)
         spins = values.reshape(-1, *values.shape[-2:])
+        bases = [basis for stencil in self._stencils_like(spins) for basis in stencil.bases]
         rows = []
-        for k, (block, number) in enumerate(zip(self.variables.blocks, self.variables.family_of, strict=True)):
-            sites = torch.as_tensor(self.variables.members(k), device=spins.device)
+        for basis, members, number in zip(bases, self.variables.members, self.variables.family_of, strict=True):
+            sites = torch.as_tensor(members, device=spins.device)
             family = self.variables.families[number]
             scalars = family.of(spins[:, None, None, 0], *(spins[:, sites[..., j]] for j in range(family.sites)))
-            basis = torch.as_tensor(block.basis, dtype=spins.dtype, device=spins.device)
             rows.append(torch.bmm(basis, scalars.permute(1, 2, 0)).flatten(0, 1))
         return self.contraction(torch.cat(rows)).view(-1, *values.shape[:-2]).movedim(0, -1)
 
@@ -214,7 +214,7 @@ class SpinInvariants(Descriptor):
         for block, owner in enumerate(self.variables.family_of):
             if owner == number:
                 for around in self.around:
-                    first, second = np.moveaxis(self.variables.members(block).reshape(-1, 2), 1, 0)
+                    first, second = np.moveaxis(self.variables.members[block].reshape(-1, 2), 1, 0)
                     steps = around.cells[second] - around.cells[first]
                     found |= set(
                         zip(
@@ -263,7 +263,7 @@ class SpinInvariants(Descriptor):
         for k, (block, owner) in enumerate(zip(self.variables.blocks, self.variables.family_of, strict=True)):
             if owner != number:
                 continue
-            sites = self.variables.members(k)
+            sites = self.variables.members[k]
             first, second = sites[..., 0], sites[..., -1]
             channel = np.empty((*first.shape, len(self.around)), dtype=int)
             for b, around in enumerate(self.around):
