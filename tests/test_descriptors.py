@@ -1,15 +1,26 @@
 """The contract of the descriptors, and what is special about each mode of Irreps."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from contracts.descriptor_contract import DescriptorContract
-from nearsight.descriptors import Irreps
-from nearsight.fields import FieldType, scalar
-from nearsight.lattices import chain, cubic, honeycomb, square, triangular
+from contracts.descriptor_contract import DescriptorContract, exchanges
+from nearsight.descriptors import Irreps, stencil
+from nearsight.fields import FieldType, displacement, occupation, scalar
+from nearsight.lattices import (
+    chain,
+    crystal_class,
+    cubic,
+    diamond,
+    honeycomb,
+    kagome,
+    square,
+    sublattice_operations,
+    triangular,
+)
 
 BORON_NITRIDE = replace(honeycomb(4), species=(0, 1))
 JAHN_TELLER = FieldType("Q", ("trivial", "B1", "trivial"))
@@ -38,7 +49,24 @@ def test_the_jahn_teller_descriptor_has_the_450_features_of_the_thesis():
 
 
 def test_phases_count_one_number_for_every_variable_of_the_plane():
-    assert Irreps(square(4), scalar(), 10, mode="phase").features == 317  # 316 without the centre: Falicov-Kimball
+    assert Irreps(square(4), scalar(), 10, mode="phase").features == 317
+    assert Irreps(square(4), scalar(), np.sqrt(26), mode="phase").features == 89
+    falicov_kimball = Irreps(square(4), occupation(), 10, mode="phase", include_centre=False)
+    assert falicov_kimball.features == 316
+    orbits = Counter({4: 0, 8: 0})
+    for block in falicov_kimball.blocks:
+        orbits[block.members.shape[1]] += len(block.members)
+    assert orbits == {4: 17, 8: 31}
+
+
+def test_without_the_centre_its_value_does_not_matter_and_the_rest_is_as_before():
+    around = Irreps(square(6), scalar(), 2.3, mode="power", include_centre=False)
+    field = torch.randn(36, 1, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    changed = field.clone()
+    changed[14] += 1.0
+    assert torch.equal(around(changed)[14], around(field)[14])
+    whole = Irreps(square(6), scalar(), 2.3, mode="power")(field)
+    torch.testing.assert_close(whole[:, 1:], around(field), rtol=0, atol=1e-14)  # the first feature is the centre
 
 
 @pytest.mark.parametrize(("lattice", "cutoff", "triples"), [(square(4), 2.3, 3), (triangular(4), 2.7, 5)])
@@ -136,6 +164,84 @@ def test_a_cutoff_beyond_the_lattice_sees_its_periodic_images():
     tile = torch.as_tensor(small.index(large.cells))
     descriptor = Irreps(small, scalar(), 5.0)
     torch.testing.assert_close(descriptor.on(large)(field[tile]), descriptor(field)[tile])
+
+
+LAYOUTS = [
+    Irreps(square(9), JAHN_TELLER, 3.7),
+    Irreps(square(2, 9), scalar(), 3.7),
+    Irreps(triangular(6, 5), displacement(), 2.1, mode="phase"),
+    Irreps(honeycomb(4, 5), displacement(), 2.7),
+    Irreps(kagome(4), displacement(), 2.1),
+    Irreps(kagome(3), FieldType("m", ("B1", "vector")), 1.8, mode="power"),
+    Irreps(diamond(3), displacement(), 1.7),
+]
+layouts = pytest.mark.parametrize("descriptor", LAYOUTS, ids=lambda d: f"{d.field_type.law} on {d.lattice.name}")
+
+
+def derivatives(descriptor, fields):
+    """Features, a gradient, and the gradient of its square."""
+    leaf = fields.clone().requires_grad_()
+    features = descriptor(leaf)
+    (gradient,) = torch.autograd.grad(features.sin().sum(), leaf, create_graph=True)
+    return features, gradient, torch.autograd.grad(gradient.square().sum(), leaf)[0]
+
+
+@layouts
+@pytest.mark.parametrize("chunk", [stencil.CHUNK, 20])
+def test_slices_and_index_tables_are_the_same_map(descriptor, chunk, monkeypatch):
+    sites = descriptor.lattice.n_sites
+    for batch in (3, 1, 2):  # tables for several numbers of replicas live side by side
+        rng = torch.Generator().manual_seed(batch)
+        fields = torch.randn(batch, sites, descriptor.components, generator=rng, dtype=torch.float64)
+        by_table = derivatives(descriptor, fields)
+        with monkeypatch.context() as patch:
+            patch.setattr(stencil, "TABLE", 0)
+            patch.setattr(stencil, "CHUNK", chunk)
+            by_slices = derivatives(descriptor, fields)
+        for one, other in zip(by_table, by_slices, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_components_named_by_an_irrep_live_in_the_frame_of_their_sublattice():
+    # A mode that is odd under the twofold axis along its own bond direction: invariant only if it turns with its site.
+    lattice = kagome(3)
+    descriptor = Irreps(lattice, FieldType("m", ("B1",)), 1.8)
+    law = descriptor.field_type.representation(descriptor.group)[:, 0, 0]
+    assert set(law) == {1.0, -1.0}
+    h = sublattice_operations(lattice)
+    field = torch.randn(lattice.n_sites, 1, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    features = descriptor(field)
+    crystal = crystal_class(lattice).matrices
+    for element, permutation in exchanges(lattice):
+        sign = np.empty(lattice.n_sites)
+        for site, image in enumerate(permutation):
+            start, end = h[lattice.sublattice[site]], h[lattice.sublattice[image]]
+            local = end.T @ crystal[element] @ start
+            sign[site] = law[np.abs(descriptor.group.matrices - local).max((1, 2)).argmin()]
+        moved = torch.empty_like(field)
+        moved[permutation] = field * torch.as_tensor(sign)[:, None]
+        torch.testing.assert_close(descriptor(moved)[permutation], features, rtol=0, atol=1e-12)
+
+
+@pytest.mark.gpu
+@layouts
+@pytest.mark.parametrize("table", [stencil.TABLE, 0])
+def test_a_gpu_has_the_features_of_the_cpu_and_the_same_gradient_in_every_run(descriptor, table, monkeypatch):
+    monkeypatch.setattr(stencil, "TABLE", table)
+    fields = torch.randn(
+        2, descriptor.lattice.n_sites, descriptor.components, generator=torch.Generator().manual_seed(1)
+    )
+    fields = fields.double()
+    expected = derivatives(descriptor, fields)
+    first, second = (derivatives(descriptor, fields.cuda()) for _ in range(2))
+    for here, there, again in zip(expected, first, second, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-11, atol=1e-11)
+        assert torch.equal(there, again)
+    sites, change = torch.tensor([1, 4], device="cuda"), fields[0, :2].cuda()
+    for before, after in zip(
+        descriptor.delta(fields, sites.cpu(), change.cpu()), descriptor.delta(fields.cuda(), sites, change), strict=True
+    ):
+        torch.testing.assert_close(after.cpu(), before, rtol=1e-11, atol=1e-11)
 
 
 def test_a_neighbourhood_of_one_site_is_its_value():

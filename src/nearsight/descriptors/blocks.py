@@ -33,12 +33,17 @@ class Block:
 
 
 def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.ndarray) -> list[Block]:
-    """Decompose a field with on-site matrices ``law`` ``(order, component, component)`` around a centre.
+    """Decompose a field around a centre.
+
+    ``law`` holds the matrices by which every operation multiplies the components of every neighbour as it moves it,
+    ``(order, neighbour, component, component)``, or ``(order, component, component)`` if they are the same for all.
 
     The sites of one orbit are images of each other under the group. An orbit is often smaller than its shell: on the
     square lattice the twelve sites at distance 5 are orbits of four and of eight.
     """
     permutations = neighbour_permutations(neighbourhood, group)
+    if law.ndim == 3:
+        law = np.broadcast_to(law[:, None], (len(law), len(neighbourhood), *law.shape[1:]))
     components = law.shape[-1]
     kinds: dict[tuple[int, tuple[tuple[str, int], ...]], list[tuple[np.ndarray, np.ndarray]]] = {}
     for first in np.flatnonzero(permutations.min(axis=0) == np.arange(len(neighbourhood))):
@@ -46,7 +51,7 @@ def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.nda
         arrival = np.searchsorted(sites, permutations[:, sites])  # within the orbit
         moves = np.eye(len(sites))[arrival].transpose(0, 2, 1)
         size = len(sites) * components
-        action = np.einsum("gij,gab->giajb", moves, law).reshape(len(group), size, size)
+        action = np.einsum("gij,gjab->giajb", moves, law[:, sites]).reshape(len(group), size, size)
         copies = group.decompose(action)
         # (copies, size, dim) -> rows: copy by copy, component by component.
         basis = np.concatenate([x.transpose(0, 2, 1).reshape(-1, size) for x in copies.values()])

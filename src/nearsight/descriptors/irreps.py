@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,10 +13,10 @@ from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.contraction import Variables
 from nearsight.descriptors.contractions import MODES, contraction
 from nearsight.descriptors.descriptor import Descriptor
+from nearsight.descriptors.frames import Frames
 from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
-from nearsight.groups import PointGroup
-from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group, sublattice_operations
+from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
 
 
 class Irreps(Descriptor):
@@ -75,8 +74,8 @@ class Irreps(Descriptor):
     Sublattice b is seen through the operation h_b that carries the surroundings of sublattice 0 onto its own
     (:func:`nearsight.lattices.sublattice_operations`), so that equal surroundings have equal features wherever they
     are, and features are invariant under the whole crystal class, exchanges of sublattices included. Components of law
-    "vector" are turned back by h_b, those of law "trivial" stay; a component named by an irrep of the site group has
-    no meaning beyond it, and is understood in the frame of its own centre: on sublattice b the axes are those of
+    "vector" are turned back by h_b, those of law "trivial" stay. A component named by an irrep of the site group has
+    no meaning beyond it, and is understood in the local frame of its site: on sublattice b the axes are those of
     sublattice 0 turned by h_b.
 
     The cost is linear in the number of sites and of the order of one microsecond per site and pass for 149 neighbours,
@@ -110,15 +109,15 @@ class Irreps(Descriptor):
         self.cutoff, self.mode, self.eps = float(cutoff), mode, float(eps)
         self.include_centre = bool(include_centre)
         self.group = site_group(lattice)
-        law = field_type.representation(self.group)
-        self.components = law.shape[-1]
+        self.components = field_type.representation(self.group).shape[-1]
         self.around = aligned_neighbourhoods(lattice, cutoff)
         if not include_centre:
             self.around = tuple(_without_centre(around) for around in self.around)
         neighbourhood = self.around[0]
         self.neighbourhood = neighbourhood
-        self._frames, self._frame = _distinct(_turns(field_type, self.group, sublattice_operations(lattice)))
-        self.blocks = symmetry_blocks(neighbourhood, self.group, law)
+        frames = Frames.of(lattice, field_type, self.group)
+        self._frames, self._frame = frames.turns(self.around)
+        self.blocks = symmetry_blocks(neighbourhood, self.group, frames.law(neighbourhood))
         variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components)
         self.contraction = contraction(mode, variables, self.eps)
         self.smooth = self.contraction.smooth
@@ -221,30 +220,3 @@ def _without_centre(around: Neighbourhood) -> Neighbourhood:
     if len(around) == 1:
         raise ValueError(f"No neighbour lies within {around.cutoff:g}; raise the cutoff or include the centre.")
     return replace(around, cells=around.cells[1:], sublattice=around.sublattice[1:], vectors=around.vectors[1:])
-
-
-def _turns(field_type: FieldType, group: PointGroup, operations: np.ndarray) -> np.ndarray:
-    """M(h)⁻¹ for operations h between sublattices; only vectors of space have a law outside of the site group."""
-    result = np.tile(np.eye(field_type.components(group)), (len(operations), 1, 1))
-    start = 0
-    for name in field_type.law:
-        stop = start + (operations.shape[-1] if name == "vector" else FieldType("", (name,)).components(group))
-        if name == "vector":
-            result[:, start:stop, start:stop] = operations.transpose(0, 2, 1)
-        start = stop
-    if field_type.basis is None:
-        return result
-    U = np.array(field_type.basis)
-    return U @ result @ U.T
-
-
-def _distinct(matrices: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The different ones among some matrices, and which of them each is."""
-    kept: list[np.ndarray] = []
-    which = []
-    for matrix in matrices:
-        known = [k for k, other in enumerate(kept) if np.allclose(matrix, other)]
-        if not known:
-            kept.append(matrix)
-        which.append(known[0] if known else len(kept) - 1)
-    return np.array(kept), tuple(which)

@@ -36,9 +36,9 @@ class Stencil:
     ----------
     shape: cells along every axis.
     around: the neighbourhood of every sublattice, all in one order.
-    frames: matrices :math:`M(h)^{-1}` ``(frame, component, component)`` that turn the components of the neighbours back
-        to those of sublattice 0.
-    frame: index of the matrix of every sublattice.
+    frames: matrices ``(frame, basis, component, component)`` that show the components on every sublattice as a centre
+        of sublattice 0 would see them in the same place; the first frame is the identity.
+    frame: the frame of the centres of every sublattice.
     blocks: orbits of neighbours; ``bases`` are their matrices as tensors.
     """
 
@@ -69,7 +69,7 @@ class Stencil:
     def _turned(self, values: Tensor) -> Tensor:
         """The field as every frame sees it, ``(frame, component, basis, batch, *shape)``."""
         grid = values.movedim((-1, -2), (0, 1))
-        return torch.einsum("fij,j...->fi...", self.frames, grid) if len(self.frames) > 1 else grid[None]
+        return torch.einsum("fsij,js...->fis...", self.frames, grid) if len(self.frames) > 1 else grid[None]
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -101,8 +101,8 @@ class Stencil:
         """Neighbours of some centres ``(..., *centres, neighbour, component)`` in the frame of sublattice 0."""
         if len(self.frames) == 1:
             return values
-        matrices = self.frames[torch.tensor(self.frame, device=centres.device)[centres % len(self.around)]]
-        return values @ matrices.mT
+        matrices = torch.stack([self.frames[f][a.sublattice] for f, a in zip(self.frame, self.around, strict=True)])
+        return torch.einsum("...ij,...j->...i", matrices[centres % len(self.around)], values)
 
     @cached_property
     def _offsets(self) -> tuple[Tensor, Tensor]:
