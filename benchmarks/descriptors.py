@@ -25,7 +25,7 @@ from nearsight.fields import scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, LocalForceField
 from nearsight.lattices import Lattice, square, triangular
 from nearsight.networks import GroupCNN, SpinCNN, SymmetrisedMLP
-from nearsight.report.style import CYCLE, PAGE, Picture, picture, styled
+from nearsight.report.style import CYCLE, PAGE, Picture, light_grid, picture, styled
 from nearsight.training import FitOptions, Split, evaluate, fit
 
 console = Console(width=118)
@@ -179,17 +179,17 @@ def accuracy(task: Task, effort: Effort, folder: Path) -> list[Result]:
 def pareto(results: dict[str, list[Result]]) -> Picture:
     """Error against cost; the staircase joins the models that no other beats in both."""
     drawing = picture(PAGE, 2.8)
-    axes = drawing.subplots(1, len(results))
+    axes = drawing.subplots(1, len(results), sharey=True)
     for ax, (title, rows) in zip(axes, results.items(), strict=True):
-        for r in rows:
-            colour = CYCLE[1] if "," in r.model and "ε" not in r.model else CYCLE[0]
-            ax.plot(r.cost, r.at_time, "o", color=colour, markersize=4)
-            ax.annotate(r.model, (r.cost, r.at_time), (3, 3), textcoords="offset points", fontsize=5.5)
         front = [r for r in rows if not any(o.cost <= r.cost and o.at_time < r.at_time for o in rows)]
         front.sort(key=lambda r: r.cost)
-        ax.step([r.cost for r in front], [r.at_time for r in front], where="post", color="0.6", linewidth=0.8)
+        ax.step([r.cost for r in front], [r.at_time for r in front], where="post", color="0.75", linewidth=0.8)
+        for k, r in enumerate(rows):
+            ax.plot(r.cost, r.at_time, "osD^v<>pPX*"[k % 11], color=CYCLE[k % len(CYCLE)], markersize=5, label=r.model)
         ax.set(xscale="log", yscale="log", xlabel="µs a site and force", title=title)
+        light_grid(ax)
     axes[0].set_ylabel("relative error of the force")
+    drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=6.5)
     return drawing
 
 

@@ -195,6 +195,25 @@ def test_doublets_are_coupled_by_clebsch_gordan_coefficients():
     torch.testing.assert_close(descriptor(field)[2], expected, rtol=1e-12, atol=1e-12)
 
 
+def test_weights_are_those_of_dscribe():
+    # The patch of atoms -4 <= x, y <= 4 below, dscribe 2.1.2: ACSF(r_cut=3.2) with g2_params [1/0.8², 1], [1/0.9², 2],
+    # g4_params [0.25, 1, 1], [0.25, 2, -1] (with a condition on R_jk) and g5_params [0.25, 1, 1], [0.25, 4, -1].
+    peer = [3.359245452704235, 2.3737622502688205]
+    peer_pairs = [1.0940051213894684, 0.2968878501147134, 2.727118450055139, 2.295503503912901]
+    lattice = square(9, periodic=False)
+    x, y = lattice.cells.T
+    atoms = torch.as_tensor((2 * x * x + 3 * y + x * y) % 5 < 3, dtype=torch.float64)[:, None]
+    angular = [Angular((0.0, 0.0), 2.0, *zeta) for zeta in [(1, 1, (0.0, 2.0)), (2, -1, (0.0, 2.0)), (1, 1), (4, -1)]]
+    descriptor = ACSF(lattice, occupation(), 3.2, radial=[Radial(1.0, 0.8), Radial(2.0, 0.9)], angular=angular)
+    centre = int(lattice.index(np.array([4, 4])))
+    features = descriptor(atoms)[centre].numpy()
+    np.testing.assert_allclose(features[1:3], peer, rtol=1e-13)
+    # dscribe counts every pair once and leaves out j = k, where cos θ = 1 and R_jk = 0.
+    rings = np.array([f2(np.linalg.norm(r), 0.0, 2.0, 3.2) for j, r in surroundings(lattice, centre, 3.2) if atoms[j]])
+    same = [2.0 ** (1 - f.zeta) * (1 + f.sign) ** f.zeta * (rings**2).sum() for f in angular]
+    np.testing.assert_allclose((features[3:] - same) / 2, peer_pairs, rtol=1e-12)
+
+
 # --- symmetry -----------------------------------------------------------------------------------------------------
 
 
