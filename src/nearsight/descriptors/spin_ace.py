@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nearsight.descriptors.blocks import Layout, symmetry_blocks
+from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.products import exchange_symmetric
 from nearsight.descriptors.spins import check_spins
@@ -86,7 +86,6 @@ class SpinACE(Descriptor):
         self.around = tuple(_without_centre(around) for around in aligned_neighbourhoods(lattice, cutoff))
         self.neighbourhood = self.around[0]
         self.blocks = symmetry_blocks(self.neighbourhood, self.group, np.ones((len(self.group), 1, 1)))
-        self.layout = Layout.of(self.blocks, self.group)
         copies: dict[str, list[float]] = {irrep.name: [] for irrep in self.group.irreps}
         for block in self.blocks:
             for name, count in block.copies:
@@ -193,19 +192,12 @@ class SpinACE(Descriptor):
         if values > n:
             features += [centre[n:], sums[trivial][:, 0, n]]
         for name in self.weights:
-            a = vectors[name]
-            features += [(a[: k + 1] * a[k]).sum((1, 2)) for k in range(self.channels)]
+            a = vectors[name].unbind()
+            features += [(torch.stack(a[: k + 1]) * a[k]).sum((1, 2)) for k in range(self.channels)]
         if self.order > 2:
             odd = torch.cat([*self._odd(spin, vectors)])
             features.append(odd if self.field_type.internal == "SO(n)" else self._paired(odd))
-        for coupling in self.couplings:
-            x, y = vectors[coupling.second], vectors[coupling.third]
-            total: Tensor | float = 0.0
-            for m, i, j in np.argwhere(coupling.tensor):
-                term = bonds[coupling.first][:, m] * (x[:, i] * y[:, j]).sum(1)
-                total = float(coupling.tensor[m, i, j]) * term + total
-            assert isinstance(total, Tensor)
-            features.append(total)
+        features += self._phases(bonds, vectors)
         return torch.cat(features)
 
     def _odd(self, spin: Tensor, vectors: Mapping[str, Tensor]) -> Iterator[Tensor]:
@@ -220,8 +212,24 @@ class SpinACE(Descriptor):
                 crossed = torch.linalg.cross(a, spin.expand_as(a), dim=2)
             else:
                 crossed = torch.stack([a[:, :, 1], -a[:, :, 0]], 2)
+            others, channels = a.unbind(), crossed.unbind()
             for k in range(1, self.channels):
-                yield (a[:k] * crossed[k]).sum((1, 2))
+                yield (torch.stack(others[:k]) * channels[k]).sum((1, 2))
+
+    def _phases(self, bonds: Mapping[str, Tensor], vectors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Products of S·A with two sums of the same channel, ``(channel, point)`` each."""
+        single = {name: bond.unbind(1) for name, bond in bonds.items()}
+        split = {name: a.unbind(1) for name, a in vectors.items()}
+        known: dict[tuple[str, int, str, int], Tensor] = {}
+        for coupling in self.couplings:
+            total: Tensor | float = 0.0
+            for m, i, j in np.argwhere(coupling.tensor):
+                key = coupling.second, int(i), coupling.third, int(j)
+                if key not in known:
+                    known[key] = (split[coupling.second][i] * split[coupling.third][j]).sum(1)
+                total = float(coupling.tensor[m, i, j]) * single[coupling.first][m] * known[key] + total
+            assert isinstance(total, Tensor)
+            yield total
 
     def _paired(self, odd: Tensor) -> Tensor:
         """Even features from odd ones ``(feature, point)``: products with one combination of them, and its size."""
@@ -237,10 +245,14 @@ class SpinACE(Descriptor):
     def _pieces(self, flat: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Irrep, weights ``(channel, copy)`` and coefficients ``(orbit, copy, component, point)``, piece by piece."""
         used = dict.fromkeys(self.weights, 0)
-        for name, view in self.layout.views(flat):
-            start, count = used[name], view.shape[0] * view.shape[1]
-            used[name] += count
-            yield name, self.weights[name][:, start : start + count].to(flat), view
+        parts = flat.split([block.basis.shape[0] * block.basis.shape[1] for block in self.blocks])
+        for block, part in zip(self.blocks, parts, strict=True):
+            sizes = [count * self.group.irrep(name).dim for name, count in block.copies]
+            pieces = part.unflatten(0, (len(block.members), -1)).split(sizes, dim=1)
+            for (name, count), piece in zip(block.copies, pieces, strict=True):
+                start, number = used[name], len(block.members) * count
+                used[name] += number
+                yield name, self.weights[name][:, start : start + number].to(flat), piece.unflatten(1, (count, -1))
 
     def _couplings(self) -> Iterator[Coupling]:
         """The independent invariants of S·A in one irrep and the product of two more sums of the same channel.
