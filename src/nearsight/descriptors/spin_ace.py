@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.products import exchange_symmetric
-from nearsight.descriptors.spins import check_spins
+from nearsight.descriptors.spins import check_spins, neighbour_sites
 from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
 from nearsight.groups import clebsch_gordan
@@ -159,12 +159,13 @@ class SpinACE(Descriptor):
         return features.view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor) -> Tensor:
-        return self.of_neighbourhoods(field[..., sites, :], field[..., self._stencil(field).neighbours(sites), :])
+        neighbours = neighbour_sites(self.lattice, self.around, sites)
+        return self.of_neighbourhoods(field[..., sites, :], field[..., neighbours, :])
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
         site = torch.as_tensor(site, device=field.device)
         centres = self.touched(site)
-        around = torch.cat([centres[..., None], self._stencil(field).neighbours(centres)], -1)
+        around = torch.cat([centres[..., None], neighbour_sites(self.lattice, self.around, centres)], -1)
         moved = (around == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
         spins = field[..., around, :] + moved
         return centres, self.of_neighbourhoods(spins[..., 0, :], spins[..., 1:, :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from nearsight.descriptors.pair_stencil import PairStencil
 from nearsight.descriptors.spin_variables import ReversalGroup, SpinVariables, spin_blocks, spin_families
 from nearsight.fields import FieldType, check_field, scalar
 from nearsight.groups import PointGroup
-from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
+from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
 
 SPIN_MODES = tuple(mode for mode in MODES if mode != "eigenvalues")
 
@@ -189,22 +190,14 @@ class SpinInvariants(Descriptor):
         return self.contraction(torch.cat(rows)).view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor) -> Tensor:
-        return self.of_neighbourhoods(field[..., self._neighbours(sites), :])
+        return self.of_neighbourhoods(field[..., neighbour_sites(self.lattice, self.around, sites), :])
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
         site = torch.as_tensor(site, device=field.device)
         centres = self.touched(site)
-        neighbours = self._neighbours(centres)
+        neighbours = neighbour_sites(self.lattice, self.around, centres)
         moved = (neighbours == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
         return centres, self.of_neighbourhoods(field[..., neighbours, :] + moved)
-
-    def _neighbours(self, sites: Tensor) -> Tensor:
-        """The neighbours of chosen sites ``(*sites, neighbour)``."""
-        chosen = sites.cpu().numpy()
-        cells, basis = self.lattice.cells[chosen], self.lattice.sublattice[chosen]
-        offsets, targets = (np.stack([getattr(a, name) for a in self.around]) for name in ("cells", "sublattice"))
-        found = self.lattice.index(cells[..., None, :] + offsets[basis], targets[basis])
-        return torch.as_tensor(found, device=sites.device)
 
     # --- on a periodic grid -----------------------------------------------------------------------------------------
 
@@ -290,3 +283,12 @@ def check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
             f"turn with the lattice."
         )
     return len(field_type.law)
+
+
+def neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor) -> Tensor:
+    """The neighbours of chosen sites ``(*sites, neighbour)``, in the order of the aligned neighbourhoods ``around``."""
+    chosen = sites.cpu().numpy()
+    offsets, targets = (np.stack([getattr(a, name) for a in around]) for name in ("cells", "sublattice"))
+    basis = lattice.sublattice[chosen]
+    found = lattice.index(lattice.cells[chosen][..., None, :] + offsets[basis], targets[basis])
+    return torch.as_tensor(found, device=sites.device)
