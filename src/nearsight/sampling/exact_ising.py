@@ -37,7 +37,7 @@ def ising_torus(length: int, width: int, kT: ArrayLike, *, J: float = 1.0) -> Th
     B. Kaufman, Phys. Rev. 76, 1232 (1949); A. E. Ferdinand, M. E. Fisher, Phys. Rev. 185, 832 (1969).
     """
     T = temperatures(kT)
-    n, m = sorted((_side(length), _side(width)))
+    n, m = sorted((side(length), side(width)))
     sites = n * m
     check_coupling(J)
     if J < 0 and (n % 2 or m % 2):
@@ -114,7 +114,8 @@ def check_coupling(J: float) -> None:
         raise ValueError(f"J must be finite and not 0, got {J}; free spins have ln Z = ln 2 per site.")
 
 
-def _side(length: int) -> int:
+def side(length: int) -> int:
+    """A number of sites along an axis, or a refusal."""
     if length != int(length) or length < 1:
         raise ValueError(f"The sides of a torus are whole numbers >= 1, got {length}.")
     return int(length)

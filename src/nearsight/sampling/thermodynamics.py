@@ -48,5 +48,5 @@ def temperatures(kT: ArrayLike) -> np.ndarray:
     """kT as an array of positive numbers, or a refusal."""
     T = np.asarray(kT, dtype=float)
     if not np.all((T > 0) & np.isfinite(T)):
-        raise ValueError(f"kT must be > 0 and finite, got {kT}; ground states are the limit kT → 0.")
+        raise ValueError(f"kT must be > 0 and finite, got {kT!r}; ground states are the limit kT → 0.")
     return T

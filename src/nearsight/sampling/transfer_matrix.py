@@ -1,0 +1,77 @@
+"""Chains of any length, exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nearsight.hamiltonians import ClassicalModel
+from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
+
+Segment = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Stretches of the chain with given end states ``(stretch, q, q)``: logarithm of the weight, mean and variance of E."""
+
+
+def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics:
+    r"""Any classical model on a chain with nearest neighbours, periodic or open, uniform or disordered.
+
+    .. math:: Z = \mathrm{Tr} \prod_i T_i, \qquad T_i(a, b) = e^{-\beta [u_i(a) - J_i\, g(a, b)]} ;
+
+    an open end is a link with J = 0. Stretches of the chain are joined pairwise, each as the logarithm of its weight
+    and the mean and the variance of its energy for given end states, which are the derivatives of ln Z: nothing
+    underflows at low temperature, and nothing of order N² cancels. N sites cost O(q³ N) per temperature, under a
+    second for 10⁵ sites of three states.
+
+    ``ValueError`` for other lattices and for bonds beyond nearest neighbours.
+    """
+    lattice = model.lattice
+    n = lattice.n_sites
+    if lattice.dim != 1 or lattice.n_basis != 1:
+        raise ValueError(
+            f"A transfer matrix along a chain needs lattices.chain, not {lattice!r}; see enumerate_states."
+        )
+    i, j = model.pairs.i, model.pairs.j
+    if not np.all(((j - i) % n == 1) | ((i - j) % n == 1)):
+        raise ValueError("The chain has bonds beyond nearest neighbours; enumerate_states takes them, up to 24 spins.")
+    strength = np.bincount(np.where((j - i) % n == 1, i, j), model.pairs.strength, n)
+    cost = model.onsite[:, :, None] - strength[:, None, None] * model.interaction
+    lowest = cost.min((1, 2))
+    cost -= lowest[:, None, None]
+    T = temperatures(kT)
+    results = np.array([_log_trace(cost, 1 / x) for x in T.reshape(-1)]).T.reshape(3, *T.shape)
+    return Thermodynamics.from_log_partition(T, *(results / n), lowest=float(lowest.sum()) / n)
+
+
+def _log_trace(cost: np.ndarray, beta: float) -> tuple[float, float, float]:
+    """ln Tr Π e^{-β cost} and its first two derivatives in β."""
+    part: Segment = -beta * cost, cost, np.zeros_like(cost)
+    while len(part[0]) > 1:
+        joined = _joined(_every_other(part, 0), _every_other(part, 1))
+        last = len(part[0]) - len(part[0]) % 2
+        part = tuple(np.concatenate([x, y[last:]]) for x, y in zip(joined, part, strict=True))  # type: ignore[assignment]
+    log, mean, variance = (np.diagonal(x[0]) for x in part)
+    value, first, second = _mixture(log, mean, variance, 0)
+    return float(value), -float(first), float(second)
+
+
+def _every_other(part: Segment, start: int) -> Segment:
+    stop = len(part[0]) - len(part[0]) % 2
+    log, mean, variance = (x[start:stop:2] for x in part)
+    return log, mean, variance
+
+
+def _joined(left: Segment, right: Segment) -> Segment:
+    """Segments one after the other, summed over the state c between them."""
+    log, mean, variance = (x[:, :, :, None] + y[:, None, :, :] for x, y in zip(left, right, strict=True))
+    return _mixture(log, mean, variance, 2)
+
+
+def _mixture(log: np.ndarray, mean: np.ndarray, variance: np.ndarray, axis: int) -> Segment:
+    """Logarithm of the summed weights, and mean and variance of the energy in their mixture."""
+    top = log.max(axis, keepdims=True)
+    weight = np.exp(log - top)
+    total = weight.sum(axis, keepdims=True)
+    weight /= total
+    centre = (weight * mean).sum(axis, keepdims=True)
+    spread = (weight * (variance + (mean - centre) ** 2)).sum(axis)
+    return (top + np.log(total)).squeeze(axis), centre.squeeze(axis), spread
