@@ -1,0 +1,139 @@
+"""Three codes for single-spin updates, of one interface: how chains are laid out in memory, and what moves them."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import numpy as np
+
+from nearsight.hamiltonians import ClassicalModel
+from nearsight.sampling import checkerboard, multispin, single_spin
+from nearsight.sampling.streams import stream
+
+Arrays = dict[str, np.ndarray]
+
+
+class Code(abc.ABC):
+    """Layout and loops for one ``rule``, "metropolis" or "heat-bath"."""
+
+    name: ClassVar[str]
+
+    def __init__(self, model: ClassicalModel, rule: str) -> None:
+        self.model, self.rule = model, rule
+
+    @abc.abstractmethod
+    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+        """States ``(chain, site)`` in the layout of the code, and streams."""
+
+    @abc.abstractmethod
+    def tune(self, kT: np.ndarray) -> None:
+        """Acceptance probabilities for temperatures ``(chain,)``."""
+
+    @abc.abstractmethod
+    def sweep(self, arrays: Arrays, number: int) -> None: ...
+
+    @abc.abstractmethod
+    def read(self, arrays: Arrays) -> np.ndarray:
+        """States ``(chain, site)``, int8."""
+
+    def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray] | None:
+        """Energies and counts of states, if the layout knows a faster way than to read all states."""
+        return None
+
+
+class Table(Code):
+    """States as they are, neighbours from tables: any model on any lattice."""
+
+    name = "table"
+
+    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+        return {"states": states, "streams": chain_streams(seed, len(states))}
+
+    def tune(self, kT: np.ndarray) -> None:
+        self.beta = 1 / kT
+
+    def sweep(self, arrays: Arrays, number: int) -> None:
+        run = single_spin.sweep_metropolis if self.rule == "metropolis" else single_spin.sweep_heat_bath
+        model, neighbours = self.model, self.model.neighbours
+        run(
+            arrays["states"],
+            neighbours.index,
+            neighbours.strength,
+            model.interaction,
+            model.onsite,
+            self.beta,
+            arrays["streams"],
+            number,
+        )
+
+    def read(self, arrays: Arrays) -> np.ndarray:
+        return arrays["states"].copy()
+
+
+class Bytes(Code):
+    """Ising spins ±1, one a byte, on the checkerboard of an even square torus; a field is allowed."""
+
+    name = "bytes"
+
+    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+        spins = (2 * states - 1).astype(np.int8).reshape(-1, *self.model.lattice.shape)
+        width = self.model.lattice.shape[1] // 2
+        streams = np.stack([stream(*seed, chain, lanes=width, bits=32) for chain in range(len(states))])
+        return {"states": checkerboard.split(spins), "streams": streams}
+
+    def tune(self, kT: np.ndarray) -> None:
+        J, h = self.model.J[0], self.model.h  # type: ignore[attr-defined]
+        self.tables = [checkerboard.thresholds(checkerboard.flip_odds(self.rule, J, h, t)) for t in kT]
+
+    def sweep(self, arrays: Arrays, number: int) -> None:
+        for grid, state, table in zip(arrays["states"], arrays["streams"], self.tables, strict=True):
+            checkerboard.sweep_bytes(grid, state, table, number)
+
+    def read(self, arrays: Arrays) -> np.ndarray:
+        spins = checkerboard.join(arrays["states"], self.model.lattice.shape[1])
+        return ((spins + 1) // 2).reshape(len(spins), -1)
+
+
+class Words(Code):
+    """Ising spins of 64 chains at one temperature, one a bit, on the checkerboard of an even square torus."""
+
+    name = "words"
+
+    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+        lattices = states.reshape(-1, multispin.REPLICAS, *self.model.lattice.shape)
+        grids = np.stack([multispin.pack_replicas(group) for group in lattices])
+        streams = np.stack([stream(*seed, group, lanes=multispin.LANES) for group in range(len(grids))])
+        return {"states": grids, "streams": streams}
+
+    def tune(self, kT: np.ndarray) -> None:
+        groups = kT.reshape(-1, multispin.REPLICAS)
+        if (groups != groups[:, :1]).any():
+            raise ValueError('64 chains that share words share a temperature; pass code="bytes".')
+        J = self.model.J[0]  # type: ignore[attr-defined]
+        self.digits = [multispin.word_digits(self.rule, J, t) for t in groups[:, 0]]
+        self.gauge = multispin.ONES if J < 0 else multispin.ZERO
+
+    def sweep(self, arrays: Arrays, number: int) -> None:
+        half, heat_bath = self.model.lattice.shape[1] // 2, self.rule == "heat-bath"
+        for grid, state, (first, second) in zip(arrays["states"], arrays["streams"], self.digits, strict=True):
+            multispin.sweep_words(grid, half, state, first, second, self.gauge, heat_bath, number)
+
+    def read(self, arrays: Arrays) -> np.ndarray:
+        columns = self.model.lattice.shape[1]
+        lattices = np.concatenate([multispin.unpack_replicas(grid, columns) for grid in arrays["states"]])
+        return lattices.reshape(len(lattices), -1)
+
+    def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+        half, n = self.model.lattice.shape[1] // 2, self.model.lattice.n_sites
+        counted = [multispin.count(grid, half, self.gauge) for grid in arrays["states"]]
+        unsatisfied, up = (np.concatenate(numbers) for numbers in zip(*counted, strict=True))
+        return abs(self.model.J[0]) * (2.0 * unsatisfied - 2 * n), np.stack([n - up, up], axis=-1)  # type: ignore[attr-defined]
+
+
+def chain_streams(seed: tuple[int, ...], chains: int) -> np.ndarray:
+    """One 64-bit generator for each chain ``(chain, 4)``."""
+    return np.stack([stream(*seed, chain)[:, 0] for chain in range(chains)])
+
+
+CODES: dict[str, type[Code]] = {code.name: code for code in (Table, Bytes, Words)}

@@ -1,0 +1,187 @@
+"""Markov chains of a classical model: what every sampler can do."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.hamiltonians import ClassicalModel
+from nearsight.sampling import single_spin
+from nearsight.sampling.streams import generator
+
+Start = str | Tensor
+START = 2**31
+"""Number of the streams that draw first states, apart from those of the updates."""
+
+
+class Sampler(abc.ABC):
+    r"""Independent Markov chains whose states occur with probability exp(-E/kT) / Z in the long run.
+
+    Every chain has random numbers of its own, drawn from ``seed`` and its number: what a chain does depends neither on
+    the others nor on threads or processes, and :meth:`checkpoint` continues bit for bit.
+
+    Parameters
+    ----------
+    model: any :class:`~nearsight.hamiltonians.ClassicalModel`.
+    kT: temperature, one for all chains or one for each ``(chain,)``, in the units of the couplings.
+    chains: number of chains; by default as many as temperatures or states are given.
+    seed: whole number >= 0, or several that together name the streams.
+    start: "random", "ordered" (state q-1 everywhere, s = 1 for spins), or states ``(site,)`` or ``(chain, site)``.
+    """
+
+    name: ClassVar[str]
+    """What the sampler is called in :func:`sample`."""
+
+    def __init__(
+        self,
+        model: ClassicalModel,
+        kT: float | Sequence[float] | np.ndarray,
+        *,
+        chains: int | None = None,
+        seed: int | tuple[int, ...] = 0,
+        start: Start = "random",
+    ) -> None:
+        if not isinstance(model, ClassicalModel):
+            raise TypeError(f"Samplers need a classical model such as Ising(lattice), got {type(model).__name__}.")
+        temperatures = np.asarray(kT, dtype=float)
+        if temperatures.ndim > 1 or not temperatures.size:
+            raise ValueError(f"kT is one number or one for every chain, got shape {temperatures.shape}.")
+        check_temperatures(temperatures)
+        if chains is None:
+            given = len(start) if isinstance(start, Tensor) and start.ndim == 2 else 1
+            chains = temperatures.size if temperatures.ndim else given
+        if chains < 1 or (temperatures.ndim and temperatures.size != chains):
+            raise ValueError(f"{temperatures.size} temperatures do not fit {chains} chains; pass one, or one for each.")
+        self.model, self.chains = model, int(chains)
+        self.seed = seed if isinstance(seed, tuple) else (seed,)
+        self._bonds = (model.pairs.i.astype(np.int32), model.pairs.j.astype(np.int32), model.pairs.strength)
+        self._arrays = self._place(self._first_states(start))
+        self.kT = np.broadcast_to(temperatures, (chains,))
+
+    def __repr__(self) -> str:
+        low, high = float(self.kT.min()), float(self.kT.max())
+        kT = f"kT={low:g}" if low == high else f"kT={low:g}..{high:g}"
+        return f"{type(self).__name__}({self.model!r}; {self.chains} chains, {kT})"
+
+    # --- what a sampler defines -------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _place(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        """Everything that changes during a run, streams included, from states ``(chain, site)``, int8."""
+
+    @abc.abstractmethod
+    def _tune(self, kT: np.ndarray) -> None:
+        """Work out probabilities for temperatures ``(chain,)``."""
+
+    @abc.abstractmethod
+    def sweep(self, number: int = 1) -> None:
+        """Move every chain on by so many sweeps (:class:`Wolff`: clusters)."""
+
+    @abc.abstractmethod
+    def _read(self) -> np.ndarray:
+        """States ``(chain, site)``, int8, a copy."""
+
+    # --- what follows from it ---------------------------------------------------------------------------------------
+
+    @property
+    def kT(self) -> np.ndarray:
+        """Temperatures ``(chain,)``; others may be assigned at any time."""
+        return self._kT.copy()
+
+    @kT.setter
+    def kT(self, kT: np.ndarray | float) -> None:
+        check_temperatures(np.asarray(kT, dtype=float))
+        self._kT = np.broadcast_to(np.asarray(kT, dtype=float), (self.chains,)).copy()
+        self._tune(self._kT)
+
+    @property
+    def states(self) -> Tensor:
+        """States of all chains ``(chain, site)``, int8, a copy."""
+        return torch.from_numpy(self._read())
+
+    @property
+    def fields(self) -> Tensor:
+        """Fields of all chains ``(chain, site, component)``, float64."""
+        return self.model.from_states(self.states)
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies ``(chain,)`` and how many sites are in which state ``(chain, state)``."""
+        return single_spin.measure(self._read(), *self._bonds, self.model.interaction, self.model.onsite)
+
+    @property
+    def energy(self) -> Tensor:
+        """E of all chains ``(chain,)``, float64."""
+        return torch.from_numpy(self.measure()[0])
+
+    def record(self, sweeps: int, *, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Move on by ``sweeps`` and measure after ``every`` one: energies and m² (:func:`order`) ``(chain, time)``."""
+        energies, orders = [], []
+        for _ in range(sweeps // every):
+            self.sweep(every)
+            energy, counts = self.measure()
+            energies.append(energy)
+            orders.append(order(self.model, counts))
+        return np.stack(energies, axis=-1), np.stack(orders, axis=-1)
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Everything the rest of the run depends on, as tensors for :func:`nearsight.storage.save_tensors`."""
+        arrays = {**self._arrays, "kT": self._kT}
+        return {name: torch.from_numpy(_signed(array).copy()) for name, array in arrays.items()}
+
+    def restore(self, checkpoint: dict[str, Tensor]) -> None:
+        """Continue from a checkpoint of the same sampler."""
+        expected = {**self._arrays, "kT": self._kT}
+        for name, array in expected.items():
+            if name not in checkpoint or tuple(checkpoint[name].shape) != array.shape:
+                raise ValueError(
+                    f"The checkpoint is not one of {self!r}: {name} should have shape {array.shape}. "
+                    "Make the sampler as it was made before."
+                )
+        self._arrays = {name: checkpoint[name].numpy().copy().view(a.dtype) for name, a in self._arrays.items()}
+        self.kT = checkpoint["kT"].numpy()
+
+    def _first_states(self, start: Start) -> np.ndarray:
+        n, q = self.model.lattice.n_sites, self.model.n_states
+        if isinstance(start, Tensor):
+            states = self.model.check_states(start).to(torch.int8).expand(self.chains, n)
+            return np.array(states.cpu().numpy())
+        if start == "ordered":
+            return np.full((self.chains, n), q - 1, np.int8)
+        if start == "random":
+            names = [(*self.seed[1:], START, chain) for chain in range(self.chains)]
+            return np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
+        raise ValueError(f'start must be "random", "ordered" or a tensor of states, got {start!r}.')
+
+
+def _signed(array: np.ndarray) -> np.ndarray:
+    """Unsigned words as the signed ones that torch knows, bit for bit."""
+    return array.view(array.dtype.str.replace("u", "i")) if array.dtype.kind == "u" else array
+
+
+def check_temperatures(kT: np.ndarray) -> None:
+    """Refuse temperatures that are not positive."""
+    if not np.isfinite(kT).all() or (kT <= 0).any():
+        raise ValueError(
+            f"Temperatures must be finite and > 0, got {np.atleast_1d(kT)[~(np.atleast_1d(kT) > 0)][:3]}; "
+            "for ground states use simulated annealing."
+        )
+
+
+def magnetisation(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
+    """Mean of the field over the sites ``(..., component)`` from how many sites are in which state ``(..., state)``."""
+    return counts @ model.values.numpy() / model.lattice.n_sites
+
+
+def order(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
+    r"""Square of the order parameter, the same for all ordered states: m² for spins; for Potts states
+    Σ_a (x_a - 1/q)² q/(q-1) with the shares x_a, 0 in disorder and 1 in order."""
+    mean = magnetisation(model, counts)
+    if model.components == 1:
+        return mean[..., 0] ** 2
+    q = model.n_states
+    return ((mean - 1 / q) ** 2).sum(-1) * q / (q - 1)

@@ -1,0 +1,154 @@
+"""The samplers: Metropolis and heat bath one site at a time, Swendsen-Wang and Wolff by clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nearsight.hamiltonians import ClassicalModel, Ising
+from nearsight.sampling import clusters, multispin
+from nearsight.sampling.codes import CODES, chain_streams
+from nearsight.sampling.sampler import Sampler
+
+
+class _SingleSpin(Sampler):
+    """One rule, three codes: 64 replicas a word, one spin a byte, or tables of neighbours."""
+
+    def __init__(self, model: ClassicalModel, kT: Any, *, code: str = "auto", **options: Any) -> None:
+        self._asked = code
+        super().__init__(model, kT, **options)
+
+    @property
+    def code(self) -> str:
+        """ "words", "bytes" or "table"."""
+        return self._code.name
+
+    def _place(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        reason = not_checkerboard(self.model)
+        words = reason is None and self.chains % multispin.REPLICAS == 0 and self.model.h == 0  # type: ignore[attr-defined]
+        best = "words" if words else "bytes" if reason is None else "table"
+        asked = best if self._asked == "auto" else self._asked
+        if asked not in CODES:
+            raise ValueError(f'code must be "auto", "words", "bytes" or "table", got {self._asked!r}.')
+        if asked == "words" and not words:
+            reason = reason or f"64 replicas a word need a multiple of 64 chains in zero field, got {self.chains}"
+        if asked != "table" and reason is not None:
+            raise ValueError(f'{reason}; pass code="auto" to have code that fits.')
+        self._code = CODES[asked](self.model, self.name)
+        return self._code.place(states, self.seed)
+
+    def _tune(self, kT: np.ndarray) -> None:
+        self._code.tune(kT)
+
+    def sweep(self, number: int = 1) -> None:
+        self._code.sweep(self._arrays, number)
+
+    def _read(self) -> np.ndarray:
+        return self._code.read(self._arrays)
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._code.measure(self._arrays) or super().measure()
+
+
+class Metropolis(_SingleSpin):
+    """Metropolis's rule: a change of one site that costs ΔE is accepted with probability min(1, exp(-ΔE/kT)).
+
+    For Ising spins with nearest neighbours on a square torus of even sides all sites of one colour of the checkerboard
+    are tried at once: about 1 update a nanosecond and core, and 2.5 if 64 chains share a temperature in zero field.
+    Other models take tables of neighbours (0.02). One sweep tries every site once, or as many sites as there are.
+
+    The rule always accepts a change that costs nothing. On a checkerboard whose sides are multiples of four, states in
+    which *every* flip is free, such as diagonal stripes of width two, are therefore never left, nor ever entered; their
+    weight, about 1e-6 on 4 × 4 sites at the transition and nothing on larger lattices, is missing. Take
+    :class:`HeatBath` where that matters.
+
+    Near a critical point take :class:`SwendsenWang`: the autocorrelation time grows as L^2.17.
+    """
+
+    name = "metropolis"
+
+
+class HeatBath(_SingleSpin):
+    """Heat bath (Glauber): a site takes a state drawn from the Boltzmann distribution in the surroundings it has.
+
+    Code and speed are those of :class:`Metropolis`; autocorrelation times are about twice as long for Ising spins, and
+    shorter for Potts models of many states. Every state can be reached from every other.
+    """
+
+    name = "heat-bath"
+
+
+class SwendsenWang(Sampler):
+    """All clusters of Fortuin-Kasteleyn bonds take new states: Ising and Potts models without field, any lattice.
+
+    Bonds may differ and be negative as long as no loop is frustrated (a bipartite antiferromagnet). About 30 ns a site
+    and sweep at every temperature; the autocorrelation time of the square Ising model stays below five sweeps up to
+    320 × 320 sites.
+    """
+
+    name = "swendsen-wang"
+
+    def _place(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        cost, self._flip = clusters.cluster_costs(self.model)
+        first, second = (self.model.pairs.i.astype(np.int32), self.model.pairs.j.astype(np.int32))
+        # A bond belongs to its smaller site, and bonds follow the sites: memory is read in order.
+        order = np.argsort(np.minimum(first, second), kind="stable")
+        self._first, self._second, self._cost = first[order], second[order], cost[order]
+        return {"states": states ^ self._flip, "streams": chain_streams(self.seed, len(states))}
+
+    def _tune(self, kT: np.ndarray) -> None:
+        self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
+
+    def sweep(self, number: int = 1) -> None:
+        for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
+            clusters.sweep_swendsen_wang(spins, self._first, self._second, odds, self.model.n_states, rng, number)
+
+    def _read(self) -> np.ndarray:
+        return self._arrays["states"] ^ self._flip
+
+
+class Wolff(Sampler):
+    """One Fortuin-Kasteleyn cluster, grown from a random site, takes another state: models as :class:`SwendsenWang`.
+
+    One step is one cluster: of the order of the lattice below the transition, of a few sites far above, where many
+    steps make an independent state. At the transition of the square Ising model both cluster samplers cost the same.
+    """
+
+    name = "wolff"
+
+    def _place(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        cost, self._flip = clusters.cluster_costs(self.model)
+        neighbours, pairs = self.model.neighbours, self.model.pairs
+        self._index = neighbours.index.astype(np.int32)
+        # Costs are proportional to couplings, with one factor for the model; empty slots have coupling 0.
+        largest = np.abs(pairs.strength).max(initial=0.0)
+        gain = cost.max(initial=0.0) / largest if largest else 0.0
+        self._cost = gain * np.abs(neighbours.strength)
+        return {"states": states ^ self._flip, "streams": chain_streams(self.seed, len(states))}
+
+    def _tune(self, kT: np.ndarray) -> None:
+        self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
+
+    def sweep(self, number: int = 1) -> None:
+        for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
+            clusters.step_wolff(spins, self._index, odds, self.model.n_states, rng, number)
+
+    def _read(self) -> np.ndarray:
+        return self._arrays["states"] ^ self._flip
+
+
+SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in (Metropolis, HeatBath, SwendsenWang, Wolff)}
+"""Samplers by the name that :func:`sample` takes."""
+
+
+def not_checkerboard(model: ClassicalModel) -> str | None:
+    """Why a model is not an Ising model on an even square torus with nearest neighbours alone; None if it is."""
+    lattice = model.lattice
+    if type(model) is not Ising or len(model.J) != 1:
+        return f"checkerboard code is for Ising spins with equal couplings of nearest neighbours, not {model!r}"
+    if lattice.dim != 2 or lattice.n_basis != 1 or not np.allclose(lattice.vectors, np.eye(2) * lattice.vectors[0, 0]):
+        return f"a checkerboard is made of squares, not of {lattice!r}"
+    if lattice.periodic != (True, True) or any(n % 2 for n in lattice.shape):
+        return f"a checkerboard needs periodic boundaries and even sides, not {lattice!r}"
+    return None

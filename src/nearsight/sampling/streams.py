@@ -1,0 +1,62 @@
+"""Random numbers inside compiled loops: xoshiro streams whose whole state is an array that can be stored.
+
+Streams are numbered: :func:`stream` derives the state from a seed and any numbers that tell one stream from the others
+(temperature, chain, lane), through NumPy's ``SeedSequence``. No thread shares a stream, so that results do not depend
+on who works on what, and a stored state continues bit for bit.
+
+References
+----------
+D. Blackman, S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021) (xoshiro256++ and xoshiro128++).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+U64 = np.uint64
+U32 = np.uint32
+
+
+def stream(seed: int, *number: int, lanes: int = 1, bits: int = 64) -> np.ndarray:
+    """States ``(4, lanes)`` of independent generators, of 64-bit (xoshiro256++) or 32-bit words (xoshiro128++)."""
+    words = _sequence(seed, number).generate_state(4 * lanes, U64 if bits == 64 else U32)
+    return words.reshape(4, lanes)
+
+
+def generator(seed: int, *number: int) -> np.random.Generator:
+    """A generator of NumPy's for what happens outside compiled loops, numbered like the streams."""
+    return np.random.default_rng(_sequence(seed, number))
+
+
+def _sequence(seed: int, number: tuple[int, ...]) -> np.random.SeedSequence:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
+    return np.random.SeedSequence(int(seed), spawn_key=tuple(map(int, number)))
+
+
+@numba.njit(inline="always")
+def next64(state):
+    """The next 64 random bits of the generator ``state`` (4,)."""
+    a, b, c, d = state[0], state[1], state[2], state[3]
+    x = a + d
+    result = ((x << U64(23)) | (x >> U64(41))) + a
+    c ^= a
+    d ^= b
+    state[1] = b ^ c
+    state[0] = a ^ d
+    state[2] = c ^ (b << U64(17))
+    state[3] = (d << U64(45)) | (d >> U64(19))
+    return result
+
+
+@numba.njit(inline="always")
+def uniform(state):
+    """Uniform in [0, 1) with 53 bits."""
+    return (next64(state) >> U64(11)) * (1.0 / 9007199254740992.0)
+
+
+@numba.njit(inline="always")
+def below(state, n):
+    """A whole number 0..n-1, all equally likely up to n / 2^53."""
+    return int(uniform(state) * n)
