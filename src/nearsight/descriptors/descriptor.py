@@ -86,14 +86,17 @@ class Descriptor(nn.Module, abc.ABC):
         neighbourhood.
         """
         sites = torch.as_tensor(site)
-        chosen = sites.cpu().numpy().ravel()
-        lattice, rows = self.lattice, []
-        for s in chosen:
-            cell, sublattice = np.unravel_index(s // lattice.n_basis, lattice.shape), int(s % lattice.n_basis)
-            around = lattice.neighbourhood(self.cutoff, centre=sublattice)
-            centres = lattice.index(np.array(cell) + around.cells, around.sublattice)
+        chosen = sites.cpu().numpy().reshape(-1)
+        lattice = self.lattice
+        cells = np.stack(np.unravel_index(chosen // lattice.n_basis, lattice.shape), axis=-1)
+        rows: list[np.ndarray] = [np.empty(0)] * len(chosen)
+        for b in range(lattice.n_basis):
+            here = np.flatnonzero(chosen % lattice.n_basis == b)
+            around = lattice.neighbourhood(self.cutoff, centre=b)
+            centres = lattice.index(cells[here, None] + around.cells, around.sublattice)
             wraps = any(2 * r + 1 > n for r, n in zip(around.reach, lattice.shape, strict=True))
-            rows.append(np.unique(centres) if wraps else centres)
+            for k, row in zip(here, centres, strict=True):
+                rows[k] = np.unique(row) if wraps else row
         if len({len(row) for row in rows}) > 1:
             raise ValueError(
                 f"Sublattices of {lattice!r} have different numbers of distinct sites within {self.cutoff:g}; take one "

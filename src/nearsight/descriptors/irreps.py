@@ -18,6 +18,9 @@ from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
 
+AT_ONCE = 2**18
+"""Values around a list of centres that are read together: they stay in the cache until they are multiplied."""
+
 
 class Irreps(Descriptor):
     r"""Invariants of the neighbourhood under the point group of the site, from its irreducible representations.
@@ -191,16 +194,27 @@ class Irreps(Descriptor):
         return self.contraction(coefficients).view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor) -> Tensor:
-        stencil = self._stencil(field)
-        return self.of_neighbourhoods(stencil.turned_back(field[..., stencil.neighbours(sites), :], sites))
+        return self._chosen(field, sites.reshape(-1)).unflatten(-2, sites.shape)
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
         site = torch.as_tensor(site, device=field.device)
-        stencil, centres = self._stencil(field), self.touched(site)
-        neighbours = stencil.neighbours(centres)
-        change = change.to(field)[..., None, None, :]
-        moved = torch.where((neighbours == site[..., None, None])[..., None], change, 0.0)
-        return centres, self.of_neighbourhoods(stencil.turned_back(field[..., neighbours, :] + moved, centres))
+        centres = self.touched(site)
+        moved = site[..., None].expand(centres.shape).reshape(-1)
+        shape = *field.shape[:-2], *centres.shape, self.components
+        changes = change.to(field)[..., None, :].expand(shape).reshape(-1, len(moved), self.components)
+        return centres, self._chosen(field, centres.reshape(-1), moved, changes).unflatten(-2, centres.shape)
+
+    def _chosen(self, field: Tensor, centres: Tensor, *change: Tensor) -> Tensor:
+        """Features ``(*batch, centre, feature)`` of a list of centres."""
+        flat, stencil = field.reshape(-1, *field.shape[-2:]), self._stencil(field)
+        features = []
+        together = max(1, AT_ONCE // (len(flat) * stencil.size))
+        for part in torch.arange(len(centres), device=centres.device).split(together):
+            changed = (change[0][part], change[1][:, part]) if change else ()
+            f = stencil.chosen(flat, centres[part], *changed)
+            features.append(self.contraction(f).unflatten(-1, (-1, len(part))))
+        joined = torch.cat(features, -1) if len(features) > 1 else features[0]
+        return joined.view(-1, *field.shape[:-2], len(centres)).movedim(0, -1)
 
     def _stencil(self, like: Tensor) -> Stencil:
         """The linear step in the precision and on the device of a tensor, always converted from double precision."""

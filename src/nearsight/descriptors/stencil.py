@@ -86,28 +86,59 @@ class Stencil:
         """Number of values in a neighbourhood."""
         return sum(basis.shape[0] * basis.shape[2] for basis in self.bases)
 
+    # --- lists of sites -----------------------------------------------------------------------------------------------
+
+    def chosen(
+        self, field: Tensor, centres: Tensor, site: Tensor | None = None, change: Tensor | None = None
+    ) -> Tensor:
+        """Coefficients ``(row, point)`` around ``centres`` ``(n,)`` of a field ``(batch, site, component)``.
+
+        Points run over batch and centres. With ``site`` ``(n,)`` and ``change`` ``(batch, n, component)``, as they are
+        once ``change`` has been added to the field at ``site``, for every centre on its own.
+        """
+        neighbours = self._lookup(centres, self._slots)
+        values = field.movedim(-1, 0).index_select(2, neighbours.flatten()).unflatten(2, neighbours.shape)
+        values = values.movedim(2, 0)  # slot, component, batch, centre
+        if site is not None and change is not None:
+            values = torch.where((neighbours == site)[:, None, None], values + change.movedim(-1, 0), values)
+        if len(self.frames) > 1:
+            slots = self._slots
+            frames = [self.frames[f][a.sublattice[slots]] for f, a in zip(self.frame, self.around, strict=True)]
+            values = torch.einsum("nsij,sjbn->sibn", torch.stack(frames)[centres % len(self.around)], values)
+        rows = values.reshape(self.size, -1)
+        parts = rows.split([basis.shape[0] * basis.shape[2] for basis in self.bases])
+        products = [b @ part.unflatten(0, (len(b), -1)) for b, part in zip(self.bases, parts, strict=True)]
+        return torch.cat([product.flatten(0, 1) for product in products])
+
     def neighbours(self, sites: Tensor) -> Tensor:
         """Site indices of the neighbours of some sites ``(*sites, neighbour)``, around the torus."""
-        sublattice, cell = sites % len(self.around), sites // len(self.around)
-        offsets, target = self._offsets[0][sublattice], self._offsets[1][sublattice]
-        index, stride = target, len(self.around)
-        for axis in reversed(range(len(self.shape))):
-            length = self.shape[axis]
-            index = index + (cell[..., None] % length + offsets[..., axis]) % length * stride
-            cell, stride = cell // length, stride * length
-        return index
+        found = self._lookup(sites.reshape(-1), np.arange(len(self.around[0])))
+        return found.long().T.unflatten(0, sites.shape)
 
-    def turned_back(self, values: Tensor, centres: Tensor) -> Tensor:
-        """Neighbours of some centres ``(..., *centres, neighbour, component)`` in the frame of sublattice 0."""
-        if len(self.frames) == 1:
-            return values
-        matrices = torch.stack([self.frames[f][a.sublattice] for f, a in zip(self.frame, self.around, strict=True)])
-        return torch.einsum("...ij,...j->...i", matrices[centres % len(self.around)], values)
+    def _lookup(self, centres: Tensor, order: np.ndarray) -> Tensor:
+        """Site indices ``(neighbour, centre)`` of the neighbours numbered in ``order``."""
+        centres = centres.int()  # half the traffic of long integers
+        sublattice = centres % len(self.around)
+        result = torch.empty(len(order), len(centres), dtype=torch.int32, device=centres.device)
+        for b, around in enumerate(self.around):
+            here = slice(None) if len(self.around) == 1 else torch.nonzero(sublattice == b).squeeze(-1)
+            cell, stride = centres[here] // len(self.around), len(self.around)
+            index = torch.as_tensor(around.sublattice[order], device=centres.device).int()[:, None]
+            for axis in reversed(range(len(self.shape))):
+                length, reach = self.shape[axis], self.reach[axis]
+                # Few neighbours differ along one axis: wrap these, then copy.
+                steps = torch.arange(-reach, reach + 1, device=centres.device, dtype=torch.int32)[:, None]
+                wrapped = (cell % length + steps) % length * stride
+                columns = torch.as_tensor(around.cells[order, axis] + reach, device=centres.device)
+                index = index + wrapped.index_select(0, columns)
+                cell, stride = cell // length, stride * length
+            result[:, here] = index
+        return result
 
     @cached_property
-    def _offsets(self) -> tuple[Tensor, Tensor]:
-        cells, sublattice = (np.stack([getattr(a, name) for a in self.around]) for name in ("cells", "sublattice"))
-        return torch.as_tensor(cells, device=self.frames.device), torch.as_tensor(sublattice, device=self.frames.device)
+    def _slots(self) -> np.ndarray:
+        """The neighbours in the order of the blocks."""
+        return np.concatenate([block.members.ravel() for block in self.blocks])
 
     # --- slices -----------------------------------------------------------------------------------------------------
 
@@ -171,8 +202,7 @@ class Stencil:
             for c in range(components):
                 line = (self.frame[centre] * components + c) * basis + around.sublattice
                 table[:, c, ..., centre] = line.reshape(-1, *(1,) * len(self.shape)) * cells + cell
-        members = np.concatenate([block.members.ravel() for block in self.blocks])
-        table = table.reshape(len(table), -1)[members].ravel()
+        table = table.reshape(len(table), -1)[self._slots].ravel()
         elements = len(self.frames) * components * basis * cells
         order = np.argsort(table, kind="stable")
         count = np.bincount(table, minlength=elements)
