@@ -12,7 +12,7 @@ import nearsight as ns
 
 lattice = ns.lattices.square(14)
 model = ns.hamiltonians.Holstein(lattice, g=1.5, k=0.67 * 1.5, kappa=0.12 * 1.5)
-exact = ns.ExactForceField(model, ns.solvers.Dense(filling=0.5, kT=0.05))
+exact = ns.ExactForceField(model, ns.solvers.Dense(mu=0.0, kT=0.05))  # half filling
 
 # --- snapshots, split by trajectory -----------------------------------------------------------------------------------
 

@@ -112,6 +112,12 @@ def test_different_lattices_are_different_kinds():
     assert not square(3).same_kind(Lattice("two species", np.eye(2), [[0, 0]], (3, 3), species=(1,)))
 
 
+def test_lattices_coincide_if_they_have_the_same_sites():
+    assert square(3, 4).coincides(square(3, 4))
+    for other in (square(4, 3), square(3, 4, periodic=(True, False)), triangular(3, 4)):
+        assert not square(3, 4).coincides(other)
+
+
 def test_lattices_print_in_the_notation_of_the_field():
     assert repr(honeycomb(8)) == "honeycomb, 8 × 8 cells × 2 sites, periodic"
     assert repr(square(4, 6, periodic=False)) == "square, 4 × 6 sites, open"

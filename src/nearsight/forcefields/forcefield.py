@@ -62,8 +62,7 @@ class SumForceField(ForceField):
             raise ValueError("A sum needs at least one force field.")
         first = flat[0].lattice
         for part in flat:
-            alike = part.lattice.shape == first.shape and part.lattice.periodic == first.periodic
-            if part.lattice is not first and not (alike and part.lattice.same_kind(first)):
+            if not part.lattice.coincides(first):
                 raise ValueError(f"All parts must live on one lattice, got {first!r} and {part.lattice!r}.")
         self.parts = nn.ModuleList(flat)
         self.lattice, self.components = flat[0].lattice, flat[0].components

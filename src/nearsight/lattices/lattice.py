@@ -165,6 +165,12 @@ class Lattice:
             and self.species == other.species
         )
 
+    def coincides(self, other: Lattice) -> bool:
+        """Whether both have the same sites in the same order: one kind, one shape, one choice of boundaries."""
+        return self is other or (
+            self.same_kind(other) and self.shape == other.shape and self.periodic == other.periodic
+        )
+
     def index(self, cells: np.ndarray, sublattice: np.ndarray | int = 0) -> np.ndarray:
         """Site index of cell coordinates ``(..., dim)``, wrapped along periodic axes; -1 outside an open boundary."""
         cells = np.asarray(cells)

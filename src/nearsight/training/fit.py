@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from nearsight.forcefields import ForceField, LearnedForceField
-from nearsight.lattices import Lattice
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
@@ -106,7 +105,7 @@ class _Fit:
         self.options = options
         learned, fixed = learned_part(student)
         lattice = split.train.lattice
-        self.model = learned if _same(learned.lattice, lattice) else learned.on(lattice)
+        self.model = learned if lattice.coincides(learned.lattice) else learned.on(lattice)
         self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         if {id(p) for p in self.parameters} != {id(p) for p in learned.parameters() if p.requires_grad}:
@@ -296,10 +295,6 @@ class _Fit:
 
 def _split(data: DataSet, options: FitOptions) -> Split:
     return data.split(validation=options.validation, test=options.test, seed=options.seed)
-
-
-def _same(one: Lattice, other: Lattice) -> bool:
-    return one is other or (one.same_kind(other) and one.shape == other.shape and one.periodic == other.periodic)
 
 
 def _assign(targets: list[Any], values: list[Tensor]) -> None:
