@@ -11,7 +11,7 @@ ROOT = Path(nearsight.__file__).parent
 
 # Bottom to top; names in one tuple are siblings.
 LAYERS = (
-    ("storage",),
+    ("storage", "parallel"),
     ("groups",),
     ("lattices",),
     ("fields",),
