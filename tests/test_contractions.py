@@ -11,7 +11,7 @@ from nearsight.descriptors.eigenvalues import SortedEigenvalues, cluster_mean
 from nearsight.descriptors.products import independent_products
 from nearsight.fields import FieldType, displacement, ising, jahn_teller, potts, scalar, spin
 from nearsight.groups import PointGroup
-from nearsight.lattices import cubic, diamond, site_group, square, triangular
+from nearsight.lattices import cubic, diamond, kagome, site_group, square, triangular
 
 REAL, EVEN = scalar(), FieldType("m", internal="Z2")
 MEMBERS = [
@@ -176,6 +176,13 @@ def test_the_correlation_matrix_is_that_of_the_paper():
             C[r, s] = u[r] * u[s] / np.linalg.norm(R[r]) / np.linalg.norm(R[s]) / np.linalg.norm(R[r] - R[s])
     expected = np.linalg.eigvalsh(C)[::-1].copy()
     torch.testing.assert_close(descriptor.of_neighbourhoods(values)[0], torch.as_tensor(expected))
+
+
+def test_components_that_only_a_sublattice_mixes_have_no_eigenvalues():
+    """The axes of a kagome site turn by 60 degrees from one sublattice to the next."""
+    with pytest.raises(ValueError, match="lengths of u alone"):
+        Irreps(kagome(4), displacement(), 1.0, mode="eigenvalues")
+    assert Irreps(kagome(4), scalar(), 1.0, mode="eigenvalues").features == 5
 
 
 def test_eigenvalues_do_not_see_the_sign_of_any_single_site():

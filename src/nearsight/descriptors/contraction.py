@@ -21,7 +21,8 @@ from nearsight.groups import PointGroup
 class Variables:
     """The coefficients of a neighbourhood: what a contraction has to know in order to combine them.
 
-    ``vectors`` ``(neighbour, dim)`` are the positions about the centre, ``blocks`` their decomposition.
+    ``vectors`` ``(neighbour, dim)`` are the positions about the centre, ``blocks`` their decomposition; ``mixing`` says
+    whether an operation turns the components of a site into each other.
     """
 
     group: PointGroup
@@ -29,6 +30,7 @@ class Variables:
     vectors: np.ndarray
     field_type: FieldType
     components: int
+    mixing: bool = False
 
     @cached_property
     def layout(self) -> Layout:

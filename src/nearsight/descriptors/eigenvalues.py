@@ -33,9 +33,7 @@ class Eigenvalues(Contraction):
 
     def __init__(self, variables: Variables, eps: float) -> None:
         super().__init__(variables, eps)
-        law = variables.field_type.representation(variables.group)
-        size = variables.components
-        if np.abs(law - law * np.eye(size)).max() > 1e-9:
+        if variables.mixing:
             raise ValueError(
                 f"mode='eigenvalues' would depend on the lengths of {variables.field_type.name} alone, because its "
                 f"components turn into each other; mode='lifted' keeps their directions."

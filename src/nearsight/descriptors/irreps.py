@@ -120,8 +120,10 @@ class Irreps(Descriptor):
         self.neighbourhood = neighbourhood
         frames = Frames.of(lattice, field_type, self.group)
         self._frames, self._frame = frames.turns(self.around)
-        self.blocks = symmetry_blocks(neighbourhood, self.group, frames.law(neighbourhood))
-        variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components)
+        law = frames.law(neighbourhood)
+        self.blocks = symmetry_blocks(neighbourhood, self.group, law)
+        mixing = not np.allclose(law, law * np.eye(self.components))
+        variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components, mixing)
         self.contraction = contraction(mode, variables, self.eps)
         self.smooth = self.contraction.smooth
         self.feature_names = self.contraction.names
