@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +30,7 @@ class Variables:
     vectors: np.ndarray
     field_type: FieldType
     components: int
-    mixing: bool = False
+    mixing: bool = field(default=False, kw_only=True)
 
     @cached_property
     def layout(self) -> Layout:

@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,7 +124,9 @@ class Irreps(Descriptor):
         law = frames.law(neighbourhood)
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
         mixing = not np.allclose(law, law * np.eye(self.components))
-        variables = Variables(self.group, self.blocks, neighbourhood.vectors, field_type, self.components, mixing)
+        variables = Variables(
+            self.group, self.blocks, neighbourhood.vectors, field_type, self.components, mixing=mixing
+        )
         self.contraction = contraction(mode, variables, self.eps)
         self.smooth = self.contraction.smooth
         self.feature_names = self.contraction.names
