@@ -151,8 +151,8 @@ def _broken_bonds(n: int, m: int, p: int) -> np.ndarray:
         for shift, factor in enumerate((one, -cosine, 2 * one, cosine, one)):
             new[:, shift:] += factor * source[:, : source.shape[1] - shift] % p
         if k:
-            for shift, factor in ((2, -1), (4, 2), (6, -1)):
-                new[:, shift:] += factor * previous[:, : previous.shape[1] - shift]
+            for shift, weight in ((2, -1), (4, 2), (6, -1)):
+                new[:, shift:] += weight * previous[:, : previous.shape[1] - shift]
         previous, d = d, new % p
     w = 2 * power(-1, 2, m)  # 2 x^m (1 - x²)^m
     w = np.pad(w, (0, 4 * m + 1 - len(w)))

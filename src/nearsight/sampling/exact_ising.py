@@ -48,10 +48,12 @@ def ising_torus(length: int, width: int, kT: ArrayLike, *, J: float = 1.0) -> Th
     K = abs(J) / T.reshape(-1, 1)
     cold = K[:, 0] > COLD
     value, first, second = _kaufman(n, m, np.minimum(K, COLD))
-    value = np.where(cold, 2 * K[:, 0] * sites + np.log(2), value)
-    first, second = np.where(cold, 2.0 * sites, first), np.where(cold, 0.0, second)
-    result = value / sites, abs(J) * first / sites, J**2 * second / sites
-    return Thermodynamics.from_log_partition(T, *(x.reshape(T.shape) for x in result))
+    # From here on energies count from that of the ground states, -2|J| per site.
+    value = np.where(cold, np.log(2) / sites, value / sites - 2 * K[:, 0])
+    first = np.where(cold, 0.0, abs(J) * (first / sites - 2))
+    second = np.where(cold, 0.0, J**2 * second / sites)
+    result = (x.reshape(T.shape) for x in (value, first, second))
+    return Thermodynamics.from_log_partition(T, *result, lowest=-2 * abs(J))
 
 
 def _kaufman(n: int, m: int, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
