@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nearsight.fields import scalar
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix
 from nearsight.lattices import Lattice
 
 
@@ -58,18 +59,10 @@ class Holstein(Hamiltonian):
         symmetric: bool = True,
         twist: tuple[float, ...] | None = None,
     ) -> None:
-        for name, value in dict(t=t, g=g, k=k, kappa=kappa).items():
-            if not np.isfinite(value):
-                raise ValueError(f"{name} must be finite, got {value}.")
+        check_finite(t=t, g=g, k=k, kappa=kappa)
         if spins not in (1, 2):
             raise ValueError(f"spins must be 1 (spinless) or 2, got {spins}.")
-        if twist is not None and len(twist) != lattice.dim:
-            raise ValueError(f"twist must give one phase for each of the {lattice.dim} axes, got {twist}.")
-        open_axes = ~np.broadcast_to(lattice.periodic, lattice.dim)
-        if twist is not None and np.any(np.asarray(twist)[open_axes]):
-            raise ValueError(
-                f"A twist acts across a periodic boundary, but {lattice!r} is open there; set that phase to 0."
-            )
+        check_twist(lattice, twist)
         self.lattice = lattice
         self.field_type = scalar()
         self.t, self.g, self.k, self.kappa = t, g, k, kappa
@@ -99,15 +92,7 @@ class Holstein(Hamiltonian):
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]
         """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
-        amplitude: np.ndarray | float = -self.t
-        if self.twist is not None:
-            amplitude = -self.t * np.exp(1j * self.bonds.winding @ np.asarray(self.twist, dtype=float))
-        n = self.lattice.n_sites
-        matrix = np.zeros((n, n), dtype=complex if self.twist is not None else float)
-        # Accumulated: on a torus two cells wide the same pair is joined by two bonds.
-        np.add.at(matrix, (self.bonds.j, self.bonds.i), amplitude)
-        np.add.at(matrix, (self.bonds.i, self.bonds.j), np.conj(amplitude))
-        return torch.from_numpy(matrix)
+        return hopping_matrix(self.lattice, self.bonds, -self.t, twist=self.twist)
 
     def coupling(self, field: Tensor) -> Tensor:
         return -self.g * field[..., 0]

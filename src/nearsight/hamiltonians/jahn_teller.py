@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nearsight.fields import jahn_teller
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix
 from nearsight.lattices import Lattice
 
 MODES = ("Q1", "Qx", "Qz")
@@ -79,17 +80,10 @@ class JahnTeller(Hamiltonian):
         symmetric: bool = False,
         twist: tuple[float, ...] | None = None,
     ) -> None:
-        for name, value in dict(t=t, lam=lam, K=K, beta=beta).items():
-            if not np.isfinite(value):
-                raise ValueError(f"{name} must be finite, got {value}.")
+        check_finite(t=t, lam=lam, K=K, beta=beta)
         if lattice.dim != 2 or lattice.n_basis != 1 or not np.allclose(lattice.vectors, np.eye(2)):
             raise ValueError(f"The orbitals are those of the square lattice, not of {lattice!r}; use lattices.square.")
-        if twist is not None and len(twist) != 2:
-            raise ValueError(f"twist must give one phase for each of the 2 axes, got {twist}.")
-        if twist is not None and np.any(np.asarray(twist)[~np.asarray(lattice.periodic)]):
-            raise ValueError(
-                f"A twist acts across a periodic boundary, but {lattice!r} is open there; set that phase to 0."
-            )
+        check_twist(lattice, twist)
         coupling = np.zeros((3, 3)) if kappa is None else np.asarray(kappa, dtype=float)
         if coupling.shape != (3, 3) or not np.isfinite(coupling).all() or not np.array_equal(coupling, coupling.T):
             raise ValueError(f"kappa must be a symmetric 3 × 3 matrix in the order {', '.join(MODES)}, got {kappa}.")
@@ -133,16 +127,7 @@ class JahnTeller(Hamiltonian):
         """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
         mixing = np.where(self._along_y, 1.0, -1.0) / np.sqrt(3)
         amplitude = self.t * np.array([[np.ones_like(mixing), mixing], [mixing, np.full_like(mixing, 1 / 3)]])
-        if self.twist is not None:
-            amplitude = amplitude * np.exp(1j * self.bonds.winding @ np.asarray(self.twist, dtype=float))
-        n = 2 * self.lattice.n_sites
-        matrix = np.zeros((n, n), dtype=amplitude.dtype)
-        for mu in range(2):
-            for nu in range(2):
-                # Accumulated: on a torus two cells wide the same pair is joined by two bonds.
-                np.add.at(matrix, (2 * self.bonds.j + mu, 2 * self.bonds.i + nu), amplitude[mu, nu])
-                np.add.at(matrix, (2 * self.bonds.i + nu, 2 * self.bonds.j + mu), np.conj(amplitude[mu, nu]))
-        return torch.from_numpy(matrix)
+        return hopping_matrix(self.lattice, self.bonds, amplitude.transpose(2, 0, 1), twist=self.twist)
 
     def coupling(self, field: Tensor) -> Tensor:
         breathing, x, z = field.unbind(-1)
