@@ -1,6 +1,7 @@
 """Invariants of a neighbourhood: fields in, features per site out."""
 
 from nearsight.descriptors.acsf import ACSF
+from nearsight.descriptors.block_irreps import BlockIrreps, BlockMoments
 from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
@@ -13,6 +14,8 @@ __all__ = [
     "ACSF",
     "MODES",
     "Angular",
+    "BlockIrreps",
+    "BlockMoments",
     "Descriptor",
     "Irreps",
     "Radial",

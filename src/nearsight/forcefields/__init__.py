@@ -5,6 +5,7 @@ from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields.property_model import Prediction, PropertyModel, error_of_mean
 
 __all__ = [
     "ClassicalForceField",
@@ -16,7 +17,10 @@ __all__ = [
     "Forces",
     "LearnedForceField",
     "LocalForceField",
+    "Prediction",
+    "PropertyModel",
     "SumForceField",
+    "error_of_mean",
     "load",
     "save",
 ]

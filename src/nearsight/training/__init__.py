@@ -5,6 +5,7 @@ from nearsight.training.fit import fit
 from nearsight.training.generate import generate
 from nearsight.training.metrics import evaluate
 from nearsight.training.options import FitOptions
+from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
 from nearsight.training.soap import SOAP
 
@@ -14,6 +15,7 @@ __all__ = [
     "DataSet",
     "FitOptions",
     "NearEquilibrium",
+    "PropertyFitOptions",
     "Random",
     "Recipe",
     "Relaxing",
@@ -21,5 +23,6 @@ __all__ = [
     "Thermal",
     "evaluate",
     "fit",
+    "fit_property",
     "generate",
 ]

@@ -1,0 +1,160 @@
+"""Invariants of a square block of Ising spins: irreducible representations about its centre, and two mean values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.descriptors.blocks import Block, symmetry_blocks
+from nearsight.descriptors.contraction import Contraction, Variables
+from nearsight.descriptors.contractions import MODES, contraction
+from nearsight.descriptors.reference import Reference, wedge
+from nearsight.fields import ising
+from nearsight.lattices import Neighbourhood, plaquette_centre, site_group, square
+
+ZERO = 1e-4
+"""Lengths below this are zeros of ±1 spins spoilt by rounding: the smallest others are of order 1 / l²."""
+
+
+class BlockIrreps(nn.Module):
+    r"""Invariants of a block of l × l Ising spins under D4 about its centre and under s → -s, as in the paper.
+
+    The centre is a site for odd l and a plaquette for even l. Orbit by orbit the spins are decomposed into coefficients
+    :math:`f_r^\Gamma`: diagonals A1 + B2 + E, mid-lines A1 + B1 + E, all others A1 + A2 + B1 + B2 + 2E. Mode
+    ``"power+phase"`` (default) gives two numbers for every copy,
+
+    .. math:: p_r = |f_r|^2, \qquad \eta_r = \frac{f_r \cdot f^*}{|f_r|\,|f^*|},
+
+    with the references f* from the mean spins of the eight triangles between the mirrors; η = 0 where f_r or f* is 0.
+    For E, which occurs twice among the eight triangles, f* is one fixed combination of both. That is 96, 384, 1536
+    features for l = 8, 16, 32. The modes of :class:`Irreps` serve as well: ``"phase"`` holds f·f*/|f*| and |f|² of
+    doublets in two thirds of the numbers, ``"lifted"`` tells apart what the paper's set does not.
+
+    Called with blocks ``(batch, l, l)``; returns ``(batch, feature)``.
+
+    References
+    ----------
+    Z. Tian, S. Zhang, G.-W. Chern, Machine learning for structure-property relationships: Scalability and limitations
+    (2023), appendix A; which of the two references of E it pairs with which coefficients is not said there.
+    """
+
+    def __init__(self, side: int, *, mode: str = "power+phase") -> None:
+        super().__init__()
+        if side < 2:
+            raise ValueError(f"A block has 2 or more sites a side, got {side}.")
+        if mode not in ("power+phase", *MODES):
+            raise ValueError(f"mode must be one of {', '.join(map(repr, ('power+phase', *MODES)))}, got {mode!r}.")
+        self.side, self.mode = int(side), mode
+        around = _square_neighbourhood(self.side)
+        group = site_group(square(4), centre=_centre(self.side))
+        law = ising().representation(group)
+        blocks = symmetry_blocks(around, group, law)
+        variables = Variables(group, blocks, around.vectors, ising(), 1)
+        self.contraction: Contraction = (
+            PowerPhase(variables, 0.0) if mode == "power+phase" else contraction(mode, variables, 0.4)
+        )
+        self.feature_names = self.contraction.names
+        self.features = len(self.feature_names)
+        place = np.rint(around.vectors + (self.side - 1) / 2).astype(int) @ [self.side, 1]
+        self._members = [torch.from_numpy(place[block.members]) for block in blocks]
+        self._bases: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        self._blocks: list[Block] = blocks
+
+    def __repr__(self) -> str:
+        return f"BlockIrreps({self.side} × {self.side}, {self.mode}, {self.features} features)"
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, in plain data."""
+        return {"side": self.side, "mode": self.mode}
+
+    @torch.no_grad()
+    def forward(self, blocks: Tensor) -> Tensor:
+        key = blocks.dtype, blocks.device
+        if key not in self._bases:
+            self._bases[key] = [torch.as_tensor(b.basis, dtype=key[0], device=key[1]) for b in self._blocks]
+        flat = blocks.flatten(1).T  # (site, batch): whole rows are gathered
+        parts = [
+            torch.bmm(basis, flat[members.to(key[1])]).flatten(0, 1)
+            for members, basis in zip(self._members, self._bases[key], strict=True)
+        ]
+        return self.contraction(torch.cat(parts)).T
+
+
+class PowerPhase(Contraction):
+    """Squared length of every copy and cosine of its angle with one reference of its irrep; 0 where there is none."""
+
+    smooth = False
+
+    def __init__(self, variables: Variables, eps: float) -> None:
+        super().__init__(variables, eps)
+        weights = wedge(variables.blocks, variables.group, variables.vectors)[:, None]
+        self.reference = Reference(variables.blocks, variables.group, weights, trivial=variables.trivial, single=True)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        pieces = self.variables.views()
+        powers = [f"|{label}|²" for _, labels in pieces for label in labels]
+        return (*powers, *(f"∠{label}" for _, labels in pieces for label in labels))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"weights": self.reference.weights}
+
+    def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
+        references = {name: v[0] for name, v in self.reference.split(constants["weights"] @ f).items()}
+        powers, phases = [], []
+        for name, f_r in self.variables.layout.views(f):
+            length, zero = f_r.norm(dim=2), f_r.new_zeros(())
+            powers.append((length * length).reshape(-1, f.shape[-1]))
+            if name not in references:
+                phases.append(torch.zeros_like(powers[-1]))
+                continue
+            v = references[name]
+            both = length * v.norm(dim=0)
+            defined = (length > ZERO) & (v.norm(dim=0) > ZERO)
+            phases.append(torch.where(defined, (f_r * v).sum(2) / both, zero).reshape(-1, f.shape[-1]))
+        return torch.cat([*powers, *phases])
+
+
+class BlockMoments(nn.Module):
+    """|m| and e of a block: mean spin without its sign, and energy per bond inside the block (J = 1, so -1 ≤ e ≤ 1).
+
+    Two invariants that a physicist would write down first: the baseline of every other front end.
+    """
+
+    features = 2
+    feature_names = ("|m|", "e")
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        if side < 2:
+            raise ValueError(f"A block has 2 or more sites a side, got {side}.")
+        self.side = int(side)
+
+    def __repr__(self) -> str:
+        return f"BlockMoments({self.side} × {self.side})"
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, in plain data."""
+        return {"side": self.side}
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        across = (blocks[:, 1:] * blocks[:, :-1]).mean((1, 2))
+        along = (blocks[:, :, 1:] * blocks[:, :, :-1]).mean((1, 2))
+        return torch.stack([blocks.mean((1, 2)).abs(), -0.5 * (across + along)], dim=1)
+
+
+def _centre(side: int) -> int | np.ndarray:
+    return 0 if side % 2 else plaquette_centre(square(4))
+
+
+def _square_neighbourhood(side: int) -> Neighbourhood:
+    """The sites of a block about its centre, sorted by distance."""
+    around = square(4).neighbourhood(side / np.sqrt(2), centre=_centre(side))
+    inside = np.abs(around.vectors).max(axis=1) < side / 2
+    return replace(
+        around, cells=around.cells[inside], sublattice=around.sublattice[inside], vectors=around.vectors[inside]
+    )

@@ -1,0 +1,106 @@
+"""Square blocks of large configurations of ±1 spins, cut without reading the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from torch import Tensor
+
+from nearsight.storage import CorruptFileError
+
+
+class SpinStore:
+    """Configurations of ±1 spins on L × L periodic sites, one bit a spin, in memory or mapped from a file.
+
+    Site x L + y is bit k % 8, counted from the lowest, of byte k // 8 with k = x L + y; a 1 is s = +1. A snapshot of
+    L = 320 takes 12.8 kB, one of L = 10⁴ takes 12.5 MB; :meth:`blocks` touches only the bytes of the blocks it cuts, so
+    that the cost depends on their number and not on L.
+
+    Parameters
+    ----------
+    bits: ``(snapshot, ceil(L² / 8))``, uint8; a memory-mapped array stays on disk.
+    length: L.
+    """
+
+    def __init__(self, bits: np.ndarray, length: int) -> None:
+        size = octets(length)
+        if bits.dtype != np.uint8 or bits.ndim != 2 or bits.shape[1] != size:
+            raise ValueError(
+                f"Snapshots of {length} × {length} spins are bytes of shape (snapshot, {size}), got {bits.dtype} of "
+                f"shape {bits.shape}; SpinStore.pack makes them from ±1 spins."
+            )
+        self.bits, self.length = bits, int(length)
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __repr__(self) -> str:
+        return f"SpinStore({len(self)} snapshots, {self.length} × {self.length} sites)"
+
+    @classmethod
+    def pack(cls, spins: np.ndarray | Tensor) -> SpinStore:
+        """From spins ``(snapshot, L, L)`` or ``(L, L)``, all ±1."""
+        values = np.asarray(spins)
+        values = values[None] if values.ndim == 2 else values
+        if values.ndim != 3 or values.shape[1] != values.shape[2]:
+            raise ValueError(f"Spins have shape (snapshot, L, L) or (L, L), got {values.shape}.")
+        if not (np.abs(values) == 1).all():
+            raise ValueError("Spins must be ±1; states 0 and 1 become spins by 2 * states - 1.")
+        return cls(np.packbits(values.reshape(len(values), -1) > 0, axis=1, bitorder="little"), values.shape[-1])
+
+    @classmethod
+    def create(cls, path: str | Path, snapshots: int, length: int) -> SpinStore:
+        """A mapped file of so many snapshots, all spins down until they are written into ``bits``."""
+        return cls(npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=(snapshots, octets(length))), length)
+
+    @classmethod
+    def open(cls, path: str | Path, length: int) -> SpinStore:
+        """The file that :meth:`create` made, read-only; ``CorruptFileError`` if it is not whole."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path} does not exist: no snapshots were stored there.")
+        try:
+            return cls(npy.open_memmap(path, mode="r"), length)
+        except (ValueError, OSError, EOFError) as error:
+            raise CorruptFileError(
+                f"{path} holds no whole snapshots ({error}). Delete it and make it again."
+            ) from error
+
+    def spins(self, snapshot: int | np.ndarray) -> np.ndarray:
+        """Whole snapshots as int8 of ±1, ``(..., L, L)``."""
+        sites = np.unpackbits(self.bits[snapshot], axis=-1, count=self.length**2, bitorder="little")
+        return 2 * sites.reshape(*sites.shape[:-1], self.length, self.length).astype(np.int8) - 1
+
+    def blocks(self, snapshot: int | np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
+        """Blocks of ``side`` × ``side`` spins, int8 ``(..., side, side)``, wrapped around the torus.
+
+        ``corners`` ``(..., 2)`` hold the smallest x and y of every block, ``snapshot`` one index or one for each.
+        """
+        check_side(side, self.length)
+        x = (corners[..., :1] + np.arange(side)) % self.length
+        y = (corners[..., 1:] + np.arange(side)) % self.length
+        site = x[..., :, None] * self.length + y[..., None, :]
+        up = self.bits[np.asarray(snapshot)[..., None, None], site >> 3] >> (site & 7).astype(np.uint8) & 1
+        return 2 * up.astype(np.int8) - 1
+
+
+def octets(length: int) -> int:
+    """Bytes of a snapshot of L × L spins."""
+    return -(-(length**2) // 8)
+
+
+def check_side(side: int, length: int) -> None:
+    """Refuse a block that is larger than the lattice it is cut from: it would hold a spin twice."""
+    if not 1 <= side <= length:
+        raise ValueError(
+            f"A block of {side} × {side} sites does not fit on {length} × {length} sites; take a larger lattice, or a "
+            f"model of smaller blocks."
+        )
+
+
+def tiles(length: int, side: int) -> np.ndarray:
+    """Corners ``(block, 2)`` of the (L / l)² blocks that cover a lattice; rows that do not fit are left over."""
+    check_side(side, length)
+    starts = np.arange(length // side) * side
+    return np.stack(np.meshgrid(starts, starts, indexing="ij"), axis=-1).reshape(-1, 2)

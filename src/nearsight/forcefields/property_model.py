@@ -1,0 +1,209 @@
+"""Intensive properties of a large system from a learned function of its blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.descriptors import BlockIrreps, BlockMoments
+from nearsight.fields import check_side
+from nearsight.networks import MLP, BlockCNN
+from nearsight.storage import CorruptFileError, atomic_directory, load_tensors, read_yaml, save_tensors, write_yaml
+
+FORMAT = 1
+Kind = Literal["value", "probability"]
+FRONTS: dict[str, type[BlockIrreps] | type[BlockMoments] | type[BlockCNN]] = {
+    front.__name__: front for front in (BlockIrreps, BlockMoments, BlockCNN)
+}
+CHUNK = 2**19
+"""Spins that pass through a network at once where no gradient is needed."""
+
+
+class Blocks(Protocol):
+    """Snapshots from which blocks can be cut, such as :class:`nearsight.fields.SpinStore`."""
+
+    length: int
+
+    def __len__(self) -> int: ...
+
+    def blocks(self, snapshot: int | np.ndarray, corners: np.ndarray, side: int) -> np.ndarray: ...
+
+
+class Prediction(NamedTuple):
+    """What blocks say about snapshots, each entry ``(snapshot,)``.
+
+    ``mean`` and ``spread`` are eqs. (3) and (4) of the paper: the average over the blocks, and the standard deviation
+    of single blocks, a property of the system and not an error. ``error`` is the standard error of the mean with the
+    correlations of overlapping blocks in it (:func:`error_of_mean`).
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    error: np.ndarray
+
+
+class PropertyModel(nn.Module):
+    r"""An intensive property Q of a snapshot as the average of a learned function over blocks of l × l spins,
+
+    .. math:: Q = \frac{1}{M} \sum_\alpha f(B_\alpha), \qquad f = \mathrm{MLP}(\text{invariants of } B_\alpha),
+
+    exactly invariant under the point group of the block and under s → -s. Snapshots may have any size L ≥ l; the cost
+    is that of the blocks one looks at and does not depend on L.
+
+    Parameters
+    ----------
+    front: block ``(batch, l, l)`` to invariants: :class:`~nearsight.networks.BlockCNN` (learned),
+        :class:`~nearsight.descriptors.BlockIrreps` (those of the paper) or
+        :class:`~nearsight.descriptors.BlockMoments` (the baseline).
+    head: network on the invariants.
+    kind: "value", a number such as the energy per site, in units that :meth:`calibrate` reads from the labels; or
+        "probability", between 0 and 1 by a sigmoid.
+
+    References
+    ----------
+    Z. Tian, S. Zhang, G.-W. Chern, Machine learning for structure-property relationships: Scalability and limitations
+    (2023).
+    """
+
+    def __init__(
+        self, front: BlockIrreps | BlockMoments | BlockCNN, head: MLP | None = None, *, kind: Kind = "value"
+    ) -> None:
+        super().__init__()
+        if type(front).__name__ not in FRONTS:
+            raise TypeError(f"front must be one of {', '.join(FRONTS)}, got {type(front).__name__}.")
+        if kind not in get_args(Kind):
+            raise ValueError(f'kind must be "value" or "probability", got {kind!r}.')
+        self.front, self.kind = front, kind
+        self.head = (head or MLP((32, 16))).build(front.features)
+        self.offset: Tensor
+        self.unit: Tensor
+        self.register_buffer("offset", torch.zeros(()))
+        self.register_buffer("unit", torch.ones(()))
+
+    def __repr__(self) -> str:
+        return f"PropertyModel({self.front!r}, {self.head!r}, {self.kind})"
+
+    @property
+    def side(self) -> int:
+        """Sites l along an edge of a block."""
+        return self.front.side
+
+    @torch.no_grad()
+    def calibrate(self, blocks: Tensor, labels: Tensor | None = None) -> None:
+        """Shift and scale the invariants by typical blocks, and a value by labels, to mean 0 and variance 1."""
+        dtype = self.offset.dtype
+        self.head.calibrate(self.front(blocks.to(dtype)))
+        if self.kind == "value" and labels is not None:
+            spread = labels.double().std(correction=0)
+            self.offset.copy_(labels.double().mean())
+            self.unit.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def raw(self, blocks: Tensor) -> Tensor:
+        """The head's output z ``(batch,)``: log(p / (1 - p)) of a probability, (Q - offset) / unit of a value."""
+        if blocks.shape[-2:] != (self.side, self.side):
+            raise ValueError(
+                f"This model reads blocks of {self.side} × {self.side} spins, got {tuple(blocks.shape)}; cut them "
+                f"from a snapshot by SpinStore.blocks, or call predict."
+            )
+        return self.head(self.front(blocks.to(self.offset.dtype)))
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """The property by every block alone: ``(batch, l, l)`` of ±1 to ``(batch,)``."""
+        z = self.raw(blocks)
+        return torch.sigmoid(z) if self.kind == "probability" else self.offset + self.unit * z
+
+    @torch.no_grad()
+    def of_blocks(self, snapshots: Blocks, index: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        """f of many blocks ``(...)``: ``index`` ``(...)`` says of which snapshot, ``corners`` ``(..., 2)`` where."""
+        flat, places = np.broadcast_to(index, corners.shape[:-1]).reshape(-1), corners.reshape(-1, 2)
+        device, step = self.offset.device, max(1, CHUNK // self.side**2)
+        found = [
+            self(torch.from_numpy(snapshots.blocks(flat[k : k + step], places[k : k + step], self.side)).to(device))
+            for k in range(0, len(flat), step)
+        ]
+        return torch.cat(found).double().cpu().numpy().reshape(corners.shape[:-1])
+
+    def predict(
+        self, snapshots: Blocks, n_blocks: int, rng: torch.Generator, *, index: np.ndarray | None = None
+    ) -> Prediction:
+        """The property of every snapshot (or of those in ``index``) from ``n_blocks`` random blocks of each.
+
+        Blocks lie anywhere on the torus and may overlap. Only their own bytes are read.
+        """
+        if n_blocks < 2:
+            raise ValueError(f"A mean and its error need 2 or more blocks, got {n_blocks}.")
+        check_side(self.side, snapshots.length)
+        chosen = np.arange(len(snapshots)) if index is None else np.asarray(index)
+        corners = torch.randint(snapshots.length, (len(chosen), n_blocks, 2), generator=rng).numpy()
+        values = self.of_blocks(snapshots, chosen[:, None], corners)
+        errors = [error_of_mean(v, c, self.side, snapshots.length) for v, c in zip(values, corners, strict=True)]
+        return Prediction(values.mean(1), values.std(1), np.array(errors))
+
+    # --- on disk ----------------------------------------------------------------------------------------------------
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``model.yaml`` and ``weights.safetensors``, atomically; an older model there is replaced."""
+        description = {
+            "format": FORMAT,
+            "type": "PropertyModel",
+            "kind": self.kind,
+            "dtype": str(self.offset.dtype).removeprefix("torch."),
+            "front": {"type": type(self.front).__name__, **self.front.config()},
+            "head": self.head.config(),
+        }
+        with atomic_directory(directory) as folder:
+            write_yaml(folder / "model.yaml", description)
+            save_tensors(folder / "weights.safetensors", self.state_dict())
+
+    @classmethod
+    def load(cls, directory: str | Path) -> PropertyModel:
+        """The model that :meth:`save` wrote; ``CorruptFileError`` that names what is damaged."""
+        folder = Path(directory)
+        for name in ("model.yaml", "weights.safetensors"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name} does not exist; a model needs model.yaml and its weights.")
+        description = read_yaml(folder / "model.yaml")
+        tensors, _ = load_tensors(folder / "weights.safetensors")
+        try:
+            if description["format"] != FORMAT:
+                raise ValueError(f"format {description['format']} is not {FORMAT}")
+            arguments = dict(description["front"])
+            front = FRONTS[arguments.pop("type")](**arguments)
+            model = cls(front, MLP.from_config(description["head"]), kind=description["kind"])
+            model.to(getattr(torch, description["dtype"])).load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CorruptFileError(f"{folder / 'model.yaml'} and its weights do not fit together: {error}") from error
+        return model.eval()
+
+
+def error_of_mean(values: np.ndarray, corners: np.ndarray, side: int, length: int) -> float:
+    r"""Standard error of the mean of values of blocks at random places, some of which overlap.
+
+    .. math:: \sigma^2 = \frac{\sum_{ab} K_{ab}\,(Q_a - \bar Q)(Q_b - \bar Q)}{N^2 - \sum_{ab} K_{ab}}
+
+    with K = 1 for blocks that share spins or touch, and 0 for others. Deviations are from the mean of the sample
+    itself, which lowers every product by σ² on average: the denominator restores that. Blocks far apart are taken as
+    independent, so the error is too small where the correlation length exceeds l: near a critical point only several
+    snapshots tell. At least the error of N independent values; NaN if all blocks overlap, as on a lattice not much
+    larger than a block.
+
+    Parameters
+    ----------
+    values: of the blocks ``(N,)``. corners: where they are ``(N, 2)``. side: l. length: L, periodic.
+    """
+    count = len(values)
+    deviation = values - values.mean()
+    total, pairs = 0.0, 0
+    for start in range(0, count, 256):
+        apart = np.abs(corners[start : start + 256, None] - corners[None])
+        near = (np.minimum(apart, length - apart) <= side).all(-1)
+        total += float(deviation[start : start + 256] @ (near @ deviation))
+        pairs += int(near.sum())
+    if pairs >= count**2:
+        return float("nan")
+    independent = float(deviation @ deviation) / (count * (count - 1))
+    return float(np.sqrt(max(total / (count**2 - pairs), independent)))

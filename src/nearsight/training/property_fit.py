@@ -1,0 +1,313 @@
+"""Fitting a model of an intensive property to snapshots, whose blocks it sees."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from nearsight.fields import check_side
+from nearsight.forcefields import PropertyModel
+from nearsight.forcefields.property_model import Blocks
+from nearsight.storage import load_tensors, save_tensors, write_atomic
+from nearsight.training.soap import SOAP
+from nearsight.training.workers import threads
+
+COLUMNS = ("step", "learning_rate", "loss", "validation_loss", "best_loss")
+CALIBRATION = 1024
+"""Blocks that set the scale of the invariants."""
+ORDER, PLACES, CHECK, SCALES = range(4)
+"""Streams of random numbers, apart from each other."""
+
+
+class PropertyFitOptions(BaseModel):
+    """How a property model is fitted. The defaults suit a phase from some thousand snapshots on one core."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Annotated[int, Field(ge=1)] = 600
+    """Optimiser steps."""
+    optimizer: Literal["soap", "adamw"] = "adamw"
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Snapshots a step."""
+    blocks: Annotated[int, Field(ge=1)] = 8
+    """Blocks of each snapshot a step, at random places that change from step to step; the loss is one of their mean."""
+    loss: Literal["average", "block"] = "average"
+    """Whether the label is compared with the mean over the blocks of a snapshot, as in the paper, or with each."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
+    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
+    warmup: Annotated[int, Field(ge=0)] = 20
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    """Largest norm of the gradient."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """Memory, per step, of the moving average of the weights that is validated and returned; 0: no averaging."""
+    validate_every: Annotated[int, Field(ge=1)] = 50
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the snapshots that chooses the step whose weights are returned."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the split, the order of the snapshots and the places of the blocks."""
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: Annotated[int, Field(ge=1)] | None = 1
+    """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def property_loss(raw: Tensor, label: Tensor, kind: str, loss: str) -> Tensor:
+    r"""Loss of outputs z ``(snapshot, block)`` against labels ``(snapshot,)``, both in the units of the head.
+
+    Values: :math:`(Q - \frac1M \sum_\alpha z_\alpha)^2`. Probabilities: the cross-entropy of the *mean of the
+    probabilities* (not of the logits), eq. (6) of the paper, from
+
+    .. math:: \ln \bar p = \mathrm{logsumexp}_\alpha \ln\sigma(z_\alpha) - \ln M, \qquad
+              \ln(1 - \bar p) = \mathrm{logsumexp}_\alpha \ln\sigma(-z_\alpha) - \ln M,
+
+    finite for any z. ``loss="block"`` averages the losses of single blocks instead.
+    """
+    if kind == "value":
+        return (label - raw.mean(1)).square().mean() if loss == "average" else (label[:, None] - raw).square().mean()
+    if loss == "block":
+        return F.binary_cross_entropy_with_logits(raw, label[:, None].expand_as(raw))
+    log_m = math.log(raw.shape[1])
+    yes = torch.logsumexp(F.logsigmoid(raw), 1) - log_m
+    no = torch.logsumexp(F.logsigmoid(-raw), 1) - log_m
+    return -(label * yes + (1 - label) * no).mean()
+
+
+def fit_property(
+    model: PropertyModel,
+    snapshots: Blocks,
+    labels: np.ndarray,
+    *,
+    options: PropertyFitOptions | None = None,
+    path: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> PropertyModel:
+    """Fit a property model; the same object comes back, with the best weights, in eval mode.
+
+    Every step cuts fresh blocks from some snapshots, so that packed data on disk are streamed, never unpacked as a
+    whole. ``labels`` ``(snapshot,)`` are values, or for a probability 0 and 1.
+
+    Parameters
+    ----------
+    path: a folder for ``checkpoint.safetensors`` and ``log.csv``. resume: go on from the checkpoint there. The result
+        is that of an undisturbed fit, bit for bit, on the same machine: a step depends on the weights, the moments of
+        the optimiser, the seed and its own number only.
+    """
+    options = options or PropertyFitOptions()
+    checkpoint = None if path is None else Path(path) / "checkpoint.safetensors"
+    if checkpoint is not None and checkpoint.exists() and not resume:
+        raise FileExistsError(f"{path} holds a fit already; pass resume=True to go on with it, or choose another path.")
+    with threads(options.threads):
+        run = _Fit(model.to(getattr(torch, options.dtype)), snapshots, check_labels(model, snapshots, labels), options)
+        if checkpoint is not None and checkpoint.exists():
+            run.load(checkpoint)
+        run.loop(checkpoint, progress)
+    return model.eval()
+
+
+def check_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray) -> np.ndarray:
+    """Labels as float64 ``(snapshot,)``, refused if they do not fit the snapshots or the kind of property."""
+    check_side(model.side, snapshots.length)
+    values = np.asarray(labels, dtype=float)
+    if values.shape != (len(snapshots),):
+        raise ValueError(f"{len(snapshots)} snapshots need as many labels, got shape {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"Labels must be finite; that of snapshot {int(np.argmin(np.isfinite(values)))} is not.")
+    if model.kind == "probability" and not np.isin(values, (0.0, 1.0)).all():
+        odd = values[~np.isin(values, (0.0, 1.0))][0]
+        raise ValueError(f'Labels of a probability are 0 or 1, got {odd:g}; a number is fitted with kind="value".')
+    return values
+
+
+@dataclass(frozen=True)
+class _Part:
+    index: np.ndarray
+    label: Tensor
+
+
+class _Fit:
+    """The state of a fit: everything that a checkpoint holds."""
+
+    def __init__(
+        self, model: PropertyModel, snapshots: Blocks, labels: np.ndarray, options: PropertyFitOptions
+    ) -> None:
+        self.model, self.snapshots, self.options = model, snapshots, options
+        self.device, self.dtype = model.offset.device, model.offset.dtype
+        order = self.rng(ORDER).permutation(len(labels))
+        held = round(options.validation * len(labels))
+        if not 1 <= held < len(labels):
+            raise ValueError(
+                f"A share of {options.validation:g} of {len(labels)} snapshots leaves nothing to train on or to "
+                f"validate with; make more snapshots."
+            )
+        parts = order[held:], order[:held]
+        draw = self.rng(SCALES)
+        chosen = draw.choice(parts[0], CALIBRATION)
+        model.calibrate(self.cut(chosen, draw, 1)[:, 0], torch.from_numpy(labels[parts[0]]))
+        offset, unit = float(model.offset), float(model.unit)
+        self.train, self.held = (
+            _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(self.device, self.dtype)) for p in parts
+        )
+        self.names = [name for name, _ in model.named_parameters()]
+        self.parameters = list(model.parameters())
+        settings: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+        self.optimizer: torch.optim.Optimizer = (
+            SOAP(self.parameters, **settings)
+            if options.optimizer == "soap"
+            else torch.optim.AdamW(self.parameters, foreach=False, **settings)
+        )
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.best = [p.detach().clone() for p in self.parameters]
+        self.step, self.best_loss, self.sum, self.count = 0, math.inf, 0.0, 0
+        self.log: list[list[float]] = []
+        self.identity = {
+            "options": options.model_dump(mode="json"),
+            "model": repr(model),
+            "snapshots": [len(snapshots), snapshots.length],
+            "labels": [float(labels.sum()), float((labels * np.arange(len(labels))).sum())],
+        }
+
+    def rng(self, *number: int) -> np.random.Generator:
+        return np.random.default_rng([self.options.seed, *number])
+
+    def cut(self, index: np.ndarray, draw: np.random.Generator, count: int) -> Tensor:
+        """Blocks ``(snapshot, block, l, l)`` at random places."""
+        corners = draw.integers(self.snapshots.length, size=(len(index), count, 2))
+        return torch.from_numpy(self.snapshots.blocks(index[:, None], corners, self.model.side)).to(self.device)
+
+    def loss(self, part: _Part, chosen: np.ndarray, draw: np.random.Generator) -> Tensor:
+        blocks = self.cut(part.index[chosen], draw, self.options.blocks)
+        raw = self.model.raw(blocks.flatten(0, 1)).unflatten(0, blocks.shape[:2])
+        label = part.label[torch.from_numpy(chosen).to(self.device)]
+        return property_loss(raw, label, self.model.kind, self.options.loss)
+
+    def loop(self, checkpoint: Path | None, progress: bool) -> None:
+        options = self.options
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, disable=not progress) as bar:
+            task = bar.add_task("fit", total=options.steps, completed=self.step)
+            self.model.train()
+            while self.step < options.steps:
+                self.advance()
+                bar.update(task, completed=self.step)
+                last = self.step == options.steps
+                if last or self.step % options.validate_every == 0:
+                    row = self.validate()
+                    bar.update(task, description=f"fit  loss {row[2]:.3g}  validation {row[3]:.3g}")
+                if checkpoint is not None and (last or self.step % options.checkpoint_every == 0):
+                    self.save(checkpoint)
+        _assign(self.parameters, self.best)
+
+    def advance(self) -> None:
+        rate = self.options.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        size = min(self.options.batch_size, len(self.train.index))
+        epoch, position = divmod(self.step, len(self.train.index) // size)
+        order = self.rng(ORDER, epoch).permutation(len(self.train.index))
+        self.optimizer.zero_grad()
+        chosen = order[position * size : (position + 1) * size]
+        loss = self.loss(self.train, chosen, self.rng(PLACES, self.step))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
+        if not bool(torch.isfinite(norm)):
+            raise ArithmeticError(
+                f"The gradient is not finite at step {self.step}; lower learning_rate (now {rate:.1e})."
+            )
+        self.optimizer.step()
+        self.step += 1
+        # A young average would remember the initial weights: its memory grows with the number of steps.
+        memory = min(self.options.average, (1 + self.step) / (10 + self.step)) if self.options.average > 0 else 0.0
+        with torch.no_grad():
+            for mean, p in zip(self.average, self.parameters, strict=True):
+                mean.lerp_(p, 1.0 - memory)
+        self.sum, self.count = self.sum + float(loss.detach()), self.count + 1
+
+    @torch.no_grad()
+    def validate(self) -> list[float]:
+        """The loss on snapshots kept apart, at the same places every time."""
+        kept = [p.detach().clone() for p in self.parameters]
+        _assign(self.parameters, self.average)
+        self.model.eval()
+        every, size = np.arange(len(self.held.index)), self.options.batch_size
+        draw = self.rng(CHECK)
+        losses = [(float(self.loss(self.held, part, draw)), len(part)) for part in _chunks(every, size)]
+        self.model.train()
+        loss = sum(value * n for value, n in losses) / len(every)
+        if loss < self.best_loss:
+            self.best_loss = loss
+            _assign(self.best, self.average)
+        _assign(self.parameters, kept)
+        self.log.append(
+            [self.step, self.options.rate(self.step - 1), self.sum / max(1, self.count), loss, self.best_loss]
+        )
+        self.sum, self.count = 0.0, 0
+        return self.log[-1]
+
+    # --- checkpoint -------------------------------------------------------------------------------------------------
+
+    def save(self, file: Path) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
+            tensors |= {f"weights/{name}": p, f"average/{name}": mean, f"best/{name}": best}
+            tensors |= {f"optimizer/{name}/{key}": value for key, value in self.optimizer.state[p].items()}
+        numbers = {
+            "step": self.step, "best_loss": self.best_loss, "sum": self.sum, "count": self.count, "log": self.log
+        }  # fmt: skip
+        text = {"numbers": json.dumps(numbers), "identity": json.dumps(self.identity)}
+        save_tensors(file, {k: v.detach().clone() for k, v in tensors.items()}, text)
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([COLUMNS, *self.log])
+        write_atomic(file.parent / "log.csv", table.getvalue())
+
+    def load(self, file: Path) -> None:
+        tensors, text = load_tensors(file)
+        stored, asked = json.loads(text["identity"]), json.loads(json.dumps(self.identity))
+        if stored != asked:
+            different = [key for key in asked if stored.get(key) != asked[key]]
+            raise ValueError(
+                f"{file} belongs to another fit ({', '.join(different)} differ). Resume with what it was started with, "
+                f"or choose another path."
+            )
+        numbers = json.loads(text["numbers"])
+        self.step, self.best_loss, self.log = numbers["step"], numbers["best_loss"], numbers["log"]
+        self.sum, self.count = numbers["sum"], numbers["count"]
+        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
+            _assign([p, mean, best], [tensors[f"{kind}/{name}"] for kind in ("weights", "average", "best")])
+            prefix = f"optimizer/{name}/"
+            self.optimizer.state[p] = {
+                key.removeprefix(prefix): value if value.ndim == 0 and key.endswith("/step") else value.to(p.device)
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
+
+
+def _chunks(index: np.ndarray, size: int) -> list[np.ndarray]:
+    return [index[k : k + size] for k in range(0, len(index), size)]
+
+
+def _assign(targets: list[Any], values: list[Tensor]) -> None:
+    with torch.no_grad():
+        for target, value in zip(targets, values, strict=True):
+            target.copy_(value)
