@@ -1,9 +1,21 @@
-"""Structure factors, correlations, order, lengths, and the statistics that compare ensembles."""
+"""Structure factors, correlations, order, lengths, locality, and the statistics that compare ensembles."""
 
 from nearsight.analysis.coarsening import AllenCahn, Departure, allen_cahn, departure, local_exponent
 from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.correlation import axial_correlation, correlation
 from nearsight.analysis.lengths import PowerLaw, correlation_length, crossing_length, growth_exponent
+from nearsight.analysis.locality import (
+    Decay,
+    LocalityReport,
+    Response,
+    directional_derivative,
+    ensemble_length,
+    examine_locality,
+    judge_size,
+    linear_response,
+    response,
+    truncation,
+)
 from nearsight.analysis.order import (
     cdw_order,
     contrast_order,
@@ -30,9 +42,12 @@ from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
 __all__ = [
     "AllenCahn",
     "Comparison",
+    "Decay",
     "Departure",
     "Estimate",
+    "LocalityReport",
     "PowerLaw",
+    "Response",
     "Verdict",
     "allen_cahn",
     "axial_correlation",
@@ -44,19 +59,26 @@ __all__ = [
     "correlation_length",
     "crossing_length",
     "departure",
+    "directional_derivative",
     "distance_to",
     "domain_fraction",
+    "ensemble_length",
+    "examine_locality",
     "global_order",
     "growth_exponent",
     "ising_sign",
+    "judge_size",
+    "linear_response",
     "local_amplitude",
     "local_exponent",
     "mean_and_error",
     "reciprocal_vectors",
+    "response",
     "shell_average",
     "staggered",
     "structure_factor",
     "structure_factor_at",
+    "truncation",
     "two_colouring",
     "wall_density",
     "wall_distance",

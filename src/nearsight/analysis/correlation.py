@@ -129,7 +129,7 @@ def _padded(lattice: Lattice) -> tuple[int, ...]:
 @lru_cache(maxsize=8)
 def _shells(lattice: Lattice, max_distance: float | None) -> _Shells:
     shape = _padded(lattice)
-    limit = _half_period(lattice) if max_distance is None else float(max_distance)
+    limit = half_period(lattice) if max_distance is None else float(max_distance)
     if not limit >= 0:
         raise ValueError(f"max_distance must be a distance >= 0 in units of a, got {max_distance}.")
     ranges = [np.fft.fftfreq(n, 1.0 / n) for n in shape]
@@ -138,7 +138,7 @@ def _shells(lattice: Lattice, max_distance: float | None) -> _Shells:
     lengths = np.asarray(lattice.shape)
     count = np.maximum(np.where(_open_axes(lattice), lengths - np.abs(cells), lengths), 0).prod(axis=1)
     distances = {
-        (a, b): _nearest_image(cells @ lattice.vectors + lattice.basis[b] - lattice.basis[a], lattice)
+        (a, b): nearest_image(cells @ lattice.vectors + lattice.basis[b] - lattice.basis[a], lattice)
         for a, b in itertools.product(range(lattice.n_basis), repeat=2)
     }
     inside = {key: (d <= limit + DISTANCE_TOLERANCE) & (count > 0) for key, d in distances.items()}
@@ -159,7 +159,8 @@ def _periods(lattice: Lattice) -> np.ndarray:
     return (lattice.vectors * np.asarray(lattice.shape)[:, None])[~_open_axes(lattice)]
 
 
-def _nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
+def nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Lengths of displacements ``(n, dim)`` to the nearest image along periodic axes."""
     smallest = np.full(len(vectors), np.inf)
     periods = _periods(lattice)
     for offset in itertools.product((-1, 0, 1), repeat=len(periods)):
@@ -167,7 +168,7 @@ def _nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
     return smallest
 
 
-def _half_period(lattice: Lattice) -> float:
+def half_period(lattice: Lattice) -> float:
     """Half the shortest translation of the torus, or half the shortest edge if no axis is periodic."""
     periods = _periods(lattice)
     if not len(periods):

@@ -1,0 +1,20 @@
+"""How far a local model can see, and how far it needs to."""
+
+from nearsight.analysis.locality.derivative import directional_derivative, linear_response
+from nearsight.analysis.locality.examination import examine_locality
+from nearsight.analysis.locality.judgement import LocalityReport, judge_size
+from nearsight.analysis.locality.response import Decay, Response, response
+from nearsight.analysis.locality.truncation import ensemble_length, truncation
+
+__all__ = [
+    "Decay",
+    "LocalityReport",
+    "Response",
+    "directional_derivative",
+    "ensemble_length",
+    "examine_locality",
+    "judge_size",
+    "linear_response",
+    "response",
+    "truncation",
+]

@@ -1,0 +1,161 @@
+"""The whole examination: how far the truth sees, how far the students do, and whether that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nearsight.analysis.correlation import half_period
+from nearsight.analysis.locality.derivative import doubled, forces
+from nearsight.analysis.locality.judgement import LocalityReport, judge_size
+from nearsight.analysis.locality.response import Decay, Response, response
+from nearsight.analysis.locality.truncation import ensemble_length, truncation
+from nearsight.forcefields import ForceField
+
+Say = Callable[[str], None]
+
+
+def examine_locality(
+    exact: ForceField,
+    fields: Tensor,
+    *,
+    truth: Tensor | None = None,
+    students: Mapping[str, ForceField] | None = None,
+    held: ForceField | None = None,
+    radii: Sequence[float] | None = None,
+    rng: torch.Generator,
+    samples: int = 64,
+    sources: int = 4,
+    groups: np.ndarray | None = None,
+    quantity: str = "force",
+    say: Say = lambda text: None,
+) -> LocalityReport:
+    """How far a force sees, how much of it is decided beyond any cutoff, and how the students stand to that.
+
+    Give the part of the force that students learn (``exact.electrons``): springs are known, and would count as seen.
+
+    Parameters
+    ----------
+    exact: the truth; ``fields`` ``(sample, site, component)`` a typical ensemble that no student was trained on.
+    truth: the exact forces on the fields, where they are known already.
+    students: learned force fields on the same lattice, by name. Their cutoff is measured: the largest distance at which
+        they respond at all.
+    held: the truth in another ensemble, such as at fixed number, examined for a response that does not decay.
+    radii: where the floor is measured; whole numbers up to half the period of the lattice, and the students' cutoffs,
+        if not given.
+    samples, sources, groups: see :func:`truncation` and :func:`response`; a quarter of the samples, 4 to 16 fields,
+        serve to measure responses.
+    say: is told what is being done.
+    """
+    lattice, students = exact.lattice, dict(students or {})
+    for name, student in students.items():
+        if student.lattice.n_sites != lattice.n_sites or student.components != exact.components:
+            raise ValueError(
+                f"The student {name!r} lives on {student.lattice!r} with {student.components} components, the exact "
+                f"force field on {lattice!r} with {exact.components}; move it with .on(lattice)."
+            )
+    few = fields[torch.randperm(len(fields), generator=rng)[: min(16, max(4, samples // 4))]]
+    seen: dict[str, Response] = {}
+    for name, forcefield in {"exact": exact, **students, **({} if held is None else {"held": held})}.items():
+        say(f"response of {'the exact force at fixed number' if name == 'held' else name}, {len(few)} fields")
+        seen[name] = response(forcefield, few, rng=rng, sources=sources)
+    limit = half_period(lattice)
+    cutoffs = {name: seen[name].reach for name in students}
+    if radii is None:
+        within = [c for c in cutoffs.values() if c <= limit]
+        radii = sorted({*np.arange(0.0, np.floor(limit) + 0.5), *within})
+    say(f"what lies beyond {len(radii)} radii, {samples} sites each")
+    floor = truncation(exact, fields, radii, rng=rng, samples=samples, groups=groups)
+    say("errors of the students")
+    if truth is None:
+        truth = forces(exact, fields.double()) if students else fields
+    errors = {name: (cutoffs[name], _error(student, fields, truth)) for name, student in students.items()}
+    judged = judge_size(
+        floor["radius"].values,
+        errors,
+        floor=floor["floor"].values,
+        floor_error=floor["error"].values,
+        length=ensemble_length(fields, lattice),
+        quantity=quantity,
+    )
+    decays = {name: seen[name].decay(rng=rng) for name in seen}
+    data = judged.data.merge(_responses(seen, decays)).assign_attrs(judged.data.attrs)
+    data["largest"] = floor["largest"]
+    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(lattice)}
+    sentences = [*_on_response("exact force", seen["exact"], decays["exact"])]
+    sentences += [
+        f"The model {name} sees the whole lattice: examine it on a larger one." for name in students if seen[name].whole
+    ]
+    sentences += judged.sentences
+    if "held" in seen:
+        sentences += _on_held(seen["held"])
+    return LocalityReport(data, tuple(sentences))
+
+
+def _error(student: ForceField, fields: Tensor, truth: Tensor) -> float:
+    """Rms error of a student's force."""
+    return float((forces(doubled(student), fields.double()) - truth.double()).square().mean().sqrt())
+
+
+def _responses(seen: Mapping[str, Response], decays: Mapping[str, Decay]) -> xr.Dataset:
+    """Profiles and shares of several force fields on their common distances."""
+    r = np.unique(np.concatenate([np.round(found.r, 9) for found in seen.values()]))
+
+    def on_all(values: xr.DataArray, found: Response) -> np.ndarray:
+        result = np.full(len(r), np.nan)
+        result[np.searchsorted(r, np.round(found.r, 9))] = values.values
+        return result
+
+    result = xr.Dataset(
+        {
+            "response": (("source", "r"), np.stack([on_all(f.profile, f) for f in seen.values()])),
+            "share": (("source", "r"), np.stack([on_all(f.share, f) for f in seen.values()])),
+            "reach": ("source", [f.reach for f in seen.values()], {"long_name": "largest distance with a response"}),
+            "decay_length": ("source", [d.length for d in decays.values()], {"long_name": "ξ of the response"}),
+            "decay_error": ("source", [d.error for d in decays.values()]),
+            "radius_90": ("source", [f.radius(0.9) for f in seen.values()], {"units": "a"}),
+            "radius_99": ("source", [f.radius(0.99) for f in seen.values()], {"units": "a"}),
+            "spread_out": ("source", [f.spread_out for f in seen.values()]),
+            "fixed_number": ("source", [f.fixed_number for f in seen.values()]),
+        },
+        coords={"source": list(seen), "r": ("r", r, {"long_name": "distance", "units": "a"})},
+    )
+    result["response"].attrs["long_name"] = "response |∂F_i/∂Φ_j|, rms"
+    result["share"].attrs["long_name"] = "share of the response within r"
+    return result
+
+
+def _on_response(what: str, found: Response, decay: Decay) -> list[str]:
+    ninety, nearly_all = found.radius(0.9), found.radius(0.99)
+    said = [f"90 % of the response of the {what} lie within {ninety:.3g} a, 99 % within {nearly_all:.3g} a."]
+    if np.isfinite(decay.length):
+        error = f" ± {decay.error:.1g}" if np.isfinite(decay.error) else ""
+        said.append(
+            f"It decays with ξ_F = {decay.length:.2g}{error} a between {decay.window[0]:g} and {decay.window[1]:g} a."
+        )
+    return said + _if_not_local(found)
+
+
+def _if_not_local(found: Response) -> list[str]:
+    if found.fixed_number:
+        return [
+            "Not local: fixed number. A part of the response does not decay with distance, because a level that "
+            "crosses the Fermi energy moves μ for all sites; learn at fixed μ and hold the number with FixedNumber."
+        ]
+    if found.spread_out:
+        return ["Not local on this lattice: a part of the response does not decay up to its edge."]
+    return []
+
+
+def _on_held(found: Response) -> list[str]:
+    if not found.fixed_number:
+        return []
+    a, b = np.unravel_index(np.abs(found.uniform).argmax(), found.uniform.shape)
+    return [
+        "In the ensemble of the quenches the exact force is not local: fixed number. Its response keeps a part of "
+        f"{found.uniform[a, b]:.2g} at all distances, which FixedNumber adds to a student learned at fixed μ."
+    ]

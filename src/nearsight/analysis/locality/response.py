@@ -1,0 +1,251 @@
+"""The response of a force to the field, by distance: how far a force field sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nearsight.analysis.correlation import half_period, nearest_image
+from nearsight.analysis.locality.derivative import directional_derivative
+from nearsight.analysis.statistics import bootstrap
+from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+
+BLIND = 1e-9
+"""A response below this share of the largest is the rounding of a force field that sees nothing there."""
+SPREAD_OUT = 0.1
+"""A part of the response that does not decay counts if all sites together feel this share of the whole response."""
+SIGNIFICANT = 3.0
+"""In standard errors over the fields."""
+
+
+class Decay(NamedTuple):
+    """ξ of a response that falls as exp(-r/ξ), its bootstrap error over fields, and the distances of the fit.
+
+    ξ and its error are NaN where fewer than two rings of the window respond at all; ξ is infinite where nothing falls.
+    """
+
+    length: float
+    error: float
+    window: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    r"""Response :math:`\chi_{ia,jb} = \partial F_{ia} / \partial \Phi_{jb}` of a force field, by distance.
+
+    ``data`` holds, for every field ``sample`` and distance ``r`` of i and j: ``square``, the sum of Σ_ab |χ_ia,jb|²
+    over the pairs, ``norm``, the sum of its root, ``signed``, the sum of χ itself, and ``pairs``, their number; for
+    every source j ``column``, Σ_i χ_ia,jb, beside ``weight``, Σ_i |χ_ia,jb|. Made by :func:`response`.
+    """
+
+    lattice: Lattice
+    data: xr.Dataset
+
+    @property
+    def r(self) -> np.ndarray:
+        return self.data["r"].values
+
+    @cached_property
+    def profile(self) -> xr.DataArray:
+        """Root mean square of the norm |∂F_i/∂Φ_j| over pairs at one distance, and over fields ``(r,)``."""
+        total = self.data[["square", "pairs"]].sum("sample")
+        result = (total["square"] / total["pairs"]) ** 0.5
+        return result.assign_attrs(long_name="response |∂F_i/∂Φ_j|, rms", units="1").rename("response")
+
+    @cached_property
+    def share(self) -> xr.DataArray:
+        """Share of Σ_j |∂F_i/∂Φ_j| within a distance ``(r,)``.
+
+        The sum is the largest change of a force, to first order, that a change of the field by at most one everywhere
+        can make.
+        """
+        total = self.data["norm"].sum("sample").cumsum("r")
+        return (total / total.isel(r=-1)).assign_attrs(long_name="share of the response within r").rename("share")
+
+    def radius(self, share: float) -> float:
+        """The smallest distance within which lies this share of the response."""
+        if not 0 < share <= 1:
+            raise ValueError(f"share must lie between 0 and 1, got {share}.")
+        return float(self.r[np.argmax(self.share.values >= share - 1e-12)])
+
+    @property
+    def reach(self) -> float:
+        """The largest distance at which there is any response: the cutoff of a force field, as measured."""
+        return float(self.r[self._rms > BLIND * self._rms.max()].max(initial=0.0))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the reach is the whole lattice, which then says nothing about a cutoff."""
+        return self.reach > self.r[-1] - DISTANCE_TOLERANCE
+
+    def decay(self, *, rng: torch.Generator, window: tuple[float, float] | None = None) -> Decay:
+        """The length of exponential decay: a straight line through ln(response) against r.
+
+        The response is averaged over rings of one nearest-neighbour distance, on which the oscillations of an electron
+        gas (Friedel) even out; every ring counts the same. A power law has no such length: its ξ grows with the window.
+
+        Parameters
+        ----------
+        window: smallest and largest distance; from 1 to half the shortest period if not given.
+        """
+        low, high = (1.0, half_period(self.lattice)) if window is None else window
+        r, data = self.r, self.data
+        spacing = float(self.lattice.shell_distances[0])
+        inside = (r >= low * spacing - DISTANCE_TOLERANCE) if window is None else (r >= low - DISTANCE_TOLERANCE)
+        inside &= (r <= high + DISTANCE_TOLERANCE) & (self._rms > BLIND * self._rms.max())
+        ring = np.rint(r / spacing).astype(int)
+        rings = np.unique(ring[inside])
+        limits = (float(low), float(high))
+        if len(rings) < 2:
+            return Decay(float("nan"), float("nan"), limits)
+        member = (ring[None] == rings[:, None]) & inside
+        pairs = data["pairs"].values @ member.T
+        distance = (data["pairs"].values.sum(0) * r) @ member.T / pairs.sum(0)
+
+        def length(parts: np.ndarray) -> np.ndarray:
+            square = parts[..., 0, :].sum(-2) / parts[..., 1, :].sum(-2)
+            rate = -_slope(distance, 0.5 * np.log(square))
+            return np.where(rate > 0, 1.0 / np.where(rate > 0, rate, 1.0), np.inf)
+
+        parts = np.stack([data["square"].values @ member.T, pairs], axis=1)  # (sample, 2, ring)
+        value = float(length(parts))
+        if len(parts) < 2 or not np.isfinite(value):
+            return Decay(value, float("nan"), limits)
+        rates = bootstrap(lambda p: 1.0 / length(p), parts, rng=rng, samples=400)
+        return Decay(value, float(rates.error) * value**2, limits)
+
+    @cached_property
+    def uniform(self) -> np.ndarray:
+        """What is left of χ ``(a, b)`` far away: its mean over the farther half of all pairs."""
+        return self._far(self._halfway, np.inf)
+
+    @property
+    def spread_out(self) -> bool:
+        """Whether a part of the response does not decay with distance on this lattice.
+
+        The mean of χ over the farther half of the pairs then does not fall within that half, differs from zero by more
+        than its scatter over fields allows, and is felt: times the number of sites, it is at least a tenth of the whole
+        response. A response whose length is that of the lattice cannot be told from one that does not decay.
+        """
+        data, pairs = self.data, self.data["pairs"].sum("sample").values
+        middle = float(self.r[np.searchsorted(np.cumsum(pairs), 0.75 * pairs.sum())])
+        a, b = np.unravel_index(np.abs(self.uniform).argmax(), self.uniform.shape)
+        near, far = self._far(self._halfway, middle)[a, b], self._far(middle, np.inf)[a, b]
+        whole = float(data["weight"].mean(("sample", "source")).max())
+        beyond = data.sel(r=data["r"] > self._halfway)
+        each = (beyond["signed"].sum("r").values[:, a, b]) / beyond["pairs"].sum("r").values
+        error = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
+        felt = self.lattice.n_sites * abs(self.uniform[a, b]) > SPREAD_OUT * whole
+        return bool(felt and abs(each.mean()) > SIGNIFICANT * error and near * far > 0 and abs(far) > 0.7 * abs(near))
+
+    @property
+    def conserved(self) -> tuple[int, ...]:
+        """The components a whose total Σ_i F_ia no local change of the field can change: a fixed number."""
+        column = np.abs(self.data["column"].values).max((0, 1, 3))
+        weight = self.data["weight"].values.max((0, 1, 3))
+        return tuple(int(a) for a in np.flatnonzero((column < 1e-6 * weight) & (weight > 0)))
+
+    @property
+    def fixed_number(self) -> bool:
+        """Whether the part that does not decay comes from a number that is held fixed."""
+        return bool(self.conserved) and self.spread_out
+
+    @cached_property
+    def _rms(self) -> np.ndarray:
+        return self.profile.values
+
+    @property
+    def _halfway(self) -> float:
+        pairs = self.data["pairs"].sum("sample").values
+        return float(self.r[np.searchsorted(np.cumsum(pairs), 0.5 * pairs.sum())])
+
+    def _far(self, low: float, high: float) -> np.ndarray:
+        """Mean of χ over pairs with low < r <= high; over the farthest pairs if there are none."""
+        chosen = (self.r > low) & (self.r <= high)
+        if not chosen.any():
+            chosen = self.r == self.r[-1]
+        data = self.data.isel(r=np.flatnonzero(chosen))
+        return (data["signed"].sum(("sample", "r")) / data["pairs"].sum()).values
+
+
+def response(
+    forcefield: ForceField, fields: Tensor, *, rng: torch.Generator, sources: int = 4, step: float = 1e-3
+) -> Response:
+    """Measure how the forces respond to a change of the field, on sample fields ``(sample, site, component)``.
+
+    For exact electrons (the part ``exact.electrons`` is what a student has to learn: springs are known) this is exact
+    linear response, two diagonalisations a field and a matrix product per source and component; for other force fields
+    central differences of step ``step``, two evaluations per source and component. See :func:`directional_derivative`.
+
+    Parameters
+    ----------
+    fields: typical fields, as independent as can be; errors come from their scatter.
+    rng: chooses the sites whose field is changed.
+    sources: how many such sites in every field; all sites respond to each.
+    """
+    lattice, components = forcefield.lattice, forcefield.components
+    if fields.ndim != 3 or not len(fields):
+        raise ValueError(f"fields must have shape (sample, site, component), got {tuple(fields.shape)}.")
+    sources = min(sources, lattice.n_sites)
+    if sources < 1:
+        raise ValueError(f"sources must be at least 1, got {sources}.")
+    chosen = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
+    r = distances(lattice, chosen.unique().tolist())
+    shell_of = dict(zip(chosen.unique().tolist(), _shells(r)[1], strict=True))
+    shells = _shells(r)[0]
+    shape = (len(fields), len(shells))
+    square, norm, pairs = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    signed = np.zeros((*shape, components, components))
+    column = np.zeros((len(fields), sources, components, components))
+    weight = np.zeros_like(column)
+    for s, field in enumerate(fields):
+        directions = torch.zeros(sources, components, *field.shape, dtype=torch.float64)
+        for k, j in enumerate(chosen[s].tolist()):
+            for b in range(components):
+                directions[k, b, j, b] = 1.0
+        change = directional_derivative(forcefield, field, directions.flatten(0, 1), step=step)
+        chi = change.reshape(directions.shape).movedim(1, -1).numpy()  # (source, site, a, b)
+        column[s], weight[s] = chi.sum(1), np.abs(chi).sum(1)
+        for k, j in enumerate(chosen[s].tolist()):
+            squares = (chi[k] ** 2).sum((-2, -1))
+            np.add.at(square[s], shell_of[j], squares)
+            np.add.at(norm[s], shell_of[j], np.sqrt(squares))
+            np.add.at(signed[s], shell_of[j], chi[k])
+            np.add.at(pairs[s], shell_of[j], 1.0)
+    data = xr.Dataset(
+        {
+            "square": (("sample", "r"), square),
+            "norm": (("sample", "r"), norm),
+            "signed": (("sample", "r", "a", "b"), signed),
+            "pairs": (("sample", "r"), pairs),
+            "column": (("sample", "source", "a", "b"), column),
+            "weight": (("sample", "source", "a", "b"), weight),
+        },
+        coords={"r": ("r", shells, {"long_name": "distance", "units": "a"})},
+    )
+    return Response(lattice, data)
+
+
+def distances(lattice: Lattice, sites: list[int]) -> np.ndarray:
+    """Distance of every site from each of ``sites`` ``(len(sites), site)``, to the nearest image."""
+    return np.stack([nearest_image(lattice.positions - lattice.positions[j], lattice) for j in sites])
+
+
+def _shells(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct distances, ascending, and for every entry of ``r`` which of them it is."""
+    ordered = np.sort(r, axis=None)
+    shells = ordered[np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])]
+    return shells, np.searchsorted(shells, r + DISTANCE_TOLERANCE, side="right") - 1
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    centred = x - x.mean()
+    return (y * centred).sum(-1) / (centred**2).sum()

@@ -1,0 +1,145 @@
+"""What lies beyond a radius, and how much it matters: the floor under the error of every local model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nearsight.analysis.lengths import correlation_length
+from nearsight.analysis.locality.derivative import doubled, forces
+from nearsight.analysis.locality.response import distances
+from nearsight.analysis.statistics import bootstrap
+from nearsight.analysis.structure_factor import momentum_dims, structure_factor
+from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+
+
+def truncation(
+    forcefield: ForceField,
+    fields: Tensor,
+    radii: Sequence[float],
+    *,
+    rng: torch.Generator,
+    samples: int = 64,
+    groups: np.ndarray | None = None,
+    candidates: int = 64,
+    progress: Callable[[float], None] | None = None,
+) -> xr.Dataset:
+    r"""How much of the force at a site is decided beyond a radius R.
+
+    A model with cutoff R can at best give the mean of the force over all that may lie beyond R, and is then wrong by
+
+    .. math::
+        \varepsilon(R) = \sqrt{\left\langle \mathrm{Var}(F_i \mid \Phi_{r \le R}) \right\rangle}
+                       = \sqrt{\tfrac12 \left\langle (F_i[\Phi_{r \le R}, \Phi'_{r > R}] - F_i[\Phi])^2 \right\rangle},
+
+    where Φ' continues the same neighbourhood in another way, as probable as the first. Such continuations are not to be
+    had, so that they are approximated: of ``candidates`` other fields, each shifted by a random lattice vector, the one
+    is taken that fits best on the outermost ring of width one inside R, and replaces everything beyond R. A seam
+    remains, which makes ε(R) an estimate from above for ordered or correlated fields; for fields without correlations
+    it is exact with any number of candidates.
+
+    Parameters
+    ----------
+    fields: the ensemble ``(sample, site, component)``.
+    radii: cutoffs R, in units of a. Near half the period of the lattice ε(R) is about that of the torus, which has no
+        beyond.
+    samples: how many sites of the ensemble are tried.
+    groups: a label for every field, such as its trajectory: continuations come from fields with another label.
+    candidates: 1 for a far field that knows nothing of the near one.
+
+    Returns
+    -------
+    ``floor`` ``(radius,)``, rms over samples and components, ``error``, its bootstrap error, ``largest``, the largest
+    change of any force over √2, and the ``change`` of every sample ``(radius, sample, component)``. Costs one
+    evaluation of the force field per sample and radius, and one per sample.
+    """
+    lattice = forcefield.lattice
+    if fields.ndim != 3 or len(fields) < 2:
+        raise ValueError(f"fields must hold at least two fields (sample, site, component), got {tuple(fields.shape)}.")
+    if samples < 2 or candidates < 1:
+        raise ValueError(f"samples must be at least 2 and candidates 1, got {samples} and {candidates}.")
+    cutoffs = np.unique(np.asarray(radii, dtype=float))
+    if not len(cutoffs) or cutoffs[0] < 0 or not np.isfinite(cutoffs).all():
+        raise ValueError(f"radii must be finite distances >= 0, got {list(radii)}.")
+    labels = np.arange(len(fields)) if groups is None else np.asarray(groups)
+    if labels.shape != (len(fields),) or len(np.unique(labels)) < 2:
+        raise ValueError("groups must label every field, with at least two different labels.")
+    forcefield, fields = doubled(forcefield), fields.double()
+    # Every field in turn, so that the whole ensemble has its say.
+    chosen = torch.cat([torch.randperm(len(fields), generator=rng) for _ in range(-(-samples // len(fields)))])[
+        :samples
+    ]
+    centres = torch.randint(lattice.n_sites, (samples,), generator=rng)
+    used, place = chosen.unique(return_inverse=True)
+    true = forces(forcefield, fields[used])[place, centres]
+    r = torch.from_numpy(distances(lattice, centres.tolist()))
+    pools = [_pool(fields, labels, lattice, int(s), candidates, rng) for s in chosen]
+    change = torch.zeros(len(cutoffs), samples, fields.shape[-1], dtype=torch.float64)
+    for n, cutoff in enumerate(cutoffs):
+        mixed = torch.stack(
+            [
+                _continued(fields[s], pool, distance, cutoff)
+                for s, pool, distance in zip(chosen.tolist(), pools, r, strict=True)
+            ]
+        )
+        change[n] = forces(forcefield, mixed)[torch.arange(samples), centres] - true
+        if progress is not None:
+            progress((n + 1) / len(cutoffs))
+    values = change.numpy()
+    estimates = [bootstrap(_rms, c / np.sqrt(2.0), rng=rng, samples=400) for c in values]
+    return xr.Dataset(
+        {
+            "floor": ("radius", [float(e.value) for e in estimates], {"long_name": "force decided beyond R, rms"}),
+            "error": ("radius", [float(e.error) for e in estimates], {"long_name": "bootstrap error of the floor"}),
+            "largest": ("radius", np.abs(values).max((1, 2)) / np.sqrt(2.0), {"long_name": "largest change / √2"}),
+            "change": (("radius", "sample", "component"), values, {"long_name": "change of the force"}),
+        },
+        coords={"radius": ("radius", cutoffs, {"long_name": "cutoff $R$", "units": "a"})},
+        attrs={"candidates": candidates},
+    )
+
+
+def ensemble_length(fields: Tensor, lattice: Lattice) -> float:
+    """Correlation length of an ensemble ``(sample, site, component)``: second moment of S(k) about its own maximum.
+
+    The mean of every component over the ensemble is subtracted, and components are summed; about 0.4 for noise. See
+    :func:`nearsight.analysis.correlation_length` for the convention, in which a domain measures some 2πL.
+    """
+    centred = fields.double() - fields.double().mean((0, 1))
+    S = structure_factor(centred.movedim(-1, 0), lattice, dims=("component", "sample")).sum("component").mean("sample")
+    if float(S.sum()) <= 0:
+        return float("inf")  # the same uniform field throughout
+    names = momentum_dims(S, lattice)
+    peak = S.isel(S.argmax(names))
+    Q = [float(peak.coords[name]) for name in ("kx", "ky", "kz")[: lattice.dim]]
+    return float(correlation_length(S, lattice, about=Q, moment=2))
+
+
+def _pool(
+    fields: Tensor, labels: np.ndarray, lattice: Lattice, own: int, candidates: int, rng: torch.Generator
+) -> Tensor:
+    """Other fields, shifted by random lattice vectors along the periodic axes ``(candidate, site, component)``."""
+    others = torch.from_numpy(np.flatnonzero(labels != labels[own]))
+    chosen = others[torch.randint(len(others), (candidates,), generator=rng)]
+    periodic = np.broadcast_to(np.asarray(lattice.periodic), lattice.dim)
+    shifts = torch.stack([torch.randint(n, (candidates,), generator=rng) for n in lattice.shape], -1).numpy() * periodic
+    sites = torch.from_numpy(lattice.index(lattice.cells + shifts[:, None], lattice.sublattice))
+    return torch.gather(fields[chosen], 1, sites[..., None].expand(-1, -1, fields.shape[-1]))
+
+
+def _continued(field: Tensor, pool: Tensor, distance: Tensor, cutoff: float) -> Tensor:
+    """The field within the cutoff, and beyond it the candidate that fits best on the outermost ring within."""
+    inside = distance <= cutoff + DISTANCE_TOLERANCE
+    ring = inside & (distance >= cutoff - 1.0 - DISTANCE_TOLERANCE)
+    misfit = (pool[:, ring] - field[ring]).square().sum((-2, -1))
+    return torch.where(inside[:, None], field, pool[misfit.argmin()])
+
+
+def _rms(change: np.ndarray) -> np.ndarray:
+    return np.sqrt((change**2).mean((-2, -1)))
