@@ -16,7 +16,7 @@ from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
 PRIME_BITS = 25
 """Primes below 2^25: sums of 2^13 products of two residues fit into 63 bits."""
 MAX_TORUS = 4096
-"""Sites of the largest torus: cost grows with the cube of the number of sites."""
+"""Sites of the largest torus: beyond, sums modulo a prime no longer fit into 63 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,8 @@ def ising_levels(length: int, width: int, *, J: float = 1.0) -> DensityOfStates:
     unity in a finite field, so the polynomials are exact modulo primes, and the Chinese remainder theorem gives
     the integers g_k, of up to nm bits.
 
-    Any torus, odd or frustrated, as in ``hamiltonians.Ising(lattices.square(n, m), J=J)``. Costs 0.05 s for 16 × 16 and
-    2 s for 32 × 32 sites; ``ValueError`` beyond 4096 sites.
+    Any torus, odd or frustrated, as in ``hamiltonians.Ising(lattices.square(n, m), J=J)``. Costs 0.05 s for 16 × 16,
+    1 s for 32 × 32 and 20 s for 64 × 64 sites; ``ValueError`` beyond 4096 sites.
 
     References
     ----------
