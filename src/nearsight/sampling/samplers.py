@@ -13,7 +13,11 @@ from nearsight.sampling.sampler import Sampler
 
 
 class _SingleSpin(Sampler):
-    """One rule, three codes: 64 replicas a word, one spin a byte, or tables of neighbours."""
+    """One rule, three codes: 64 replicas a word, one spin a byte, or tables of neighbours.
+
+    ``code`` names one of them ("words", "bytes", "table"), "auto" takes the first that fits and "single" the first of
+    the latter two, in which every chain may have a temperature of its own.
+    """
 
     def __init__(self, model: ClassicalModel, kT: Any, *, code: str = "auto", **options: Any) -> None:
         self._asked = code
@@ -27,10 +31,10 @@ class _SingleSpin(Sampler):
     def _place(self, states: np.ndarray) -> dict[str, np.ndarray]:
         reason = not_checkerboard(self.model)
         words = reason is None and self.chains % multispin.REPLICAS == 0 and self.model.h == 0  # type: ignore[attr-defined]
-        best = "words" if words else "bytes" if reason is None else "table"
-        asked = best if self._asked == "auto" else self._asked
+        single = "bytes" if reason is None else "table"
+        asked = {"auto": "words" if words else single, "single": single}.get(self._asked, self._asked)
         if asked not in CODES:
-            raise ValueError(f'code must be "auto", "words", "bytes" or "table", got {self._asked!r}.')
+            raise ValueError(f'code must be "auto", "single", "words", "bytes" or "table", got {self._asked!r}.')
         if asked == "words" and not words:
             reason = reason or f"64 replicas a word need a multiple of 64 chains in zero field, got {self.chains}"
         if asked != "table" and reason is not None:

@@ -1,0 +1,388 @@
+"""From a model and temperatures to independent configurations on disk, in parallel, restartable at any moment."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nearsight import __version__
+from nearsight.hamiltonians import ClassicalModel, Ising
+from nearsight.parallel import WORTHWHILE, completed, cores
+from nearsight.sampling.autocorrelation import autocorrelation_time
+from nearsight.sampling.clusters import cluster_costs
+from nearsight.sampling.exact_ising_bulk import critical_temperature
+from nearsight.sampling.multispin import REPLICAS
+from nearsight.sampling.sampler import START, Sampler, check_temperatures, magnetisation
+from nearsight.sampling.samplers import SAMPLERS, not_checkerboard
+from nearsight.sampling.snapshots import Snapshots, Writer, lattice_numbers, pack
+from nearsight.sampling.streams import generator
+from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CRITICAL_WINDOW = 0.4
+"""Within so many |J| of the transition of the square Ising model "auto" takes Swendsen-Wang."""
+DISCARD, MEASURE = 20, 200
+"""Autocorrelation times that every chain discards, and that all chains of a unit together measure."""
+CHAINS = 4
+"""Chains for each temperature, unless 64 share words."""
+RECORDS = 512
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A group of chains at one temperature: what one worker does at a time, with random numbers of its own."""
+
+    temperature: int
+    group: int
+    kT: float
+    sampler: str
+    start: str
+    chains: int
+    snapshots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for all units."""
+
+    seed: int
+    interval: int | None
+    equilibration: int | None
+    max_sweeps: int
+    symmetrise: bool
+
+
+def sample(
+    model: ClassicalModel,
+    kT: float | Sequence[float] | np.ndarray,
+    snapshots: int,
+    path: str | Path | None = None,
+    *,
+    seed: int,
+    sampler: str = "auto",
+    chains: int | None = None,
+    start: str = "auto",
+    interval: int | None = None,
+    equilibration: int | None = None,
+    max_sweeps: int = 2**17,
+    symmetrise: bool = True,
+    workers: int | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+    resume: bool = True,
+) -> Snapshots:
+    r"""Configurations of a classical model in equilibrium, ``snapshots`` at every temperature, written to ``path``.
+
+    Chains equilibrate until they have forgotten their start, and are then read so rarely that successive snapshots are
+    nearly independent. Both are measured, not guessed. With τ the larger of the integrated autocorrelation times of E
+    and of m² (:func:`autocorrelation_time`), the number of sweeps is doubled until its first half, which is discarded,
+    is at least 20 τ and its second half, in which τ is measured, at least 200 τ for all chains together, so that τ is
+    known to 36 % or better. Then a snapshot is taken every ⌈2τ⌉ sweeps, after which exp(-2) of a correlation is left.
+    What was measured is kept in ``Snapshots.attributes["units"]``.
+
+    Every unit of work, some chains at one temperature, has random numbers that follow from ``seed``, its temperature's
+    place in ``kT`` and its number alone: the snapshots do not depend on how many workers share the work. Finished units
+    are kept in ``path.parts/``; killed at any moment, the same call computes the others and ends with the same store.
+
+    Parameters
+    ----------
+    model: on its lattice.
+    kT: temperatures, > 0, all different.
+    snapshots: number at every temperature.
+    path: a folder for the store; None keeps it in memory.
+    seed: whole number >= 0.
+    sampler: "metropolis", "heat-bath", "swendsen-wang", "wolff", or "auto": on an even square torus with equal bonds
+        Swendsen-Wang for |kT - kT_c| < 0.4 |J| and Metropolis with 64 chains a word elsewhere; on other lattices and
+        for Potts models Swendsen-Wang; where clusters do not turn freely (field, frustration, vacancies) a heat bath.
+        Heat baths and Metropolis's rule alone do not equilibrate glasses: see :class:`ParallelTempering`.
+    chains: independent chains at every temperature; by default 64 where they share words, 4 elsewhere.
+    start: "random", "ordered", or "auto": ordered below the transition of an Ising ferromagnet, where a random start
+        may freeze into stripes; random elsewhere.
+    interval, equilibration: sweeps between snapshots and discarded before the first, in place of the measured ones.
+    max_sweeps: what a chain may spend on equilibration before it gives up with a ``RuntimeError``.
+    symmetrise: turn every snapshot by a random element of the model's internal symmetry: all spins of an Ising or
+        Blume-Capel model at h = 0 change sign with probability 1/2, states of a standard Potts model are permuted.
+        Below the transition a local sampler never does so in any reasonable time. Energies are not touched.
+    workers: local processes of one thread each; by default one for every core, or this process if the work is a matter
+        of seconds. A script that uses several needs ``if __name__ == "__main__":`` around its calls.
+    client: a :class:`distributed.Client` of your own, such as one on a ``dask_jobqueue.SLURMCluster``.
+    resume: go on with what is there; False refuses to touch it.
+    """
+    units = _units(model, kT, snapshots, sampler, chains, start)
+    plan = Plan(seed, interval, equilibration, max_sweeps, symmetrise)
+    _check(model, plan, workers)
+    about = _about(model, units, plan)
+    if path is None:
+        results = dict(_compute(model, units, plan, list(range(len(units))), workers, client, progress))
+        return _assemble(None, model, units, about, results.__getitem__)
+    path = Path(path)
+    parts = path.with_name(path.name + ".parts")
+    if not resume and (path.exists() or parts.exists()):
+        raise FileExistsError(f"{path if path.exists() else parts} exists; delete it, or pass resume=True to go on.")
+    if path.exists():
+        stored = Snapshots.open(path)
+        _refuse_other(about, stored.attributes, path)
+        shutil.rmtree(parts, ignore_errors=True)
+        return stored
+    if (parts / "plan.json").exists():
+        _refuse_other(about, read_json(parts / "plan.json"), parts)
+    else:
+        write_json(parts / "plan.json", about)
+    missing = [number for number in range(len(units)) if not _is_whole(_part(parts, number))]
+    for number, result in _compute(model, units, plan, missing, workers, client, progress):
+        save_tensors(_part(parts, number), {name: torch.from_numpy(array) for name, array in result.items()})
+    _assemble(parts / "assembled.zarr", model, units, about, lambda number: _load(_part(parts, number)))
+    # Built among the parts and moved in one step: a kill in between leaves nothing but the folder of parts.
+    os.replace(parts / "assembled.zarr", path)
+    shutil.rmtree(parts, ignore_errors=True)
+    return Snapshots.open(path)
+
+
+def choose(model: ClassicalModel, kT: float) -> str:
+    """The sampler that "auto" stands for."""
+    try:
+        cluster_costs(model)
+    except ValueError:
+        return "heat-bath"
+    if not_checkerboard(model) is None:
+        tc = critical_temperature("square", J=model.J[0])  # type: ignore[attr-defined]
+        near = abs(kT - tc) < CRITICAL_WINDOW * abs(model.J[0])  # type: ignore[attr-defined]
+        return "swendsen-wang" if near else "metropolis"
+    return "swendsen-wang"
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains: int | None, start: str) -> list[Unit]:
+    if not isinstance(model, ClassicalModel):
+        raise TypeError(f"Samplers need a classical model such as Ising(lattice), got {type(model).__name__}.")
+    if sampler != "auto" and sampler not in SAMPLERS:
+        raise ValueError(f'sampler must be "auto" or one of {", ".join(SAMPLERS)}, got {sampler!r}.')
+    if start not in ("auto", "random", "ordered"):
+        raise ValueError(f'start must be "auto", "random" or "ordered", got {start!r}.')
+    for name, value in (("snapshots", snapshots), ("chains", chains)):
+        if value is not None and (value != int(value) or value < 1):
+            raise ValueError(f"{name} must be a whole number >= 1, got {value}.")
+    temperatures = np.atleast_1d(np.asarray(kT, dtype=float))
+    check_temperatures(temperatures)
+    if temperatures.ndim != 1 or not temperatures.size or len(np.unique(temperatures)) < len(temperatures):
+        raise ValueError("kT holds one or several different temperatures; ask for more snapshots, not for one twice.")
+    words = not_checkerboard(model) is None and model.h == 0  # type: ignore[attr-defined]
+    units = []
+    for place, t in enumerate(temperatures.tolist()):
+        name = choose(model, t) if sampler == "auto" else sampler
+        share = words and name in ("metropolis", "heat-bath")
+        number = min(snapshots, chains or (REPLICAS if share else CHAINS))
+        size = REPLICAS if share and number >= REPLICAS else CHAINS
+        counts = [snapshots // number + (chain < snapshots % number) for chain in range(number)]
+        for group, first in enumerate(range(0, number, size)):
+            own = tuple(counts[first : first + size])
+            units.append(Unit(place, group, t, name, _start(model, t, start), len(own), own))
+    return units
+
+
+def _start(model: ClassicalModel, kT: float, start: str) -> str:
+    if start != "auto":
+        return start
+    if isinstance(model, Ising) and min(model.J) > 0:
+        try:
+            return "ordered" if kT < critical_temperature(model.lattice, J=model.J[0]) else "random"
+        except ValueError:
+            return "random"
+    return "random"
+
+
+def _check(model: ClassicalModel, plan: Plan, workers: int | None) -> None:
+    generator(plan.seed)
+    for name, least in (("interval", 1), ("equilibration", 0), ("max_sweeps", 1)):
+        value = getattr(plan, name)
+        if value is not None and (value != int(value) or value < least):
+            raise ValueError(f"{name} must be a whole number >= {least}, got {value}.")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must not be negative, got {workers}.")
+
+
+def _about(model: ClassicalModel, units: list[Unit], plan: Plan) -> dict[str, Any]:
+    """Everything that decides the snapshots. The description of a model may leave couplings out; a probe sees them."""
+    states = generator(0, START).integers(model.n_states, size=(3, model.lattice.n_sites), dtype=np.int8)
+    return {
+        "nearsight": __version__,
+        "model": repr(model),
+        "lattice": lattice_numbers(model.lattice),
+        "values": model.values.tolist(),
+        "fingerprint": model.energy(torch.from_numpy(states)).tolist(),
+        "internal": model.field_type.internal,
+        **asdict(plan),
+        "plan": [{**asdict(unit), "snapshots": list(unit.snapshots)} for unit in units],
+    }
+
+
+def _refuse_other(asked: dict[str, Any], stored: dict[str, Any], path: Path) -> None:
+    differences = [
+        f"{name}: {stored.get(name)} there, {value} asked for"
+        for name, value in asked.items()
+        if name not in ("nearsight", "plan", "values", "fingerprint") and stored.get(name) != value
+    ]
+    if not differences and stored.get("plan") != asked["plan"]:
+        differences = ["temperatures, numbers of snapshots or chains, or samplers differ"]
+    if not differences and not np.allclose(stored.get("fingerprint", np.nan), asked["fingerprint"], rtol=1e-9):
+        differences = ["the model has other couplings, which its description does not show"]
+    if differences:
+        raise ValueError(
+            f"{path} was made differently: {'; '.join(differences)}. Ask for the same, or choose another path."
+        )
+
+
+# --- the work ---------------------------------------------------------------------------------------------------------
+
+
+def _compute(
+    model: ClassicalModel,
+    units: list[Unit],
+    plan: Plan,
+    missing: list[int],
+    workers: int | None,
+    client: Client | None,
+    progress: bool,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    if workers is None:
+        # 30 ns a site and sweep, about 20 sweeps a snapshot.
+        seconds = 6e-7 * model.lattice.n_sites * sum(sum(units[number].snapshots) for number in missing)
+        workers = 1 if seconds < WORTHWHILE else cores()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress) as bar:
+        shown = bar.add_task("units of chains", total=len(units), completed=len(units) - len(missing))
+        tasks = [(units[number], plan) for number in missing]
+        for place, result in completed(run_unit, model, tasks, workers=workers, client=client):
+            yield missing[place], result
+            bar.advance(shown)
+
+
+def run_unit(model: ClassicalModel, unit: Unit, plan: Plan) -> dict[str, np.ndarray]:
+    """The snapshots of some chains, by chain and then time, and what was measured on the way."""
+    name = (unit.temperature, unit.group)
+    chain = SAMPLERS[unit.sampler](model, unit.kT, chains=unit.chains, seed=(plan.seed, *name), start=unit.start)
+    done, tau, error = _equilibrate(chain, plan)
+    interval = plan.interval or max(1, math.ceil(2 * max(tau)))
+    rows: list[dict[str, np.ndarray]] = []
+    turn = generator(plan.seed, *name, START + 1)
+    number = max(unit.snapshots)
+    for _ in range(number):
+        chain.sweep(interval)
+        done += interval
+        states = chain.states.numpy()
+        energy, counts = chain.measure()
+        if plan.symmetrise:
+            states, counts = _turned(model, states, counts, turn)
+        mean = magnetisation(model, counts)
+        rows.append({"states": pack(states, model.n_states), "energy": energy, "magnetisation": mean})
+    keep = np.arange(number)[None, :] < np.array(unit.snapshots)[:, None]
+    arrays = {column: np.stack([row[column] for row in rows], axis=1)[keep] for column in rows[0]}
+    sweep = done - interval * (number - 1 - np.arange(number))
+    arrays["sweep"] = np.broadcast_to(sweep, keep.shape)[keep].astype(np.int64)
+    arrays["chain"] = np.broadcast_to(np.arange(unit.chains)[:, None], keep.shape)[keep].astype(np.int32)
+    arrays["measured"] = np.array([*tau, *error, interval, done - interval * number])
+    return arrays
+
+
+def _equilibrate(chain: Sampler, plan: Plan) -> tuple[int, tuple[float, float], tuple[float, float]]:
+    """Sweeps made, and the autocorrelation times of E and m² in sweeps with their errors (1/2 if nothing changes)."""
+    done = 0
+    if plan.equilibration is not None:
+        chain.sweep(plan.equilibration)
+        done = plan.equilibration
+        if plan.interval is not None:
+            return done, (np.nan, np.nan), (np.nan, np.nan)
+    length = 32
+    chain.sweep(length)
+    done += length
+    while True:
+        # At most RECORDS measurements: coarser than a fraction of τ they need not be.
+        every = max(1, length // RECORDS)
+        series = chain.record(length, every=every)
+        done += length
+        times = [autocorrelation_time(x) for x in series]
+        tau = tuple(0.5 if np.isnan(t.tau) else every * t.tau for t in times)
+        error = tuple(0.0 if np.isnan(t.tau) else every * t.error for t in times)
+        if length >= DISCARD * max(tau) and chain.chains * length >= MEASURE * max(tau):
+            return done, tau, error  # type: ignore[return-value]
+        if 2 * done > plan.max_sweeps:
+            raise RuntimeError(
+                f"{chain!r} has not equilibrated after {done} sweeps (autocorrelation time about {max(tau):.0f}). "
+                'Take sampler="swendsen-wang" near a transition, parallel tempering in a glass, or raise max_sweeps.'
+            )
+        length = done
+
+
+def _turned(
+    model: ClassicalModel, states: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """States and counts of states after a random element of the internal symmetry, another for every chain."""
+    q, chains = model.n_states, len(states)
+    if model.field_type.internal == "Z2":
+        maps = np.where(rng.integers(2, size=(chains, 1)) == 1, np.arange(q)[::-1], np.arange(q))
+    elif model.field_type.internal == "S(n)":
+        maps = rng.permuted(np.broadcast_to(np.arange(q), (chains, q)), axis=1)
+    else:
+        return states, counts
+    turned = np.zeros_like(counts)
+    np.put_along_axis(turned, maps, counts, axis=1)
+    return np.take_along_axis(maps, states.astype(np.int64), axis=1).astype(np.int8), turned
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+def _assemble(
+    path: Path | None, model: ClassicalModel, units: list[Unit], about: dict[str, Any], result: Callable[[int], Any]
+) -> Snapshots:
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+    total = sum(sum(unit.snapshots) for unit in units)
+    writer = Writer(path, total, model.lattice.n_sites, model.values.numpy(), about)
+    measured: list[dict[str, Any]] = []
+    chains = 0
+    for number in sorted(range(len(units)), key=lambda k: (units[k].kT, units[k].group)):
+        block, unit = result(number), units[number]
+        block["kT"] = np.full(len(block["energy"]), unit.kT)
+        block["chain"] = block["chain"] + np.int32(chains)
+        chains += unit.chains
+        writer.write(block)
+        names = ("tau_energy", "tau_order", "tau_energy_error", "tau_order_error", "interval", "discarded")
+        numbers = [None if np.isnan(x) else float(x) for x in block["measured"]]
+        about_unit = {"kT": unit.kT, "sampler": unit.sampler, "start": unit.start, "chains": unit.chains}
+        measured.append({**about_unit, **dict(zip(names, numbers, strict=True))})
+    writer.group.attrs.update({"units": measured})
+    return Snapshots(writer.close(), path)
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}.safetensors"
+
+
+def _load(part: Path) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in load_tensors(part)[0].items()}
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether a part can be used; one that a full disk or a crash has damaged is made again."""
+    try:
+        load_tensors(part)
+    except FileNotFoundError:
+        return False
+    except CorruptFileError:
+        part.unlink()
+        return False
+    return True
