@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -76,6 +75,8 @@ class ACSF(Descriptor):
     generalized force field in condensed matter systems" (2022), equations (49)-(59) and (95)-(97).
     """
 
+    open_boundaries = True
+
     def __init__(
         self,
         lattice: Lattice,
@@ -110,7 +111,6 @@ class ACSF(Descriptor):
         self._triples += [(t.exchanged(), unequal) for t in self.invariants.triples if t.kinds[1] != t.kinds[2]]
         self.feature_names = tuple(self._names())
         self.features = len(self.feature_names)
-        self._tables: dict[tuple[torch.dtype, torch.device], _Tables] = {}
 
     def __repr__(self) -> str:
         return (
@@ -154,15 +154,8 @@ class ACSF(Descriptor):
             angular=[Angular(**f) for f in config["angular"]],
         )
 
-    def on(self, lattice: Lattice) -> Self:
-        if not lattice.same_kind(self.lattice):
-            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
-        other = copy.copy(self)
-        other.lattice, other._tables = lattice, {}
-        return other
-
     def evaluate(self, field: Tensor) -> Tensor:
-        tables = self._on(field)
+        tables = self.tables(field)
         lattice, batch = self.lattice, field.shape[:-2]
         f = (field.reshape(-1, lattice.n_sites, self.components) @ tables.basis).movedim(-1, 1)
         grid = f.reshape(-1, *lattice.shape, lattice.n_basis).movedim(-1, 1)
@@ -181,7 +174,7 @@ class ACSF(Descriptor):
         """
         around = self.neighbourhoods[sublattice]
         check_field(values, len(around), self.components)
-        tables = self._on(values)
+        tables = self.tables(values)
         f = (values.reshape(-1, len(around), self.components) @ tables.basis).movedim(0, -1)  # neighbour, K, point
         sums = torch.einsum("fn,ncp->cfp", tables.filters[sublattice], f)
         features = self._features(f[None, 0, :, None], sums[None, :, None], tables)
@@ -249,11 +242,8 @@ class ACSF(Descriptor):
             features += [values.square(), values[:, 1:] * values[:, :-1]] if invariants.even else [values]
         return torch.cat(features, 1)
 
-    def _on(self, like: Tensor) -> _Tables:
-        key = like.dtype, like.device
-        if key not in self._tables:
-            self._tables[key] = _Tables.build(self, like)
-        return self._tables[key]
+    def make_tables(self, like: Tensor) -> _Tables:
+        return _Tables.build(self, like)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
+import copy
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nearsight.fields import check_field
+from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice
 
 
@@ -26,28 +27,51 @@ class Descriptor(nn.Module, abc.ABC):
     """
 
     lattice: Lattice
+    field_type: FieldType
     components: int
     features: int
     cutoff: float
+    open_boundaries: bool = False
+    """Whether sites that lack neighbours have features."""
     smooth: bool = True
     """Whether the features have two derivatives everywhere. Without, they have one-sided slopes at symmetric fields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tables: dict[tuple[torch.dtype, torch.device], Any] = {}
 
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Tensor:
         """Features of a field whose shape has been checked."""
 
-    @abc.abstractmethod
     def on(self, lattice: Lattice) -> Self:
         """The same features on another lattice of the same kind. Parameters are shared, not copied."""
+        if not lattice.same_kind(self.lattice) or not (self.open_boundaries or np.all(lattice.periodic)):
+            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
+        other = copy.copy(self)
+        other.lattice, other._tables = lattice, {}
+        return other
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments except the lattice, in plain data, to rebuild the descriptor from a file."""
 
     @classmethod
-    @abc.abstractmethod
     def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
         """The descriptor that :meth:`config` was read from, on a lattice of the same kind."""
+        options = {key: value for key, value in config.items() if key != "field_type"}
+        return cls(lattice, FieldType.from_config(config["field_type"]), **options)  # type: ignore[call-arg]
+
+    def tables(self, like: Tensor) -> Any:
+        """What :meth:`make_tables` gives, made once for every precision and device."""
+        key = like.dtype, like.device
+        if key not in self._tables:
+            self._tables[key] = self.make_tables(like)
+        return self._tables[key]
+
+    def make_tables(self, like: Tensor) -> Any:
+        """The constants of an evaluation in the precision and on the device of a tensor, converted from double."""
+        raise NotImplementedError
 
     def forward(self, field: Tensor) -> Tensor:
         check_field(field, self.lattice.n_sites, self.components)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,7 +130,6 @@ class Irreps(Descriptor):
         self.smooth = self.contraction.smooth
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
-        self._stencils: dict[tuple[torch.dtype, torch.device], Stencil] = {}
 
     def __repr__(self) -> str:
         counts = " + ".join(f"{n} {name}" for name, n in self.multiplicities().items())
@@ -164,27 +162,15 @@ class Irreps(Descriptor):
             "include_centre": self.include_centre,
         }
 
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        options = {key: value for key, value in config.items() if key != "field_type"}
-        return cls(lattice, FieldType.from_config(config["field_type"]), **options)
-
-    def on(self, lattice: Lattice) -> Self:
-        if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]
-            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
-        other = copy.copy(self)
-        other.lattice, other._stencils = lattice, {}
-        return other
-
     def evaluate(self, field: Tensor) -> Tensor:
         grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)
-        features = self.contraction(self._stencil(field).periodic(grid))
+        features = self.contraction(self.tables(field).periodic(grid))
         # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
         return features.view(-1, *field.shape[:-1]).movedim(0, -1)
 
     def evaluate_window(self, window: Tensor) -> Tensor:
         batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
-        features = self.contraction(self._stencil(window).window(window.reshape(-1, *window.shape[len(batch) :])))
+        features = self.contraction(self.tables(window).window(window.reshape(-1, *window.shape[len(batch) :])))
         inner = (n - 2 * r for n, r in zip(cells, self.reach, strict=True))
         return features.view(-1, *batch, *inner, self.lattice.n_basis).movedim(0, -1)
 
@@ -195,7 +181,7 @@ class Irreps(Descriptor):
         them; whole lattices are faster by calling the descriptor.
         """
         check_field(values, len(self.neighbourhood), self.components)
-        coefficients = gather(self.blocks, self._stencil(values).bases, values.reshape(-1, *values.shape[-2:]))
+        coefficients = gather(self.blocks, self.tables(values).bases, values.reshape(-1, *values.shape[-2:]))
         return self.contraction(coefficients).view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor) -> Tensor:
@@ -211,7 +197,7 @@ class Irreps(Descriptor):
 
     def _chosen(self, field: Tensor, centres: Tensor, *change: Tensor) -> Tensor:
         """Features ``(*batch, centre, feature)`` of a list of centres."""
-        flat, stencil = field.reshape(-1, *field.shape[-2:]), self._stencil(field)
+        flat, stencil = field.reshape(-1, *field.shape[-2:]), self.tables(field)
         features = []
         together = max(1, AT_ONCE // (len(flat) * stencil.size))
         for part in torch.arange(len(centres), device=centres.device).split(together):
@@ -221,18 +207,12 @@ class Irreps(Descriptor):
         joined = torch.cat(features, -1) if len(features) > 1 else features[0]
         return joined.view(-1, *field.shape[:-2], len(centres)).movedim(0, -1)
 
-    def _stencil(self, like: Tensor) -> Stencil:
-        """The linear step in the precision and on the device of a tensor, always converted from double precision."""
-        key = like.dtype, like.device
-        if key not in self._stencils:
-            frames, *bases = (
-                torch.as_tensor(a, dtype=like.dtype, device=like.device)
-                for a in (self._frames, *(block.basis for block in self.blocks))
-            )
-            self._stencils[key] = Stencil(
-                self.lattice.shape, self.around, frames, self._frame, self.blocks, tuple(bases)
-            )
-        return self._stencils[key]
+    def make_tables(self, like: Tensor) -> Stencil:
+        frames, *bases = (
+            torch.as_tensor(a, dtype=like.dtype, device=like.device)
+            for a in (self._frames, *(block.basis for block in self.blocks))
+        )
+        return Stencil(self.lattice.shape, self.around, frames, self._frame, self.blocks, tuple(bases))
 
 
 def _without_centre(around: Neighbourhood) -> Neighbourhood:

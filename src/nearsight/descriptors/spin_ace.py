@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +99,6 @@ class SpinACE(Descriptor):
         self.couplings = tuple(self._couplings()) if self.order == 4 else ()
         self.feature_names = (*self._names(),)
         self.features = len(self.feature_names)
-        self._stencils: dict[tuple[torch.dtype, torch.device], Stencil] = {}
 
     def __repr__(self) -> str:
         return (
@@ -119,28 +117,16 @@ class SpinACE(Descriptor):
             "eps": self.eps,
         }
 
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        options = {key: value for key, value in config.items() if key != "field_type"}
-        return cls(lattice, FieldType.from_config(config["field_type"]), **options)
-
-    def on(self, lattice: Lattice) -> Self:
-        if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]
-            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
-        other = copy.copy(self)
-        other.lattice, other._stencils = lattice, {}
-        return other
-
     def evaluate(self, field: Tensor) -> Tensor:
         values = self._values(field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components))
-        f = self._stencil(field).periodic(values.flatten(0, 1)[..., None])
+        f = self.tables(field).periodic(values.flatten(0, 1)[..., None])
         features = self._invariants(values.flatten(1), f.unflatten(1, (len(values), -1)))
         return features.view(-1, *field.shape[:-1]).movedim(0, -1)
 
     def evaluate_window(self, window: Tensor) -> Tensor:
         batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
         values = self._values(window.reshape(-1, *window.shape[len(batch) :]))
-        f = self._stencil(window).window(values.flatten(0, 1)[..., None])
+        f = self.tables(window).window(values.flatten(0, 1)[..., None])
         inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
         centre = values[(slice(None), slice(None), *inner)]
         features = self._invariants(centre.flatten(1), f.unflatten(1, (len(values), -1)))
@@ -154,7 +140,7 @@ class SpinACE(Descriptor):
         check_field(values, len(self.neighbourhood), self.components)
         spins = torch.cat([centre[..., None, :], values], -2).reshape(-1, 1 + len(self.neighbourhood), self.components)
         channels = self._values(spins)  # channel, point, site
-        f = gather(self.blocks, self._stencil(values).bases, channels[..., 1:].flatten(0, 1)[..., None])
+        f = gather(self.blocks, self.tables(values).bases, channels[..., 1:].flatten(0, 1)[..., None])
         features = self._invariants(channels[..., 0], f.unflatten(1, (len(channels), -1)))
         return features.view(-1, *values.shape[:-2]).movedim(0, -1)
 
@@ -287,17 +273,13 @@ class SpinACE(Descriptor):
         for c in self.couplings:
             yield from (f"(S·a{k}[{c.first}])(a{k}[{c.second}]·a{k}[{c.third}])" for k in channels)
 
-    def _stencil(self, like: Tensor) -> Stencil:
-        """The linear step in the precision and on the device of a tensor, always converted from double precision."""
-        key = like.dtype, like.device
-        if key not in self._stencils:
-            frames, *bases = (
-                torch.as_tensor(a, dtype=like.dtype, device=like.device)
-                for a in (np.ones((1, 1, 1)), *(block.basis for block in self.blocks))
-            )
-            frame = (0,) * len(self.around)  # spins do not turn with the lattice
-            self._stencils[key] = Stencil(self.lattice.shape, self.around, frames, frame, self.blocks, tuple(bases))
-        return self._stencils[key]
+    def make_tables(self, like: Tensor) -> Stencil:
+        frames, *bases = (
+            torch.as_tensor(a, dtype=like.dtype, device=like.device)
+            for a in (np.ones((1, 1, 1)), *(block.basis for block in self.blocks))
+        )
+        frame = (0,) * len(self.around)  # spins do not turn with the lattice
+        return Stencil(self.lattice.shape, self.around, frames, frame, self.blocks, tuple(bases))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +110,6 @@ class SpinInvariants(Descriptor):
         self.smooth = self.contraction.smooth
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
-        self._stencils: dict[tuple[torch.dtype, torch.device], list[PairStencil]] = {}
 
     def __repr__(self) -> str:
         counts = " + ".join(f"{n} {symbol}" for symbol, n in self.counts().items())
@@ -143,21 +141,9 @@ class SpinInvariants(Descriptor):
             "eps": self.eps,
         }
 
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        options = {key: value for key, value in config.items() if key != "field_type"}
-        return cls(lattice, FieldType.from_config(config["field_type"]), **options)
-
-    def on(self, lattice: Lattice) -> Self:
-        if not lattice.same_kind(self.lattice) or not all(lattice.periodic):  # type: ignore[arg-type]
-            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
-        other = copy.copy(self)
-        other.lattice, other._stencils = lattice, {}
-        return other
-
     def evaluate(self, field: Tensor) -> Tensor:
         grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components).movedim((-1, -2), (0, 1))
-        terms = [stencil.periodic(*self._operands(k, grid)) for k, stencil in enumerate(self._stencils_like(field))]
+        terms = [stencil.periodic(*self._operands(k, grid)) for k, stencil in enumerate(self.tables(field))]
         # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
         return self.contraction(torch.cat(terms)).view(-1, *field.shape[:-1]).movedim(0, -1)
 
@@ -166,7 +152,7 @@ class SpinInvariants(Descriptor):
         grid = window.reshape(-1, *window.shape[len(batch) :]).movedim((-1, -2), (0, 1))
         inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
         terms = []
-        for k, stencil in enumerate(self._stencils_like(window)):
+        for k, stencil in enumerate(self.tables(window)):
             u, w = self._operands(k, grid)
             terms.append(stencil.window(u[(slice(None),) * 3 + inner], w))
         shape = (n - 2 * r for r, n in zip(self.reach, cells, strict=True))
@@ -180,7 +166,7 @@ class SpinInvariants(Descriptor):
         """
         check_field(values, len(self.neighbourhood), self.components)
         spins = values.reshape(-1, *values.shape[-2:])
-        bases = [basis for stencil in self._stencils_like(spins) for basis in stencil.bases]
+        bases = [basis for stencil in self.tables(spins) for basis in stencil.bases]
         rows = []
         for basis, members, number in zip(bases, self.variables.members, self.variables.family_of, strict=True):
             sites = torch.as_tensor(members, device=spins.device)
@@ -241,12 +227,8 @@ class SpinInvariants(Descriptor):
                 return ones, torch.stack([(s[0] * t[1] - s[1] * t[0])[None] for s, t in pairs])
         return grid, torch.stack([torch.linalg.cross(s, t, dim=0) for s, t in pairs])
 
-    def _stencils_like(self, like: Tensor) -> list[PairStencil]:
-        """The stencil of every family in the precision and on the device of a tensor, converted from double."""
-        key = like.dtype, like.device
-        if key not in self._stencils:
-            self._stencils[key] = [self._stencil(number, like) for number in range(len(self.variables.families))]
-        return self._stencils[key]
+    def make_tables(self, like: Tensor) -> list[PairStencil]:
+        return [self._stencil(number, like) for number in range(len(self.variables.families))]
 
     def _stencil(self, number: int, like: Tensor) -> PairStencil:
         channels, offsets, bases = [], [], []
