@@ -1,6 +1,14 @@
 """Structure factors, correlations, order, lengths, locality, and the statistics that compare ensembles."""
 
 from nearsight.analysis.coarsening import AllenCahn, Departure, allen_cahn, departure, local_exponent
+from nearsight.analysis.collapse import (
+    Collapse,
+    SizeLaw,
+    collapse_quality,
+    fit_collapse,
+    size_law,
+    threshold_window,
+)
 from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.correlation import axial_correlation, correlation
 from nearsight.analysis.lengths import PowerLaw, correlation_length, crossing_length, growth_exponent
@@ -41,6 +49,7 @@ from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
 
 __all__ = [
     "AllenCahn",
+    "Collapse",
     "Comparison",
     "Decay",
     "Departure",
@@ -48,11 +57,13 @@ __all__ = [
     "LocalityReport",
     "PowerLaw",
     "Response",
+    "SizeLaw",
     "Verdict",
     "allen_cahn",
     "axial_correlation",
     "bootstrap",
     "cdw_order",
+    "collapse_quality",
     "compare_curves",
     "contrast_order",
     "correlation",
@@ -64,6 +75,7 @@ __all__ = [
     "domain_fraction",
     "ensemble_length",
     "examine_locality",
+    "fit_collapse",
     "global_order",
     "growth_exponent",
     "ising_sign",
@@ -75,9 +87,11 @@ __all__ = [
     "reciprocal_vectors",
     "response",
     "shell_average",
+    "size_law",
     "staggered",
     "structure_factor",
     "structure_factor_at",
+    "threshold_window",
     "truncation",
     "two_colouring",
     "wall_density",

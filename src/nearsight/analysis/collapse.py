@@ -1,0 +1,218 @@
+"""Finite-size scaling: windows in which an accuracy is low, power laws of a size, and data collapse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+QUANTILES = (0.1587, 0.8413)
+"""Of a bootstrap distribution: a 68 % interval."""
+
+
+@dataclass(frozen=True)
+class SizeLaw:
+    """A fit y = amplitude × size^exponent, with the bootstrap error and 68 % and 95 % intervals of the exponent."""
+
+    exponent: float
+    error: float
+    interval: tuple[float, float]
+    confidence: tuple[float, float]
+    amplitude: float
+
+    def __call__(self, size: np.ndarray) -> np.ndarray:
+        """The fitted y at other sizes."""
+        return self.amplitude * np.asarray(size, dtype=float) ** self.exponent
+
+    def __str__(self) -> str:
+        low, high = self.confidence
+        return f"{self.exponent:.3f} ± {self.error:.3f} (95 %: {low:.3f} to {high:.3f})"
+
+
+def size_law(sizes: np.ndarray, values: np.ndarray, samples: np.ndarray) -> SizeLaw:
+    """Fit values ``(size,)`` by a power law, ln y against ln size, weighted by the scatter of ln y over resamplings.
+
+    ``samples`` ``(sample, size)`` are the same values of resampled data, of which every set is fitted anew. Sets with a
+    value that is not positive (or NaN, a window that did not open or close) are left out; if more than half are, the
+    exponent is known no better than not at all and a ``ValueError`` says so.
+    """
+    x, y = np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float)
+    if len(x) < 2 or len(np.unique(x)) != len(x):
+        raise ValueError(f"A power law needs two or more different sizes, got {np.asarray(sizes).tolist()}.")
+    good = (np.nan_to_num(samples) > 0).all(axis=1)
+    if not (np.nan_to_num(y) > 0).all() or good.mean() < 0.5:
+        raise ValueError(
+            f"Values {np.round(y, 4).tolist()} at sizes {np.asarray(sizes).tolist()} or most of their resamplings are "
+            f"not positive: there is no power law to fit. Take more data, finer steps, or other sizes."
+        )
+    logs = np.log(samples[good])
+    weight = 1.0 / np.maximum(logs.std(axis=0), 1e-6)
+    slope, offset = np.polyfit(x, np.log(y), 1, w=weight)
+    slopes = np.array([np.polyfit(x, row, 1, w=weight)[0] for row in logs])
+    return SizeLaw(
+        float(slope),
+        float(slopes.std(ddof=1)),
+        _interval(slopes, QUANTILES),
+        _interval(slopes, (0.025, 0.975)),
+        float(np.exp(offset)),
+    )
+
+
+def threshold_window(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> tuple[float, float]:
+    """The two edges x₋ ≤ 0 ≤ x₊ between which an accuracy is below a threshold.
+
+    On either side of x = 0 the accuracy ``(point,)`` is taken to rise with \\|x\\|: the nearest rising curve (isotonic
+    regression) replaces the data, so that noise makes no second crossing, and is interpolated linearly. An edge is 0
+    where the accuracy is above the threshold from the first point on, and NaN where it never gets there.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"An accuracy threshold lies between 0 and 1, got {threshold}.")
+    edges = []
+    for sign in (-1, 1):
+        side = np.flatnonzero(sign * x > 0)
+        if len(side) < 2:
+            raise ValueError("A window needs two or more points on either side of x = 0.")
+        side = side[np.argsort(np.abs(x[side]))]
+        distance = np.abs(x[side])
+        rising = optimize.isotonic_regression(accuracy[side]).x
+        above = np.flatnonzero(rising >= threshold)
+        if not len(above):
+            edges.append(np.nan)
+        elif (first := above[0]) == 0:
+            edges.append(0.0)
+        else:
+            low, high = rising[first - 1], rising[first]
+            share = (threshold - low) / (high - low)
+            edges.append(sign * (distance[first - 1] + share * (distance[first] - distance[first - 1])))
+    return float(edges[0]), float(edges[1])
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Exponents with which curves of several sizes fall on one, and how well they do.
+
+    ``quality`` is S of :func:`collapse_quality` (about 1 for a collapse within the errors). Errors and 68 % intervals
+    are from fits to resampled data. ``covariance`` of (θ, 1/ν) tells how far one makes up for the other.
+    """
+
+    theta: float
+    theta_error: float
+    theta_interval: tuple[float, float]
+    inverse_nu: float
+    inverse_nu_error: float
+    inverse_nu_interval: tuple[float, float]
+    quality: float
+    covariance: tuple[tuple[float, float], tuple[float, float]]
+
+    @property
+    def nu(self) -> float:
+        return 1.0 / self.inverse_nu
+
+    @property
+    def nu_error(self) -> float:
+        return self.inverse_nu_error / self.inverse_nu**2
+
+    def __str__(self) -> str:
+        return f"θ = {self.theta:.3f} ± {self.theta_error:.3f}, ν = {self.nu:.3f} ± {self.nu_error:.3f}, S = " + (
+            f"{self.quality:.2f}"
+        )
+
+
+def collapse_quality(
+    sizes: np.ndarray, x: np.ndarray, y: np.ndarray, error: np.ndarray, theta: float, inverse_nu: float
+) -> float:
+    r"""How badly y L^θ as a function of x L^{1/ν} fails to be one curve for all sizes L: S of Houdayer and Hartmann,
+
+    .. math:: S = \frac{1}{N} \sum_{Lj} \frac{(y_{Lj} - Y_{Lj})^2}{\delta y_{Lj}^2 + \delta Y_{Lj}^2},
+
+    where Y is the value at the same place of a straight line through the nearest points of the *other* sizes on either
+    side. Points with negative and with positive x are compared among themselves: the curve may jump at x = 0, as the
+    error of a classification does where the label changes. S is about 1 if all deviations are chance.
+
+    Parameters
+    ----------
+    sizes: L ``(size,)``. x: distance from the critical point ``(point,)``. y, error: ``(size, point)``; NaN in y where
+        a size has no point.
+
+    References
+    ----------
+    J. Houdayer, A. K. Hartmann, Phys. Rev. B 70, 014418 (2004), appendix A.
+    """
+    scale = np.asarray(sizes, dtype=float)[:, None]
+    X, Y, dY = x * scale**inverse_nu, y * scale**theta, error * scale**theta
+    total, count = 0.0, 0
+    for sign in (-1, 1):
+        chosen = [np.flatnonzero((sign * x > 0) & ~np.isnan(row)) for row in y]
+        chosen = [here[np.argsort(x[here])] for here in chosen]
+        for j, own in enumerate(chosen):
+            at = X[j, own]
+            sums = np.zeros((5, len(own)))
+            for k, other in enumerate(chosen):
+                if k == j or len(other) < 2:
+                    continue
+                right = np.searchsorted(X[k, other], at)
+                between = (right > 0) & (right < len(other))
+                for neighbour in (right - 1, right):
+                    place = other[neighbour[between]]
+                    w, u, v = dY[k, place] ** -2.0, X[k, place], Y[k, place]
+                    sums[:, between] += w, w * u, w * v, w * u * u, w * u * v
+            K, Kx, Ky, Kxx, Kxy = sums
+            delta = K * Kxx - Kx**2
+            known = (K > 0) & (delta > 1e-12 * (K * Kxx))
+            K, Kx, Ky, Kxx, Kxy, delta, at = (a[known] for a in (K, Kx, Ky, Kxx, Kxy, delta, at))
+            line = (Kxx * Ky - Kx * Kxy + at * (K * Kxy - Kx * Ky)) / delta
+            variance = (Kxx - 2 * at * Kx + at**2 * K) / delta
+            total += float(((Y[j, own[known]] - line) ** 2 / (dY[j, own[known]] ** 2 + variance)).sum())
+            count += len(at)
+    return total / count if count else float("inf")
+
+
+def fit_collapse(
+    sizes: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    error: np.ndarray,
+    *,
+    samples: np.ndarray,
+    start: tuple[float, float] = (0.1, 1.0),
+) -> Collapse:
+    """The exponents θ and 1/ν of the best collapse (smallest :func:`collapse_quality`), and their errors.
+
+    ``samples`` ``(sample, size, point)`` are y of resampled data; every set is fitted anew, which keeps what the points
+    of one size have in common. ``start``: first guess of (θ, 1/ν).
+    """
+    if len(sizes) < 3:
+        raise ValueError(f"A collapse that proves anything needs three or more sizes, got {len(sizes)}.")
+    if not (error[~np.isnan(y)] > 0).all():
+        raise ValueError("Every point needs an error > 0; a share of 0 in n trials has one of about 1/n.")
+
+    def best(values: np.ndarray, guess: np.ndarray) -> np.ndarray:
+        found = optimize.minimize(
+            lambda p: collapse_quality(sizes, x, values, error, p[0], p[1]),
+            guess,
+            method="Nelder-Mead",
+            options={"xatol": 1e-3, "fatol": 1e-4, "initial_simplex": guess + np.array([[0, 0], [0.1, 0], [0, 0.2]])},
+        )
+        return found.x
+
+    first = best(y, np.array(start))
+    centre = best(y, first)  # a second simplex leaves what the first one got stuck in
+    again = np.array([best(row, centre) for row in samples])
+    covariance = np.cov(again.T)
+    intervals = [_interval(column, QUANTILES) for column in again.T]
+    return Collapse(
+        float(centre[0]),
+        float(np.sqrt(covariance[0, 0])),
+        intervals[0],
+        float(centre[1]),
+        float(np.sqrt(covariance[1, 1])),
+        intervals[1],
+        collapse_quality(sizes, x, y, error, centre[0], centre[1]),
+        ((float(covariance[0, 0]), float(covariance[0, 1])), (float(covariance[1, 0]), float(covariance[1, 1]))),
+    )
+
+
+def _interval(values: np.ndarray, quantiles: tuple[float, float]) -> tuple[float, float]:
+    low, high = np.quantile(values, quantiles)
+    return float(low), float(high)
