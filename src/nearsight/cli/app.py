@@ -94,12 +94,42 @@ for _stage in STAGES:
     app.command(_stage)(_stage_command(_stage))
 
 
-@app.command()
-def doctor() -> None:
-    """Show versions, cores, memory, devices, optional packages, and how fast matrices multiply here."""
-    from nearsight.cli.doctor import examine
+doctor = typer.Typer(help="What this machine offers, or what a trained model can see.")
+app.add_typer(doctor, name="doctor")
 
-    examine(Console())
+
+@doctor.callback(invoke_without_command=True)
+def machine(context: typer.Context) -> None:
+    """Show versions, cores, memory, devices, optional packages, and how fast matrices multiply here.
+
+    `nearsight doctor locality RUN` examines a trained model instead.
+    """
+    if context.invoked_subcommand is None:
+        from nearsight.cli.doctor import examine
+
+        examine(Console())
+
+
+@doctor.command("locality")
+def examine_locality(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, RUNS/STUDY/NAME.", show_default=False)],
+    others: Annotated[
+        list[Path] | None, typer.Argument(help="Runs with the same data and other cutoffs.", show_default=False)
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Sites tried for every cutoff; the cost is proportional.", min=8)] = 64,
+    debug: Debug = False,
+) -> None:
+    """Tell how far the force field of a run sees, how far it needs to see, and what a longer sight would bring."""
+    try:
+        from nearsight.cli.locality import examine
+
+        examine(run, others or [], samples=samples, console=Console(), progress=Console(stderr=True))
+    except KeyboardInterrupt:
+        _stop("Interrupted; nothing was written.", code=130)
+    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
+        if debug:
+            raise
+        _stop(f"{error}\n(--debug shows where this comes from.)")
 
 
 def _carry_out(

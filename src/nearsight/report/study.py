@@ -9,8 +9,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from nearsight.report.html import write_report
+from nearsight.report.locality import locality
 from nearsight.report.style import Picture
 from nearsight.studies import Run, get
+from nearsight.studies.locality import stored
 from nearsight.studies.settings import difference
 
 Draw = Callable[[Run, Any], Picture]
@@ -20,14 +22,18 @@ Draw = Callable[[Run, Any], Picture]
 def write(
     run: Run, config: BaseModel, *, study: str, title: str, figures: Mapping[str, Draw], notes: Sequence[str]
 ) -> None:
-    """Write ``figures/`` and ``report.html`` of a run, in the order of ``figures``."""
+    """Write ``figures/`` and ``report.html`` of a run, in the order of ``figures``; last, its locality if examined."""
     asked = get(study)
+    pictures = {name: draw(run, config) for name, draw in figures.items()}
+    if (examined := stored(run)) is not None:
+        pictures["locality"] = locality(examined)
+        notes = [*notes, f"Locality. {examined.attrs['words']}"]
     write_report(
         run.path / "report.html",
         title=f"{title} ({run.path.name})",
         question=asked.question,
         verdicts=run.verdicts,
-        figures={name: draw(run, config) for name, draw in figures.items()},
+        figures=pictures,
         config=run.config,
         manifest=run.manifest,
         notes=notes,

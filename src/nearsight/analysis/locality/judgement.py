@@ -57,7 +57,7 @@ def judge_size(
     size: sizes at which the floor is known, ascending (with ``floor``); otherwise ignored.
     error: for every model, by name, its size and its error.
     floor, floor_error: irreducible error at every ``size`` (see :func:`truncation`), and its standard error.
-    length: the correlation length of the data, in the same unit as the sizes.
+    length: the correlation length of the data, in the same unit as the sizes; 0 where there are no correlations.
     """
     sizes = np.asarray(size, dtype=float)
     models = dict(error or {})
@@ -105,7 +105,7 @@ def _on_models(
         return said
     best = min(models, key=lambda key: models[key][1])
     size, error = models[best]
-    if length is not None and np.isfinite(length):
+    if length is not None and 0 < length < np.inf:
         said.append(
             f"A {name} of {size:.3g} {unit} is {size / length:.2g} correlation lengths (ξ = {length:.2g} {unit})."
         )

@@ -108,8 +108,10 @@ def truncation(
 def ensemble_length(fields: Tensor, lattice: Lattice) -> float:
     """Correlation length of an ensemble ``(sample, site, component)``: second moment of S(k) about its own maximum.
 
-    The mean of every component over the ensemble is subtracted, and components are summed; about 0.4 for noise. See
-    :func:`nearsight.analysis.correlation_length` for the convention, in which a domain measures some 2πL.
+    The mean of every component over the ensemble is subtracted, and components are summed. See
+    :func:`nearsight.analysis.correlation_length` for the convention, in which a domain measures some 2πL, and noise has
+    the length of the zone, 0.39 a on the square lattice: nothing is correlated at or below 1.1 times that, and the
+    answer is then zero.
     """
     centred = fields.double() - fields.double().mean((0, 1))
     S = structure_factor(centred.movedim(-1, 0), lattice, dims=("component", "sample")).sum("component").mean("sample")
@@ -118,7 +120,9 @@ def ensemble_length(fields: Tensor, lattice: Lattice) -> float:
     names = momentum_dims(S, lattice)
     peak = S.isel(S.argmax(names))
     Q = [float(peak.coords[name]) for name in ("kx", "ky", "kz")[: lattice.dim]]
-    return float(correlation_length(S, lattice, about=Q, moment=2))
+    noise = float(correlation_length(xr.ones_like(S), lattice, about=Q, moment=2))
+    length = float(correlation_length(S, lattice, about=Q, moment=2))
+    return length if length > 1.1 * noise else 0.0
 
 
 def _pool(

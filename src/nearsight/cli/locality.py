@@ -1,0 +1,70 @@
+"""`nearsight doctor locality`: how far the student of a run sees, and whether that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nearsight import report
+from nearsight.cli.studies import get
+from nearsight.storage import write_atomic
+from nearsight.studies import Run, locality
+
+
+def examine(path: Path, others: Sequence[Path], *, samples: int, console: Console, progress: Console) -> None:
+    """Examine a run, store data and figure in its folder, renew its report if it has one, and print what was found."""
+    found = locality.examine(
+        path, others, samples=samples, say=lambda text: progress.print(f"{text} ...", markup=False)
+    )
+    run = Run(path)
+    write_atomic(run.path / "figures" / "locality.png", report.locality(found.data).png())
+    if (run.path / "report.html").exists():
+        study = get(run.manifest["study"])
+        study.run(run.path, study.stored_config(run), only="report", resume=True)
+    console.print(floor_table(found.data))
+    console.print(student_table(found.data))
+    console.print(found.words, highlight=False, markup=False)
+    console.print(f"Data: {run.path / locality.FILE}", highlight=False, soft_wrap=True)
+
+
+def floor_table(data: xr.Dataset) -> Table:
+    """What any model with a cutoff misses, and the share of the responses that it sees."""
+    sources = [str(name) for name in data["source"].values]
+    table = _table("cutoff / a", "cannot know", "±", *(f"response: {name}" for name in sources))
+    for radius in data["radius"].values:
+        here = data.sel(radius=radius)
+        shares = []
+        for source in sources:
+            within = data["share"].sel(source=source, r=data["r"] <= radius + 1e-6).dropna("r")
+            shares.append(f"{100 * float(within.max()):.1f} %")
+        table.add_row(f"{radius:.3g}", f"{float(here.floor):.2g}", f"{float(here.floor_error):.1g}", *shares)
+    return table
+
+
+def student_table(data: xr.Dataset) -> Table:
+    """Cutoff, error and decay of the response of every student."""
+    table = _table("student", "cutoff / a", "error", "cannot know", "ξ / a")
+    radius, floor = data["radius"].values, data["floor"].values
+    for model in data["model"].values:
+        here = data.sel(model=model, source=model)
+        size = float(here["size"])
+        known = f"{np.interp(size, radius, floor):.2g}" if size <= radius[-1] else f"< {floor[-1]:.2g}"
+        table.add_row(
+            Text(str(model)), f"{size:.3g}", f"{float(here.error):.2g}", known, f"{float(here.decay_length):.2g}"
+        )
+    return table
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, justify="left" if first == "student" else "right")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table

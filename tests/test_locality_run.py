@@ -1,0 +1,115 @@
+"""`nearsight doctor locality`: from a finished run to data, figure, words and report."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from nearsight import report
+from nearsight.analysis import judge_size
+from nearsight.cli.app import app
+from nearsight.cli.studies import get
+from nearsight.storage import CorruptFileError
+from nearsight.studies import Run, locality
+from nearsight.studies.locality import examine, open_subject, stored
+
+SHORT = ["fit.steps=20", "fit.validate_every=10", "length=8"]
+
+
+def doctor(*words):
+    return CliRunner().invoke(app, ["doctor", *map(str, words)])
+
+
+def trained(path, study, settings) -> Run:
+    config = get(study).configure("tiny", settings)
+    get(study).run(path, config, only="generate")
+    return get(study).run(path, config, only="train")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two students of the same data with cutoffs √2 and 2√2."""
+    folder = tmp_path_factory.mktemp("runs") / "holstein"
+    return {
+        name: trained(folder / name, "holstein", [*SHORT, f"network.radii={radii}"])
+        for name, radii in (("near", "[1.5]"), ("far", "[1.5, 1.5]"))
+    }
+
+
+def test_the_doctor_examines_a_run_and_leaves_data_and_figure(runs):
+    run = runs["far"]
+    result = doctor("locality", run.path, runs["near"].path, "--samples", 8)
+    assert result.exit_code == 0, result.output
+    for word in ("cannot know", "cutoff", "far", "near", "response"):
+        assert word in result.stdout
+    assert (run.path / "figures" / "locality.png").read_bytes().startswith(b"\x89PNG")
+    with xr.open_dataset(run.path / "locality.nc", engine="h5netcdf") as data:
+        assert data["size"].sel(model=["near", "far"]).values == pytest.approx([np.sqrt(2), 2 * np.sqrt(2)])
+        assert data.attrs["words"].split()[0] in result.stdout
+        assert {"floor", "response", "share", "error"} <= set(data.variables)
+    assert not list(run.path.glob(".locality*"))
+
+
+def test_the_error_is_that_of_the_test_snapshots(runs):
+    run = runs["near"]
+    found = examine(run.path, samples=8)
+    subject = open_subject(run.path)[1]
+    error = subject.student(subject.data.field.float()).force - subject.exact(subject.data.field).force
+    assert float(found.data["error"][0]) == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
+
+
+def test_an_examination_can_be_repeated(runs):
+    first, second = (examine(runs["near"].path, samples=8).data for _ in range(2))
+    xr.testing.assert_identical(first, second)
+
+
+def test_the_report_shows_the_locality_once_it_is_known(runs, monkeypatch, tmp_path):
+    from nearsight.report import holstein, study
+
+    run = runs["near"]
+    monkeypatch.setattr(holstein, "FIGURES", {})
+    config = get("holstein").stored_config(run)
+    (run.path / locality.FILE).unlink(missing_ok=True)
+    study.write(run, config, study="holstein", title="T", figures={}, notes=[])
+    assert "Locality." not in (run.path / "report.html").read_text()
+    words = examine(run.path, samples=8).words
+    study.write(run, config, study="holstein", title="T", figures={}, notes=[])
+    page = (run.path / "report.html").read_text()
+    assert 'id="locality"' in page and "Locality." in page
+    assert words[:20] in page
+
+
+def test_quenches_at_fixed_number_are_examined_too(tmp_path):
+    run = trained(tmp_path / "jahn_teller" / "tiny", "jahn_teller", ["fit.steps=20", "fit.validate_every=10"])
+    found = examine(run.path, samples=8)
+    assert list(found.data["source"].values) == ["exact", "tiny", "held"]
+    assert found.data["error"].shape == (1,)
+
+
+def test_mistakes_are_answered_in_words(runs, tmp_path):
+    result = doctor("locality", tmp_path)
+    assert result.exit_code == 2 and "is no run" in result.stderr
+    config = get("holstein").configure("tiny", SHORT)
+    untrained = get("holstein").run(tmp_path / "holstein" / "untrained", config, only="generate")
+    result = doctor("locality", untrained.path)
+    assert result.exit_code == 2 and "no trained model" in result.stderr and "--resume" in result.stderr
+    other = trained(tmp_path / "holstein" / "other", "holstein", [*SHORT, "seed=2"])
+    result = doctor("locality", runs["near"].path, other.path)
+    assert result.exit_code == 2 and "other data" in result.stderr
+    (untrained.path / locality.FILE).write_bytes(b"no netCDF")
+    with pytest.raises(CorruptFileError, match="examine again"):
+        stored(untrained)
+    assert "Traceback" not in result.output
+
+
+def test_the_doctor_alone_still_looks_at_the_machine():
+    result = doctor()
+    assert result.exit_code == 0 and "torch" in result.output and "cores" in result.output
+
+
+def test_errors_of_block_models_can_be_drawn_alone():
+    judged = judge_size([], {"l = 2": (2.0, 0.1), "l = 4": (4.0, 0.05)}, name="block size", unit="sites")
+    picture = report.locality(judged.data)
+    (axes,) = picture.axes
+    assert axes.get_xlabel() == "block size [sites]" and len(axes.get_lines()) == 2
+    assert len(picture.png()) > 2_000
