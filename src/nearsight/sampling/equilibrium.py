@@ -22,7 +22,7 @@ from nearsight.sampling.clusters import cluster_costs
 from nearsight.sampling.exact_ising_bulk import critical_temperature
 from nearsight.sampling.multispin import REPLICAS
 from nearsight.sampling.sampler import START, Sampler, check_temperatures, magnetisation
-from nearsight.sampling.samplers import SAMPLERS, not_checkerboard
+from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, Writer, lattice_numbers, pack
 from nearsight.sampling.streams import generator
 from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
@@ -102,10 +102,11 @@ def sample(
     snapshots: number at every temperature.
     path: a folder for the store; None keeps it in memory.
     seed: whole number >= 0.
-    sampler: "metropolis", "heat-bath", "swendsen-wang", "wolff", or "auto": on an even square torus with equal bonds
-        Swendsen-Wang for |kT - kT_c| < 0.4 |J| and Metropolis with 64 chains a word elsewhere; on other lattices and
-        for Potts models Swendsen-Wang; where clusters do not turn freely (field, frustration, vacancies) a heat bath.
-        Heat baths and Metropolis's rule alone do not equilibrate glasses: see :class:`ParallelTempering`.
+    sampler: "metropolis", "heat-bath", "swendsen-wang", "wolff", or "auto". On an even square torus with equal bonds
+        "auto" is Swendsen-Wang for |kT - kT_c| < 0.4 |J|, Metropolis elsewhere up to 2 kT_c, a heat bath above, where
+        Metropolis's rule turns nearly every spin at every sweep; on other lattices and for Potts models Swendsen-Wang;
+        where clusters do not turn freely (field, frustration, vacancies) a heat bath. No rule that moves one site at a
+        time equilibrates glasses: see :class:`ParallelTempering`.
     chains: independent chains at every temperature; by default 64 where they share words, 4 elsewhere.
     start: "random", "ordered", or "auto": ordered below the transition of an Ising ferromagnet, where a random start
         may freeze into stripes; random elsewhere.
@@ -158,7 +159,7 @@ def choose(model: ClassicalModel, kT: float) -> str:
     if not_checkerboard(model) is None:
         tc = critical_temperature("square", J=model.J[0])  # type: ignore[attr-defined]
         near = abs(kT - tc) < CRITICAL_WINDOW * abs(model.J[0])  # type: ignore[attr-defined]
-        return "swendsen-wang" if near else "metropolis"
+        return "swendsen-wang" if near else "metropolis" if kT < 2 * tc else "heat-bath"
     return "swendsen-wang"
 
 
@@ -175,6 +176,8 @@ def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains:
     for name, value in (("snapshots", snapshots), ("chains", chains)):
         if value is not None and (value != int(value) or value < 1):
             raise ValueError(f"{name} must be a whole number >= 1, got {value}.")
+    if sampler in (SwendsenWang.name, Wolff.name):
+        cluster_costs(model)
     temperatures = np.atleast_1d(np.asarray(kT, dtype=float))
     check_temperatures(temperatures)
     if temperatures.ndim != 1 or not temperatures.size or len(np.unique(temperatures)) < len(temperatures):

@@ -64,8 +64,8 @@ class Metropolis(_SingleSpin):
 
     The rule always accepts a change that costs nothing. On a checkerboard whose sides are multiples of four, states in
     which *every* flip is free, such as diagonal stripes of width two, are therefore never left, nor ever entered; their
-    weight, about 1e-6 on 4 × 4 sites at the transition and nothing on larger lattices, is missing. Take
-    :class:`HeatBath` where that matters.
+    weight, 7e-6 on 4 × 4 sites at the transition and exponentially less on larger lattices, is missing. Far above the
+    transition nearly every spin turns at every sweep, and little else happens. Take :class:`HeatBath` in both cases.
 
     Near a critical point take :class:`SwendsenWang`: the autocorrelation time grows as L^2.17.
     """

@@ -1,0 +1,427 @@
+"""Samplers: every state as often as Boltzmann says, whatever the code, and the same bits from the same seed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Holstein, Ising, Potts
+from nearsight.lattices import chain, honeycomb, square, triangular
+from nearsight.sampling import (
+    HeatBath,
+    Metropolis,
+    ParallelTempering,
+    SwendsenWang,
+    Wolff,
+    anneal,
+    autocorrelation_time,
+    ising_torus,
+    mean_and_error,
+    multispin,
+    temperature_ladder,
+)
+from nearsight.sampling import checkerboard as bytes_code
+from nearsight.sampling.streams import U64, below, next64, stream, uniform
+
+ISING = Ising(square(4))
+MATTIS = EdwardsAnderson(square(4), np.random.default_rng(5).permutation(np.repeat([1.0, 0.4], 16)))
+
+# Samplers that have their own code, each with a model of its kind small enough to enumerate.
+CASES = {
+    "Metropolis, words": lambda seed: Metropolis(ISING, 2.5, chains=128, seed=seed),
+    "Metropolis, bytes": lambda seed: Metropolis(ISING, 2.5, chains=128, seed=seed, code="bytes"),
+    "Metropolis, bytes in a field": lambda seed: Metropolis(Ising(square(4), J=-1, h=0.4), 2.0, chains=128, seed=seed),
+    "Metropolis, table": lambda seed: Metropolis(ISING, 2.5, chains=128, seed=seed, code="table"),
+    "Metropolis, words, antiferromagnet": lambda seed: Metropolis(Ising(square(4), J=-1), 2.5, chains=128, seed=seed),
+    "heat bath, words": lambda seed: HeatBath(ISING, 2.5, chains=128, seed=seed),
+    "heat bath, bytes": lambda seed: HeatBath(ISING, 2.5, chains=128, seed=seed, code="bytes"),
+    "heat bath, bytes in a field": lambda seed: HeatBath(Ising(square(4), h=0.4), 2.5, chains=128, seed=seed),
+    "heat bath, table": lambda seed: HeatBath(ISING, 2.5, chains=128, seed=seed, code="table"),
+    "heat bath, sides 2 and 6": lambda seed: HeatBath(Ising(square(2, 6)), 2.5, chains=128, seed=seed),
+    "Metropolis, sides 6 and 2": lambda seed: Metropolis(Ising(square(6, 2)), 2.5, chains=128, seed=seed),
+    "Swendsen-Wang": lambda seed: SwendsenWang(ISING, 2.5, chains=128, seed=seed),
+    "Swendsen-Wang, antiferromagnet": lambda seed: SwendsenWang(Ising(honeycomb(2), J=-1), 2.0, chains=128, seed=seed),
+    "Swendsen-Wang, unequal bonds": lambda seed: SwendsenWang(MATTIS, 1.7, chains=128, seed=seed),
+    "Swendsen-Wang, three states": lambda seed: SwendsenWang(Potts(triangular(3), 3), 1.5, chains=128, seed=seed),
+    "Swendsen-Wang, clock": lambda seed: SwendsenWang(Potts(square(3), 3, kind="clock"), 1.5, chains=128, seed=seed),
+    "Wolff": lambda seed: Wolff(ISING, 2.5, chains=128, seed=seed),
+    "Wolff, antiferromagnet": lambda seed: Wolff(Ising(honeycomb(2), J=-1), 2.0, chains=128, seed=seed),
+    "Wolff, unequal bonds": lambda seed: Wolff(MATTIS, 1.7, chains=128, seed=seed),
+    "Wolff, three states": lambda seed: Wolff(Potts(triangular(3), 3), 1.5, chains=128, seed=seed),
+    "Metropolis, vacancies": lambda seed: Metropolis(BlumeCapel(square(3), D=0.7, h=0.2), 1.3, chains=128, seed=seed),
+    "heat bath, vacancies": lambda seed: HeatBath(BlumeCapel(square(3), D=0.7), 1.3, chains=128, seed=seed),
+    "heat bath, clock of five": lambda seed: HeatBath(Potts(chain(6), 5, kind="clock"), 0.8, chains=128, seed=seed),
+    "Metropolis, four states": lambda seed: Metropolis(Potts(square(3, 2), 4), 0.9, chains=128, seed=seed),
+    "Metropolis, glass": lambda seed: Metropolis(EdwardsAnderson(square(3), seed=1), 1.5, chains=128, seed=seed),
+    "heat bath, glass": lambda seed: HeatBath(EdwardsAnderson(square(4), seed=1), 1.5, chains=128, seed=seed),
+    "heat bath, two shells": lambda seed: HeatBath(Ising(square(4), J=(1, -0.3)), 1.5, chains=128, seed=seed),
+}
+
+
+def all_states(model) -> torch.Tensor:
+    q, n = model.n_states, model.lattice.n_sites
+    return torch.from_numpy(np.arange(q**n)[:, None] // q ** np.arange(n) % q).to(torch.int8)
+
+
+def boltzmann(model, kT: float) -> np.ndarray:
+    energy = model.energy(all_states(model)).numpy()
+    weight = np.exp(-(energy - energy.min()) / kT)
+    return weight / weight.sum()
+
+
+def p_value(observed: np.ndarray, probability: np.ndarray) -> float:
+    """Pearson's test; rare states are pooled into cells of at least 20 expected visits."""
+    order = np.argsort(probability)
+    expected = probability[order] * observed.sum()
+    cell = np.minimum(np.floor(np.cumsum(expected) / 20), np.floor(expected.sum() / 20) - 1).astype(int)
+    _, cell = np.unique(cell, return_inverse=True)
+    got, due = np.bincount(cell, observed[order]), np.bincount(cell, expected)
+    return float(stats.chi2.sf(((got - due) ** 2 / due).sum(), len(due) - 1))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_states_occur_as_often_as_boltzmann_says(case):
+    sampler = CASES[case](11)
+    model, kT = sampler.model, float(sampler.kT[0])
+    q, n = model.n_states, model.lattice.n_sites
+    sampler.sweep(100)
+    counts = np.zeros(q**n, int)
+    place = q ** np.arange(n)
+    for _ in range(150):
+        sampler.sweep(12)
+        np.add.at(counts, sampler.states.numpy() @ place, 1)
+    assert p_value(counts, boltzmann(model, kT)) > 1e-3
+
+
+def test_the_test_of_frequencies_notices_a_wrong_temperature():
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(150 * 128, boltzmann(ISING, 2.4))
+    assert p_value(counts, boltzmann(ISING, 2.5)) < 1e-6
+    assert p_value(rng.multinomial(150 * 128, boltzmann(ISING, 2.5)), boltzmann(ISING, 2.5)) > 1e-3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_sweep_leaves_the_boltzmann_distribution_alone(case):
+    # Chains that start in equilibrium, drawn exactly, are in equilibrium after one sweep: no burn-in can hide an error.
+    model, kT = CASES[case](0).model, float(CASES[case](0).kT[0])
+    probability = boltzmann(model, kT)
+    drawn = np.random.default_rng(3).choice(len(probability), 64 * 300, p=probability)
+    starts = all_states(model)[torch.from_numpy(drawn)]
+    sampler = CASES[case](1)
+    options = {"code": sampler.code} if hasattr(sampler, "code") else {}
+    sampler = type(sampler)(model, kT, seed=9, start=starts, **options)
+    sampler.sweep()
+    place = model.n_states ** np.arange(model.lattice.n_sites)
+    counts = np.bincount(sampler.states.numpy() @ place, minlength=len(probability))
+    assert p_value(counts, probability) > 1e-3
+
+
+@pytest.mark.parametrize("rule", ["metropolis", "heat-bath"])
+@pytest.mark.parametrize(("J", "h"), [(1.0, 0.0), (-1.0, 0.0), (1.0, 0.3)])
+def test_odds_of_a_flip_balance_in_detail(rule, J, h):
+    odds = bytes_code.flip_odds(rule, J, h, 1.7)
+    n = np.arange(-4, 5, 2)
+    np.testing.assert_allclose(odds[1] * np.exp((J * n + h) / 1.7), odds[0] * np.exp(-(J * n + h) / 1.7))
+    table = bytes_code.thresholds(odds).reshape(2, 5) / bytes_code.SCALE
+    np.testing.assert_allclose(table, odds, rtol=0, atol=2**-32)
+
+
+@pytest.mark.parametrize("kT", [0.4, 1.0, 2.269, 10.0])
+def test_binary_digits_compose_the_odds_of_a_flip(kT):
+    def value(digit):
+        return sum(2.0 ** -(k + 1) for k, word in enumerate(digit.tolist()) if word)
+
+    first, second = multispin.word_digits("metropolis", 1.0, kT)
+    odds = bytes_code.flip_odds("metropolis", 1.0, 0.0, kT)[1]
+    np.testing.assert_allclose([value(first), value(first) * value(second)], odds[[3, 4]], rtol=0, atol=2**-51)
+    first, second = multispin.word_digits("heat-bath", 1.0, kT)
+    odds = bytes_code.flip_odds("heat-bath", 1.0, 0.0, kT)[1]
+    np.testing.assert_allclose([value(first), value(first) * value(second)], odds[[3, 4]], rtol=0, atol=2**-51)
+
+
+def test_checkerboard_metropolis_misses_only_states_of_negligible_weight():
+    # The set of states that sweeps reach from order, exactly: a site whose flip is free always flips, any other may.
+    states = 2 * all_states(ISING).numpy().astype(int).reshape(-1, 4, 4) - 1
+    around = sum(np.roll(states, d, axis) for d in (1, -1) for axis in (1, 2))
+    may_stay = (states * around > 0).reshape(-1, 16)
+    colour = (np.indices((4, 4)).sum(0) % 2).ravel()
+    number, reached = np.arange(2**16), np.zeros(2**16, bool)
+    reached[-1] = True
+    while True:
+        moved = reached
+        for site in np.argsort(colour, kind="stable"):
+            moved = moved[number ^ (1 << site)] | (moved & may_stay[:, site])
+        if not (moved & ~reached).any():
+            break
+        reached = reached | moved
+    # The states missed exchange places among themselves for ever.
+    assert 0 < boltzmann(ISING, 2.269)[~reached].sum() < 1e-5
+
+
+# --- replicas and streams -------------------------------------------------------------------------------------------
+
+
+def test_replicas_in_one_word_are_independent():
+    # All start alike and share every word of random bits: overlaps of pairs must spread as for independent lattices.
+    sampler = Metropolis(Ising(square(16)), 3.5, chains=64, seed=2, start="ordered")
+    sampler.sweep(60)
+    squares = []
+    for _ in range(60):
+        sampler.sweep(6)
+        spins = 2.0 * sampler.states.numpy() - 1
+        overlap = (spins @ spins.T / 256)[np.triu_indices(64, 1)]
+        energy, _ = sampler.measure()
+        squares.append((overlap**2).mean())
+        assert len(np.unique(spins, axis=0)) == 64
+    alone = Metropolis(Ising(square(16)), 3.5, chains=64, seed=3, start="ordered", code="bytes")
+    alone.sweep(60)
+    reference = []
+    for _ in range(60):
+        alone.sweep(6)
+        spins = 2.0 * alone.states.numpy() - 1
+        reference.append(((spins @ spins.T / 256)[np.triu_indices(64, 1)] ** 2).mean())
+    error = np.hypot(np.std(squares), np.std(reference)) / math.sqrt(60)
+    assert abs(np.mean(squares) - np.mean(reference)) < 4 * error
+
+
+def test_energies_of_replicas_in_one_word_are_uncorrelated():
+    sampler = Metropolis(Ising(square(8)), 3.0, chains=64, seed=5)
+    sampler.sweep(50)
+    energy = sampler.record(1200, every=3)[0]
+    correlation = np.corrcoef(energy)[np.triu_indices(64, 1)]
+    # τ of E is below one sweep here: 400 independent measurements, a standard deviation of 1/20.
+    assert abs(correlation.mean()) < 4 / 20 / math.sqrt(2016)
+    assert correlation.std() == pytest.approx(1 / 20, rel=0.1)
+
+
+def test_random_numbers_are_those_of_the_reference_generators():
+    # First outputs for the state (1, 2, 3, 4), from the authors' C code.
+    state = np.array([1, 2, 3, 4], U64)
+    assert [int(next64(state)) for _ in range(3)] == [41943041, 58720359, 3588806011781223]
+    grid, columns = np.array([[1], [2], [3], [4]], np.uint32), np.empty(1, np.uint32)
+    found = []
+    for _ in range(3):
+        bytes_code._draw_row(*grid, columns)
+        found.append(int(columns[0]))
+    assert found == [641 >> 1, 1573767 >> 1, 3222811527 >> 1]
+
+
+def test_uniform_numbers_are_uniform():
+    state = stream(0)[:, 0]
+    draws = np.array([uniform(state) for _ in range(20000)])
+    assert stats.kstest(draws, "uniform").pvalue > 1e-3
+    whole = np.array([below(state, 6) for _ in range(12000)])
+    assert stats.chisquare(np.bincount(whole, minlength=6)).pvalue > 1e-3
+
+
+# --- reproducibility ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_chain_restarts_bit_for_bit(case):
+    sampler = CASES[case](4)
+    sampler.sweep(5)
+    checkpoint = sampler.checkpoint()
+    sampler.sweep(7)
+    other = CASES[case](99)
+    other.restore(checkpoint)
+    other.sweep(3)
+    other.sweep(4)
+    assert torch.equal(other.states, sampler.states)
+
+
+@pytest.mark.parametrize("kind", [Metropolis, HeatBath, SwendsenWang, Wolff])
+def test_a_chain_does_not_depend_on_how_many_others_run(kind):
+    options = {"code": "bytes"} if kind in (Metropolis, HeatBath) else {}
+    few, many = (kind(Ising(square(6)), 2.3, chains=n, seed=8, **options) for n in (2, 5))
+    few.sweep(9), many.sweep(9)
+    assert torch.equal(few.states, many.states[:2])
+    assert not torch.equal(many.states[0], many.states[1])
+
+
+def test_a_checkpoint_of_another_sampler_is_refused():
+    sampler = Metropolis(ISING, 2.0, chains=2)
+    with pytest.raises(ValueError, match="Make the sampler as it was made before"):
+        sampler.restore(Metropolis(ISING, 2.0, chains=3).checkpoint())
+
+
+# --- energies -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_measured_energies_are_those_of_the_states(case):
+    sampler = CASES[case](2)
+    sampler.sweep(3)
+    energy, counts = sampler.measure()
+    np.testing.assert_allclose(energy, sampler.model.energy(sampler.states).numpy(), rtol=1e-13, atol=1e-12)
+    np.testing.assert_array_equal(counts.sum(1), sampler.model.lattice.n_sites)
+    np.testing.assert_array_equal(counts[:, 0], (sampler.states == 0).sum(1).numpy())
+
+
+@pytest.mark.parametrize(
+    ("kind", "kT", "chains"),
+    [
+        (Metropolis, 1.8, 64),
+        (Metropolis, 3.0, 64),
+        (Metropolis, 3.0, 2),
+        (HeatBath, 1.8, 64),
+        (HeatBath, 3.0, 2),
+        (SwendsenWang, 2.0, 2),
+        (SwendsenWang, 2.2692, 2),
+        (SwendsenWang, 2.6, 2),
+        (Wolff, 2.2692, 2),
+    ],
+)
+def test_energies_agree_with_the_exact_torus(kind, kT, chains):
+    model = Ising(square(24))
+    sampler = kind(model, kT, chains=chains, seed=6, start="ordered" if kT < 2.3 else "random")
+    sampler.sweep(200)
+    energy, error = mean_and_error(sampler.record(12800 // chains if chains < 64 else 600)[0])
+    exact = float(ising_torus(24, 24, kT).energy) * model.lattice.n_sites
+    assert error < 5e-3 * abs(exact)
+    assert abs(energy - exact) < 3.5 * error
+
+
+@pytest.mark.slow
+def test_energy_and_specific_heat_of_forty_temperatures_are_exact():
+    temperatures, model = np.linspace(1.2, 3.6, 40), Ising(square(64))
+    exact = ising_torus(64, 64, temperatures)
+    deviations = []
+    for k, kT in enumerate(temperatures):
+        near = abs(kT - 2.269) < 0.4
+        kind, chains = (SwendsenWang, 8) if near else (Metropolis, 64)
+        sampler = kind(model, kT, chains=chains, seed=(1, k), start="ordered" if kT < 2.269 else "random")
+        sampler.sweep(300)
+        energy = sampler.record(2000 if near else 800)[0]
+        mean, error = mean_and_error(energy)
+        heat = (energy - mean) ** 2 / kT**2
+        heat_mean, heat_error = mean_and_error(heat)
+        n = model.lattice.n_sites
+        differences = [mean - n * exact.energy[k], heat_mean - n * exact.specific_heat[k]]
+        deviations.append(np.array(differences) / [error, heat_error])
+    deviations = np.array(deviations)
+    assert (np.abs(deviations) < 3.5).all()
+    assert (np.abs(deviations) < 3).mean() > 0.97
+    assert 0.6 < deviations[:, 0].std() < 1.4
+
+
+# --- autocorrelation ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_autocorrelation_time_of_an_exponential_memory(memory):
+    rng = np.random.default_rng(1)
+    series = np.empty((16, 4000))
+    series[:, 0] = rng.normal(size=16)
+    for t in range(1, 4000):
+        series[:, t] = memory * series[:, t - 1] + math.sqrt(1 - memory**2) * rng.normal(size=16)
+    found = autocorrelation_time(series)
+    exact = 0.5 * (1 + memory) / (1 - memory)
+    assert abs(found.tau - exact) < 3 * found.error and found.error < 0.1 * exact
+    mean, error = mean_and_error(series)
+    assert abs(mean) < 3 * error
+    assert error == pytest.approx(math.sqrt(2 * exact / series.size), rel=0.1)
+
+
+def test_a_series_that_never_changes_has_no_autocorrelation_time():
+    assert math.isnan(autocorrelation_time(np.full(50, -2.0)).tau)
+    assert mean_and_error(np.full(50, -2.0)) == (-2.0, 0.0)
+    with pytest.raises(ValueError, match="at least 4"):
+        autocorrelation_time([1.0, 2.0])
+
+
+# --- tempering and annealing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["metropolis", "heat-bath", "swendsen-wang", "wolff"])
+def test_every_temperature_of_parallel_tempering_has_its_boltzmann_distribution(kind):
+    model = ISING if kind != "heat-bath" else EdwardsAnderson(square(4), seed=3)
+    ladder = ParallelTempering(model, temperature_ladder(0.6, 3.0, 5), sampler=kind, seed=1)
+    ladder.sweep(200)
+    counts, place = np.zeros((5, 2**16), int), 2 ** np.arange(16)
+    for _ in range(1500):
+        ladder.sweep(8)
+        counts[np.arange(5), ladder.states.numpy() @ place] += 1
+    for kT, count in zip(ladder.kT, counts, strict=True):
+        assert p_value(count, boltzmann(model, kT)) > 1e-3
+    assert (ladder.acceptance > 0.1).all() and ladder.round_trips > 10
+
+
+def test_acceptance_of_exchanges_is_the_one_of_independent_boltzmann_states():
+    model = EdwardsAnderson(square(4), distribution="+-J", seed=3)
+    ladder = ParallelTempering(model, [1.0, 1.6], seed=1)
+    ladder.sweep(6000)
+    energy = model.energy(all_states(model)).numpy()
+    levels, where = np.unique(np.round(energy, 9), return_inverse=True)
+    cold, hot = (np.bincount(where, boltzmann(model, kT)) for kT in (1.0, 1.6))
+    odds = np.minimum(1, np.exp((1 / 1.6 - 1) * (levels - levels[:, None])))
+    exact = cold @ odds @ hot
+    # Half the sweeps try this pair; successive trials are nearly independent.
+    assert ladder.acceptance[0] == pytest.approx(exact, abs=4 * math.sqrt(2 * exact * (1 - exact) / 3000))
+
+
+def test_parallel_tempering_restarts_bit_for_bit():
+    model = EdwardsAnderson(square(4), seed=3)
+    ladder = ParallelTempering(model, [0.5, 1.0, 2.0], seed=1)
+    ladder.sweep(20)
+    checkpoint = ladder.checkpoint()
+    ladder.sweep(30)
+    other = ParallelTempering(model, [0.5, 1.0, 2.0], seed=2)
+    other.restore(checkpoint)
+    other.sweep(30)
+    assert torch.equal(ladder.states, other.states) and ladder.round_trips == other.round_trips
+    np.testing.assert_array_equal(ladder.acceptance, other.acceptance)
+
+
+def test_annealing_finds_the_ground_state_of_a_small_glass():
+    model = EdwardsAnderson(square(4), seed=3)
+    found = anneal(model, (3.0, 0.05), sweeps=200, seed=1)
+    lowest = float(model.energy(all_states(model)).min())
+    assert found.energy == pytest.approx(lowest, abs=1e-10)
+    assert float(model.energy(found.states)) == pytest.approx(found.energy, abs=1e-10)
+    assert (found.energies >= lowest - 1e-10).all() and len(found.energies) == 16
+
+
+# --- doors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Metropolis(ISING, 0.0), "> 0"),
+        (lambda: Metropolis(ISING, [1.0, -2.0]), "> 0"),
+        (lambda: Metropolis(ISING, math.nan), "> 0"),
+        (lambda: Metropolis(ISING, [1.0, 2.0], chains=3), "do not fit 3 chains"),
+        (lambda: Metropolis(Ising(square(5)), 2.0, code="bytes"), "even sides"),
+        (lambda: Metropolis(Ising(square(4, periodic=False)), 2.0, code="bytes"), "periodic boundaries"),
+        (lambda: Metropolis(Ising(triangular(4)), 2.0, code="words"), "made of squares"),
+        (lambda: Metropolis(ISING, 2.0, chains=3, code="words"), "multiple of 64"),
+        (lambda: Metropolis(ISING, np.linspace(1, 2, 64), code="words"), "share a temperature"),
+        (lambda: Metropolis(ISING, 2.0, code="fast"), '"auto", "single"'),
+        (lambda: Metropolis(ISING, 2.0, start=torch.full((16,), 2, dtype=torch.int8)), "numbered 0..1"),
+        (lambda: Metropolis(ISING, 2.0, start=torch.zeros(15, dtype=torch.int8)), "16"),
+        (lambda: Metropolis(ISING, 2.0, start="cold"), '"ordered"'),
+        (lambda: Metropolis(ISING, 2.0, seed=-1), "seed"),
+        (lambda: SwendsenWang(Ising(square(4), h=0.1), 2.0), "prefer some.*metropolis"),
+        (lambda: Wolff(Ising(triangular(4), J=-1), 2.0), "frustrated.*parallel tempering"),
+        (lambda: SwendsenWang(EdwardsAnderson(square(4), seed=1), 2.0), "frustrated"),
+        (lambda: Wolff(Potts(square(4), 3, J=-1), 2.0), "frustrated"),
+        (lambda: SwendsenWang(Potts(square(4), 5, kind="clock"), 2.0), "equal states from different"),
+        (lambda: SwendsenWang(BlumeCapel(square(4)), 2.0), "heat-bath"),
+        (lambda: ParallelTempering(ISING, [2.0]), "at least two"),
+        (lambda: ParallelTempering(ISING, [2.0, 2.0]), "at least two different"),
+        (lambda: ParallelTempering(ISING, [1.0, 2.0], sampler="gibbs"), "metropolis"),
+        (lambda: anneal(ISING, (3.0, 0.0)), "> 0"),
+        (lambda: temperature_ladder(2.0, 1.0, 4), "low < high"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_with_a_cure(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_models_of_electrons_are_refused():
+    with pytest.raises(TypeError, match="classical model"):
+        Metropolis(Holstein(square(4)), 1.0)
