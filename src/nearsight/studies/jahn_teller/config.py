@@ -56,11 +56,12 @@ class Quench(Section):
 class Comparison(Section):
     """The quenches that compare learned with exact dynamics."""
 
-    length: Length = 12
+    length: Length = 16
     filling: Filling = 0.49
     quenches: Annotated[int, Field(ge=20)] = 24
-    duration: Positive = 30.0
-    """In units of τ0: the fast stage of the growth, and the beginning of the slow one."""
+    duration: Positive = 15.0
+    """In units of τ0: the fast stage of the growth, until L is a tenth of the lattice, 2πL most of it; later the torus
+    decides, not the force field."""
     records: Annotated[int, Field(ge=2)] = 8
     speed_length: Length = 30
     """Lattice on which one exact and one learned force are timed."""

@@ -67,7 +67,7 @@ PAPER = Config(
     ),
     network=Network(channels=12, radii=(2.3, 2.3, 1.5, 1.5)),
     fit=FitOptions(steps=60000, learning_rate=1e-2, weight_decay=0.1, threads=None),
-    comparison=Comparison(length=30, quenches=40, duration=50.0, records=10),
+    comparison=Comparison(length=30, quenches=40, duration=30.0, records=10),
     large=Large(length=100, replicas=40, duration=200.0, records=40),
 )
 """The lattice, the snapshots (1700 random, 1300 relaxing, 800 near equilibrium, in halves for the two fillings), the
