@@ -1,0 +1,142 @@
+"""How the window of uncertainty about Tc shrinks with the block, and whether its curves are one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight.analysis import Collapse, SizeLaw, Verdict, fit_collapse, size_law, threshold_window
+from nearsight.studies.ising_blocks.config import Config
+from nearsight.studies.ising_blocks.physics import TC
+from nearsight.studies.run import Run
+
+THRESHOLDS = (0.85, 0.90)
+REACH = 0.7
+"""Curves are collapsed for |T - Tc| up to this."""
+FEWEST = 3
+"""Sizes whose window must be known for a power law."""
+
+
+def resampled(right: np.ndarray, count: int, rng: torch.Generator) -> np.ndarray:
+    """Means over resampled snapshots ``(sample, ..., temperature)`` of ``(..., temperature, snapshot)``.
+
+    Snapshots are drawn anew at every temperature; all fronts and block sizes see the same ones, as they do in the data.
+    """
+    temperatures, n = right.shape[-2:]
+    result = np.empty((count, *right.shape[:-1]))
+    for k in range(count):
+        draw = torch.randint(n, (temperatures, n), generator=rng).numpy()
+        result[k] = np.take_along_axis(right, np.broadcast_to(draw, right.shape), axis=-1).mean(-1)
+    return result
+
+
+def widths(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> np.ndarray:
+    """ΔT = T₊ - T₋ of curves ``(..., temperature)``, NaN where an accuracy never reaches the threshold."""
+    flat = accuracy.reshape(-1, accuracy.shape[-1])
+    edges = np.array([threshold_window(x, row, threshold) for row in flat])
+    return (edges[:, 1] - edges[:, 0]).reshape(accuracy.shape[:-1])
+
+
+def measure(run: Run, config: Config, accuracy: xr.Dataset) -> xr.Dataset:
+    """Windows of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
+    x = accuracy.temperature.values - TC
+    kinds = np.stack([accuracy.block.values, accuracy.whole.values])
+    samples = resampled(kinds, config.samples, run.rng("bootstrap"))
+    window = np.stack([widths(x, kinds.mean(-1), t) for t in THRESHOLDS], axis=-1)
+    drawn = np.stack([widths(x, samples, t) for t in THRESHOLDS], axis=-1)
+    dims = ("kind", "front", "side", "threshold")
+    return xr.Dataset(
+        {
+            "window": (dims, window, {"long_name": "ΔT below the threshold", "units": "J"}),
+            "window_samples": (("sample", *dims), drawn, {"units": "J"}),
+            "accuracy_samples": (("sample", "front", "side", "temperature"), samples[:, 0]),
+        },
+        coords={
+            "kind": ["block", "whole"],
+            "front": accuracy.front.values,
+            "side": accuracy.side.values,
+            "threshold": list(THRESHOLDS),
+            "temperature": ("temperature", accuracy.temperature.values, {"units": "J"}),
+        },
+    )
+
+
+def law(scaling: xr.Dataset, front: str, threshold: float) -> SizeLaw | None:
+    """ΔT ~ l^(-1/ν) through the sizes whose window opened and closed; None if they are too few."""
+    chosen = scaling.sel(kind="block", front=front, threshold=threshold)
+    known = np.nan_to_num(chosen.window.values) > 0
+    known &= (np.nan_to_num(chosen.window_samples.values) > 0).mean(0) > 0.8
+    if known.sum() < FEWEST:
+        return None
+    return size_law(chosen.side.values[known], chosen.window.values[known], chosen.window_samples.values[:, known])
+
+
+def curves(accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> tuple[np.ndarray, ...]:
+    """T - Tc ``(point,)``, 1 - A ``(side, point)``, its error, and resamplings, near enough to Tc."""
+    x = accuracy.temperature.values - TC
+    near = np.abs(x) <= REACH
+    y = 1 - accuracy.block.sel(front=front).mean("snapshot").values[:, near]
+    samples = 1 - scaling.accuracy_samples.sel(front=front).values[..., near]
+    trials = accuracy.blocks.values[:, None] * accuracy.sizes["snapshot"]
+    # Where all or no blocks are right, no resampling says how seldom that could be chance.
+    error = np.maximum(samples.std(0, ddof=1), 1 / trials)
+    return x[near], y, error, samples
+
+
+def collapse(accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> Collapse:
+    """θ and ν of (1 - A) l^θ = F((T - Tc) l^(1/ν))."""
+    x, y, error, samples = curves(accuracy, scaling, front)
+    return fit_collapse(accuracy.side.values, x, y, error, samples=samples)
+
+
+def verdicts(accuracy: xr.Dataset, scaling: xr.Dataset, found: Collapse) -> list[Verdict]:
+    """Exponents of the network, judged; those of the others, and of whole snapshots, told."""
+    result = []
+    for front in scaling.front.values:
+        for threshold in THRESHOLDS:
+            fitted = law(scaling, front, threshold)
+            name = f"exponent of ΔT({100 * threshold:.0f} %) ~ l^-a, {front}, single blocks"
+            windows = scaling.sel(kind="block", front=front, threshold=threshold)
+            listed = ", ".join(
+                f"{float(w):.3f} ± {float(s):.3f}"
+                for w, s in zip(windows.window, windows.window_samples.std("sample", ddof=1), strict=True)
+            )
+            judged = front == "network"
+            inside = fitted is not None and abs(-fitted.exponent - 1) <= 0.1
+            low, high = (0.0, 0.0) if fitted is None else fitted.confidence
+            result.append(
+                Verdict(
+                    name,
+                    exact="1/ν = 1",
+                    learned="too few windows" if fitted is None else f"{-fitted.exponent:.3f} ± {fitted.error:.3f}",
+                    paper=1.0,
+                    target="1.0 ± 0.1" if judged else None,
+                    passed=inside if judged else None,
+                    note=f"ΔT = {listed}" + ("" if fitted is None else f"; 95 %: {-high:.2f} to {-low:.2f}"),
+                )
+            )
+    whole = scaling.window.sel(kind="whole", front="network", threshold=THRESHOLDS[0])
+    result += [
+        Verdict(
+            f"ΔT({100 * THRESHOLDS[0]:.0f} %) of whole snapshots, network",
+            learned=", ".join(f"{float(w):.3f}" for w in whole),
+            note=f"l = {', '.join(str(int(s)) for s in whole.side)}; together blocks know the phase where one does not",
+        ),
+        Verdict(
+            "data collapse, θ, network",
+            learned=f"{found.theta:.3f} ± {found.theta_error:.3f}",
+            paper=0.12,
+            note=f"68 %: {found.theta_interval[0]:.3f} to {found.theta_interval[1]:.3f}; S = {found.quality:.2f}",
+        ),
+        Verdict(
+            "data collapse, 1/ν, network",
+            exact=1.0,
+            learned=f"{found.inverse_nu:.3f} ± {found.inverse_nu_error:.3f}",
+            paper=1.0,
+            target="1.0 ± 0.1",
+            passed=abs(found.inverse_nu - 1) <= 0.1,
+            note=f"68 %: {found.inverse_nu_interval[0]:.3f} to {found.inverse_nu_interval[1]:.3f}",
+        ),
+    ]
+    return result

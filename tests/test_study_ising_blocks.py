@@ -1,0 +1,207 @@
+"""The study of blocks end to end on a lattice too small for physics, and its measures against made-up accuracies."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from typer.testing import CliRunner
+
+from nearsight.cli.app import app
+from nearsight.cli.studies import get
+from nearsight.fields import SpinStore
+from nearsight.sampling import Snapshots
+from nearsight.storage import CorruptFileError
+from nearsight.studies import Run
+from nearsight.studies.ising_blocks import physics, scaling
+from nearsight.studies.ising_blocks.accuracy import near_transition
+from nearsight.studies.ising_blocks.train import fit_options, seconds, tasks
+
+STUDY = get("ising_blocks")
+TINY = STUDY.configure("tiny")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    """The tiny preset through the command line, from nothing to the report."""
+    runs = tmp_path_factory.mktemp("runs")
+    result = CliRunner().invoke(app, ["run", "ising_blocks", "--preset", "tiny", "--runs", str(runs), "--debug"])
+    assert result.exit_code == 0, result.output
+    return Run(runs / "ising_blocks" / "tiny")
+
+
+# --- the run ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_stage_leaves_what_it_promises(finished):
+    for stage in STUDY.stages:
+        assert finished.complete(stage.name)
+    assert (finished.path / "report.html").stat().st_size > 1e5
+    assert {task.name for task in tasks(TINY)} == {p.name for p in (finished.path / "models").iterdir()}
+
+
+def test_blocks_are_cut_from_the_snapshots_that_were_sampled(finished):
+    stored = Snapshots.open(finished.path / "testing.zarr")
+    store = SpinStore.open(finished.path / "testing.npy", TINY.length)
+    s = store.spins(np.arange(len(store))).astype(int)
+    energy = -(s * np.roll(s, 1, 1) + s * np.roll(s, 1, 2)).sum((1, 2))
+    np.testing.assert_array_equal(energy, stored.energy)
+    np.testing.assert_allclose(s.mean((1, 2)), stored.magnetisation[:, 0])
+
+
+def test_observables_are_of_the_test_snapshots(finished):
+    energy, accuracy = finished.observable("energy"), finished.observable("accuracy")
+    kT = physics.ladder(TINY.testing.temperatures)
+    np.testing.assert_array_equal(energy.temperature, kT)
+    assert accuracy.block.shape == (3, 3, len(kT), TINY.testing.snapshots)
+    assert ((accuracy.block >= 0) & (accuracy.block <= 1)).all()
+    assert set(np.unique(accuracy.whole)) <= {0.0, 1.0}
+    # Far from the transition even a model that was hardly trained is right.
+    assert float(accuracy.block.isel(temperature=[0, -1], side=-1).mean()) > 0.8
+    assert np.abs(energy.sampled.mean("snapshot") - energy.exact).max() < 0.3
+
+
+def test_verdicts_judge_the_exponents_and_the_comparison(finished):
+    names = [v.quantity for v in finished.verdicts]
+    judged = [v.quantity for v in finished.verdicts if v.passed is not None]
+    assert len(names) == len(set(names))
+    for word in ("exact torus", "ΔT(85 %) ~ l^-a, network", "network less irreps", "symmetry", "collapse, 1/ν"):
+        assert any(word in name for name in judged), word
+    assert all(v.passed for v in finished.verdicts if "symmetry" in v.quantity)
+
+
+def test_a_run_that_lost_its_models_trains_the_same_again(finished):
+    before = finished.hash("models")
+    import shutil
+
+    shutil.rmtree(finished.path / "models")
+    shutil.rmtree(finished.path / "fit")
+    STUDY.run(finished.path, TINY, resume=True)
+    assert finished.hash("models") == before
+
+
+def test_damaged_snapshots_stop_the_run(finished):
+    path = finished.path / "training.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        with pytest.raises(CorruptFileError, match=r"training\.npy"):
+            STUDY.run(finished.path, TINY, resume=True)
+    finally:
+        path.write_bytes(content)
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", STUDY.presets)
+def test_temperatures_near_the_transition_favour_no_phase(preset):
+    config = STUDY.configure(preset)
+    for part in (config.training, config.testing):
+        kT = physics.ladder(part.temperatures)
+        assert (np.diff(kT) > 0).all()
+        assert not np.isin(0.5, physics.phase(kT))
+        distance = np.abs(kT - physics.TC)
+        dense = np.geomspace(part.temperatures.nearest, part.temperatures.farthest, part.temperatures.near)
+        for sign in (-1, 1):
+            assert np.abs(kT[:, None] - (physics.TC + sign * dense)).min(0).max() < 1e-6
+        assert distance.min() > 1e-3
+    shared = np.intersect1d(*(physics.ladder(p.temperatures) for p in (config.training, config.testing)))
+    assert len(shared) <= 4
+
+
+def test_a_step_sees_as_many_spins_of_a_snapshot_as_was_asked():
+    config = STUDY.configure("quick")
+    blocks = {t.side: fit_options(config, t).blocks for t in tasks(config) if t.target == "phase"}
+    assert blocks[32] == 4
+    assert blocks[4] == config.most
+    order = [seconds(config, task) for task in tasks(config)]
+    assert order == sorted(order, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("length=40", "blocks of 32 need a lattice of 64"),
+        ("length=127", "length = 127 is not allowed"),
+        ("sides=[8, 4, 16]", "ascending"),
+        ("sides=[2, 4, 8]", "a number >= 3"),
+        ("sides=[4, 8]", "sides"),
+        ("training.temperatures.low=-1", "a number > 0"),
+        ("testing.temperatures.low=2.5", "either side of the transition"),
+        ("testing.temperatures.nearest=1", "must be less than"),
+        ("compared=[irreps]", "must hold the network"),
+        ("fit.loss=both", "'average' or 'block'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        STUDY.configure(settings=[setting])
+
+
+# --- measures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted() -> xr.Dataset:
+    """Blocks that err with the probability (1 - A) = l^-0.12 F((T - Tc) l), of snapshots that agree in part."""
+    rng = np.random.default_rng(4)
+    x = np.concatenate([-np.geomspace(1.2, 0.004, 28), np.geomspace(0.004, 1.2, 28)])
+    sides = np.array([4, 8, 16, 32])
+    wrong = 0.55 * np.exp(-np.abs(x) * sides[:, None] / 1.7) * sides[:, None] ** -0.12
+    blocks, n = np.array([256, 256, 64, 16]), 30
+    shape = (1, 4, len(x), n)
+    p = np.clip(wrong[None, ..., None] * (1 + 0.3 * rng.standard_normal(shape)), 0, 1)
+    block = 1 - rng.binomial(blocks[:, None, None], p) / blocks[:, None, None]
+    dims = ("front", "side", "temperature", "snapshot")
+    return xr.Dataset(
+        {"block": (dims, block), "whole": (dims, (block > 0.5).astype(float)), "blocks": ("side", blocks)},
+        coords={"front": ["network"], "side": sides, "temperature": x + physics.TC},
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(planted, tmp_path_factory) -> xr.Dataset:
+    run = Run.create(tmp_path_factory.mktemp("run"), "ising_blocks", {"seed": 3})
+    return scaling.measure(run, STUDY.configure("tiny"), planted)
+
+
+def test_a_planted_window_law_is_measured(measured, planted):
+    for threshold in scaling.THRESHOLDS:
+        law = scaling.law(measured, "network", threshold)
+        exact = [2 * 1.7 / s * np.log(0.55 * s**-0.12 / (1 - threshold)) for s in planted.side.values]
+        window = measured.window.sel(kind="block", front="network", threshold=threshold)
+        np.testing.assert_allclose(window, exact, rtol=0.12)
+        expected = np.polyfit(np.log(planted.side.values), np.log(exact), 1)[0]
+        assert abs(law.exponent - expected) < max(0.08, 3 * law.error)
+
+
+def test_a_planted_collapse_is_measured(measured, planted):
+    found = scaling.collapse(planted, measured, "network")
+    assert abs(found.theta - 0.12) < 3 * found.theta_error + 0.01
+    assert abs(found.inverse_nu - 1) < 3 * found.inverse_nu_error + 0.03
+    assert found.quality < 2
+    quantities = {v.quantity: v for v in scaling.verdicts(planted, measured, found)}
+    assert quantities["data collapse, 1/ν, network"].passed
+
+
+def test_resampling_scatters_as_new_snapshots_would(planted):
+    one = planted.block.values
+    samples = scaling.resampled(one, 200, torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(samples.mean(0), one.mean(-1), atol=0.01)
+    ratio = samples.std(0).mean() / (one.std(-1) / np.sqrt(one.shape[-1])).mean()
+    assert ratio == pytest.approx(1, abs=0.05)
+
+
+def test_both_phases_count_the_same_near_the_transition(planted):
+    config = STUDY.configure("tiny")
+    x = planted.temperature.values - physics.TC
+    biased = planted.copy()
+    biased["block"] = planted.block * 0 + xr.DataArray((x > 0).astype(float), dims="temperature")
+    dropped = biased.isel(temperature=np.flatnonzero((x < 0) | (np.arange(len(x)) % 2 == 0)))
+    np.testing.assert_allclose(near_transition(config, dropped), 0.5)
+
+
+def test_windows_that_do_not_close_make_no_law(measured):
+    broken = measured.copy(deep=True)
+    broken.window[:] = np.nan
+    assert scaling.law(broken, "network", 0.85) is None
