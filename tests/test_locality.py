@@ -99,6 +99,16 @@ def test_the_density_responds_to_a_wave_by_the_lindhard_function(mu, measure):
     assert lindhard[n // 2, n // 2] == pytest.approx(lindhard.max()) or mu  # nesting of the half-filled band
 
 
+class Bent(Holstein):
+    """Levels that are no linear function of the field: the force changes also at fixed density."""
+
+    def coupling(self, field):
+        return -self.g * torch.sin(field[..., 0])
+
+    def background_energy(self, field):
+        return 0.5 * self.g * torch.sin(field).sum((-2, -1))
+
+
 @pytest.mark.parametrize("ensemble", [{"mu": -0.3}, {"filling": 0.4}], ids=["fixed mu", "fixed number"])
 @pytest.mark.parametrize("kT", [0.02, 0.4])
 @pytest.mark.parametrize(
@@ -107,8 +117,9 @@ def test_the_density_responds_to_a_wave_by_the_lindhard_function(mu, measure):
         Holstein(square(6), g=G),
         Holstein(honeycomb(3), g=G, spins=2, twist=(0.3, 0.0)),
         JahnTeller(square(4), symmetric=True),
+        Bent(square(4), g=G),
     ],
-    ids=["Holstein", "twisted Holstein", "Jahn-Teller"],
+    ids=["Holstein", "twisted Holstein", "Jahn-Teller", "bent"],
 )
 def test_linear_response_is_the_derivative_of_the_force(model, kT, ensemble, rng):
     exact = electrons(model, kT=kT, **ensemble)
@@ -257,11 +268,20 @@ def test_an_insulator_is_local_at_fixed_number_too(rng):
     assert found.conserved == (0,) and not found.spread_out and not found.fixed_number
 
 
-def test_a_coupling_to_the_mean_is_not_local_but_no_fixed_number(rng):
-    mean_field = Pairwise(square(8), lambda r: np.where(r < 0.5, 1.0, 0.02))
-    found = response(mean_field, noise(mean_field.lattice, rng), rng=rng)
-    assert found.spread_out and not found.fixed_number
-    assert float(found.uniform[0, 0]) == pytest.approx(0.02)
+@pytest.mark.parametrize(
+    ("kernel", "spread_out"),
+    [
+        (lambda r: np.where(r < 0.5, 1.0, 0.02), True),
+        (lambda r: np.where(r < 0.5, 1.0, 1e-4), False),
+        (lambda r: np.exp(-r / 2), False),
+    ],
+    ids=["coupled to the mean", "hardly coupled to the mean", "decaying"],
+)
+def test_only_what_does_not_decay_and_is_felt_is_not_local(kernel, spread_out, rng):
+    force = Pairwise(square(12), kernel)
+    found = response(force, noise(force.lattice, rng), rng=rng)
+    assert found.spread_out == spread_out and not found.fixed_number
+    assert float(found.uniform[0, 0]) == pytest.approx(kernel(force.r[force.r > 5.5]).mean(), rel=0.4)
 
 
 # --- what lies beyond -----------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """`nearsight doctor locality`: from a finished run to data, figure, words and report."""
 
-import numpy as np
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
@@ -13,7 +12,7 @@ from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, locality
 from nearsight.studies.locality import examine, open_subject, stored
 
-SHORT = ["fit.steps=20", "fit.validate_every=10", "length=8"]
+SHORT = ["fit.steps=4", "fit.validate_every=2"]
 
 
 def doctor(*words):
@@ -28,11 +27,11 @@ def trained(path, study, settings) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two students of the same data with cutoffs √2 and 2√2."""
+    """Two students of the same data with cutoffs 1 and 2."""
     folder = tmp_path_factory.mktemp("runs") / "holstein"
     return {
         name: trained(folder / name, "holstein", [*SHORT, f"network.radii={radii}"])
-        for name, radii in (("near", "[1.5]"), ("far", "[1.5, 1.5]"))
+        for name, radii in (("near", "[1.0]"), ("far", "[1.0, 1.0]"))
     }
 
 
@@ -44,7 +43,7 @@ def test_the_doctor_examines_a_run_and_leaves_data_and_figure(runs):
         assert word in result.stdout
     assert (run.path / "figures" / "locality.png").read_bytes().startswith(b"\x89PNG")
     with xr.open_dataset(run.path / "locality.nc", engine="h5netcdf") as data:
-        assert data["size"].sel(model=["near", "far"]).values == pytest.approx([np.sqrt(2), 2 * np.sqrt(2)])
+        assert data["size"].sel(model=["near", "far"]).values == pytest.approx([1.0, 2.0])
         assert data.attrs["words"].split()[0] in result.stdout
         assert {"floor", "response", "share", "error"} <= set(data.variables)
     assert not list(run.path.glob(".locality*"))
@@ -80,7 +79,7 @@ def test_the_report_shows_the_locality_once_it_is_known(runs, monkeypatch, tmp_p
 
 
 def test_quenches_at_fixed_number_are_examined_too(tmp_path):
-    run = trained(tmp_path / "jahn_teller" / "tiny", "jahn_teller", ["fit.steps=20", "fit.validate_every=10"])
+    run = trained(tmp_path / "jahn_teller" / "tiny", "jahn_teller", SHORT)
     found = examine(run.path, samples=8)
     assert list(found.data["source"].values) == ["exact", "tiny", "held"]
     assert found.data["error"].shape == (1,)
