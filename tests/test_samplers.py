@@ -253,6 +253,26 @@ def test_a_checkpoint_of_another_sampler_is_refused():
         sampler.restore(Metropolis(ISING, 2.0, chains=3).checkpoint())
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        Ising(square(4)),
+        Ising(square(4), J=-1),
+        Ising(honeycomb(3), J=-1),
+        Ising(triangular(4), h=-0.1),
+        Ising(square(2, 4), J=-1, h=-5.0),
+        mattis(),
+        Potts(square(4), 3),
+        BlumeCapel(square(3), D=3.0),
+        BlumeCapel(square(3), D=0.5, h=-0.1),
+    ],
+    ids=repr,
+)
+def test_an_ordered_start_is_a_ground_state(model):
+    start = HeatBath(model, 1.0, start="ordered").states
+    assert float(model.energy(start)) == pytest.approx(anneal(model, (4.0, 0.05), sweeps=300, runs=32, seed=2).energy)
+
+
 # --- energies -------------------------------------------------------------------------------------------------------
 
 

@@ -108,8 +108,10 @@ def sample(
         where clusters do not turn freely (field, frustration, vacancies) a heat bath. No rule that moves one site at a
         time equilibrates glasses: see :class:`ParallelTempering`.
     chains: independent chains at every temperature; by default 64 where they share words, 4 elsewhere.
-    start: "random", "ordered", or "auto": ordered below the transition of an Ising ferromagnet, where a random start
-        may freeze into stripes; random elsewhere.
+    start: "random", "ordered" (:func:`~nearsight.sampling.sampler.ordered_states`), or "auto": ordered below the
+        transition of an Ising model with nearest neighbours, where that is known, and random elsewhere. A random start
+        may freeze into stripes in an ordered phase, and no measurement notices a barrier that is never crossed: give
+        "ordered" for other models below their transition.
     interval, equilibration: sweeps between snapshots and discarded before the first, in place of the measured ones.
     max_sweeps: what a chain may spend on equilibration before it gives up with a ``RuntimeError``.
     symmetrise: turn every snapshot by a random element of the model's internal symmetry: all spins of an Ising or
@@ -199,12 +201,13 @@ def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains:
 def _start(model: ClassicalModel, kT: float, start: str) -> str:
     if start != "auto":
         return start
-    if isinstance(model, Ising) and min(model.J) > 0:
-        try:
-            return "ordered" if kT < critical_temperature(model.lattice, J=model.J[0]) else "random"
-        except ValueError:
-            return "random"
-    return "random"
+    if not isinstance(model, Ising) or len(model.J) > 1:
+        return "random"
+    try:
+        # An antiferromagnet that never orders has the transition temperature 0.
+        return "ordered" if kT < critical_temperature(model.lattice, J=model.J[0]) else "random"
+    except ValueError:
+        return "random"
 
 
 def _check(model: ClassicalModel, plan: Plan, workers: int | None) -> None:

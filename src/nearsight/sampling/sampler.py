@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling import single_spin
+from nearsight.sampling import clusters, single_spin
 from nearsight.sampling.streams import generator
 
 Start = str | Tensor
@@ -31,7 +31,7 @@ class Sampler(abc.ABC):
     kT: temperature, one for all chains or one for each ``(chain,)``, in the units of the couplings.
     chains: number of chains; by default as many as temperatures or states are given.
     seed: whole number >= 0, or several that together name the streams.
-    start: "random", "ordered" (state q-1 everywhere, s = 1 for spins), or states ``(site,)`` or ``(chain, site)``.
+    start: "random", "ordered" (:func:`ordered_states`), or states ``(site,)`` or ``(chain, site)``.
     """
 
     name: ClassVar[str]
@@ -151,11 +151,23 @@ class Sampler(abc.ABC):
             states = self.model.check_states(start).to(torch.int8).expand(self.chains, n)
             return np.array(states.cpu().numpy())
         if start == "ordered":
-            return np.full((self.chains, n), q - 1, np.int8)
+            return np.broadcast_to(ordered_states(self.model), (self.chains, n)).copy()
         if start == "random":
             names = [(*self.seed[1:], START, chain) for chain in range(self.chains)]
             return np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
         raise ValueError(f'start must be "random", "ordered" or a tensor of states, got {start!r}.')
+
+
+def ordered_states(model: ClassicalModel) -> np.ndarray:
+    """The uniform state of lowest energy ``(site,)``, int8, the last of several (s = 1 without a field); the staggered
+    one of a bipartite antiferromagnet of two states."""
+    n, q = model.lattice.n_sites, model.n_states
+    try:
+        return (q - 1) ^ clusters.cluster_costs(model)[1]
+    except ValueError:
+        uniform = torch.arange(q, dtype=torch.int8)[:, None].expand(q, n)
+        energy = model.energy(uniform).numpy()
+        return np.full(n, np.flatnonzero(energy <= energy.min() + 1e-12 * abs(energy.min()))[-1], np.int8)
 
 
 def _signed(array: np.ndarray) -> np.ndarray:
