@@ -99,7 +99,7 @@ def test_a_trajectory_is_never_on_both_sides_of_a_split(finished):
 def test_electrons_at_zero_mu_are_those_of_the_shifted_field_at_any_filling(rng):
     field = 0.3 * torch.randn(3, 36, 3, generator=rng, dtype=torch.float64)
     both, force, _ = moved(TINY, 0.3, field, torch.tensor([0.1, -0.2, 0.0], dtype=torch.float64))
-    exact = ExactForceField(physics.jahn_teller(TINY, 6), Dense(filling=0.3, kT=TINY.electron_kT))
+    exact = physics.quenched(TINY, 6, 0.3)
     at_mu_zero = force[:, 0] - exact.classical(both[:, 0]).force
     torch.testing.assert_close(at_mu_zero, exact.electrons(field).force, atol=1e-10, rtol=0)
     torch.testing.assert_close(both[2, 0], both[2, 1], atol=0, rtol=0)
@@ -107,6 +107,20 @@ def test_electrons_at_zero_mu_are_those_of_the_shifted_field_at_any_filling(rng)
     up, down = (moved(TINY, 0.3, field, torch.full((3,), s, dtype=torch.float64))[2][:, 1] for s in (step, -step))
     slope = -(up - down) / (2 * step)
     torch.testing.assert_close(slope, force[:, 0, :, 0].sum(-1), atol=1e-6, rtol=0)
+
+
+def test_the_twist_makes_a_small_lattice_respond_as_a_large_one(rng):
+    """Regression of the density on Q¹ of random fields: periodic lattices of 10 and 12 straddle the twisted one."""
+
+    def response(length: int, periodic: bool) -> float:
+        model = physics.jahn_teller(TINY, length, periodic=periodic)
+        field = 0.3 * torch.randn(2400 // length**2, length**2, 3, generator=rng, dtype=torch.float64)
+        force = ExactForceField(model, Dense(mu=0.0, kT=TINY.electron_kT)).electrons(field).force
+        return float((force * field)[..., 0].sum() / field[..., 0].square().sum())
+
+    below, above, small, large = (response(*case) for case in ((10, True), (12, True), (8, False), (12, False)))
+    assert below < 0.95 * large and above > 1.04 * large
+    assert small == pytest.approx(large, rel=0.02)
 
 
 # --- the student ------------------------------------------------------------------------------------------------------

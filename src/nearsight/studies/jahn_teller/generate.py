@@ -60,8 +60,8 @@ def at_mu_zero(run: Run, config: Config, ensembles: list[DataSet]) -> dict[str, 
             (config, filling, field, offset)
             for field, offset in zip(ensemble.field.split(BATCH), shift.split(BATCH), strict=True)
         ]
-        # Three diagonalisations a snapshot, 10 ms each for a matrix of 300 rows.
-        seconds = 0.03 * len(ensemble) * (config.length / 12) ** 6
+        # Three diagonalisations a snapshot, 15 ms each for a complex matrix of 300 rows.
+        seconds = 0.045 * len(ensemble) * (config.length / 12) ** 6
         for parts in parallel.run(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0"):
             for name, part in zip(("field", "force", "energy"), parts, strict=True):
                 arrays[name].append(part.flatten(0, 1))

@@ -18,9 +18,10 @@ NUMBER_TOLERANCE = 1e-4
 """Allowed error of the mean electron force at fixed number, far below that of a learned force."""
 
 
-def jahn_teller(config: Config, length: int) -> JahnTeller:
+def jahn_teller(config: Config, length: int, *, periodic: bool = False) -> JahnTeller:
     """With the symmetric coupling: Q¹ is measured from its value at half filling, and half filling is μ = 0."""
-    return JahnTeller(square(length), symmetric=True, **config.model.model_dump())
+    twist = None if periodic or config.twist == 0 else (config.twist, config.twist)
+    return JahnTeller(square(length), symmetric=True, twist=twist, **config.model.model_dump())
 
 
 def quenched(config: Config, length: int, filling: float) -> ExactForceField:

@@ -9,14 +9,14 @@ TAU = 1.1574**-0.5
 """τ0 at the default K, in units of ħ/t: recipes know nothing of the model."""
 
 
-def quenched(trajectories: int, snapshots: int, every: int = 10) -> Thermal:
+def quenched(trajectories: int, snapshots: int, every: int = 7) -> Thermal:
     """The quench of the study itself, at temperatures around its own: where the student will be asked."""
     return Thermal(
         trajectories=trajectories,
         snapshots=snapshots,
         kT=(0.001, 0.05),
         amplitude=(0.2, 0.4),
-        dt=0.2 * TAU,
+        dt=0.3 * TAU,
         damping=0.25 / TAU,
         mass=1.0,
         burn_in=0,
@@ -48,7 +48,7 @@ QUICK = Config(
     recipe=Recipe(
         random=Random(trajectories=24, snapshots=4, amplitude=(0.1, 0.6)),
         thermal=quenched(40, 13),
-        relaxing=relaxing(20, 8),
+        relaxing=relaxing(20, 8, steps=60),
         near_equilibrium=ordered(8, 5),
     ),
     fit=FitOptions(steps=8000, learning_rate=1e-2, weight_decay=0.1),
@@ -58,10 +58,11 @@ QUICK = Config(
 
 PAPER = Config(
     length=30,
+    twist=0.0,
     electron_kT=0.01,
     recipe=Recipe(
         random=Random(trajectories=170, snapshots=5, amplitude=(0.1, 0.6)),
-        thermal=quenched(30, 20, every=20),
+        thermal=quenched(30, 20, every=14),
         relaxing=relaxing(10, 5),
         near_equilibrium=ordered(40, 10),
     ),
