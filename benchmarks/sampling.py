@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -18,7 +19,7 @@ from nearsight.hamiltonians import Ising
 from nearsight.lattices import square
 from nearsight.sampling import HeatBath, Metropolis, Sampler, SwendsenWang, Wolff, critical_temperature, equilibrium
 from nearsight.sampling.autocorrelation import autocorrelation_time
-from nearsight.sampling.equilibrium import Plan, run_unit
+from nearsight.sampling.equilibrium import Plan, Unit, run_unit
 
 
 @numba.njit
@@ -92,28 +93,33 @@ def memory(console: Console, length: int) -> None:
 
 
 def data_set(console: Console, length: int, temperatures: int = 40, snapshots: int = 1250, sampled: int = 8) -> None:
-    """The cost of ``snapshots`` at every temperature in [1.2, 3.6], from every fifth temperature with fewer of them."""
+    """The cost of ``snapshots`` at every temperature in [1.2, 3.6], from every fifth temperature, near the transition from a part of them."""
     model, grid = Ising(square(length)), np.linspace(1.2, 3.6, temperatures)
-    step = temperatures // sampled
-    table = Table("kT", "sampler", "interval", "discarded", "CPU s, few", "CPU s, many", f"CPU s for {snapshots}")
+    step, plan = temperatures // sampled, Plan(7, None, None, 2**17, True)
+
+    def cost(unit: Unit, each: int) -> tuple[float, np.ndarray]:
+        start = time.process_time()
+        result = run_unit(model, replace(unit, snapshots=(each,) * unit.chains), plan)
+        return time.process_time() - start, result["measured"][-2:].astype(int)
+
+    table = Table("kT", "sampler", "interval", "discarded", "measured", f"CPU s for {snapshots}")
     total = 0.0
     for place in range(step // 2, temperatures, step):
-        unit = equilibrium._units(model, grid[place], snapshots, "auto", None, "auto")[0]
-        costs, rows = [], [2, 6] if unit.chains == 64 else [8, 24]
-        for each in rows:
-            few = equilibrium.Unit(place, 0, unit.kT, unit.sampler, unit.start, unit.chains, (each,) * unit.chains)
-            start = time.process_time()
-            result = run_unit(model, few, Plan(7, None, None, 2**17, True))
-            costs.append(time.process_time() - start)
-        slope = (costs[1] - costs[0]) / (rows[1] - rows[0])
-        whole = costs[1] + slope * (max(unit.snapshots) - rows[1])
-        total += whole * step
-        interval, discarded = result["measured"][-2:].astype(int)
-        shown = (f"{unit.kT:.3f}", unit.sampler, f"{interval}", f"{discarded}", f"{costs[0]:.1f}", f"{costs[1]:.1f}")
-        table.add_row(*shown, f"{whole:.1f}")
+        unit = equilibrium._units(model, [grid[place]], snapshots, "auto", None, "auto")[0]
+        each = max(unit.snapshots)
+        cost(unit, 1)
+        if unit.chains == 64:
+            seconds, (interval, discarded) = cost(unit, each)
+            share = "all"
+        else:
+            few, (interval, discarded) = cost(unit, 10)
+            more, _ = cost(unit, 40)
+            seconds, share = more + (more - few) / 30 * (each - 40), f"{40 * unit.chains}"
+        total += seconds * step
+        table.add_row(f"{unit.kT:.3f}", unit.sampler, f"{interval}", f"{discarded}", share, f"{seconds:.1f}")
     console.print(table)
     console.print(
-        f"{temperatures * snapshots} snapshots of {length} × {length}, by extrapolation from {sampled} temperatures: "
+        f"{temperatures * snapshots} snapshots of {length} × {length}, from {sampled} temperatures: "
         f"{total:.0f} CPU s, {total / 120:.1f} minutes on two free cores"
     )
 
