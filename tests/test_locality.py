@@ -396,6 +396,22 @@ def test_a_student_of_short_sight_is_told_what_it_misses(rng):
     assert set(data["source"].values) == {"exact", "short"}
 
 
+def test_what_the_truth_shows_does_not_depend_on_who_is_examined_beside_it():
+    truth = Pairwise(square(6), lambda r: np.exp(-r))
+    fields = noise(truth.lattice, torch.Generator().manual_seed(1), 10)
+    alone, beside = (
+        examine_locality(
+            truth, fields, students=students, rng=torch.Generator().manual_seed(2), samples=10, radii=[1.0, 2.0]
+        ).data
+        for students in ({}, {"twin": truth})
+    )
+    np.testing.assert_array_equal(alone["floor"], beside["floor"])
+    exact, twin = (beside["response"].sel(source=name).values for name in ("exact", "twin"))
+    np.testing.assert_array_equal(alone["response"].sel(source="exact").values, exact)
+    np.testing.assert_array_equal(exact, twin)
+    assert float(beside["error"][0]) == 0.0
+
+
 def test_the_doctor_says_not_local_at_fixed_number(rng):
     lattice = square(8)
     model = Holstein(lattice, g=G)

@@ -101,6 +101,12 @@ def test_mistakes_are_answered_in_words(runs, tmp_path):
     assert "Traceback" not in result.output
 
 
+def test_a_study_that_learns_no_force_says_so(runs, monkeypatch):
+    monkeypatch.setattr(locality.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="'holstein' learns no force"):
+        open_subject(runs["near"].path)
+
+
 def test_the_doctor_alone_still_looks_at_the_machine():
     result = doctor()
     assert result.exit_code == 0 and "torch" in result.output and "cores" in result.output

@@ -58,18 +58,19 @@ def examine_locality(
                 f"The student {name!r} lives on {student.lattice!r} with {student.components} components, the exact "
                 f"force field on {lattice!r} with {exact.components}; move it with .on(lattice)."
             )
+    same, apart = (int(torch.randint(2**62, (), generator=rng)) for _ in range(2))
     few = fields[torch.randperm(len(fields), generator=rng)[: min(16, max(4, samples // 4))]]
     seen: dict[str, Response] = {}
     for name, forcefield in {"exact": exact, **students, **({} if held is None else {"held": held})}.items():
         say(f"response of {'the exact force at fixed number' if name == 'held' else name}, {len(few)} fields")
-        seen[name] = response(forcefield, few, rng=rng, sources=sources)
+        seen[name] = response(forcefield, few, rng=_again(same), sources=sources)  # at the same sites for all
     limit = half_period(lattice)
     cutoffs = {name: seen[name].reach for name in students}
     if radii is None:
         within = [c for c in cutoffs.values() if c <= limit]
         radii = sorted({*np.arange(0.0, np.floor(limit) + 0.5), *within})
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
-    floor = truncation(exact, fields, radii, rng=rng, samples=samples, groups=groups)
+    floor = truncation(exact, fields, radii, rng=_again(apart), samples=samples, groups=groups)
     say("errors of the students")
     if truth is None:
         truth = forces(exact, fields.double()) if students else fields
@@ -94,6 +95,11 @@ def examine_locality(
     if "held" in seen:
         sentences += _on_held(seen["held"])
     return LocalityReport(data, tuple(sentences))
+
+
+def _again(seed: int) -> torch.Generator:
+    """The same chance whenever it is asked for: what one force field shows does not depend on the company it is in."""
+    return torch.Generator().manual_seed(seed)
 
 
 def _error(student: ForceField, fields: Tensor, truth: Tensor) -> float:
