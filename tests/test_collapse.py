@@ -19,7 +19,7 @@ def planted(theta, inverse_nu, noise, rng, samples=12):
     return draws[0], error, draws[0] + draws[1:] - y
 
 
-@pytest.mark.parametrize(("theta", "inverse_nu"), [(0.12, 1.0), (0.4, 1.3), (0.0, 0.7)])
+@pytest.mark.parametrize(("theta", "inverse_nu"), [(0.12, 1.0), (0.4, 1.4)])
 def test_planted_exponents_are_found_within_their_errors(theta, inverse_nu):
     y, error, samples = planted(theta, inverse_nu, 0.03, np.random.default_rng(5))
     found = fit_collapse(SIZES, X, y, error, samples=samples)

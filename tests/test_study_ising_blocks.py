@@ -1,5 +1,7 @@
 """The study of blocks end to end on a lattice too small for physics, and its measures against made-up accuracies."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -69,10 +71,9 @@ def test_verdicts_judge_the_exponents_and_the_comparison(finished):
     assert all(v.passed for v in finished.verdicts if "symmetry" in v.quantity)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_models_trains_the_same_again(finished):
     before = finished.hash("models")
-    import shutil
-
     shutil.rmtree(finished.path / "models")
     shutil.rmtree(finished.path / "fit")
     STUDY.run(finished.path, TINY, resume=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.descriptors import BlockIrreps, BlockMoments
-from nearsight.fields import check_side
+from nearsight.fields import SpinStore, check_side
 from nearsight.networks import MLP, BlockCNN
 from nearsight.storage import CorruptFileError, atomic_directory, load_tensors, read_yaml, save_tensors, write_yaml
 
@@ -31,6 +31,11 @@ class Blocks(Protocol):
     def __len__(self) -> int: ...
 
     def blocks(self, snapshot: int | np.ndarray, corners: np.ndarray, side: int) -> np.ndarray: ...
+
+
+def as_blocks(snapshots: Blocks | np.ndarray | Tensor) -> Blocks:
+    """Spins ``(L, L)`` or ``(snapshot, L, L)`` packed; anything that can cut blocks itself as it is."""
+    return SpinStore.pack(snapshots) if isinstance(snapshots, np.ndarray | Tensor) else snapshots
 
 
 class Prediction(NamedTuple):
@@ -128,12 +133,19 @@ class PropertyModel(nn.Module):
         return torch.cat(found).double().cpu().numpy().reshape(corners.shape[:-1])
 
     def predict(
-        self, snapshots: Blocks, n_blocks: int, rng: torch.Generator, *, index: np.ndarray | None = None
+        self,
+        snapshots: Blocks | np.ndarray | Tensor,
+        n_blocks: int,
+        rng: torch.Generator,
+        *,
+        index: np.ndarray | None = None,
     ) -> Prediction:
         """The property of every snapshot (or of those in ``index``) from ``n_blocks`` random blocks of each.
 
-        Blocks lie anywhere on the torus and may overlap. Only their own bytes are read.
+        ``snapshots`` are a store, of which only the bytes of the blocks are read, or arrays of ±1, ``(L, L)`` or
+        ``(snapshot, L, L)``. Blocks lie anywhere on the torus and may overlap.
         """
+        snapshots = as_blocks(snapshots)
         if n_blocks < 2:
             raise ValueError(f"A mean and its error need 2 or more blocks, got {n_blocks}.")
         check_side(self.side, snapshots.length)

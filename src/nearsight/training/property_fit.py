@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
-from nearsight.forcefields.property_model import Blocks
+from nearsight.forcefields.property_model import Blocks, as_blocks
+from nearsight.parallel import threads
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.soap import SOAP
-from nearsight.training.workers import threads
 
 COLUMNS = ("step", "learning_rate", "loss", "validation_loss", "best_loss")
 CALIBRATION = 1024
@@ -95,7 +95,7 @@ def property_loss(raw: Tensor, label: Tensor, kind: str, loss: str) -> Tensor:
 
 def fit_property(
     model: PropertyModel,
-    snapshots: Blocks,
+    snapshots: Blocks | np.ndarray | Tensor,
     labels: np.ndarray,
     *,
     options: PropertyFitOptions | None = None,
@@ -105,8 +105,9 @@ def fit_property(
 ) -> PropertyModel:
     """Fit a property model; the same object comes back, with the best weights, in eval mode.
 
-    Every step cuts fresh blocks from some snapshots, so that packed data on disk are streamed, never unpacked as a
-    whole. ``labels`` ``(snapshot,)`` are values, or for a probability 0 and 1.
+    Every step cuts fresh blocks from some snapshots, so that packed data on disk (a
+    :class:`~nearsight.fields.SpinStore`) are streamed, never unpacked as a whole. ``labels`` ``(snapshot,)`` are
+    values, or for a probability 0 and 1.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def fit_property(
         is that of an undisturbed fit, bit for bit, on the same machine: a step depends on the weights, the moments of
         the optimiser, the seed and its own number only.
     """
-    options = options or PropertyFitOptions()
+    options, snapshots = options or PropertyFitOptions(), as_blocks(snapshots)
     checkpoint = None if path is None else Path(path) / "checkpoint.safetensors"
     if checkpoint is not None and checkpoint.exists() and not resume:
         raise FileExistsError(f"{path} holds a fit already; pass resume=True to go on with it, or choose another path.")
