@@ -78,6 +78,16 @@ def test_the_report_shows_the_locality_once_it_is_known(runs, monkeypatch, tmp_p
     assert words[:20] in page
 
 
+def test_what_is_known_of_another_model_is_not_shown(runs):
+    run = runs["near"]
+    examine(run.path, samples=8)
+    assert stored(run) is not None
+    content = (weights := run.path / "model" / "weights.safetensors").read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert stored(run) is None
+    weights.write_bytes(content)
+
+
 def test_quenches_at_fixed_number_are_examined_too(tmp_path):
     run = trained(tmp_path / "jahn_teller" / "tiny", "jahn_teller", SHORT)
     found = examine(run.path, samples=8)

@@ -75,21 +75,22 @@ def examine(
         quantity="force of the electrons",
         say=say,
     )
-    content = report.data.assign_attrs(words=report.words)
+    content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
     write_atomic(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
     return report
 
 
 def stored(run: Run) -> xr.Dataset | None:
-    """The result of an earlier examination of a run, if there is one."""
+    """The result of an earlier examination of a run, if there is one of the model that the run holds now."""
     path = run.path / FILE
     if not path.exists():
         return None
     try:
         with xr.open_dataset(path, engine=ENGINE) as dataset:
-            return dataset.load()
+            found = dataset.load()
     except (OSError, RuntimeError, KeyError) as error:
         raise CorruptFileError(f"{path} is not a whole netCDF file ({error}). Delete it and examine again.") from error
+    return found if found.attrs["model_hash"] == run.hash("model") else None
 
 
 def open_subject(path: str | Path) -> tuple[Run, Subject]:
