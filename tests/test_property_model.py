@@ -54,6 +54,24 @@ def test_packed_blocks_are_the_blocks_of_the_torus(rng, length):
         np.testing.assert_array_equal(many[2, 1], store.blocks(2, corners[1], side))
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_sampled_snapshots_are_packed_as_they_are(tmp_path, rng, mapped, monkeypatch):
+    from nearsight import hamiltonians, lattices, sampling
+    from nearsight.fields import blocks
+
+    monkeypatch.setattr(blocks, "CHUNK", 3)
+    model = hamiltonians.Ising(lattices.square(6))
+    found = sampling.sample(model, [2.0, 3.0], 4, seed=1, progress=False)
+    store = SpinStore.of(found, tmp_path / "s.npy" if mapped else None)
+    expected = found.fields()[..., 0].reshape(8, 6, 6).numpy()
+    np.testing.assert_array_equal(store.spins(np.arange(8)), expected)
+    if mapped:
+        np.testing.assert_array_equal(SpinStore.open(tmp_path / "s.npy", 6).bits, store.bits)
+    model = hamiltonians.Potts(lattices.square(6), q=3)
+    with pytest.raises(ValueError, match="3 states on square"):
+        SpinStore.of(sampling.sample(model, [2.0], 2, seed=1, progress=False))
+
+
 def test_tiles_cover_every_site_once():
     covered = np.zeros((12, 12), int)
     for x, y in tiles(12, 4):

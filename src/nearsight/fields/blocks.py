@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
+from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError
+
+CHUNK = 256
+"""Snapshots unpacked at once on their way from one store to another."""
+
+
+class Sampled(Protocol):
+    """Configurations of 0 and 1 on a lattice, as :class:`nearsight.sampling.Snapshots` holds them."""
+
+    lattice: Lattice
+    values: Tensor
+
+    def __len__(self) -> int: ...
+
+    def states(self, index: slice) -> Tensor: ...
 
 
 class SpinStore:
@@ -49,6 +65,28 @@ class SpinStore:
         if not (np.abs(values) == 1).all():
             raise ValueError("Spins must be ±1; states 0 and 1 become spins by 2 * states - 1.")
         return cls(np.packbits(values.reshape(len(values), -1) > 0, axis=1, bitorder="little"), values.shape[-1])
+
+    @classmethod
+    def of(cls, snapshots: Sampled, path: str | Path | None = None) -> SpinStore:
+        """From sampled snapshots of Ising spins, in memory or in a new mapped file.
+
+        Their own store is compressed in chunks of hundreds of snapshots, too much to read for a block.
+        """
+        lattice = snapshots.lattice
+        if lattice.name != "square" or len(set(lattice.shape)) != 1 or len(snapshots.values) != 2:
+            raise ValueError(
+                f"Blocks are cut from states 0 and 1 on L × L sites of the square lattice, not from "
+                f"{len(snapshots.values)} states on {lattice!r}."
+            )
+        length, count = lattice.shape[0], len(snapshots)
+        store = cls(np.zeros((count, octets(length)), np.uint8), length) if path is None else None
+        store = store or cls.create(path, count, length)  # type: ignore[arg-type]
+        for start in range(0, count, CHUNK):
+            states = snapshots.states(slice(start, start + CHUNK)).numpy()
+            store.bits[start : start + CHUNK] = np.packbits(states > 0, axis=1, bitorder="little")
+        if isinstance(store.bits, np.memmap):
+            store.bits.flush()
+        return store
 
     @classmethod
     def create(cls, path: str | Path, snapshots: int, length: int) -> SpinStore:

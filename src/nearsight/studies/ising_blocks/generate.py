@@ -5,10 +5,8 @@ from __future__ import annotations
 from nearsight.fields import SpinStore
 from nearsight.sampling import sample
 from nearsight.studies.ising_blocks.config import Config
-from nearsight.studies.ising_blocks.physics import PARTS, ladder, model, spins
+from nearsight.studies.ising_blocks.physics import PARTS, ladder, model
 from nearsight.studies.run import Run
-
-CHUNK = 256
 
 
 def generate(run: Run, config: Config) -> None:
@@ -22,14 +20,4 @@ def generate(run: Run, config: Config) -> None:
             model(config), kT, wanted.snapshots, run.path / f"{part}.zarr", seed=run.seed(part), chains=chains
         )
         run.log("note", text=f"{part}: {found}")
-        path = run.path / f"{part}.npy"
-        # Compressed chunks of the store hold hundreds of snapshots; blocks are read from single bytes.
-        store = SpinStore.create(path, len(found), config.length)
-        for start in range(0, len(found), CHUNK):
-            states = found.states(slice(start, start + CHUNK)).numpy()
-            store.bits[start : start + CHUNK] = SpinStore.pack(
-                2 * states.reshape(-1, config.length, config.length) - 1
-            ).bits
-        store.bits.flush()  # type: ignore[attr-defined]
-        del store
-        run.log("note", text=f"{part}: {spins(run, config, part)}")
+        run.log("note", text=f"{part}: {SpinStore.of(found, run.path / f'{part}.npy')}")
