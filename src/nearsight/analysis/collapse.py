@@ -107,11 +107,13 @@ class Collapse:
 
     @property
     def nu(self) -> float:
-        return 1.0 / self.inverse_nu
+        """ν, infinite where curves collapse without any rescaling of x."""
+        return 1.0 / self.inverse_nu if self.inverse_nu else float("inf")
 
     @property
     def nu_error(self) -> float:
-        return self.inverse_nu_error / self.inverse_nu**2
+        """Of ν, to first order in that of 1/ν."""
+        return self.inverse_nu_error * self.nu**2
 
     def __str__(self) -> str:
         return f"θ = {self.theta:.3f} ± {self.theta_error:.3f}, ν = {self.nu:.3f} ± {self.nu_error:.3f}, S = " + (
