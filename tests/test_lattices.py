@@ -257,6 +257,22 @@ def test_neighbours_move_as_the_matrices_say(lattice, group, order):
         np.testing.assert_array_equal(p[moves], moves[found.table[g]])
 
 
+@pytest.mark.parametrize("last_digit", [0, 5])
+def test_the_digits_of_a_lattice_constant_have_no_part_in_its_symmetry(last_digit):
+    # Half a unit of any digit at which coordinates might be rounded in order to compare them.
+    for digits in (5, 6):
+        for k in range(1, 12):
+            a = round(1 + 0.0789 * k, digits - 1) + last_digit * 10.0**-digits
+            lattices = {"C2": [[1, 0], [a - 0.7, a]], "D2": [[a, 0], [0, 1]], "D6": [[a, 0], [a / 2, 0.75**0.5 * a]]}
+            for name, vectors in lattices.items():
+                lattice = Lattice("measured", vectors, [[0, 0]], (3, 3))
+                group, around = site_group(lattice), lattice.neighbourhood(2 * a)
+                assert group.name == name
+                moves = neighbour_permutations(around, group)
+                arrived = np.einsum("gij,nj->gni", group.matrices, around.vectors)
+                np.testing.assert_allclose(around.vectors[moves], arrived, atol=1e-9)
+
+
 @pytest.mark.parametrize("lattice", [honeycomb(3), kagome(3), diamond(2)], ids=repr)
 def test_every_sublattice_has_a_site_group_of_the_same_order(lattice):
     orders = {len(site_group(lattice, centre=c)) for c in range(lattice.n_basis)}

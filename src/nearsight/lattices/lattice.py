@@ -251,12 +251,20 @@ def _distinct(distances: np.ndarray) -> np.ndarray:
     return ordered[np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])]
 
 
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The place of every number among the distinct ones; numbers that agree within the tolerance share it."""
+    order = np.argsort(values)
+    ranks = np.zeros(len(values), dtype=int)
+    ranks[order[1:]] = np.cumsum(np.diff(values[order]) > DISTANCE_TOLERANCE)
+    return ranks
+
+
 @lru_cache(maxsize=64)
 def _neighbourhood(lattice: Lattice, cutoff: float, centre: tuple[float, ...]) -> Neighbourhood:
     origin = np.array(centre)
     cells, sublattice, distance = lattice._around(origin, cutoff)
     vectors = cells @ lattice.vectors + lattice.basis[sublattice] - origin
-    order = np.lexsort((*np.round(vectors.T, 6)[::-1], np.round(distance, 6)))
+    order = np.lexsort((*map(_ranks, vectors.T[::-1]), _ranks(distance)))
     return Neighbourhood(cells[order], sublattice[order], vectors[order], cutoff, origin)
 
 

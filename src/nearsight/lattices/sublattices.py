@@ -8,7 +8,7 @@ import numpy as np
 
 from nearsight.groups import PointGroup
 from nearsight.lattices.lattice import Lattice, Neighbourhood
-from nearsight.lattices.symmetry import matching_operations, neighbour_map
+from nearsight.lattices.symmetry import find_points, matching_operations, neighbour_map
 
 
 def sublattice_operations(lattice: Lattice) -> np.ndarray:
@@ -39,8 +39,8 @@ def crystal_class(lattice: Lattice) -> PointGroup:
     D6 for honeycomb (site group D3) and kagome (site group D2), Oh for diamond (site group Td). Operations outside the
     site group of 0 need the law of the field in this group.
     """
-    distinct = {tuple((np.round(g, 5) + 0.0).ravel()): g for g in np.concatenate(_equivalences(lattice))}
-    return PointGroup(np.array(list(distinct.values())))
+    found = np.concatenate(_equivalences(lattice)).reshape(-1, lattice.dim**2)
+    return PointGroup(found[np.unique(find_points(found, found))].reshape(-1, lattice.dim, lattice.dim))
 
 
 def aligned_neighbourhoods(lattice: Lattice, cutoff: float) -> tuple[Neighbourhood, ...]:

@@ -63,18 +63,31 @@ def _operations(lattice: Lattice, a: Centre, b: Centre, radius: float) -> np.nda
     targets = np.array(list(itertools.product(*images))).reshape(-1, lattice.dim, lattice.dim)
     gram = targets @ targets.transpose(0, 2, 1)
     targets = targets[np.abs(gram - base @ base.T).max(axis=(1, 2), initial=0) < TOLERANCE]
-    keys = {(*v, s) for v, s in zip(_rounded(onto.vectors), onto_labels, strict=True)}
     operations = []
     for target in targets:
         g = np.linalg.solve(base, target).T  # g base_k = target_k as columns
-        if all((*v, s) in keys for v, s in zip(_rounded(around.vectors @ g.T), labels, strict=True)):
+        arrival = find_points(around.vectors @ g.T, onto.vectors)
+        if (arrival >= 0).all() and (onto_labels[arrival] == labels).all():
             operations.append(g)
     return np.array(operations) if operations else none
 
 
-def _rounded(vectors: np.ndarray) -> list[list[float]]:
-    """Vectors as keys of a dictionary."""
-    return (np.round(vectors, 5) + 0.0).tolist()
+def find_points(points: np.ndarray, among: np.ndarray, *, tolerance: float = 1e-5) -> np.ndarray:
+    """Which of ``among`` ``(n, dim)`` each of ``points`` ``(m, dim)`` coincides with, ``(m,)``; -1 where none does.
+
+    Coordinates are compared, never rounded: of two that agree to rounding one may lie on either side of a half digit.
+    """
+    codes = np.zeros((2, max(len(points), len(among))), dtype=np.int64)
+    for x, y in zip(points.T, among.T, strict=True):
+        values = np.sort(y)
+        values = values[np.concatenate([[True], np.diff(values) > tolerance])]  # one of every group of equal ones
+        for row, coordinate in zip(codes, (x, y), strict=True):
+            nearest = np.searchsorted((values[1:] + values[:-1]) / 2, coordinate)
+            row[: len(coordinate)] = row[: len(coordinate)] * len(values) + nearest
+    wanted, known = codes[0, : len(points)], codes[1, : len(among)]
+    order = np.argsort(known)
+    found = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
+    return np.where(np.abs(among[found] - points).max(axis=1) < 2 * tolerance, found, -1)
 
 
 def neighbour_permutations(neighbourhood: Neighbourhood, group: PointGroup) -> np.ndarray:
@@ -84,11 +97,12 @@ def neighbour_permutations(neighbourhood: Neighbourhood, group: PointGroup) -> n
 
 def neighbour_map(a: Neighbourhood, b: Neighbourhood, g: np.ndarray, *, name: str = "The operation") -> np.ndarray:
     """``p[k]``: the neighbour of centre b at which neighbour k of centre a arrives under g."""
-    lookup = {tuple(v): k for k, v in enumerate(_rounded(b.vectors))}
-    try:
-        return np.array([lookup[tuple(v)] for v in _rounded(a.vectors @ g.T)])
-    except KeyError as missing:
-        raise ValueError(f"{name} does not map this neighbourhood onto itself (no site at {missing}).") from None
+    moved = a.vectors @ g.T
+    found = find_points(moved, b.vectors)
+    if (found < 0).any():
+        missing = tuple((moved[found < 0][0].round(5) + 0.0).tolist())
+        raise ValueError(f"{name} does not map this neighbourhood onto itself (no site at {missing}).")
+    return found
 
 
 def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0) -> np.ndarray:
