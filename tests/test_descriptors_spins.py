@@ -222,6 +222,13 @@ def test_reversal_is_a_symmetry_only_where_the_law_says_so(member, rng):
         assert change > 1e-3
 
 
+def test_bonds_at_the_cutoff_are_counted_whatever_their_length():
+    lattice = Lattice("rectangular", [[1.0, 0.0], [0.0, 1.3]], [[0.0, 0.0]], (5, 5))
+    for limit in (1.3, 2.6, 1.69**0.5 * 3, (1 + 1.69) ** 0.5):
+        at, beyond = (SpinInvariants(lattice, spin(), 3.0, bond_cutoff=c).counts() for c in (limit, limit + 1e-4))
+        assert at == beyond
+
+
 def test_collinear_spins_have_no_chirality(rng):
     with_chirality = SpinInvariants(triangular(6), IN_A_FIELD, 1.8, mode="power")
     odd = torch.tensor(["×" in name for name in with_chirality.feature_names])

@@ -15,6 +15,7 @@ from nearsight.descriptors.blocks import Block
 from nearsight.descriptors.contraction import Variables
 from nearsight.groups import Irrep, PointGroup
 from nearsight.lattices import Neighbourhood, Selection, lengths, select_pairs, select_sites, select_triplets
+from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 
 class ReversalGroup(PointGroup):
@@ -126,16 +127,20 @@ def spin_families(
     varying_length: bool,
 ) -> list[Family]:
     """The scalars of spins with 2 or 3 ``components`` within a neighbourhood: see :class:`SpinInvariants`."""
+
+    def within(cutoff: float) -> Callable[..., np.ndarray]:
+        return lambda m, n, mn: lengths(mn) <= cutoff + DISTANCE_TOLERANCE
+
     neighbours = select_sites(around, group, centre=False)
-    near = select_pairs(around, group, lambda m, n, mn: lengths(mn) <= bond_cutoff, centre=False)
+    near = select_pairs(around, group, within(bond_cutoff), centre=False)
     families = [Family("S·S", neighbours, bond), Family("s·s", near, pair)]
     if varying_length:
         families.append(Family("|s|²", select_sites(around, group), length))
     if chirality_cutoff > 0 and components == 3:
-        chiral = select_triplets(around, group, lambda m, n, mn: lengths(mn) <= chirality_cutoff)
+        chiral = select_triplets(around, group, within(chirality_cutoff))
         families.append(Family("S·s×s", chiral, chirality, antisymmetric=True, odd=True))
     elif chirality_cutoff > 0:
-        turned = select_pairs(around, group, lambda m, n, mn: lengths(mn) <= chirality_cutoff, centre=False)
+        turned = select_pairs(around, group, within(chirality_cutoff), centre=False)
         families.append(Family("S×S", neighbours, turn, odd=True))
         families.append(Family("s×s", turned, pair_turn, antisymmetric=True, odd=True))
     return [family for family in families if len(family)]
