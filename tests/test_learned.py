@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nearsight.descriptors import Irreps
+from nearsight.descriptors import ACSF, Irreps
 from nearsight.fields import displacement, potts, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ForceField, LearnedForceField, load, save
 from nearsight.lattices import cubic, diamond, honeycomb, site_group, square, triangular
@@ -81,6 +81,30 @@ def test_tiles_serve_several_sites_per_cell_and_three_dimensions(rng, monkeypatc
         torch.testing.assert_close(tiled.energy, whole.energy, atol=1e-12, rtol=1e-12)
 
 
+def test_an_open_lattice_is_not_closed_by_tiles(rng, monkeypatch):
+    forcefield = LearnedForceField(ACSF(square(7, periodic=False), scalar(), 2.1), MLP((8,))).double().eval()
+    q = torch.randn(2, 49, 1, generator=rng, dtype=torch.float64)
+    whole = forcefield(q)
+    monkeypatch.setattr(LearnedForceField, "tile", 10)
+    assert torch.equal(forcefield(q).force, whole.force)
+
+
+@student
+def test_forces_are_the_same_in_inference_mode_and_training_goes_on(make, rng):
+    forcefield, q = make().double(), field(rng, 2)
+    with torch.inference_mode():
+        force = forcefield(q.clone()).force
+    assert torch.equal(force, forcefield(q).force)
+    forcefield.train()(q).force.square().mean().backward()
+
+
+@student
+def test_an_empty_batch_has_no_forces(make):
+    forcefield = make()
+    force, energy = forcefield(torch.zeros(0, LATTICE.n_sites, 1))
+    assert force.shape == (0, LATTICE.n_sites, 1) and (energy is None or energy.shape == (0,))
+
+
 @student
 def test_what_is_beyond_the_receptive_field_does_not_matter(make, rng):
     forcefield = make().double()
@@ -139,6 +163,20 @@ def test_calibrated_features_have_unit_variance(rng):
     torch.testing.assert_close(features.flatten(0, -2).std(0), torch.ones(features.shape[-1], dtype=torch.float64))
 
 
+def test_rounding_of_a_constant_feature_is_not_blown_up(rng):
+    network = MLP((4,)).build(2)
+    varied = torch.randn(100, generator=rng)
+    constant = 3.0 * (1 + torch.finfo(torch.float32).eps * torch.randint(-1, 2, (100,), generator=rng))
+    network.calibrate(torch.stack([varied, constant], -1))
+    torch.testing.assert_close(network.scale, torch.stack([1 / varied.std(), torch.ones(())]))
+
+
+def test_a_sum_acts_on_one_field():
+    parts = [LearnedForceField(Irreps(LATTICE, law, 1.0), MLP((4,))) for law in (scalar(), displacement())]
+    with pytest.raises(ValueError, match="one field, got 1 and 2 components"):
+        parts[0] + parts[1]
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +193,15 @@ def test_a_saved_force_field_comes_back_the_same(make, dtype, rng, tmp_path):
     assert torch.equal(again(q).force, forcefield(q).force)
     assert again(q).energy is None or torch.equal(again(q).energy, forcefield(q).energy)
     assert not list((tmp_path / "model").glob("*.pkl")) and len(list((tmp_path / "model").iterdir())) == 2
+
+
+@pytest.mark.parametrize("periodic", [True, (True, False)])
+def test_symmetry_functions_and_open_edges_are_saved(periodic, rng, tmp_path):
+    forcefield = LearnedForceField(ACSF(square(5, periodic=periodic), scalar(), 2.5), MLP((8,))).double().eval()
+    save(forcefield, tmp_path / "model")
+    again, q = load(tmp_path / "model"), torch.randn(25, 1, generator=rng, dtype=torch.float64)
+    assert again.lattice.coincides(forcefield.lattice)
+    assert torch.equal(again(q).force, forcefield(q).force)
 
 
 def test_damaged_model_files_are_named(tmp_path):
@@ -175,6 +222,10 @@ def test_damaged_model_files_are_named(tmp_path):
         load(tmp_path / "model")
     page.write_text(text.replace("  type: GroupCNN\n", ""))  # as the first files were written
     assert isinstance(load(tmp_path / "model").network, GroupCNN)
+    save(irreps(), tmp_path / "model")
+    page.write_text(page.read_text().replace("type: Irreps", "type: MODES"))
+    with pytest.raises(CorruptFileError, match="'MODES' is no descriptor"):
+        load(tmp_path / "model")
     page.unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.yaml"):
         load(tmp_path / "model")

@@ -24,6 +24,8 @@ class Radial:
     width: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("distance", "width"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if not (np.isfinite(self.distance) and self.width > 0):
             raise ValueError(f"A ring has a finite distance and a positive width, got {self.distance}, {self.width}.")
 
@@ -52,6 +54,7 @@ class Angular:
     def __post_init__(self) -> None:
         d1, d2 = map(float, self.distances)
         object.__setattr__(self, "distances", (d1, d2))
+        object.__setattr__(self, "width", float(self.width))
         if self.pair is not None:
             object.__setattr__(self, "pair", tuple(float(x) for x in self.pair))
         if self.zeta < 1 or self.zeta != int(self.zeta) or self.sign not in (1, -1):

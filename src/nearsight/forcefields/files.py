@@ -29,6 +29,7 @@ def save(forcefield: LocalForceField, directory: str | Path) -> None:
             "vectors": lattice.vectors.tolist(),
             "basis": lattice.basis.tolist(),
             "shape": list(lattice.shape),
+            "periodic": list(lattice.periodic),  # type: ignore[arg-type]
             "species": list(lattice.species),
         },
         **forcefield.config(),
@@ -60,7 +61,7 @@ def load(directory: str | Path) -> LocalForceField:
             np.array(about["vectors"]),
             np.array(about["basis"]),
             tuple(about["shape"]),
-            True,
+            about.get("periodic", True),  # the first files knew periodic lattices only
             tuple(about["species"]),
         )
         forcefield = KINDS[description["type"]].from_config(lattice, description)

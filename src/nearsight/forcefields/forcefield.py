@@ -64,6 +64,10 @@ class SumForceField(ForceField):
         for part in flat:
             if not part.lattice.coincides(first):
                 raise ValueError(f"All parts must live on one lattice, got {first!r} and {part.lattice!r}.")
+            if part.components != flat[0].components:
+                raise ValueError(
+                    f"All parts must act on one field, got {flat[0].components} and {part.components} components."
+                )
         self.parts = nn.ModuleList(flat)
         self.lattice, self.components = flat[0].lattice, flat[0].components
 

@@ -65,6 +65,11 @@ class LocalForceField(ForceField, abc.ABC):
         return next(self.parameters()).dtype
 
     def evaluate(self, field: Tensor) -> Forces:
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):  # forces are derivatives
+                return self.evaluate(field.clone())
+        if not field.numel():  # an empty batch
+            return Forces(torch.zeros_like(field), field.new_zeros(field.shape[:-2]) if self.conservative else None)
         x = field.detach().to(self.dtype)
         if not self.conservative:
             with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
@@ -91,7 +96,8 @@ class LocalForceField(ForceField, abc.ABC):
     # --- tiles ------------------------------------------------------------------------------------------------------
 
     def _tiled(self, x: Tensor) -> bool:
-        return not self.training and x.shape[:-1].numel() > self._capacity(x)
+        # Tiles close around the torus; an open lattice is evaluated as a whole.
+        return not self.training and all(self.lattice.periodic) and x.shape[:-1].numel() > self._capacity(x)  # type: ignore[arg-type]
 
     def _capacity(self, x: Tensor) -> int:
         return self.tile * (1 if x.device.type == "cpu" else ACCELERATED)
@@ -199,7 +205,10 @@ class LearnedForceField(LocalForceField):
         from nearsight import descriptors
 
         described = dict(config["descriptor"])
-        descriptor = getattr(descriptors, described.pop("type")).from_config(lattice, described)
+        kind = getattr(descriptors, name := described.pop("type"), None)
+        if not (isinstance(kind, type) and issubclass(kind, Descriptor)):
+            raise ValueError(f"{name!r} is no descriptor that this version knows")
+        descriptor = kind.from_config(lattice, described)
         return cls(descriptor, MLP.from_config(config["network"]))
 
 

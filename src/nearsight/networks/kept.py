@@ -24,6 +24,6 @@ class Kept:
             return make()
         state = (parameter._version, parameter.data_ptr(), parameter.dtype, parameter.device)
         if self._value is None or self._state != state:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # what is made here serves training, too
                 self._state, self._value = state, make()
         return self._value

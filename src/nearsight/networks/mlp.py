@@ -61,11 +61,12 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:
-        """Set shift and scale from features ``(..., feature)``; a feature that never changes keeps scale 1."""
+        """Set shift and scale from features ``(..., feature)``; one that changes by rounding only keeps scale 1."""
         flat = features.double().flatten(0, -2)
-        deviation = flat.std(0)
+        deviation, size = flat.std(0), flat.square().mean(0).sqrt()
+        rounding = 1e-9 + 16 * torch.finfo(features.dtype).eps * size
         self.shift.copy_(flat.mean(0))
-        self.scale.copy_(torch.where(deviation > 1e-9, 1.0 / deviation.clamp_min(1e-9), 1.0))
+        self.scale.copy_(torch.where(deviation > rounding, 1.0 / deviation.clamp_min(1e-9), 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
         # Feature by feature, as descriptors store them: products and gradients then need no transposed copies. Shift
