@@ -344,6 +344,27 @@ def test_chosen_sites_have_the_features_of_the_whole_on_lattices_with_a_basis_or
     torch.testing.assert_close(descriptor.at(field, sites), descriptor(field)[:, sites])
 
 
+@pytest.mark.parametrize("lattice", [square(5, periodic=False), chain(4, periodic=False)], ids=repr)
+def test_beyond_an_open_edge_no_centre_is_touched(lattice):
+    descriptor = ACSF(lattice, scalar(), 2.1)
+    before = random_field(descriptor)
+    for site in range(lattice.n_sites):
+        centres, features = descriptor.delta(before, site, torch.tensor([0.7], dtype=torch.float64))
+        after = before.clone()
+        after[site] += 0.7
+        away = np.linalg.norm(lattice.positions - lattice.positions[site], axis=1)
+        assert sorted(centres.tolist()) == np.flatnonzero(away < 2.1).tolist()
+        torch.testing.assert_close(features, descriptor(after)[centres], rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="one site at a time"):
+        descriptor.delta(before, torch.tensor([0, lattice.n_sites // 2]), torch.tensor([0.7]))
+
+
+def test_lengths_of_parts_of_a_unit_vector_are_features():
+    law = FieldType("d", ("B1", "B2"), values="unit")
+    descriptor = ACSF(square(4), law, 1.5, angular=())
+    assert {"p[00]", "p[11]"} <= set(descriptor.feature_names)
+
+
 def test_harmonics_are_as_few_as_the_dimension_allows():
     for lattice, count in [(square(4), 2 * 4 + 1), (triangular(4), 2 * 4 + 1), (cubic(4), (4 + 1) ** 2)]:
         descriptor = ACSF(lattice, scalar(), 3.5, angular=angular_functions(zetas=(1, 2, 4)))

@@ -163,6 +163,21 @@ class DescriptorContract:
         for index in [(0, 0), (0, 1), (1, 0), (1, 1)]:
             torch.testing.assert_close(together[index], descriptor(fields[index]), rtol=0, atol=1e-13)
 
+    def test_an_empty_batch_has_empty_features(self, descriptor):
+        field = random_field(descriptor, 0).requires_grad_()
+        features = descriptor(field)
+        assert features.shape == (0, descriptor.lattice.n_sites, descriptor.features)
+        features.sum().backward()
+
+    def test_inference_leaves_training_as_it_was(self, descriptor):
+        fresh = type(descriptor).from_config(descriptor.lattice, descriptor.config())
+        with torch.inference_mode():
+            inferred = fresh(random_field(descriptor))
+        leaf = random_field(descriptor).requires_grad_()
+        features = fresh(leaf)
+        features.square().sum().backward()
+        assert torch.equal(features, inferred) and leaf.grad.isfinite().all()
+
     def test_derivatives_are_those_of_finite_differences(self, descriptor):
         random = random_field(descriptor)
         probe = torch.randn(descriptor.features, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -256,6 +271,10 @@ class DescriptorContract:
     def test_a_field_of_the_wrong_shape_is_refused(self, descriptor):
         with pytest.raises(ValueError, match="has shape"):
             descriptor(random_field(descriptor)[1:])
+
+    def test_a_site_beyond_the_lattice_is_refused(self, descriptor):
+        with pytest.raises(IndexError):
+            descriptor.at(random_field(descriptor), torch.tensor([descriptor.lattice.n_sites]))
 
     def test_a_descriptor_is_rebuilt_from_plain_data(self, descriptor):
         config = json.loads(json.dumps(descriptor.config()))

@@ -145,8 +145,9 @@ class Contraction(abc.ABC):
     def __call__(self, f: Tensor) -> Tensor:
         key = f.dtype, f.device
         if key not in self._constants:  # always converted from double precision
-            self._constants[key] = {
-                name: torch.as_tensor(array, dtype=None if array.dtype.kind == "i" else f.dtype, device=f.device)
-                for name, array in self.arrays().items()
-            }
+            with torch.inference_mode(False):  # what is made here serves training, too
+                self._constants[key] = {
+                    name: torch.as_tensor(array, dtype=None if array.dtype.kind == "i" else f.dtype, device=f.device)
+                    for name, array in self.arrays().items()
+                }
         return self.contract(f, self._constants[key])

@@ -66,7 +66,8 @@ class Descriptor(nn.Module, abc.ABC):
         """What :meth:`make_tables` gives, made once for every precision and device."""
         key = like.dtype, like.device
         if key not in self._tables:
-            self._tables[key] = self.make_tables(like)
+            with torch.inference_mode(False):  # what is made here serves training, too
+                self._tables[key] = self.make_tables(like)
         return self._tables[key]
 
     def make_tables(self, like: Tensor) -> Any:
@@ -75,6 +76,8 @@ class Descriptor(nn.Module, abc.ABC):
 
     def forward(self, field: Tensor) -> Tensor:
         check_field(field, self.lattice.n_sites, self.components)
+        if not field.numel():  # an empty batch, of which no reshaping can tell the other axes
+            return field.sum(-1, keepdim=True).expand(*field.shape[:-1], self.features)
         return self.evaluate(field)
 
     # --- what a finite cutoff makes possible ------------------------------------------------------------------------
@@ -120,11 +123,12 @@ class Descriptor(nn.Module, abc.ABC):
             centres = lattice.index(cells[here, None] + around.cells, around.sublattice)
             wraps = any(2 * r + 1 > n for r, n in zip(around.reach, lattice.shape, strict=True))
             for k, row in zip(here, centres, strict=True):
-                rows[k] = np.unique(row) if wraps else row
+                inside = row[row >= 0]  # nothing lies beyond an open edge
+                rows[k] = np.unique(inside) if wraps else inside
         if len({len(row) for row in rows}) > 1:
             raise ValueError(
-                f"Sublattices of {lattice!r} have different numbers of distinct sites within {self.cutoff:g}; take one "
-                f"site at a time, or a lattice wider than the neighbourhood."
+                f"These sites of {lattice!r} have different numbers of distinct sites within {self.cutoff:g}, which no "
+                f"rectangular array holds; take one site at a time."
             )
         return torch.as_tensor(np.array(rows), device=sites.device).view(*sites.shape, -1)
 

@@ -185,6 +185,9 @@ class Irreps(Descriptor):
         return self.contraction(coefficients).view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor) -> Tensor:
+        n = self.lattice.n_sites
+        if bool(((sites < -n) | (sites >= n)).any()):  # arithmetic on the torus would wrap them around
+            raise IndexError(f"{self.lattice!r} has the sites 0..{n - 1}, got {sites.min()}..{sites.max()}.")
         return self._chosen(field, sites.reshape(-1)).unflatten(-2, sites.shape)
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:

@@ -61,7 +61,7 @@ class SiteInvariants:
         self.singles = [k for k, name in enumerate(names) if name == trivial and field_type.internal == "none"]
         every = list(itertools.combinations_with_replacement(range(len(names)), 2))
         self.pairs = [(a, b) for a, b in every if names[a] == names[b]]
-        normalised = field_type.values in ("unit", "+-1", "one-hot")
+        normalised = field_type.values in ("unit", "+-1", "one-hot") and len(names) == 1
         self.onsite = [(a, b) for a, b in self.pairs if a not in self.singles and not (a == b and normalised)]
         """Pairs on one site that are neither constant nor products of singles."""
         if field_type.internal in ("SO(n)", "O(n)") and self.components == 3:
