@@ -178,8 +178,7 @@ def test_couplings_that_no_description_shows_are_told_apart(tmp_path):
         drawn(tmp_path / "s", EdwardsAnderson(square(4), couplings), [1.0], 4)
 
 
-@pytest.mark.parametrize("finished", [1, 4])
-def test_sampling_killed_at_any_moment_resumes_to_the_same_store(tmp_path, finished):
+def test_sampling_killed_at_any_moment_resumes_to_the_same_store(tmp_path):
     kT, path = [1.4, 1.5, 2.2, 2.3, 2.4, 3.2, 3.4], tmp_path / "snapshots.zarr"
     code = (
         "from nearsight.hamiltonians import Ising\n"
@@ -189,7 +188,7 @@ def test_sampling_killed_at_any_moment_resumes_to_the_same_store(tmp_path, finis
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         deadline = time.time() + 60
-        while len(list(tmp_path.glob("*.parts/0*.safetensors"))) < finished and time.time() < deadline:
+        while len(list(tmp_path.glob("*.parts/0*.safetensors"))) < 2 and time.time() < deadline:
             time.sleep(0.0005)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
