@@ -1,4 +1,4 @@
-"""Point groups for the tests: the 32 crystal classes and the groups of the plane, from generators."""
+"""Point groups for the tests: the 32 crystal classes, groups of molecules and of the plane, from generators."""
 
 import numpy as np
 
@@ -66,6 +66,20 @@ CRYSTAL_CLASSES = {
     "O": ([DIAGONAL, turn(4)], "A1 A2 E T1 T2"),
     "Td": ([DIAGONAL, -turn(4)], "A1 A2 E T1 T2"),
     "Oh": ([DIAGONAL, turn(4), INVERSION], "A1g A2g Eg T1g T2g A1u A2u Eu T1u T2u"),
+}
+GOLDEN = (1 + 5**0.5) / 2
+FIVEFOLD = 0.5 * np.array([[1, -GOLDEN, 1 / GOLDEN], [GOLDEN, 1 / GOLDEN, -1], [1 / GOLDEN, 1, GOLDEN]])
+# Groups of no crystal, whose characters are irrational.
+MOLECULES = {
+    "C5v": ([turn(5), VERTICAL], "A1 A2 E1 E2"),
+    "C5h": ([turn(5), HORIZONTAL], "A' E1' E2' A'' E1'' E2''"),
+    "D5d": ([turn(5), C2X, INVERSION], "A1g A2g E1g E2g A1u A2u E1u E2u"),
+    "S8": ([-turn(8)], "A B E1 E2 E3"),
+    "C8h": ([turn(8), INVERSION], "Ag Bg E1g E2g E3g Au Bu E1u E2u E3u"),
+    "D4d": ([-turn(8), C2X], "A1 A2 B1 B2 E1 E2 E3"),
+    "D6d": ([-turn(12), C2X], "A1 A2 B1 B2 E1 E2 E3 E4 E5"),
+    "I": ([DIAGONAL, turn(2), FIVEFOLD], "A T1 T2 G H"),
+    "Ih": ([DIAGONAL, turn(2), FIVEFOLD, INVERSION], "Ag T1g T2g Gg Hg Au T1u T2u Gu Hu"),
 }
 PLANAR = {
     f"{letter}{n}": ([turn(n)[:2, :2]] + [np.diag([1.0, -1.0])] * (letter == "D"), irreps)

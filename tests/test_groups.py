@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from crystal_classes import CRYSTAL_CLASSES, PLANAR, generated, turn
+from crystal_classes import CRYSTAL_CLASSES, MOLECULES, PLANAR, generated, turn
 from nearsight.groups import PointGroup
 
-CASES = [(name, *case) for table in (CRYSTAL_CLASSES, PLANAR) for name, case in table.items()]
+CASES = [(name, *case) for table in (CRYSTAL_CLASSES, MOLECULES, PLANAR) for name, case in table.items()]
 IDS = [f"{name}-{len(generators[0])}d" for name, generators, _ in CASES]
 
 
@@ -35,6 +35,15 @@ def test_characters_obey_the_orthogonality_relations(case):
     norms = [1.0 if irrep.kind == "real" else 2.0 for irrep in group.irreps]
     np.testing.assert_allclose(chi @ chi.T / len(group), np.diag(norms), atol=1e-13)
     assert sum(irrep.dim**2 / n for irrep, n in zip(group.irreps, norms, strict=True)) == pytest.approx(len(group))
+
+
+def test_there_are_as_many_complex_irreps_as_classes_and_none_is_a_sum_of_others(case):
+    _, group, _ = case
+    assert sum(1 if irrep.kind == "real" else 2 for irrep in group.irreps) == len(group.classes)
+    for irrep in group.irreps:  # the indicator of Frobenius and Schur: 1 for real irreps, 0 for each of a complex pair
+        assert irrep.characters[np.diag(group.table)].mean() == pytest.approx(
+            1.0 if irrep.kind == "real" else 0.0, abs=1e-9
+        )
 
 
 def test_every_copy_transforms_with_the_same_matrices_and_nothing_is_lost(case):

@@ -49,7 +49,8 @@ def real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
 
     The left regular representation commutes with every right multiplication R(h), so the eigenspaces of a generic
     symmetric element :math:`\sum_h c_h (R(h) + R(h)^T)` of the commutant are invariant, and irreducible over the reals.
-    The sum rule :math:`\sum_\Gamma d^2/\langle\chi^2\rangle = |G|` shows that none was split, merged or missed.
+    The sum rule :math:`\sum_\Gamma d^2/\langle\chi^2\rangle = |G|` shows that none was split or missed, and
+    :math:`\langle\chi^2\rangle + \langle\chi(g^2)\rangle = 2` that no two were merged (Frobenius and Schur).
 
     The gauge of D(g) is fixed as follows. An irrep with the character of the Cartesian vector gets the ``spatial``
     matrices themselves. Any other one is written in the common eigenvectors of its sign flips (diagonal ``spatial``
@@ -57,8 +58,8 @@ def real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
     components follow from the first element that connects each of them to an earlier one.
     """
     order = len(table)
-    # Quadratic Weyl sequence: fixed numbers in (0, 1) with no rational relations among them.
-    weights = (np.arange(1, order + 1) ** 2 * (np.sqrt(5) - 1) / 2) % 1
+    # Fixed numbers with no algebraic relations among them (Lindemann and Weierstrass), which could merge two irreps.
+    weights = np.cos(np.arange(1, order + 1) ** 2)
     identity = np.eye(order)
     left = identity[table].transpose(0, 2, 1)  # left[g] e_h = e_{gh}
     commutant = np.einsum("h,ghk->kg", weights, identity[table])  # right multiplications e_g -> e_{gh}
@@ -70,6 +71,11 @@ def real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
     count = sum(m.shape[-1] ** 2 / norm(m) for m in found.values())
     if abs(count - order) > TOLERANCE * order:
         raise ValueError(f"The sum of d²/⟨χ²⟩ over the irreps is {count:.6f} instead of the group order {order}.")
+    squares = np.diag(table)
+    if any(
+        abs(norm(m) + np.trace(m[squares], axis1=1, axis2=2).mean() - 2) > TOLERANCE * order for m in found.values()
+    ):
+        raise ValueError("Two irreps have not been told apart.")
     return [snap(_canonical(matrices, spatial, table)) for matrices in found.values()]
 
 

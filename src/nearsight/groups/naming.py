@@ -37,8 +37,8 @@ def group_name(matrices: np.ndarray) -> str:
     if not len(improper):
         return name
     if inversion:
-        odd = {1: "Ci", 3: "D3d" if dihedral else "S6"}
-        return odd.get(n, name + "h")
+        odd = "Ci" if n == 1 else f"D{n}d" if dihedral else f"S{2 * n}"
+        return odd if n % 2 else name + "h"
     if dihedral:
         return name + ("h" if mirrors > n else "d")
     if mirrors == 0:
@@ -53,7 +53,8 @@ def irrep_names(matrices: np.ndarray, characters: Sequence[np.ndarray]) -> list[
     canonical order, which is y → -y where that is a symmetry: with nearest neighbours along x, x² - y² of D4 is B1 and
     xy is B2. Eₖ turns by k times the angle. In space the principal axis takes the part of the rotation and the first
     two-fold axis normal to it (or mirror through it) the part of the mirror; g and u give the parity, ′ and ″ the
-    reflection in the plane normal to the axis. In cubic groups 1 and 2 refer to the four-fold operation.
+    reflection in the plane normal to the axis. In cubic groups 1 and 2 refer to the four-fold operation, in those of the
+    icosahedron to the five-fold one.
     """
     if matrices.shape[-1] < 3:
         principal, second = _turn(matrices, np.linalg.det(matrices) > 0), _first(np.linalg.det(matrices) < 0)
@@ -62,12 +63,14 @@ def irrep_names(matrices: np.ndarray, characters: Sequence[np.ndarray]) -> list[
     inversion = _first(~proper & (trace < -3 + TOLERANCE))
     orders = np.array([element_order(g) for g in matrices])
     if (proper & (orders == 3)).sum() >= 8:
-        fourfold = _first(proper & (orders == 4))
-        fourfold = _first(orders == 4) if fourfold is None else fourfold
-        return _symbols(matrices, characters, second=fourfold, inversion=inversion)
+        fivefold = _turn(matrices, proper) if (orders == 5).any() else None
+        second = _first(proper & (orders == 4)) if fivefold is None else fivefold
+        second = _first(orders == 4) if second is None else second
+        return _symbols(matrices, characters, second=second, inversion=inversion)
     n = orders[proper].max()
-    # In D2d and S4 the four-fold rotation-reflection outranks the two-fold axis that it contains.
-    principal = int(np.argmax(orders == 4)) if n == 2 and (orders == 4).any() else _turn(matrices, proper)
+    # In D2d and S4 the four-fold rotation-reflection outranks the two-fold axis that it contains; so do S8, S12, ...
+    outranks = ~proper & (orders == 2 * n) & (n % 2 == 0)
+    principal = int(np.where(outranks, trace, -np.inf).argmax()) if outranks.any() else _turn(matrices, proper)
     axis = _axis(matrices[principal])
     halves = np.array(
         [order == 2 and abs(_axis(g) @ axis) < TOLERANCE for g, order in zip(matrices, orders, strict=True)]
@@ -112,8 +115,8 @@ def _symbols(
         parity = "" if inversion is None else "g" if chi[inversion] > 0 else "u"
         plane = "" if horizontal is None else "'" if chi[horizontal] > 0 else "''"
         names.append((letter, number, parity + plane))
-    lone = len({number for letter, number, _ in names if letter == "E"}) == 1
-    return [letter + ("" if letter == "E" and lone else number) + suffix for letter, number, suffix in names]
+    numbers = {letter: {number for other, number, _ in names if other == letter} for letter, _, _ in names}
+    return [letter + ("" if len(numbers[letter]) == 1 else number) + suffix for letter, number, suffix in names]
 
 
 def _first(flags: np.ndarray) -> int | None:
