@@ -127,6 +127,7 @@ def test_a_step_sees_as_many_spins_of_a_snapshot_as_was_asked():
         ("sides=[8, 4, 16]", "ascending"),
         ("sides=[2, 4, 8]", "a number >= 3"),
         ("sides=[4, 8]", "sides"),
+        ("sides=[3, 4, 8]", "too few for exponents"),
         ("training.temperatures.low=-1", "a number > 0"),
         ("testing.temperatures.low=2.5", "either side of the transition"),
         ("testing.temperatures.nearest=1", "must be less than"),
@@ -168,7 +169,7 @@ def measured(planted, tmp_path_factory) -> xr.Dataset:
 
 def test_a_planted_window_law_is_measured(measured, planted):
     for threshold in scaling.THRESHOLDS:
-        law = scaling.law(measured, "network", threshold)
+        law = scaling.law(TINY, measured, "network", threshold)
         exact = [2 * 1.7 / s * np.log(0.55 * s**-0.12 / (1 - threshold)) for s in planted.side.values]
         window = measured.window.sel(kind="block", front="network", threshold=threshold)
         np.testing.assert_allclose(window, exact, rtol=0.12)
@@ -177,11 +178,11 @@ def test_a_planted_window_law_is_measured(measured, planted):
 
 
 def test_a_planted_collapse_is_measured(measured, planted):
-    found = scaling.collapse(planted, measured, "network")
+    found = scaling.collapse(TINY, planted, measured, "network")
     assert abs(found.theta - 0.12) < 3 * found.theta_error + 0.01
     assert abs(found.inverse_nu - 1) < 3 * found.inverse_nu_error + 0.03
     assert found.quality < 2
-    quantities = {v.quantity: v for v in scaling.verdicts(planted, measured, found)}
+    quantities = {v.quantity: v for v in scaling.verdicts(TINY, measured, found)}
     assert quantities["data collapse, 1/ν, network"].passed
 
 
@@ -205,4 +206,4 @@ def test_both_phases_count_the_same_near_the_transition(planted):
 def test_windows_that_do_not_close_make_no_law(measured):
     broken = measured.copy(deep=True)
     broken.window[:] = np.nan
-    assert scaling.law(broken, "network", 0.85) is None
+    assert scaling.law(TINY, broken, "network", 0.85) is None

@@ -65,15 +65,15 @@ def windows(run: Run, config: Config) -> Picture:
         for threshold in fitted.THRESHOLDS if front == "network" else fitted.THRESHOLDS[:1]:
             name = f"{front}, {100 * threshold:.0f} %"
             chosen[name] = data[["window", "window_samples"]].sel(kind="block", front=front, threshold=threshold)
-            laws[name] = fitted.law(data, front, threshold)
+            laws[name] = fitted.law(config, data, front, threshold)
     return scaling.window_scaling(chosen, laws)
 
 
 def collapse(run: Run, config: Config) -> Picture:
     data = run.observable("scaling")
     found = Collapse(**json.loads(data.attrs["collapse"]))
-    x, y, error, _ = fitted.curves(run.observable("accuracy"), data, "network")
-    return scaling.collapsed(data.side.values, x, y, error, found)
+    sides, x, y, error, _ = fitted.curves(config, run.observable("accuracy"), data, "network")
+    return scaling.collapsed(sides, x, y, error, found)
 
 
 FIGURES: dict[str, study.Draw] = {

@@ -60,6 +60,10 @@ class Front(Section):
 class Network(Front):
     """The convolutional network on the raw block."""
 
+    widths: tuple[Count, ...] = (64, 32, 16)
+    optimizer: Literal["soap", "adamw"] = "soap"
+    learning_rate: Positive = 5e-3
+    steps: Count = 250
     channels: Count = 3
 
 
@@ -95,6 +99,9 @@ class Config(Section):
     """Blocks of a snapshot in one training step, at most."""
     tested: Count = 256
     """Blocks of a test snapshot, at most; they never overlap."""
+    scaling_from: Side = 8
+    """Exponents are fitted to blocks of this side and larger: windows of smaller ones, 0.8 J wide for l = 4, reach
+    beyond the temperatures at which the correlation length follows its power law."""
     near: Positive = 0.15
     """Accuracies near the transition are averaged over |T - Tc| up to this."""
     samples: Annotated[int, Field(ge=20)] = 200
@@ -112,6 +119,11 @@ class Config(Section):
                     f"blocks of {sides[-1]} need a lattice of {2 * sides[-1]} or more, not {self.length}: a block that "
                     f"sees most of the lattice tells of its boundary"
                 )
+        if sum(side >= self.scaling_from for side in self.sides) < 3:
+            raise ValueError(
+                f"sides={self.sides} hold fewer than three from scaling_from={self.scaling_from} on, "
+                f"too few for exponents"
+            )
         if "network" not in self.compared:
             raise ValueError("compared must hold the network, of which the exponents are measured")
         return self

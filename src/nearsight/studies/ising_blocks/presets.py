@@ -31,11 +31,12 @@ TINY = Config(
     sides=(3, 4, 8),
     energy_sides=(4, 6),
     fronts=Fronts(
-        network=Network(channels=2, steps=30),
+        network=Network(channels=2, widths=(16,), steps=30),
         irreps=Front(widths=(16,), learning_rate=1e-2, steps=30),
         moments=Front(widths=(8,), learning_rate=1e-2, steps=30),
     ),
     fit=PropertyFitOptions(batch_size=12, validate_every=10, checkpoint_every=10, average=0.9),
+    scaling_from=3,
     sampled=128,
     tested=9,
     samples=20,

@@ -12,7 +12,7 @@ from nearsight.studies.ising_blocks.physics import TC
 from nearsight.studies.run import Run
 
 THRESHOLDS = (0.85, 0.90)
-REACH = 0.7
+REACH = 0.4
 """Curves are collapsed for |T - Tc| up to this."""
 FEWEST = 3
 """Sizes whose window must be known for a power law."""
@@ -62,9 +62,9 @@ def measure(run: Run, config: Config, accuracy: xr.Dataset) -> xr.Dataset:
     )
 
 
-def law(scaling: xr.Dataset, front: str, threshold: float) -> SizeLaw | None:
-    """ΔT ~ l^(-1/ν) through the sizes whose window opened and closed; None if they are too few."""
-    chosen = scaling.sel(kind="block", front=front, threshold=threshold)
+def law(config: Config, scaling: xr.Dataset, front: str, threshold: float) -> SizeLaw | None:
+    """ΔT ~ l^(-1/ν) through the large sizes whose window opened and closed; None if they are too few."""
+    chosen = large(config, scaling).sel(kind="block", front=front, threshold=threshold)
     known = np.nan_to_num(chosen.window.values) > 0
     known &= (np.nan_to_num(chosen.window_samples.values) > 0).mean(0) > 0.8
     if known.sum() < FEWEST:
@@ -72,8 +72,14 @@ def law(scaling: xr.Dataset, front: str, threshold: float) -> SizeLaw | None:
     return size_law(chosen.side.values[known], chosen.window.values[known], chosen.window_samples.values[:, known])
 
 
-def curves(accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> tuple[np.ndarray, ...]:
-    """T - Tc ``(point,)``, 1 - A ``(side, point)``, its error, and resamplings, near enough to Tc."""
+def large(config: Config, data: xr.Dataset) -> xr.Dataset:
+    """The blocks of which exponents are made."""
+    return data.isel(side=np.flatnonzero(data.side.values >= config.scaling_from))
+
+
+def curves(config: Config, accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> tuple[np.ndarray, ...]:
+    """Sides, T - Tc ``(point,)``, 1 - A ``(side, point)``, its error, and resamplings, near enough to Tc."""
+    accuracy, scaling = large(config, accuracy), large(config, scaling)
     x = accuracy.temperature.values - TC
     near = np.abs(x) <= REACH
     y = 1 - accuracy.block.sel(front=front).mean("snapshot").values[:, near]
@@ -81,22 +87,22 @@ def curves(accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> tuple[np.nd
     trials = accuracy.blocks.values[:, None] * accuracy.sizes["snapshot"]
     # Where all or no blocks are right, no resampling says how seldom that could be chance.
     error = np.maximum(samples.std(0, ddof=1), 1 / trials)
-    return x[near], y, error, samples
+    return accuracy.side.values, x[near], y, error, samples
 
 
-def collapse(accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> Collapse:
+def collapse(config: Config, accuracy: xr.Dataset, scaling: xr.Dataset, front: str) -> Collapse:
     """θ and ν of (1 - A) l^θ = F((T - Tc) l^(1/ν))."""
-    x, y, error, samples = curves(accuracy, scaling, front)
-    return fit_collapse(accuracy.side.values, x, y, error, samples=samples)
+    sides, x, y, error, samples = curves(config, accuracy, scaling, front)
+    return fit_collapse(sides, x, y, error, samples=samples)
 
 
-def verdicts(accuracy: xr.Dataset, scaling: xr.Dataset, found: Collapse) -> list[Verdict]:
+def verdicts(config: Config, scaling: xr.Dataset, found: Collapse) -> list[Verdict]:
     """Exponents of the network, judged; those of the others, and of whole snapshots, told."""
     result = []
     for front in scaling.front.values:
         for threshold in THRESHOLDS:
-            fitted = law(scaling, front, threshold)
-            name = f"exponent of ΔT({100 * threshold:.0f} %) ~ l^-a, {front}, single blocks"
+            fitted = law(config, scaling, front, threshold)
+            name = f"exponent of ΔT({100 * threshold:.0f} %) ~ l^-a, {front}, single blocks, l ≥ {config.scaling_from}"
             windows = scaling.sel(kind="block", front=front, threshold=threshold)
             listed = ", ".join(
                 f"{float(w):.3f} ± {float(s):.3f}"

@@ -17,13 +17,13 @@ def validate(run: Run, config: Config) -> None:
     phases = accuracy.measure(run, config)
     run.record("accuracy", phases)
     windows = scaling.measure(run, config, phases)
-    found = scaling.collapse(phases, windows, "network")
+    found = scaling.collapse(config, phases, windows, "network")
     run.record("scaling", windows.assign_attrs(collapse=json.dumps(dataclasses.asdict(found))))
     run.judge(
         "validate",
         [
             *energy.verdicts(energies),
             *accuracy.verdicts(run, config, phases),
-            *scaling.verdicts(phases, windows, found),
+            *scaling.verdicts(config, windows, found),
         ],
     )
