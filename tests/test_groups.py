@@ -10,7 +10,7 @@ CASES = [(name, *case) for table in (CRYSTAL_CLASSES, MOLECULES, PLANAR) for nam
 IDS = [f"{name}-{len(generators[0])}d" for name, generators, _ in CASES]
 
 
-@pytest.fixture(params=CASES, ids=IDS)
+@pytest.fixture(params=CASES, ids=IDS, scope="module")
 def case(request):
     name, generators, irreps = request.param
     return name, generated(*generators), irreps

@@ -53,8 +53,8 @@ def irrep_names(matrices: np.ndarray, characters: Sequence[np.ndarray]) -> list[
     canonical order, which is y → -y where that is a symmetry: with nearest neighbours along x, x² - y² of D4 is B1 and
     xy is B2. Eₖ turns by k times the angle. In space the principal axis takes the part of the rotation and the first
     two-fold axis normal to it (or mirror through it) the part of the mirror; g and u give the parity, ′ and ″ the
-    reflection in the plane normal to the axis. In cubic groups 1 and 2 refer to the four-fold operation, in those of the
-    icosahedron to the five-fold one.
+    reflection in the plane normal to the axis. In cubic groups 1 and 2 refer to the four-fold operation, in I and Ih to
+    the five-fold one.
     """
     if matrices.shape[-1] < 3:
         principal, second = _turn(matrices, np.linalg.det(matrices) > 0), _first(np.linalg.det(matrices) < 0)
