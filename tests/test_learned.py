@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from nearsight.descriptors import ACSF, Irreps
-from nearsight.fields import displacement, potts, scalar, spin
+from nearsight.fields import FieldType, displacement, potts, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ForceField, LearnedForceField, load, save
-from nearsight.lattices import cubic, diamond, honeycomb, site_group, square, triangular
+from nearsight.lattices import Lattice, cubic, diamond, honeycomb, site_group, square, triangular
 from nearsight.networks import MLP, GroupCNN
 from nearsight.storage import CorruptFileError
 
@@ -202,6 +203,17 @@ def test_symmetry_functions_and_open_edges_are_saved(periodic, rng, tmp_path):
     again, q = load(tmp_path / "model"), torch.randn(25, 1, generator=rng, dtype=torch.float64)
     assert again.lattice.coincides(forcefield.lattice)
     assert torch.equal(again(q).force, forcefield(q).force)
+
+
+def test_numbers_of_numpy_are_saved_as_plain_ones(tmp_path):
+    law = FieldType("v", ("vector",))
+    lattice = Lattice("square", np.eye(2), np.zeros((1, 2)), np.array([4, 4]), True, np.array([1]))
+    network = GroupCNN(
+        lattice, law, channels=np.int64(2), radii=(np.float64(1.0), np.float64(1.5)), scales=(np.float64(1.0),)
+    )
+    save(ConvolutionalForceField(lattice, network), tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.lattice.coincides(lattice) and again.network.radii == (1.0, 1.5)
 
 
 def test_damaged_model_files_are_named(tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import yaml
@@ -105,9 +106,16 @@ def read_json(path: str | Path) -> Any:
         raise _corrupt(path, "JSON", error) from error
 
 
+class _PlainDumper(yaml.SafeDumper):
+    """Numbers of numpy are written as those of Python, which compare and read the same."""
+
+
+_PlainDumper.add_multi_representer(np.generic, lambda dumper, number: dumper.represent_data(number.item()))
+
+
 def write_yaml(path: str | Path, content: Any) -> None:
     """Plain data as YAML in the given order, atomically."""
-    write_atomic(path, yaml.safe_dump(content, sort_keys=False))
+    write_atomic(path, yaml.dump(content, Dumper=_PlainDumper, sort_keys=False))
 
 
 def read_yaml(path: str | Path) -> Any:
