@@ -1,12 +1,13 @@
 """Symmetry functions against direct sums over neighbours, their contract, and what they can and cannot see."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from contracts.descriptor_contract import DescriptorContract
+from contracts.descriptor_contract import DescriptorContract, built
 from nearsight.descriptors import (
     ACSF,
     Angular,
@@ -65,7 +66,7 @@ MEMBERS = {
 class TestContract(DescriptorContract):
     @pytest.fixture(params=MEMBERS.values(), ids=MEMBERS.keys())
     def descriptor(self, request):
-        return request.param()
+        return built(request.param)
 
 
 def random_field(descriptor, *batch, seed=0):
@@ -389,6 +390,7 @@ RECTANGULAR = Lattice("rectangular", np.diag([1.0, 1.3]), np.zeros((1, 2)), (4, 
     [
         (lambda: ACSF(square(4), scalar(), 0.0), "positive distance"),
         (lambda: ACSF(honeycomb(4), displacement(), 2.0), "different axes"),
+        (lambda: ACSF(replace(honeycomb(4), species=(5, 7)), scalar(), 2.0), "2 species"),
         (lambda: Angular((1.0, 2.0), zeta=0), "positive integer"),
         (lambda: Angular((1.0, 2.0), sign=2), "sign 1 or -1"),
         (lambda: Angular((1.0, 2.0), width=0.0), "positive width"),

@@ -1,6 +1,8 @@
 """What every descriptor promises, as tests. A new member joins by one line in ``DESCRIPTORS``."""
 
+import functools
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -108,12 +110,18 @@ def exchanges(lattice):
                 yield element, lattice.index(chosen, sublattice)
 
 
+@functools.cache
+def built(make: Callable[[], Descriptor]) -> Descriptor:
+    """Each descriptor is built once for all of its laws, and left as it is by all of them."""
+    return make()
+
+
 class DescriptorContract:
     """Collected by ``tests/test_descriptors.py``."""
 
     @pytest.fixture(params=DESCRIPTORS.values(), ids=DESCRIPTORS.keys())
     def descriptor(self, request) -> Descriptor:
-        return request.param()
+        return built(request.param)
 
     def test_the_shape_of_the_answer_is_batch_site_feature(self, descriptor):
         lattice = descriptor.lattice
@@ -252,7 +260,9 @@ class DescriptorContract:
     def test_chosen_sites_have_the_features_of_the_whole(self, descriptor):
         field = random_field(descriptor, 2)
         sites = torch.tensor([[0, 5], [3, descriptor.lattice.n_sites - 1]])
-        torch.testing.assert_close(descriptor.at(field, sites), descriptor(field)[:, sites], rtol=1e-12, atol=1e-12)
+        features = descriptor(field)
+        torch.testing.assert_close(descriptor.at(field, sites), features[:, sites], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(descriptor.at(field, 5), features[:, 5], rtol=1e-12, atol=1e-12)
 
     def test_a_window_with_its_halo_has_the_features_of_the_whole(self, descriptor):
         lattice, reach = descriptor.lattice, descriptor.reach
@@ -263,6 +273,14 @@ class DescriptorContract:
             cells = torch.arange(1 - r, 3 + r) % lattice.shape[axis - 1]
             grid, expected = grid.index_select(axis, cells), expected.narrow(axis, 1, 2)
         torch.testing.assert_close(descriptor.evaluate_window(grid), expected, rtol=1e-12, atol=1e-12)
+
+    def test_a_window_without_its_halo_is_refused(self, descriptor):
+        lattice, cells = descriptor.lattice, [2 * r + 1 for r in descriptor.reach]
+        assert descriptor.evaluate_window(torch.ones(*cells, lattice.n_basis, descriptor.components)).isfinite().all()
+        cells[-1] -= 1
+        for shape in [(*cells, lattice.n_basis, descriptor.components), (lattice.n_basis, descriptor.components)]:
+            with pytest.raises(ValueError, match=r"A window of this descriptor has shape \(\*batch, more than"):
+                descriptor.evaluate_window(torch.ones(shape))
 
     def test_another_kind_of_lattice_is_refused(self, descriptor):
         with pytest.raises(ValueError, match="in any size"):

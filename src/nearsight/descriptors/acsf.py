@@ -58,7 +58,7 @@ class ACSF(Descriptor):
 
     Parameters
     ----------
-    lattice: any lattice; laws other than "trivial" need one site per cell.
+    lattice: any lattice with sites of one species; laws other than "trivial" need one site per cell.
     field_type: components of the field and their law.
     cutoff: R_c, in units of a; all weights vanish there.
     radial: functions F2; by default :func:`radial_functions`, one ring per unit of distance.
@@ -89,6 +89,11 @@ class ACSF(Descriptor):
         super().__init__()
         if not cutoff > 0:
             raise ValueError(f"cutoff must be a positive distance, got {cutoff}.")
+        if len(set(lattice.species)) > 1:
+            raise ValueError(
+                f"{lattice!r} has sites of {len(set(lattice.species))} species, which sums over all neighbours do not "
+                f"tell apart. Where distances do, give all sites one species."
+            )
         if lattice.n_basis > 1 and set(field_type.law) != {"trivial"}:
             raise ValueError(
                 f"{lattice!r} has sites with different axes, on which the law {field_type.law} means different things; "
@@ -180,8 +185,9 @@ class ACSF(Descriptor):
         features = self._features(f[None, 0, :, None], sums[None, :, None], tables)
         return features[0, :, 0].T.reshape(*values.shape[:-2], self.features)
 
-    def at(self, field: Tensor, sites: Tensor) -> Tensor:
-        lattice, flat = self.lattice, sites.reshape(-1)
+    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
+        lattice, sites = self.lattice, torch.as_tensor(sites, device=field.device)
+        flat = sites.reshape(-1)
         index = flat.cpu().numpy()
         features = field.new_empty(*field.shape[:-2], len(flat), self.features)
         for b, around in enumerate(self.neighbourhoods):

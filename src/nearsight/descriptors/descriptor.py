@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -82,7 +83,7 @@ class Descriptor(nn.Module, abc.ABC):
 
     # --- what a finite cutoff makes possible ------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def reach(self) -> tuple[int, ...]:
         """How many cells away a site still matters, along every axis."""
         around = [self.lattice.neighbourhood(self.cutoff, centre=b).reach for b in range(self.lattice.n_basis)]
@@ -95,15 +96,31 @@ class Descriptor(nn.Module, abc.ABC):
         away from every edge. Large lattices are evaluated window by window, in memory that does not grow with them.
         """
         lattice, reach = self.lattice, self.reach
-        batch, cells = window.shape[: -lattice.dim - 2], window.shape[-lattice.dim - 2 : -2]
+        batch, cells = self.window_shape(window)
         # The window closed to a torus is wrong only where it is seen from closer than the reach to an edge.
         features = self.on(lattice.resized(*cells)).evaluate(window.flatten(-lattice.dim - 2, -2))
         features = features.unflatten(-2, (*cells, lattice.n_basis))
         inner = tuple(slice(r, n - r) for n, r in zip(cells, reach, strict=True))
         return features[(*(slice(None),) * len(batch), *inner)]
 
-    def at(self, field: Tensor, sites: Tensor) -> Tensor:
-        """Features ``(*batch, *sites, feature)`` of chosen sites, an integer tensor of any shape."""
+    def window_shape(self, window: Tensor) -> tuple[torch.Size, torch.Size]:
+        """The batch and the cells of a window; ``ValueError`` if it does not hold one inner cell with its halo."""
+        dim, site = self.lattice.dim, (self.lattice.n_basis, self.components)
+        batch, cells = window.shape[: -dim - 2], window.shape[-dim - 2 : -2]
+        if (
+            window.ndim < dim + 2
+            or window.shape[-2:] != site
+            or any(n <= 2 * r for n, r in zip(cells, self.reach, strict=True))
+        ):
+            halo = ", ".join(f"more than {2 * r}" for r in self.reach)
+            raise ValueError(
+                f"A window of this descriptor has shape (*batch, {halo}, {site[0]}, {site[1]}), got "
+                f"{tuple(window.shape)}."
+            )
+        return batch, cells
+
+    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
+        """Features ``(*batch, *sites, feature)`` of chosen sites, an index or an integer tensor of any shape."""
         return self.evaluate(field)[..., sites, :]
 
     def touched(self, site: Tensor | int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.frames import Frames
 from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
-from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
+from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
 
 AT_ONCE = 2**18
 """Values around a list of centres that are read together: they stay in the cache until they are multiplied."""
@@ -115,7 +114,7 @@ class Irreps(Descriptor):
         self.components = field_type.representation(self.group).shape[-1]
         self.around = aligned_neighbourhoods(lattice, cutoff)
         if not include_centre:
-            self.around = tuple(_without_centre(around) for around in self.around)
+            self.around = tuple(around.without_centre() for around in self.around)
         neighbourhood = self.around[0]
         self.neighbourhood = neighbourhood
         frames = Frames.of(lattice, field_type, self.group)
@@ -169,7 +168,7 @@ class Irreps(Descriptor):
         return features.view(-1, *field.shape[:-1]).movedim(0, -1)
 
     def evaluate_window(self, window: Tensor) -> Tensor:
-        batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
+        batch, cells = self.window_shape(window)
         features = self.contraction(self.tables(window).window(window.reshape(-1, *window.shape[len(batch) :])))
         inner = (n - 2 * r for n, r in zip(cells, self.reach, strict=True))
         return features.view(-1, *batch, *inner, self.lattice.n_basis).movedim(0, -1)
@@ -184,11 +183,12 @@ class Irreps(Descriptor):
         coefficients = gather(self.blocks, self.tables(values).bases, values.reshape(-1, *values.shape[-2:]))
         return self.contraction(coefficients).view(-1, *values.shape[:-2]).movedim(0, -1)
 
-    def at(self, field: Tensor, sites: Tensor) -> Tensor:
-        n = self.lattice.n_sites
+    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
+        sites, n = torch.as_tensor(sites, device=field.device), self.lattice.n_sites
         if bool(((sites < -n) | (sites >= n)).any()):  # arithmetic on the torus would wrap them around
             raise IndexError(f"{self.lattice!r} has the sites 0..{n - 1}, got {sites.min()}..{sites.max()}.")
-        return self._chosen(field, sites.reshape(-1)).unflatten(-2, sites.shape)
+        features = self._chosen(field, sites.reshape(-1))
+        return features.unflatten(-2, sites.shape) if sites.ndim else features[..., 0, :]
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
         site = torch.as_tensor(site, device=field.device)
@@ -216,9 +216,3 @@ class Irreps(Descriptor):
             for a in (self._frames, *(block.basis for block in self.blocks))
         )
         return Stencil(self.lattice.shape, self.around, frames, self._frame, self.blocks, tuple(bases))
-
-
-def _without_centre(around: Neighbourhood) -> Neighbourhood:
-    if len(around) == 1:
-        raise ValueError(f"No neighbour lies within {around.cutoff:g}; raise the cutoff or include the centre.")
-    return replace(around, cells=around.cells[1:], sublattice=around.sublattice[1:], vectors=around.vectors[1:])

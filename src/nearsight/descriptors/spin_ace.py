@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from nearsight.descriptors.spins import check_spins, neighbour_sites
 from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
 from nearsight.groups import clebsch_gordan
-from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
+from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
 
 
 class SpinACE(Descriptor):
@@ -82,7 +82,7 @@ class SpinACE(Descriptor):
         self.lattice, self.field_type, self.cutoff = lattice, field_type, float(cutoff)
         self.channels, self.order, self.learnable, self.eps = int(channels), int(order), bool(learnable), float(eps)
         self.group = site_group(lattice)
-        self.around = tuple(_without_centre(around) for around in aligned_neighbourhoods(lattice, cutoff))
+        self.around = tuple(around.without_centre() for around in aligned_neighbourhoods(lattice, cutoff))
         self.neighbourhood = self.around[0]
         self.blocks = symmetry_blocks(self.neighbourhood, self.group, np.ones((len(self.group), 1, 1)))
         copies: dict[str, list[float]] = {irrep.name: [] for irrep in self.group.irreps}
@@ -124,7 +124,7 @@ class SpinACE(Descriptor):
         return features.view(-1, *field.shape[:-1]).movedim(0, -1)
 
     def evaluate_window(self, window: Tensor) -> Tensor:
-        batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
+        batch, cells = self.window_shape(window)
         values = self._values(window.reshape(-1, *window.shape[len(batch) :]))
         f = self.tables(window).window(values.flatten(0, 1)[..., None])
         inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
@@ -144,7 +144,7 @@ class SpinACE(Descriptor):
         features = self._invariants(channels[..., 0], f.unflatten(1, (len(channels), -1)))
         return features.view(-1, *values.shape[:-2]).movedim(0, -1)
 
-    def at(self, field: Tensor, sites: Tensor) -> Tensor:
+    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
         neighbours = neighbour_sites(self.lattice, self.around, sites)
         return self.of_neighbourhoods(field[..., sites, :], field[..., neighbours, :])
 
@@ -290,9 +290,3 @@ class Coupling:
     second: str
     third: str
     tensor: np.ndarray
-
-
-def _without_centre(around: Neighbourhood) -> Neighbourhood:
-    if len(around) == 1:
-        raise ValueError(f"A cutoff of {around.cutoff:g} holds no neighbour; the nearest are at distance 1.")
-    return replace(around, cells=around.cells[1:], sublattice=around.sublattice[1:], vectors=around.vectors[1:])

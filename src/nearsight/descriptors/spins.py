@@ -82,8 +82,7 @@ class SpinInvariants(Descriptor):
             raise ValueError(f"bond_cutoff and chirality_cutoff are distances, got {bond_cutoff}, {chirality_cutoff}.")
         self.around = aligned_neighbourhoods(lattice, cutoff)
         around = self.neighbourhood = self.around[0]
-        if len(around) == 1:
-            raise ValueError(f"A cutoff of {cutoff} holds no neighbour; the nearest are at distance 1.")
+        around.without_centre()  # refuses a cutoff that holds no neighbour
         site = site_group(lattice)
         self.group: PointGroup = ReversalGroup(site) if field_type.internal == "O(n)" else site
         families = spin_families(
@@ -148,7 +147,7 @@ class SpinInvariants(Descriptor):
         return self.contraction(torch.cat(terms)).view(-1, *field.shape[:-1]).movedim(0, -1)
 
     def evaluate_window(self, window: Tensor) -> Tensor:
-        batch, cells = window.shape[: -self.lattice.dim - 2], window.shape[-self.lattice.dim - 2 : -2]
+        batch, cells = self.window_shape(window)
         grid = window.reshape(-1, *window.shape[len(batch) :]).movedim((-1, -2), (0, 1))
         inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
         terms = []
@@ -175,7 +174,7 @@ class SpinInvariants(Descriptor):
             rows.append(torch.bmm(basis, scalars.permute(1, 2, 0)).flatten(0, 1))
         return self.contraction(torch.cat(rows)).view(-1, *values.shape[:-2]).movedim(0, -1)
 
-    def at(self, field: Tensor, sites: Tensor) -> Tensor:
+    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
         return self.of_neighbourhoods(field[..., neighbour_sites(self.lattice, self.around, sites), :])
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
@@ -267,8 +266,9 @@ def check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
     return len(field_type.law)
 
 
-def neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor) -> Tensor:
+def neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor | int) -> Tensor:
     """The neighbours of chosen sites ``(*sites, neighbour)``, in the order of the aligned neighbourhoods ``around``."""
+    sites = torch.as_tensor(sites)
     chosen = sites.cpu().numpy()
     offsets, targets = (np.stack([getattr(a, name) for a in around]) for name in ("cells", "sublattice"))
     basis = lattice.sublattice[chosen]

@@ -65,6 +65,12 @@ class Neighbourhood:
         """Whether the centre is a site, which then is the first row."""
         return bool(self.distances[0] < DISTANCE_TOLERANCE)
 
+    def without_centre(self) -> Neighbourhood:
+        """The neighbours of a site, the site itself left out; ``ValueError`` if there are none."""
+        if len(self) == 1:
+            raise ValueError(f"No neighbour lies within {self.cutoff:g} of the site; raise the cutoff.")
+        return replace(self, cells=self.cells[1:], sublattice=self.sublattice[1:], vectors=self.vectors[1:])
+
 
 @dataclass(frozen=True, eq=False)
 class Lattice:

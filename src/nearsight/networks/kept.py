@@ -12,7 +12,8 @@ class Kept:
     """A tensor made from a parameter, remade when an optimiser step, a load or a change of precision touches it.
 
     Networks expand their free numbers into the kernels of ordinary convolutions. While the weights are constant, as in
-    dynamics, that is done once; while they are trained, at every step, as a differentiable function of them.
+    dynamics, that is done once; while they are trained, at every step, as a differentiable function of them. Changes
+    through ``parameter.data`` leave no trace in torch: change weights under ``torch.no_grad()`` instead.
     """
 
     def __init__(self) -> None:

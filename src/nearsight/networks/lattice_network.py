@@ -25,6 +25,8 @@ class LatticeNetwork(nn.Module, abc.ABC):
     :class:`nearsight.forcefields.ConvolutionalForceField` pads a periodic lattice by :attr:`reach`, sums the energies
     and takes their gradient. Everything is a convolution with a fixed kernel, so that a network serves every size.
 
+    Weights are constants in evaluation mode, as in dynamics; call ``train()`` to differentiate by them.
+
     A member keeps its features per group element, channel c and operation g at index ``c · |G| + g``, and moves them
     with the lattice as (h f)(x, g) = f(h⁻¹x, h⁻¹g).
 
