@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nearsight.training.workers import WORTHWHILE, cores, local_client
+from nearsight.parallel import WORTHWHILE, completed, cores
 
 
 def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, seconds: float, title: str) -> list[Any]:
@@ -16,21 +16,16 @@ def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, secon
     Long work is shared by one process for every core (Dask), which end with this process even if it is killed. Tasks
     keep their own progress on disk, where a resumed run finds it.
     """
-    workers = min(cores(), len(tasks))
+    workers = min(cores(), len(tasks)) if seconds >= WORTHWHILE else 1
+    results: list[Any] = [None] * len(tasks)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
         shown = bar.add_task(title, total=len(tasks))
-        if workers < 2 or seconds < WORTHWHILE:
-            results = []
-            for task in tasks:
-                results.append(function(*task))
-                bar.advance(shown)
-            return results
-        from distributed import as_completed
+        for number, result in completed(_call, function, tasks, workers=workers):
+            results[number] = result
+            bar.advance(shown)
+    return results
 
-        with local_client(workers) as client:
-            futures = [client.submit(function, *task, pure=False) for task in tasks]
-            for future in as_completed(futures):
-                future.result()
-                bar.advance(shown)
-            return [future.result() for future in futures]
+
+def _call(function: Callable[..., Any], *task: Any) -> Any:
+    return function(*task)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nearsight.dynamics import At, Scheme, simulate
 from nearsight.forcefields import ForceField
+from nearsight.parallel import threads
 from nearsight.studies import parallel
 from nearsight.studies.run import Run
-from nearsight.training.workers import threads
 
 CHUNK = 4
 """Replicas of one task. A killed ensemble loses at most what its tasks have done since their last checkpoint."""

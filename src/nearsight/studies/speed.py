@@ -9,7 +9,7 @@ import torch
 
 from nearsight.analysis import Verdict
 from nearsight.forcefields import ForceField
-from nearsight.training.workers import threads
+from nearsight.parallel import threads
 
 CALLS = 9
 TARGET = 100.0

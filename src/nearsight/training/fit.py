@@ -18,13 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from nearsight.forcefields import ForceField, LearnedForceField
+from nearsight.parallel import threads
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
 from nearsight.training.metrics import predict
 from nearsight.training.options import FitOptions
 from nearsight.training.soap import SOAP
-from nearsight.training.workers import threads
 
 Student = TypeVar("Student", bound=ForceField)
 

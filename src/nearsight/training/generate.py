@@ -18,11 +18,11 @@ from torch import Tensor
 
 from nearsight import __version__
 from nearsight.forcefields import ForceField
+from nearsight.parallel import WORTHWHILE, cores, local_client
 from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet, lattice_to
 from nearsight.training.recipe import Recipe
-from nearsight.training.workers import WORTHWHILE, cores, local_client
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,8 +12,8 @@ from torch import Tensor
 from nearsight.dynamics import Brownian, Langevin, Scheme, State
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
+from nearsight.parallel import threads
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
-from nearsight.training.workers import threads
 
 
 def generator(seed: int, trajectory: int) -> torch.Generator:

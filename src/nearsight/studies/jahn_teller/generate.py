@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from nearsight import training
+from nearsight.parallel import threads
 from nearsight.solvers import Dense
 from nearsight.studies import parallel
 from nearsight.studies.jahn_teller.config import Config
 from nearsight.studies.jahn_teller.physics import at_zero_mu, quenched
 from nearsight.studies.run import Run
 from nearsight.training import DataSet
-from nearsight.training.workers import threads
 
 BATCH = 16
 """Snapshots of one task."""
