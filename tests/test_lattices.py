@@ -1,5 +1,6 @@
 """Laws of lattices: counting, bonds, neighbour tables, and the symmetry of sites."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -317,3 +318,11 @@ def test_a_small_cluster_may_not_pass_its_accidental_symmetry_on():
     assert len(site_group(lattice)) == 1
     with pytest.raises(ValueError, match="pass a larger one"):
         site_group(lattice, radius=0.5)
+
+
+@pytest.mark.parametrize("lattice", [kagome(3, 4), square(5, periodic=(True, False)), diamond(2)])
+def test_a_lattice_survives_as_plain_data(lattice):
+    again = Lattice.from_config(json.loads(json.dumps(lattice.config())))
+    assert again.coincides(lattice) and again.name == lattice.name
+    older = {k: v for k, v in lattice.config().items() if k != "periodic"}
+    assert all(Lattice.from_config(older).periodic)

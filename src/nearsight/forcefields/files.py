@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError, atomic_directory, load_tensors, read_yaml, save_tensors, write_yaml
@@ -19,19 +17,11 @@ def save(forcefield: LocalForceField, directory: str | Path) -> None:
     kind = type(forcefield).__name__
     if kind not in KINDS:
         raise TypeError(f"Only {', '.join(KINDS)} can be saved, not {kind}; save the learned part of a sum.")
-    lattice = forcefield.lattice
     description = {
         "format": FORMAT,
         "type": kind,
         "dtype": str(forcefield.dtype).removeprefix("torch."),
-        "lattice": {
-            "name": lattice.name,
-            "vectors": lattice.vectors.tolist(),
-            "basis": lattice.basis.tolist(),
-            "shape": list(lattice.shape),
-            "periodic": list(lattice.periodic),  # type: ignore[arg-type]
-            "species": list(lattice.species),
-        },
+        "lattice": forcefield.lattice.config(),
         **forcefield.config(),
     }
     with atomic_directory(directory) as folder:
@@ -55,15 +45,7 @@ def load(directory: str | Path) -> LocalForceField:
     try:
         if description["format"] != FORMAT:
             raise ValueError(f"format {description['format']} is not {FORMAT}")
-        about = description["lattice"]
-        lattice = Lattice(
-            about["name"],
-            np.array(about["vectors"]),
-            np.array(about["basis"]),
-            tuple(about["shape"]),
-            about.get("periodic", True),  # the first files knew periodic lattices only
-            tuple(about["species"]),
-        )
+        lattice = Lattice.from_config(description["lattice"])
         forcefield = KINDS[description["type"]].from_config(lattice, description)
         forcefield.to(getattr(torch, description["dtype"]))
         forcefield.load_state_dict(tensors)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -156,6 +157,29 @@ class Lattice:
     def positions(self) -> np.ndarray:
         """Cartesian positions ``(site, dim)``."""
         return self.cells @ self.vectors + self.basis[self.sublattice]
+
+    def config(self) -> dict[str, Any]:
+        """The lattice in plain data, for files."""
+        return {
+            "name": self.name,
+            "vectors": self.vectors.tolist(),
+            "basis": self.basis.tolist(),
+            "shape": list(self.shape),
+            "periodic": list(self.periodic),  # type: ignore[arg-type]
+            "species": list(self.species),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Lattice:
+        """The lattice that :meth:`config` was read from; ``periodic`` may be missing where it is True."""
+        return cls(
+            config["name"],
+            np.array(config["vectors"]),
+            np.array(config["basis"]),
+            tuple(config["shape"]),
+            tuple(config.get("periodic", [True] * len(config["shape"]))),
+            tuple(config["species"]),
+        )
 
     def resized(self, *shape: int) -> Lattice:
         """The same lattice with other numbers of cells."""

@@ -23,7 +23,7 @@ from nearsight.sampling.exact_ising_bulk import critical_temperature
 from nearsight.sampling.multispin import REPLICAS
 from nearsight.sampling.sampler import START, Sampler, check_temperatures, magnetisation
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
-from nearsight.sampling.snapshots import Snapshots, Writer, lattice_numbers, pack
+from nearsight.sampling.snapshots import Snapshots, Writer, pack
 from nearsight.sampling.streams import generator
 from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
 
@@ -226,7 +226,7 @@ def _about(model: ClassicalModel, units: list[Unit], plan: Plan) -> dict[str, An
     return {
         "nearsight": __version__,
         "model": repr(model),
-        "lattice": lattice_numbers(model.lattice),
+        "lattice": model.lattice.config(),
         "values": model.values.tolist(),
         "fingerprint": model.energy(torch.from_numpy(states)).tolist(),
         "internal": model.field_type.internal,

@@ -55,7 +55,7 @@ class Snapshots:
     def __init__(self, group: zarr.Group, path: Path | None, rows: np.ndarray | None = None) -> None:
         self._group, self.path = group, path
         self.attributes: dict[str, Any] = dict(group.attrs)
-        self.lattice = _lattice(self.attributes["lattice"])
+        self.lattice = Lattice.from_config(self.attributes["lattice"])
         self.values = torch.tensor(self.attributes["values"], dtype=torch.float64)
         self._packed = len(self.values) == 2
         self._rows = np.arange(self._array("kT").shape[0]) if rows is None else rows
@@ -285,22 +285,6 @@ class Writer:
 def pack(states: np.ndarray, n_states: int) -> np.ndarray:
     """States ``(snapshot, site)`` as rows of bytes: eight sites a byte for two states, the first in its lowest bit."""
     return np.packbits(states.view(np.uint8), axis=1, bitorder="little") if n_states == 2 else states.view(np.uint8)
-
-
-def lattice_numbers(lattice: Lattice) -> dict[str, Any]:
-    return {
-        "name": lattice.name,
-        "vectors": lattice.vectors.tolist(),
-        "basis": lattice.basis.tolist(),
-        "shape": list(lattice.shape),
-        "periodic": list(lattice.periodic),  # type: ignore[arg-type]
-        "species": list(lattice.species),
-    }
-
-
-def _lattice(numbers: dict[str, Any]) -> Lattice:
-    tuples = {name: tuple(numbers[name]) for name in ("shape", "periodic", "species")}
-    return Lattice(numbers["name"], np.array(numbers["vectors"]), np.array(numbers["basis"]), **tuples)
 
 
 def _file(path: Path, array: zarr.Array, chunk: int) -> Path:

@@ -44,7 +44,7 @@ class DataSet:
         self._group = group
         self._index = index
         self.attrs: dict[str, Any] = dict(group.attrs)
-        self.lattice = lattice_from(self.attrs["lattice"])
+        self.lattice = Lattice.from_config(self.attrs["lattice"])
         self.components = int(group["field"].shape[-1])  # type: ignore[union-attr]
 
     @classmethod
@@ -120,7 +120,7 @@ class DataSet:
         counts = np.bincount(arrays["kind"], minlength=len(KINDS))
         attributes = {
             "nearsight": __version__,
-            "lattice": lattice_to(lattice),
+            "lattice": lattice.config(),
             "lattice_description": repr(lattice),
             "kinds": list(KINDS),
             "counts": {name: int(n) for name, n in zip(KINDS, counts, strict=True) if n},
@@ -280,26 +280,3 @@ def _deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[i
         result[name] = [int(i) for i in order[start : start + size]]
         start += size
     return result
-
-
-def lattice_to(lattice: Lattice) -> dict[str, Any]:
-    """A lattice as plain numbers for JSON."""
-    return {
-        "name": lattice.name,
-        "vectors": lattice.vectors.tolist(),
-        "basis": lattice.basis.tolist(),
-        "shape": list(lattice.shape),
-        "periodic": list(lattice.periodic),  # type: ignore[arg-type]
-        "species": list(lattice.species),
-    }
-
-
-def lattice_from(numbers: Mapping[str, Any]) -> Lattice:
-    return Lattice(
-        numbers["name"],
-        np.array(numbers["vectors"]),
-        np.array(numbers["basis"]),
-        tuple(numbers["shape"]),
-        tuple(numbers["periodic"]),
-        tuple(numbers["species"]),
-    )

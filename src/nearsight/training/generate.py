@@ -21,7 +21,7 @@ from nearsight.forcefields import ForceField
 from nearsight.parallel import WORTHWHILE, cores, local_client
 from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
 from nearsight.training import snapshots
-from nearsight.training.dataset import KINDS, DataSet, lattice_to
+from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any],
     plan = {
         "nearsight": __version__,
         "model": repr(exact),
-        "lattice": lattice_to(exact.lattice),
+        "lattice": exact.lattice.config(),
         "components": exact.components,
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
