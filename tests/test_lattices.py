@@ -23,6 +23,7 @@ from nearsight.lattices import (
     site_group,
     site_permutations,
     square,
+    torus_group,
     triangular,
 )
 
@@ -326,3 +327,12 @@ def test_a_lattice_survives_as_plain_data(lattice):
     assert again.coincides(lattice) and again.name == lattice.name
     older = {k: v for k, v in lattice.config().items() if k != "periodic"}
     assert all(Lattice.from_config(older).periodic)
+
+
+def test_the_group_of_a_torus_is_what_its_shape_allows():
+    assert torus_group(square(4)).name == "D4" and torus_group(square(4, 6)).name == "D2"
+    assert torus_group(triangular(3)).name == "D6" and len(torus_group(triangular(3, 4))) == 2
+    assert len(torus_group(cubic(2, 2, 3))) == 16
+    site_permutations(square(4, 6), torus_group(square(4, 6)))
+    with pytest.raises(ValueError, match="torus_group"):
+        site_permutations(square(4, 6), site_group(square(4, 6)))

@@ -13,7 +13,17 @@ from contracts.peierls import Peierls
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Hamiltonian, Holstein, Ising, JahnTeller, Potts
-from nearsight.lattices import chain, cubic, honeycomb, kagome, site_group, site_permutations, square, triangular
+from nearsight.lattices import (
+    chain,
+    cubic,
+    honeycomb,
+    kagome,
+    site_group,
+    site_permutations,
+    square,
+    torus_group,
+    triangular,
+)
 from nearsight.solvers import Dense
 
 HAMILTONIANS = [
@@ -54,8 +64,8 @@ def random_field(model: Hamiltonian, rng: torch.Generator, *batch: int) -> Tenso
 
 def images(model: Hamiltonian, field: Tensor) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Where every site goes, and gΦ, for every operation about a site and for every translation."""
-    group = site_group(model.lattice)
-    for element, permutation in enumerate(site_permutations(model.lattice, group)):
+    group, torus = site_group(model.lattice), torus_group(model.lattice)
+    for element, permutation in zip(group.indices(torus), site_permutations(model.lattice, torus), strict=True):
         yield permutation, model.field_type.transform(field, group, element, permutation)
     for offset in range(1, model.lattice.n_cells):
         step = model.lattice.cells[offset * model.lattice.n_basis]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearsight.fields import FieldType
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.lattices import Lattice, site_group, site_permutations
+from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
 
 Coupling = float | Sequence[float]
 """One coupling of nearest neighbours, or one for every neighbour shell from the first."""
@@ -109,7 +109,7 @@ class ClassicalModel(Hamiltonian):
     def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
         """Prove on a random field that the energy has the symmetry of the lattice and that of the variable.
 
-        For every operation g of the site group and for a random internal operation E(gΦ) = E(Φ). Raises an
+        For every operation g of the site group that fits the torus and for a random internal operation E(gΦ) = E(Φ). Raises an
         ``ArithmeticError`` that names what fails. The lattice is left out if it has an open axis or the couplings are
         disordered.
         """
@@ -118,8 +118,8 @@ class ClassicalModel(Hamiltonian):
         bound = tolerance * (1 + float(np.abs(self.pairs.strength).sum())) * float(1 + field.square().max())
         moved = {"the internal operation": field @ self.field_type.internal_operation(self.components, rng).T}
         if all(self.lattice.periodic) and not self.disordered:  # type: ignore[arg-type]
-            group = site_group(self.lattice)
-            for g, permutation in enumerate(site_permutations(self.lattice, group)):
+            group, torus = site_group(self.lattice), torus_group(self.lattice)
+            for g, permutation in zip(group.indices(torus), site_permutations(self.lattice, torus), strict=True):
                 moved[f"operation {g}"] = self.field_type.transform(field, group, g, permutation)
         for name, image in moved.items():
             change = float((self.classical_energy(image) - energy).abs())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nearsight.fields import FieldType, check_field
-from nearsight.lattices import Lattice, site_group, site_permutations
+from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
 
 
 class Hamiltonian(abc.ABC):
@@ -75,9 +75,9 @@ class Hamiltonian(abc.ABC):
     def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
         """Prove on a random field that h is Hermitian and that energies are those of the transformed field.
 
-        For every operation g of the site group the classical energies and the spectrum must be invariant:
-        h(gΦ) = P_g h(Φ) P_g†. Raises an ``ArithmeticError`` that names the operation that fails. A lattice with an open
-        axis is only checked for hermiticity; a twist that favours a direction fails, as it should.
+        For every operation g of the site group that fits the torus the classical energies and the spectrum must be
+        invariant: h(gΦ) = P_g h(Φ) P_g†. Raises an ``ArithmeticError`` that names the operation that fails. A lattice
+        with an open axis is only checked for hermiticity; a twist that favours a direction fails, as it should.
         """
         field = torch.randn(self.lattice.n_sites, self.components, generator=rng, dtype=torch.float64)
         matrix = self.matrix(field)
@@ -86,9 +86,9 @@ class Hamiltonian(abc.ABC):
             raise ArithmeticError("The matrix is not Hermitian.")
         if not all(self.lattice.periodic):  # type: ignore[arg-type]
             return
-        group = site_group(self.lattice)
+        group, torus = site_group(self.lattice), torus_group(self.lattice)
         spectrum = torch.linalg.eigvalsh(matrix)
-        for element, permutation in enumerate(site_permutations(self.lattice, group)):
+        for element, permutation in zip(group.indices(torus), site_permutations(self.lattice, torus), strict=True):
             moved = self.field_type.transform(field, group, element, permutation)
             differences = {
                 "spectrum": (torch.linalg.eigvalsh(self.matrix(moved)) - spectrum).abs().max(),

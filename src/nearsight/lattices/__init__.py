@@ -5,7 +5,7 @@ from nearsight.lattices.centres import bond_centre, plaquette_centre
 from nearsight.lattices.lattice import Bonds, Lattice, Neighbourhood
 from nearsight.lattices.selection import Selection, lengths, select_pairs, select_sites, select_triplets
 from nearsight.lattices.sublattices import aligned_neighbourhoods, crystal_class, sublattice_operations
-from nearsight.lattices.symmetry import neighbour_permutations, site_group, site_permutations
+from nearsight.lattices.symmetry import neighbour_permutations, site_group, site_permutations, torus_group
 
 __all__ = [
     "Bonds",
@@ -32,5 +32,6 @@ __all__ = [
     "site_permutations",
     "square",
     "sublattice_operations",
+    "torus_group",
     "triangular",
 ]

@@ -105,11 +105,28 @@ def neighbour_map(a: Neighbourhood, b: Neighbourhood, g: np.ndarray, *, name: st
     return found
 
 
+def torus_group(lattice: Lattice, *, centre: Centre = 0) -> PointGroup:
+    """The operations about a centre that map the finite torus onto itself as well.
+
+    The whole group of the centre for equal numbers of cells; D2 for a rectangle of the square lattice.
+    """
+    group = site_group(lattice, centre=centre)
+    return group.subgroup(np.array([_fits(lattice, g) for g in group.matrices]))
+
+
+def _fits(lattice: Lattice, g: np.ndarray) -> bool:
+    """Whether an operation maps the periods of the torus to periods."""
+    shape = np.asarray(lattice.shape)
+    integer = np.linalg.inv(lattice.vectors).T @ g @ lattice.vectors.T  # g in cell coordinates (columns)
+    torus = integer * shape[None] / shape[:, None]
+    return np.allclose(torus, np.round(torus), atol=TOLERANCE)
+
+
 def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0) -> np.ndarray:
     """``p[g, i]``: the site at which site i arrives under g about a centre of the finite, periodic lattice.
 
     The centre is a site index or a position. Operations that do not fit the shape (a quarter turn of a rectangle) are
-    refused.
+    refused; :func:`torus_group` has those that do.
     """
     if not all(lattice.periodic):  # type: ignore[arg-type]
         raise ValueError("Only a fully periodic lattice is invariant about every site; make all axes periodic.")
@@ -118,11 +135,10 @@ def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0
     inverse = np.linalg.inv(lattice.vectors)
     result = np.full((len(group), lattice.n_sites), -1, dtype=np.int64)
     for k, g in enumerate(group.matrices):
-        integer = inverse.T @ g @ lattice.vectors.T  # g in cell coordinates (columns)
-        torus = integer * np.asarray(lattice.shape)[None] / np.asarray(lattice.shape)[:, None]
-        if not np.allclose(torus, np.round(torus), atol=TOLERANCE):
+        if not _fits(lattice, g):
             raise ValueError(
-                f"{lattice!r} is not invariant under every operation of {group}; use equal numbers of cells."
+                f"{lattice!r} is not invariant under every operation of {group}; use equal numbers of cells, or "
+                f"torus_group(lattice)."
             )
         moved = (lattice.positions - origin) @ g.T + origin
         for b in range(lattice.n_basis):
