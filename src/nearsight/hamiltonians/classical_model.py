@@ -109,9 +109,9 @@ class ClassicalModel(Hamiltonian):
     def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
         """Prove on a random field that the energy has the symmetry of the lattice and that of the variable.
 
-        For every operation g of the site group that fits the torus and for a random internal operation E(gΦ) = E(Φ). Raises an
-        ``ArithmeticError`` that names what fails. The lattice is left out if it has an open axis or the couplings are
-        disordered.
+        For every operation g of the site group that fits the torus and for a random internal operation E(gΦ) = E(Φ).
+        Raises an ``ArithmeticError`` that names what fails. The lattice is left out if it has an open axis or the
+        couplings are disordered.
         """
         field = torch.randn(self.lattice.n_sites, self.components, generator=rng, dtype=torch.float64)
         energy = self.classical_energy(field)
