@@ -113,6 +113,11 @@ def test_standard_error_of_the_mean():
     assert result["mean"].attrs["units"] == "a" and result.attrs["replicas"] == 3
 
 
+def test_a_single_replica_has_a_mean_and_no_error():
+    result = analysis.mean_and_error(xr.DataArray([[1.0, 2.0]], dims=("replica", "time")))
+    assert result["mean"].values.tolist() == [1.0, 2.0] and np.isnan(result["error"]).all()
+
+
 def test_equal_weights_give_the_plain_mean_and_error():
     values = xr.DataArray(np.random.default_rng(20).standard_normal((7, 3)), dims=("replica", "time"))
     plain, weighted = analysis.mean_and_error(values), analysis.weighted_mean_and_error(values, 0 * values + 2.5)

@@ -60,6 +60,7 @@ FIGURES = {
         {"exact": lengths(), "learned": lengths()},
         {"exact": analysis.growth_exponent(lengths(), rng=chance(), samples=50)},
     ),
+    "growth of one replica": lambda: report.growth({"learned": lengths().isel(replica=[0])}),
     "correlations": lambda: report.correlations(correlations(), correlations()),
     "training curves": lambda: report.training_curves(
         {"step": [0, 1], "loss": [1.0, 0.1], "learning_rate": [1e-3, 1e-4]}

@@ -15,16 +15,15 @@ from scipy import stats
 def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
     """Mean over replicas and its standard error, s/√n with s the unbiased standard deviation.
 
-    Returns a Dataset with ``mean``, ``error`` and the attribute ``replicas``; the remaining coordinates are kept.
+    Returns a Dataset with ``mean``, ``error`` and the attribute ``replicas``; the remaining coordinates are kept. The
+    error of a single replica is NaN.
     """
     if dim not in values.dims:
         raise ValueError(f"No dimension {dim!r} among {values.dims}; name the one that counts independent replicas.")
     n = values.sizes[dim]
-    if n < 2:
-        raise ValueError(f"A standard error needs at least 2 replicas, got {n}.")
-    result = xr.Dataset(
-        {"mean": values.mean(dim), "error": values.std(dim, ddof=1) / np.sqrt(n)}, attrs={"replicas": n}
-    )
+    mean = values.mean(dim)
+    error = values.std(dim, ddof=1) / np.sqrt(n) if n > 1 else xr.full_like(mean, np.nan)
+    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": n})
     name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
     result["mean"].attrs = {"long_name": f"{name}", "units": units}
     result["error"].attrs = {"long_name": f"standard error of {name}", "units": units}

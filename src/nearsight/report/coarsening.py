@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis import AllenCahn, Departure, mean_and_error
-from nearsight.report.curves import plain_log_ticks, ramp, some
+from nearsight.report.curves import plain_log_ticks, ramp, replicas, some
 from nearsight.report.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
 
 AXIS_SHARE = "#888888"
@@ -38,7 +38,7 @@ def coarsening(
         summary = mean_and_error(data)
         t, mean, error = data["time"].values, summary["mean"].values, summary["error"].values
         left.fill_between(t, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
-        left.plot(t, mean, color=colour, label=f"{name} ({data.sizes['replica']} replicas)")
+        left.plot(t, mean, color=colour, label=f"{name} ({replicas(data)})")
         if (law := laws.get(name)) is not None:
             grid = np.geomspace(max(t[0], law.t0 + 1e-3 * t[-1]), t[-1], 300)
             fitted = (grid >= law.window[0]) & (grid <= law.window[1])

@@ -31,7 +31,7 @@ def growth(
         summary = mean_and_error(data)
         t, mean, error = data["time"].values, summary["mean"].values, summary["error"].values
         axes.fill_between(t, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
-        axes.plot(t, mean, color=colour, label=f"{name} ({data.sizes['replica']} replicas)")
+        axes.plot(t, mean, color=colour, label=f"{name} ({replicas(data)})")
         if (fit := fits.get(name)) is not None:
             inside = t[(t >= fit.window[0]) & (t <= fit.window[1])]
             label = rf"$n = {fit.exponent:.3f} \pm {fit.sigma:.3f}$"
@@ -132,6 +132,12 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
 def some(items: Mapping[str, object] | Sequence[str], what: str) -> None:
     if not items:
         raise ValueError(f"There are no {what} to draw.")
+
+
+def replicas(data: xr.DataArray) -> str:
+    """How many curves stand behind one, in words."""
+    n = data.sizes["replica"]
+    return f"{n} replicas" if n > 1 else "1 replica, no error bars"
 
 
 def _colours(names: Mapping[str, object]) -> list[str]:
