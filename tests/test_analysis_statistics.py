@@ -191,7 +191,6 @@ def test_the_window_selects_the_regime(rng):
         (lambda a: analysis.compare_curves(a, a, modes=99), "modes must lie"),
         (lambda a: analysis.compare_curves(a[0], a[0]), r"\(replica, point\)"),
         (lambda a: analysis.mean_and_error(xr.DataArray(a, dims=("x", "y"))), "independent replicas"),
-        (lambda a: analysis.mean_and_error(xr.DataArray(a[:1], dims=("replica", "y"))), "at least 2"),
         (lambda a: analysis.bootstrap(np.mean, a[:1], rng=torch.Generator()), "at least 2"),
         (lambda a: analysis.growth_exponent(xr.DataArray(a, dims=("x", "time")), rng=torch.Generator()), "'replica'"),
         (
