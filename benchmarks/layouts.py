@@ -41,7 +41,7 @@ def ways(descriptor: Irreps) -> dict[str, Way]:
     """Name to a map from the field ``(site,)`` to coefficients ``(row, site)``."""
     lattice = descriptor.lattice
     length, _ = lattice.shape
-    stencil = descriptor._stencil(torch.zeros(1))
+    stencil = descriptor.tables(torch.zeros(1))
     matrix, cells = dense(descriptor)
     reach = int(cells.max())
     kernel = torch.zeros(len(matrix), 1, 2 * reach + 1, 2 * reach + 1)
@@ -110,7 +110,7 @@ def main() -> None:
         reference = found["slices + small products"](field)
         for way in found.values():
             torch.testing.assert_close(way(field), reference, rtol=1e-4, atol=1e-4)
-        stencil = descriptor._stencil(field)
+        stencil = descriptor.tables(field)
         found["chosen: coefficients"] = lambda x, s=stencil, n=side: s.periodic(x.view(1, n, n, 1, 1))
         found["chosen: all features"] = lambda x, d=descriptor: d(x[:, None])
         for name, cells in rows.items():
