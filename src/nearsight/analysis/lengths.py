@@ -119,7 +119,7 @@ def growth_exponent(
     ----------
     length: dimensions "replica" and "time" (with its coordinate); all values finite and positive inside the window.
     window: first and last time of the fit; all positive times if not given. Choose it before looking at n: early times
-        carry the formation of order, late ones the finite lattice (L no more than a fifth of its size).
+        carry the formation of order, late ones the finite lattice (L no more than an eighth of its size).
     """
     if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
         raise ValueError(
