@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class Variables:
     field_type: FieldType
     components: int
     mixing: bool = field(default=False, kw_only=True)
+    numbered: ClassVar[str] = ","
+    """What stands before the number of a copy in its label."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -63,8 +66,8 @@ class Variables:
         Copies of one irrep at one distance, of one orbit or of several, are numbered from 1.
         """
         found = [
-            (name, f"r={self.distances[orbit[0]]:.3f}")
-            for block in self.blocks
+            (name, self.place(b, orbit))
+            for b, block in enumerate(self.blocks)
             for orbit in block.members
             for name, count in block.copies
             for _ in range(count)
@@ -73,9 +76,21 @@ class Variables:
         labels = []
         for name, where in found:
             seen[name, where] += 1
-            number = f",{seen[name, where]}" if total[name, where] > 1 else ""
+            number = f"{self.numbered}{seen[name, where]}" if total[name, where] > 1 else ""
             labels.append((name, f"{name}[{where}{number}]"))
         return tuple(labels)
+
+    def place(self, block: int, orbit: np.ndarray) -> str:
+        """Where an orbit of a block lies, for the labels of its copies."""
+        return f"r={self.distances[orbit[0]]:.3f}"
+
+    def multiplicities(self) -> dict[str, int]:
+        """How often each irrep occurs."""
+        total = Counter[str]()
+        for block in self.blocks:
+            for name, count in block.copies:
+                total[name] += len(block.members) * count
+        return {irrep.name: total[irrep.name] for irrep in self.group.irreps if total[irrep.name]}
 
     @cached_property
     def rows(self) -> dict[str, slice]:

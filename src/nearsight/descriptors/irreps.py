@@ -139,11 +139,7 @@ class Irreps(Descriptor):
 
     def multiplicities(self) -> dict[str, int]:
         """How often each irrep occurs among the variables of the neighbourhood."""
-        return {
-            irrep.name: total
-            for irrep in self.group.irreps
-            if (total := sum(len(b.members) * n for b in self.blocks for name, n in b.copies if name == irrep.name))
-        }
+        return self.contraction.variables.multiplicities()
 
     def orbit_table(self) -> str:
         """The orbits of neighbours and their irreps, ready to print.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,6 +153,8 @@ class SpinVariables(Variables):
     ``family_of`` is the family of every block.
     """
 
+    numbered = " #"
+
     families: tuple[Family, ...]
     family_of: tuple[int, ...]
     sites: tuple[tuple[int, ...], ...]
@@ -173,34 +174,17 @@ class SpinVariables(Variables):
         """The neighbours in every scalar of every block ``(orbit, member, site)``."""
         return tuple(np.array([[self.sites[m] for m in orbit] for orbit in block.members]) for block in self.blocks)
 
-    def _kind(self, block: int, orbit: np.ndarray) -> str:
+    def place(self, block: int, orbit: np.ndarray) -> str:
         """``S·s×s r=1,1 d=1.732`` for neighbours at r and r′ with the separation d."""
         sites = self.sites[orbit[0]]
         r = ",".join(f"{x:.4g}" for x in sorted(self.around.distances[list(sites)]))
         apart = f" d={self._separation(sites):.4g}" if len(sites) > 1 else ""
         return f"{self.families[self.family_of[block]].symbol} r={r}{apart}"
 
-    @cached_property
-    def copies(self) -> tuple[tuple[str, str], ...]:
-        """Irrep and label of every copy, in the order of the coefficients: ``("E1", "E1[S·s×s r=1,1 d=1.732]")``."""
-        found = [
-            (name, self._kind(b, orbit))
-            for b, block in enumerate(self.blocks)
-            for orbit in block.members
-            for name, count in block.copies
-            for _ in range(count)
-        ]
-        total, seen = Counter(found), Counter[tuple[str, str]]()
-        labels = []
-        for name, where in found:
-            seen[name, where] += 1
-            labels.append((name, f"{name}[{where}{f' #{seen[name, where]}' if total[name, where] > 1 else ''}]"))
-        return tuple(labels)
-
     def table(self) -> str:
         """The orbits and their irreps, a line each: ``6 × S·s×s r=1,1 d=1: A2 + B1 + E1 + E2``."""
         return "\n".join(
-            f"{len(orbit)} × {self._kind(b, orbit)}: "
+            f"{len(orbit)} × {self.place(b, orbit)}: "
             + " + ".join(f"{count if count > 1 else ''}{name}" for name, count in block.copies)
             for b, block in enumerate(self.blocks)
             for orbit in block.members

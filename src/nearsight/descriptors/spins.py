@@ -123,12 +123,7 @@ class SpinInvariants(Descriptor):
 
     def multiplicities(self) -> dict[str, int]:
         """How often each irrep occurs among the scalars."""
-        blocks = self.variables.blocks
-        return {
-            irrep.name: total
-            for irrep in self.group.irreps
-            if (total := sum(len(b.members) * n for b in blocks for name, n in b.copies if name == irrep.name))
-        }
+        return self.variables.multiplicities()
 
     def config(self) -> dict[str, Any]:
         return {

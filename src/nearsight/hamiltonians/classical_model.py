@@ -237,11 +237,6 @@ class ClassicalModel(Hamiltonian):
     def _tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(self.interaction).to(device), torch.from_numpy(self.onsite).to(device)
 
-    def _of_kind(self, lattice: Lattice) -> Lattice:
-        if not self.lattice.same_kind(lattice):
-            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
-        return lattice
-
 
 def shell_bonds(lattice: Lattice, J: Coupling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bonds of the first neighbour shells (i, j, strength), one strength per shell."""

@@ -49,6 +49,12 @@ class Hamiltonian(abc.ABC):
     def on(self, lattice: Lattice) -> Self:
         """The same model on another lattice of the same kind."""
 
+    def _of_kind(self, lattice: Lattice) -> Lattice:
+        """The lattice, refused if it is of another kind than that of the model."""
+        if not self.lattice.same_kind(lattice):
+            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
+        return lattice
+
     def background_energy(self, field: Tensor) -> Tensor:
         """B(Φ) ``(*batch,)``: what the coupling contributes without electrons; zero unless a model overrides it."""
         return 0.0 * field.sum(dim=(-2, -1))  # differentiable, unlike a new zero

@@ -76,10 +76,8 @@ class Holstein(Hamiltonian):
         return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy})"
 
     def on(self, lattice: Lattice) -> Self:
-        if not self.lattice.same_kind(lattice):
-            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
         return type(self)(
-            lattice,
+            self._of_kind(lattice),
             t=self.t,
             g=self.g,
             k=self.k,

@@ -109,10 +109,8 @@ class JahnTeller(Hamiltonian):
         return f"JahnTeller({self.lattice!r}; {values}{', symmetric' if self.symmetric else ''})"
 
     def on(self, lattice: Lattice) -> Self:
-        if not self.lattice.same_kind(lattice):
-            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
         return type(self)(
-            lattice,
+            self._of_kind(lattice),
             t=self.t,
             lam=self.lam,
             K=self.K,

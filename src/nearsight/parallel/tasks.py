@@ -7,10 +7,27 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from nearsight.parallel.workers import local_client
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+def refuse_in_child() -> None:
+    """A script without a main guard is run again by each of its workers: say so, start no workers of workers."""
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            'Workers import the script again: put its calls below `if __name__ == "__main__":`, or pass workers=1.'
+        )
+
+
+def progress_bar(show: bool = True) -> Progress:
+    """A bar that counts tasks, or steps, and guesses the time that remains."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not show
+    )
 
 
 def completed(
@@ -29,10 +46,7 @@ def completed(
         for number, task in enumerate(tasks):
             yield number, function(shared, *task)
         return
-    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            'Workers import the script again: put its calls below `if __name__ == "__main__":`, or pass workers=1.'
-        )
+    refuse_in_child()
     from distributed import as_completed
 
     with contextlib.ExitStack() as stack:

@@ -104,7 +104,7 @@ def growth(run: Run, config: Config) -> Picture:
 
 def _order(run: Run, config: Config) -> xr.DataArray:
     density = run.observable("maps").density.stack(site=("x", "y"), create_index=False)
-    return cdw_order(density, square(config.large.length), mean=0.5 * config.model.spins)
+    return cdw_order(density, square(config.large.length), mean=config.mean_density)
 
 
 FIGURES: dict[str, study.Draw] = {

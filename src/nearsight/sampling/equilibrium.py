@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nearsight import __version__
 from nearsight.hamiltonians import ClassicalModel, Ising
-from nearsight.parallel import WORTHWHILE, completed, cores
+from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
 from nearsight.sampling.autocorrelation import autocorrelation_time
 from nearsight.sampling.clusters import cluster_costs
 from nearsight.sampling.exact_ising_bulk import critical_temperature
@@ -25,7 +24,7 @@ from nearsight.sampling.sampler import START, Sampler, check_temperatures, magne
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, Writer, pack
 from nearsight.sampling.streams import generator
-from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
+from nearsight.storage import load_tensors, read_json, save_tensors, whole_tensors, write_json
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -142,7 +141,7 @@ def sample(
         _refuse_other(about, read_json(parts / "plan.json"), parts)
     else:
         write_json(parts / "plan.json", about)
-    missing = [number for number in range(len(units)) if not _is_whole(_part(parts, number))]
+    missing = [number for number in range(len(units)) if not whole_tensors(_part(parts, number))]
     for number, result in _compute(model, units, plan, missing, workers, client, progress):
         save_tensors(_part(parts, number), {name: torch.from_numpy(array) for name, array in result.items()})
     _assemble(parts / "assembled.zarr", model, units, about, lambda number: _load(_part(parts, number)))
@@ -267,8 +266,7 @@ def _compute(
         # 30 ns a site and sweep, about 20 sweeps a snapshot.
         seconds = 6e-7 * model.lattice.n_sites * sum(sum(units[number].snapshots) for number in missing)
         workers = 1 if seconds < WORTHWHILE else cores()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress) as bar:
+    with progress_bar(progress) as bar:
         shown = bar.add_task("units of chains", total=len(units), completed=len(units) - len(missing))
         tasks = [(units[number], plan) for number in missing]
         for place, result in completed(run_unit, model, tasks, workers=workers, client=client):
@@ -380,15 +378,3 @@ def _part(parts: Path, number: int) -> Path:
 
 def _load(part: Path) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in load_tensors(part)[0].items()}
-
-
-def _is_whole(part: Path) -> bool:
-    """Whether a part can be used; one that a full disk or a crash has damaged is made again."""
-    try:
-        load_tensors(part)
-    except FileNotFoundError:
-        return False
-    except CorruptFileError:
-        part.unlink()
-        return False
-    return True

@@ -93,6 +93,18 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise _corrupt(path, "safetensors", error) from error
 
 
+def whole_tensors(path: str | Path) -> bool:
+    """Whether a safetensors file can be used; one that a full disk or a crash has damaged is deleted."""
+    try:
+        load_tensors(path)
+    except FileNotFoundError:
+        return False
+    except CorruptFileError:
+        Path(path).unlink()
+        return False
+    return True
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Plain data as JSON, atomically."""
     write_atomic(path, json.dumps(content, indent=2, sort_keys=False) + "\n")

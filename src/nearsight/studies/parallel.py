@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from nearsight.parallel import WORTHWHILE, completed, cores
+from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
 
 
 def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, seconds: float, title: str) -> list[Any]:
@@ -18,8 +16,7 @@ def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, secon
     """
     workers = min(cores(), len(tasks)) if seconds >= WORTHWHILE else 1
     results: list[Any] = [None] * len(tasks)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
+    with progress_bar() as bar:
         shown = bar.add_task(title, total=len(tasks))
         for number, result in completed(_call, function, tasks, workers=workers):
             results[number] = result

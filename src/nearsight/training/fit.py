@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from nearsight.forcefields import ForceField, LearnedForceField
-from nearsight.parallel import threads
+from nearsight.parallel import progress_bar, threads
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
@@ -83,7 +83,7 @@ def fit(
         if checkpoint is not None and checkpoint.exists():
             run.load(checkpoint)
         with (
-            _bar(progress and _rank() == 0) as bar,
+            progress_bar(progress and _rank() == 0) as bar,
             _writer(path if tensorboard and _rank() == 0 else None, run.step) as writer,
         ):
             run.loop(path if _rank() == 0 else None, bar, writer)
@@ -315,12 +315,6 @@ def _differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     if stored["ranks"] != asked["ranks"]:
         found.append(f"{stored['ranks']} ranks there, {asked['ranks']} here")
     return found
-
-
-def _bar(show: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not show
-    )
 
 
 @contextlib.contextmanager

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from nearsight import __version__
 from nearsight.forcefields import ForceField
-from nearsight.parallel import WORTHWHILE, cores, local_client
-from nearsight.storage import CorruptFileError, load_tensors, read_json, save_tensors, write_json
+from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar, refuse_in_child
+from nearsight.storage import load_tensors, read_json, save_tensors, whole_tensors, write_json
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.recipe import Recipe
@@ -60,7 +55,7 @@ def generate(
     Raises ``ValueError`` if what is there was made with another recipe, seed or model, and says what differs.
     """
     path = Path(path)
-    _refuse_in_child()
+    refuse_in_child()
     if workers is not None and workers < 0:
         raise ValueError(f"workers must not be negative, got {workers}.")
     parts = path.with_name(path.name + ".parts")
@@ -79,15 +74,17 @@ def generate(
     else:
         write_json(parts / "plan.json", plan)
     kinds = recipe.plan()
-    missing = [i for i in range(len(kinds)) if not _is_whole(_part(parts, i))]
+    missing = [i for i in range(len(kinds)) if not whole_tensors(_part(parts, i))]
     if missing:
         if workers is None:
             seconds = cost * recipe.solutions * len(missing) / len(kinds)
             workers = 1 if seconds < WORTHWHILE else cores()
-        results = _compute(exact, recipe, missing, seed, min(workers, len(missing)), client)
-        with _bar(progress) as bar:
+        # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.
+        tasks = [(recipe, trajectory, seed) for trajectory in missing]
+        with progress_bar(progress) as bar:
             task = bar.add_task("exact trajectories", total=len(kinds), completed=len(kinds) - len(missing))
-            for trajectory, tensors in results:
+            for place, tensors in completed(snapshots.make, exact, tasks, workers=workers, client=client):
+                trajectory = missing[place]
                 save_tensors(_part(parts, trajectory), tensors, {"kind": kinds[trajectory]})
                 bar.advance(task)
     return _assemble(path, parts, exact, kinds, plan)
@@ -150,59 +147,8 @@ def _recipe_differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[s
     ]
 
 
-def _compute(
-    exact: ForceField, recipe: Recipe, missing: list[int], seed: int, workers: int, client: Client | None
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    if client is None and workers <= 1:
-        for trajectory in missing:
-            yield trajectory, snapshots.make(exact, recipe, trajectory, seed)
-        return
-    from distributed import as_completed
-
-    with contextlib.ExitStack() as stack:
-        if client is None:
-            client = stack.enter_context(local_client(workers))
-        [shared] = client.scatter([exact], broadcast=True, hash=False)
-        # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.
-        futures = {
-            client.submit(snapshots.make, shared, recipe, trajectory, seed, pure=False): trajectory
-            for trajectory in missing
-        }
-        try:
-            for future, tensors in as_completed(futures, with_results=True):
-                yield futures[future], tensors
-        finally:
-            client.cancel(list(futures))
-
-
-def _refuse_in_child() -> None:
-    """A script without a main guard is run again by each of its workers: say so, start no workers of workers."""
-    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            'Workers import the script again: put its calls below `if __name__ == "__main__":`, or pass workers=1.'
-        )
-
-
-def _bar(progress: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not progress
-    )
-
-
 def _part(parts: Path, trajectory: int) -> Path:
     return parts / f"{trajectory:06d}.safetensors"
-
-
-def _is_whole(part: Path) -> bool:
-    """Whether a part can be used; one that a full disk or a crash has damaged is made again."""
-    try:
-        load_tensors(part)
-    except FileNotFoundError:
-        return False
-    except CorruptFileError:
-        part.unlink()
-        return False
-    return True
 
 
 def _assemble(path: Path, parts: Path, exact: ForceField, kinds: list[str], plan: dict[str, Any]) -> DataSet:

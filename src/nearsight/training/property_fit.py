@@ -14,13 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
 from nearsight.forcefields.property_model import Blocks, as_blocks
-from nearsight.parallel import threads
+from nearsight.parallel import progress_bar, threads
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.soap import SOAP
 
@@ -205,8 +204,7 @@ class _Fit:
 
     def loop(self, checkpoint: Path | None, progress: bool) -> None:
         options = self.options
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not progress) as bar:
+        with progress_bar(progress) as bar:
             task = bar.add_task("fit", total=options.steps, completed=self.step)
             self.model.train()
             while self.step < options.steps:
