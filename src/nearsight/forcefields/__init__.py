@@ -4,10 +4,13 @@ from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField,
 from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
+from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields.move_energies import Attempts, MoveEnergies, Walk
 from nearsight.forcefields.property_model import Prediction, PropertyModel, error_of_mean
 
 __all__ = [
+    "Attempts",
     "ClassicalForceField",
     "ConvolutionalForceField",
     "ElectronForceField",
@@ -15,11 +18,14 @@ __all__ = [
     "FixedNumber",
     "ForceField",
     "Forces",
+    "Hops",
     "LearnedForceField",
     "LocalForceField",
+    "MoveEnergies",
     "Prediction",
     "PropertyModel",
     "SumForceField",
+    "Walk",
     "error_of_mean",
     "load",
     "save",
