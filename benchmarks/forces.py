@@ -6,12 +6,11 @@ python benchmarks/forces.py [threads]
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from support.timing import best
 
 from nearsight.descriptors import Irreps
 from nearsight.forcefields import ConvolutionalForceField, ExactForceField, LearnedForceField
@@ -19,17 +18,6 @@ from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
 from nearsight.networks import MLP, GroupCNN
 from nearsight.solvers import Dense
-
-
-def best(call: Callable[[], object], seconds: float = 1.0) -> float:
-    """The fastest of the calls that fit into ``seconds`` (three at least): the time the machine needs undisturbed."""
-    call()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def networks(side: int) -> dict[str, ConvolutionalForceField | LearnedForceField]:
@@ -49,7 +37,7 @@ def main(threads: int) -> None:
     torch.set_num_threads(threads)
     console = Console(width=110)
     a = torch.randn(2048, 2048)
-    flops = 2 * 2048**3 / best(lambda: a @ a)
+    flops = 2 * 2048**3 / best(lambda: a @ a, 1.0)
     rng = torch.Generator().manual_seed(0)
     q = torch.randn(900, 1, generator=rng, dtype=torch.float64)
     teacher = ExactForceField(Holstein(square(30)), Dense(mu=0.0, kT=0.1)).electrons

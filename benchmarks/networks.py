@@ -6,12 +6,12 @@ Every ratio is measured inside this one run, each time next to a matrix product:
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from support.timing import best
 
 from nearsight.fields import displacement, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField
@@ -34,17 +34,6 @@ NETWORKS: dict[str, Callable[[], LatticeNetwork]] = {
 }
 
 
-def best(call: Callable[[], object], seconds: float = 0.5) -> float:
-    """The fastest of the calls that fit into ``seconds`` (three at least): the time the machine needs undisturbed."""
-    call()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def main(threads: int) -> None:
     torch.set_num_threads(threads)
     console = Console(width=120)
@@ -57,7 +46,7 @@ def main(threads: int) -> None:
         sites = net.lattice.n_sites
         field = torch.randn(sites, net.components, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            peak = 2 * 1024**3 / best(lambda: a @ a)
+            peak = 2 * 1024**3 / best(lambda: a @ a, 1.0)
             forward = best(lambda: forcefield.local(field)) / sites  # noqa: B023
             both = best(lambda: forcefield(field)) / sites  # noqa: B023
         first = first or peak

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numba
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from support.timing import best
 
 from nearsight.hamiltonians import Ising
 from nearsight.lattices import square
@@ -39,24 +39,13 @@ def plain(spins: np.ndarray, beta: float, sweeps: int) -> None:
             spins[x, y] = -spins[x, y]
 
 
-def best(call: Callable[[], object], seconds: float = 1.0) -> float:
-    """CPU seconds of the fastest call among those that fit into ``seconds``, three at least."""
-    call()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def rates(console: Console, length: int) -> None:
     model, n = Ising(square(length)), length**2
     spins = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (length, length))
     table = Table("sampler", "kT", "updates a ns", "times the plain loop", title=f"{length} × {length} Ising spins")
     for kT in (1.8, 2.6):
         start = "ordered" if kT < 2.2 else "random"
-        reference = n * 2 / best(lambda: plain(spins, 1 / kT, 2)) / 1e9  # noqa: B023
+        reference = n * 2 / best(lambda: plain(spins, 1 / kT, 2), 1.0, clock=time.process_time) / 1e9  # noqa: B023
         table.add_row("plain loop", f"{kT}", f"{reference:.4f}", "1")
         cases: list[tuple[str, Sampler, int, int]] = [
             (f"{kind.name}, {code}", kind(model, kT, chains=chains, start=start, code=code), chains, sweeps)
@@ -66,7 +55,7 @@ def rates(console: Console, length: int) -> None:
         cases.append(("swendsen-wang", SwendsenWang(model, kT, start=start), 1, 10))
         for name, sampler, chains, sweeps in cases:
             sampler.sweep(20)
-            rate = n * chains * sweeps / best(lambda: sampler.sweep(sweeps)) / 1e9  # noqa: B023
+            rate = n * chains * sweeps / best(lambda: sampler.sweep(sweeps), 1.0, clock=time.process_time) / 1e9  # noqa: B023
             table.add_row(name, f"{kT}", f"{rate:.3f}", f"{rate / reference:.1f}")
     console.print(table)
 

@@ -14,7 +14,6 @@ from nearsight.studies import Run
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.simulate import fitted
 from nearsight.studies.holstein.snapshots import PAPER_ERROR
-from nearsight.studies.snapshots import SYMMETRY
 
 TIMES = 4
 """Times at which correlations and maps are drawn."""
@@ -37,10 +36,6 @@ def notes(config: Config) -> list[str]:
     ]
 
 
-def training(run: Run, config: Config) -> Picture:
-    return report.training_curves(run.path / "fit" / "log.csv", x="step")
-
-
 def parity(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     return report.parity(data.exact_density.values, data.learned_density.values, quantity="n")
@@ -57,12 +52,6 @@ def errors_by_kind(run: Run, config: Config) -> Picture:
     error = data.learned_density - data.exact_density
     groups = {str(kind): error.values[(data.kind == kind).values] for kind in data.group.values}
     return report.error_by_group(groups, rng=run.rng("report"), quantity="n")
-
-
-def symmetry(run: Run, config: Config) -> Picture:
-    violation = run.observable("snapshots").symmetry_error.values[1:]  # the identity comes first
-    labels = [f"$g_{k}$" for k in range(1, len(violation) + 1)]
-    return report.symmetry_error({"learned": violation}, labels=labels, tolerance=SYMMETRY)
 
 
 def lengths(run: Run, config: Config) -> Picture:
@@ -116,6 +105,6 @@ FIGURES: dict[str, study.Draw] = {
     "errors": errors,
     "errors_by_kind": errors_by_kind,
     "structure_factor": scattering,
-    "symmetry": symmetry,
-    "training": training,
+    "symmetry": study.symmetry,
+    "training": study.training,
 }

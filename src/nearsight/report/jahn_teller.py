@@ -21,7 +21,7 @@ from nearsight.report.style import Picture
 from nearsight.studies import Run
 from nearsight.studies.jahn_teller.config import Config
 from nearsight.studies.jahn_teller.simulate import fitted
-from nearsight.studies.jahn_teller.snapshots import PAPER_ERROR, SYMMETRY
+from nearsight.studies.jahn_teller.snapshots import PAPER_ERROR
 
 SYMBOLS = {"Q1": "F^{A_1}/λ", "Qx": "F^x/λ", "Qz": "F^z/λ"}
 TIME = r"$\tau_0$"
@@ -51,10 +51,6 @@ def notes(run: Run) -> list[str]:
     ]
 
 
-def training(run: Run, config: Config) -> Picture:
-    return report.training_curves(run.path / "fit" / "log.csv", x="step")
-
-
 def parity(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     exact, learned = (
@@ -69,12 +65,6 @@ def errors_by_kind(run: Run, config: Config) -> Picture:
     error = data.learned_force - data.exact_force
     groups = {str(kind): error.values[(data.kind == kind).values] for kind in data.group.values}
     return report.error_by_group(groups, rng=run.rng("report"), quantity="F/λ")
-
-
-def symmetry(run: Run, config: Config) -> Picture:
-    violation = run.observable("snapshots").symmetry_error.values[1:]  # the identity comes first
-    labels = [f"$g_{k}$" for k in range(1, len(violation) + 1)]
-    return report.symmetry_error({"learned": violation}, labels=labels, tolerance=SYMMETRY)
 
 
 def correlations(run: Run, config: Config) -> Picture:
@@ -167,6 +157,6 @@ FIGURES: dict[str, study.Draw] = {
     "comparison": lengths,
     "parity": parity,
     "errors_by_kind": errors_by_kind,
-    "symmetry": symmetry,
-    "training": training,
+    "symmetry": study.symmetry,
+    "training": study.training,
 }

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from nearsight.report.curves import training_curves
+from nearsight.report.errors import symmetry_error
 from nearsight.report.html import write_report
 from nearsight.report.locality import locality
 from nearsight.report.style import Picture
 from nearsight.studies import Run, get
 from nearsight.studies.locality import stored
 from nearsight.studies.settings import difference
+from nearsight.studies.snapshots import SYMMETRY
 
 Draw = Callable[[Run, Any], Picture]
 """A figure of a study, from its run folder and configuration."""
@@ -39,6 +42,18 @@ def write(
         notes=notes,
         command=command(asked.name, asked.presets, config),
     )
+
+
+def training(run: Run, config: Any) -> Picture:
+    """The figure of the fit that every study that learns a force has."""
+    return training_curves(run.path / "fit" / "log.csv", x="step")
+
+
+def symmetry(run: Run, config: Any) -> Picture:
+    """The violation of every operation of the site group, of studies that record it with their snapshots."""
+    violation = run.observable("snapshots").symmetry_error.values[1:]  # the identity comes first
+    labels = [f"$g_{k}$" for k in range(1, len(violation) + 1)]
+    return symmetry_error({"learned": violation}, labels=labels, tolerance=SYMMETRY)
 
 
 def command(name: str, presets: Mapping[str, BaseModel], config: BaseModel) -> list[str]:

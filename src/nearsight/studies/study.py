@@ -131,6 +131,32 @@ class Study:
                 )
 
 
+def force_stages(
+    generate: Callable[[Run, Any], None],
+    train: Callable[[Run, Any], None],
+    validate: Callable[[Run, Any], None],
+    simulate: Callable[[Run, Any], None],
+) -> tuple[Stage, ...]:
+    """The stages of a study that learns a force on a small lattice and quenches a large one with it."""
+    learned = ("data.zarr", "model")
+    return (
+        Stage("generate", generate, outputs=("data.zarr",)),
+        Stage("train", train, outputs=("model",), inputs=("data.zarr",)),
+        Stage(
+            "validate",
+            validate,
+            outputs=("observables.nc:snapshots", "observables.nc:curves", "verdicts.json:validate"),
+            inputs=learned,
+        ),
+        Stage(
+            "simulate",
+            simulate,
+            outputs=("observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
+            inputs=learned,
+        ),
+    )
+
+
 def get(name: str) -> Study:
     """The study of this name."""
     if name not in NAMES:

@@ -16,10 +16,10 @@ from nearsight.lattices import Lattice
 from nearsight.studies.jahn_teller.config import Config
 from nearsight.studies.jahn_teller.physics import held, jahn_teller, quenched
 from nearsight.studies.run import Run
-from nearsight.studies.snapshots import SYMMETRY, forces, rms, split, symmetry_error, symmetry_verdict
+from nearsight.studies.snapshots import forces, rms, split, symmetry_error, symmetry_verdict
 from nearsight.training import KINDS
 
-__all__ = ["PAPER_ERROR", "SYMMETRY", "TARGET_ERROR", "compare", "ordered_states"]
+__all__ = ["PAPER_ERROR", "TARGET_ERROR", "compare", "ordered_states"]
 
 PAPER_ERROR = 0.005
 """Error of the forces in units of λ, thesis sec. 7.3.4: printed as a mean square, of the size of a root mean square."""
