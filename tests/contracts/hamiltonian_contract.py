@@ -12,7 +12,16 @@ from torch import Tensor
 from contracts.peierls import Peierls
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Hamiltonian, Holstein, Ising, JahnTeller, Potts
+from nearsight.hamiltonians import (
+    BlumeCapel,
+    EdwardsAnderson,
+    Hamiltonian,
+    Heisenberg,
+    Holstein,
+    Ising,
+    JahnTeller,
+    Potts,
+)
 from nearsight.lattices import (
     chain,
     cubic,
@@ -27,6 +36,10 @@ from nearsight.lattices import (
 from nearsight.solvers import Dense
 
 HAMILTONIANS = [
+    pytest.param(Heisenberg(square(4), J=(1.0, -0.3)), id="heisenberg"),
+    pytest.param(Heisenberg(kagome(2), J=-1.0, K=0.4, axis=(1, 1, 0), B=(0.1, 0.2, 0.3)), id="heisenberg in a field"),
+    pytest.param(Heisenberg(triangular(3), D=0.7, K=-0.2), id="heisenberg, bulk DM"),
+    pytest.param(Heisenberg(honeycomb(2), D=0.7, dm="interfacial"), id="heisenberg, interfacial DM"),
     pytest.param(Holstein(square(4)), id="holstein"),
     pytest.param(Holstein(square(5), g=0.8, kappa=-0.1, spins=2, symmetric=False), id="holstein with spin"),
     pytest.param(Holstein(square(4), twist=(np.pi, np.pi)), id="holstein antiperiodic"),

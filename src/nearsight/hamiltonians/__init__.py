@@ -7,20 +7,24 @@ alone; ``nearsight.sampling`` draws its states and knows the exact answers.
 from nearsight.hamiltonians.blume_capel import BlumeCapel
 from nearsight.hamiltonians.classical_model import ClassicalModel, Neighbours, Pairs
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.heisenberg import Heisenberg
 from nearsight.hamiltonians.holstein import Holstein
 from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
 from nearsight.hamiltonians.potts import Potts
+from nearsight.hamiltonians.spin_energy import SpinEnergy
 
 __all__ = [
     "BlumeCapel",
     "ClassicalModel",
     "EdwardsAnderson",
     "Hamiltonian",
+    "Heisenberg",
     "Holstein",
     "Ising",
     "JahnTeller",
     "Neighbours",
     "Pairs",
     "Potts",
+    "SpinEnergy",
 ]

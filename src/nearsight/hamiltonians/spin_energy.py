@@ -1,0 +1,144 @@
+"""The energy of classical spins: exchange, Dzyaloshinskii-Moriya interaction, anisotropy, Zeeman term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.fields import FieldType, spin
+from nearsight.hamiltonians.classical_model import Coupling, couplings, finite
+from nearsight.lattices import Lattice, site_group
+
+DM = Literal["bulk", "interfacial"]
+
+
+@dataclass(frozen=True, eq=False)
+class SpinEnergy:
+    r"""The energy of three-component spins without electrons,
+
+    .. math:: E = -\sum_{\langle ij \rangle} J_{ij}\, \mathbf S_i \cdot \mathbf S_j
+                  - \sum_{\langle ij \rangle} \mathbf D_{ij} \cdot (\mathbf S_i \times \mathbf S_j)
+                  - K \sum_i (\mathbf S_i \cdot \mathbf n)^2 - \mathbf B \cdot \sum_i \mathbf S_i ,
+
+    every bond once. Positive J favours parallel spins, positive K the axis n, negative K the plane normal to it; B is
+    an energy (the moment is absorbed). Models with electrons add it as their classical part; :class:`Heisenberg` is
+    this energy alone. The effective field is H_i = -∂E/∂S_i.
+
+    Parameters
+    ----------
+    lattice: any.
+    J: exchange of nearest neighbours, or one number for every neighbour shell from the first.
+    D: strength of the Dzyaloshinskii-Moriya interaction of nearest neighbours at r_ij = r_j - r_i, on two-dimensional
+        lattices. Between two spins in a wall it wants them at the angle arctan(D/J).
+    dm: "bulk", D_ij = D r_ij/|r_ij| (helices turn about their wave vector, Bloch skyrmions), or "interfacial",
+        D_ij = D z × r_ij/|r_ij| (cycloids, Néel skyrmions).
+    K, axis: uniaxial anisotropy and its axis n, any length.
+    B: magnetic field, three components, or one number along z.
+    """
+
+    lattice: Lattice
+    J: Coupling = 0.0
+    D: float = 0.0
+    dm: DM = "bulk"
+    K: float = 0.0
+    axis: Sequence[float] = (0.0, 0.0, 1.0)
+    B: float | Sequence[float] = 0.0
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        if not np.isfinite(couplings(self.J)).all() or not couplings(self.J):
+            raise ValueError(f"J must be one finite number, or one for each neighbour shell, got {self.J}.")
+        finite(D=self.D, K=self.K)
+        if self.dm not in ("bulk", "interfacial"):
+            raise ValueError(f'dm must be "bulk" or "interfacial", got {self.dm!r}.')
+        if self.D and self.lattice.dim != 2:
+            raise ValueError(
+                f"The Dzyaloshinskii-Moriya interaction needs a lattice in the plane, got {self.lattice!r}."
+            )
+        B = (0.0, 0.0, self.B) if isinstance(self.B, int | float) else tuple(map(float, self.B))
+        axis = np.asarray(self.axis, dtype=float)
+        for name, vector in (("B", np.asarray(B)), ("axis", axis)):
+            if vector.shape != (3,) or not np.isfinite(vector).all():
+                raise ValueError(f"{name} must have three finite components, got {getattr(self, name)}.")
+        if not np.any(axis):
+            raise ValueError("axis must not be zero; set K=0 to leave the anisotropy out.")
+        set_(self, "B", B)
+        set_(self, "axis", tuple(axis.tolist()))
+
+    def __str__(self) -> str:
+        J = couplings(self.J)
+        terms = [f"J={J[0]:g}" if len(J) == 1 else f"J=({', '.join(f'{x:g}' for x in J)})"] if any(J) else []
+        terms += [f"D={self.D:g} ({self.dm})"] if self.D else []
+        terms += [f"K={self.K:g} along ({', '.join(f'{x:g}' for x in self.axis)})"] if self.K else []
+        terms += [f"B=({', '.join(f'{x:g}' for x in self.B)})"] if any(self.B) else []  # type: ignore[union-attr,arg-type]
+        return ", ".join(terms)
+
+    def on(self, lattice: Lattice) -> Self:
+        """The same energy on another lattice."""
+        return replace(self, lattice=lattice)
+
+    @property
+    def field_type(self) -> FieldType:
+        """The law of the spins: free of the lattice without D, turning with it (as axial vectors) otherwise.
+
+        With D the reflections of a plane lattice act on spins in the way that leaves the energy alone: as half turns
+        about an axis in the plane for "bulk", as mirrors that contain z for "interfacial". A field or an anisotropy
+        then may leave fewer operations, which :meth:`symmetric` tells.
+        """
+        if not self.D:
+            if self.K or any(self.B):  # type: ignore[arg-type]
+                return FieldType("S", ("trivial",) * 3, "none" if any(self.B) else "Z2", "unit")  # type: ignore[arg-type]
+            return spin()
+        group = site_group(self.lattice)
+        matrices = np.zeros((len(group), 3, 3))
+        sign = np.linalg.det(group.matrices)
+        matrices[:, :2, :2] = group.matrices * (sign[:, None, None] if self.dm == "interfacial" else 1.0)
+        matrices[:, 2, 2] = sign
+        return FieldType.from_matrices("S", group, matrices, values="unit", internal="none" if any(self.B) else "Z2")  # type: ignore[arg-type]
+
+    def symmetric(self, matrix: np.ndarray) -> bool:
+        """Whether an orthogonal matrix acting on all spins leaves the field B and the anisotropy axis alone."""
+        n = np.asarray(self.axis) / np.linalg.norm(self.axis)
+        return bool(
+            np.allclose(matrix @ np.asarray(self.B), self.B) and (not self.K or np.isclose(abs(n @ matrix @ n), 1.0))
+        )
+
+    @cached_property
+    def _bonds(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sites i, j and J of every bond of a shell that is coupled."""
+        shells = [(self.lattice.bonds(k), J) for k, J in enumerate(couplings(self.J), start=1) if J]
+        empty = np.zeros(0, dtype=np.int64)
+        i, j = (np.concatenate([empty, *(getattr(b, end) for b, _ in shells)]) for end in "ij")
+        strength = np.concatenate([np.zeros(0), *(np.full(len(b), J) for b, J in shells)])
+        return torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(strength)
+
+    @cached_property
+    def _twists(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sites i, j and the vector D_ij ``(bond, 3)`` of every nearest-neighbour bond."""
+        bonds = self.lattice.bonds(1)
+        x, y = (bonds.displacement / np.linalg.norm(bonds.displacement, axis=1, keepdims=True)).T
+        turned = (x, y) if self.dm == "bulk" else (-y, x)
+        vectors = self.D * np.stack([*turned, np.zeros_like(x)], axis=1)
+        return torch.from_numpy(bonds.i), torch.from_numpy(bonds.j), torch.from_numpy(vectors)
+
+    def __call__(self, field: Tensor) -> Tensor:
+        """E ``(*batch,)`` of spins ``(*batch, site, 3)``, differentiable; a polynomial also where |S| ≠ 1."""
+        energy = -(field * torch.tensor(self.B, dtype=field.dtype, device=field.device)).sum((-2, -1))
+        if self.K:
+            axis = torch.tensor(self.axis, dtype=field.dtype, device=field.device)
+            energy = energy - self.K * (field @ axis).square().sum(-1) / axis.square().sum()
+        if len(self._bonds[0]):
+            i, j, strength = (x.to(field.device) for x in self._bonds)
+            overlap = (field.index_select(-2, i) * field.index_select(-2, j)).sum(-1)
+            energy = energy - (overlap * strength.to(field.dtype)).sum(-1)
+        if self.D:
+            i, j, vectors = (x.to(field.device) for x in self._twists)
+            turn = torch.linalg.cross(field.index_select(-2, i), field.index_select(-2, j))
+            energy = energy - (turn * vectors.to(field.dtype)).sum((-2, -1))
+        return energy
