@@ -1,0 +1,148 @@
+"""The Fermi function as a sum over a handful of poles."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+MARGIN = 1.05
+"""The interval is widened by this factor: bounds of a spectrum may be met to the last digit."""
+
+NARROWEST = 10.0
+"""Bounds of the interval below this are raised to it. A spectrum closer to μ, or on one side of it, needs no fewer."""
+
+FIT_POINTS, TEST_POINTS = (2000, 1400, 1000, 700, 500), 14000
+
+MOST_POLES = 20
+"""Beyond, the fit is exact to rounding where it can be, and further poles fit the rounding."""
+
+REAL = 1e-3
+"""A pole this close to the axis is not one of the Fermi function, whose nearest ones are at ±iπ."""
+
+
+class FermiPoles(NamedTuple):
+    r"""The Fermi function of y = (ε - μ)/kT on an interval, by poles in the upper half-plane,
+
+    .. math:: f(y) = \frac{1}{e^y + 1} \simeq c_0 + \sum_p 2\,\mathrm{Re}\, \frac{w_p}{y - z_p} .
+
+    For a Hermitian matrix, with :math:`G(\zeta) = (\zeta - h)^{-1}` at the energies :math:`\zeta_p = \mu + kT z_p`,
+
+    .. math:: f(h) = c_0 - kT \sum_p [w_p\, G(\zeta_p) + \mathrm{h.c.}] .
+
+    ``error`` is the largest difference from f on the interval ``[-lower, upper]``, measured on points between those of
+    the fit. Outside the interval the sum is no approximation at all.
+    """
+
+    z: np.ndarray
+    w: np.ndarray
+    c0: float
+    error: float
+    lower: float
+    upper: float
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """The sum at real y, of any shape."""
+        y = np.asarray(y, dtype=float)
+        return self.c0 + 2 * (self.w / (y[..., None] - self.z)).real.sum(-1)
+
+    def covers(self, lowest: float, highest: float) -> bool:
+        """Whether levels y between these two lie on the interval."""
+        return -self.lower <= lowest and highest <= self.upper
+
+
+def fermi_poles(y1: float, y2: float, n: int | None = None, tol: float = 1e-7) -> FermiPoles:
+    """Poles and weights of the Fermi function for levels y = (ε - μ)/kT between -y1 and y2.
+
+    Parameters
+    ----------
+    y1, y2: (μ - lowest level)/kT and (highest level - μ)/kT; the fit covers 5 % more on each side, and at least 10.
+    n: number of poles. Given, exactly n are returned, and their ``error`` is what it is; ``None`` takes as few as meet
+        ``tol``: 8 for errors of 10⁻⁷ at a bandwidth of a few hundred kT. The number grows as ln(bandwidth/kT) ln(1/tol);
+        that of a Matsubara sum would grow as bandwidth/kT.
+    tol: largest error of f where n is None.
+
+    The poles are those of a rational interpolant by the AAA algorithm on points clustered around μ; their weights are
+    fitted again by least squares with the poles on the axis, if any, left out. Arrays are complex128 and read-only; the
+    result is cached.
+
+    Raises
+    ------
+    ArithmeticError: no fit of at most 20 poles meets ``tol``, or none has ``n`` poles off the axis.
+
+    References
+    ----------
+    Y. Nakatsukasa, O. Sète, L. N. Trefethen, SIAM J. Sci. Comput. 40, A1494 (2018); L. Lin, J. Lu, L. Ying, W. E, Chin.
+    Ann. Math. B 30, 729 (2009).
+    """
+    if not (math.isfinite(y1) and math.isfinite(y2) and y1 + y2 >= 0):
+        raise ValueError(f"The levels must lie in an interval [-y1, y2], got y1 = {y1}, y2 = {y2}.")
+    if n is not None and not 1 <= n <= MOST_POLES:
+        raise ValueError(f"n must lie in 1..{MOST_POLES}, got {n}.")
+    if n is None and not 1e-13 <= tol <= 0.1:
+        raise ValueError(f"tol must lie between 1e-13 (rounding) and 0.1, got {tol}.")
+    return _cached(max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST), n, tol)
+
+
+@lru_cache(maxsize=256)
+def _cached(lower: float, upper: float, n: int | None, tol: float) -> FermiPoles:
+    if n is not None:
+        fits = _fits(lower, upper, n)
+        if not fits:
+            raise ArithmeticError(
+                f"No fit on [{-lower:.4g}, {upper:.4g}] has {n} good poles: further ones fit the rounding. "
+                "Ask for fewer, or leave n out and give tol."
+            )
+        return min(fits, key=lambda fit: fit.error)
+    best = math.inf
+    for count in range(2, MOST_POLES + 1):
+        for fit in _fits(lower, upper, count):
+            best = min(best, fit.error)
+            if fit.error <= tol:
+                return fit
+    raise ArithmeticError(
+        f"The best fit on [{-lower:.4g}, {upper:.4g}] has an error of {best:.1e} > tol = {tol:.1e}; "
+        "raise tol or the temperature."
+    )
+
+
+def _fits(lower: float, upper: float, n: int) -> list[FermiPoles]:
+    """Fits with exactly n poles. AAA is greedy: its error depends, within a factor of ten, on the points offered."""
+    attempts = [(2 * n + 1, points) for points in FIT_POINTS] + [(2 * n, FIT_POINTS[0]), (2 * n + 2, FIT_POINTS[0])]
+    fits = [_fit(lower, upper, terms, points) for terms, points in attempts]
+    return [fit for fit in fits if len(fit.z) == n]
+
+
+def _points(lower: float, upper: float, count: int) -> np.ndarray:
+    """Equally spaced in arsinh y: as dense at μ as f demands there, and logarithmic in the tails."""
+    return np.sinh(np.linspace(-math.asinh(lower), math.asinh(upper), count))
+
+
+def _fermi(y: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 - np.tanh(0.5 * y))
+
+
+def _basis(y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    cauchy = 2.0 / (y[:, None] - z)
+    return np.hstack([np.ones((len(y), 1)), cauchy.real, -cauchy.imag])
+
+
+def _fit(lower: float, upper: float, terms: int, points: int) -> FermiPoles:
+    from scipy.interpolate import AAA
+
+    y = _points(lower, upper, points)
+    with warnings.catch_warnings():
+        # That the demanded tolerance of zero is not met within `terms` points is what is asked for.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        poles = AAA(y, _fermi(y), rtol=0.0, max_terms=terms, clean_up=False).poles()
+    z = poles[poles.imag > REAL]
+    z = z[np.argsort(z.imag)]
+    coefficients = np.linalg.lstsq(_basis(y, z), _fermi(y), rcond=None)[0]
+    between = _points(lower, upper, TEST_POINTS)
+    error = float(np.abs(_basis(between, z) @ coefficients - _fermi(between)).max())
+    w = coefficients[1 : 1 + len(z)] + 1j * coefficients[1 + len(z) :]
+    z.flags.writeable = w.flags.writeable = False
+    return FermiPoles(z, w, float(coefficients[0]), error, lower, upper)
