@@ -55,6 +55,7 @@ class Hops:
 
     @property
     def directions(self) -> int:
+        """Directions of a site; of the site with most of them where sublattices differ."""
         return self.targets.shape[1]
 
     @cached_property
@@ -67,6 +68,7 @@ class Hops:
         return number
 
     def on(self, lattice: Lattice) -> Hops:
+        """Hops to the same neighbour shell of another lattice."""
         return Hops(lattice, self.shell)
 
     def check(self, field: Tensor) -> Tensor:

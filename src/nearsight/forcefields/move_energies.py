@@ -35,6 +35,7 @@ class MoveEnergies(abc.ABC):
 
     @property
     def lattice(self) -> Lattice:
+        """Where the particles live."""
         return self.hops.lattice
 
     @abc.abstractmethod
@@ -78,6 +79,7 @@ class Walk(abc.ABC):
         return torch.from_numpy(self.occupied.astype(np.float64))[:, None]
 
     def possible(self, move: int) -> bool:
+        """Whether there is a particle on the site of the move and none on its target."""
         site, direction = divmod(move, self.hops.directions)
         target = self.hops.targets[site, direction]
         return bool(self.occupied[site]) and target >= 0 and not self.occupied[target]
@@ -89,6 +91,10 @@ class Walk(abc.ABC):
     @abc.abstractmethod
     def differences(self) -> np.ndarray:
         """ΔE of every move from the present field, float64 ``(move,)``; infinite where impossible."""
+
+    def differences_of(self, moves: np.ndarray) -> np.ndarray:
+        """ΔE of some moves ``(move,)`` from the present field, float64; infinite where impossible."""
+        return np.array([self.difference(int(m)) if self.possible(int(m)) else np.inf for m in moves])
 
     def accept(self, move: int) -> np.ndarray | None:
         """Make a possible move. Returns the moves whose ΔE may have changed, None for all of them."""

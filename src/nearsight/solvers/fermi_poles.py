@@ -61,8 +61,8 @@ def fermi_poles(y1: float, y2: float, n: int | None = None, tol: float = 1e-7) -
     ----------
     y1, y2: (μ - lowest level)/kT and (highest level - μ)/kT; the fit covers 5 % more on each side, and at least 10.
     n: number of poles. Given, exactly n are returned, and their ``error`` is what it is; ``None`` takes as few as meet
-        ``tol``: 8 for errors of 10⁻⁷ at a bandwidth of a few hundred kT. The number grows as ln(bandwidth/kT) ln(1/tol);
-        that of a Matsubara sum would grow as bandwidth/kT.
+        ``tol``: 8 for errors of 10⁻⁷ at a bandwidth of a few hundred kT. The number grows as ln(bandwidth/kT)
+        ln(1/tol); that of a Matsubara sum would grow as bandwidth/kT.
     tol: largest error of f where n is None.
 
     The poles are those of a rational interpolant by the AAA algorithm on points clustered around μ; their weights are
