@@ -21,6 +21,7 @@ from nearsight.hamiltonians import (
     Ising,
     JahnTeller,
     Potts,
+    SDModel,
 )
 from nearsight.lattices import (
     chain,
@@ -51,6 +52,13 @@ HAMILTONIANS = [
     pytest.param(
         JahnTeller(square(4), kappa=((0.2, 0.1, -0.1), (0.1, 0.3, 0.2), (-0.1, 0.2, 0.1))), id="jahn-teller, springs"
     ),
+    pytest.param(SDModel(square(3), J=1.3), id="s-d"),
+    pytest.param(SDModel(square(2), t=(1.0, 0.4), exchange=0.3, twist=(np.pi, np.pi)), id="s-d on the smallest torus"),
+    pytest.param(
+        SDModel(triangular(3), t=(1.0, 0.0, -0.85), J=1.0, pauli=False, K=0.2, B=0.005),
+        id="s-d, triangular, in a field",
+    ),
+    pytest.param(SDModel(kagome(2), t=0.0, k=0.5, unit=False), id="s-d without hopping"),
     pytest.param(Peierls(chain(6)), id="peierls"),
     pytest.param(Peierls(chain(7), twist=0.7), id="peierls with a persistent current"),
     pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),
@@ -128,6 +136,16 @@ def test_coupling_is_the_field_dependent_part_at_its_positions(model, rng):
     for row, column, value in zip(model.rows, model.columns, model.coupling(field), strict=True):
         dense[row, column] += value
     torch.testing.assert_close(model.matrix(field), model.constant + dense, atol=1e-14, rtol=0)
+
+
+@model
+def test_the_listed_elements_are_those_of_the_matrix(model, rng):
+    field = random_field(model, rng, 2)
+    (rows, columns), values = model.positions, model.elements(field)
+    listed = torch.zeros_like(model.matrix(field))
+    listed = listed.flatten(-2).index_add(-1, rows * model.orbitals + columns, values).reshape(listed.shape)
+    torch.testing.assert_close(listed, model.matrix(field), atol=1e-14, rtol=0)
+    assert model.cuts.shape == (model.lattice.dim, model.orbitals)
 
 
 @model

@@ -12,6 +12,7 @@ from nearsight.hamiltonians.holstein import Holstein
 from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
 from nearsight.hamiltonians.potts import Potts
+from nearsight.hamiltonians.sd_magnet import SDModel, double_exchange, skyrmion_magnet
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 
 __all__ = [
@@ -26,5 +27,8 @@ __all__ = [
     "Neighbours",
     "Pairs",
     "Potts",
+    "SDModel",
     "SpinEnergy",
+    "double_exchange",
+    "skyrmion_magnet",
 ]

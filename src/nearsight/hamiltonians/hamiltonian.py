@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -77,6 +78,41 @@ class Hamiltonian(abc.ABC):
         positions = (self.rows * n + self.columns).to(field.device)
         values = self.coupling(field.double()).to(constant.dtype)
         return flat.index_add(-1, positions, values).reshape(*field.shape[:-2], n, n)
+
+    # --- the same matrix, listed: what a solver of large sparse matrices is given ------------------------------------
+
+    @cached_property
+    def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, columns and values of what is not zero in ``constant``, ``(element,)`` each.
+
+        A model of thousands of orbitals overrides it, so that no dense matrix is ever built.
+        """
+        rows, columns = self.constant.nonzero(as_tuple=True)
+        return rows, columns, self.constant[rows, columns]
+
+    @cached_property
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Rows and columns of all elements that may differ from zero: those of ``constant``, then of the coupling."""
+        rows, columns, _ = self.constant_elements
+        return torch.cat([rows, self.rows]), torch.cat([columns, self.columns])
+
+    def elements(self, field: Tensor) -> Tensor:
+        """h(Φ) at :attr:`positions` ``(*batch, element)``; what is listed several times adds up."""
+        check_field(field, self.lattice.n_sites, self.components, finite=True)
+        constant = self.constant_elements[2].to(field.device)
+        coupling = self.coupling(field.double()).to(constant.dtype)
+        return torch.cat([constant.expand(*coupling.shape[:-1], -1), coupling], dim=-1)
+
+    @cached_property
+    def cuts(self) -> Tensor:
+        """The cell of every orbital along every axis ``(axis, orbital)``.
+
+        Orbitals of one cell along one axis are a layer, which cuts an open lattice in two and of which two cut a torus:
+        a hint for solvers that take a matrix apart. Rows are site · orbitals + orbital, unless a model overrides it.
+        """
+        return torch.from_numpy(self.lattice.cells.T.copy()).repeat_interleave(
+            self.orbitals // self.lattice.n_sites, dim=1
+        )
 
     def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
         """Prove on a random field that h is Hermitian and that energies are those of the transformed field.

@@ -21,10 +21,10 @@ def check_twist(lattice: Lattice, twist: tuple[float, ...] | None) -> None:
         )
 
 
-def hopping_matrix(
+def hopping_elements(
     lattice: Lattice, bonds: Bonds, amplitude: np.ndarray | float, *, twist: tuple[float, ...] | None = None
-) -> Tensor:
-    r"""The matrix of :math:`\sum_{\langle ij \rangle} \sum_{\mu\nu} (a_{\mu\nu} c_{j\mu}^\dagger c_{i\nu} + h.c.)`.
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The elements of :math:`\sum_{\langle ij \rangle} \sum_{\mu\nu} (a_{\mu\nu} c_{j\mu}^\dagger c_{i\nu} + h.c.)`.
 
     Parameters
     ----------
@@ -34,21 +34,33 @@ def hopping_matrix(
 
     Returns
     -------
-    ``(site · orbital, site · orbital)``, orbital μ of site i in row i · orbitals + μ; float64, with a twist complex128.
+    rows, columns and values ``(element,)``, orbital μ of site i in row i · orbitals + μ; float64, with a twist
+    complex128. On a torus two cells wide the same pair is joined by two bonds: both are listed, and add up.
     """
     a = np.asarray(amplitude)
     a = np.broadcast_to(a if a.ndim == 3 else a[..., None, None], (len(bonds), *(a.shape[1:] or (1, 1))))
-    if twist is not None:
-        a = a * np.exp(1j * bonds.winding @ np.asarray(twist, dtype=float))[:, None, None]
+    a = a.astype(float) if twist is None else a * np.exp(1j * bonds.winding @ np.asarray(twist, float))[:, None, None]
     orbitals = a.shape[-1]
-    rows = orbitals * bonds.j[:, None, None] + np.arange(orbitals)[:, None]
-    columns = orbitals * bonds.i[:, None, None] + np.arange(orbitals)
-    n = orbitals * lattice.n_sites
-    matrix = np.zeros((n, n), dtype=complex if twist is not None else float)
-    # Accumulated: on a torus two cells wide the same pair is joined by two bonds.
-    np.add.at(matrix, (rows, columns), a)
-    np.add.at(matrix, (columns, rows), np.conj(a))
-    return torch.from_numpy(matrix)
+    rows = np.broadcast_to(orbitals * bonds.j[:, None, None] + np.arange(orbitals)[:, None], a.shape).reshape(-1)
+    columns = np.broadcast_to(orbitals * bonds.i[:, None, None] + np.arange(orbitals), a.shape).reshape(-1)
+    a = a.reshape(-1)
+    there = np.concatenate([rows, columns]), np.concatenate([columns, rows]), np.concatenate([a, np.conj(a)])
+    return torch.from_numpy(there[0]), torch.from_numpy(there[1]), torch.from_numpy(there[2])
+
+
+def hopping_matrix(
+    lattice: Lattice, bonds: Bonds, amplitude: np.ndarray | float, *, twist: tuple[float, ...] | None = None
+) -> Tensor:
+    """The dense matrix ``(site · orbital, site · orbital)`` of :func:`hopping_elements`, with the same arguments."""
+    rows, columns, values = hopping_elements(lattice, bonds, amplitude, twist=twist)
+    shape = np.shape(amplitude)
+    n = lattice.n_sites * (shape[-1] if len(shape) == 3 else 1)
+    return dense(rows, columns, values, n)
+
+
+def dense(rows: Tensor, columns: Tensor, values: Tensor, size: int) -> Tensor:
+    """The matrix ``(size, size)`` of listed elements; those listed several times add up."""
+    return values.new_zeros(size * size).index_add(0, rows * size + columns, values).reshape(size, size)
 
 
 def check_finite(**parameters: float) -> None:
