@@ -1,5 +1,6 @@
 """Structure factors, correlations, order, lengths, locality, and the statistics that compare ensembles."""
 
+from nearsight.analysis.clusters import checkerboard_clusters, cluster_sizes, size_distribution
 from nearsight.analysis.coarsening import AllenCahn, Departure, allen_cahn, departure, local_exponent
 from nearsight.analysis.collapse import (
     Collapse,
@@ -44,6 +45,7 @@ from nearsight.analysis.statistics import (
     weighted_mean_and_error,
 )
 from nearsight.analysis.structure_factor import shell_average, structure_factor, structure_factor_at
+from nearsight.analysis.sublattice_field import polarity, sublattice_field
 from nearsight.analysis.verdict import Verdict, written
 from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
 
@@ -63,6 +65,8 @@ __all__ = [
     "axial_correlation",
     "bootstrap",
     "cdw_order",
+    "checkerboard_clusters",
+    "cluster_sizes",
     "collapse_quality",
     "compare_curves",
     "contrast_order",
@@ -84,13 +88,16 @@ __all__ = [
     "local_amplitude",
     "local_exponent",
     "mean_and_error",
+    "polarity",
     "reciprocal_vectors",
     "response",
     "shell_average",
+    "size_distribution",
     "size_law",
     "staggered",
     "structure_factor",
     "structure_factor_at",
+    "sublattice_field",
     "threshold_window",
     "truncation",
     "two_colouring",
