@@ -2,34 +2,47 @@
 
 ``simulate(forcefield, scheme, field, steps=..., record=..., rng=...)`` moves a field, or a batch of replicas, and keeps
 what ``record`` asks for. Schemes: :class:`Langevin` with inertia, :class:`Brownian` without, :class:`TDGL` without
-noise, :class:`KineticMonteCarlo` for discrete moves.
+noise, :class:`KineticMonteCarlo` for discrete moves; for unit spins the :class:`LandauLifshitz` equation by
+:class:`SemiImplicit`, :class:`SphericalMidpoint`, :class:`AB2Rotation`, :class:`DepondtMertens` or :class:`HeunSpins`.
 """
 
+from nearsight.dynamics.ab2_rotation import AB2Rotation
 from nearsight.dynamics.brownian import Brownian
+from nearsight.dynamics.depondt_mertens import DepondtMertens
 from nearsight.dynamics.euler_maruyama import EulerMaruyama
 from nearsight.dynamics.guard import Guard, OutOfRangeError
+from nearsight.dynamics.heun_spins import HeunSpins
 from nearsight.dynamics.kinetic_monte_carlo import KineticMonteCarlo
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz
 from nearsight.dynamics.langevin import Langevin
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.record import At, Every
 from nearsight.dynamics.scheme import Scheme, State
+from nearsight.dynamics.semi_implicit import SemiImplicit
 from nearsight.dynamics.simulate import simulate
+from nearsight.dynamics.spherical_midpoint import SphericalMidpoint
 from nearsight.dynamics.spin_flips import SpinFlips
 from nearsight.dynamics.tdgl import TDGL
 from nearsight.dynamics.trajectory import Trajectory
 
 __all__ = [
     "TDGL",
+    "AB2Rotation",
     "At",
     "Brownian",
+    "DepondtMertens",
     "EulerMaruyama",
     "Every",
     "Guard",
+    "HeunSpins",
     "KineticMonteCarlo",
+    "LandauLifshitz",
     "Langevin",
     "OutOfRangeError",
     "RateModel",
     "Scheme",
+    "SemiImplicit",
+    "SphericalMidpoint",
     "SpinFlips",
     "State",
     "Trajectory",

@@ -47,6 +47,7 @@ class Checkpoint:
             "force": state.forces.force,
             "energy": state.forces.energy,
             "noise": state.noise,
+            "history": state.history,
             "time": torch.as_tensor(state.time, dtype=torch.float64),
             "rng": self.rng,
             "first_force": self.first_force,
@@ -88,5 +89,6 @@ class Checkpoint:
             time=there["time"] if content["clocks"] else float(there["time"]),
             step=content["step"],
             noise=there.get("noise"),
+            history=there.get("history"),
         )
         return cls(state, rng, content["records"], content["digests"], content["identity"], first_force)

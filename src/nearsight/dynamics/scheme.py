@@ -21,7 +21,8 @@ class State:
     ``field`` is ``(*batch, site, component)``; ``velocity`` has the same shape, or is None in a first-order equation.
     ``forces`` belong to ``field``: the force field has been called on exactly this configuration. ``time`` is one
     number where all replicas share the clock, a float64 tensor ``(*batch,)`` where each has its own (kinetic Monte
-    Carlo). ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use it twice.
+    Carlo). ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use it twice;
+    ``history`` what a multistep scheme keeps of the step before, in the same shape.
     """
 
     field: Tensor
@@ -30,6 +31,7 @@ class State:
     time: float | Tensor
     step: int
     noise: Tensor | None = None
+    history: Tensor | None = None
 
 
 class Scheme(abc.ABC):
@@ -43,8 +45,8 @@ class Scheme(abc.ABC):
     Members are frozen dataclasses: their parameters are their fields.
     """
 
-    force_calls: ClassVar[int] = 1
-    """Calls of the force field in one step, which is the price of the step."""
+    force_calls: ClassVar[int | None] = 1
+    """Calls of the force field in one step, which is the price of the step; None where their number varies."""
 
     @abc.abstractmethod
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:

@@ -31,7 +31,7 @@ class TDGL(Scheme):
     dt: float
     damping: float = 1.0
 
-    force_calls: ClassVar[int] = 2
+    force_calls: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
         positive(dt=self.dt, damping=self.damping)

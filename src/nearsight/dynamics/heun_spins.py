@@ -1,0 +1,34 @@
+"""Spins by Heun's method and normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, kick, rotation
+from nearsight.dynamics.scheme import State, forces
+from nearsight.forcefields import ForceField
+
+
+@dataclass(frozen=True)
+class HeunSpins(LandauLifshitz):
+    r"""Heun's method for the equation of :class:`LandauLifshitz`, with spins normalised after every step.
+
+    The scheme of many published codes, kept to compare with them. It is of second order at two force calls a step, but
+    undamped motion gains energy thirty times faster than with :class:`SemiImplicit`, and damped motion is stable only
+    up to dt |H| ≈ 0.4.
+    """
+
+    force_calls: ClassVar[int | None] = 2
+    largest_angle: ClassVar[float] = 0.4
+
+    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
+        S, noise = state.field, kick(self, state.field, rng)
+        first = torch.linalg.cross(S, rotation(self, S, state.forces.force) + noise)
+        predicted = S + self.dt * first
+        second = torch.linalg.cross(predicted, rotation(self, predicted, forces(forcefield, predicted).force) + noise)
+        field = S + 0.5 * self.dt * (first + second)
+        field = field / field.norm(dim=-1, keepdim=True)
+        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)

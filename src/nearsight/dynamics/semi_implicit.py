@@ -1,0 +1,44 @@
+"""Spins by the semi-implicit midpoint rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, kick, rotation, turned
+from nearsight.dynamics.scheme import State, forces
+from nearsight.forcefields import ForceField
+
+
+@dataclass(frozen=True)
+class SemiImplicit(LandauLifshitz):
+    r"""The semi-implicit scheme B (SIB) for the equation of :class:`LandauLifshitz`, the default choice.
+
+    .. math:: \mathbf Y &= \mathbf S + dt\, \tfrac12 (\mathbf S + \mathbf Y) \times \mathbf A(\mathbf S), \\
+              \mathbf S' &= \mathbf S + dt\, \tfrac12 (\mathbf S + \mathbf S') \times
+              \mathbf A\big(\tfrac12 (\mathbf S + \mathbf Y)\big), \\
+              \mathbf A(\mathbf m) &= \mathbf H(\mathbf m) - \alpha\, \mathbf m \times \mathbf H(\mathbf m)
+              + \boldsymbol\eta .
+
+    Implicit in the spin alone, which is solved in closed form site by site; the same noise enters twice. It is of
+    second order, keeps the length exactly, and relaxes damped spins at steps several times longer than explicit schemes
+    can. The force field is called twice a step, once at midpoints, where |m| < 1: it must be defined there, as exact
+    electrons and polynomials of the spins are. Thermal averages are wrong by O(dt); at α = 0 the energy drifts, by
+    0.02 J a spin in 1000 steps of dt |H| = 0.4 (:class:`SphericalMidpoint`: 3e-4).
+
+    References
+    ----------
+    J. H. Mentink, M. V. Tretyakov, A. Fasolino, M. I. Katsnelson, T. Rasing, J. Phys.: Condens. Matter 22, 176001
+    (2010).
+    """
+
+    force_calls: ClassVar[int | None] = 2
+
+    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
+        S, noise = state.field, kick(self, state.field, rng)
+        predicted = turned(S, self.dt * (rotation(self, S, state.forces.force) + noise))
+        middle = 0.5 * (S + predicted)
+        field = turned(S, self.dt * (rotation(self, middle, forces(forcefield, middle).force) + noise))
+        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
