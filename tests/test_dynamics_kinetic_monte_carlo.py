@@ -129,7 +129,7 @@ def test_what_cannot_flip_is_refused(rng):
 
     with pytest.raises(ValueError, match="has none"):
         SpinFlips(Driven(), kT=1.0).rates(torch.ones(4, 1))
-    with pytest.raises(ValueError, match="heat bath of a two-valued spin"):
+    with pytest.raises(ValueError, match="heat bath of a two-valued variable"):
         SpinFlips(ring(), kT=1.0, rule="heat-bath")
     with pytest.raises(ValueError, match="kT must be"):
         SpinFlips(ring(), kT=-1.0)

@@ -20,6 +20,7 @@ FORMAT = 1
 
 CHECKPOINT = "checkpoint.safetensors"
 TRAJECTORY = "trajectory.zarr"
+TALLY = "tally."
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,7 @@ class Checkpoint:
             "time": torch.as_tensor(state.time, dtype=torch.float64),
             "rng": self.rng,
             "first_force": self.first_force,
+            **{f"{TALLY}{name}": value for name, value in state.tally.items()},
         }
         # Copies, because safetensors refuses tensors that share memory, as a force may share it with a field.
         present = {name: value.detach().cpu().clone() for name, value in tensors.items() if value is not None}
@@ -90,5 +92,6 @@ class Checkpoint:
             step=content["step"],
             noise=there.get("noise"),
             history=there.get("history"),
+            tally={name.removeprefix(TALLY): value for name, value in there.items() if name.startswith(TALLY)},
         )
         return cls(state, rng, content["records"], content["digests"], content["identity"], first_force)

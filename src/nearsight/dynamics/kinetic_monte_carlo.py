@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import Scheme, State, forces, required
+from nearsight.dynamics.scheme import Scheme, State, forces, required, start_at_rest
 from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,11 @@ class KineticMonteCarlo(Scheme):
     field entered at time t_n lasts until t_{n+1}, so an average over time weighs record n by t_{n+1} - t_n. A replica
     without a possible move stays as it is, and its clock shows infinity.
 
-    The events come from the ``rates`` alone. The force field passed to a run is called once a step and only reports
-    force and energy; give the one that the rates were built with.
+    The events come from the ``rates`` alone. A force field passed to the run is called once a step and only reports
+    force and energy: give the one that the rates were built with, or None to save the call.
+
+    One event costs one full set of rates. :class:`RejectionFreeHops` makes many hops a step at the price of their
+    neighbourhoods.
 
     References
     ----------
@@ -33,18 +37,27 @@ class KineticMonteCarlo(Scheme):
 
     rates: RateModel
 
+    @property
+    def lattice(self) -> Lattice:
+        return self.rates.lattice
+
     def config(self) -> dict[str, Any]:
         return {"scheme": type(self).__name__, **self.rates.config()}
 
     def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
+        self,
+        field: Tensor,
+        forcefield: ForceField | None,
+        rng: torch.Generator | None,
+        *,
+        velocity: Tensor | None = None,
     ) -> State:
         self.rates.check(field)
-        state = super().start(field, forcefield, rng, velocity=velocity)
+        state = start_at_rest(self, field, forcefield, velocity)
         clocks = torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device)
         return State(state.field, None, state.forces, clocks, 0)
 
-    def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
+    def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
         rates = self.rates.rates(state.field)
         cumulative = rates.cumsum(-1)
         total = cumulative[..., -1]

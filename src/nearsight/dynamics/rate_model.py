@@ -17,6 +17,7 @@ class RateModel(abc.ABC):
     in a given field has rate 0. A rate model does not draw random numbers and keeps no memory.
     """
 
+    lattice: Lattice
     moves: int
 
     @abc.abstractmethod

@@ -13,7 +13,8 @@ from torch import Tensor
 from nearsight.dynamics.scheme import State
 
 FIELDS = ("field", "velocity", "force", "energy")
-RESERVED = (*FIELDS, "time", "step", "record", "replica", "site", "component")
+TALLIES = ("accepted", "evaluated", "energy_change")
+RESERVED = (*FIELDS, *TALLIES, "time", "step", "record", "replica", "site", "component")
 
 Observables = Mapping[str, Callable[[Tensor], Tensor]]
 
@@ -25,7 +26,9 @@ class Every:
     Parameters
     ----------
     n: steps between records.
-    fields: any of "field", "velocity", "force", "energy". An energy is left out where the force field has none.
+    fields: any of "field", "velocity", "force", "energy". What the force field does not have is left out. Also what
+        schemes of hops count since the start: "accepted" hops, "evaluated" differences of energy, and the
+        "energy_change" that the accepted ones add up to.
     observables: functions of the field ``(*batch, site, component)`` with results ``(*batch, ...)``, by name. A run
         on a large lattice that records ``fields=("energy",)`` and observables never stores a whole field.
     """
@@ -98,14 +101,15 @@ def measure(record: Every | At, state: State) -> dict[str, np.ndarray]:
     known = {
         "field": state.field,
         "velocity": state.velocity,
-        "force": state.forces.force,
+        "force": state.forces.force if state.forces.force.shape[-1] else None,
         "energy": state.forces.energy,
+        **state.tally,
     }
     values: dict[str, Tensor] = {"time": torch.as_tensor(state.time, dtype=torch.float64)}
     for name in record.fields:
-        value = known[name]
-        if value is None and name == "velocity":
-            raise ValueError("This scheme has no velocity to record; leave it out of fields.")
+        value = known.get(name)
+        if value is None and name not in ("force", "energy"):
+            raise ValueError(f"This scheme has no {name} to record; leave it out of fields.")
         if value is not None:
             values[name] = value
     for name, function in record.observables.items():
@@ -137,10 +141,11 @@ def _flat(value: Tensor, batch: int) -> np.ndarray:
 
 def _checked(fields: Iterable[str], observables: Observables) -> tuple[str, ...]:
     fields = (fields,) if isinstance(fields, str) else tuple(fields)
-    unknown = [name for name in fields if name not in FIELDS]
+    unknown = [name for name in fields if name not in (*FIELDS, *TALLIES)]
     if unknown:
         raise ValueError(
-            f"A record holds some of {', '.join(FIELDS)}, not {', '.join(map(repr, unknown))}; see observables."
+            f"A record holds some of {', '.join((*FIELDS, *TALLIES))}, not {', '.join(map(repr, unknown))}; "
+            "see observables."
         )
     taken = [name for name in observables if name in RESERVED or not name.isidentifier()]
     if taken:

@@ -37,7 +37,9 @@ class RunFolder:
         self.records: ZarrRecords
         self.first_force: Tensor
 
-    def take_up(self, resume: bool, forcefield: ForceField, field: Tensor, rng: torch.Generator | None) -> State | None:
+    def take_up(
+        self, resume: bool, forcefield: ForceField | None, field: Tensor, rng: torch.Generator | None
+    ) -> State | None:
         """The state of the interrupted run, with the generator set to go on; None if there is no run yet."""
         there = [name for name in (CHECKPOINT, TRAJECTORY) if (self.path / name).exists()]
         if there and not resume:
@@ -94,9 +96,9 @@ class RunFolder:
         random = None if rng is None else rng.get_state()
         Checkpoint(state, random, records, digests, self.identity, self.first_force).save(self.path / CHECKPOINT)
 
-    def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField, field: Tensor) -> None:
+    def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField | None, field: Tensor) -> None:
         lines = differences(checkpoint.identity, self.identity)
-        if not lines:
+        if forcefield is not None and not lines:
             now, then = forces(forcefield, field).force.cpu(), checkpoint.first_force
             scale = 1 + float(then.abs().max())
             deviation = float((now - then).abs().max()) / scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nearsight.forcefields import ForceField, Forces
+from nearsight.lattices import Lattice
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,8 @@ class State:
     number where all replicas share the clock, a float64 tensor ``(*batch,)`` where each has its own (kinetic Monte
     Carlo). ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use it twice;
     ``history`` what a multistep scheme keeps of the step before, in the same shape.
+    ``tally`` holds what a scheme counts, float64 ``(*batch,)`` since the start, by name. In a run without a force field
+    the force has no components, shape ``(*batch, site, 0)``.
     """
 
     field: Tensor
@@ -32,6 +36,7 @@ class State:
     step: int
     noise: Tensor | None = None
     history: Tensor | None = None
+    tally: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Scheme(abc.ABC):
@@ -48,6 +53,11 @@ class Scheme(abc.ABC):
     force_calls: ClassVar[int | None] = 1
     """Calls of the force field in one step, which is the price of the step; None where their number varies."""
 
+    @property
+    def lattice(self) -> Lattice | None:
+        """Where the moves of the scheme live; None for a scheme that moves by the forces it is given."""
+        return None
+
     @abc.abstractmethod
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         """The state one step later."""
@@ -56,12 +66,7 @@ class Scheme(abc.ABC):
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0 for a given field. First-order equations refuse a ``velocity``."""
-        if velocity is not None:
-            raise ValueError(
-                f"{type(self).__name__} is of first order in time and has no velocity; take Langevin for inertia."
-            )
-        field = field.detach().clone()
-        return State(field, None, forces(forcefield, field), 0.0, 0)
+        return start_at_rest(self, field, forcefield, velocity)
 
     def config(self) -> dict[str, Any]:
         """Name and parameters as plain data."""
@@ -69,8 +74,23 @@ class Scheme(abc.ABC):
         return {"scheme": type(self).__name__, **parameters}
 
 
-def forces(forcefield: ForceField, field: Tensor) -> Forces:
-    """Forces without a graph: a force field that differentiates an energy switches gradients on for itself."""
+def start_at_rest(scheme: Scheme, field: Tensor, forcefield: ForceField | None, velocity: Tensor | None) -> State:
+    """The first state of a scheme without inertia."""
+    if velocity is not None:
+        raise ValueError(
+            f"{type(scheme).__name__} is of first order in time and has no velocity; take Langevin for inertia."
+        )
+    field = field.detach().clone()
+    return State(field, None, forces(forcefield, field), 0.0, 0)
+
+
+def forces(forcefield: ForceField | None, field: Tensor) -> Forces:
+    """Forces without a graph: a force field that differentiates an energy switches gradients on for itself.
+
+    Where nobody computes any, the force has no components.
+    """
+    if forcefield is None:
+        return Forces(field[..., :0], None)
     with torch.no_grad():
         force, energy = forcefield(field)
     return Forces(force.detach(), None if energy is None else energy.detach())

@@ -22,12 +22,13 @@ from nearsight.dynamics.scheme import Scheme
 from nearsight.dynamics.trajectory import Trajectory
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
 def simulate(
-    forcefield: ForceField,
+    forcefield: ForceField | None,
     scheme: Scheme,
     field: Tensor,
     *,
@@ -52,7 +53,8 @@ def simulate(
 
     Parameters
     ----------
-    forcefield: exact or learned, on the lattice of the field.
+    forcefield: exact or learned, on the lattice of the field. A scheme of discrete moves brings its own physics; there
+        the force field only reports force and energy at every step, and None leaves that out.
     scheme: the equation of motion.
     field: start, ``(*batch, site, component)``. Its precision and device are those of the run.
     steps: length of the run; one event per replica for :class:`KineticMonteCarlo`.
@@ -73,7 +75,9 @@ def simulate(
     _whole(steps=steps, at_least=0)
     if checkpoint_every is not None:
         _whole(checkpoint_every=checkpoint_every, at_least=1)
-    check_field(field, forcefield.lattice.n_sites, forcefield.components, finite=True)
+    lattice = _lattice(forcefield, scheme)
+    components = field.shape[-1] if forcefield is None else forcefield.components
+    check_field(field, lattice.n_sites, components, finite=True)
     schedule = np.zeros(0, dtype=np.int64) if record is None else record.schedule(steps)
     if guard is not None:
         guard.check(field, 0)
@@ -83,9 +87,9 @@ def simulate(
         folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, steps, record, rng))
         state = folder.take_up(resume, forcefield, field, rng)
     if state is None:
-        state = scheme.start(field, forcefield, rng, velocity=velocity)
+        state = scheme.start(field, forcefield, rng, velocity=velocity)  # type: ignore[arg-type]
     layout = [] if record is None else columns(measure(record, state), batched=field.ndim > 2)
-    attributes = _attributes(forcefield, scheme, field)
+    attributes = _attributes(forcefield, scheme, lattice, field)
     records: MemoryRecords | ZarrRecords
     if folder is None:
         records = MemoryRecords(layout, schedule, attributes)
@@ -105,7 +109,7 @@ def simulate(
                 if folder is not None and not fresh and _due(state.step, checkpoint_every, saved):
                     folder.commit(state, rng)
                     saved = time.monotonic()
-                state = scheme.step(state, forcefield, rng)
+                state = scheme.step(state, forcefield, rng)  # type: ignore[arg-type]
                 fresh = False
                 if guard is not None:
                     guard.check(state.field, state.step)
@@ -127,8 +131,23 @@ def _due(step: int, checkpoint_every: int | None, saved: float) -> bool:
     return time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
 
 
+def _lattice(forcefield: ForceField | None, scheme: Scheme) -> Lattice:
+    """The lattice of a run, on which scheme and force field must agree."""
+    if forcefield is None:
+        if scheme.lattice is None:
+            raise TypeError(
+                f"{type(scheme).__name__} moves by forces: pass a force field. None is for schemes of discrete moves."
+            )
+        return scheme.lattice
+    if scheme.lattice is not None and not scheme.lattice.coincides(forcefield.lattice):
+        raise ValueError(
+            f"The moves live on {scheme.lattice!r}, the force field on {forcefield.lattice!r}; .on(lattice) moves one."
+        )
+    return forcefield.lattice
+
+
 def _identity(
-    forcefield: ForceField,
+    forcefield: ForceField | None,
     scheme: Scheme,
     field: Tensor,
     velocity: Tensor | None,
@@ -139,7 +158,7 @@ def _identity(
     """Everything that decides the numbers of a run, as plain data."""
     identity = {
         "scheme": scheme.config(),
-        "forcefield": describe(forcefield),
+        "forcefield": None if forcefield is None else describe(forcefield),
         "steps": steps,
         "record": None if record is None else record.config(),
         "shape": list(field.shape),
@@ -152,13 +171,12 @@ def _identity(
     return json.loads(json.dumps(identity))
 
 
-def _attributes(forcefield: ForceField, scheme: Scheme, field: Tensor) -> dict[str, Any]:
+def _attributes(forcefield: ForceField | None, scheme: Scheme, lattice: Lattice, field: Tensor) -> dict[str, Any]:
     """Where a trajectory comes from, in types that zarr and netCDF both hold."""
-    lattice = forcefield.lattice
     attributes: dict[str, Any] = {
         "nearsight": nearsight.__version__,
         "scheme": json.dumps(scheme.config()),
-        "forcefield": describe(forcefield)["forcefield"],
+        "forcefield": "none" if forcefield is None else describe(forcefield)["forcefield"],
         "lattice": repr(lattice),
         "lattice_shape": list(lattice.shape),
         "dtype": str(field.dtype).removeprefix("torch."),

@@ -7,18 +7,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nearsight.dynamics.acceptance import RULES, TIE, Acceptance
 from nearsight.dynamics.identity import describe
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import forces, not_negative, positive
+from nearsight.dynamics.scheme import forces, positive
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 
 CHUNK = 2**22
 """Field values evaluated at once: larger sets of trial flips are cut, which bounds the memory at no cost in speed."""
-
-TIE = 1e-9
-"""At kT = 0 an energy difference below this (relative to 1 + |E|) is rounding, and the flip costs nothing."""
 
 
 class SpinFlips(RateModel):
@@ -47,21 +45,17 @@ class SpinFlips(RateModel):
     R. J. Glauber, J. Math. Phys. 4, 294 (1963).
     """
 
-    RULES = ("metropolis", "glauber")
+    RULES = RULES
 
     def __init__(
         self, forcefield: ForceField, *, kT: float, rule: str = "metropolis", attempt_rate: float = 1.0
     ) -> None:
-        not_negative(kT=kT)
+        self.acceptance = Acceptance(rule, kT)
         positive(attempt_rate=attempt_rate)
-        if rule not in self.RULES:
-            raise ValueError(
-                f'rule must be "metropolis" or "glauber" (the heat bath of a two-valued spin), got {rule!r}.'
-            )
         if forcefield.components != 1:
             raise ValueError(f"Spin flips need one component per site, the force field has {forcefield.components}.")
         self.forcefield, self.kT, self.rule, self.attempt_rate = forcefield, kT, rule, attempt_rate
-        self.moves = forcefield.lattice.n_sites
+        self.lattice, self.moves = forcefield.lattice, forcefield.lattice.n_sites
 
     def __repr__(self) -> str:
         return f"SpinFlips(kT={self.kT:g}, rule={self.rule!r}, attempt_rate={self.attempt_rate:g}; {self.forcefield!r})"
@@ -88,16 +82,7 @@ class SpinFlips(RateModel):
 
     def rates(self, field: Tensor) -> Tensor:
         delta = self.energy_differences(field)
-        if self.kT > 0:
-            rate = (
-                torch.exp(-delta.clamp(min=0) / self.kT)
-                if self.rule == "metropolis"
-                else torch.sigmoid(-delta / self.kT)
-            )
-        else:
-            tie = 1.0 if self.rule == "metropolis" else 0.5
-            rate = torch.where(delta < 0, 1.0, torch.where(delta == 0, tie, 0.0)).double()
-        return self.attempt_rate * rate
+        return self.attempt_rate * self.acceptance.probability(delta)
 
     def energy_differences(self, field: Tensor) -> Tensor:
         """Energy after minus energy before the flip of every site, float64 ``(*batch, site)``."""
@@ -112,6 +97,7 @@ class SpinFlips(RateModel):
         ).reshape(-1, sites)
         delta = after - before[:, None]
         if self.kT == 0:
+            # Rounding of a difference is proportional to the energies.
             delta = torch.where(delta.abs() <= TIE * (1 + before.abs()[:, None]), 0.0, delta)
         return delta.reshape(*field.shape[:-2], sites)
 

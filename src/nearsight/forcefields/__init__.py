@@ -5,7 +5,9 @@ from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.hops import Hops
+from nearsight.forcefields.lattice_gas import LatticeGas
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields.learned_moves import LearnedMoveEnergies, LearnedMoves
 from nearsight.forcefields.move_energies import Attempts, MoveEnergies, Walk
 from nearsight.forcefields.property_model import Prediction, PropertyModel, error_of_mean
 
@@ -19,7 +21,10 @@ __all__ = [
     "ForceField",
     "Forces",
     "Hops",
+    "LatticeGas",
     "LearnedForceField",
+    "LearnedMoveEnergies",
+    "LearnedMoves",
     "LocalForceField",
     "MoveEnergies",
     "Prediction",

@@ -1,0 +1,112 @@
+"""Hops of particles as they happen, none of them rejected, each at the price of its neighbourhood."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.dynamics.hop_monte_carlo import add_to_tally, empty_tally
+from nearsight.dynamics.hop_rates import HopRates, not_a_number
+from nearsight.dynamics.scheme import Scheme, State, forces, positive, start_at_rest
+from nearsight.dynamics.streams import replica_streams
+from nearsight.dynamics.sum_tree import SumTree
+from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice
+
+TALLY = ("accepted", "energy_change")
+
+
+@dataclass(frozen=True)
+class RejectionFreeHops(Scheme):
+    r"""Every hop at the time it happens (n-fold way), in steps of equal ``duration``.
+
+    .. math:: \Delta t = -\frac{\ln u}{W}, \qquad W = \sum_m w_m, \qquad P(m) = w_m / W
+
+    with the rates of :class:`HopRates`. A step ends when the clock has advanced by ``duration``; the hop that would
+    come later is dropped, which is exact, because a waiting time that has not ended is as good as new. All replicas
+    share the clock, as in :class:`HopMonteCarlo`, whose unit of time is the same at an attempt rate of 1.
+
+    The rates lie in a sum tree. A walk that says which moves a hop has changed pays for those: one hop costs
+    O(changed × log N) on N sites. A walk that cannot say so computes all rates after every hop. Which of the two
+    schemes is faster is a question of acceptance: attempted hops are rejected most of the time in cold and frozen
+    configurations, while here a rejected attempt costs nothing.
+
+    Counted since the start, for records: "accepted" hops and the "energy_change" they add up to. Replica r sees a
+    random stream of its own, whatever the number of replicas; every hop takes its waiting time and then its choice.
+
+    Parameters
+    ----------
+    rates: the process.
+    duration: time of one step, > 0.
+
+    References
+    ----------
+    A. B. Bortz, M. H. Kalos, J. L. Lebowitz, J. Comput. Phys. 17, 10 (1975); J. L. Blue, I. Beichl, F. Sullivan,
+    Phys. Rev. E 51, R867 (1995).
+    """
+
+    rates: HopRates
+    duration: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive(duration=self.duration)
+
+    @property
+    def lattice(self) -> Lattice:
+        return self.rates.lattice
+
+    def config(self) -> dict[str, Any]:
+        return {"scheme": type(self).__name__, "duration": self.duration, **self.rates.config()}
+
+    def start(
+        self,
+        field: Tensor,
+        forcefield: ForceField | None,
+        rng: torch.Generator | None,
+        *,
+        velocity: Tensor | None = None,
+    ) -> State:
+        self.rates.check(field)
+        state = start_at_rest(self, field, forcefield, velocity)
+        return replace(state, tally=empty_tally(field, TALLY))
+
+    def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
+        fields = state.field.reshape(-1, *state.field.shape[-2:])
+        moved = torch.empty_like(fields)
+        counts = np.zeros((len(TALLY), len(fields)))
+        for r, chance in enumerate(replica_streams(rng, len(fields))):
+            moved[r], *counts[:, r] = self._walk(fields[r], chance)
+        field = moved.reshape(state.field.shape)
+        tally = add_to_tally(state.tally, TALLY, counts)
+        return State(field, None, forces(forcefield, field), state.time + self.duration, state.step + 1, tally=tally)
+
+    def _walk(self, field: Tensor, chance: np.random.Generator) -> tuple[Tensor, int, float]:
+        """One replica a step later, the number of hops and the energy they cost."""
+        walk = self.rates.energies.follow(field)
+        difference = walk.differences()
+        tree = SumTree(self._rates(difference))
+        left, hops, energy = self.duration, 0, 0.0
+        while tree.total != 0:
+            if math.isnan(tree.total):
+                raise not_a_number(self.rates.energies)
+            left -= chance.standard_exponential() / tree.total
+            if left < 0:
+                break
+            move = tree.find(chance.random() * tree.total)
+            hops, energy = hops + 1, energy + difference[move]
+            changed = walk.accept(move)
+            if changed is None:
+                difference = walk.differences()
+                tree = SumTree(self._rates(difference))
+            else:
+                difference[changed] = new = walk.differences_of(changed)
+                tree.set(changed, self._rates(new))
+        return walk.field, hops, energy
+
+    def _rates(self, difference: np.ndarray) -> np.ndarray:
+        return self.rates.of(torch.from_numpy(difference)).numpy()
