@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nearsight.dynamics import RateModel, SpinFlips
-from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField
+from nearsight.dynamics import HopRates, RateModel, SpinFlips
+from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, LatticeGas
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import chain, square
 from nearsight.solvers import Dense
@@ -30,11 +30,28 @@ def all_signs(sites: int) -> Tensor:
     return torch.tensor(list(itertools.product((-1.0, 1.0), repeat=sites)), dtype=torch.float64)[..., None]
 
 
+def lattice_gas() -> ForceField:
+    """E = -0.7 Σ_<ij> n_i n_j, from a model that knows nothing of hops."""
+    return ClassicalForceField(Holstein(square(3), k=0.0, kappa=-0.7))
+
+
+def all_occupations(sites: int) -> Tensor:
+    return 0.5 * (all_signs(sites) + 1)
+
+
 # The model, its energy, and every state it can be in.
 RATE_MODELS = [
     pytest.param(lambda f, rule=rule: SpinFlips(f, kT=KT, rule=rule), physics, all_signs, id=f"{rule} {name}")
     for rule in SpinFlips.RULES
     for name, physics in {"Ising 3 × 3": ising_grid, "electrons, ring of 4": electrons_on_a_ring}.items()
+] + [
+    pytest.param(
+        lambda f, rule=rule: HopRates(LatticeGas(f.lattice, J=0.7), kT=KT, rule=rule),
+        lattice_gas,
+        all_occupations,
+        id=f"{rule} lattice gas 3 × 3",
+    )
+    for rule in SpinFlips.RULES
 ]
 every_model = pytest.mark.parametrize(("make", "physics", "states"), RATE_MODELS)
 
@@ -83,12 +100,13 @@ def test_a_batch_of_rates_equals_a_loop(make, physics, states):
 @every_model
 def test_a_move_makes_a_new_field_that_is_a_state(make, physics, states):
     forcefield = physics()
-    model, fields = make(forcefield), states(forcefield.lattice.n_sites)[:5]
+    model, fields = make(forcefield), states(forcefield.lattice.n_sites)[3:8]
     given = fields.clone()
     reached = targets(model, fields)
     model.check(reached)
     assert torch.equal(fields, given)
-    assert bool((reached != fields[:, None]).flatten(2).any(-1).all())
+    new = (reached != fields[:, None]).flatten(2).any(-1)
+    assert torch.equal(new, model.rates(fields) > 0)
 
 
 @every_model
@@ -113,7 +131,9 @@ def test_the_process_moves_to_another_lattice(make, physics, states):
     forcefield = physics()
     model = make(forcefield)
     larger = forcefield.lattice.resized(6)
-    assert model.on(larger).moves == larger.n_sites
-    assert {k: v for k, v in model.on(larger).config().items() if k != "forcefield"} == {
-        k: v for k, v in model.config().items() if k != "forcefield"
+    there = model.on(larger)
+    assert there.lattice.coincides(larger) and there.moves * model.lattice.n_sites == model.moves * larger.n_sites
+    physics = ("forcefield", "energies")
+    assert {k: v for k, v in there.config().items() if k not in physics} == {
+        k: v for k, v in model.config().items() if k not in physics
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from typing import Self
@@ -19,15 +20,18 @@ from nearsight.dynamics import (
     DepondtMertens,
     EulerMaruyama,
     HeunSpins,
+    HopMonteCarlo,
+    HopRates,
     KineticMonteCarlo,
     Langevin,
+    RejectionFreeHops,
     Scheme,
     SemiImplicit,
     SphericalMidpoint,
     SpinFlips,
     State,
 )
-from nearsight.forcefields import ClassicalForceField, ForceField, Forces
+from nearsight.forcefields import ClassicalForceField, ForceField, Forces, LatticeGas
 from nearsight.hamiltonians import Heisenberg, Holstein
 from nearsight.lattices import Lattice, square
 
@@ -40,6 +44,11 @@ def springs(k: float = 1.0, kappa: float = 0.12) -> ClassicalForceField:
 
 def ising() -> ClassicalForceField:
     """E = -Σ_<ij> σ_i σ_j."""
+    return springs(k=0.0, kappa=-1.0)
+
+
+def attraction() -> ClassicalForceField:
+    """E = -Σ_<ij> n_i n_j."""
     return springs(k=0.0, kappa=-1.0)
 
 
@@ -60,6 +69,13 @@ def spins(rng: torch.Generator, *batch: int) -> Tensor:
     return S / S.norm(dim=-1, keepdim=True)
 
 
+def occupations(rng: torch.Generator, *batch: int) -> Tensor:
+    """Four particles on every field."""
+    return (continuous(rng, *batch).argsort(-2) < 4).double()
+
+
+GAS = LatticeGas(LATTICE, J=1.0)
+
 # The scheme, the force field it moves in, and the fields it moves.
 SCHEMES = [
     pytest.param(Langevin(dt=0.1, kT=0.3, damping=0.5, mass=2.0), springs, continuous, id="Langevin"),
@@ -68,6 +84,15 @@ SCHEMES = [
     pytest.param(EulerMaruyama(dt=0.1, kT=0.3), springs, continuous, id="EulerMaruyama"),
     pytest.param(TDGL(dt=0.1), springs, continuous, id="TDGL"),
     pytest.param(KineticMonteCarlo(SpinFlips(ising(), kT=2.0)), ising, signs, id="KineticMonteCarlo"),
+    pytest.param(KineticMonteCarlo(HopRates(GAS, kT=2.0)), attraction, occupations, id="KineticMonteCarlo of hops"),
+    pytest.param(HopMonteCarlo(GAS, kT=2.0), attraction, occupations, id="HopMonteCarlo"),
+    pytest.param(
+        HopMonteCarlo(GAS, kT=2.0, rule="glauber", attempts=2.5, screen=LatticeGas(LATTICE, J=0.6)),
+        attraction,
+        occupations,
+        id="HopMonteCarlo with a screen",
+    ),
+    pytest.param(RejectionFreeHops(HopRates(GAS, kT=2.0)), attraction, occupations, id="RejectionFreeHops"),
     pytest.param(SemiImplicit(dt=0.1, kT=0.3, damping=0.2), exchange, spins, id="SemiImplicit"),
     pytest.param(SemiImplicit(dt=0.1, kT=0.3, damping=0.2, tangent=True), exchange, spins, id="SemiImplicit, tangent"),
     pytest.param(SphericalMidpoint(dt=0.05, kT=0.3, damping=0.2), exchange, spins, id="SphericalMidpoint"),
@@ -116,6 +141,7 @@ def tensors(state: State) -> dict[str, Tensor]:
         "noise": state.noise,
         "history": state.history,
         "time": torch.as_tensor(state.time, dtype=torch.float64),
+        **state.tally,
     }
     return {name: value for name, value in parts.items() if value is not None}
 
@@ -163,8 +189,9 @@ def test_shape_and_precision_of_the_field_are_kept(scheme, physics, fields, batc
     state = walk(scheme, forcefield, scheme.start(field, forcefield, rng), 3, rng)
     time = tensors(state).pop("time")
     assert time.dtype == torch.float64 and time.shape in ((), batch)
+    assert all(count.dtype == torch.float64 and count.shape == batch for count in state.tally.values())
     for name, value in tensors(state).items():
-        if name != "time":
+        if name != "time" and name not in state.tally:
             assert value.dtype == dtype, name
             assert value.shape == (batch if name == "energy" else field.shape), name
 
@@ -218,7 +245,7 @@ def test_a_step_calls_the_force_field_as_often_as_declared(scheme, physics, fiel
 def test_the_configuration_is_plain_and_names_the_scheme(scheme, physics, fields):
     config = scheme.config()
     assert config["scheme"] == type(scheme).__name__ and type(scheme).__name__ in repr(scheme)
-    assert all(isinstance(value, str | int | float) for value in config.values())
+    assert json.loads(json.dumps(config)) == config
 
 
 NUMBERS = {"dt": 0.1, "kT": 0.1, "damping": 1.0, "mass": 1.0}

@@ -2,7 +2,8 @@
 
 ``simulate(forcefield, scheme, field, steps=..., record=..., rng=...)`` moves a field, or a batch of replicas, and keeps
 what ``record`` asks for. Schemes: :class:`Langevin` with inertia, :class:`Brownian` without, :class:`TDGL` without
-noise, :class:`KineticMonteCarlo` for discrete moves; for unit spins the :class:`LandauLifshitz` equation by
+noise; :class:`HopMonteCarlo` and :class:`RejectionFreeHops` for particles that hop, :class:`KineticMonteCarlo` for any
+discrete moves, all three content with None for a force field; for unit spins the :class:`LandauLifshitz` equation by
 :class:`SemiImplicit`, :class:`SphericalMidpoint`, :class:`AB2Rotation`, :class:`DepondtMertens` or :class:`HeunSpins`.
 """
 
@@ -12,11 +13,14 @@ from nearsight.dynamics.depondt_mertens import DepondtMertens
 from nearsight.dynamics.euler_maruyama import EulerMaruyama
 from nearsight.dynamics.guard import Guard, OutOfRangeError
 from nearsight.dynamics.heun_spins import HeunSpins
+from nearsight.dynamics.hop_monte_carlo import HopMonteCarlo
+from nearsight.dynamics.hop_rates import HopRates
 from nearsight.dynamics.kinetic_monte_carlo import KineticMonteCarlo
 from nearsight.dynamics.landau_lifshitz import LandauLifshitz
 from nearsight.dynamics.langevin import Langevin
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.record import At, Every
+from nearsight.dynamics.rejection_free_hops import RejectionFreeHops
 from nearsight.dynamics.scheme import Scheme, State
 from nearsight.dynamics.semi_implicit import SemiImplicit
 from nearsight.dynamics.simulate import simulate
@@ -35,11 +39,14 @@ __all__ = [
     "Every",
     "Guard",
     "HeunSpins",
+    "HopMonteCarlo",
+    "HopRates",
     "KineticMonteCarlo",
     "LandauLifshitz",
     "Langevin",
     "OutOfRangeError",
     "RateModel",
+    "RejectionFreeHops",
     "Scheme",
     "SemiImplicit",
     "SphericalMidpoint",
