@@ -1,5 +1,7 @@
 """Structure factors, correlations, order, lengths, locality, and the statistics that compare ensembles."""
 
+from nearsight.analysis.brillouin import Path, fold, star, symmetry_path, symmetry_points, zone_boundary
+from nearsight.analysis.chirality import scalar_chirality
 from nearsight.analysis.clusters import checkerboard_clusters, cluster_sizes, size_distribution
 from nearsight.analysis.coarsening import AllenCahn, Departure, allen_cahn, departure, local_exponent
 from nearsight.analysis.collapse import (
@@ -35,7 +37,17 @@ from nearsight.analysis.order import (
     staggered,
     wall_density,
 )
+from nearsight.analysis.plaquettes import Plaquettes, plaquettes
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
+from nearsight.analysis.skyrmions import charge_density, count_skyrmions, topological_charge
+from nearsight.analysis.spin_structure import (
+    peak_length,
+    peak_order,
+    spin_correlation,
+    spin_structure_factor,
+    spin_structure_factor_at,
+)
+from nearsight.analysis.spin_temperature import spin_curvature, spin_temperature
 from nearsight.analysis.statistics import (
     Comparison,
     Estimate,
@@ -57,6 +69,8 @@ __all__ = [
     "Departure",
     "Estimate",
     "LocalityReport",
+    "Path",
+    "Plaquettes",
     "PowerLaw",
     "Response",
     "SizeLaw",
@@ -65,6 +79,7 @@ __all__ = [
     "axial_correlation",
     "bootstrap",
     "cdw_order",
+    "charge_density",
     "checkerboard_clusters",
     "cluster_sizes",
     "collapse_quality",
@@ -72,6 +87,7 @@ __all__ = [
     "contrast_order",
     "correlation",
     "correlation_length",
+    "count_skyrmions",
     "crossing_length",
     "departure",
     "directional_derivative",
@@ -80,6 +96,7 @@ __all__ = [
     "ensemble_length",
     "examine_locality",
     "fit_collapse",
+    "fold",
     "global_order",
     "growth_exponent",
     "ising_sign",
@@ -88,17 +105,30 @@ __all__ = [
     "local_amplitude",
     "local_exponent",
     "mean_and_error",
+    "peak_length",
+    "peak_order",
+    "plaquettes",
     "polarity",
     "reciprocal_vectors",
     "response",
+    "scalar_chirality",
     "shell_average",
     "size_distribution",
     "size_law",
+    "spin_correlation",
+    "spin_curvature",
+    "spin_structure_factor",
+    "spin_structure_factor_at",
+    "spin_temperature",
     "staggered",
+    "star",
     "structure_factor",
     "structure_factor_at",
     "sublattice_field",
+    "symmetry_path",
+    "symmetry_points",
     "threshold_window",
+    "topological_charge",
     "truncation",
     "two_colouring",
     "wall_density",
@@ -108,4 +138,5 @@ __all__ = [
     "wave_vectors",
     "weighted_mean_and_error",
     "written",
+    "zone_boundary",
 ]

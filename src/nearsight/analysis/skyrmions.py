@@ -1,0 +1,111 @@
+"""Topological charge of spins in the plane, and the skyrmions that carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from nearsight.analysis.chirality import on_plaquettes
+from nearsight.analysis.plaquettes import plaquettes
+from nearsight.analysis.site_field import relabel
+from nearsight.analysis.spin_field import SpinField, rows, spin_field
+from nearsight.lattices import Lattice
+
+
+def charge_density(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
+    r"""Topological charge of every plaquette, ``(*batch, plaquette)``: the solid angle of its spins over 4π.
+
+    .. math:: \tan\frac{\Omega_{ijk}}{2} = \frac{\mathbf S_i \cdot (\mathbf S_j \times \mathbf S_k)}
+              {1 + \mathbf S_i \cdot \mathbf S_j + \mathbf S_j \cdot \mathbf S_k + \mathbf S_k \cdot \mathbf S_i},
+              \qquad q = \frac{1}{4\pi} \sum_{\triangle} \Omega_\triangle, \quad -2\pi < \Omega_\triangle < 2\pi,
+
+    with the corners of every triangle anticlockwise. Lengths of spins do not matter. On a smooth texture q is
+    S·(∂ₓS × ∂_yS)/4π times the area. Where spins of one triangle lie nearly on a great circle around the sphere, a
+    small motion changes Ω by 4π: there, in disordered states, q tells the branch of the formula and little else; on
+    squares and hexagons it then also depends on how they are cut into triangles.
+
+    References
+    ----------
+    B. Berg, M. Lüscher, Nucl. Phys. B 190, 412 (1981).
+    """
+    labelled = spin_field(spins, lattice, dims)
+    faces = plaquettes(lattice)
+    S = rows(labelled)
+    length = np.linalg.norm(S, axis=-1, keepdims=True)
+    if not (length > 0).all():
+        raise ValueError("A spin of length zero has no direction, so the texture has no charge.")
+    a, b, c = ((S / length)[:, corner] for corner in faces.triangles.T)
+    volume = np.einsum("...k,...k->...", a, np.cross(b, c))
+    angle = 2 * np.arctan2(volume, 1 + (a * b).sum(-1) + (b * c).sum(-1) + (c * a).sum(-1))
+    charge = np.stack([np.bincount(faces.owner, row, len(faces)) for row in angle / (4 * np.pi)])
+    return on_plaquettes(labelled, charge, faces, "topological charge").rename("q")
+
+
+def topological_charge(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
+    """The sum of :func:`charge_density`, ``(*batch)``: how often the spins wrap around the sphere.
+
+    An integer to rounding on a periodic lattice, whatever the spins. It changes sign under reversal of all spins and
+    under reflections of the lattice, and is untouched by rotations of either. A skyrmion whose core points down in a
+    background that points up has charge -1 if its spins turn with the direction around it (vorticity +1).
+    """
+    result = charge_density(spins, lattice, dims=dims).sum("plaquette")
+    result.attrs = {"long_name": "topological charge", "units": "1"}
+    return result.rename("Q")
+
+
+def count_skyrmions(
+    spins: SpinField,
+    lattice: Lattice,
+    *,
+    axis: Sequence[float] = (0.0, 0.0, -1.0),
+    level: float = 0.0,
+    dims: tuple[str, ...] | None = None,
+) -> xr.Dataset:
+    r"""Skyrmion cores, counted by the sign of their charge.
+
+    A core is a cluster of sites, connected by nearest-neighbour bonds, with S·n > ``level``, n being the ``axis`` along
+    which cores point (down, in a field along +z). A core whose rim lies at that level wraps (1 - level)/2 of the sphere
+    per unit of winding, which tells its winding from its charge: the mean of the charge of all plaquettes that touch
+    it, and of the shares in them of its own sites, which comes out right down to cores of one site. Stripes and bubbles
+    without winding are "trivial".
+
+    Returns
+    -------
+    A Dataset with ``positive``, ``negative`` and ``trivial``, ``(*batch)``. Cores of |winding| > 1 count once.
+    """
+    n = np.asarray(axis, dtype=float)
+    if n.shape != (3,) or not np.isfinite(n).all() or not n.any():
+        raise ValueError(f"axis must be three finite numbers, not all zero, got {axis}.")
+    if not -1 < level < 1:
+        raise ValueError(f"level is a component of a unit spin between -1 and 1, got {level}.")
+    labelled = spin_field(spins, lattice, dims)
+    S, faces, bonds = rows(labelled), plaquettes(lattice), lattice.bonds(1)
+    charge = charge_density(labelled, lattice).values.reshape(len(S), -1)
+    real = faces.corners >= 0
+    share = np.broadcast_to(1 / faces.size[:, None], real.shape)[real]
+    site, face = faces.corners[real], np.nonzero(real)[0]
+    counts = np.zeros((3, len(S)), dtype=np.int64)
+    for row, (spin, q) in enumerate(zip(S, charge, strict=True)):
+        core = spin @ (n / np.linalg.norm(n)) > level
+        joined = core[bonds.i] & core[bonds.j]
+        ends = bonds.i[joined], bonds.j[joined]
+        graph = coo_array((np.ones(len(ends[0])), ends), shape=(lattice.n_sites,) * 2)
+        label = connected_components(graph, directed=False)[1]
+        clusters, of_core = np.unique(label[core], return_inverse=True)
+        own = np.bincount(of_core, np.bincount(site, share * q[face], lattice.n_sites)[core], len(clusters))
+        # Every plaquette once for every core among its corners.
+        pairs = np.unique(np.stack([label[site], face])[:, core[site]], axis=1)
+        touched = np.bincount(np.searchsorted(clusters, pairs[0]), q[pairs[1]], len(clusters))
+        winding = np.rint((own + touched) / (1 - level))
+        counts[:, row] = (winding > 0).sum(), (winding < 0).sum(), (winding == 0).sum()
+    like = labelled.isel(component=0, drop=True)
+    return xr.Dataset(
+        {
+            name: relabel(like, count, {}, long_name=f"cores of {name} charge", units="1")
+            for name, count in zip(("positive", "negative", "trivial"), counts, strict=True)
+        }
+    )

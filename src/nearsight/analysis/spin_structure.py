@@ -1,0 +1,185 @@
+"""Spins in reciprocal space and their correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nearsight.analysis.brillouin import Path, fold
+from nearsight.analysis.correlation import correlation
+from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reciprocal_vectors, wave_vectors
+from nearsight.analysis.site_field import on_cells, relabel
+from nearsight.analysis.spin_field import SpinField, spin_field
+from nearsight.analysis.structure_factor import momentum_dims
+from nearsight.lattices import Lattice
+
+Normalisation = Literal["1/N", "1/N^2"]
+K_LABELS = ({"long_name": "$k_x$", "units": "1/a"}, {"long_name": "$k_y$", "units": "1/a"})
+
+
+def spin_structure_factor(
+    spins: SpinField,
+    lattice: Lattice,
+    *,
+    normalisation: Normalisation = "1/N",
+    reach: float | None = None,
+    dims: tuple[str, ...] | None = None,
+) -> xr.DataArray:
+    r"""Spin structure factor at every wave vector of a two-dimensional lattice,
+
+    .. math:: S(\mathbf q) = \frac1N \Big| \sum_i \mathbf S_i\, e^{i \mathbf q \cdot \mathbf r_i} \Big|^2 .
+
+    Parameters
+    ----------
+    spins: ``(*batch, site, 3)``, or a DataArray with "site" and "component".
+    normalisation: "1/N", so that white noise gives 1 and an ordered state a peak of order N (Σ_q S = N on a Bravais
+        lattice); "1/N^2", as often printed, so that a perfect ferromagnet or antiferromagnet has a peak of 1 at any N.
+    reach: None for the first Brillouin zone alone; otherwise all wave vectors with \|kx\|, \|ky\| ≤ ``reach``, for
+        pictures that show the zone and what surrounds it, and with several sites per cell the other zones, where S is
+        not the same.
+
+    Returns
+    -------
+    A DataArray ``(*batch, h1, h2)`` whose coordinates kx, ky lie in the first zone (folded; positions of the sites in
+    the cell enter the phases there), or ``(*batch, point)`` with kx, ky if ``reach`` is given.
+    """
+    if lattice.dim != 2:
+        raise ValueError(f"Wave vectors are laid out for lattices of two dimensions, got {lattice!r}.")
+    if normalisation not in ("1/N", "1/N^2"):
+        raise ValueError(f'normalisation must be "1/N" or "1/N^2", got {normalisation!r}.')
+    labelled = spin_field(spins, lattice, dims)
+    grid = on_cells(labelled, lattice).to(torch.complex128)
+    modes = torch.fft.fftn(grid, dim=(1, 2))
+    if reach is None:
+        index = np.stack(np.meshgrid(*(_centred(n) for n in lattice.shape), indexing="ij"), -1)
+        k = fold(wave_vectors(lattice), lattice)
+        sizes = {"h1": lattice.shape[0], "h2": lattice.shape[1]}
+    else:
+        index = _within(lattice, reach)
+        k = index / np.asarray(lattice.shape) @ reciprocal_vectors(lattice)
+        sizes = {"point": len(index)}
+    where = tuple(torch.from_numpy(index[..., axis] % n) for axis, n in enumerate(lattice.shape))
+    # The transform over cells does not see by which reciprocal vector k is shifted; the sites inside of a cell do.
+    phases = torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))
+    amplitude = (modes[(slice(None), *where)] * phases).sum(-1)
+    power = 1 if normalisation == "1/N" else 2
+    flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
+    result = relabel(_scalar(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")
+    names = tuple(sizes)
+    result = result.assign_coords({name: (names, k[..., j], K_LABELS[j]) for j, name in enumerate(("kx", "ky"))})
+    if reach is None:
+        for j, name in enumerate(names):
+            fraction = np.fft.fftshift(np.fft.fftfreq(lattice.shape[j]))
+            result = result.assign_coords({name: (name, fraction, {"long_name": f"$h_{j + 1}$", "units": "1"})})
+    return result
+
+
+def spin_structure_factor_at(
+    spins: SpinField,
+    lattice: Lattice,
+    k: np.ndarray | Path,
+    *,
+    normalisation: Normalisation = "1/N",
+    dims: tuple[str, ...] | None = None,
+) -> xr.DataArray:
+    """S(q) at chosen wave vectors ``(point, dim)`` or along a path, by direct summation over the sites.
+
+    Any lattice, periodic or open, and any wave vector; N operations for each. A path adds the coordinate ``distance``.
+    """
+    if normalisation not in ("1/N", "1/N^2"):
+        raise ValueError(f'normalisation must be "1/N" or "1/N^2", got {normalisation!r}.')
+    labelled = spin_field(spins, lattice, dims)
+    points = k.k if isinstance(k, Path) else np.asarray(k, dtype=float)
+    if points.ndim != 2 or points.shape[1] != lattice.dim:
+        raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {points.shape}.")
+    amplitude = labelled.values @ np.exp(1j * lattice.positions @ points.T)
+    power = 1 if normalisation == "1/N" else 2
+    intensity = (np.abs(amplitude) ** 2).sum(-2) / lattice.n_sites**power
+    result = relabel(
+        _scalar(labelled), intensity, {"point": len(points)}, long_name="spin structure factor", units="1"
+    ).rename("S")
+    axes = {name: ("point", points[:, j]) for j, name in enumerate(("kx", "ky", "kz")[: lattice.dim])}
+    result = result.assign_coords(axes)
+    return result.assign_coords(distance=("point", k.distance)) if isinstance(k, Path) else result
+
+
+def peak_order(
+    S: xr.DataArray, lattice: Lattice, peaks: Sequence[Sequence[float]] | np.ndarray, *, radius: float = 0.1
+) -> xr.DataArray:
+    """Mean of S(q) over all wave vectors within ``radius`` of one of the ``peaks``: the height of the order.
+
+    The peak order M(t) of skyrmion lattices, with ``peaks = star(Q, lattice)`` for all six of them. A radius smaller
+    than the spacing of the wave vectors takes the peaks alone.
+    """
+    near = _from_peaks(S, lattice, peaks) <= radius + 1e-9
+    count = int(near.sum())
+    if not count:
+        raise ValueError(
+            f"No wave vector of {lattice!r} lies within {radius:g} of a peak; the nearest is "
+            f"{float(_from_peaks(S, lattice, peaks).min()):.4g} away. Use a commensurate lattice or a larger radius."
+        )
+    result = S.where(near).sum(momentum_dims(S, lattice)) / count
+    result.attrs = {"long_name": "height of the peaks", "units": S.attrs.get("units", "1")}
+    return result.rename("M")
+
+
+def peak_length(S: xr.DataArray, lattice: Lattice, peaks: Sequence[Sequence[float]] | np.ndarray) -> xr.DataArray:
+    r"""Length of the ordered regions from the width of S about several peaks, Σ S / Σ S \|q - q_p\|,
+
+    with the distance from the nearest of the ``peaks`` and their images. It is the inverse of the expression printed in
+    the thesis for L(t), which is a width. All of the zone is weighed: the background bounds L from above.
+    """
+    distance = _from_peaks(S, lattice, peaks)
+    names = momentum_dims(S, lattice)
+    total = S.sum(names)
+    if bool((total <= 0).any()):
+        raise ValueError("S(q) vanishes for at least one configuration, which then has no length. Leave it out.")
+    with np.errstate(divide="ignore"):
+        length = total / (S * distance).sum(names)
+    length.attrs = {"long_name": "length of the ordered regions", "units": "a"}
+    return length.rename("L")
+
+
+def spin_correlation(
+    spins: SpinField,
+    lattice: Lattice,
+    *,
+    connected: bool = False,
+    max_distance: float | None = None,
+    dims: tuple[str, ...] | None = None,
+) -> xr.DataArray:
+    """C(r) = mean of S_i·S_j over all pairs of sites at distance r, ``(*batch, r)``; parameters as ``correlation``."""
+    labelled = spin_field(spins, lattice, dims)
+    C = correlation(labelled, lattice, connected=connected, max_distance=max_distance)
+    result = C.sum("component", keep_attrs=True)
+    return result.assign_attrs(long_name="spin correlation").rename("C")
+
+
+def _scalar(labelled: xr.DataArray) -> xr.DataArray:
+    """The labels of a spin field without its components."""
+    return labelled.isel(component=0, drop=True)
+
+
+def _centred(n: int) -> np.ndarray:
+    return np.rint(np.fft.fftshift(np.fft.fftfreq(n)) * n).astype(int)
+
+
+def _within(lattice: Lattice, reach: float) -> np.ndarray:
+    """Integer indices of all wave vectors in the square of half width ``reach``, ``(point, 2)``."""
+    if not 0 < reach < np.inf:
+        raise ValueError(f"reach must be a positive wave number, got {reach}.")
+    step = reciprocal_vectors(lattice) / np.asarray(lattice.shape)[:, None]
+    bound = np.ceil(reach * np.abs(np.linalg.inv(step)).sum(0)).astype(int)
+    index = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in bound), indexing="ij"), -1).reshape(-1, 2)
+    return index[np.all(np.abs(index @ step) <= reach + 1e-9, axis=1)]
+
+
+def _from_peaks(S: xr.DataArray, lattice: Lattice, peaks: Sequence[Sequence[float]] | np.ndarray) -> xr.DataArray:
+    """Distance of every wave vector from the nearest peak."""
+    where = [check_wave_vector(p, lattice) for p in np.atleast_2d(peaks)]
+    k = wave_vectors(lattice)
+    return xr.DataArray(np.min([distance_to(k - p, lattice) for p in where], axis=0), dims=momentum_dims(S, lattice))
