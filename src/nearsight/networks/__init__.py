@@ -1,6 +1,7 @@
 """Learned functions: networks on invariant features, and convolutions that commute with the symmetry of the lattice."""
 
 from nearsight.networks.block_cnn import BlockCNN
+from nearsight.networks.embedded_network import EmbeddedNetwork
 from nearsight.networks.group_cnn import GroupCNN
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import LatticeNetwork
@@ -8,4 +9,13 @@ from nearsight.networks.mlp import MLP
 from nearsight.networks.spin_cnn import SpinCNN
 from nearsight.networks.symmetrised_mlp import SymmetrisedMLP
 
-__all__ = ["MLP", "BlockCNN", "GroupCNN", "GroupConvolution", "LatticeNetwork", "SpinCNN", "SymmetrisedMLP"]
+__all__ = [
+    "MLP",
+    "BlockCNN",
+    "EmbeddedNetwork",
+    "GroupCNN",
+    "GroupConvolution",
+    "LatticeNetwork",
+    "SpinCNN",
+    "SymmetrisedMLP",
+]

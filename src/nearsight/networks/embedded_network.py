@@ -1,0 +1,144 @@
+"""A network made for fields that change at two sites at a time: one wide linear layer, the rest at single sites."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nearsight.fields import FieldType
+from nearsight.groups import PointGroup
+from nearsight.lattices import Lattice
+from nearsight.networks.group_convolution import GroupConvolution
+from nearsight.networks.lattice_network import Head, LatticeNetwork
+
+
+def bent(h: Tensor) -> Tensor:
+    r""":math:`(h + \sqrt{4 + h^2})/2`: convex and one-sided like SiLU, from a root instead of an exponential.
+
+    The root is rounded correctly on every machine and eight or sixteen fit one instruction.
+
+    References
+    ----------
+    J. T. Barron, Squareplus: a softplus-like algebraic rectifier, arXiv:2112.11687.
+    """
+    return 0.5 * (h + torch.sqrt(4.0 + h * h))
+
+
+class EmbeddedNetwork(LatticeNetwork):
+    r"""Energies of atoms embedded in what their neighbours send: cheap to follow when few sites change.
+
+    .. math::
+        u_c(k, g) = b_c + \sum_{|r| \le R} w_c(r)\, M(g)^{-1} \Phi(k + g r), \qquad
+        z_c(k) = \frac{1}{|G|} \sum_g \varphi(u_c(k, g)), \qquad \epsilon(k) = \mathrm{MLP}(z(k)) .
+
+    The linear layer is that of :class:`GroupCNN`. The average over the operations comes right after the first
+    nonlinear function φ, so that shapes without the symmetry of the site are told apart, but only c numbers remain for
+    the layers that follow; :class:`SymmetrisedMLP` averages at the end and costs |G| times as much. When the field
+    changes at a site, u changes by a column of w at the sites within R and nowhere else, which is what
+    :class:`nearsight.forcefields.LearnedMoves` makes use of: the energy of a hop costs the pointwise layers of some
+    2πR² sites at most and no convolution. Two energies can influence a hop from as far as 2R.
+
+    With the energy as its only output; its forces are gradients.
+
+    Parameters
+    ----------
+    lattice, field_type, group: see :class:`LatticeNetwork`.
+    radius: R in units of a.
+    channels: linear features per operation.
+    widths: sizes of the hidden layers after the average; ``()`` sums :math:`z_c` with one weight each.
+    rng: source of the initial weights; without one, a generator seeded with 0.
+
+    References
+    ----------
+    M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984): energies of atoms embedded in a density of their neighbours.
+    """
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        field_type: FieldType,
+        *,
+        radius: float = 5.0,
+        channels: int = 16,
+        widths: tuple[int, ...] = (16,),
+        head: Head = "energy",
+        group: PointGroup | None = None,
+        rng: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(lattice, field_type, head=head, group=group)
+        if head != "energy":
+            raise ValueError('EmbeddedNetwork is an energy; take head="energy", or GroupCNN for direct forces.')
+        if channels < 1 or radius < 0 or any(w < 1 for w in widths):
+            raise ValueError(
+                f"channels and widths must be positive, radius not negative, got channels={channels}, "
+                f"radius={radius}, widths={widths}."
+            )
+        if field_type.internal != "none":
+            raise ValueError(
+                f"{field_type.name} has the internal symmetry {field_type.internal}, which this network has not built "
+                "in; take GroupCNN for Z2, SpinCNN for rotations."
+            )
+        self.radius, self.channels, self.widths = float(radius), int(channels), tuple(int(w) for w in widths)
+        rng = rng or torch.Generator().manual_seed(0)
+        around = lattice.neighbourhood(radius)
+        self.lift = GroupConvolution(
+            around, self.group, self.components, channels, rng=rng, representation=self.representation, bias=True,
+            columns=True,
+        )  # fmt: skip
+        sizes = (channels, *self.widths, 1)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        with torch.no_grad():
+            # Near neighbours matter most: the fit starts from weights that say so.
+            near = torch.as_tensor(1.0 / (1.0 + around.distances), dtype=self.lift.weight.dtype)
+            self.lift.weight.mul_(1.5 * near * (len(around) / near.square().sum()).sqrt())
+            assert self.lift.bias is not None
+            self.lift.bias.normal_(std=0.3, generator=rng)
+            for layer in self.pointwise:
+                layer.weight.normal_(std=layer.in_features**-0.5, generator=rng)
+                layer.bias.zero_()
+
+    def __repr__(self) -> str:
+        widths = " - ".join(map(str, (self.channels, *self.widths, 1)))
+        return f"EmbeddedNetwork(radius {self.radius:g}, {self.order} operations, {widths}, {self._count()})"
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"radius": self.radius, "channels": self.channels, "widths": list(self.widths)}
+
+    @property
+    def pointwise(self) -> list[nn.Linear]:
+        """The layers after the average, in order."""
+        return list(self.layers)  # type: ignore[arg-type]
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return self.lift.reach
+
+    @property
+    def flops_per_site(self) -> int:
+        return self.lift.flops_per_site + 2 * sum(layer.weight.numel() for layer in self.pointwise)
+
+    def embed(self, grid: Tensor) -> Tensor:
+        """The linear features u of a grid with its halo, ``(batch, *shape, channel · |G|)``."""
+        return self.lift(grid).movedim(1, -1)
+
+    def columns(self) -> Tensor:
+        """What a unit of one component at a site adds to u, ``(neighbour, component, channel · |G|)``.
+
+        It goes to the site at minus the vector of ``lattice.neighbourhood(radius)``.
+        """
+        kernel = self.lift.kernel()  # (channel · |G|, component · neighbour)
+        return kernel.unflatten(1, (self.components, -1)).permute(2, 1, 0)
+
+    def site_energy(self, u: Tensor) -> Tensor:
+        """Energies ``(...)`` of sites with linear features ``(..., channel · |G|)``."""
+        h = bent(u.unflatten(-1, (self.channels, self.order))).mean(-1)
+        *hidden, last = self.pointwise
+        for layer in hidden:
+            h = bent(layer(h))
+        return last(h)[..., 0]
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return self.site_energy(self.embed(grid))[:, None]

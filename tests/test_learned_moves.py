@@ -1,0 +1,279 @@
+"""Learned energies of hops: whose difference they are, what symmetry leaves of them, what a walk remembers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight.descriptors import ACSF, Irreps
+from nearsight.fields import occupation, scalar
+from nearsight.forcefields import (
+    ConvolutionalForceField,
+    Hops,
+    LearnedForceField,
+    LearnedMoves,
+    load,
+    save,
+)
+from nearsight.lattices import Lattice, chain, cubic, honeycomb, site_group, site_permutations, square, triangular
+from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def embedded(lattice: Lattice, radius: float, **options) -> LearnedMoves:
+    network = EmbeddedNetwork(lattice, occupation(), radius=radius, channels=3, rng=seeded(), **options)
+    return LearnedMoves(ConvolutionalForceField(lattice, network).double())
+
+
+def convolved(lattice: Lattice) -> LearnedMoves:
+    network = GroupCNN(lattice, occupation(), channels=2, radii=(1.5, 1.0), rng=seeded())
+    return LearnedMoves(ConvolutionalForceField(lattice, network).double())
+
+
+def described(lattice: Lattice, cutoff: float, shell: int = 1) -> LearnedMoves:
+    described = Irreps(lattice, occupation(), cutoff=cutoff)
+    return LearnedMoves(LearnedForceField(described, MLP((8,), rng=seeded())).double(), Hops(lattice, shell))
+
+
+def at_edges(lattice: Lattice) -> LearnedMoves:
+    described = ACSF(lattice, occupation(), cutoff=2.5)
+    return LearnedMoves(LearnedForceField(described, MLP((8,), rng=seeded())).double())
+
+
+MOVES = [
+    pytest.param(lambda: embedded(square(9), 2.3), id="square"),
+    pytest.param(lambda: embedded(square(5), 3.0), id="window wider than the torus"),
+    pytest.param(lambda: embedded(triangular(7), 1.8, widths=(5, 4)), id="triangular, two layers"),
+    pytest.param(lambda: embedded(chain(11), 3.1, widths=()), id="chain, no hidden layer"),
+    pytest.param(lambda: embedded(cubic(5), 1.5), id="cubic"),
+    pytest.param(lambda: convolved(square(12)), id="GroupCNN in patches"),
+    pytest.param(lambda: convolved(square(5)), id="GroupCNN, whole lattice"),
+    pytest.param(lambda: described(honeycomb(7), 1.2), id="irreps, honeycomb"),
+    pytest.param(lambda: described(square(9), 1.5, shell=2), id="irreps, diagonal hops"),
+    pytest.param(lambda: at_edges(replace(square(6), periodic=False)), id="open edges"),
+]
+every = pytest.mark.parametrize("make", MOVES)
+
+
+def gas(moves: LearnedMoves, rng: torch.Generator, filling: float = 0.4) -> torch.Tensor:
+    sites = moves.lattice.n_sites
+    field = torch.zeros(sites, 1, dtype=torch.float64)
+    field[torch.randperm(sites, generator=rng)[: round(filling * sites)]] = 1.0
+    return field
+
+
+# --- the difference of a function of the state ----------------------------------------------------------------------
+
+
+@every
+def test_a_hop_costs_the_energy_after_minus_the_energy_before(make, rng):
+    moves = make()
+    field = gas(moves, rng)
+    delta = moves.differences(field)
+    for move in torch.nonzero(torch.isfinite(delta))[::7, 0]:
+        after = moves.hops.apply(field, move)
+        assert float(delta[move]) == pytest.approx(float(moves.energy(after) - moves.energy(field)), abs=1e-12)
+
+
+@every
+def test_only_hops_of_particles_to_empty_sites_have_an_energy(make, rng):
+    moves = make()
+    fields = torch.stack([gas(moves, rng), gas(moves, rng, 0.7)])
+    delta = moves.differences(fields)
+    assert delta.dtype == torch.float64 and torch.equal(torch.isfinite(delta), moves.hops.possible(fields))
+    assert delta[torch.isfinite(delta)].std() > 1e-3
+
+
+@every
+def test_the_way_back_costs_the_opposite(make, rng):
+    moves = make()
+    field = gas(moves, rng)
+    delta = moves.differences(field)
+    for move in torch.nonzero(torch.isfinite(delta))[::9, 0]:
+        back = moves.differences(moves.hops.apply(field, move))[moves.hops.reversed[move]]
+        assert float(back) == pytest.approx(-float(delta[move]), abs=1e-12)
+
+
+@every
+def test_nothing_is_gained_around_a_closed_loop(make, rng):
+    """Kolmogorov's condition, without which no stationary state obeys detailed balance."""
+    moves = make()
+    field = gas(moves, rng, 0.2)
+    assert abs(loop_defect(moves, field)).max() < 1e-12
+
+
+def loop_defect(moves, field: torch.Tensor) -> np.ndarray:
+    """ΔE a → b, c → d, b → a, d → c for pairs of hops that do not exclude each other."""
+    delta = moves.differences(field)
+    possible = torch.nonzero(torch.isfinite(delta))[:, 0]
+    found = []
+    for first in possible[::5]:
+        for second in possible[::3]:
+            total, state = 0.0, field
+            for move in (first, second, moves.hops.reversed[first], moves.hops.reversed[second]):
+                cost = moves.differences(state)[move]
+                if not torch.isfinite(cost):
+                    break
+                total += float(cost)
+                state = moves.hops.apply(state, torch.as_tensor(move))
+            else:
+                found.append(total)
+        if len(found) >= 25:
+            break
+    return np.array(found)
+
+
+@every
+def test_moves_turn_with_the_lattice(make, rng):
+    moves = make()
+    if not all(moves.lattice.periodic):
+        pytest.skip("the edges of an open lattice are not images of each other")
+    field, hops = gas(moves, rng), moves.hops
+    delta = moves.differences(field).view(-1, hops.directions)
+    for permutation in site_permutations(moves.lattice, site_group(moves.lattice)):
+        moved = torch.empty_like(field)
+        moved[permutation] = field
+        again = moves.differences(moved).view(-1, hops.directions)
+        for site in range(0, len(field), 5):
+            # Directions are numbered anew: the same targets in another order.
+            there = {
+                int(t): float(x) for t, x in zip(hops.targets[permutation[site]], again[permutation[site]], strict=True)
+            }
+            for target, cost in zip(hops.targets[site], delta[site], strict=True):
+                assert there[int(permutation[target])] == pytest.approx(float(cost), abs=1e-12)
+
+
+def test_a_learned_energy_serves_every_size(rng):
+    moves = embedded(square(12), 2.3)
+    field = gas(moves, rng)
+    twice = field.view(12, 12).repeat(2, 2).reshape(-1, 1)
+    larger = moves.on(square(24))
+    same = larger.differences(twice).view(24, 24, 4)[:12, :12]
+    torch.testing.assert_close(same, moves.differences(field).view(12, 12, 4), atol=1e-12, rtol=0)
+    assert larger.forcefield.network is moves.forcefield.network
+
+
+def test_windows_and_columns_agree(rng):
+    """The same network evaluated as any other force field would be."""
+    moves = embedded(square(13), 2.3)
+    field = gas(moves, rng)
+    general = LearnedMoves(moves.forcefield)
+    general._columns = None
+    assert general._patched
+    torch.testing.assert_close(general.differences(field), moves.differences(field), atol=1e-12, rtol=0)
+
+
+# --- walks ----------------------------------------------------------------------------------------------------------
+
+
+def attempts(moves: LearnedMoves, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    particles = round(0.4 * moves.lattice.n_sites)
+    where = draw.integers(particles, size=count), draw.integers(moves.hops.directions, size=count)
+    return *where, -0.3 * np.log(draw.random(count))
+
+
+@every
+def test_a_walk_knows_the_differences_of_its_field(make, rng):
+    moves = make()
+    walk = moves.follow(gas(moves, rng))
+    walk.attempt(*attempts(moves, 30))
+    expected = moves.differences(walk.field).numpy()
+    np.testing.assert_allclose(walk.differences(), expected, atol=1e-12)
+    for move in np.flatnonzero(np.isfinite(expected))[::11]:
+        assert walk.difference(int(move)) == pytest.approx(expected[move], abs=1e-12)
+
+
+@every
+def test_moves_that_are_not_named_as_changed_cost_what_they_did(make, rng):
+    moves = make()
+    walk = moves.follow(gas(moves, rng))
+    for _ in range(3):
+        before = walk.differences()
+        move = int(np.flatnonzero(np.isfinite(before))[-1])
+        changed = walk.accept(move)
+        kept = np.setdiff1d(np.arange(len(moves.hops)), changed)
+        np.testing.assert_array_equal(walk.differences()[kept], before[kept])
+        np.testing.assert_allclose(moves.differences(walk.field)[kept], before[kept], atol=1e-12)
+
+
+def test_far_moves_are_kept():
+    """What a hop invalidates is a neighbourhood and not the lattice."""
+    moves = embedded(square(30), 2.0)
+    walk = moves.follow(gas(moves, seeded()))
+    changed = walk.accept(int(np.flatnonzero(np.isfinite(walk.differences()))[0]))
+    assert len(changed) < 0.15 * len(moves.hops)
+
+
+@every
+def test_attempts_are_those_of_the_plain_loop(make, rng):
+    from nearsight.forcefields import Walk
+
+    moves = make()
+    field, tries = gas(moves, rng), attempts(moves, 60, seed=1)
+    fast, plain = moves.follow(field), moves.follow(field)
+    ours, theirs = fast.attempt(*tries), Walk.attempt(plain, *tries)
+    np.testing.assert_array_equal(ours.accepted, theirs.accepted)
+    np.testing.assert_allclose(ours.difference, theirs.difference, atol=1e-12)
+    np.testing.assert_array_equal(fast.positions, plain.positions)
+    assert torch.equal(fast.field, plain.field) and 0 < ours.accepted.sum() < 60
+    assert fast.field[fast.positions].min() == 1 and fast.field.sum() == len(fast.positions)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+def test_no_rounding_accumulates_in_a_walk(dtype, rng):
+    """After 100 000 hops the features have the bits of a walk that starts where this one has arrived."""
+    moves = embedded(square(16), 3.0)
+    moves.to(dtype)
+    walk = moves.follow(gas(moves, rng))
+    particle, direction, _ = attempts(moves, 200_000)
+    accepted = walk.attempt(particle, direction, np.full(len(particle), np.inf)).accepted
+    fresh = moves.follow(walk.field)
+    assert accepted.sum() > 1e5
+    np.testing.assert_array_equal(walk.u, fresh.u)
+    np.testing.assert_array_equal(walk.energies, fresh.energies)
+    np.testing.assert_array_equal(walk.differences(), fresh.differences())
+
+
+def test_single_precision_is_precise_enough(rng):
+    moves = embedded(square(12), 3.0)
+    field = gas(moves, rng)
+    exact = moves.differences(field).numpy()
+    finite = np.isfinite(exact)
+    single = moves.float().follow(field).differences()
+    assert np.abs(single[finite] - exact[finite]).max() < 1e-4 * exact[finite].std()
+
+
+# --- at the door ----------------------------------------------------------------------------------------------------
+
+
+def test_a_force_without_an_energy_has_no_hops():
+    network = GroupCNN(square(6), scalar(), channels=2, head="force")
+    with pytest.raises(ValueError, match='head="energy"'):
+        LearnedMoves(ConvolutionalForceField(square(6), network))
+    with pytest.raises(ValueError, match="direct forces"):
+        EmbeddedNetwork(square(6), scalar(), head="force")
+
+
+def test_hops_and_force_field_share_a_lattice():
+    moves = embedded(square(6), 2.0)
+    with pytest.raises(ValueError, match="8 × 8"):
+        LearnedMoves(moves.forcefield, Hops(square(8)))
+
+
+def test_a_model_comes_back_from_a_file(tmp_path, rng):
+    moves = embedded(square(9), 2.3)
+    save(moves.forcefield, tmp_path / "model")
+    again = LearnedMoves(load(tmp_path / "model"))
+    field = gas(moves, rng)
+    assert torch.equal(again.differences(field), moves.differences(field))
+    assert again.config() == moves.config()
+    with torch.no_grad():
+        again.forcefield.network.lift.weight += 0.1
+    assert again.config() != moves.config()
