@@ -6,6 +6,7 @@ alone; ``nearsight.sampling`` draws its states and knows the exact answers.
 
 from nearsight.hamiltonians.blume_capel import BlumeCapel
 from nearsight.hamiltonians.classical_model import ClassicalModel, Neighbours, Pairs
+from nearsight.hamiltonians.falicov_kimball import FalicovKimball
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.heisenberg import Heisenberg
 from nearsight.hamiltonians.holstein import Holstein
@@ -19,6 +20,7 @@ __all__ = [
     "BlumeCapel",
     "ClassicalModel",
     "EdwardsAnderson",
+    "FalicovKimball",
     "Hamiltonian",
     "Heisenberg",
     "Holstein",

@@ -1,0 +1,85 @@
+"""Itinerant electrons that feel localised ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from nearsight.fields import occupation
+from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix
+from nearsight.lattices import Lattice
+
+
+class FalicovKimball(Hamiltonian):
+    r"""The Falicov-Kimball model: a localised f electron on a site, n_i = 0 or 1, costs an itinerant electron U there.
+
+    .. math::
+        \mathcal H = -\sum_k t_k \sum_{\langle ij \rangle_k} (c_i^\dagger c_j + \mathrm{h.c.})
+                     + U \sum_i n_i\, c_i^\dagger c_i .
+
+    Every bond counts once. The f electrons have no energy of their own: all they feel of each other is mediated by the
+    electrons, and in equilibrium the configuration n has the weight exp(-F(n)/kT), F being the electrons' free energy.
+    U → -U with t → -t and filling → 1 - filling is the same physics (c_i → c_i†, apart from a constant U Σ n), and on a
+    bipartite lattice the sign of t does not matter. At low temperature and half filling of both kinds the f electrons
+    order in a checkerboard; away from it they phase-separate.
+
+    Parameters
+    ----------
+    lattice: any, periodic or open.
+    t: hopping to nearest neighbours, the unit of energy in the papers; or a tuple with one amplitude for every
+        neighbour shell from the first.
+    U: on-site interaction, of either sign; U = 0 leaves electrons that do not see the field.
+    spins: 1 for spinless electrons, 2 for electrons with spin; energies and densities then count both.
+    twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic).
+
+    References
+    ----------
+    L. M. Falicov, J. C. Kimball, Phys. Rev. Lett. 22, 997 (1969); T. Kennedy, E. H. Lieb, Physica A 138, 320 (1986);
+    S. Zhang, PhD thesis (University of Virginia, 2024), ch. 2.
+    """
+
+    components = 1
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        *,
+        t: float | Sequence[float] = 1.0,
+        U: float = 2.0,
+        spins: int = 1,
+        twist: tuple[float, ...] | None = None,
+    ) -> None:
+        self.t = tuple(float(x) for x in t) if isinstance(t, Sequence) else (float(t),)
+        check_finite(U=U, **{f"t of shell {k}": x for k, x in enumerate(self.t, 1)})
+        if not 1 <= len(self.t) <= len(lattice.shell_distances):
+            raise ValueError(f"t must give 1 to {len(lattice.shell_distances)} amplitudes, got {len(self.t)}.")
+        if spins not in (1, 2):
+            raise ValueError(f"spins must be 1 (spinless) or 2, got {spins}.")
+        check_twist(lattice, twist)
+        self.lattice = lattice
+        self.field_type = occupation()
+        self.U, self.degeneracy, self.twist = float(U), spins, twist
+        self.rows = self.columns = torch.arange(lattice.n_sites)
+
+    def __repr__(self) -> str:
+        t = ", ".join(f"{x:g}" for x in self.t)
+        return f"FalicovKimball({self.lattice!r}; t={t}, U={self.U:g}, spins={self.degeneracy})"
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self._of_kind(lattice), t=self.t, U=self.U, spins=self.degeneracy, twist=self.twist)
+
+    @cached_property
+    def constant(self) -> Tensor:  # type: ignore[override]
+        """The hopping matrix. Built when first asked for: a learned walk on 10⁵ sites needs none."""
+        shells = (
+            hopping_matrix(self.lattice, self.lattice.bonds(k), -x, twist=self.twist) for k, x in enumerate(self.t, 1)
+        )
+        return torch.stack(list(shells)).sum(0)
+
+    def coupling(self, field: Tensor) -> Tensor:
+        return self.U * field[..., 0]
