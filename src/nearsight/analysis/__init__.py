@@ -1,5 +1,6 @@
 """Structure factors, correlations, order, lengths, locality, and the statistics that compare ensembles."""
 
+from nearsight.analysis.block_clusters import block_arrangements, block_polarity, grow_checkerboard
 from nearsight.analysis.brillouin import Path, fold, star, symmetry_path, symmetry_points, zone_boundary
 from nearsight.analysis.chirality import scalar_chirality
 from nearsight.analysis.clusters import checkerboard_clusters, cluster_sizes, size_distribution
@@ -14,7 +15,9 @@ from nearsight.analysis.collapse import (
 )
 from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.correlation import axial_correlation, correlation
+from nearsight.analysis.dynamical_scaling import DynamicalScaling, dynamical_scaling, porod_law
 from nearsight.analysis.lengths import PowerLaw, correlation_length, crossing_length, growth_exponent
+from nearsight.analysis.linear_law import LinearLaw, linear_law
 from nearsight.analysis.locality import (
     Decay,
     LocalityReport,
@@ -39,6 +42,7 @@ from nearsight.analysis.order import (
 )
 from nearsight.analysis.plaquettes import Plaquettes, plaquettes
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
+from nearsight.analysis.separation import checkerboard_length, phase_separation
 from nearsight.analysis.skyrmions import charge_density, count_skyrmions, topological_charge
 from nearsight.analysis.spin_structure import (
     peak_length,
@@ -58,6 +62,12 @@ from nearsight.analysis.statistics import (
 )
 from nearsight.analysis.structure_factor import shell_average, structure_factor, structure_factor_at
 from nearsight.analysis.sublattice_field import polarity, sublattice_field
+from nearsight.analysis.test_particle import (
+    insertion_energies,
+    particle_potential,
+    staggered_barrier,
+    walked_potential,
+)
 from nearsight.analysis.verdict import Verdict, written
 from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
 
@@ -67,7 +77,9 @@ __all__ = [
     "Comparison",
     "Decay",
     "Departure",
+    "DynamicalScaling",
     "Estimate",
+    "LinearLaw",
     "LocalityReport",
     "Path",
     "Plaquettes",
@@ -77,10 +89,13 @@ __all__ = [
     "Verdict",
     "allen_cahn",
     "axial_correlation",
+    "block_arrangements",
+    "block_polarity",
     "bootstrap",
     "cdw_order",
     "charge_density",
     "checkerboard_clusters",
+    "checkerboard_length",
     "cluster_sizes",
     "collapse_quality",
     "compare_curves",
@@ -93,22 +108,29 @@ __all__ = [
     "directional_derivative",
     "distance_to",
     "domain_fraction",
+    "dynamical_scaling",
     "ensemble_length",
     "examine_locality",
     "fit_collapse",
     "fold",
     "global_order",
+    "grow_checkerboard",
     "growth_exponent",
+    "insertion_energies",
     "ising_sign",
     "judge_size",
+    "linear_law",
     "linear_response",
     "local_amplitude",
     "local_exponent",
     "mean_and_error",
+    "particle_potential",
     "peak_length",
     "peak_order",
+    "phase_separation",
     "plaquettes",
     "polarity",
+    "porod_law",
     "reciprocal_vectors",
     "response",
     "scalar_chirality",
@@ -121,6 +143,7 @@ __all__ = [
     "spin_structure_factor_at",
     "spin_temperature",
     "staggered",
+    "staggered_barrier",
     "star",
     "structure_factor",
     "structure_factor_at",
@@ -131,6 +154,7 @@ __all__ = [
     "topological_charge",
     "truncation",
     "two_colouring",
+    "walked_potential",
     "wall_density",
     "wall_distance",
     "wall_profile",

@@ -1,0 +1,174 @@
+"""Are domains at different times the same picture at different magnification?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy import optimize
+
+from nearsight.analysis.collapse import SizeLaw, size_law
+
+
+@dataclass(frozen=True)
+class DynamicalScaling:
+    r"""How well S(k, t) at several times falls on one curve, :math:`S = L^\theta\, \mathcal G(kL)`.
+
+    ``quality`` is the mean squared distance of a point from the curve of the other times in units of its error, at
+    θ = the dimension of space: about 1 where the deviations are chance. ``deviation`` is the root mean square of the
+    same distances as a ratio, ln S; small errors make a good collapse look bad in ``quality``, large ones a bad one
+    good. ``theta`` is the exponent of the best collapse, with its error by resampling of replicas: dynamical scaling
+    demands the dimension.
+    """
+
+    quality: float
+    deviation: float
+    theta: float
+    theta_error: float
+    dimension: int
+    points: int
+    window: tuple[float, float]
+
+    def __str__(self) -> str:
+        return (
+            f"S = L^θ G(kL): θ = {self.theta:.3f} ± {self.theta_error:.3f} (scaling: {self.dimension}), points "
+            f"scatter by {100 * self.deviation:.2g} % about the common curve, {np.sqrt(self.quality):.2g} error bars"
+        )
+
+
+def dynamical_scaling(
+    S: xr.DataArray,
+    L: xr.DataArray,
+    *,
+    dimension: int,
+    rng: torch.Generator,
+    window: tuple[float, float] = (0.0, np.inf),
+    largest_k: float = np.inf,
+    samples: int = 200,
+) -> DynamicalScaling:
+    r"""Judge the collapse :math:`S(k, t) = L(t)^d\, \mathcal G(k L(t))` of structure factors at several times.
+
+    Every point (kL, S/L^θ) is compared with the straight line through its two neighbours in the curve of every other
+    time, in logarithms, in which the tail of G is straight. Means over replicas enter, with standard errors.
+
+    Parameters
+    ----------
+    S: averaged over directions ``(replica, time, k)``, the result of :func:`shell_average` about the peak.
+    L: ``(replica, time)`` at the same times.
+    dimension: of space.
+    window: smallest and largest kL. Finite lattices spoil small ones, where L is no small part of the lattice.
+    largest_k: wave vectors beyond are left out: near the edge of the zone the lattice shows.
+    samples: resampled sets of replicas for the error of θ.
+
+    References
+    ----------
+    A. J. Bray, Adv. Phys. 43, 357 (1994).
+    """
+    curves, lengths, k = _ensembles(S, L)
+    inside = (k > 0) & (k <= largest_k)
+    curves, k = curves[..., inside], k[inside]
+    if (curves.mean(0) <= 0).any():
+        raise ValueError("S vanishes at some wave vectors of some time, and has no logarithm; leave out ordered times.")
+
+    def distances(chosen: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray]:
+        mean, L_mean = curves[chosen].mean(0), lengths[chosen].mean(0)
+        x = np.log(k) + np.log(L_mean)[:, None]
+        y = np.log(mean) - theta * np.log(L_mean)[:, None]
+        return _distances(x, y, error, np.log(window) if window[0] > 0 else np.array([-np.inf, np.log(window[1])]))
+
+    def best(chosen: np.ndarray) -> float:
+        found = optimize.minimize_scalar(
+            lambda theta: np.mean((distances(chosen, theta)[0] / distances(chosen, theta)[1]) ** 2),
+            bracket=(dimension - 0.5, dimension + 0.5),
+        )
+        return float(found.x)
+
+    replicas = len(curves)
+    error = curves.std(0, ddof=1) / np.sqrt(replicas) / curves.mean(0)
+    if not (error > 0).all():
+        raise ValueError("Replicas that agree exactly have no error bars to judge a collapse by.")
+    everyone = np.arange(replicas)
+    d, sigma = distances(everyone, float(dimension))
+    if len(d) < 5:
+        raise ValueError(f"{len(d)} points of different times overlap in kL; widen the window, or choose closer times.")
+    draws = torch.randint(replicas, (samples, replicas), generator=rng).numpy()
+    return DynamicalScaling(
+        float(np.mean((d / sigma) ** 2)),
+        float(np.sqrt(np.mean(d**2))),
+        best(everyone),
+        float(np.std([best(draw) for draw in draws], ddof=1)),
+        dimension,
+        len(d),
+        (float(window[0]), float(window[1])),
+    )
+
+
+def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Generator, samples: int = 400) -> SizeLaw:
+    r"""The power of k with which the tail of S(k) falls, by a fit in a window of wave vectors,
+
+    .. math:: S(k) \sim k^{-(d + 1)}
+
+    for sharp walls between domains in d dimensions (Porod): -3 in the plane. The errors are those of resampled
+    replicas; they hold what chance does, not what the choice of the window does: above about 1/L domains still have a
+    size, and beyond about 1/a the lattice bends the tail upwards (a straight wall on a lattice has
+    :math:`4 \sin^2(k/2)` in the place of k²).
+
+    Parameters
+    ----------
+    S: averaged over directions ``(replica, k)`` at one time, the result of :func:`shell_average`.
+    window: smallest and largest k.
+
+    References
+    ----------
+    G. Porod, Kolloid-Z. 124, 83 (1951); A. J. Bray, Adv. Phys. 43, 357 (1994).
+    """
+    if set(S.dims) != {"replica", "k"}:
+        raise ValueError(
+            f"S needs the dimensions 'replica' and 'k', got {S.dims}; choose one time with .sel(time=...)."
+        )
+    k = S["k"].values
+    inside = (k >= window[0]) & (k <= window[1]) & (k > 0)
+    if inside.sum() < 3 or S.sizes["replica"] < 3:
+        raise ValueError(
+            f"{int(inside.sum())} wave vectors in [{window[0]:g}, {window[1]:g}] and {S.sizes['replica']} replicas; a "
+            f"power law with an error needs 3 of each."
+        )
+    values = S.transpose("replica", "k").values[:, inside]
+    draws = torch.randint(len(values), (samples, len(values)), generator=rng).numpy()
+    return size_law(k[inside], values.mean(0), values[draws].mean(1))
+
+
+def _ensembles(S: xr.DataArray, L: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if set(S.dims) != {"replica", "time", "k"} or set(L.dims) != {"replica", "time"}:
+        raise ValueError(f"S needs (replica, time, k) and L (replica, time), got {S.dims} and {L.dims}.")
+    curves, lengths = S.transpose("replica", "time", "k").values, L.transpose("replica", "time").values
+    if curves.shape[:2] != lengths.shape or len(curves) < 3 or curves.shape[1] < 2:
+        raise ValueError(
+            f"S and L need the same 3 or more replicas and 2 or more times, got {curves.shape} and {lengths.shape}."
+        )
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        raise ValueError("Lengths must be finite and positive; leave out ordered replicas (L = inf).")
+    return curves, lengths, S["k"].values
+
+
+def _distances(x: np.ndarray, y: np.ndarray, error: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of every point from the mean of the other curves at its place, and its standard error."""
+    far, sigma = [], []
+    for j in range(len(x)):
+        weights, total = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+        for m in range(len(x)):
+            if m == j:
+                continue
+            right = np.searchsorted(x[m], x[j])
+            between = (right > 0) & (right < x.shape[1])
+            r = right[between]
+            u = (x[j, between] - x[m, r - 1]) / (x[m, r] - x[m, r - 1])
+            w = 1.0 / (((1 - u) * error[m, r - 1]) ** 2 + (u * error[m, r]) ** 2)
+            weights[between] += w
+            total[between] += w * ((1 - u) * y[m, r - 1] + u * y[m, r])
+        known = (weights > 0) & (x[j] >= window[0]) & (x[j] <= window[1])
+        far.append(y[j, known] - total[known] / weights[known])
+        sigma.append(np.sqrt(error[j, known] ** 2 + 1.0 / weights[known]))
+    return np.concatenate(far), np.concatenate(sigma)

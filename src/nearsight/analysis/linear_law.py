@@ -1,0 +1,56 @@
+"""A straight line through independent points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class LinearLaw:
+    """A straight line y = intercept + slope × x by least squares, with bootstrap errors over points.
+
+    ``correlation`` is that of Pearson, with its error: 1 for points on a rising line.
+    """
+
+    slope: float
+    slope_sigma: float
+    intercept: float
+    intercept_sigma: float
+    correlation: float
+    correlation_sigma: float
+    points: int
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The line at other x."""
+        return self.intercept + self.slope * np.asarray(x, dtype=float)
+
+    def __str__(self) -> str:
+        return (
+            f"y = ({self.intercept:.3g} ± {self.intercept_sigma:.1g}) + ({self.slope:.3g} ± {self.slope_sigma:.1g}) x, "
+            f"r = {self.correlation:.3f} ± {self.correlation_sigma:.3f} of {self.points} points"
+        )
+
+
+def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: int = 1000) -> LinearLaw:
+    """Fit independent points ``(point,)`` by a straight line, all points of equal weight; errors resample points."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 5:
+        raise ValueError(f"A line with an error needs 5 or more points (x, y), got {x.shape} and {y.shape}.")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("Points must be finite and not all have the same x or y; leave out infinite lengths.")
+
+    def fitted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        u, v = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+        uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
+        slope = uv / uu
+        return np.stack([slope, y.mean(-1) - slope * x.mean(-1), uv / np.sqrt(uu * vv)])
+
+    draws = torch.randint(len(x), (samples, len(x)), generator=rng).numpy()
+    # A resampling that holds a single point, over and over, has no slope.
+    draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
+    slope, intercept, r = fitted(x, y)
+    s_slope, s_intercept, s_r = fitted(x[draws], y[draws]).std(1, ddof=1)
+    return LinearLaw(float(slope), float(s_slope), float(intercept), float(s_intercept), float(r), float(s_r), len(x))
