@@ -7,7 +7,8 @@ import xarray as xr
 
 from nearsight.analysis.clusters import checkerboard_clusters, cluster_sizes
 from nearsight.analysis.colouring import two_colouring
-from nearsight.analysis.lengths import correlation_length
+from nearsight.analysis.correlation import correlation
+from nearsight.analysis.lengths import correlation_length, crossing_length
 from nearsight.analysis.order import wall_density
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
 from nearsight.analysis.site_field import SiteField, site_field
@@ -56,7 +57,10 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
       particles (:func:`cluster_sizes`); ``ordered``, the share of particles in clusters of two or more.
     - ``cluster_length``: √⟨s⟩, and ``l``, the length from the peak at (π, π) (:func:`checkerboard_length`).
     - ``L``: length of the super-clusters, :math:`L^{-1} = \sum_k S |\mathbf k| / \sum_k S` of the sublattice field σ
-      (:func:`sublattice_field`), infinite when one sublattice rules everywhere.
+      (:func:`sublattice_field`), infinite when one sublattice rules everywhere. The measure of the thesis; the k⁻³ tail
+      of sharp walls puts a logarithm of the lattice constant into it, so that it grows more slowly than domains do.
+    - ``R``: distance at which the correlation of σ has fallen to half its height, which has no such logarithm and is
+      the length to test dynamical scaling with; NaN where it does not fall that far.
     - ``phi``: ⟨σ⟩, with its sign; ``walls``: nearest-neighbour bonds between unlike σ, as a share of all.
     """
     labelled = site_field(field, lattice, dims)
@@ -64,6 +68,8 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
     sigma = sublattice_field(labelled, lattice)
     L = correlation_length(structure_factor(sigma, lattice), lattice)
     L.attrs["long_name"] = "length of the super-clusters"
+    R = crossing_length(correlation(sigma, lattice), level=0.5)
+    R.attrs["long_name"] = "half height of the correlation of super-clusters"
     return xr.Dataset(
         {
             "mean_size": sizes.mean_size,
@@ -72,6 +78,7 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
             "cluster_length": sizes.length,
             "l": checkerboard_length(labelled, lattice),
             "L": L,
+            "R": R,
             "phi": polarity(sigma),
             "walls": wall_density(sigma, lattice),
         }
