@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nearsight.dynamics.acceptance import Acceptance
@@ -52,11 +54,13 @@ class ScreenedWalk:
             if not exact.possible(move):
                 continue
             forward = cheap.difference(move)
-            if not forward <= threshold[k]:
+            if forward > threshold[k]:
                 continue
             reverse = int(exact.hops.reversed[move])
             cheap.accept(move)
             backward = cheap.difference(reverse)
+            if math.isnan(forward) or math.isnan(backward):
+                raise ArithmeticError("The screen answers NaN for the energy of a hop.")
             difference[k] = exact.difference(move)
             # -kT ln of the ratio of the first-stage probabilities, added to ΔE, is what the second stage has to pay.
             if difference[k] + cost(backward) - cost(forward) <= second[k]:

@@ -90,7 +90,7 @@ class _GasWalk(Walk):
         self.pairs = (gas.hops.targets, gas.index, gas.strength, gas.between)
 
     def difference(self, move: int) -> float:
-        return float(self.differences_of(np.array([move]))[0])
+        return _one_difference(move, self.occupied, *self.pairs)
 
     def differences(self) -> np.ndarray:
         return self.differences_of(np.arange(len(self.hops)))
@@ -117,6 +117,12 @@ def _difference(site, d, occupied, targets, index, strength, between):
     for k in range(index.shape[1]):
         delta += strength[site, k] * occupied[index[site, k]] - strength[target, k] * occupied[index[target, k]]
     return delta
+
+
+@numba.njit(nogil=True, cache=True)
+def _one_difference(move, occupied, targets, index, strength, between):
+    site, d = divmod(move, targets.shape[1])
+    return _difference(site, d, occupied, targets, index, strength, between)
 
 
 @numba.njit(nogil=True, cache=True)
