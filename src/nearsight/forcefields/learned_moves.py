@@ -12,7 +12,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nearsight.forcefields.embedded_walk import EmbeddedWalk
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.learned import ConvolutionalForceField, LocalForceField
 from nearsight.forcefields.local_differences import HopColumns, displacements
@@ -151,8 +150,11 @@ class LearnedMoves(LearnedMoveEnergies):
             return self._local(flat).double().sum(-1).view(field.shape[:-2])
 
     def follow(self, field: Tensor) -> Walk:
-        columns = self._columns
-        return CachedWalk(self, field) if columns is None else EmbeddedWalk(columns, field)
+        if self._columns is None:
+            return CachedWalk(self, field)
+        from nearsight.forcefields.embedded_walk import EmbeddedWalk  # its compiler is slow to import
+
+        return EmbeddedWalk(self._columns, field)
 
     @property
     def reach(self) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ from nearsight.training.dataset import KINDS, DataSet, Split
 from nearsight.training.fit import fit
 from nearsight.training.generate import generate
 from nearsight.training.metrics import evaluate
+from nearsight.training.move_data import MoveData, MoveSplit
+from nearsight.training.move_fit import MoveFitOptions, evaluate_moves, fit_moves
 from nearsight.training.options import FitOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
@@ -14,6 +16,9 @@ __all__ = [
     "SOAP",
     "DataSet",
     "FitOptions",
+    "MoveData",
+    "MoveFitOptions",
+    "MoveSplit",
     "NearEquilibrium",
     "PropertyFitOptions",
     "Random",
@@ -22,7 +27,9 @@ __all__ = [
     "Split",
     "Thermal",
     "evaluate",
+    "evaluate_moves",
     "fit",
+    "fit_moves",
     "fit_property",
     "generate",
 ]

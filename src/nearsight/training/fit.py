@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +16,11 @@ from torch import Tensor, nn
 
 from nearsight.forcefields import ForceField, LearnedForceField
 from nearsight.parallel import progress_bar, threads
-from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
 from nearsight.training.metrics import predict
+from nearsight.training.optimisation import Optimisation, load_checkpoint, prepared, save_checkpoint
 from nearsight.training.options import FitOptions
-from nearsight.training.soap import SOAP
 
 Student = TypeVar("Student", bound=ForceField)
 
@@ -72,9 +68,7 @@ def fit(
     split = data if isinstance(data, Split) else _split(data, options)
     if tensorboard and path is None:
         raise ValueError("TensorBoard events need a folder; pass path=.")
-    checkpoint = None if path is None else path / "checkpoint.safetensors"
-    if checkpoint is not None and checkpoint.exists() and not resume:
-        raise FileExistsError(f"{path} holds a fit already; pass resume=True to go on with it, or choose another path.")
+    checkpoint = prepared(path, resume)
 
     dtype = getattr(torch, options.dtype)
     student.to(dtype)
@@ -106,8 +100,8 @@ class _Fit:
         learned, fixed = learned_part(student)
         lattice = split.train.lattice
         self.model = learned if lattice.coincides(learned.lattice) else learned.on(lattice)
-        self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.parameters = list(self.named.values())
         if {id(p) for p in self.parameters} != {id(p) for p in learned.parameters() if p.requires_grad}:
             raise TypeError(f"{type(learned).__name__}.on(lattice) copies its parameters; it must share them.")
         self.offsets = [b for name, b in learned.named_buffers() if name.rpartition(".")[2] == "energy_offset"]
@@ -127,14 +121,7 @@ class _Fit:
         self.validation: Labels = labels(split.validation, fixed, **settings)  # type: ignore[arg-type]
         self.batch_size = self._batch_size()
         self.loss = Loss.of(self.train, options.force_weight, options.energy_weight)
-        self.optimizer: torch.optim.Optimizer
-        rate, decay = options.learning_rate, options.weight_decay
-        if options.optimizer == "soap":
-            self.optimizer = SOAP(self.parameters, lr=rate, weight_decay=decay)
-        else:
-            self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay, foreach=False)
-        self.average = [p.detach().clone() for p in self.parameters]
-        self.best = [p.detach().clone() for p in self.parameters]
+        self.optimisation = Optimisation(self.named, options)
         self.best_rmse, self.best_step, self.step, self.stopped = math.inf, 0, 0, False
         self.sums = torch.zeros(3, dtype=torch.float64)
         self.count = 0
@@ -143,7 +130,7 @@ class _Fit:
             "options": options.model_dump(mode="json"),
             "train": split.train.hash,
             "validation": split.validation.hash,
-            "parameters": {n: list(p.shape) for n, p in zip(self.names, self.parameters, strict=True)},
+            "parameters": {name: list(p.shape) for name, p in self.named.items()},
             "ranks": _ranks(),
         }
 
@@ -188,35 +175,24 @@ class _Fit:
                 self.save(path)
 
     def advance(self) -> None:
-        rate = self.options.rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad()
-        parts = self.loss(self.model, self.batch(self.step))
-        parts[0].backward()
-        _average_gradients(self.parameters)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
-        if not bool(torch.isfinite(norm)):
-            raise ArithmeticError(
-                f"The gradient is not finite at step {self.step}; lower learning_rate (now {rate:.1e})."
-            )
-        self.optimizer.step()
+        parts: list[Tensor] = []
+
+        def loss() -> Tensor:
+            parts.extend(self.loss(self.model, self.batch(self.step)))
+            return parts[0]
+
+        self.optimisation.advance(self.step, loss, _average_gradients)
         self.step += 1
-        # A young average would remember the initial weights: its memory grows with the number of steps.
-        memory = min(self.options.average, (1 + self.step) / (10 + self.step)) if self.options.average > 0 else 0.0
-        for mean, p in zip(self.average, self.parameters, strict=True):
-            mean.lerp_(p.detach(), 1.0 - memory)
         self.sums += torch.stack([p.detach() for p in parts]).double().cpu()
         self.count += 1
 
     def validate(self) -> dict[str, float]:
-        with self.weights(self.average):
+        with self.optimisation.averaged():
             force = predict(self.model, self.validation.field, CHUNK).force
         rmse = float((force - self.validation.force.cpu().double()).square().mean().sqrt())
         if rmse < self.best_rmse:
             self.best_rmse, self.best_step = rmse, self.step
-            for best, mean in zip(self.best, self.average, strict=True):
-                best.copy_(mean)
+            self.optimisation.keep()
         elif self.options.patience is not None:
             self.stopped = self.step - self.best_step >= self.options.patience * self.options.validate_every
         if _ranks() > 1:
@@ -228,18 +204,8 @@ class _Fit:
         self.log.append([self.step, self.options.rate(self.step - 1), *means, rmse, self.best_rmse])
         return dict(zip(COLUMNS, self.log[-1], strict=True))
 
-    @contextlib.contextmanager
-    def weights(self, values: list[Tensor]) -> Iterator[None]:
-        """The model with other weights for a while."""
-        kept = [p.detach().clone() for p in self.parameters]
-        _assign(self.parameters, values)
-        try:
-            yield
-        finally:
-            _assign(self.parameters, kept)
-
     def finish(self) -> None:
-        _assign(self.parameters, self.best)
+        self.optimisation.finish()
         if self.offsets and self.train.energy is not None:
             # The mean residual is the constant with the smallest squared error; one part of a sum carries it for all.
             known = self.train.energy.cpu().double() + self.train.mean_energy
@@ -250,11 +216,6 @@ class _Fit:
     # --- checkpoint -------------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """One file, so that tensors and numbers can never disagree."""
-        tensors: dict[str, Tensor] = {"sums": self.sums}
-        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
-            tensors |= {f"weights/{name}": p, f"average/{name}": mean, f"best/{name}": best}
-            tensors |= {f"optimizer/{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         numbers = {
             "step": self.step,
             "best_rmse": self.best_rmse,
@@ -263,44 +224,19 @@ class _Fit:
             "count": self.count,
             "log": self.log,
         }
-        text = {"numbers": json.dumps(numbers), "identity": json.dumps(self.identity)}
-        save_tensors(path / "checkpoint.safetensors", {k: v.clone() for k, v in tensors.items()}, text)
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows([COLUMNS, *self.log])
-        write_atomic(path / "log.csv", table.getvalue())
+        tensors = {"sums": self.sums.clone(), **self.optimisation.tensors()}
+        save_checkpoint(path / "checkpoint.safetensors", tensors, numbers, self.identity, COLUMNS)
 
     def load(self, file: Path) -> None:
-        tensors, text = load_tensors(file)
-        stored = json.loads(text["identity"])
-        differences = _differences(stored, json.loads(json.dumps(self.identity)))
-        if differences:
-            raise ValueError(
-                f"{file} belongs to another fit: {'; '.join(differences)}. Resume with what it was started with, or "
-                "choose another path."
-            )
-        numbers = json.loads(text["numbers"])
+        tensors, numbers = load_checkpoint(file, self.identity, _differences)
         self.step, self.best_rmse, self.best_step = numbers["step"], numbers["best_rmse"], numbers["best_step"]
         self.stopped, self.count, self.log = numbers["stopped"], numbers["count"], numbers["log"]
         self.sums = tensors["sums"]
-        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
-            _assign([p, mean, best], [tensors[f"{kind}/{name}"] for kind in ("weights", "average", "best")])
-            prefix = f"optimizer/{name}/"
-            # Steps are counted on the CPU; the moments live beside their parameter.
-            self.optimizer.state[p] = {
-                key.removeprefix(prefix): value if value.ndim == 0 and key.endswith("/step") else value.to(p.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+        self.optimisation.restore(tensors)
 
 
 def _split(data: DataSet, options: FitOptions) -> Split:
     return data.split(validation=options.validation, test=options.test, seed=options.seed)
-
-
-def _assign(targets: list[Any], values: list[Tensor]) -> None:
-    with torch.no_grad():
-        for target, value in zip(targets, values, strict=True):
-            target.copy_(value)
 
 
 def _differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
 from nearsight.forcefields.property_model import Blocks, as_blocks
 from nearsight.parallel import progress_bar, threads
-from nearsight.storage import load_tensors, save_tensors, write_atomic
-from nearsight.training.soap import SOAP
+from nearsight.training.optimisation import (
+    Optimisation,
+    load_checkpoint,
+    named_differences,
+    prepared,
+    save_checkpoint,
+)
 
 COLUMNS = ("step", "learning_rate", "loss", "validation_loss", "best_loss")
 CALIBRATION = 1024
@@ -115,9 +117,7 @@ def fit_property(
         the optimiser, the seed and its own number only.
     """
     options, snapshots = options or PropertyFitOptions(), as_blocks(snapshots)
-    checkpoint = None if path is None else Path(path) / "checkpoint.safetensors"
-    if checkpoint is not None and checkpoint.exists() and not resume:
-        raise FileExistsError(f"{path} holds a fit already; pass resume=True to go on with it, or choose another path.")
+    checkpoint = prepared(path, resume)
     with threads(options.threads):
         run = _Fit(model.to(getattr(torch, options.dtype)), snapshots, check_labels(model, snapshots, labels), options)
         if checkpoint is not None and checkpoint.exists():
@@ -169,16 +169,7 @@ class _Fit:
         self.train, self.held = (
             _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(self.device, self.dtype)) for p in parts
         )
-        self.names = [name for name, _ in model.named_parameters()]
-        self.parameters = list(model.parameters())
-        settings: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
-        self.optimizer: torch.optim.Optimizer = (
-            SOAP(self.parameters, **settings)
-            if options.optimizer == "soap"
-            else torch.optim.AdamW(self.parameters, foreach=False, **settings)
-        )
-        self.average = [p.detach().clone() for p in self.parameters]
-        self.best = [p.detach().clone() for p in self.parameters]
+        self.optimisation = Optimisation(dict(model.named_parameters()), options)
         self.step, self.best_loss, self.sum, self.count = 0, math.inf, 0.0, 0
         self.log: list[list[float]] = []
         self.identity = {
@@ -216,48 +207,36 @@ class _Fit:
                     bar.update(task, description=f"fit  loss {row[2]:.3g}  validation {row[3]:.3g}")
                 if checkpoint is not None and (last or self.step % options.checkpoint_every == 0):
                     self.save(checkpoint)
-        _assign(self.parameters, self.best)
+        self.optimisation.finish()
 
     def advance(self) -> None:
-        rate = self.options.rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         size = min(self.options.batch_size, len(self.train.index))
         epoch, position = divmod(self.step, len(self.train.index) // size)
         order = self.rng(ORDER, epoch).permutation(len(self.train.index))
-        self.optimizer.zero_grad()
         chosen = order[position * size : (position + 1) * size]
-        loss = self.loss(self.train, chosen, self.rng(PLACES, self.step))
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
-        if not bool(torch.isfinite(norm)):
-            raise ArithmeticError(
-                f"The gradient is not finite at step {self.step}; lower learning_rate (now {rate:.1e})."
-            )
-        self.optimizer.step()
+        losses: list[Tensor] = []
+
+        def loss() -> Tensor:
+            losses.append(self.loss(self.train, chosen, self.rng(PLACES, self.step)))
+            return losses[0]
+
+        self.optimisation.advance(self.step, loss)
         self.step += 1
-        # A young average would remember the initial weights: its memory grows with the number of steps.
-        memory = min(self.options.average, (1 + self.step) / (10 + self.step)) if self.options.average > 0 else 0.0
-        with torch.no_grad():
-            for mean, p in zip(self.average, self.parameters, strict=True):
-                mean.lerp_(p, 1.0 - memory)
-        self.sum, self.count = self.sum + float(loss.detach()), self.count + 1
+        self.sum, self.count = self.sum + float(losses[0].detach()), self.count + 1
 
     @torch.no_grad()
     def validate(self) -> list[float]:
         """The loss on snapshots kept apart, at the same places every time."""
-        kept = [p.detach().clone() for p in self.parameters]
-        _assign(self.parameters, self.average)
-        self.model.eval()
         every, size = np.arange(len(self.held.index)), self.options.batch_size
         draw = self.rng(CHECK)
-        losses = [(float(self.loss(self.held, part, draw)), len(part)) for part in _chunks(every, size)]
+        self.model.eval()
+        with self.optimisation.averaged():
+            losses = [(float(self.loss(self.held, part, draw)), len(part)) for part in _chunks(every, size)]
         self.model.train()
         loss = sum(value * n for value, n in losses) / len(every)
         if loss < self.best_loss:
             self.best_loss = loss
-            _assign(self.best, self.average)
-        _assign(self.parameters, kept)
+            self.optimisation.keep()
         self.log.append(
             [self.step, self.options.rate(self.step - 1), self.sum / max(1, self.count), loss, self.best_loss]
         )
@@ -267,46 +246,17 @@ class _Fit:
     # --- checkpoint -------------------------------------------------------------------------------------------------
 
     def save(self, file: Path) -> None:
-        tensors: dict[str, Tensor] = {}
-        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
-            tensors |= {f"weights/{name}": p, f"average/{name}": mean, f"best/{name}": best}
-            tensors |= {f"optimizer/{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         numbers = {
             "step": self.step, "best_loss": self.best_loss, "sum": self.sum, "count": self.count, "log": self.log
         }  # fmt: skip
-        text = {"numbers": json.dumps(numbers), "identity": json.dumps(self.identity)}
-        save_tensors(file, {k: v.detach().clone() for k, v in tensors.items()}, text)
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows([COLUMNS, *self.log])
-        write_atomic(file.parent / "log.csv", table.getvalue())
+        save_checkpoint(file, self.optimisation.tensors(), numbers, self.identity, COLUMNS)
 
     def load(self, file: Path) -> None:
-        tensors, text = load_tensors(file)
-        stored, asked = json.loads(text["identity"]), json.loads(json.dumps(self.identity))
-        if stored != asked:
-            different = [key for key in asked if stored.get(key) != asked[key]]
-            raise ValueError(
-                f"{file} belongs to another fit ({', '.join(different)} differ). Resume with what it was started with, "
-                f"or choose another path."
-            )
-        numbers = json.loads(text["numbers"])
+        tensors, numbers = load_checkpoint(file, self.identity, named_differences)
         self.step, self.best_loss, self.log = numbers["step"], numbers["best_loss"], numbers["log"]
         self.sum, self.count = numbers["sum"], numbers["count"]
-        for name, p, mean, best in zip(self.names, self.parameters, self.average, self.best, strict=True):
-            _assign([p, mean, best], [tensors[f"{kind}/{name}"] for kind in ("weights", "average", "best")])
-            prefix = f"optimizer/{name}/"
-            self.optimizer.state[p] = {
-                key.removeprefix(prefix): value if value.ndim == 0 and key.endswith("/step") else value.to(p.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+        self.optimisation.restore(tensors)
 
 
 def _chunks(index: np.ndarray, size: int) -> list[np.ndarray]:
     return [index[k : k + size] for k in range(0, len(index), size)]
-
-
-def _assign(targets: list[Any], values: list[Tensor]) -> None:
-    with torch.no_grad():
-        for target, value in zip(targets, values, strict=True):
-            target.copy_(value)
