@@ -1,0 +1,374 @@
+"""The kernel polynomial method, with the error of every answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.solvers.chebyshev_recursion import Block, direct, forward, gradient
+from nearsight.solvers.chebyshev_series import KERNELS, Band, FermiSeries, Kernel, moments_for
+from nearsight.solvers.error_bars import ErrorBars, mean_of_sets, noise_bar
+from nearsight.solvers.lanczos import spectrum
+from nearsight.solvers.moment_thermodynamics import MomentThermodynamics, Potentials
+from nearsight.solvers.probing import Layout, Probes, layout, unit_vectors
+from nearsight.solvers.products import NumbaProducts, Products, Rows, TorchProducts
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix
+from nearsight.solvers.sparse import SparseMatrix
+
+Estimator = Literal["direct", "gradient"]
+
+UNRESOLVED = 0.3
+"""A Fermi function that is wrong by more than this somewhere is not the one that was asked for."""
+
+ROWS = 2**18
+"""Rows of a block: larger batches of matrices are solved one part after the other."""
+
+ATTEMPTS = 8
+"""Probes are enlarged at most this often until the accuracy is reached."""
+
+
+@dataclass(frozen=True)
+class ChebyshevElectrons(Electrons):
+    """Electrons with the error of a Chebyshev solution; ``error`` is ``bars.rho()``, at 95 % confidence."""
+
+    bars: ErrorBars | None = None
+    moments: int = 0
+    probes: int = 0
+    """Number of vectors."""
+
+
+class DensityOfStates(NamedTuple):
+    """Levels per unit of energy ``(*batch, energy)``, and their standard error from the spread over sets of probes."""
+
+    values: Tensor
+    error: Tensor
+
+
+class Chebyshev(Solver):
+    r"""Functions of sparse matrices by Chebyshev recursion (kernel polynomial method), with their errors.
+
+    .. math:: f(H) = \sum_{m=0}^{M-1} g_m c_m T_m\!\left(\frac{H - b}{a}\right), \qquad
+              \rho \simeq \left\langle f(H)\, R R^\dagger \right\rangle
+
+    where a, b map the spectrum into (-1, 1), the c_m are those of the Fermi function and R are the probes. The cost is
+    M products of H with the vectors of R: quadratic in the size for unit vectors, linear for a fixed number of colours
+    or random vectors. For lattices below some 10⁴ orbitals :class:`Poles` is faster at any accuracy worth having.
+
+    Give exactly one of ``filling`` (electrons per orbital and spin copy; forces derive from F) and ``mu`` (from Ω).
+
+    Parameters
+    ----------
+    kT: temperature of the electrons; 0 needs a ``kernel`` and ``moments``.
+    accuracy: root mean square error of the elements of ρ, at 95 % confidence, from which the number of moments follows,
+        and that of probes where ``probes`` leave it open. A force is off by this times the coupling.
+    moments: their number M, instead of what ``accuracy`` asks for.
+    kernel: None, the plain sum, which converges exponentially at kT > 0; ``jackson``, ``lorentz`` or ``fejer``.
+    probes: :func:`unit_vectors` (no noise), :func:`coloured_vectors` or :func:`random_vectors`.
+    estimator: ``gradient`` of the estimated potential (1.5 products per moment; forces are conservative for given
+        probes and err about half as much) or ``direct`` (1 product). Default: direct for unit vectors, which have no
+        noise, gradient for others.
+    dtype: precision of the vectors: float64, or float32 at half the cost with errors of 1e-6.
+    rng: chance of the probes, drawn anew in every call.
+    margin: part of the bandwidth that is added on either side of what Lanczos finds.
+    products: how matrices are multiplied; None: :class:`NumbaProducts` on a processor, :class:`TorchProducts` on a GPU.
+
+    Every answer carries ``error``, and its parts in ``bars``. Raises ``ValueError`` where the moments cannot resolve
+    kT, and ``ArithmeticError`` if a vector grows, which means that a level lies outside the band.
+
+    References
+    ----------
+    A. Weiße, G. Wellein, A. Alvermann, H. Fehske, Rev. Mod. Phys. 78, 275 (2006); K. Barros, Y. Kato, Phys. Rev. B 88,
+    235101 (2013); Z. Wang, G.-W. Chern, C. D. Batista, K. Barros, J. Chem. Phys. 148, 094107 (2018).
+    """
+
+    sparse: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        kT: float,
+        filling: float | None = None,
+        mu: float | None = None,
+        accuracy: float = 1e-6,
+        moments: int | None = None,
+        kernel: Kernel | None = None,
+        probes: Probes | None = None,
+        estimator: Estimator | None = None,
+        dtype: torch.dtype = torch.float64,
+        rng: torch.Generator | None = None,
+        margin: float = 0.01,
+        products: type[Products] | None = None,
+    ) -> None:
+        check_ensemble(kT, filling, mu)
+        probes = unit_vectors() if probes is None else probes
+        if kernel is not None and kernel not in KERNELS:
+            raise ValueError(f"kernel must be None or one of {', '.join(KERNELS)}, got {kernel!r}.")
+        if kT == 0 and (kernel is None or moments is None):
+            raise ValueError("At kT = 0 the series of a step rings: give kernel='jackson' and moments=, or a kT > 0.")
+        if kernel is not None and moments is None:
+            raise ValueError(
+                "A kernel damps every moment, so that accuracy= cannot choose their number; give moments=."
+            )
+        if not 0 < accuracy < 1:
+            raise ValueError(f"accuracy must lie between 0 and 1 (of elements of ρ), got {accuracy}.")
+        if moments is not None and moments < 4:
+            raise ValueError(f"moments must be at least 4, got {moments}.")
+        if estimator not in (None, "direct", "gradient"):
+            raise ValueError(f"estimator must be 'direct' or 'gradient', got {estimator!r}.")
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
+        if not probes.exact and rng is None:
+            raise ValueError("Random probes need rng=torch.Generator().manual_seed(...); unit_vectors() need none.")
+        if not 0 < margin < 1:
+            raise ValueError(f"margin must lie between 0 and 1 (of the bandwidth), got {margin}.")
+        self.kT, self.filling, self.mu = float(kT), filling, mu
+        self.accuracy, self.moments, self.kernel, self.probes = accuracy, moments, kernel, probes
+        self.gradient = (not probes.exact) if estimator is None else estimator == "gradient"
+        self.dtype, self.rng, self.margin, self.products = dtype, rng, margin, products
+
+    def __repr__(self) -> str:
+        ensemble = f"filling={self.filling:g}" if self.filling is not None else f"mu={self.mu:g}"
+        size = f"moments={self.moments}" if self.moments else f"accuracy={self.accuracy:g}"
+        kernel = f", kernel={self.kernel!r}" if self.kernel else ""
+        return f"Chebyshev({ensemble}, kT={self.kT:g}, {size}{kernel}, {self.probes!r})"
+
+    # --- the answer ---------------------------------------------------------------------------------------------------
+
+    def solve(
+        self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1
+    ) -> ChebyshevElectrons:
+        given = _sparse(matrix)
+        batch, device = given.values.shape[:-1], given.values.device
+        pairs = _Pairs.of(rows.cpu().numpy(), columns.cpu().numpy(), given.size)
+        chunks = given.values.reshape(-1, given.values.shape[-1]).split(max(1, ROWS // given.size))
+        parts = [self._solve(SparseMatrix(given.pattern, values), pairs) for values in chunks]
+
+        def out(values: list[np.ndarray]) -> Tensor:
+            whole = np.concatenate(values)
+            return torch.from_numpy(np.ascontiguousarray(whole)).reshape(*batch, *whole.shape[1:]).to(device)
+
+        d = float(degeneracy)
+        mu, number, energy, omega = (out(list(x)) for x in zip(*(p.potentials for p in parts), strict=True))
+        number, energy, omega = d * number, d * energy, d * omega
+        free = omega + mu * number
+        bars = ErrorBars(
+            out([p.truncation for p in parts]),
+            max(p.rounding for p in parts),
+            out([p.noise for p in parts]),
+            d * out([p.potential_noise for p in parts]),
+            d * out([p.number_noise for p in parts]),
+            min(p.layout.sets for p in parts),
+            min(p.layout.cells for p in parts),
+        )
+        return ChebyshevElectrons(
+            out([pairs.unfold(p.rho) for p in parts]),
+            mu,
+            number,
+            energy,
+            free,
+            omega,
+            omega if self.filling is None else free,
+            error=bars.rho(),
+            bars=bars,
+            moments=max(p.moments for p in parts),
+            probes=max(p.layout.vectors for p in parts),
+        )
+
+    def density_of_states(self, matrix: Tensor | SparseMatrix, energies: Tensor) -> DensityOfStates:
+        """Levels per unit of energy at ``energies (energy,)``, with the moments and the probes of this solver.
+
+        Damped by ``kernel``, without one by Jackson's: levels are Gaussians of width πa/M, and densities positive.
+        """
+        given = _sparse(matrix)
+        flat = SparseMatrix(given.pattern, given.values.reshape(-1, given.values.shape[-1]))
+        nowhere = np.zeros(0, np.int64)
+        plan = self._plan(flat, _Pairs.of(nowhere, nowhere, given.size))
+        plan = plan._replace(series=replace(plan.series, kernel=self.kernel or "jackson"))
+        arrangement = layout(self.probes.start(), plan.matrix.structure.crow, plan.matrix.structure.col)
+        products = self._products(plan.matrix, plan.series.band, arrangement)
+        at = energies.detach().cpu().double().numpy()
+        found = []
+        for _ in range(arrangement.sets):
+            blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
+            (total,) = _total(products, blocks, lambda b: forward(products, b, plan.series.moments // 2)[:1])
+            moments = total[:, : plan.series.moments] / arrangement.repeats
+            found.append(MomentThermodynamics(plan.series, moments).density_of_states(at))
+        batch, device = given.values.shape[:-1], given.values.device
+        mean, error = mean_of_sets(np.stack(found))
+        return DensityOfStates(*(torch.from_numpy(x).reshape(*batch, -1).to(device) for x in (mean, error)))
+
+    # --- how it is found ----------------------------------------------------------------------------------------------
+
+    def _solve(self, matrix: SparseMatrix, pairs: _Pairs) -> _Part:
+        """The answer for one batch ``(batch,)``; probes left open grow until the accuracy is reached."""
+        plan = self._plan(matrix, pairs)
+        crow, col = plan.matrix.structure.crow, plan.matrix.structure.col
+        probes = self.probes.start()
+        history: list[tuple[int, float]] = []
+        for _ in range(ATTEMPTS):
+            arrangement = layout(probes, crow, col)
+            if self.probes.open and arrangement.vectors >= matrix.size:
+                arrangement = layout(unit_vectors(), crow, col)
+            part = self._sample(plan, arrangement)
+            bar = noise_bar(float(part.noise.max()), arrangement.sets, arrangement.cells)
+            allowed = self.accuracy - float(part.truncation.max()) - part.rounding
+            if not self.probes.open or arrangement.exact or bar <= allowed:
+                break
+            history.append((probes.distance or 0, bar))
+            # Where truncation has used up the accuracy, noise is reduced to a tenth of it and no further.
+            probes = probes.enlarged(bar / max(allowed, 0.1 * self.accuracy), history)
+        return part
+
+    def _plan(self, matrix: SparseMatrix, pairs: _Pairs) -> _Plan:
+        """The band, and the series that is summed on it."""
+        ends = spectrum(matrix)
+        band = Band.around(ends.lowest.cpu().numpy(), ends.highest.cpu().numpy(), margin=self.margin)
+        mu = band.centre if self.mu is None else np.full(len(band.centre), self.mu)
+        # The larger part of the accuracy is left to chance, which costs more to reduce.
+        moments = self.moments or moments_for(band, self.kT, 0.25 * self.accuracy, mu)
+        # Moments come in pairs after the first.
+        series = FermiSeries(band, self.kT, 2 * (moments // 2) + 1, self.kernel)
+        if self.kernel is None:
+            wrong = float(np.abs(series.residual(mu, of_gradient=False)).max())
+            if wrong > UNRESOLVED:
+                raise ValueError(
+                    f"moments = {moments} cannot resolve kT = {self.kT:g} on a band of half width "
+                    f"{float(band.halfwidth.max()):.3g}: f would be wrong by {wrong:.2f}. Use "
+                    f"moments={moments_for(band, self.kT, 1e-3, mu)} for errors below 0.001, accuracy= to have them "
+                    "chosen, or a kernel, which smears the Fermi edge."
+                )
+        return _Plan(Rows.of(matrix), pairs, series)
+
+    def _backend(self, matrix: Rows) -> type[Products]:
+        return self.products or (NumbaProducts if matrix.values.device.type == "cpu" else TorchProducts)
+
+    def _products(self, matrix: Rows, band: Band, arrangement: Layout) -> Products:
+        real = not matrix.values.is_complex() and arrangement.real
+        return self._backend(matrix)(matrix.rescaled(band.centre, band.halfwidth), self.dtype, real)
+
+    def _sample(self, plan: _Plan, arrangement: Layout) -> _Part:
+        """The mean over all sets of probes, and their spread."""
+        matrix, pairs, series = plan
+        products = self._products(matrix, series.band, arrangement)
+        sets = [self._set(plan, products, arrangement) for _ in range(arrangement.sets)]
+        rho, deviation = mean_of_sets(np.stack([s.rho for s in sets]))
+        potentials = [mean_of_sets(np.stack(x)) for x in zip(*(s.potentials for s in sets), strict=True)]
+        mu, number, energy, omega = (x for x, _ in potentials)
+        potential = [s.potentials.grand_potential for s in sets]
+        if self.filling is not None:
+            potential = [p + s.potentials.mu * s.potentials.number for p, s in zip(potential, sets, strict=True)]
+            # Every set has the same number of electrons at its own μ: the mean of F defines that of Ω.
+            omega = np.mean(potential, axis=0) - mu * number
+        return _Part(
+            rho,
+            Potentials(mu, number, energy, omega),
+            np.mean([s.truncation for s in sets], axis=0),
+            torch.finfo(self.dtype).eps * math.sqrt(series.moments),
+            np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.weights.sum())),
+            mean_of_sets(np.stack(potential))[1],
+            potentials[1][1],
+            series.moments,
+            arrangement,
+        )
+
+    def _set(self, plan: _Plan, products: Products, arrangement: Layout) -> _Set:
+        """The complete answer from one set of probes: at fixed number it has a μ of its own."""
+        matrix, pairs, series = plan
+        blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
+        if self.filling is None:
+            mu = np.full(matrix.batch, self.mu)
+        else:
+            steps = series.moments // 2 if self.gradient else series.moments - 1
+            (total,) = _total(products, blocks, lambda b: forward(products, b, steps)[:1])
+            mu = MomentThermodynamics(series, total / arrangement.repeats).chemical_potential(self.filling)
+        if self.gradient:
+            c = series.damped(series.grand_potential(mu)) / series.band.halfwidth[:, None]
+            moments, rho = _total(products, blocks, lambda b: gradient(products, b, c, pairs.i, pairs.j))
+        else:
+            c = series.damped(series.occupation(mu))
+            i, j = np.concatenate([pairs.i, pairs.j]), np.concatenate([pairs.j, pairs.i])
+            moments, both = _total(products, blocks, lambda b: direct(products, b, c, i, j))
+            upper, lower = np.split(both, 2, axis=-1)
+            rho = 0.5 * (upper + lower.conj())
+        thermodynamics = MomentThermodynamics(series, moments / arrangement.repeats)
+        truncation = thermodynamics.truncation(mu, of_gradient=self.gradient, margin=self.margin)
+        if self.filling is not None:
+            truncation = truncation + thermodynamics.shift_of_mu(mu)
+        rho = rho / arrangement.repeats
+        return _Set(rho if matrix.values.is_complex() else rho.real, thermodynamics.at(mu), truncation)
+
+
+class _Pairs(NamedTuple):
+    """The wanted positions, every pair i <= j once: the other triangle is the conjugate."""
+
+    i: np.ndarray
+    j: np.ndarray
+    weights: np.ndarray
+    place: np.ndarray
+    swapped: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, columns: np.ndarray, size: int) -> _Pairs:
+        key, place, count = np.unique(
+            np.minimum(rows, columns) * size + np.maximum(rows, columns), return_inverse=True, return_counts=True
+        )
+        return cls(key // size, key % size, count, place, rows > columns)
+
+    def unfold(self, values: np.ndarray) -> np.ndarray:
+        """From one value for each pair to the positions that were asked for."""
+        return np.where(self.swapped, values[:, self.place].conj(), values[:, self.place])
+
+
+class _Plan(NamedTuple):
+    matrix: Rows
+    pairs: _Pairs
+    series: FermiSeries
+
+
+class _Set(NamedTuple):
+    """What one set of probes says ``(batch, ...)``."""
+
+    rho: np.ndarray
+    potentials: Potentials
+    truncation: np.ndarray
+
+
+class _Part(NamedTuple):
+    """What all sets say of a batch."""
+
+    rho: np.ndarray
+    potentials: Potentials
+    truncation: np.ndarray
+    rounding: float
+    noise: np.ndarray
+    potential_noise: np.ndarray
+    number_noise: np.ndarray
+    moments: int
+    layout: Layout
+
+
+def _total(
+    products: Products, blocks: list[Block], work: Callable[[Block], tuple[np.ndarray, ...]]
+) -> list[np.ndarray]:
+    """The sum over all blocks of what ``work`` says; on the processor as many at a time as torch has threads."""
+    threads = torch.get_num_threads() if isinstance(products, NumbaProducts) else 1
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        # In the order of the blocks, so that sums do not depend on the number of threads.
+        results = iter(pool.map(work, blocks) if pool else map(work, blocks))
+        total = list(next(results))
+        for result in results:
+            for sum_, term in zip(total, result, strict=True):
+                sum_ += term
+    return total
+
+
+def _sparse(matrix: Tensor | SparseMatrix) -> SparseMatrix:
+    return matrix.check() if isinstance(matrix, SparseMatrix) else SparseMatrix.of(check_matrix(matrix))

@@ -1,0 +1,209 @@
+r"""Functions of a matrix as Chebyshev series: coefficients, damping kernels, and what a finite number of terms costs.
+
+A spectrum inside (centre - halfwidth, centre + halfwidth) is mapped to x in (-1, 1), and there
+
+.. math:: f(x) = \sum_{m=0}^{\infty} c_m T_m(x), \qquad
+          c_m \simeq \frac{2 - \delta_{m0}}{N} \sum_{k=0}^{N-1} f(x_k) \cos m\theta_k, \quad
+          x_k = \cos\theta_k, \quad \theta_k = \frac{\pi}{N}\left(k + \frac12\right),
+
+a cosine transform. The Fermi function has its poles at :math:`\mu \pm i\pi kT`, so its coefficients fall as
+:math:`e^{-\pi m kT / a}` for a half width a, and the error of a finite sum is a number one computes, not guesses.
+
+References
+----------
+A. Weiße, G. Wellein, A. Alvermann, H. Fehske, Rev. Mod. Phys. 78, 275 (2006).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.fft import dct
+from scipy.special import expit
+
+Kernel = Literal["jackson", "lorentz", "fejer"]
+KERNELS = ("jackson", "lorentz", "fejer")
+
+LORENTZ = 4.0
+"""Parameter λ of the Lorentz kernel: larger damps more and resolves less."""
+
+DIGITS = 40.0
+"""Nodes reach so far that coefficients have decayed by exp(-DIGITS) there: aliasing stays below double precision."""
+
+MOST_MOMENTS = 2**20
+"""More moments than this are a sign of a temperature that was mistyped, or of a task for another solver."""
+
+
+def damping(kernel: Kernel | None, moments: int) -> np.ndarray:
+    """The factors g_m ``(moment,)`` of a kernel; 1 without one.
+
+    A series cut after M terms rings at a step. ``jackson`` resolves a step as an almost Gaussian one of width πa/M
+    and keeps densities positive; ``lorentz`` gives the Lorentzian of a Green function, width 4a/M; ``fejer`` is the
+    plain mean of the partial sums.
+    """
+    m = np.arange(moments)
+    if kernel is None:
+        return np.ones(moments)
+    if kernel == "jackson":
+        q = math.pi / (moments + 1)
+        return ((moments - m + 1) * np.cos(q * m) + np.sin(q * m) / math.tan(q)) / (moments + 1)
+    if kernel == "lorentz":
+        return np.sinh(LORENTZ * (1 - m / moments)) / math.sinh(LORENTZ)
+    if kernel == "fejer":
+        return 1 - m / moments
+    raise ValueError(f"kernel must be None or one of {', '.join(KERNELS)}, got {kernel!r}.")
+
+
+def nodes(count: int) -> np.ndarray:
+    """The Chebyshev nodes x_k ``(count,)``, from +1 down to -1."""
+    return np.cos(np.pi * (np.arange(count) + 0.5) / count)
+
+
+def to_coefficients(values: np.ndarray) -> np.ndarray:
+    """c_m ``(*batch, N)`` of the function with ``values`` at the N nodes."""
+    c = dct(values, type=2, axis=-1) / values.shape[-1]
+    c[..., 0] *= 0.5
+    return c
+
+
+def to_values(coefficients: np.ndarray, count: int) -> np.ndarray:
+    """The series ``(*batch, m)`` at ``count`` nodes."""
+    padded = np.zeros((*coefficients.shape[:-1], count))
+    padded[..., : coefficients.shape[-1]] = coefficients
+    padded[..., 1:] *= 0.5
+    return dct(padded, type=3, axis=-1)
+
+
+def derivative(coefficients: np.ndarray) -> np.ndarray:
+    """Coefficients of df/dx: c'_m = 2 Σ j c_j over j = m + 1, m + 3, ... (half of it for m = 0)."""
+    size = coefficients.shape[-1]
+    weighted = 2.0 * np.arange(size) * coefficients
+    slope = np.zeros_like(coefficients)
+    for parity in (0, 1):
+        part = weighted[..., parity::2]
+        tails = np.flip(np.cumsum(np.flip(part, -1), -1), -1)
+        # Orders j of this parity feed the orders below them of the other one.
+        slope[..., 1 - parity :: 2] = 0.0
+        lower = np.arange(1 - parity, size, 2)
+        first = (lower + 1 - parity) // 2
+        inside = first < part.shape[-1]
+        slope[..., lower[inside]] = tails[..., first[inside]]
+    slope[..., 0] *= 0.5
+    return slope
+
+
+@dataclass(frozen=True)
+class Band:
+    """The interval of energies ``centre ± halfwidth`` that holds the spectrum of every matrix ``(batch,)``."""
+
+    centre: np.ndarray
+    halfwidth: np.ndarray
+
+    @classmethod
+    def around(cls, lowest: np.ndarray, highest: np.ndarray, *, margin: float) -> Band:
+        """A band with ``margin`` times its width to spare on either side."""
+        centre = 0.5 * (lowest + highest)
+        # A level that stands alone still needs an interval around it, in which its own digits are resolved.
+        halfwidth = np.maximum((0.5 + margin) * (highest - lowest), np.maximum(1e-6 * np.abs(centre), 1e-12))
+        return cls(centre, halfwidth)
+
+    def energies(self, x: np.ndarray) -> np.ndarray:
+        """The energies at x ``(batch, x)``."""
+        return self.centre[..., None] + self.halfwidth[..., None] * x
+
+
+@dataclass(frozen=True)
+class FermiSeries:
+    r"""Occupation, energy and grand potential of electrons at a temperature, as series on given bands.
+
+    .. math:: f(\epsilon) = \frac{1}{e^{(\epsilon-\mu)/kT} + 1}, \qquad
+              g(\epsilon) = -kT \ln\left(1 + e^{(\mu-\epsilon)/kT}\right), \qquad \frac{dg}{d\epsilon} = f .
+
+    kT = 0 is allowed: the series of a step, which needs a kernel.
+    """
+
+    band: Band
+    kT: float
+    moments: int
+    kernel: Kernel | None = None
+
+    @property
+    def count(self) -> int:
+        """Nodes that resolve both the temperature and the highest moment."""
+        return node_count(float(self.band.halfwidth.max()), self.kT, self.moments)
+
+    def occupation(self, mu: np.ndarray) -> np.ndarray:
+        """Undamped coefficients of f ``(*batch, count)``; the first ``moments`` are those of the sum."""
+        if self.kT > 0:
+            distance = mu[..., None] - self.band.energies(nodes(self.count))
+            return to_coefficients(expit(distance / self.kT))
+        # The step by its integral: sampled on nodes it would jump whenever μ passes one.
+        m = np.arange(1, self.count)
+        angle = np.arccos(np.clip((mu - self.band.centre) / self.band.halfwidth, -1, 1))[..., None]
+        return np.concatenate([1 - angle / math.pi, -2 * np.sin(m * angle) / (m * math.pi)], axis=-1)
+
+    def energy(self, mu: np.ndarray) -> np.ndarray:
+        """Coefficients of ε f(ε), from those of f by 2x T_m = T_{m+1} + T_{m-1}."""
+        c = self.occupation(mu)
+        raised = np.zeros_like(c)
+        raised[..., 1:] += 0.5 * c[..., :-1]
+        raised[..., 1] += 0.5 * c[..., 0]
+        raised[..., :-1] += 0.5 * c[..., 1:]
+        return self.band.centre[..., None] * c + self.band.halfwidth[..., None] * raised
+
+    def grand_potential(self, mu: np.ndarray) -> np.ndarray:
+        """Coefficients of g."""
+        if self.kT == 0:
+            return self.energy(mu) - mu[..., None] * self.occupation(mu)
+        distance = mu[..., None] - self.band.energies(nodes(self.count))
+        softened = np.log1p(np.exp(-np.abs(distance) / self.kT))
+        return to_coefficients(-np.maximum(distance, 0.0) - self.kT * softened)
+
+    def damped(self, coefficients: np.ndarray, moments: int | None = None) -> np.ndarray:
+        """The terms that are summed, with the factors of the kernel."""
+        moments = self.moments if moments is None else moments
+        return coefficients[..., :moments] * damping(self.kernel, moments)
+
+    def residual(self, mu: np.ndarray, *, of_gradient: bool) -> np.ndarray:
+        """f minus what the finite sum gives instead ``(*batch, count)``, at the nodes.
+
+        ``of_gradient``: the sum for g is differentiated, as the gradient of a potential does, instead of summing f.
+        """
+        full = self.occupation(mu)
+        if of_gradient:
+            cut = derivative(self.damped(self.grand_potential(mu))) / self.band.halfwidth[..., None]
+        else:
+            cut = self.damped(full)
+        difference = full.copy()
+        difference[..., : self.moments] -= cut
+        return to_values(difference, self.count)
+
+
+def node_count(halfwidth: float, kT: float, moments: int) -> int:
+    """A power of 2 of at least 4 nodes per moment, dense enough for the poles of f at μ ± iπkT."""
+    resolved = DIGITS * halfwidth / (math.pi * kT) if kT > 0 else 0.0
+    return 2 ** math.ceil(math.log2(max(4 * moments, resolved, 64)))
+
+
+def moments_for(band: Band, kT: float, accuracy: float, mu: np.ndarray) -> int:
+    """Moments M after which the rest of the series of f is below ``accuracy`` at every energy.
+
+    The rest is the sum of the coefficients beyond M. Where μ is not known, the centre of the band is a safe guess:
+    there the coefficients decay most slowly. Raises a ``ValueError`` if a band needs more than ``MOST_MOMENTS``.
+    """
+    width = float(band.halfwidth.max())
+    # Before the transform, which would be as long: the decay e^(-π m kT / a).
+    needed = math.log(1 + 1 / accuracy) * width / (math.pi * kT)
+    if needed > MOST_MOMENTS:
+        raise ValueError(
+            f"kT = {kT:g} needs about {needed:.1e} moments on a band of half width {width:.3g}; use Dense or Poles, or "
+            "raise kT."
+        )
+    series = FermiSeries(band, kT, 4)
+    c = np.abs(series.occupation(mu))
+    rest = np.flip(np.cumsum(np.flip(c, -1), -1), -1).reshape(-1, c.shape[-1]).max(axis=0)
+    enough = rest <= accuracy
+    return max(4, int(np.argmax(enough)) if enough.any() else c.shape[-1])

@@ -1,0 +1,118 @@
+"""Chemical potential, energies and density of states from Chebyshev moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit
+
+from nearsight.solvers.chebyshev_series import FermiSeries, damping, nodes, to_values
+
+PLATEAU = 1e-12
+"""A number of electrons per orbital that differs by less is the same: what limits a plateau of N(μ) in a gap."""
+
+
+class Potentials(NamedTuple):
+    """Of one copy of the electrons, ``(batch,)``."""
+
+    mu: np.ndarray
+    number: np.ndarray
+    energy: np.ndarray
+    grand_potential: np.ndarray
+
+
+class MomentThermodynamics:
+    """Sums over levels, Σ_n F(ε_n) = Σ_m g_m c_m μ_m, from moments ``(batch, moment)`` and the kernel of the series."""
+
+    def __init__(self, series: FermiSeries, moments: np.ndarray) -> None:
+        self.series = series
+        self.moments = moments * damping(series.kernel, moments.shape[-1])
+        doubled = np.concatenate([self.moments[:, :1], 2 * self.moments[:, 1:]], axis=-1)
+        self._weights = to_values(doubled, series.count) / series.count
+        self._energies = series.band.energies(nodes(series.count))
+
+    def number(self, mu: np.ndarray) -> np.ndarray:
+        """N(μ): at kT > 0 by the weights of the nodes, which is the same sum with one transform for all μ."""
+        if self.series.kT > 0:
+            return (expit((mu[:, None] - self._energies) / self.series.kT) * self._weights).sum(-1)
+        return self._sum(self.series.occupation(mu))
+
+    def _sum(self, coefficients: np.ndarray) -> np.ndarray:
+        return (coefficients[:, : self.moments.shape[-1]] * self.moments).sum(-1)
+
+    def at(self, mu: np.ndarray) -> Potentials:
+        """Number, energy and grand potential at a chemical potential ``(batch,)``."""
+        series = self.series
+        number = self._sum(series.occupation(mu))
+        return Potentials(mu, number, self._sum(series.energy(mu)), self._sum(series.grand_potential(mu)))
+
+    def chemical_potential(self, filling: float) -> np.ndarray:
+        """μ ``(batch,)`` with N(μ) = filling · μ_0, by bisection; in a gap far wider than kT its middle."""
+        series, total = self.series, self.moments[:, 0]
+        target = filling * total
+        # Even if all levels lay at the same edge of the band, μ is this close to it.
+        reach = series.kT * (abs(math.log(filling / (1 - filling))) + 1)
+        low = series.band.centre - series.band.halfwidth - reach
+        high = series.band.centre + series.band.halfwidth + reach
+        resolution = max(series.kT, float(series.band.halfwidth.max()) * 1e-9)
+        left = _bisect(lambda mu: self.number(mu) < target - PLATEAU * total, low, high)
+        right = _bisect(lambda mu: self.number(mu) < target + PLATEAU * total, low, high)
+        exact = _bisect(lambda mu: self.number(mu) < target, low, high)
+        return np.where(right - left > resolution, 0.5 * (left + right), exact)
+
+    def truncation(self, mu: np.ndarray, *, of_gradient: bool, margin: float) -> np.ndarray:
+        """How far f and its finite sum differ ``(batch,)``: at most, at kT = 0 in the mean square over the levels.
+
+        A gradient is judged where levels can be, inside half of the ``margin``: T'_m grows as m² at the ends.
+        """
+        residual = np.abs(self.series.residual(mu, of_gradient=of_gradient))
+        inside = np.abs(nodes(self.series.count)) <= (1 / (1 + margin) if of_gradient else 1.0)
+        if self.series.kT > 0:
+            return residual[:, inside].max(-1)
+        weights = np.maximum(self._weights, 0.0) * inside
+        return np.sqrt((np.square(residual) * weights).sum(-1) / weights.sum(-1))
+
+    def shift_of_mu(self, mu: np.ndarray) -> np.ndarray:
+        """By how much occupations move at most ``(batch,)`` because N(μ) lacks the moments beyond the last.
+
+        The missing moments are taken to be as large as any of the second half of the known ones, and a number δN moves
+        no occupation by more than δN, nor by more than δN / (4 kT N').
+        """
+        size = self.moments.shape[-1]
+        recent = np.abs(self.moments[:, size // 2 :]).max(-1)
+        missing = recent * np.abs(self.series.occupation(mu)[:, size:]).sum(-1)
+        if self.series.kT == 0:
+            return missing
+        f = expit((mu[:, None] - self._energies) / self.series.kT)
+        slope = 4 * (f * (1 - f) * self._weights).sum(-1)
+        return missing / np.maximum(slope, 1.0)
+
+    def density_of_states(self, energies: np.ndarray) -> np.ndarray:
+        """Levels per unit of energy ``(batch, energy)``; zero outside the band."""
+        band = self.series.band
+        x = (energies - band.centre[:, None]) / band.halfwidth[:, None]
+        inside = np.abs(x) < 1
+        angle = np.arccos(np.where(inside, x, 0.0))
+        factors = np.concatenate([self.moments[:, :1], 2 * self.moments[:, 1:]], axis=-1)
+        found = np.empty_like(x)
+        m = np.arange(self.moments.shape[-1])
+        for k in range(x.shape[-1]):
+            found[:, k] = (factors * np.cos(m * angle[:, k, None])).sum(-1)
+        found /= math.pi * band.halfwidth[:, None] * np.sin(angle)
+        return np.where(inside, found, 0.0)
+
+
+def _bisect(below: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where ``below`` turns from True to False ``(batch,)``, to the last digit."""
+    low, high = low.copy(), high.copy()
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        left = below(middle)
+        low, high = np.where(left, middle, low), np.where(left, high, middle)
+        rounded = 0.5 * (low + high)
+        if ((rounded == low) | (rounded == high)).all():
+            break
+    return 0.5 * (low + high)

@@ -1,0 +1,250 @@
+"""Vectors that look at a matrix: all unit vectors, random vectors, and random vectors on coloured orbitals.
+
+Every kind is a matrix R of few columns with ⟨R R†⟩ = 1. Orbital i has a random number of modulus one in the column
+that belongs to its colour and 0 elsewhere, so that f(H) R shows ρ_ij disturbed by the ρ_il with l of the colour of j,
+and by nothing else: electrons are nearsighted, and colours of orbitals that lie far apart disturb little.
+
+References
+----------
+J. M. Tang, Y. Saad, Numer. Linear Algebra Appl. 19, 485 (2012); Z. Wang, G.-W. Chern, C. D. Batista, K. Barros,
+J. Chem. Phys. 148, 094107 (2018).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.lattices import Lattice
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """How orbitals are looked at; use :func:`unit_vectors`, :func:`random_vectors` or :func:`coloured_vectors`.
+
+    ``kind``: unit, random or coloured. ``colours``: a label for every orbital ``(orbital,)``, or ``distance``: two
+    orbitals of one colour are more than this many hops of the matrix apart. ``repeats``: random columns in a set, None:
+    left to the solver. ``sets``: independent sets, whose spread is the error.
+    """
+
+    kind: str = "unit"
+    colours: Tensor | None = None
+    distance: int | None = None
+    repeats: int | None = 1
+    sets: int = 1
+    phases: str = "phase"
+
+    def __repr__(self) -> str:
+        if self.exact:
+            return "unit vectors"
+        if self.kind == "random":
+            return f"{'as many as needed' if self.repeats is None else self.repeats * self.sets} random vectors"
+        by = f"distance {self.distance}" if self.distance else "given colours" if not self.open else "as many as needed"
+        return f"coloured vectors ({by}, {self.sets} sets)"
+
+    @property
+    def exact(self) -> bool:
+        """Whether every orbital has a column of its own, so that nothing is random."""
+        return self.kind == "unit"
+
+    @property
+    def open(self) -> bool:
+        """Whether their number is left to the solver."""
+        return self.repeats is None or (self.kind == "coloured" and self.distance is None and self.colours is None)
+
+    def start(self) -> Probes:
+        """Probes to begin with where their number is open; themselves otherwise."""
+        if not self.open:
+            return self
+        return replace(self, repeats=-(-PILOT // self.sets)) if self.kind == "random" else replace(self, distance=2)
+
+    def enlarged(self, ratio: float, history: list[tuple[int, float]]) -> Probes:
+        """Probes whose noise should be ``ratio`` times smaller, from ``history`` of distances and their noise."""
+        if self.kind == "random":
+            return replace(self, repeats=math.ceil(1.1 * (self.repeats or 1) * ratio**2))
+        step = 1
+        if len(history) > 1:
+            (before, noise), (last, least) = history[-2:]
+            # Noise falls about exponentially with the distance; a step too far costs more than one more step.
+            rate = math.log(noise / least) / (last - before) if noise > least else 0.0
+            step = min(4, max(1, math.floor(math.log(ratio) / rate))) if rate > 0 else 2
+        return replace(self, distance=(self.distance or 1) + step)
+
+
+PILOT = 64
+"""Random vectors from which the number that an accuracy needs is predicted."""
+
+PHASES = ("phase", "sign", "gaussian")
+SETS = 4
+"""Independent sets of random vectors: their spread is the error bar."""
+
+
+def unit_vectors() -> Probes:
+    """Every orbital by itself: exact up to the number of moments, at a cost that grows as the square of the size."""
+    return Probes()
+
+
+def random_vectors(count: int | None = None, *, phases: str = "phase", sets: int = SETS) -> Probes:
+    """``count`` vectors with a random number on every orbital, in ``sets`` independent groups.
+
+    count: None: as many as the accuracy of the solver asks for.
+    phases: ``phase``, e^{iφ} with uniform φ (the smallest error for a complex matrix); ``sign``, ±1, which keeps a real
+    matrix real; ``gaussian``, complex normal numbers, which err more.
+
+    The error of an element of ρ is about √(n_e / count) with n_e = Σ_l |ρ_il|² ≤ 1, independent of the size.
+    """
+    _check(phases, sets)
+    if count is not None and (count < sets or count % sets):
+        raise ValueError(f"count must be a multiple of sets = {sets}, got {count}.")
+    return Probes("random", repeats=None if count is None else count // sets, sets=sets, phases=phases)
+
+
+def coloured_vectors(
+    distance: int | None = None, *, colours: Tensor | None = None, phases: str = "phase", sets: int = 2
+) -> Probes:
+    """One vector for every colour, in ``sets`` independent copies.
+
+    distance: orbitals of one colour are more than this many hops of the matrix apart (greedy colouring of any graph);
+    colours: a label for every orbital instead, such as :func:`lattice_colours` gives.
+
+    With neither, the distance is as large as the accuracy of the solver asks for. The two spins of a site are joined by
+    the matrix, and so never share a colour.
+    """
+    _check(phases, sets)
+    if distance is not None and colours is not None:
+        raise ValueError("Give either distance= (in hops of the matrix) or colours= (a label for every orbital).")
+    if distance is not None and distance < 1:
+        raise ValueError(f"distance must be at least one hop, got {distance}.")
+    if colours is not None and (colours.ndim != 1 or colours.is_floating_point() or int(colours.min()) < 0):
+        raise ValueError("colours must be a label >= 0 for every orbital (orbital,).")
+    return Probes("coloured", colours=colours, distance=distance, repeats=1, sets=sets, phases=phases)
+
+
+def _check(phases: str, sets: int) -> None:
+    if phases not in PHASES:
+        raise ValueError(f"phases must be one of {', '.join(PHASES)}, got {phases!r}.")
+    if sets < 2:
+        raise ValueError(f"The spread over sets is the error bar: sets must be at least 2, got {sets}.")
+
+
+def lattice_colours(lattice: Lattice, period: int, orbitals: int = 1) -> Tensor:
+    """Colours that repeat every ``period`` cells along every axis, one for each basis site and orbital ``(orbital,)``.
+
+    These are ``period**dim * n_basis * orbitals`` colours, for orbital μ of site i in row i · orbitals + μ of the
+    matrix. Fewer than a greedy colouring needs for the same distance. Where an axis is periodic, ``period`` must
+    divide it.
+    """
+    if period < 1 or orbitals < 1:
+        raise ValueError(f"period and orbitals must be at least 1, got {period} and {orbitals}.")
+    for cells, closed in zip(lattice.shape, lattice.periodic, strict=True):  # type: ignore[arg-type]
+        if closed and cells % period:
+            fitting = [p for p in range(1, cells + 1) if cells % p == 0]
+            raise ValueError(
+                f"{period} colours per axis do not fit {lattice!r}: use one of {fitting}, or coloured_vectors(distance)"
+            )
+    folded = np.ravel_multi_index(tuple((lattice.cells % period).T), (period,) * lattice.dim)
+    site = folded * lattice.n_basis + lattice.sublattice
+    return torch.from_numpy((site[:, None] * orbitals + np.arange(orbitals)).reshape(-1))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of one set: ``colours`` of all orbitals ``(orbital,)``, ``count`` colours, ``repeats`` of each."""
+
+    colours: np.ndarray
+    count: int
+    repeats: int
+    sets: int
+    phases: str
+    exact: bool
+
+    @property
+    def columns(self) -> int:
+        """Vectors of one set."""
+        return self.count * self.repeats
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of all sets."""
+        return self.columns * self.sets
+
+    @property
+    def cells(self) -> int:
+        """Orbitals that share a colour, about: regions of the lattice that err independently."""
+        return max(1, len(self.colours) // self.count)
+
+    @property
+    def real(self) -> bool:
+        """Whether the vectors are real."""
+        return self.exact or self.phases == "sign"
+
+    def draw(self, batch: int, rng: torch.Generator | None) -> np.ndarray:
+        """The numbers of one set on all orbitals ``(repeat, batch, orbital)``."""
+        shape = (self.repeats, batch, len(self.colours))
+        if self.exact:
+            return np.ones(shape)
+        if self.phases == "sign":
+            return 2.0 * torch.randint(2, shape, generator=rng).numpy() - 1.0
+        if self.phases == "gaussian":
+            return torch.randn(shape, generator=rng, dtype=torch.complex128).numpy()
+        angle = 2 * math.pi * torch.rand(shape, generator=rng, dtype=torch.float64).numpy()
+        return np.exp(1j * angle)
+
+
+def layout(probes: Probes, crow: np.ndarray, col: np.ndarray) -> Layout:
+    """The columns that ``probes`` need for a matrix of this sparsity (CSR)."""
+    size = len(crow) - 1
+    if probes.exact:
+        return Layout(np.arange(size), size, 1, 1, probes.phases, True)
+    if probes.kind == "random":
+        colours = np.zeros(size, dtype=np.int64)
+    elif probes.colours is None:
+        colours = greedy_colours(crow, col, probes.distance or 1)
+    else:
+        colours = np.unique(probes.colours.cpu().numpy(), return_inverse=True)[1]
+        if len(colours) != size:
+            raise ValueError(
+                f"{len(colours)} orbitals have a colour, but the matrix has {size}; give the lattice_colours of its "
+                "lattice with its orbitals per site."
+            )
+    count = int(colours.max()) + 1
+    if count == size:
+        # Every orbital alone: nothing need be random any more, and one set is the exact answer.
+        return Layout(np.arange(size), size, 1, 1, probes.phases, True)
+    return Layout(colours.astype(np.int64), count, probes.repeats or 1, probes.sets, probes.phases, False)
+
+
+@numba.njit(cache=True)
+def greedy_colours(crow: np.ndarray, col: np.ndarray, distance: int) -> np.ndarray:
+    """Labels such that orbitals within ``distance`` steps of the graph differ: each takes the smallest free label."""
+    size = len(crow) - 1
+    colours = np.full(size, -1, np.int64)
+    reached = np.full(size, -1, np.int64)
+    taken = np.full(size + 1, -1, np.int64)
+    queue = np.empty(size, np.int64)
+    for i in range(size):
+        reached[i] = i
+        queue[0] = i
+        start, end = 0, 1
+        for _ in range(distance):
+            stop = end
+            for q in range(start, stop):
+                for e in range(crow[queue[q]], crow[queue[q] + 1]):
+                    j = col[e]
+                    if reached[j] != i:
+                        reached[j] = i
+                        queue[end] = j
+                        end += 1
+                        if colours[j] >= 0:
+                            taken[colours[j]] = i
+            start = stop
+        label = 0
+        while taken[label] == i:
+            label += 1
+        colours[i] = label
+    return colours

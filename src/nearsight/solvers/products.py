@@ -1,0 +1,373 @@
+"""Products of sparse Hermitian matrices with many vectors at once, and the Chebyshev recursion made of them.
+
+A batch of matrices is one block-diagonal matrix: replicas are components of a graph that never meet, and need no loop.
+
+The rows of all vectors lie together in memory, so that one index of the sparse matrix serves a whole row of columns. At
+64 columns the index costs a percent of what it fetches, and a stencil of shifted lattices, which would save it, has
+nothing left to gain; the same products serve disordered lattices, open edges and any other graph.
+"""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.solvers.sparse import Pattern, SparseMatrix
+
+State = TypeVar("State")
+"""Many vectors, in whatever layout a backend likes."""
+
+
+class Structure(NamedTuple):
+    """Where CSR matrices of one pattern keep their elements; every diagonal element is among them.
+
+    ``slot`` is the place of every element of the pattern ``(element,)``, ``diagonal`` that of every orbital.
+    """
+
+    crow: np.ndarray
+    col: np.ndarray
+    slot: np.ndarray
+    diagonal: np.ndarray
+
+
+_structures: WeakKeyDictionary[Pattern, Structure] = WeakKeyDictionary()
+
+
+def structure(pattern: Pattern) -> Structure:
+    """The CSR form of a pattern, found once: elements at one position share a slot."""
+    if pattern not in _structures:
+        n = pattern.size
+        own = np.arange(n) * (n + 1)
+        listed = pattern.rows.cpu().numpy() * n + pattern.columns.cpu().numpy()
+        position, slot = np.unique(np.concatenate([listed, own]), return_inverse=True)
+        crow = np.searchsorted(position, np.arange(n + 1) * n)
+        _structures[pattern] = Structure(crow, position % n, slot[:-n], slot[-n:])
+    return _structures[pattern]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Hermitian matrices of one sparsity by rows (CSR), with ``values (batch, slot)``."""
+
+    structure: Structure
+    values: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.structure.diagonal)
+
+    @property
+    def batch(self) -> int:
+        return len(self.values)
+
+    @classmethod
+    def of(cls, matrix: SparseMatrix) -> Rows:
+        """Matrices ``(*batch, orbital, orbital)`` with one batch axis, in double precision."""
+        form = structure(matrix.pattern)
+        double = torch.complex128 if matrix.values.is_complex() else torch.float64
+        values = matrix.values.detach().reshape(-1, matrix.values.shape[-1]).to(double)
+        slot = torch.from_numpy(form.slot).to(values.device)
+        return cls(form, values.new_zeros(len(values), len(form.col)).index_add(1, slot, values))
+
+    def rescaled(self, centre: np.ndarray, halfwidth: np.ndarray) -> Rows:
+        """(H - centre) / halfwidth, with a pair of numbers for every matrix ``(batch,)``."""
+        shift, scale = (torch.from_numpy(x).to(self.values.device)[:, None] for x in (centre, halfwidth))
+        values = self.values.clone()
+        values[:, self.structure.diagonal] -= shift
+        return Rows(self.structure, values / scale)
+
+
+class Products(abc.ABC, Generic[State]):
+    """What the Chebyshev recursion asks of a matrix; rows are those of all replicas, one after the other.
+
+    matrix: scaled so that its spectrum lies in (-1, 1).
+    dtype: precision of the vectors, float32 or float64 (complex vectors have parts of it).
+    real: whether matrix and vectors are real.
+    """
+
+    def __init__(self, matrix: Rows, dtype: torch.dtype, real: bool) -> None:
+        self.batch, self.size, self.dtype, self.real = matrix.batch, matrix.size, dtype, real
+
+    @abc.abstractmethod
+    def vectors(self, columns: np.ndarray) -> State:
+        """Vectors ``(row, column)`` in the layout of the backend."""
+
+    @abc.abstractmethod
+    def columns(self, state: State) -> np.ndarray:
+        """The vectors ``(row, column)`` again."""
+
+    @abc.abstractmethod
+    def empty(self, like: State) -> State:
+        """As many vectors of zeros."""
+
+    @abc.abstractmethod
+    def step(self, current: State, previous: State, *, first: bool = False) -> np.ndarray:
+        """previous ← 2 A current - previous, or A current at the ``first`` step.
+
+        Returns |new|² and Re⟨new|current⟩, summed over the columns ``(batch, 2)``.
+        """
+
+    @abc.abstractmethod
+    def reverse(self, current: State, previous: State, beta: State, after: State, c: np.ndarray) -> None:
+        """One step of the adjoint recursion, in place: previous from α_{m+1} to α_{m-1}, after from β_{m+2} to β_m.
+
+        ``current`` is α_m and ``beta`` is β_{m+1}; β_m = 2 A β_{m+1} - β_{m+2} + c_0 α_m + c_1 α_{m+1} + c_2 α_{m-1}
+        with one c for every replica ``(batch, 3)``.
+        """
+
+    @abc.abstractmethod
+    def zeros(self, count: int) -> Any:
+        """A sum at ``count`` positions for :meth:`gather` and :meth:`correlate` to add to."""
+
+    @abc.abstractmethod
+    def gather(self, x: State, where: Any, c: np.ndarray, total: Any) -> None:
+        """total += c x at the :meth:`places` (row within a replica, column), with one c per replica ``(batch,)``."""
+
+    @abc.abstractmethod
+    def correlate(self, x: State, y: State, where: Any, c: float, total: Any) -> None:
+        """total += c Σ_k (x_ik y*_jk + y_ik x*_jk) at the positions :meth:`places` (i, j) within a replica."""
+
+    @abc.abstractmethod
+    def places(self, first: np.ndarray, second: np.ndarray) -> Any:
+        """Pairs of indices ``(position,)`` in the layout of the backend."""
+
+    @abc.abstractmethod
+    def total(self, sums: Any) -> np.ndarray:
+        """The sum ``(batch, position)`` in double precision, complex unless everything is real."""
+
+
+class NumbaProducts(Products[np.ndarray]):
+    """Loops over rows, compiled for the processor.
+
+    Complex columns are stored as all real parts followed by all imaginary parts, and the real and imaginary elements of
+    the matrix as two sparse matrices: nothing is shuffled inside vector registers, and a real hopping costs half of a
+    complex one.
+    """
+
+    def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:
+        super().__init__(matrix, dtype, real)
+        self._dtype = np.float32 if dtype == torch.float32 else np.float64
+        values = matrix.values.cpu().numpy()
+        self._matrix = (
+            *_block_diagonal(matrix, values.real, self._dtype),
+            *_block_diagonal(matrix, values.imag, self._dtype),
+        )
+
+    def vectors(self, columns: np.ndarray) -> np.ndarray:
+        if self.real:
+            return np.array(columns, dtype=self._dtype, order="C")
+        return np.concatenate([columns.real, columns.imag], axis=1).astype(self._dtype)
+
+    def columns(self, state: np.ndarray) -> np.ndarray:
+        half = state.shape[1] // 2
+        return state.copy() if self.real else state[:, :half] + 1j * state[:, half:]
+
+    def empty(self, like: np.ndarray) -> np.ndarray:
+        return np.zeros_like(like)
+
+    def step(self, current: np.ndarray, previous: np.ndarray, *, first: bool = False) -> np.ndarray:
+        sums = np.empty((self.batch, 2))
+        scale, keep = (1.0, 0.0) if first else (2.0, -1.0)
+        _step(*self._matrix, current, previous, self._dtype(scale), self._dtype(keep), self.size, sums)
+        return sums
+
+    def reverse(
+        self, current: np.ndarray, previous: np.ndarray, beta: np.ndarray, after: np.ndarray, c: np.ndarray
+    ) -> None:
+        _reverse(*self._matrix, current, previous, beta, after, c.astype(self._dtype), self.size)
+
+    def zeros(self, count: int) -> np.ndarray:
+        return np.zeros((self.batch, count, 2))
+
+    def places(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.stack([first, second]))
+
+    def gather(self, x: np.ndarray, where: np.ndarray, c: np.ndarray, total: np.ndarray) -> None:
+        _gather(x, where, np.ascontiguousarray(c), total, self.size, 0 if self.real else x.shape[1] // 2)
+
+    def correlate(self, x: np.ndarray, y: np.ndarray, where: np.ndarray, c: float, total: np.ndarray) -> None:
+        _correlate(x, y, where, c, total, self.size, 0 if self.real else x.shape[1] // 2)
+
+    def total(self, sums: np.ndarray) -> np.ndarray:
+        return sums[..., 0] if self.real else sums[..., 0] + 1j * sums[..., 1]
+
+
+def _block_diagonal(matrix: Rows, values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CSR of all replicas with the elements that differ from zero in any."""
+    n, kept = matrix.size, (values != 0).any(0)
+    row = np.repeat(np.arange(n), np.diff(matrix.structure.crow))[kept]
+    count = np.tile(np.bincount(row, minlength=n), len(values))
+    crow = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    col = (matrix.structure.col[kept] + n * np.arange(len(values))[:, None]).reshape(-1)
+    return crow, col.astype(np.int32), values[:, kept].reshape(-1).astype(dtype)
+
+
+# Sums may be reordered into vector registers; NaN and infinity keep their meaning, because they reveal a bad bound.
+_FAST = {"contract", "reassoc", "nsz"}
+
+
+@numba.njit(inline="always")
+def _add_row(crow, col, values, icrow, icol, ivalues, x, i, scale, out, half):
+    """out += scale (A x)_i for all columns."""
+    width = len(out)
+    e, end = crow[i], crow[i + 1]
+    # Four rows of x at a time: out is then loaded and stored a quarter as often.
+    while e + 4 <= end:
+        a, b, c, d = scale * values[e], scale * values[e + 1], scale * values[e + 2], scale * values[e + 3]
+        p, q, r, s = x[col[e]], x[col[e + 1]], x[col[e + 2]], x[col[e + 3]]
+        for k in range(width):
+            out[k] += a * p[k] + b * q[k] + c * r[k] + d * s[k]
+        e += 4
+    while e < end:
+        a, p = scale * values[e], x[col[e]]
+        for k in range(width):
+            out[k] += a * p[k]
+        e += 1
+    for e in range(icrow[i], icrow[i + 1]):
+        a, p = scale * ivalues[e], x[icol[e]]
+        for k in range(half):
+            out[k] -= a * p[half + k]
+            out[half + k] += a * p[k]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def _step(crow, col, values, icrow, icol, ivalues, current, previous, scale, keep, size, sums):
+    width = current.shape[1]
+    half = width // 2
+    for b in range(len(sums)):
+        square, product = 0.0, 0.0
+        for i in range(b * size, (b + 1) * size):
+            out = previous[i]
+            for k in range(width):
+                out[k] *= keep
+            _add_row(crow, col, values, icrow, icol, ivalues, current, i, scale, out, half)
+            own = current[i]
+            ss, sp = out[0] * out[0], out[0] * own[0]
+            for k in range(1, width):
+                ss += out[k] * out[k]
+                sp += out[k] * own[k]
+            square += ss
+            product += sp
+        sums[b, 0] = square
+        sums[b, 1] = product
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def _reverse(crow, col, values, icrow, icol, ivalues, current, previous, beta, after, c, size):
+    width = current.shape[1]
+    half = width // 2
+    two = values.dtype.type(2)
+    for b in range(len(c)):
+        c0, c1, c2 = c[b, 0], c[b, 1], c[b, 2]
+        for i in range(b * size, (b + 1) * size):
+            own, old, out = current[i], previous[i], after[i]
+            for k in range(width):
+                out[k] = c0 * own[k] + c1 * old[k] - out[k]
+                old[k] = -old[k]
+            _add_row(crow, col, values, icrow, icol, ivalues, beta, i, two, out, half)
+            _add_row(crow, col, values, icrow, icol, ivalues, current, i, two, old, half)
+            for k in range(width):
+                out[k] += c2 * old[k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _gather(x, where, c, total, size, half):
+    for b in range(len(c)):
+        for p in range(where.shape[1]):
+            i, k = b * size + where[0, p], where[1, p]
+            total[b, p, 0] += c[b] * x[i, k]
+            if half:
+                total[b, p, 1] += c[b] * x[i, half + k]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def _correlate(x, y, where, c, total, size, half):
+    width = x.shape[1]
+    for b in range(len(total)):
+        for p in range(where.shape[1]):
+            i, j = b * size + where[0, p], b * size + where[1, p]
+            xi, xj, yi, yj = x[i], x[j], y[i], y[j]
+            re = xi[0] * yj[0] + yi[0] * xj[0]
+            for k in range(1, width):
+                re += xi[k] * yj[k] + yi[k] * xj[k]
+            total[b, p, 0] += c * re
+            if half and i != j:
+                im = xi[half] * yj[0] - xi[0] * yj[half] + yi[half] * xj[0] - yi[0] * xj[half]
+                for k in range(1, half):
+                    im += xi[half + k] * yj[k] - xi[k] * yj[half + k] + yi[half + k] * xj[k] - yi[k] * xj[half + k]
+                total[b, p, 1] += c * im
+
+
+class TorchProducts(Products[Tensor]):
+    """Products by torch's sparse matrices, on the device of the matrix: the way on a GPU."""
+
+    def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:
+        super().__init__(matrix, dtype, real)
+        self._element = dtype if real else (torch.complex64 if dtype == torch.float32 else torch.complex128)
+        self.device = matrix.values.device
+        n, batch = matrix.size, matrix.batch
+        count = np.tile(np.diff(matrix.structure.crow), batch)
+        crow = torch.from_numpy(np.concatenate([[0], np.cumsum(count)])).to(self.device)
+        col = torch.from_numpy((matrix.structure.col + n * np.arange(batch)[:, None]).reshape(-1)).to(self.device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support")
+            self._matrix = torch.sparse_csr_tensor(
+                crow,
+                col,
+                matrix.values.reshape(-1).to(self._element),
+                size=(n * batch, n * batch),
+                check_invariants=True,
+            )
+
+    def vectors(self, columns: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(columns)).to(self.device, self._element)
+
+    def columns(self, state: Tensor) -> np.ndarray:
+        return state.cpu().numpy().copy()
+
+    def empty(self, like: Tensor) -> Tensor:
+        return torch.zeros_like(like)
+
+    def step(self, current: Tensor, previous: Tensor, *, first: bool = False) -> np.ndarray:
+        scale, keep = (1.0, 0.0) if first else (2.0, -1.0)
+        previous.copy_(torch.addmm(previous, self._matrix, current, beta=keep, alpha=scale))
+        return torch.stack([self._overlap(previous, previous), self._overlap(previous, current)], dim=-1).cpu().numpy()
+
+    def _overlap(self, x: Tensor, y: Tensor) -> Tensor:
+        """Re⟨y|x⟩ of every replica ``(batch,)``."""
+        return (x * y.conj()).real.double().reshape(self.batch, -1).sum(-1)
+
+    def reverse(self, current: Tensor, previous: Tensor, beta: Tensor, after: Tensor, c: np.ndarray) -> None:
+        c0, c1, c2 = torch.from_numpy(c).to(self.device, self.dtype).repeat_interleave(self.size, 0).T.unsqueeze(-1)
+        after.copy_(torch.addmm(after, self._matrix, beta, beta=-1.0, alpha=2.0))
+        after.add_(c0 * current + c1 * previous)
+        previous.copy_(torch.addmm(previous, self._matrix, current, beta=-1.0, alpha=2.0))
+        after.add_(c2 * previous)
+
+    def zeros(self, count: int) -> Tensor:
+        double = torch.float64 if self.real else torch.complex128
+        return torch.zeros(self.batch, count, dtype=double, device=self.device)
+
+    def places(self, first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(first).to(self.device), torch.from_numpy(second).to(self.device)
+
+    def gather(self, x: Tensor, where: tuple[Tensor, Tensor], c: np.ndarray, total: Tensor) -> None:
+        factor = torch.from_numpy(c).to(self.device)[:, None]
+        total.add_(factor * x.reshape(self.batch, self.size, -1)[:, where[0], where[1]])
+
+    def correlate(self, x: Tensor, y: Tensor, where: tuple[Tensor, Tensor], c: float, total: Tensor) -> None:
+        x, y = (v.reshape(self.batch, self.size, -1) for v in (x, y))
+        i, j = where
+        both = (x[:, i] * y[:, j].conj()).sum(-1) + (y[:, i] * x[:, j].conj()).sum(-1)
+        total.add_(both, alpha=c)
+
+    def total(self, sums: Tensor) -> np.ndarray:
+        return sums.cpu().numpy()
