@@ -41,7 +41,7 @@ class Crooked(LatticeGas):
     def follow(self, field):
         walk = super().follow(field)
         true = walk.difference
-        walk.difference = lambda move: true(move) + 0.5 * math.sin(move)
+        walk.difference = lambda move: true(move) + 2.0 * math.sin(move)
         return walk
 
 
