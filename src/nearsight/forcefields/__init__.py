@@ -1,6 +1,7 @@
 """The seam: exact or learned, one call, field -> energy (if there is one) and generalised force."""
 
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
+from nearsight.forcefields.exact_moves import DiagonalisingWalk, Ensembles, ExactMoves, ExactWalk
 from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
@@ -8,6 +9,7 @@ from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.lattice_gas import LatticeGas
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
 from nearsight.forcefields.learned_moves import LearnedMoveEnergies, LearnedMoves
+from nearsight.forcefields.move_centred import MoveCentred
 from nearsight.forcefields.move_energies import Attempts, MoveEnergies, Walk
 from nearsight.forcefields.property_model import Prediction, PropertyModel, error_of_mean
 
@@ -15,8 +17,12 @@ __all__ = [
     "Attempts",
     "ClassicalForceField",
     "ConvolutionalForceField",
+    "DiagonalisingWalk",
     "ElectronForceField",
+    "Ensembles",
     "ExactForceField",
+    "ExactMoves",
+    "ExactWalk",
     "FixedNumber",
     "ForceField",
     "Forces",
@@ -26,6 +32,7 @@ __all__ = [
     "LearnedMoveEnergies",
     "LearnedMoves",
     "LocalForceField",
+    "MoveCentred",
     "MoveEnergies",
     "Prediction",
     "PropertyModel",

@@ -18,7 +18,7 @@ NARROW, WIDE = 0.2, 1.0
 ELECTRONS = 1.5
 """The half-width covers changes of the number of electrons at fixed μ up to this, where NARROW and WIDE allow it."""
 
-MOST_NODES = 10
+MOST_NODES = 16
 
 REFERENCE_NODES = 24
 """Ω of the levels themselves is a polynomial of this many terms, exact to rounding in the widest window."""
@@ -86,7 +86,7 @@ class MuWindow:
             # Chebyshev interpolation converges as the axes of the ellipse through the singularity of f, ±iπkT.
             sharpness = math.pi * kT / self.half
             rate = sharpness + math.hypot(sharpness, 1.0)
-            nodes = min(max(math.ceil(math.log(kT / tolerance) / math.log(rate)), 2), MOST_NODES)
+            nodes = min(max(math.ceil(math.log(10.0 * kT / tolerance) / math.log(rate)), 2), MOST_NODES)
         self.nodes = nodes
         x = np.cos(math.pi * (np.arange(nodes) + 0.5) / nodes)
         self.mu = self.centre + self.half * x
@@ -121,8 +121,8 @@ class MuWindow:
             return GRID ** math.ceil(math.log(max(y, 1.0)) / math.log(GRID))
 
         below, above = rounded((self.mu.max() - bounds[0]) / self.kT), rounded((bounds[1] - self.mu.min()) / self.kT)
-        # ΔΩ is kT times an integral of f over y, so a tolerance of f in units of kT is on the safe side.
-        return fermi_poles(below, above, tol=min(max(0.1 * tolerance / self.kT, 1e-12), 1e-3))
+        # ΔΩ is an integral of the error of f over a band some t wide, where it changes sign: half of it is what is left.
+        return fermi_poles(below, above, tol=min(max(tolerance, 1e-12), 1e-3))
 
     def change_of_omega(self, log_determinant: np.ndarray, trace: np.ndarray | float) -> np.ndarray:
         r"""ΔΩ at the nodes ``(*batch, node)``, from ln det(1 - ΔV G) ``(*batch, energy)`` and Tr ΔV ``(*batch,)``.
@@ -151,3 +151,9 @@ class MuWindow:
         flat = [maximum(c) for c in coefficients.reshape(-1, coefficients.shape[-1])]
         value, x, inside = (np.array(column).reshape(change.shape[:-1]) for column in zip(*flat, strict=True))
         return value, x, inside
+
+    def expansion(self, change: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """ΔΩ and ΔN ``(*batch,)`` at the centre, and κ = ∂N/∂μ of the reference there, at fixed number."""
+        coefficients = change @ self._expand.T
+        stiffness = -2.0 * float(self.reference[2]) / self.half**2
+        return coefficients[..., 0], -coefficients[..., 1] / self.half, stiffness
