@@ -1,18 +1,23 @@
 """Figures and the self-contained HTML report."""
 
+from nearsight.report.barriers import barriers, particle_potentials
 from nearsight.report.coarsening import axial_correlations, coarsening, peak_profile, walls
 from nearsight.report.curves import correlations, growth, training_curves
 from nearsight.report.errors import error_by_group, error_histogram, parity, parity_by_mode, symmetry_error
 from nearsight.report.html import write_report
 from nearsight.report.locality import locality
 from nearsight.report.maps import Layer, data_overview, gallery, snapshots, structure_factor_map
+from nearsight.report.published import Published, read_published
+from nearsight.report.separation import pair_correlations, scaling_collapse, separation_growth, sublattice_maps
 from nearsight.report.style import Picture, picture, styled
 from nearsight.report.terminal import verdict_table
 
 __all__ = [
     "Layer",
     "Picture",
+    "Published",
     "axial_correlations",
+    "barriers",
     "coarsening",
     "correlations",
     "data_overview",
@@ -21,13 +26,19 @@ __all__ = [
     "gallery",
     "growth",
     "locality",
+    "pair_correlations",
     "parity",
     "parity_by_mode",
+    "particle_potentials",
     "peak_profile",
     "picture",
+    "read_published",
+    "scaling_collapse",
+    "separation_growth",
     "snapshots",
     "structure_factor_map",
     "styled",
+    "sublattice_maps",
     "symmetry_error",
     "training_curves",
     "verdict_table",

@@ -26,7 +26,7 @@ def growth(
     figure = picture(height=2.8)
     axes = figure.add_subplot()
     fits = fits or {}
-    for name, colour in zip(lengths, _colours(lengths), strict=True):
+    for name, colour in zip(lengths, colours(lengths), strict=True):
         data = lengths[name].sel(time=lengths[name]["time"] > 0)
         summary = mean_and_error(data)
         t, mean, error = data["time"].values, summary["mean"].values, summary["error"].values
@@ -140,7 +140,8 @@ def replicas(data: xr.DataArray) -> str:
     return f"{n} replicas" if n > 1 else "1 replica, no error bars"
 
 
-def _colours(names: Mapping[str, object]) -> list[str]:
+def colours(names: Mapping[str, object]) -> list[str]:
+    """A colour for every name of a legend; "exact" and "learned" keep theirs in all figures."""
     others = iter(c for c in CYCLE * 3 if c not in (EXACT, LEARNED))
     return [{"exact": EXACT, "learned": LEARNED}.get(name) or next(others) for name in names]
 
