@@ -9,6 +9,7 @@ from nearsight.report.locality import locality
 from nearsight.report.maps import Layer, data_overview, gallery, snapshots, structure_factor_map
 from nearsight.report.published import Published, read_published
 from nearsight.report.separation import pair_correlations, scaling_collapse, separation_growth, sublattice_maps
+from nearsight.report.spins import charge_map, path_profile, spin_map, zone_map
 from nearsight.report.style import Picture, picture, styled
 from nearsight.report.terminal import verdict_table
 
@@ -18,6 +19,7 @@ __all__ = [
     "Published",
     "axial_correlations",
     "barriers",
+    "charge_map",
     "coarsening",
     "correlations",
     "data_overview",
@@ -30,12 +32,14 @@ __all__ = [
     "parity",
     "parity_by_mode",
     "particle_potentials",
+    "path_profile",
     "peak_profile",
     "picture",
     "read_published",
     "scaling_collapse",
     "separation_growth",
     "snapshots",
+    "spin_map",
     "structure_factor_map",
     "styled",
     "sublattice_maps",
@@ -44,4 +48,5 @@ __all__ = [
     "verdict_table",
     "walls",
     "write_report",
+    "zone_map",
 ]
