@@ -1,4 +1,5 @@
-"""Learned energies of hops: whose difference they are, what symmetry leaves of them, what a walk remembers."""
+"""Learned energies of hops: whose difference they are, and what a walk remembers. What all energies of moves must
+satisfy is in ``contracts/move_energies_contract.py``."""
 
 from __future__ import annotations
 
@@ -15,10 +16,20 @@ from nearsight.forcefields import (
     Hops,
     LearnedForceField,
     LearnedMoves,
+    MoveCentred,
+    MoveEnergies,
     load,
     save,
 )
-from nearsight.lattices import Lattice, chain, cubic, honeycomb, site_group, site_permutations, square, triangular
+from nearsight.lattices import (
+    Lattice,
+    chain,
+    cubic,
+    honeycomb,
+    kagome,
+    square,
+    triangular,
+)
 from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
 
 
@@ -61,7 +72,21 @@ MOVES = [
 every = pytest.mark.parametrize("make", MOVES)
 
 
-def gas(moves: LearnedMoves, rng: torch.Generator, filling: float = 0.4) -> torch.Tensor:
+def centred(lattice: Lattice, cutoff: float, shell: int = 1) -> MoveCentred:
+    return MoveCentred(Hops(lattice, shell), MLP((6,), rng=seeded()), cutoff=cutoff).double()
+
+
+CENTRED = [
+    pytest.param(lambda: centred(square(9), 2.6), id="bond, square"),
+    pytest.param(lambda: centred(square(4), 3.0), id="bond, window wider than the torus"),
+    pytest.param(lambda: centred(square(7), 2.0, 2), id="bond, diagonal hops"),
+    pytest.param(lambda: centred(triangular(6), 2.0), id="bond, triangular"),
+    pytest.param(lambda: centred(kagome(4), 1.6), id="bond, kagome"),
+]
+centred_on_the_bond = pytest.mark.parametrize("make", CENTRED)
+
+
+def gas(moves: MoveEnergies, rng: torch.Generator, filling: float = 0.4) -> torch.Tensor:
     sites = moves.lattice.n_sites
     field = torch.zeros(sites, 1, dtype=torch.float64)
     field[torch.randperm(sites, generator=rng)[: round(filling * sites)]] = 1.0
@@ -81,34 +106,7 @@ def test_a_hop_costs_the_energy_after_minus_the_energy_before(make, rng):
         assert float(delta[move]) == pytest.approx(float(moves.energy(after) - moves.energy(field)), abs=1e-12)
 
 
-@every
-def test_only_hops_of_particles_to_empty_sites_have_an_energy(make, rng):
-    moves = make()
-    fields = torch.stack([gas(moves, rng), gas(moves, rng, 0.7)])
-    delta = moves.differences(fields)
-    assert delta.dtype == torch.float64 and torch.equal(torch.isfinite(delta), moves.hops.possible(fields))
-    assert delta[torch.isfinite(delta)].std() > 1e-3
-
-
-@every
-def test_the_way_back_costs_the_opposite(make, rng):
-    moves = make()
-    field = gas(moves, rng)
-    delta = moves.differences(field)
-    for move in torch.nonzero(torch.isfinite(delta))[::9, 0]:
-        back = moves.differences(moves.hops.apply(field, move))[moves.hops.reversed[move]]
-        assert float(back) == pytest.approx(-float(delta[move]), abs=1e-12)
-
-
-@every
-def test_nothing_is_gained_around_a_closed_loop(make, rng):
-    """Kolmogorov's condition, without which no stationary state obeys detailed balance."""
-    moves = make()
-    field = gas(moves, rng, 0.2)
-    assert abs(loop_defect(moves, field)).max() < 1e-12
-
-
-def loop_defect(moves, field: torch.Tensor) -> np.ndarray:
+def loop_defect(moves: MoveEnergies, field: torch.Tensor) -> np.ndarray:
     """ΔE a → b, c → d, b → a, d → c for pairs of hops that do not exclude each other."""
     delta = moves.differences(field)
     possible = torch.nonzero(torch.isfinite(delta))[:, 0]
@@ -124,29 +122,29 @@ def loop_defect(moves, field: torch.Tensor) -> np.ndarray:
                 state = moves.hops.apply(state, torch.as_tensor(move))
             else:
                 found.append(total)
-        if len(found) >= 25:
+        if len(found) >= 15:
             break
     return np.array(found)
 
 
-@every
-def test_moves_turn_with_the_lattice(make, rng):
+@centred_on_the_bond
+def test_the_way_back_costs_the_opposite_to_the_last_bit(make, rng):
     moves = make()
-    if not all(moves.lattice.periodic):
-        pytest.skip("the edges of an open lattice are not images of each other")
-    field, hops = gas(moves, rng), moves.hops
-    delta = moves.differences(field).view(-1, hops.directions)
-    for permutation in site_permutations(moves.lattice, site_group(moves.lattice)):
-        moved = torch.empty_like(field)
-        moved[permutation] = field
-        again = moves.differences(moved).view(-1, hops.directions)
-        for site in range(0, len(field), 5):
-            # Directions are numbered anew: the same targets in another order.
-            there = {
-                int(t): float(x) for t, x in zip(hops.targets[permutation[site]], again[permutation[site]], strict=True)
-            }
-            for target, cost in zip(hops.targets[site], delta[site], strict=True):
-                assert there[int(permutation[target])] == pytest.approx(float(cost), abs=1e-12)
+    field = gas(moves, rng)
+    delta = moves.differences(field)
+    for move in torch.nonzero(torch.isfinite(delta))[::5, 0]:
+        back = moves.differences(moves.hops.apply(field, move))[moves.hops.reversed[move]]
+        assert float(back) == -float(delta[move])
+
+
+def test_an_odd_function_of_the_bond_gains_energy_around_a_loop(rng):
+    """Antisymmetry and symmetry are not enough: this is what starting from an energy is for."""
+    moves, energy = centred(square(9), 2.6), embedded(square(9), 2.3)
+    field = gas(moves, rng, 0.2)
+    known = moves.differences(field)
+    defect = np.sqrt(np.mean(loop_defect(moves, field) ** 2))
+    assert defect > 0.05 * float(known[torch.isfinite(known)].std())
+    assert abs(loop_defect(energy, field)).max() < 1e-12
 
 
 def test_a_learned_energy_serves_every_size(rng):
@@ -172,35 +170,11 @@ def test_windows_and_columns_agree(rng):
 # --- walks ----------------------------------------------------------------------------------------------------------
 
 
-def attempts(moves: LearnedMoves, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def attempts(moves: MoveEnergies, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     particles = round(0.4 * moves.lattice.n_sites)
     where = draw.integers(particles, size=count), draw.integers(moves.hops.directions, size=count)
     return *where, -0.3 * np.log(draw.random(count))
-
-
-@every
-def test_a_walk_knows_the_differences_of_its_field(make, rng):
-    moves = make()
-    walk = moves.follow(gas(moves, rng))
-    walk.attempt(*attempts(moves, 30))
-    expected = moves.differences(walk.field).numpy()
-    np.testing.assert_allclose(walk.differences(), expected, atol=1e-12)
-    for move in np.flatnonzero(np.isfinite(expected))[::11]:
-        assert walk.difference(int(move)) == pytest.approx(expected[move], abs=1e-12)
-
-
-@every
-def test_moves_that_are_not_named_as_changed_cost_what_they_did(make, rng):
-    moves = make()
-    walk = moves.follow(gas(moves, rng))
-    for _ in range(3):
-        before = walk.differences()
-        move = int(np.flatnonzero(np.isfinite(before))[-1])
-        changed = walk.accept(move)
-        kept = np.setdiff1d(np.arange(len(moves.hops)), changed)
-        np.testing.assert_array_equal(walk.differences()[kept], before[kept])
-        np.testing.assert_allclose(moves.differences(walk.field)[kept], before[kept], atol=1e-12)
 
 
 def test_far_moves_are_kept():
@@ -211,25 +185,10 @@ def test_far_moves_are_kept():
     assert len(changed) < 0.15 * len(moves.hops)
 
 
-@every
-def test_attempts_are_those_of_the_plain_loop(make, rng):
-    from nearsight.forcefields import Walk
-
-    moves = make()
-    field, tries = gas(moves, rng), attempts(moves, 60, seed=1)
-    fast, plain = moves.follow(field), moves.follow(field)
-    ours, theirs = fast.attempt(*tries), Walk.attempt(plain, *tries)
-    np.testing.assert_array_equal(ours.accepted, theirs.accepted)
-    np.testing.assert_allclose(ours.difference, theirs.difference, atol=1e-12)
-    np.testing.assert_array_equal(fast.positions, plain.positions)
-    assert torch.equal(fast.field, plain.field) and 0 < ours.accepted.sum() < 60
-    assert fast.field[fast.positions].min() == 1 and fast.field.sum() == len(fast.positions)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
 def test_no_rounding_accumulates_in_a_walk(dtype, rng):
     """After 100 000 hops the features have the bits of a walk that starts where this one has arrived."""
-    moves = embedded(square(16), 3.0)
+    moves = embedded(square(12), 2.3)
     moves.to(dtype)
     walk = moves.follow(gas(moves, rng))
     particle, direction, _ = attempts(moves, 200_000)
@@ -277,3 +236,12 @@ def test_a_model_comes_back_from_a_file(tmp_path, rng):
     with torch.no_grad():
         again.forcefield.network.lift.weight += 0.1
     assert again.config() != moves.config()
+
+
+def test_bonds_that_are_not_equivalent_need_an_energy():
+    with pytest.raises(ValueError, match="use LearnedMoves"):
+        MoveCentred(Hops(kagome(4), 3), cutoff=3.0)
+    with pytest.raises(ValueError, match="periodic"):
+        MoveCentred(Hops(replace(square(5), periodic=False)))
+    with pytest.raises(ValueError, match="raise it"):
+        MoveCentred(Hops(square(5)), cutoff=0.6)

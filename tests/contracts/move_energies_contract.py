@@ -11,9 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from nearsight.forcefields import ExactMoves, Hops, LatticeGas, MoveEnergies, Walk
+from nearsight.descriptors import Irreps
+from nearsight.fields import occupation
+from nearsight.forcefields import (
+    ConvolutionalForceField,
+    ExactMoves,
+    Hops,
+    LatticeGas,
+    LearnedForceField,
+    LearnedMoves,
+    MoveCentred,
+    MoveEnergies,
+    Walk,
+)
 from nearsight.hamiltonians import FalicovKimball
-from nearsight.lattices import chain, honeycomb, site_permutations, square, torus_group, triangular
+from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group, triangular
+from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,25 @@ def electrons(lattice, **options):
     )
 
 
+def embedded(lattice, radius, dtype=torch.float64, **options):
+    network = EmbeddedNetwork(lattice, occupation(), radius=radius, channels=3, **options).to(dtype)
+    return LearnedMoves(ConvolutionalForceField(lattice, network))
+
+
+def convolved(lattice, *radii):
+    network = GroupCNN(lattice, occupation(), channels=2, radii=radii).double()
+    return LearnedMoves(ConvolutionalForceField(lattice, network))
+
+
+def described(lattice, cutoff, shell=1):
+    forcefield = LearnedForceField(Irreps(lattice, occupation(), cutoff=cutoff), MLP((6,))).double()
+    return LearnedMoves(forcefield, Hops(lattice, shell))
+
+
+def centred(lattice, cutoff):
+    return Member(lambda: MoveCentred(Hops(lattice), MLP((6,)), cutoff=cutoff).double(), state_function=False)
+
+
 MOVE_ENERGIES = [
     pytest.param(Member(lambda: LatticeGas(square(5, 4), J=(0.7, -0.3))), id="lattice gas"),
     pytest.param(Member(lambda: LatticeGas(honeycomb(3), J=-1.0)), id="lattice gas, honeycomb"),
@@ -51,6 +83,19 @@ MOVE_ENERGIES = [
     pytest.param(electrons(chain(9), kT=3.0), id="electrons, hot, chain"),
     pytest.param(electrons(square(4), twist=(np.pi, np.pi)), id="electrons, antiperiodic"),
     pytest.param(electrons(chain(9), twist=(0.7,), kT=0.1), id="electrons with a persistent current"),
+    pytest.param(Member(lambda: embedded(square(9), 2.3)), id="embedded"),
+    pytest.param(Member(lambda: embedded(square(9), 2.3, torch.float32), 2e-5), id="embedded, single precision"),
+    pytest.param(Member(lambda: embedded(square(5), 3.0)), id="embedded, window wider than the torus"),
+    pytest.param(Member(lambda: embedded(triangular(7), 1.8, widths=(5, 4))), id="embedded, triangular, two layers"),
+    pytest.param(Member(lambda: embedded(chain(11), 3.1, widths=())), id="embedded, chain, no hidden layer"),
+    pytest.param(Member(lambda: embedded(cubic(4), 1.5)), id="embedded, cubic"),
+    pytest.param(Member(lambda: convolved(square(10), 1.5)), id="convolutions in windows"),
+    pytest.param(Member(lambda: convolved(square(5), 1.5, 1.0)), id="convolutions, whole lattice"),
+    pytest.param(Member(lambda: described(honeycomb(6), 1.2)), id="irreps, honeycomb"),
+    pytest.param(Member(lambda: described(square(8), 1.5, 2)), id="irreps, diagonal hops"),
+    pytest.param(centred(square(7), 2.6), id="bond"),
+    pytest.param(centred(square(4), 3.0), id="bond, window wider than the torus"),
+    pytest.param(centred(kagome(3), 1.6), id="bond, kagome"),
 ]
 every_member = pytest.mark.parametrize("member", MOVE_ENERGIES)
 every_state_function = pytest.mark.parametrize("member", [p for p in MOVE_ENERGIES if p.values[0].state_function])

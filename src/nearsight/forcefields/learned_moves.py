@@ -235,20 +235,27 @@ class LearnedMoves(LearnedMoveEnergies):
             return torch.from_numpy(flat).to(field.device)
 
         rows, cells = replica.view(-1, *(1,) * dim), around(self._patch)
-        window = field.view(len(field), lattice.n_cells, lattice.n_basis, 1)[rows, cells]
+        window = original = field.view(len(field), lattice.n_cells, lattice.n_basis, 1)[rows, cells]
         # Where the window is wider than the torus its edge repeats sites, and the hop with them.
         for value, moving in ((0.0, site), (1.0, target)):
             cell_hit, basis_hit = (torch.from_numpy(x).to(field.device) for x in np.divmod(moving, lattice.n_basis))
             in_cell = torch.nn.functional.one_hot(basis_hit, lattice.n_basis).bool().view(*rows.shape, -1)
             hit = (cells == cell_hit.view(rows.shape))[..., None] & in_cell
             window = torch.where(hit[..., None], window.new_tensor(value), window)
-        inner = tuple(p - 2 * r for p, r in zip(self._patch, self.reach, strict=True))
-        before = self._local(field).view(len(field), lattice.n_cells, lattice.n_basis)[rows, around(inner)]
-        return (self.forcefield.window(window).view_as(before) - before).flatten(1).sum(1)
+        after = self.forcefield.window(window)
+        if cells.numel() < len(field) * lattice.n_cells:  # a few windows on a large lattice
+            before = self.forcefield.window(original)
+        else:
+            inner = tuple(p - 2 * r for p, r in zip(self._patch, self.reach, strict=True))
+            before = self._local(field).view(len(field), lattice.n_cells, lattice.n_basis)[rows, around(inner)]
+        return (after.view_as(before) - before).flatten(1).sum(1)
 
 
 class CachedWalk(Walk):
-    """A replica whose energy differences are kept until something moves within sight of them."""
+    """A replica whose energy differences are kept until something moves within sight of them.
+
+    It serves every learned energy and none quickly: a difference is a call of the network, a millisecond.
+    """
 
     def __init__(self, energies: LearnedMoveEnergies, field: Tensor) -> None:
         super().__init__(energies.hops, field)
@@ -261,22 +268,18 @@ class CachedWalk(Walk):
         ]
         self._near = np.stack(np.meshgrid(*spans, indexing="ij"), -1).reshape(-1, lattice.dim)
 
-    def _find(self, moves: np.ndarray) -> None:
-        device = next(self.energies.parameters()).device
-        move = torch.from_numpy(moves).to(device)
-        field = self.field.to(device)[None]
-        self.known[moves] = self.energies.predict(field, torch.zeros_like(move), move).cpu().numpy()
-
     def difference(self, move: int) -> float:
+        # One at a time, also below: in a batch the last bit would depend on who else is in it, and so on who asked.
         if np.isnan(self.known[move]):
-            self._find(np.array([move]))
+            at = torch.tensor([move], device=next(self.energies.parameters()).device)
+            found = self.energies.predict(self.field.to(at.device)[None], torch.zeros_like(at), at)
+            self.known[move] = float(found)
         return float(self.known[move])
 
     def differences(self) -> np.ndarray:
         possible = self.hops.possible(self.field).numpy()
-        missing = np.flatnonzero(possible & np.isnan(self.known))
-        if len(missing):
-            self._find(missing)
+        for move in np.flatnonzero(possible & np.isnan(self.known)):
+            self.difference(int(move))
         return np.where(possible, self.known, np.inf)
 
     def accept(self, move: int) -> np.ndarray:
