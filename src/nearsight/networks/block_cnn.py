@@ -30,6 +30,16 @@ class BlockCNN(nn.Module):
     until no 3 × 3 window is left. The features are, for every scale, the mean ⟨ε⟩ and the length |⟨o⟩| of the mean over
     sites and operations; of the spins themselves |⟨s⟩| and the energy per bond.
 
+    The boundary, a ring of N = 4 (l - 1) spins, is looked at apart. Where only neighbours interact, the spins outside
+    are independent of those inside once the ring is given (Markov property), so that
+
+    .. math:: P(\text{block} \mid T) = e^{-E / kT}\, W_T(\text{ring}) :
+
+    everything that a block says about its surroundings is in its energy and its ring, which averages over all sites
+    dilute by a factor of l. Hence the means of ε at every scale over the outermost sites alone, and of the ring's spins
+    the correlations :math:`C_d = \langle s_i s_{i+d} \rangle`, d = 1, 2, 4, ..., and the lengths of the Fourier
+    components :math:`\hat s_k = \langle s_j e^{-2\pi i jk / N} \rangle`, k = 0, 1, 2, 3, 4, 6, 8, 12, ... ≤ N/2.
+
     Nothing leaves the block: convolutions see whole windows only. Averages over an even side are of 2 × 2 sites; over
     an odd side of 3 × 3 sites with stride 2, because windows of 2 would leave out a row on one side. Both partitions
     are symmetric about the centre, a plaquette or a site, so that the invariance is exact for every l.
@@ -67,7 +77,11 @@ class BlockCNN(nn.Module):
             even.append(GroupConvolution(window, group, channels, 2 * channels, rng=rng, bias=True))
             size = pooled(size) - 2
         self.odd, self.even = nn.ModuleList(odd), nn.ModuleList(even)
-        self.features = 2 + 2 * channels * (1 + len(odd))
+        self._ring = torch.from_numpy(perimeter(self.side))
+        around = len(self._ring)
+        self.distances = [2**k for k in range(around.bit_length()) if 2**k <= around // 2]
+        self.modes = [0, 1, *sorted(k for d in self.distances for k in (2 * d, 3 * d) if k <= around // 2)]
+        self.features = 2 + len(self.distances) + len(self.modes) + 3 * channels * (1 + len(odd))
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())
@@ -86,19 +100,44 @@ class BlockCNN(nn.Module):
         means = [blocks.mean((1, 2)).abs()[:, None], -0.5 * (across + along)[:, None]]
         o, e = self.lift(blocks[:, None]).contiguous(memory_format=torch.channels_last).chunk(2, dim=1)
         o, e = torch.tanh(o), energy_terms(e, "odd")
-        means += [self._length(o), self._mean(e)]
+        means += [*self._of_ring(blocks), self._length(o), self._mean(e), self._border(e)]
         for odd, even in zip(self.odd, self.even, strict=True):
             o, square = odd(pool(o)).chunk(2, dim=1)
             e, gate = even(pool(e)).chunk(2, dim=1)
             o, e = torch.tanh(o) * torch.sigmoid(gate), F.silu(e + energy_terms(square, "odd"))
-            means += [self._length(o), self._mean(e)]
+            means += [self._length(o), self._mean(e), self._border(e)]
         return torch.cat(means, dim=1)
 
+    def _of_ring(self, blocks: Tensor) -> list[Tensor]:
+        ring = blocks.flatten(1)[:, self._ring.to(blocks.device)]
+        waves = torch.fft.rfft(ring, dim=1)[:, self.modes].abs() / ring.shape[1]
+        return [waves, *((ring * ring.roll(d, 1)).mean(1, keepdim=True) for d in self.distances)]
+
     def _mean(self, h: Tensor) -> Tensor:
-        return h.mean((2, 3)).unflatten(1, (self.channels, self.order)).mean(2)
+        return self._over_group(h.mean((2, 3)))
+
+    def _border(self, h: Tensor) -> Tensor:
+        """Mean over the outermost sites; those of the corners count twice."""
+        sides = h[:, :, 0], h[:, :, -1], h[:, :, :, 0], h[:, :, :, -1]
+        return self._over_group(torch.stack([side.mean(2) for side in sides]).mean(0))
+
+    def _over_group(self, h: Tensor) -> Tensor:
+        return h.unflatten(1, (self.channels, self.order)).mean(2)
 
     def _length(self, h: Tensor) -> Tensor:
         return torch.sqrt(self._mean(h).square() + SMALL**2)
+
+
+def perimeter(side: int) -> np.ndarray:
+    """Places x l + y of the boundary sites of a block of l × l, once around."""
+    last = side - 1
+    way = [
+        *((last, y) for y in range(last)),
+        *((x, last) for x in range(last, 0, -1)),
+        *((0, y) for y in range(last, 0, -1)),
+        *((x, 0) for x in range(last)),
+    ]
+    return np.array(way) @ [side, 1]
 
 
 def pooled(size: int) -> int:

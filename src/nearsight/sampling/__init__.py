@@ -3,6 +3,7 @@
 Exact, each as :class:`Thermodynamics` per site: :func:`ising_torus` (square lattice of any size), :func:`ising_bulk`
 (infinite lattices), :func:`chain_thermodynamics` (any model on a chain). Exact as a :class:`DensityOfStates`, which
 serves every temperature at once: :func:`ising_levels` (square torus), :func:`enumerate_states` (any small system).
+:class:`ExactBlocks` gives the probability of every configuration of a block inside a large square Ising lattice.
 
 Sampled: :func:`sample` draws independent configurations at many temperatures into a store of :class:`Snapshots`. It
 runs the chains of a :class:`Sampler`, :class:`Metropolis`, :class:`HeatBath`, :class:`SwendsenWang` or :class:`Wolff`,
@@ -16,6 +17,7 @@ from nearsight.sampling.density_of_states import DensityOfStates, ising_levels
 from nearsight.sampling.enumeration import enumerate_states
 from nearsight.sampling.equilibrium import sample
 from nearsight.sampling.exact_ising import ising_torus
+from nearsight.sampling.exact_ising_blocks import ExactBlocks
 from nearsight.sampling.exact_ising_bulk import critical_temperature, ising_bulk, spontaneous_magnetisation
 from nearsight.sampling.sampler import Sampler
 from nearsight.sampling.samplers import HeatBath, Metropolis, SwendsenWang, Wolff
@@ -29,6 +31,7 @@ __all__ = [
     "AutocorrelationTime",
     "Batch",
     "DensityOfStates",
+    "ExactBlocks",
     "HeatBath",
     "Metropolis",
     "ParallelTempering",
