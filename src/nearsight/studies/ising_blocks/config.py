@@ -92,7 +92,11 @@ class Config(Section):
     fronts: Fronts = Fronts()
     compared: Annotated[tuple[FrontName, ...], Field(min_length=1)] = ("network", "irreps", "moments")
     fit: PropertyFitOptions = PropertyFitOptions()
-    """What all fits share; steps, rates and optimisers are set with each front."""
+    """What all fits share; steps, rates and optimisers are set with each front. Energies are fitted with its loss, the
+    paper's of the mean over blocks: it leaves a mean free of the bias that the best guess of every block has."""
+    phase_loss: Literal["average", "block"] = "block"
+    """Phases are judged block by block. With "average", the paper's loss, one step learns less of single blocks: the
+    mean over many knows the phase whatever each of them says."""
     sampled: Annotated[int, Field(ge=64)] = 4096
     """Spins of a snapshot that one training step sees, in blocks."""
     most: Count = 8

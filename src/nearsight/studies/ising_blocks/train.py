@@ -52,7 +52,8 @@ def fit_options(config: Config, task: Task) -> PropertyFitOptions:
     front = getattr(config.fronts, task.front)
     blocks = min(config.most, max(2, config.sampled // task.side**2))
     own = {"steps": front.steps, "optimizer": front.optimizer, "learning_rate": front.learning_rate, "blocks": blocks}
-    return config.fit.model_copy(update=own)
+    loss = config.phase_loss if task.target == "phase" else config.fit.loss
+    return config.fit.model_copy(update={**own, "loss": loss})
 
 
 def untrained(config: Config, task: Task, seed: int) -> PropertyModel:
