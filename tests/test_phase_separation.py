@@ -69,7 +69,15 @@ def test_particles_at_random_have_the_length_of_white_noise_in_half_the_zone():
 @pytest.mark.parametrize("lattice", [square(8), square(8, 4), cubic(4), honeycomb(6)], ids=repr)
 def test_perfect_checkerboard_has_no_finite_length(lattice):
     ordered = 0.5 + 0.5 * analysis.two_colouring(lattice)
-    assert float(analysis.checkerboard_length(ordered, lattice)) > 1e6
+    assert np.isinf(analysis.checkerboard_length(ordered, lattice))
+
+
+def test_one_sublattice_everywhere_is_an_infinite_super_cluster_and_one_stray_domain_is_not():
+    lattice = square(30)
+    sigma = np.ones((2, 900))
+    sigma[1, 17] = -1
+    L = analysis.correlation_length(analysis.structure_factor(sigma, lattice), lattice)
+    assert np.isinf(L[0]) and 1 < L[1] < 1000
 
 
 def test_the_length_of_the_checkerboard_knows_no_sublattice():

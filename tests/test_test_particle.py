@@ -166,6 +166,28 @@ def test_a_staggered_potential_has_its_amplitude_twice_as_barrier(lattice):
     np.testing.assert_allclose(analysis.staggered_barrier(labelled, lattice), [0.6, 1.2])
 
 
+def test_sites_beside_particles_can_be_left_out_of_the_barrier():
+    """V is high inside the patch alone: a barrier of the whole lattice, none outside."""
+    lattice = square(8)
+    n = np.zeros((8, 8))
+    n[1, 1] = n[2, 2] = n[3, 1] = n[2, 0] = 1
+    V = np.where(n == 1, np.inf, 0.0)
+    V[2, 1] = 5.0
+    V, n = V.reshape(-1), n.reshape(-1)
+    assert float(analysis.staggered_barrier(V, lattice)) > 0.1
+    assert float(analysis.staggered_barrier(V, lattice, outside=n)) == 0.0
+    V = V + 0.3 * analysis.two_colouring(lattice)
+    assert float(analysis.staggered_barrier(V, lattice, outside=n)) == pytest.approx(0.6)
+
+
+def test_large_lattices_take_the_series_in_the_chemical_potential_and_agree(monkeypatch):
+    model, field = FalicovKimball(square(10)), gas(square(10), seed=8)
+    found = analysis.particle_potential(field, model, kT=0.4, number=55).F.values
+    monkeypatch.setattr("nearsight.analysis.test_particle.RADIUS", 0.0)
+    level_by_level = analysis.particle_potential(field, model, kT=0.4, number=55).F.values
+    np.testing.assert_allclose(found, level_by_level, atol=1e-9)
+
+
 def test_a_patch_of_checkerboard_makes_a_barrier_and_two_opposite_ones_cancel_it():
     """The staggered potential of a patch adds up over patches of one polarity and cancels over opposite ones."""
     lattice = square(12)
@@ -261,7 +283,7 @@ EMPTY = np.zeros(16)
         (lambda: analysis.particle_potential(EMPTY + 0.5, MODEL, kT=0.1, mu=0), "not 0 or 1"),
         (lambda: analysis.walked_potential(torch.zeros(16, 1), LatticeGas(square(4)), 3, kT=1.0, attempts=5,
                                            rng=generator()), "no particle on site 3"),
-        (lambda: analysis.staggered_barrier(np.full(16, np.inf), square(4)), "no site with a finite potential"),
+        (lambda: analysis.staggered_barrier(np.full(16, np.inf), square(4)), "no site to average V over"),
         (lambda: analysis.staggered_barrier(np.zeros(27), kagome(3)), "no two sublattices"),
         (lambda: analysis.block_arrangements(square(8), np.zeros((1, 2), int), rng=generator()), "equal blocks"),
         (lambda: analysis.block_arrangements(square(6), np.array([[0, 0], [1, 0]]), rng=generator()), "has both"),

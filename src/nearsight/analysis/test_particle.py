@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from nearsight.analysis.clusters import occupation_field
 from nearsight.analysis.colouring import two_colouring
-from nearsight.analysis.site_field import SiteField, relabel, site_field
+from nearsight.analysis.site_field import SiteField, neighbour_mean, relabel, site_field
 from nearsight.forcefields import MoveEnergies
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice
@@ -24,6 +25,9 @@ POLE_ERROR = 1e-10
 
 WORKING_SET = 2**22
 """Complex numbers held at once."""
+
+ORDER, RADIUS = 12, 0.15
+"""Terms of a Taylor series in μ, and how far it reaches as a share of the distance to the poles: 0.15¹³ = 2e-11."""
 
 
 def particle_potential(
@@ -131,8 +135,7 @@ def insertion_energies(
     eps, weights = levels.numpy(), psi.abs().square().numpy()
     weights = weights if sites is None else weights[sites]
     if mu is not None:
-        electrons = _Insertion(eps, weights, U, kT, mu)
-        return degeneracy * electrons.at_common(mu).omega
+        return degeneracy * _Insertion(eps, weights, U, kT, mu).at(np.full(len(weights), mu)).omega
     wanted = float(number) / degeneracy  # type: ignore[arg-type]
     if not 0 < wanted < len(eps):
         raise ValueError(
@@ -141,7 +144,7 @@ def insertion_energies(
     reach = 50 * kT + 1e-9 * float(np.abs(eps).max())
     mu0 = brentq(lambda x: expit((x - eps) / kT).sum() - wanted, eps[0] - reach, eps[-1] + reach, xtol=1e-14)
     electrons = _Insertion(eps, weights, U, kT, mu0)
-    own = electrons.chemical_potentials(mu0, wanted)
+    own = electrons.chemical_potentials(wanted)
     omega = electrons.at(own).omega
     # ln(1 + eˣ) by logaddexp; both grand potentials without U at the two chemical potentials.
     without = -kT * np.array([np.logaddexp(0.0, (x - eps) / kT).sum() for x in (mu0, *own)])
@@ -158,22 +161,34 @@ class _Response(NamedTuple):
 
 
 class _Insertion:
-    """A potential U on single sites of electrons with levels ``eps`` and weights |ψ_i|² ``(site, level)``."""
+    """A potential U on single sites of electrons with levels ``eps`` and weights |ψ_i|² ``(site, level)``, about μ0."""
 
-    def __init__(self, eps: np.ndarray, weights: np.ndarray, U: float, kT: float, mu: float) -> None:
-        self.eps, self.weights, self.U, self.kT = eps, weights, U, kT
+    def __init__(self, eps: np.ndarray, weights: np.ndarray, U: float, kT: float, mu0: float) -> None:
+        self.eps, self.weights, self.U, self.kT, self.mu0 = eps, weights, U, kT, mu0
         # Levels move by at most U, and so does μ. Bounds in powers of two: other configurations share the poles.
-        reach = np.maximum([mu - eps[0] + abs(U), eps[-1] - mu + abs(U)], kT) / kT
+        reach = np.maximum([mu0 - eps[0] + abs(U), eps[-1] - mu0 + abs(U)], kT) / kT
         y1, y2 = 2.0 ** np.ceil(np.log2(reach))
         self.poles: FermiPoles = fermi_poles(float(y1), float(y2), tol=POLE_ERROR)
 
-    def at_common(self, mu: float) -> _Response:
-        """All sites at one chemical potential, by matrix products."""
-        g = 1.0 / (mu + self.kT * self.poles.z[:, None] - self.eps)
-        return self._sum(*(self.weights @ (sign * g**power).T for power, sign in ((1, 1), (2, -1), (3, 2))))
+    @cached_property
+    def powers(self) -> np.ndarray:
+        """Σ_n |ψ_in|² g_pn^(k+1) with g = 1/(μ0 + kT z_p - ε_n), ``(power k, site, pole)``, by one matrix product."""
+        g = 1.0 / (self.mu0 + self.kT * self.poles.z[:, None] - self.eps)
+        powers = np.cumprod(np.broadcast_to(g, (ORDER + 3, *g.shape)), axis=0).reshape(-1, len(self.eps))
+        sums = self.weights @ powers.real.T + 1j * (self.weights @ powers.imag.T)
+        return np.moveaxis(sums.reshape(len(self.weights), ORDER + 3, -1), 1, 0)
 
     def at(self, mu: np.ndarray) -> _Response:
         """Every site at its own chemical potential."""
+        x = -(mu - self.mu0)[:, None]
+        if np.abs(x).max() < RADIUS * self.kT * self.poles.z.imag.min():
+            # 1/(ζ + δ - ε) = Σ_k (-δ)^k g^(k+1): a large lattice shifts μ by little, and no level has to be seen again.
+            G, dG, ddG = (np.zeros_like(self.powers[0]) for _ in range(3))
+            for k in range(ORDER, -1, -1):
+                G = x * G + self.powers[k]
+                dG = x * dG - (k + 1) * self.powers[k + 1]
+                ddG = x * ddG + (k + 1) * (k + 2) * self.powers[k + 2]
+            return self._sum(G, dG, ddG)
         parts = []
         chunk = max(1, WORKING_SET // (len(self.poles.z) * len(self.eps)))
         for start in range(0, len(mu), chunk):
@@ -193,11 +208,11 @@ class _Insertion:
         slope = 2 * ((U * ddG / q + (U * dG / q) ** 2) @ w).real
         return _Response(omega, number, slope)
 
-    def chemical_potentials(self, mu0: float, wanted: float) -> np.ndarray:
+    def chemical_potentials(self, wanted: float) -> np.ndarray:
         """μ_i ``(site,)`` with N_i(μ_i) = wanted, by Newton steps inside the bracket from μ0 to μ0 + U."""
-        low, high = (np.full(len(self.weights), mu0 + shift) for shift in sorted((0.0, self.U)))
-        mu = np.full(len(self.weights), mu0)
-        response = self.at_common(mu0)
+        low, high = (np.full(len(self.weights), self.mu0 + shift) for shift in sorted((0.0, self.U)))
+        mu = np.full(len(self.weights), self.mu0)
+        response = self.at(mu)
         for _ in range(60):
             f = expit((mu[:, None] - self.eps) / self.kT)
             excess = f.sum(1) - wanted + response.number
@@ -259,23 +274,35 @@ def walked_potential(
     return xr.DataArray(V, dims="site", attrs=attrs, name="V")
 
 
-def staggered_barrier(V: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
+def staggered_barrier(
+    V: SiteField, lattice: Lattice, *, outside: SiteField | None = None, dims: tuple[str, ...] | None = None
+) -> xr.DataArray:
     r"""ΔV_AB = |⟨V⟩_A - ⟨V⟩_B|: how much higher one sublattice of a bipartite lattice lies than the other.
 
     The means are over the sites where V is finite: a test particle has no potential on occupied ones, most of which are
     on one sublattice, so that the sums over N/2 sites each of the thesis (eq. 2.7) are not comparable.
+
+    Parameters
+    ----------
+    V: potential ``(*batch, site)``, infinite on occupied sites.
+    outside: the particles that make V, 0 or 1. The empty sites beside a particle are then left out as well: the
+        sites within a patch, on which a test particle would sit among nearest neighbours, are on one sublattice,
+        and raise its mean whether or not the potential reaches beyond the patch.
     """
     values = V if isinstance(V, xr.DataArray) else np.asarray(V, dtype=float)
     finite = np.isfinite(values)
     labelled = site_field(xr.where(finite, values, 0.0, keep_attrs=True), lattice, dims)
-    known = site_field(finite, lattice, dims).values
+    known = site_field(finite, lattice, dims).values > 0.5
+    if outside is not None:
+        near = occupation_field(outside, lattice, dims).values
+        known &= (near + neighbour_mean(near, lattice)) == 0
     colour = two_colouring(lattice)
     means = []
     for side in (1.0, -1.0):
-        mine = known * (colour == side)
+        mine = known & (colour == side)
         count = mine.sum(-1)
         if not count.all():
-            raise ValueError("A sublattice has no site with a finite potential, and no mean; leave the site empty.")
+            raise ValueError("A sublattice has no site to average V over; leave more sites empty.")
         means.append((labelled.values * mine).sum(-1) / count)
     label = "staggered barrier"
     unit = labelled.attrs.get("units", "t")
