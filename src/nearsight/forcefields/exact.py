@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -11,7 +12,7 @@ from nearsight.fields import check_field
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.lattices import Lattice
-from nearsight.solvers import Electrons, Solver
+from nearsight.solvers import Electrons, Pattern, Solver, SparseMatrix
 
 CHUNK = 2**24
 """Matrix elements diagonalised at once: larger batches are cut, which bounds the memory at no cost in speed."""
@@ -37,15 +38,21 @@ class ElectronForceField(ForceField):
     def on(self, lattice: Lattice) -> Self:
         return type(self)(self.model.on(lattice), self.solver)
 
+    @cached_property
+    def _pattern(self) -> Pattern:
+        return Pattern(*self.model.positions, self.model.orbitals, self.model.cuts)
+
     def electrons(self, field: Tensor) -> Electrons:
-        """The solver's full answer for one field or a batch."""
+        """The solver's full answer for one field or a batch; a solver of sparse matrices never sees a dense one."""
         model = self.model
-        return self.solver.solve(model.matrix(field), model.rows, model.columns, degeneracy=model.degeneracy)
+        matrix = SparseMatrix(self._pattern, model.elements(field)) if self.solver.sparse else model.matrix(field)
+        return self.solver.solve(matrix, model.rows, model.columns, degeneracy=model.degeneracy)
 
     def evaluate(self, field: Tensor) -> Forces:
         check_field(field, self.lattice.n_sites, self.components, finite=True)
         flat = field.detach().double().reshape(-1, *field.shape[-2:])
-        size = max(1, CHUNK // self.model.orbitals**2)
+        # Solvers of sparse matrices bound what they hold themselves.
+        size = len(flat) if self.solver.sparse else max(1, CHUNK // self.model.orbitals**2)
         pieces = [self._solve(chunk) for chunk in flat.split(size)]
         force = torch.cat([f for f, _ in pieces]).reshape(field.shape).to(field.dtype)
         energy = torch.cat([e for _, e in pieces]).reshape(field.shape[:-2]).to(field.dtype)

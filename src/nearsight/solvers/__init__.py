@@ -1,7 +1,39 @@
 """One-electron matrices in, density matrices and thermodynamic potentials out."""
 
+from nearsight.solvers.block_chain import BlockChain
+from nearsight.solvers.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
 from nearsight.solvers.dense import Dense
+from nearsight.solvers.error_bars import ErrorBars
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
+from nearsight.solvers.lanczos import Spectrum, spectrum
+from nearsight.solvers.poles import Poles
+from nearsight.solvers.probing import Probes, coloured_vectors, lattice_colours, random_vectors, unit_vectors
+from nearsight.solvers.products import NumbaProducts, Products, TorchProducts
 from nearsight.solvers.solver import Electrons, Solver
+from nearsight.solvers.sparse import Pattern, SparseMatrix
 
-__all__ = ["Dense", "Electrons", "FermiPoles", "Solver", "fermi_poles"]
+__all__ = [
+    "BlockChain",
+    "Chebyshev",
+    "ChebyshevElectrons",
+    "Dense",
+    "DensityOfStates",
+    "Electrons",
+    "ErrorBars",
+    "FermiPoles",
+    "NumbaProducts",
+    "Pattern",
+    "Poles",
+    "Probes",
+    "Products",
+    "Solver",
+    "SparseMatrix",
+    "Spectrum",
+    "TorchProducts",
+    "coloured_vectors",
+    "fermi_poles",
+    "lattice_colours",
+    "random_vectors",
+    "spectrum",
+    "unit_vectors",
+]

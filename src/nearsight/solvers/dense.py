@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.solvers.solver import Electrons, Solver, check_matrix
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix
+from nearsight.solvers.sparse import SparseMatrix
 
 DEGENERACY_TOLERANCE = 1e-9
 """At kT = 0, levels closer than this to the Fermi level (relative to the bandwidth) share the last electrons."""
@@ -36,23 +37,17 @@ class Dense(Solver):
     """
 
     def __init__(self, *, kT: float, filling: float | None = None, mu: float | None = None) -> None:
-        if (filling is None) == (mu is None):
-            raise ValueError("Give either filling= (fixed number of electrons) or mu= (grand canonical), not both.")
-        if filling is not None and not 0.0 < filling < 1.0:
-            raise ValueError(f"filling must lie between 0 and 1 (electrons per orbital and spin), got {filling}.")
-        if mu is not None and not math.isfinite(mu):
-            raise ValueError(f"mu must be finite, got {mu}.")
-        if not (kT >= 0.0 and math.isfinite(kT)):
-            raise ValueError(f"kT must be a finite temperature >= 0, got {kT}.")
+        check_ensemble(kT, filling, mu)
         self.kT, self.filling, self.mu = float(kT), filling, mu
 
     def __repr__(self) -> str:
         ensemble = f"filling={self.filling:g}" if self.filling is not None else f"mu={self.mu:g}"
         return f"Dense({ensemble}, kT={self.kT:g})"
 
-    def solve(self, matrix: Tensor, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
-        matrix = check_matrix(matrix).to(torch.complex128 if matrix.is_complex() else torch.float64)
-        eps, psi = torch.linalg.eigh(matrix)
+    def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
+        h = check_matrix(matrix.dense() if isinstance(matrix, SparseMatrix) else matrix)
+        h = h.to(torch.complex128 if h.is_complex() else torch.float64)
+        eps, psi = torch.linalg.eigh(h)
         mu, distance = self._chemical_potential(eps)
         occupation = self._occupation(eps, distance)
         # |ψ|² weighted sums, without ever forming the full density matrix.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from nearsight.solvers.sparse import SparseMatrix
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class Electrons:
     ``rho`` holds ρ_ab = ⟨c_b† c_a⟩ of one copy at the requested positions ``(*batch, element)``; all others are
     ``(*batch,)``.
     ``potential`` is the one whose gradient is the force: the free energy F = Ω + μN at fixed number, Ω at fixed μ.
+    ``error`` ``(*batch,)`` bounds the error of elements of ρ where a solver approximates; ``None``: rounding alone.
     """
 
     rho: Tensor
@@ -25,17 +30,35 @@ class Electrons:
     free_energy: Tensor
     grand_potential: Tensor
     potential: Tensor
+    error: Tensor | None = None
 
 
 class Solver(abc.ABC):
-    """Equilibrium of non-interacting electrons. A solver sees matrices, never models."""
+    """Equilibrium of non-interacting electrons. A solver sees matrices, never models.
+
+    Every solver takes dense and sparse matrices; ``sparse`` tells which it would rather be given.
+    """
+
+    sparse: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def solve(self, matrix: Tensor, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
+    def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         """Solve a Hermitian matrix ``(*batch, orbital, orbital)``; ρ is returned at the positions ``(rows, columns)``.
 
         Hermiticity is the caller's promise and is not tested here; ``Hamiltonian.check`` proves it for a model.
         """
+
+
+def check_ensemble(kT: float, filling: float | None, mu: float | None) -> None:
+    """Refuse ensembles that do not exist."""
+    if (filling is None) == (mu is None):
+        raise ValueError("Give either filling= (fixed number of electrons) or mu= (grand canonical), not both.")
+    if filling is not None and not 0.0 < filling < 1.0:
+        raise ValueError(f"filling must lie between 0 and 1 (electrons per orbital and spin), got {filling}.")
+    if mu is not None and not math.isfinite(mu):
+        raise ValueError(f"mu must be finite, got {mu}.")
+    if not (kT >= 0.0 and math.isfinite(kT)):
+        raise ValueError(f"kT must be a finite temperature >= 0, got {kT}.")
 
 
 def check_matrix(matrix: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""Matrices given by their non-zero elements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nearsight.solvers.block_chain import BlockChain
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Where the matrices of a family may differ from zero: what is the same for every field of a model.
+
+    Parameters
+    ----------
+    rows, columns: positions ``(element,)``, both triangles; what is listed several times adds up.
+    size: number of orbitals.
+    cuts: integer labels ``(family, orbital)``, such as the cell of every orbital along each axis of a lattice. They are
+        hints: the orbitals with label 0 of a family are tried as the first block of a chain.
+
+    Keep the object: how to take the matrices apart is found once and remembered here.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    size: int
+    cuts: Tensor | None = None
+    _chains: dict[str, tuple[Tensor, Tensor, BlockChain]] = field(default_factory=dict, repr=False)
+
+    def chain(self, rows: Tensor, columns: Tensor) -> BlockChain:
+        """The matrices as a chain of blocks in which positions ``(rows, columns)`` join equal or adjacent blocks."""
+        known = self._chains.get("last")
+        if known and known[0] is rows and known[1] is columns:
+            return known[2]
+        if "own" not in self._chains:
+            own = BlockChain.of(self.rows, self.columns, self.size, self.cuts)
+            self._chains["own"] = self.rows, self.columns, own
+        chain = self._chains["own"][2]
+        if not chain.holds(rows, columns):
+            chain = BlockChain.of(
+                torch.cat([self.rows.cpu(), rows.cpu()]),
+                torch.cat([self.columns.cpu(), columns.cpu()]),
+                self.size,
+                self.cuts,
+            )
+        # The tensors are kept with the chain, so that nothing else can take their identity.
+        self._chains["last"] = rows, columns, chain
+        return chain
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMatrix:
+    """Hermitian matrices ``(*batch, orbital, orbital)`` by their ``values`` ``(*batch, element)`` on one pattern."""
+
+    pattern: Pattern
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        if self.values.shape[-1] != len(self.pattern.rows):
+            raise ValueError(
+                f"The pattern has {len(self.pattern.rows)} elements, the values have {self.values.shape[-1]}."
+            )
+
+    @classmethod
+    def of(cls, matrix: Tensor) -> SparseMatrix:
+        """Dense matrices ``(*batch, orbital, orbital)``, listed wherever one of them differs from zero."""
+        size = matrix.shape[-1]
+        nonzero = (matrix != 0).reshape(-1, size, size).any(0)
+        rows, columns = (nonzero | nonzero.T).nonzero(as_tuple=True)
+        return cls(Pattern(rows, columns, size), matrix[..., rows, columns])
+
+    @property
+    def size(self) -> int:
+        return self.pattern.size
+
+    def dense(self) -> Tensor:
+        """The matrices with all their zeros ``(*batch, orbital, orbital)``."""
+        n = self.size
+        positions = (self.pattern.rows * n + self.pattern.columns).to(self.values.device)
+        batch = self.values.shape[:-1]
+        flat = self.values.new_zeros(*batch, n * n).index_add(-1, positions, self.values)
+        return flat.reshape(*batch, n, n)
+
+    def check(self) -> SparseMatrix:
+        """Refuse NaN and infinite elements."""
+        if not bool(torch.isfinite(self.values).all()):
+            bad = int((~torch.isfinite(self.values)).sum())
+            raise ValueError(
+                f"The matrix holds {bad} NaN or infinite elements; look for them in the field it was made from."
+            )
+        return self
+
+    def diagonal(self) -> Tensor:
+        """``(*batch, orbital)``."""
+        on = (self.pattern.rows == self.pattern.columns).nonzero().squeeze(-1).to(self.values.device)
+        where = self.pattern.rows.to(self.values.device)[on]
+        return self.values.real.new_zeros(*self.values.shape[:-1], self.size).index_add(
+            -1, where, self.values[..., on].real
+        )
