@@ -1,0 +1,167 @@
+"""The Falicov-Kimball study end to end on a lattice too small for physics: what must hold on any lattice."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from nearsight.cli.app import app
+from nearsight.cli.studies import get
+from nearsight.dynamics import Trajectory
+from nearsight.forcefields import Hops
+from nearsight.lattices import honeycomb, square
+from nearsight.studies import Run
+from nearsight.studies.falicov_kimball import physics, snapshots
+from nearsight.studies.falicov_kimball.barrier import magnetised
+from nearsight.studies.falicov_kimball.generate import DATA, split
+from nearsight.studies.falicov_kimball.train import learned
+from nearsight.training import MoveData
+
+STUDY = get("falicov_kimball")
+TINY = STUDY.configure("tiny")
+OBSERVABLES = ("snapshots", "curves", "growth", "maps", "barrier", "potential")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    """The tiny preset through the command line, from nothing to the report."""
+    runs = tmp_path_factory.mktemp("runs")
+    result = CliRunner().invoke(app, ["run", "falicov_kimball", "--preset", "tiny", "--runs", str(runs), "--debug"])
+    assert result.exit_code == 0, result.output
+    return Run(runs / "falicov_kimball" / "tiny")
+
+
+def fingerprint(run: Run) -> dict[str, str]:
+    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
+    hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
+    return hashes | {"data": MoveData.open(run.path / DATA).hash, "model": run.hash("model")}
+
+
+def test_every_stage_leaves_what_it_promises(finished):
+    for stage in STUDY.stages:
+        assert finished.complete(stage.name)
+    assert (finished.path / "report.html").stat().st_size > 1e5
+    assert not (finished.path / "ensembles").exists()
+
+
+def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
+    before = fingerprint(finished)
+    copy = Run(shutil.copytree(finished.path, tmp_path / "falicov_kimball" / "tiny"))
+    for lost in ("model", "fit", "comparison", "large"):
+        shutil.rmtree(copy.path / lost)
+    (copy.path / "observables.nc").unlink()
+    result = CliRunner().invoke(app, ["run", "falicov_kimball", "--name", "tiny", "--runs", str(tmp_path), "--resume"])
+    assert result.exit_code == 0, result.output
+    assert "generate is complete and verified" in result.output
+    assert fingerprint(copy) == before
+
+
+def test_every_verdict_says_what_it_judges(finished):
+    verdicts = finished.verdicts
+    assert len({v.quantity for v in verdicts}) == len(verdicts) > 20
+    assert all(v.target for v in verdicts if v.passed is not None)
+
+
+def test_no_quench_loses_an_f_electron(finished):
+    for path in sorted((finished.path / "comparison").glob("*/*")) + sorted((finished.path / "large").iterdir()):
+        field = Trajectory.open(path).data.field.values
+        assert np.ptp(field.sum((-2, -1))) == 0
+
+
+def test_all_ensembles_start_from_the_same_positions_and_part(finished):
+    def fields(name: str) -> np.ndarray:
+        parts = [Trajectory.open(p).data.field.values for p in sorted((finished.path / "comparison" / name).iterdir())]
+        return np.concatenate(parts, axis=1)
+
+    exact, student, screened = fields("exact"), fields("learned"), fields("screened")
+    np.testing.assert_array_equal(exact[0], student[0])
+    np.testing.assert_array_equal(exact[0, : screened.shape[1]], screened[0])
+    assert (exact[-1] != student[-1]).any()
+
+
+def test_labels_are_exact_free_energies(finished):
+    data = MoveData.open(finished.path / DATA)
+    energies = physics.exact(TINY, TINY.length)
+    torch.testing.assert_close(torch.from_numpy(data.difference[5]), energies.differences(data.field[5]))
+
+
+def test_the_student_is_judged_on_quenches_it_has_not_seen(finished):
+    parts = split(finished, TINY)
+    seen = [set(part.trajectory.tolist()) for part in parts]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    data = finished.observable("snapshots")
+    truth = parts.test.difference[np.isfinite(parts.test.difference)]
+    np.testing.assert_array_equal(data.exact.values, truth)
+    student = learned(finished, TINY.length)
+    again = student.differences(parts.test.field[:1])[0]
+    again = again[torch.isfinite(again)]
+    np.testing.assert_allclose(data.learned.values[: len(again)], again.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("lattice", [square(5), square(4, 6), honeycomb(3)], ids=repr)
+def test_moved_hops_are_the_hops_of_the_moved_field(lattice):
+    """A hop, moved by a translation and by a shuffle that keeps neighbours, does to the moved field what it did."""
+    hops = Hops(lattice)
+    rng = torch.Generator().manual_seed(3)
+    field = (torch.rand(lattice.n_sites, 1, generator=rng) < 0.4).double()
+    shifted = lattice.index(lattice.cells + np.eye(lattice.dim, dtype=int)[0], lattice.sublattice)
+    number = snapshots.moved_hops(hops, shifted)
+    for move in torch.nonzero(hops.possible(field))[:, 0]:
+        there = hops.apply(field[shifted], torch.tensor(number[move]))
+        torch.testing.assert_close(there, hops.apply(field, move)[shifted])
+
+
+def test_a_broken_symmetry_is_seen(finished):
+    """Energies that favour one direction fail the examination that the student passes."""
+
+    class Tilted:
+        def __init__(self, energies):
+            self.energies, self.hops, self.lattice = energies, energies.hops, energies.lattice
+
+        def differences(self, field):
+            tilt = torch.arange(len(self.hops)) % self.hops.directions == 0
+            return self.energies.differences(field) + 0.1 * tilt
+
+    student = learned(finished, TINY.length)
+    field = split(finished, TINY).test.field[:2]
+    assert max(snapshots.symmetry_error(student, field)) < snapshots.SYMMETRY
+    assert max(snapshots.symmetry_error(Tilted(student), field)) > 0.1
+    rng = torch.Generator().manual_seed(0)
+    assert snapshots.loop_verdict(student, field, rng).passed is not False
+
+
+def test_magnetisations_come_equally_often():
+    signs = magnetised(16, torch.Generator().manual_seed(0))
+    values, counts = np.unique(np.abs(signs.sum(1)), return_counts=True)
+    assert values.tolist() == [1, 3, 5, 7] and counts.tolist() == [4, 4, 4, 4]
+
+
+def test_tables_of_others_are_drawn(finished, tmp_path):
+    from nearsight.report import falicov_kimball
+
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    folder = copy.path / falicov_kimball.PUBLISHED
+    folder.mkdir()
+    (folder / "lengths.csv").write_text("t,L\n1,0.8\n10,1.5\n")
+    (folder / "lengths.yaml").write_text(yaml.safe_dump({"quantity": "length", "source": "somebody (2020)"}))
+    assert "somebody (2020)" in falicov_kimball.growth(copy, TINY).caption
+    assert "somebody" not in falicov_kimball.growth(finished, TINY).caption
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("f_density=0.01", "fewer than two f electrons"),
+        ("f_density=1.2", "f_density"),
+        ("kT=-1", "kT"),
+        ("model.U=0", "model.U"),
+        ("large.growth_from=500", "growth_from"),
+        ("network.radius=-1", "network.radius"),
+    ],
+)
+def test_settings_without_sense_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        STUDY.configure("tiny", [setting])
