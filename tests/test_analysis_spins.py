@@ -10,8 +10,8 @@ import xarray as xr
 from nearsight import analysis
 from nearsight.analysis.reciprocal import reciprocal_vectors, wave_vectors
 from nearsight.fields import cone, ferromagnet, helix, perturbed, random_spins, skyrmion_lattice, spin
-from nearsight.forcefields import ClassicalForceField
-from nearsight.hamiltonians import Heisenberg
+from nearsight.forcefields import ClassicalForceField, ExactForceField
+from nearsight.hamiltonians import Heisenberg, SDModel
 from nearsight.lattices import (
     Lattice,
     chain,
@@ -23,6 +23,7 @@ from nearsight.lattices import (
     square,
     triangular,
 )
+from nearsight.solvers import Dense
 
 RECTANGULAR = Lattice("rectangular", np.diag([1.0, 1.4]), np.zeros((1, 2)), (4, 6))
 OBLIQUE = Lattice("oblique", np.array([[1.0, 0.0], [0.3, 1.1]]), np.zeros((1, 2)), (4, 5))
@@ -410,6 +411,24 @@ def test_an_anisotropy_needs_its_curvature_and_the_probes_measure_it(rng):
     assert float(probed.mean()) == pytest.approx(float(exact.mean()), rel=0.02)
     measured = analysis.spin_temperature(spins, force, lattice, curvature=probed)
     assert float(measured) == pytest.approx(float(known), rel=0.02)
+
+
+def test_the_probes_find_the_curvature_of_electrons(rng):
+    lattice = square(4)
+    electrons = ExactForceField(SDModel(lattice, J=4.0), Dense(mu=-1.0, kT=0.2))
+    spins = random_spins(lattice, rng)
+    exact, step = torch.zeros(16, dtype=torch.float64), 1e-3
+    for site in range(16):
+        e1 = torch.linalg.cross(spins[site], torch.randn(3, generator=rng, dtype=torch.float64))
+        e1 = e1 / e1.norm()
+        for e in (e1, torch.linalg.cross(spins[site], e1)):
+            ahead, back = spins.clone(), spins.clone()
+            ahead[site] += step * e
+            back[site] -= step * e
+            exact[site] += float((electrons(back).force - electrons(ahead).force)[site] @ e) / (2 * step)
+    probed = analysis.spin_curvature(electrons, spins, rng, probes=60)
+    torch.testing.assert_close(probed, exact, atol=0.15, rtol=0.1)
+    assert float(exact.abs().min()) > 1.0
 
 
 def test_exchange_between_sites_has_no_curvature(rng):

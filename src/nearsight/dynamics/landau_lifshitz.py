@@ -45,10 +45,10 @@ class LandauLifshitz(Scheme):
     kT: temperature of the bath in the units of the energy; 0 leaves the noise out.
     damping: α ≥ 0, dimensionless; 0 leaves precession alone, and then no noise at any kT.
     tangent: turn spins by the part of H normal to them, leaving out the part along them. The equation is the same, its
-        steps are not. Electrons give a spin a field along itself that is ten times its torque and does nothing but
-        limit dt: True is right there, and makes the steps of exact fields and of learned torques alike. Exchange
-        between neighbours is better kept whole: a spin then precesses about its neighbours, and undamped energies
-        drift ten times less.
+        steps are not. Electrons give a spin a field along itself that is 4 (weak coupling) to 45 times (J = 6t) its
+        torque and does nothing but limit dt: with True errors of a step are 4 to 400 times smaller there, and the
+        steps of exact fields and of learned torques are alike. Exchange between neighbours is better kept whole: a
+        spin then precesses about its neighbours, and undamped energies drift ten times less.
 
     References
     ----------
