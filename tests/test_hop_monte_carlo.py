@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
+import scipy.special
 import scipy.stats
 import torch
 
@@ -18,19 +20,21 @@ from nearsight.dynamics import (
     KineticMonteCarlo,
     Langevin,
     RejectionFreeHops,
+    Scheme,
     Trajectory,
     simulate,
 )
 from nearsight.dynamics.acceptance import RULES, Acceptance
 from nearsight.dynamics.sum_tree import SumTree
-from nearsight.forcefields import ClassicalForceField, LatticeGas
-from nearsight.hamiltonians import Holstein
+from nearsight.forcefields import ClassicalForceField, ExactMoves, Hops, LatticeGas
+from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
 from nearsight.storage import tree_hash
 
 LATTICE = square(4, 3)
 PARTICLES = 3
-KT = 1.5
+KT, COLD = 1.5, 0.1
+ELECTRONS = FalicovKimball(LATTICE, t=1.0, U=2.0)
 GAS = LatticeGas(LATTICE, J=1.0)
 WRONG = LatticeGas(LATTICE, J=-0.5)
 
@@ -69,17 +73,30 @@ def energies() -> np.ndarray:
     return ClassicalForceField(Holstein(LATTICE, k=0.0, kappa=-1.0))(states()).energy.numpy()
 
 
+@cache
+def electron_energies() -> np.ndarray:
+    """F at 5 electrons among the particles, from the spectrum of every state."""
+    levels = torch.linalg.eigvalsh(ELECTRONS.matrix(states())).numpy() / COLD
+
+    def free_energy(eps: np.ndarray) -> float:
+        mu = scipy.optimize.brentq(lambda y: scipy.special.expit(y - eps).sum() - 5, -50, 50, xtol=1e-13)
+        return COLD * (5 * mu - np.logaddexp(0, mu - eps).sum())
+
+    return np.array([free_energy(eps) for eps in levels])
+
+
 def boltzmann() -> np.ndarray:
+    """The weights of all states of the gas."""
     weights = np.exp(-(energies() - energies().min()) / KT)
     return weights / weights.sum()
 
 
-def accepted(rule: str, cost: np.ndarray) -> np.ndarray:
-    return np.minimum(1.0, np.exp(-cost / KT)) if rule == "metropolis" else 1.0 / (1.0 + np.exp(cost / KT))
+def accepted(rule: str, cost: np.ndarray, kT: float) -> np.ndarray:
+    return np.minimum(1.0, np.exp(-cost / kT)) if rule == "metropolis" else 1.0 / (1.0 + np.exp(cost / kT))
 
 
 @cache
-def attempt_matrix(rule: str, screen: LatticeGas | None = None) -> np.ndarray:
+def attempt_matrix(rule: str, screen: LatticeGas | None = None, energies=energies, kT: float = KT) -> np.ndarray:
     """Probability ``(from, to)`` of one attempt, from the energies of all states and the rule alone."""
     hops = GAS.hops
     fields, possible = states(), hops.possible(states())
@@ -87,23 +104,28 @@ def attempt_matrix(rule: str, screen: LatticeGas | None = None) -> np.ndarray:
     end = numbers(hops.apply(fields[start], move))
     start, move = start.numpy(), move.numpy()
     cost = energies()[end] - energies()[start]
-    chance = accepted(rule, cost)
+    chance = accepted(rule, cost, kT)
     if screen is not None:
         walks = [screen.follow(field) for field in fields]
         forward, backward = (
-            accepted(rule, np.array([walks[s].difference(m) for s, m in zip(at, by, strict=True)]))
+            accepted(rule, np.array([walks[s].difference(m) for s, m in zip(at, by, strict=True)]), kT)
             for at, by in ((start, move), (end, hops.reversed[move]))
         )
-        chance = forward * np.minimum(1.0, backward / forward * np.exp(-cost / KT))
+        chance = forward * np.minimum(1.0, backward / forward * np.exp(-cost / kT))
     matrix = np.zeros((len(fields), len(fields)))
     np.add.at(matrix, (start, end), chance / (PARTICLES * hops.directions))
     matrix[np.diag_indices_from(matrix)] += 1 - matrix.sum(1)
     return matrix
 
 
-def agrees(fields: torch.Tensor, law: np.ndarray) -> bool:
-    """Whether independent fields are drawn from a law over the states; rare states are counted together."""
+def agrees(fields: torch.Tensor, law: np.ndarray, classes: np.ndarray | None = None) -> bool:
+    """Whether independent fields are drawn from a law over the states; rare states are counted together.
+
+    ``classes`` of states are counted together as well.
+    """
     counts, expected = np.bincount(numbers(fields), minlength=len(law)), len(fields) * law
+    if classes is not None:
+        counts, expected = (np.bincount(classes, weights) for weights in (counts, expected))
     rare = expected < 8
     assert counts[expected < 1e-9].sum() == 0
     seen, expected = (np.append(x[~rare], x[rare].sum()) for x in (counts, expected))
@@ -207,6 +229,33 @@ def test_attempted_and_rejection_free_hops_relax_alike(rule):
     difference = curves[0] - curves[1]
     pulls = difference.mean(-1) / (difference.std(-1, ddof=1) / math.sqrt(replicas))
     assert np.abs(pulls).max() < 4
+
+
+@pytest.mark.parametrize(
+    ("rule", "screen", "free"),
+    [
+        ("metropolis", None, False),
+        ("glauber", LatticeGas(LATTICE, J=-0.02), False),
+        pytest.param("metropolis", None, True, marks=pytest.mark.slow),
+    ],
+    ids=["attempts", "screened by a gas", "rejection-free"],
+)
+def test_f_electrons_among_electrons_obey_the_free_energies_of_the_spectrum(rule, screen, free):
+    exact = ExactMoves(ELECTRONS, Hops(LATTICE), kT=COLD, number=5)
+    scheme: Scheme = (
+        RejectionFreeHops(HopRates(exact, kT=COLD, rule=rule), duration=3.0)
+        if free
+        else HopMonteCarlo(exact, kT=COLD, rule=rule, screen=screen, attempts=3.0)
+    )
+    drawn = torch.randint(len(states()), (160,), generator=generator(12))
+    final = simulate(None, scheme, states()[drawn], steps=1, record=None, rng=generator(13)).final.field
+    matrix = attempt_matrix(rule, screen, electron_energies, COLD)
+    evolved = scipy.linalg.expm(3.0 * PARTICLES * (matrix - np.eye(len(matrix))))
+    law = (evolved if free else np.linalg.matrix_power(matrix, 9)).mean(0)
+    # States of one free energy are images of each other, and so likely alike.
+    classes = np.unique(electron_energies().round(7), return_inverse=True)[1]
+    assert agrees(final, law, classes)
+    assert not agrees(states()[drawn], law, classes)
 
 
 SCHEMES = [
