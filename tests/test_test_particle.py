@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from nearsight import analysis
-from nearsight.forcefields import LatticeGas
+from nearsight.forcefields import ExactMoves, LatticeGas
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group
 from nearsight.solvers import Dense
@@ -63,14 +63,14 @@ def test_one_diagonalisation_gives_the_energies_of_all_sites(model, kT):
 
 
 def test_a_gap_leaves_the_free_energy_as_sharp_as_a_metal():
-    """At fixed number in a gap of 40 kT the chemical potential is anywhere, and F is not."""
+    """At fixed number in a gap of 100 kT the chemical potential is anywhere, and F is not."""
     lattice = square(6)
     checkerboard = 0.5 + 0.5 * analysis.two_colouring(lattice)
     checkerboard[0] = 0.0
     model = FalicovKimball(lattice, U=6.0)
     for electrons in (18, 17, 19):
-        found = analysis.particle_potential(checkerboard, model, kT=0.02, number=electrons)
-        exact = dense_energies(model, checkerboard, Dense(filling=electrons / 36, kT=0.02))
+        found = analysis.particle_potential(checkerboard, model, kT=0.05, number=electrons)
+        exact = dense_energies(model, checkerboard, Dense(filling=electrons / 36, kT=0.05))
         np.testing.assert_allclose(found.F, exact, atol=1e-9)
 
 
@@ -138,6 +138,38 @@ def test_a_walk_visits_sites_as_often_as_boltzmann_says():
     assert (mean[n == 1] == 0).all()
     pulls = (mean - frequency)[n == 0] / error[n == 0]
     assert np.abs(pulls).max() < 4.0 and np.mean(pulls**2) < 3.0
+
+
+@pytest.mark.parametrize("chosen", [{"mu": -0.5}, {"number": 20}], ids=str)
+def test_the_potential_between_neighbours_is_what_a_hop_costs(chosen):
+    """Two routes to the same number: one site's Green's function, and that of the pair of sites of a hop."""
+    model, kT = FalicovKimball(square(6)), 0.1
+    n = gas(model.lattice, seed=5)
+    V = analysis.particle_potential(n, model, kT=kT, **chosen).V.values
+    moves = ExactMoves(model, kT=kT, tolerance=1e-10, **chosen)
+    for site in np.flatnonzero(n == 0)[::7]:
+        field = torch.from_numpy(n)[:, None].clone()
+        field[site] = 1.0
+        cost = moves.differences(field).numpy().reshape(36, -1)[site]
+        np.testing.assert_allclose(cost, V[moves.hops.targets[site]] - V[site], atol=1e-7)
+
+
+def test_a_walk_among_electrons_finds_the_exact_potential():
+    """The estimate of the thesis: frequencies of a test particle next to a small patch, from exact hops."""
+    model, kT = FalicovKimball(square(4), U=1.0), 0.3
+    n = np.zeros(16)
+    n[[0, 5]] = 1.0
+    V = analysis.particle_potential(n, model, kT=kT, mu=-0.3).V.values
+    field = torch.from_numpy(n)[:, None].clone()
+    field[10] = 1.0
+    moves = ExactMoves(model, kT=kT, mu=-0.3)
+    walks = [
+        np.exp(-analysis.walked_potential(field, moves, 10, kT=kT, attempts=700, discard=50, rng=generator(k)) / kT)
+        for k in range(8)
+    ]
+    mean, error = np.mean(walks, 0), np.std(walks, 0, ddof=1) / np.sqrt(8)
+    pulls = (mean - np.exp(-V / kT))[n == 0] / error[n == 0]
+    assert np.mean(pulls**2) < 3.0
 
 
 def test_a_walk_counts_every_attempt_once():

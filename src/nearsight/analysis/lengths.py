@@ -30,8 +30,10 @@ def correlation_length(
     for a perfectly ordered state, and close to the inverse mean distance in the zone (2.40/a about any Q of the square
     lattice, so L = 0.416 a) for white noise: noise that carries a share w of Σ S bounds L by 0.416 a / w.
 
-    p = 1 is the measure of the thesis. p = 2 weights the tail of S, which falls as k⁻³ behind sharp walls in two
-    dimensions (Porod), so that it grows with the logarithm of the zone: prefer it for smooth walls only.
+    p = 1 is the measure of the thesis. Behind sharp walls S falls as k⁻³ in two dimensions (Porod), so that
+    Σ S k grows with the logarithm of the zone and Σ S k² in proportion to it: 1/L with p = 1 holds ln(L/a), and L of
+    self-similar domains between 2 and 7 a grows only as their size to the power 0.75. p = 2 is for smooth walls alone;
+    :func:`crossing_length` knows neither fault.
 
     The other dimensions of S are kept. Averaging S over replicas before or after gives different estimates, which agree
     as replicas grow large; the average of S first is the less biased one.

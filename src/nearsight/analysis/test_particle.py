@@ -166,9 +166,9 @@ class _Insertion:
     def __init__(self, eps: np.ndarray, weights: np.ndarray, U: float, kT: float, mu0: float) -> None:
         self.eps, self.weights, self.U, self.kT, self.mu0 = eps, weights, U, kT, mu0
         # Levels move by at most U, and so does μ. Bounds in powers of two: other configurations share the poles.
-        reach = np.maximum([mu0 - eps[0] + abs(U), eps[-1] - mu0 + abs(U)], kT) / kT
-        y1, y2 = 2.0 ** np.ceil(np.log2(reach))
-        self.poles: FermiPoles = fermi_poles(float(y1), float(y2), tol=POLE_ERROR)
+        reach = max(mu0 - eps[0] + abs(U), eps[-1] - mu0 + abs(U), kT) / kT
+        y = 2.0 ** float(np.ceil(np.log2(reach)))
+        self.poles: FermiPoles = fermi_poles(y, y, tol=POLE_ERROR)
 
     @cached_property
     def powers(self) -> np.ndarray:

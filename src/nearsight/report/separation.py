@@ -19,6 +19,8 @@ from nearsight.report.style import CYCLE, DIVERGING, EXACT, PAGE, Picture, light
 PALE = 0.22
 """Colour of σ under the particles, as a share of full colour."""
 GUIDE = "#888888"
+LATTICE = 1.5
+"""Wave numbers, in 1/a, beyond which structure factors of sharp walls show the lattice."""
 
 
 @styled
@@ -142,9 +144,9 @@ def scaling_collapse(
             low = np.maximum(mean - error, 1e-3 * mean)
             axes.fill_between(k * x, low * y, (mean + error) * y, color=colour, alpha=0.25, linewidth=0)
             axes.plot(k * x, mean * y, color=colour, linewidth=1.0, label=f"$t = {float(chosen['time']):.3g}$")
-    # The guide runs along the tail of the last time, a little above it.
+    # The guide runs a little above the tail of the last time, up to where the lattice bends it.
     start = max(3.0, float(k[0]) * length)
-    guide = np.geomspace(start, max(1.5 * start, float(k[-1]) * length), 20)
+    guide = np.geomspace(start, max(2.0 * start, LATTICE * length), 20)
     level = 2.0 * float(np.interp(start, k * length, mean)) * length**-dimension
     right.plot(guide, level * (guide / start) ** -(dimension + 1.0), "--", color=GUIDE, linewidth=0.9)
     right.annotate(f"$k^{{-{dimension + 1}}}$", (guide[8], 1.2 * level * (guide[8] / start) ** -(dimension + 1.0)),
@@ -216,7 +218,7 @@ def pair_correlations(
         light_grid(upper)
     above[0].set_ylabel(f"${symbol}$")
     below[0].set_ylabel("difference [σ]")
-    above[0].legend(loc="upper right")
+    above[0].legend(loc="best", fontsize=6.5)
     clock = "" if time_unit in ("", "1") else f" Times are in {time_unit}."
     figure.caption = (
         f"Correlation ${symbol}$ from exact (line, band of one standard error) and learned dynamics (circles). Below: "
