@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from nearsight.solvers.chebyshev_recursion import Block, direct, forward, gradient
-from nearsight.solvers.chebyshev_series import KERNELS, Band, FermiSeries, Kernel, moments_for
-from nearsight.solvers.error_bars import ErrorBars, mean_of_sets, noise_bar
+from nearsight.solvers.chebyshev_series import KERNELS, Band, FermiSeries, Kernel
+from nearsight.solvers.error_bars import ErrorBars, independent_pieces, mean_of_sets, noise_bar
 from nearsight.solvers.lanczos import spectrum
 from nearsight.solvers.moment_thermodynamics import MomentThermodynamics, Potentials
 from nearsight.solvers.probing import Layout, Probes, layout, unit_vectors
@@ -37,7 +37,11 @@ ATTEMPTS = 8
 
 @dataclass(frozen=True)
 class ChebyshevElectrons(Electrons):
-    """Electrons with the error of a Chebyshev solution; ``error`` is ``bars.rho()``, at 95 % confidence."""
+    """Electrons with the error of a Chebyshev solution.
+
+    ``error`` bounds every element of ρ found by unit vectors at kT > 0. Otherwise it is ``bars.rho()``: the root mean
+    square error of the elements stays below it with 95 % confidence.
+    """
 
     bars: ErrorBars | None = None
     moments: int = 0
@@ -153,7 +157,7 @@ class Chebyshev(Solver):
 
         def out(values: list[np.ndarray]) -> Tensor:
             whole = np.concatenate(values)
-            return torch.from_numpy(np.ascontiguousarray(whole)).reshape(*batch, *whole.shape[1:]).to(device)
+            return torch.from_numpy(np.ascontiguousarray(whole)).reshape((*batch, *whole.shape[1:])).to(device)
 
         d = float(degeneracy)
         mu, number, energy, omega = (out(list(x)) for x in zip(*(p.potentials for p in parts), strict=True))
@@ -161,12 +165,13 @@ class Chebyshev(Solver):
         free = omega + mu * number
         bars = ErrorBars(
             out([p.truncation for p in parts]),
+            out([p.mean_truncation for p in parts]),
             max(p.rounding for p in parts),
             out([p.noise for p in parts]),
             d * out([p.potential_noise for p in parts]),
             d * out([p.number_noise for p in parts]),
             min(p.layout.sets for p in parts),
-            min(p.layout.cells for p in parts),
+            independent_pieces(given.size),
         )
         return ChebyshevElectrons(
             out([pairs.unfold(p.rho) for p in parts]),
@@ -176,7 +181,7 @@ class Chebyshev(Solver):
             free,
             omega,
             omega if self.filling is None else free,
-            error=bars.rho(),
+            error=bars.truncation + bars.rounding if bars.sets == 1 and self.kT > 0 else bars.rho(),
             bars=bars,
             moments=max(p.moments for p in parts),
             probes=max(p.layout.vectors for p in parts),
@@ -203,7 +208,7 @@ class Chebyshev(Solver):
             found.append(MomentThermodynamics(plan.series, moments).density_of_states(at))
         batch, device = given.values.shape[:-1], given.values.device
         mean, error = mean_of_sets(np.stack(found))
-        return DensityOfStates(*(torch.from_numpy(x).reshape(*batch, -1).to(device) for x in (mean, error)))
+        return DensityOfStates(*(torch.from_numpy(x).reshape((*batch, -1)).to(device) for x in (mean, error)))
 
     # --- how it is found ----------------------------------------------------------------------------------------------
 
@@ -218,8 +223,8 @@ class Chebyshev(Solver):
             if self.probes.open and arrangement.vectors >= matrix.size:
                 arrangement = layout(unit_vectors(), crow, col)
             part = self._sample(plan, arrangement)
-            bar = noise_bar(float(part.noise.max()), arrangement.sets, arrangement.cells)
-            allowed = self.accuracy - float(part.truncation.max()) - part.rounding
+            bar = noise_bar(float(part.noise.max()), arrangement.sets, independent_pieces(matrix.size))
+            allowed = self.accuracy - float(part.mean_truncation.max()) - part.rounding
             if not self.probes.open or arrangement.exact or bar <= allowed:
                 break
             history.append((probes.distance or 0, bar))
@@ -232,18 +237,19 @@ class Chebyshev(Solver):
         ends = spectrum(matrix)
         band = Band.around(ends.lowest.cpu().numpy(), ends.highest.cpu().numpy(), margin=self.margin)
         mu = band.centre if self.mu is None else np.full(len(band.centre), self.mu)
-        # The larger part of the accuracy is left to chance, which costs more to reduce.
-        moments = self.moments or moments_for(band, self.kT, 0.25 * self.accuracy, mu)
-        # Moments come in pairs after the first.
-        series = FermiSeries(band, self.kT, 2 * (moments // 2) + 1, self.kernel)
+        series = FermiSeries(band, self.kT, self.moments or 4, self.kernel).in_pairs()
+        if self.moments is None:
+            # The larger part of the accuracy is left to chance, and at fixed number to the μ of the moments at hand.
+            part = 0.25 if self.filling is None else 0.1
+            series = series.resolved(part * self.accuracy, mu, of_gradient=self.gradient, margin=self.margin)
         if self.kernel is None:
             wrong = float(np.abs(series.residual(mu, of_gradient=False)).max())
             if wrong > UNRESOLVED:
+                enough = series.resolved(1e-3, mu, of_gradient=self.gradient, margin=self.margin).moments
                 raise ValueError(
-                    f"moments = {moments} cannot resolve kT = {self.kT:g} on a band of half width "
-                    f"{float(band.halfwidth.max()):.3g}: f would be wrong by {wrong:.2f}. Use "
-                    f"moments={moments_for(band, self.kT, 1e-3, mu)} for errors below 0.001, accuracy= to have them "
-                    "chosen, or a kernel, which smears the Fermi edge."
+                    f"moments = {self.moments} cannot resolve kT = {self.kT:g} on a band of half width "
+                    f"{float(band.halfwidth.max()):.3g}: f would be wrong by {wrong:.2f}. Use moments={enough} for "
+                    "errors below 0.001, accuracy= to have them chosen, or a kernel, which smears the Fermi edge."
                 )
         return _Plan(Rows.of(matrix), pairs, series)
 
@@ -271,8 +277,9 @@ class Chebyshev(Solver):
             rho,
             Potentials(mu, number, energy, omega),
             np.mean([s.truncation for s in sets], axis=0),
+            np.mean([s.mean_truncation for s in sets], axis=0),
             torch.finfo(self.dtype).eps * math.sqrt(series.moments),
-            np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.weights.sum())),
+            np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.asked)),
             mean_of_sets(np.stack(potential))[1],
             potentials[1][1],
             series.moments,
@@ -299,11 +306,15 @@ class Chebyshev(Solver):
             upper, lower = np.split(both, 2, axis=-1)
             rho = 0.5 * (upper + lower.conj())
         thermodynamics = MomentThermodynamics(series, moments / arrangement.repeats)
-        truncation = thermodynamics.truncation(mu, of_gradient=self.gradient, margin=self.margin)
+        truncation = series.truncation(mu, of_gradient=self.gradient, margin=self.margin)
+        mean = thermodynamics.mean_truncation(mu, of_gradient=self.gradient, margin=self.margin)
+        mean = np.minimum(mean / math.sqrt(max(1, pairs.asked)), truncation)
         if self.filling is not None:
-            truncation = truncation + thermodynamics.shift_of_mu(mu)
+            shift = thermodynamics.shift_of_mu(mu)
+            truncation, mean = truncation + shift, mean + shift
         rho = rho / arrangement.repeats
-        return _Set(rho if matrix.values.is_complex() else rho.real, thermodynamics.at(mu), truncation)
+        rho = rho if matrix.values.is_complex() else rho.real
+        return _Set(rho, thermodynamics.at(mu), truncation, mean)
 
 
 class _Pairs(NamedTuple):
@@ -322,6 +333,11 @@ class _Pairs(NamedTuple):
         )
         return cls(key // size, key % size, count, place, rows > columns)
 
+    @property
+    def asked(self) -> int:
+        """Positions that were asked for."""
+        return int(self.weights.sum())
+
     def unfold(self, values: np.ndarray) -> np.ndarray:
         """From one value for each pair to the positions that were asked for."""
         return np.where(self.swapped, values[:, self.place].conj(), values[:, self.place])
@@ -339,6 +355,7 @@ class _Set(NamedTuple):
     rho: np.ndarray
     potentials: Potentials
     truncation: np.ndarray
+    mean_truncation: np.ndarray
 
 
 class _Part(NamedTuple):
@@ -347,6 +364,7 @@ class _Part(NamedTuple):
     rho: np.ndarray
     potentials: Potentials
     truncation: np.ndarray
+    mean_truncation: np.ndarray
     rounding: float
     noise: np.ndarray
     potential_noise: np.ndarray

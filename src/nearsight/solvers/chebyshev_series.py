@@ -17,7 +17,7 @@ A. Weiße, G. Wellein, A. Alvermann, H. Fehske, Rev. Mod. Phys. 78, 275 (2006).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -181,29 +181,46 @@ class FermiSeries:
         difference[..., : self.moments] -= cut
         return to_values(difference, self.count)
 
+    def truncation(self, mu: np.ndarray, *, of_gradient: bool, margin: float) -> np.ndarray:
+        """The largest residual ``(batch,)``; that of a gradient inside half of the margin, where levels can be.
+
+        The derivatives of T_m grow as m² at the ends of the band.
+        """
+        return (np.abs(self.residual(mu, of_gradient=of_gradient)) * self.inside(of_gradient, margin)).max(-1)
+
+    def inside(self, of_gradient: bool, margin: float) -> np.ndarray:
+        """The nodes ``(count,)`` at which a residual is judged."""
+        return np.abs(nodes(self.count)) <= (1 / (1 + margin) if of_gradient else 1.0)
+
+    def in_pairs(self) -> FermiSeries:
+        """At least as many moments, and an odd number of them: after the first they come in pairs."""
+        return replace(self, moments=2 * (self.moments // 2) + 1)
+
+    def resolved(self, accuracy: float, mu: np.ndarray, *, of_gradient: bool, margin: float) -> FermiSeries:
+        """The series with as many moments as a truncation error of ``accuracy`` needs, to a tenth.
+
+        Where μ is not known the centre of the band is a safe guess: there the coefficients decay most slowly. Raises a
+        ``ValueError`` if they are more than ``MOST_MOMENTS``.
+        """
+        width = float(self.band.halfwidth.max())
+        # From the decay e^(-π m kT / a), before transforms that would be as long.
+        needed = math.log(1 + 1 / accuracy) * width / (math.pi * self.kT)
+        if needed > MOST_MOMENTS:
+            raise ValueError(
+                f"kT = {self.kT:g} needs about {needed:.1e} moments on a band of half width {width:.3g}; use Dense or "
+                "Poles, or raise kT."
+            )
+        moments = 0.5 * needed
+        while True:
+            series = replace(self, moments=max(4, math.ceil(moments))).in_pairs()
+            if (series.truncation(mu, of_gradient=of_gradient, margin=margin) <= accuracy).all():
+                return series
+            moments = 1.1 * series.moments
+            if moments > 4 * MOST_MOMENTS:
+                raise ArithmeticError(f"The Fermi function at kT = {self.kT:g} is not resolved to {accuracy:g}.")
+
 
 def node_count(halfwidth: float, kT: float, moments: int) -> int:
     """A power of 2 of at least 4 nodes per moment, dense enough for the poles of f at μ ± iπkT."""
     resolved = DIGITS * halfwidth / (math.pi * kT) if kT > 0 else 0.0
     return 2 ** math.ceil(math.log2(max(4 * moments, resolved, 64)))
-
-
-def moments_for(band: Band, kT: float, accuracy: float, mu: np.ndarray) -> int:
-    """Moments M after which the rest of the series of f is below ``accuracy`` at every energy.
-
-    The rest is the sum of the coefficients beyond M. Where μ is not known, the centre of the band is a safe guess:
-    there the coefficients decay most slowly. Raises a ``ValueError`` if a band needs more than ``MOST_MOMENTS``.
-    """
-    width = float(band.halfwidth.max())
-    # Before the transform, which would be as long: the decay e^(-π m kT / a).
-    needed = math.log(1 + 1 / accuracy) * width / (math.pi * kT)
-    if needed > MOST_MOMENTS:
-        raise ValueError(
-            f"kT = {kT:g} needs about {needed:.1e} moments on a band of half width {width:.3g}; use Dense or Poles, or "
-            "raise kT."
-        )
-    series = FermiSeries(band, kT, 4)
-    c = np.abs(series.occupation(mu))
-    rest = np.flip(np.cumsum(np.flip(c, -1), -1), -1).reshape(-1, c.shape[-1]).max(axis=0)
-    enough = rest <= accuracy
-    return max(4, int(np.argmax(enough)) if enough.any() else c.shape[-1])

@@ -14,6 +14,9 @@ from torch import Tensor
 CONFIDENCE = 0.95
 """Of an error bar unless another is asked for."""
 
+NEIGHBOURS = 8
+"""Orbitals whose noise is alike, on the safe side of what ratios of true and stated errors show."""
+
 Noise = TypeVar("Noise", float, Tensor)
 
 
@@ -21,42 +24,49 @@ Noise = TypeVar("Noise", float, Tensor)
 class ErrorBars:
     """The parts of the error of ρ and of the potentials, for every matrix ``(*batch,)``.
 
-    ``truncation``: max_ε |f(ε) - f_M(ε)|, the finite number of moments; no element of ρ is off by more. At kT = 0 the
-        root mean square over the levels instead, since at a step itself no series converges.
+    ``truncation``: max_ε |f(ε) - f_M(ε)| with a finite number of moments; no element of ρ is off by more.
+    ``mean_truncation``: bound for the root mean square over the requested elements, √(Σ_n |f - f_M|²(ε_n) / elements),
+        with the density of states that the moments resolve. Far smaller, since few levels lie near μ.
     ``rounding``: of the recursion, ε √M with the machine's precision ε.
     ``noise``: root mean square over the requested elements of their standard error, from the spread over independent
         sets of probes; its square is an unbiased estimate of the mean square of the true error.
     ``potential``, ``number``: standard errors of the mean over the sets, of all copies.
     ``sets``: their number. 1: nothing was random, all noise is 0.
-    ``cells``: orbitals of one colour, about. Regions with one orbital of each err independently, so that true error and
-        ``noise`` are each a mean over at least so many pieces.
+    ``pieces``: noise of different colours is independent and that of neighbours alike, so that true error and ``noise``
+        are each a mean over about so many independent pieces: one for every ``NEIGHBOURS`` orbitals.
     """
 
     truncation: Tensor
+    mean_truncation: Tensor
     rounding: float
     noise: Tensor
     potential: Tensor
     number: Tensor
     sets: int
-    cells: int
+    pieces: int
 
     def rho(self, confidence: float = CONFIDENCE) -> Tensor:
         """A bar for the root mean square error of the elements of ρ ``(*batch,)``."""
-        return self.truncation + self.rounding + noise_bar(self.noise, self.sets, self.cells, confidence)
+        return self.mean_truncation + self.rounding + noise_bar(self.noise, self.sets, self.pieces, confidence)
 
     def quantile(self, confidence: float = CONFIDENCE) -> float:
         """By how much the standard errors of ``potential`` and ``number`` are to be multiplied (Student)."""
         return float(t_distribution.ppf(0.5 + 0.5 * confidence, self.sets - 1)) if self.sets > 1 else 0.0
 
 
-def noise_bar(noise: Noise, sets: int, cells: int, confidence: float = CONFIDENCE) -> Noise:
+def independent_pieces(size: int) -> int:
+    """Of the noise of a matrix with ``size`` orbitals, at least 2."""
+    return max(2, size // NEIGHBOURS)
+
+
+def noise_bar(noise: Noise, sets: int, pieces: int, confidence: float = CONFIDENCE) -> Noise:
     """What the root mean square error stays below with this confidence, for a measured standard error ``noise``.
 
-    The ratio of two mean squares of ``cells`` pieces, one of them from ``sets`` sets, has Fisher's distribution.
+    The ratio of two mean squares of ``pieces`` numbers, one of them from ``sets`` sets, has Fisher's distribution.
     """
     if sets == 1:
         return 0.0 * noise
-    return noise * math.sqrt(f_distribution.ppf(confidence, cells, cells * (sets - 1)))
+    return noise * math.sqrt(f_distribution.ppf(confidence, pieces, pieces * (sets - 1)))
 
 
 def mean_of_sets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class MomentThermodynamics:
 
     def __init__(self, series: FermiSeries, moments: np.ndarray) -> None:
         self.series = series
+        self.undamped = moments
         self.moments = moments * damping(series.kernel, moments.shape[-1])
         doubled = np.concatenate([self.moments[:, :1], 2 * self.moments[:, 1:]], axis=-1)
         self._weights = to_values(doubled, series.count) / series.count
@@ -63,17 +65,15 @@ class MomentThermodynamics:
         exact = _bisect(lambda mu: self.number(mu) < target, low, high)
         return np.where(right - left > resolution, 0.5 * (left + right), exact)
 
-    def truncation(self, mu: np.ndarray, *, of_gradient: bool, margin: float) -> np.ndarray:
-        """How far f and its finite sum differ ``(batch,)``: at most, at kT = 0 in the mean square over the levels.
+    def mean_truncation(self, mu: np.ndarray, *, of_gradient: bool, margin: float) -> np.ndarray:
+        """√Tr (f - f_M)² ``(batch,)``, with a density of states that Jackson's kernel keeps positive.
 
-        A gradient is judged where levels can be, inside half of the ``margin``: T'_m grows as m² at the ends.
+        Twice its square: where |f - f_M|² oscillates within the resolution, a single level may sit on top of it.
         """
-        residual = np.abs(self.series.residual(mu, of_gradient=of_gradient))
-        inside = np.abs(nodes(self.series.count)) <= (1 / (1 + margin) if of_gradient else 1.0)
-        if self.series.kT > 0:
-            return residual[:, inside].max(-1)
-        weights = np.maximum(self._weights, 0.0) * inside
-        return np.sqrt((np.square(residual) * weights).sum(-1) / weights.sum(-1))
+        smooth = MomentThermodynamics(replace(self.series, kernel="jackson"), self.undamped)
+        residual = self.series.residual(mu, of_gradient=of_gradient)
+        weights = smooth._weights * self.series.inside(of_gradient, margin)
+        return np.sqrt(2 * (np.square(residual) * weights).sum(-1))
 
     def shift_of_mu(self, mu: np.ndarray) -> np.ndarray:
         """By how much occupations move at most ``(batch,)`` because N(μ) lacks the moments beyond the last.

@@ -174,11 +174,6 @@ class Layout:
         return self.columns * self.sets
 
     @property
-    def cells(self) -> int:
-        """Orbitals that share a colour, about: regions of the lattice that err independently."""
-        return max(1, len(self.colours) // self.count)
-
-    @property
     def real(self) -> bool:
         """Whether the vectors are real."""
         return self.exact or self.phases == "sign"

@@ -215,11 +215,21 @@ _FAST = {"contract", "reassoc", "nsz"}
 
 
 @numba.njit(inline="always")
-def _add_row(crow, col, values, icrow, icol, ivalues, x, i, scale, out, half):
-    """out += scale (A x)_i for all columns."""
+def _row(crow, col, values, icrow, icol, ivalues, x, i, scale, keep, out, half):
+    """out = scale (A x)_i + keep out for all columns."""
     width = len(out)
     e, end = crow[i], crow[i + 1]
-    # Four rows of x at a time: out is then loaded and stored a quarter as often.
+    # Several rows of x at a time: out is then loaded and stored a fraction as often.
+    if e + 6 <= end:
+        a, b, c = scale * values[e], scale * values[e + 1], scale * values[e + 2]
+        d, f, g = scale * values[e + 3], scale * values[e + 4], scale * values[e + 5]
+        p, q, r, s, t, u = x[col[e]], x[col[e + 1]], x[col[e + 2]], x[col[e + 3]], x[col[e + 4]], x[col[e + 5]]
+        for k in range(width):
+            out[k] = a * p[k] + b * q[k] + c * r[k] + d * s[k] + f * t[k] + g * u[k] + keep * out[k]
+        e += 6
+    else:
+        for k in range(width):
+            out[k] *= keep
     while e + 4 <= end:
         a, b, c, d = scale * values[e], scale * values[e + 1], scale * values[e + 2], scale * values[e + 3]
         p, q, r, s = x[col[e]], x[col[e + 1]], x[col[e + 2]], x[col[e + 3]]
@@ -245,11 +255,8 @@ def _step(crow, col, values, icrow, icol, ivalues, current, previous, scale, kee
     for b in range(len(sums)):
         square, product = 0.0, 0.0
         for i in range(b * size, (b + 1) * size):
-            out = previous[i]
-            for k in range(width):
-                out[k] *= keep
-            _add_row(crow, col, values, icrow, icol, ivalues, current, i, scale, out, half)
-            own = current[i]
+            own, out = current[i], previous[i]
+            _row(crow, col, values, icrow, icol, ivalues, current, i, scale, keep, out, half)
             ss, sp = out[0] * out[0], out[0] * own[0]
             for k in range(1, width):
                 ss += out[k] * out[k]
@@ -264,16 +271,15 @@ def _step(crow, col, values, icrow, icol, ivalues, current, previous, scale, kee
 def _reverse(crow, col, values, icrow, icol, ivalues, current, previous, beta, after, c, size):
     width = current.shape[1]
     half = width // 2
-    two = values.dtype.type(2)
+    one, two = values.dtype.type(1), values.dtype.type(2)
     for b in range(len(c)):
         c0, c1, c2 = c[b, 0], c[b, 1], c[b, 2]
         for i in range(b * size, (b + 1) * size):
             own, old, out = current[i], previous[i], after[i]
             for k in range(width):
                 out[k] = c0 * own[k] + c1 * old[k] - out[k]
-                old[k] = -old[k]
-            _add_row(crow, col, values, icrow, icol, ivalues, beta, i, two, out, half)
-            _add_row(crow, col, values, icrow, icol, ivalues, current, i, two, old, half)
+            _row(crow, col, values, icrow, icol, ivalues, beta, i, two, one, out, half)
+            _row(crow, col, values, icrow, icol, ivalues, current, i, two, -one, old, half)
             for k in range(width):
                 out[k] += c2 * old[k]
 
@@ -328,7 +334,7 @@ class TorchProducts(Products[Tensor]):
             )
 
     def vectors(self, columns: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(columns)).to(self.device, self._element)
+        return torch.tensor(columns, dtype=self._element, device=self.device)
 
     def columns(self, state: Tensor) -> np.ndarray:
         return state.cpu().numpy().copy()
