@@ -13,6 +13,7 @@ from nearsight.descriptors import ACSF, Irreps
 from nearsight.fields import occupation, scalar
 from nearsight.forcefields import (
     ConvolutionalForceField,
+    FiveCases,
     Hops,
     LearnedForceField,
     LearnedMoves,
@@ -165,6 +166,37 @@ def test_windows_and_columns_agree(rng):
     general._columns = None
     assert general._patched
     torch.testing.assert_close(general.differences(field), moves.differences(field), atol=1e-12, rtol=0)
+
+
+# --- the published model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("directed", [True, False])
+def test_the_published_network_has_its_published_sizes(directed, rng):
+    moves = FiveCases(Hops(square(12)), directed=directed)
+    flat = [layer.in_features for layer in moves.network.cases[0] if isinstance(layer, torch.nn.Linear)]
+    assert moves.network.features == 316 and flat == [1088, 256, 128, 64, 32]
+
+
+def test_invariants_of_the_site_cannot_tell_its_hops_apart(rng):
+    field = gas(embedded(square(9), 2.0), rng)
+    spread = []
+    for directed in (True, False):
+        cost = FiveCases(Hops(square(9)), cutoff=4.0, directed=directed).double().differences(field).view(-1, 4)
+        several = [c[torch.isfinite(c)] for c in cost if torch.isfinite(c).sum() > 1]
+        spread.append(max(float(c.max() - c.min()) for c in several))
+    assert spread[0] > 1e-2 and spread[1] < 1e-12
+
+
+def test_the_published_model_gains_energy_on_the_way_there_and_back(rng):
+    moves = FiveCases(Hops(square(9)), cutoff=4.0).double()
+    field = gas(embedded(square(9), 2.0), rng)
+    delta = moves.differences(field)
+    move = torch.nonzero(torch.isfinite(delta))[0, 0]
+    back = moves.differences(moves.hops.apply(field, move))[moves.hops.reversed[move]]
+    assert abs(float(delta[move] + back)) > 1e-2
+    with pytest.raises(ValueError, match="square lattice"):
+        FiveCases(Hops(triangular(5)))
 
 
 # --- walks ----------------------------------------------------------------------------------------------------------

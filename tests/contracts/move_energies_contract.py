@@ -16,6 +16,7 @@ from nearsight.fields import occupation
 from nearsight.forcefields import (
     ConvolutionalForceField,
     ExactMoves,
+    FiveCases,
     Hops,
     LatticeGas,
     LearnedForceField,
@@ -26,7 +27,7 @@ from nearsight.forcefields import (
 )
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group, triangular
-from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
+from nearsight.networks import MLP, EmbeddedNetwork, FiveCaseCNN, GroupCNN
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ def centred(lattice, cutoff):
     return Member(lambda: MoveCentred(Hops(lattice), MLP((6,)), cutoff=cutoff).double(), state_function=False)
 
 
+def published(cutoff, directed):
+    network = FiveCaseCNN(len(square(3).neighbourhood(cutoff)) - 1)
+    return Member(
+        lambda: FiveCases(Hops(square(6)), cutoff=cutoff, directed=directed, network=network).double(),
+        state_function=False,
+    )
+
+
 MOVE_ENERGIES = [
     pytest.param(Member(lambda: LatticeGas(square(5, 4), J=(0.7, -0.3))), id="lattice gas"),
     pytest.param(Member(lambda: LatticeGas(honeycomb(3), J=-1.0)), id="lattice gas, honeycomb"),
@@ -96,6 +105,8 @@ MOVE_ENERGIES = [
     pytest.param(centred(square(7), 2.6), id="bond"),
     pytest.param(centred(square(4), 3.0), id="bond, window wider than the torus"),
     pytest.param(centred(kagome(3), 1.6), id="bond, kagome"),
+    pytest.param(published(3.2, True), id="five cases"),
+    pytest.param(published(3.2, False), id="five cases, undirected"),
 ]
 every_member = pytest.mark.parametrize("member", MOVE_ENERGIES)
 every_state_function = pytest.mark.parametrize("member", [p for p in MOVE_ENERGIES if p.values[0].state_function])

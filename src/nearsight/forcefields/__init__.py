@@ -3,6 +3,7 @@
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
 from nearsight.forcefields.exact_moves import DiagonalisingWalk, Ensembles, ExactMoves, ExactWalk
 from nearsight.forcefields.files import load, save
+from nearsight.forcefields.five_cases import FiveCases
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.hops import Hops
@@ -23,6 +24,7 @@ __all__ = [
     "ExactForceField",
     "ExactMoves",
     "ExactWalk",
+    "FiveCases",
     "FixedNumber",
     "ForceField",
     "Forces",

@@ -88,10 +88,10 @@ class EmbeddedWalk(Walk):
         _site_energies(np.arange(lattice.n_sites), self.u, *self._model[-2:], self.energies)
 
     def difference(self, move: int) -> float:
-        return float(_difference(move, *self._state, *self._model))
+        return float(_costs(np.array([move]), *self._state, *self._model)[0])
 
     def differences(self) -> np.ndarray:
-        return _differences(*self._state, *self._model)
+        return _costs(np.arange(len(self.hops)), *self._state, *self._model)
 
     def accept(self, move: int) -> np.ndarray:
         return _accept(move, self._near, *self._state, *self._model)
@@ -199,29 +199,18 @@ def _possible(move, occupied, targets):
 
 
 @numba.njit(nogil=True, cache=True)
-def _difference(
-    move, occupied, positions, number, u, energies, known, shape, targets, windows, extent, change, sizes, weights
+def _costs(
+    moves, occupied, positions, number, u, energies, known, shape, targets, windows, extent, change, sizes, weights
 ):
-    if np.isnan(known[move]):
-        cell, h, z = np.empty(len(shape), np.int64), np.empty(sizes.max(), u.dtype), np.empty(sizes.max(), u.dtype)
-        model = (shape, targets.shape[1], windows, extent, change, sizes, weights, cell, h, z)
-        known[move] = _evaluate(move, u, energies, *model)
-    return known[move]
-
-
-@numba.njit(nogil=True, cache=True)
-def _differences(
-    occupied, positions, number, u, energies, known, shape, targets, windows, extent, change, sizes, weights
-):
+    """ΔE of every one of some moves, from memory where nothing has changed."""
     cell, h, z = np.empty(len(shape), np.int64), np.empty(sizes.max(), u.dtype), np.empty(sizes.max(), u.dtype)
-    result = np.full(targets.size, np.inf)
+    result = np.full(len(moves), np.inf)
     model = (shape, targets.shape[1], windows, extent, change, sizes, weights, cell, h, z)
-    for site in positions:
-        for move in range(site * targets.shape[1], (site + 1) * targets.shape[1]):
-            if _possible(move, occupied, targets):
-                if np.isnan(known[move]):
-                    known[move] = _evaluate(move, u, energies, *model)
-                result[move] = known[move]
+    for n, move in enumerate(moves):
+        if _possible(move, occupied, targets):
+            if np.isnan(known[move]):
+                known[move] = _evaluate(move, u, energies, *model)
+            result[n] = known[move]
     return result
 
 
