@@ -124,7 +124,9 @@ class ExactMoves(MoveEnergies):
 
     def matrix(self, occupied: np.ndarray) -> np.ndarray:
         """h(n) of one configuration ``(site,)``, real where the model allows it."""
-        return self._constant + self.model.U * np.diag(occupied.astype(float))
+        matrix = self._constant.copy()
+        matrix.reshape(-1)[:: len(matrix) + 1] += self.model.U * occupied
+        return matrix
 
     def differences(self, field: Tensor) -> Tensor:
         """ΔF, at fixed μ ΔΩ, of every move: one diagonalisation for each configuration ``(*batch, move)``."""

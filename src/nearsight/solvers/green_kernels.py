@@ -12,42 +12,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-BLOCK = 4
-"""Pairs computed in one pass over the resolvents, which are read from the second-level cache."""
-
 FLAT = 1e-10
 """Slope of Ω + μN that is rounding (energy per half-width of the window)."""
 
 FLAGS = {"contract"}
 """Fused multiply-add is allowed, reordering of sums is not."""
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FLAGS)
-def green_elements(row: np.ndarray, others: np.ndarray, resolvent: np.ndarray, out: np.ndarray) -> None:
-    """G_ab(ζ) = Σ_n ψ_an ψ_bn / (ζ - ε_n) of one orbital a with others b.
-
-    ``row`` (level,), ``others`` (b, level), ``resolvent`` (level, 2 · energy); ``out`` (b, 2 · energy) is overwritten.
-    """
-    count, levels, width = others.shape[0], row.shape[0], resolvent.shape[1]
-    sums = np.empty((BLOCK, width))
-    for first in range(0, count, BLOCK):
-        # The last block is filled up with copies of its last member, so that all are summed by the same instructions.
-        b0, b1 = first, min(first + 1, count - 1)
-        b2, b3 = min(first + 2, count - 1), min(first + 3, count - 1)
-        sums[:] = 0.0
-        s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
-        for n in range(levels):
-            psi = row[n]
-            t0, t1, t2, t3 = psi * others[b0, n], psi * others[b1, n], psi * others[b2, n], psi * others[b3, n]
-            g = resolvent[n]
-            for q in range(width):
-                x = g[q]
-                s0[q] += t0 * x
-                s1[q] += t1 * x
-                s2[q] += t2 * x
-                s3[q] += t3 * x
-        for k in range(min(BLOCK, count - first)):
-            out[first + k] = sums[k]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FLAGS)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.mu_window import MuWindow, potential_of_levels
+from nearsight.solvers.mu_window import BLOCK, MuWindow, potential_of_levels
 
 EDGE = 0.7
 """The window is moved when μ of the present matrix is this far from its centre, in units of the half-width."""
 
 REBUILD = 256
-"""Accepted changes after which the T matrix is computed afresh."""
+"""Accepted changes after which the T matrix is computed afresh, where nothing else has been the reason to."""
 
 
 @dataclass
@@ -58,7 +58,8 @@ class LocalChanges:
 
     a k × k determinant at some ten complex energies (:func:`fermi_poles`). At fixed number the same is done at a few
     chemical potentials (:class:`MuWindow`), from which ΔF follows to ``tolerance``. An accepted change adds a matrix
-    of rank k to R; orbitals whose changes cancel leave it. A difference costs O(m n + m²) for m orbitals changed before.
+    of rank k to R; orbitals whose changes cancel leave it. A difference costs O(m n + m²) for m orbitals changed
+    before.
 
     When more than ``rank`` orbitals have been touched, the present matrix is diagonalised and becomes the reference.
     ``drift`` tells what errors had come together until then. The answers are a function of the first matrix and of the
@@ -74,6 +75,26 @@ class LocalChanges:
     rank: orbitals touched before the reference is renewed. The cost of a difference grows with it, that of a renewal,
         O(n³), is shared by more accepted changes.
     """
+
+    window: MuWindow
+    _levels: np.ndarray
+    _psi: np.ndarray
+    _psi_of_slots: np.ndarray
+    _scattering: np.ndarray
+    """The T matrix ``(slot, slot, 2 · energy)``: only s ≥ s', and zero where nothing has changed."""
+    _omega: np.ndarray
+    """ΔΩ since the reference at the nodes."""
+    _x: float
+    """Where in the window μ is."""
+    _change: np.ndarray
+    _active: np.ndarray
+    _slot: dict[int, int]
+    _columns: dict[int, tuple[np.ndarray, int]]
+    _last: tuple[_Change, _Cost] | None
+    _potential: float
+    _used: int
+    _width: int
+    _accepted_since: int
 
     def __init__(
         self,
@@ -108,28 +129,40 @@ class LocalChanges:
 
     def difference(self, orbitals: np.ndarray, change: np.ndarray) -> float:
         """Change of the potential if ``change`` (k,) were added to the diagonal at ``orbitals`` (k,), all different."""
-        return self._cost(self._changed(orbitals, change)).potential - self._potential
+        return self._weighed(orbitals, change)[1].potential - self._potential
 
     def accept(self, orbitals: np.ndarray, change: np.ndarray) -> float:
         """Make the change; returns what :meth:`difference` would have."""
         if self._used + sum(a not in self._slot for a in orbitals.tolist()) > self.rank:
             self._diagonalise()
-        changed = self._changed(orbitals, change)
-        cost, before = self._cost(changed), self._potential
+        (changed, cost), before = self._weighed(orbitals, change), self._potential
+        self._last = None
         self.matrix[orbitals, orbitals] += change
         self._potential, self._x = cost.potential, cost.x
         self.accepted += 1
+        self._accepted_since += 1
         if not cost.inside:
             self._diagonalise()
         else:
             self._scatter(changed)
             if abs(self._x) > EDGE:
                 self._rebuild(MuWindow(self.electrons, self._levels, self.bounds, self.tolerance, centre=self.mu))
-            elif self.accepted % REBUILD == 0:
+            elif self._accepted_since == REBUILD:
                 self._rebuild(self.window)
         return cost.potential - before
 
     # --- how they are found -----------------------------------------------------------------------------------------
+
+    def _weighed(self, orbitals: np.ndarray, change: np.ndarray) -> tuple[_Change, _Cost]:
+        """A change and its cost. The last one is kept: what is accepted has mostly just been asked for."""
+        if self._last is not None:
+            last = self._last[0]
+            if np.array_equal(last.orbitals, orbitals) and np.array_equal(last.change, change):
+                return self._last
+        changed = self._changed(orbitals, change)
+        weighed = changed, self._cost(changed)
+        self._last = weighed
+        return weighed
 
     def _changed(self, orbitals: np.ndarray, change: np.ndarray) -> _Change:
         from nearsight.solvers.green_kernels import dress, log_determinant
@@ -153,30 +186,25 @@ class LocalChanges:
 
     def _bare(self, orbitals: np.ndarray) -> np.ndarray:
         """G₀ between the orbitals and all slots; what was computed for this reference and window is kept."""
-        from nearsight.solvers.green_kernels import green_elements
-
-        bare = np.empty((len(orbitals), self._used, self.window.resolvent.shape[1]))
+        bare = np.empty((len(orbitals), self._used, self._width))
         for k, a in enumerate(orbitals.tolist()):
             column, known = self._columns.get(a, (None, 0))
             if column is None:
-                column = np.empty((self.rank, bare.shape[2]))
+                column = np.empty((len(self._psi_of_slots), self._width))
             if known < self._used:
-                missing = slice(known, self._used)
-                green_elements(self._psi[a], self._psi_of_slots[missing], self.window.resolvent, column[missing])
+                first, last = known - known % BLOCK, -(-self._used // BLOCK) * BLOCK
+                column[first:last] = self.window.green(self._psi_of_slots[first:last] * self._psi[a])
                 self._columns[a] = column, self._used
             bare[k] = column[: self._used]
         return bare
 
     def _local(self, orbitals: np.ndarray) -> np.ndarray:
         """G₀ among the orbitals ``(k, k, 2 · energy)``."""
-        from nearsight.solvers.green_kernels import green_elements
-
-        count, width = len(orbitals), self.window.resolvent.shape[1]
-        local = np.empty((count, count, width))
-        for k, a in enumerate(orbitals):
-            row = np.empty((count - k, width))
-            green_elements(self._psi[a], self._psi[orbitals[k:]], self.window.resolvent, row)
-            local[k, k:] = local[k:, k] = row
+        left, right = np.tril_indices(len(orbitals))
+        products = np.zeros((-(-len(left) // BLOCK) * BLOCK, len(self._levels)))
+        np.multiply(self._psi[orbitals[left]], self._psi[orbitals[right]], out=products[: len(left)])
+        local = np.empty((len(orbitals), len(orbitals), self._width))
+        local[left, right] = local[right, left] = self.window.green(products)[: len(left)]
         return local
 
     def _slot_of(self, orbital: int) -> int:
@@ -191,7 +219,7 @@ class LocalChanges:
         from nearsight.solvers.green_kernels import scatter, t_matrix
 
         slots = np.array([self._slot_of(a) for a in changed.orbitals.tolist()])
-        y = np.zeros((len(slots), self._used, self.window.resolvent.shape[1]))
+        y = np.zeros((len(slots), self._used, self._width))
         y[:, self._active] = changed.dressed[:, self._active]
         y[np.arange(len(slots)), slots, : y.shape[2] // 2] += 1.0
         touched = np.union1d(self._active, slots)
@@ -210,22 +238,25 @@ class LocalChanges:
     def _diagonalise(self) -> None:
         """The present matrix becomes the reference."""
         levels, psi = torch.linalg.eigh(torch.from_numpy(self.matrix))
-        potential = float(potential_of_levels(self.electrons, levels))
+        self._levels, self._psi = levels.numpy(), np.ascontiguousarray(psi.numpy())
+        self._set_window(MuWindow(self.electrons, self._levels, self.bounds, self.tolerance))
+        potential = float(self.window.reference[0])
         if self.diagonalisations:
             self.drift.potential = max(self.drift.potential, abs(potential - self._potential))
         self.diagonalisations += 1
-        self._levels, self._psi, self._potential = levels.numpy(), np.ascontiguousarray(psi.numpy()), potential
-        self._set_window(MuWindow(self.electrons, self._levels, self.bounds, self.tolerance))
+        self._potential = potential
 
     def _set_window(self, window: MuWindow) -> None:
         """Start from the reference, without changes, at the energies of a window."""
-        self.window = window
-        self._slot: dict[int, int] = {}
-        self._columns: dict[int, tuple[np.ndarray, int]] = {}
+        self.window, self._width = window, 2 * len(window.energies)
+        self._last = None
+        self._accepted_since = 0
+        self._slot = {}
+        self._columns = {}
         self._used, self._active = 0, np.zeros(0, dtype=np.int64)
-        self._psi_of_slots = np.empty((self.rank, len(self._levels)))
+        self._psi_of_slots = np.zeros((-(-self.rank // BLOCK) * BLOCK, len(self._levels)))
         self._change = np.zeros(self.rank)
-        self._scattering = np.zeros((self.rank, self.rank, window.resolvent.shape[1]))
+        self._scattering = np.zeros((self.rank, self.rank, self._width))
         self._omega = np.zeros(window.nodes)
         self._x = float(window.potential(self._omega)[1])
 

@@ -23,6 +23,9 @@ MOST_NODES = 16
 REFERENCE_NODES = 24
 """Ω of the levels themselves is a polynomial of this many terms, exact to rounding in the widest window."""
 
+BLOCK = 8
+"""Green's functions of so many pairs of orbitals are computed together."""
+
 GRID = 1.1
 """Intervals of the pole expansion are rounded up to powers of this, so that nearby μ share one fit."""
 
@@ -92,13 +95,12 @@ class MuWindow:
         self.mu = self.centre + self.half * x
         self._expand = np.linalg.inv(np.vander(x, nodes, increasing=True))
         self.reference = self._reference()
-        """Coefficients of Ω(μ) + μN of the reference in powers of (μ - centre)/half; Ω alone at fixed μ."""
+        """Coefficients of Ω(μ) + μN of the reference in powers of (μ - centre)/half; Ω alone at fixed μ. The first one
+        is F, at fixed μ Ω, of the reference if the window is centred on it."""
         self.poles = self._poles(bounds, tolerance)
         self.energies = (self.mu[:, None] + kT * self.poles.z).reshape(-1)
         """Where Green's functions are needed ``(node · pole,)``, complex."""
-        resolvent = 1.0 / (self.energies - levels[:, None])
-        self.resolvent = np.hstack([resolvent.real, resolvent.imag])
-        """1/(ζ - ε) ``(level, 2 · energy)``: all real parts, then all imaginary parts."""
+        self._basis, self._mix = self._resolvents(tolerance)
 
     def _occupation(self, mu: float) -> np.ndarray:
         return 0.5 * (1.0 - np.tanh(0.5 * (self.levels - mu) / self.kT))
@@ -121,13 +123,35 @@ class MuWindow:
             return GRID ** math.ceil(math.log(max(y, 1.0)) / math.log(GRID))
 
         below, above = rounded((self.mu.max() - bounds[0]) / self.kT), rounded((bounds[1] - self.mu.min()) / self.kT)
-        # ΔΩ is an integral of the error of f over a band some t wide, where it changes sign: half of it is what is left.
+        # ΔΩ is an integral over the band of the error of f, which changes sign: less than half of that error is left.
         return fermi_poles(below, above, tol=min(max(tolerance, 1e-12), 1e-3))
+
+    def _resolvents(self, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """1/(ζ - ε) ``(level, 2 · energy)`` as a product of two matrices.
+
+        The same poles at nearby μ, and resolvents far from the axis, are almost linearly dependent: half as many
+        functions of ε span them.
+        """
+        resolvent = 1.0 / (self.energies - self.levels[:, None])
+        u, size, v = np.linalg.svd(np.hstack([resolvent.real, resolvent.imag]), full_matrices=False)
+        kept = int((size > 0.01 * tolerance).sum())
+        return np.ascontiguousarray(u[:, :kept] * size[:kept]), np.ascontiguousarray(v[:kept])
+
+    def green(self, products: np.ndarray) -> np.ndarray:
+        """G_ab(ζ) = Σ_n ψ_an ψ*_bn / (ζ - ε_n) from the products ``(pair, level)``: ``(pair, 2 · energy)``.
+
+        All real parts, then all imaginary parts, of what each of them contributes where the products are complex.
+        The number of pairs is a multiple of ``BLOCK``: matrix products of one shape give each pair the same bits
+        whatever else is computed in the same call.
+        """
+        blocks = products.reshape(-1, BLOCK, products.shape[-1])
+        return (blocks @ self._basis @ self._mix).reshape(len(products), -1)
 
     def change_of_omega(self, log_determinant: np.ndarray, trace: np.ndarray | float) -> np.ndarray:
         r"""ΔΩ at the nodes ``(*batch, node)``, from ln det(1 - ΔV G) ``(*batch, energy)`` and Tr ΔV ``(*batch,)``.
 
-        .. math:: \Delta\Omega = c_0 \mathrm{Tr}\,\Delta V + 2 kT\, \mathrm{Re} \sum_p w_p \ln\det(1 - \Delta V G(\zeta_p))
+        .. math:: \Delta\Omega = c_0 \mathrm{Tr}\,\Delta V
+                  + 2 kT\, \mathrm{Re} \sum_p w_p \ln\det(1 - \Delta V G(\zeta_p))
 
         is exact for the rational function that stands for f.
         """

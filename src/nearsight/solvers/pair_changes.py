@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.mu_window import MuWindow, potential_of_levels
+from nearsight.solvers.mu_window import BLOCK, MuWindow, potential_of_levels
 
 CHUNK = 2**22
 """Elements of the products of eigenvectors held at once."""
@@ -49,17 +49,17 @@ def pair_changes(
     if len(i) == 0:
         return PairChanges(*(np.zeros(0) for _ in PairChanges._fields))
     sites, place = np.unique(np.concatenate([i, j]), return_inverse=True)
-    local = _elements(psi[sites], psi[sites], window.resolvent)
+    local = _elements(psi[sites], psi[sites], window)
     ii, jj = local[place[: len(i)]], local[place[len(i) :]]
-    ij = _elements(psi[i], psi[j], window.resolvent)
-    ji = ij if not np.iscomplexobj(psi) else _elements(psi[j], psi[i], window.resolvent)
+    ij = _elements(psi[i], psi[j], window)
+    ji = ij if not np.iscomplexobj(psi) else _elements(psi[j], psi[i], window)
     a, b = change
     # The determinant as a product of two changes of one level: the phase of neither leaves (-π, π).
     first = 1.0 - a * ii
     second = 1.0 - b * (jj + a * ji * ij / first)
     omega = window.change_of_omega(np.log(first) + np.log(second), np.full(len(i), a + b))
     value, _, inside = window.potential(omega)
-    before = float(potential_of_levels(electrons, levels))
+    before = window.reference[0]
     for k in np.flatnonzero(~inside):
         moved = matrix.copy()
         moved[[i[k], j[k]], [i[k], j[k]]] += change
@@ -71,17 +71,20 @@ def pair_changes(
     return PairChanges(value - before, at_centre, number, at_centre + number**2 / (2 * stiffness))
 
 
-def _elements(left: np.ndarray, right: np.ndarray, resolvent: np.ndarray) -> np.ndarray:
+def _elements(left: np.ndarray, right: np.ndarray, window: MuWindow) -> np.ndarray:
     """G_ab ``(pair, energy)`` of pairs of rows of ψ."""
-    energies = resolvent.shape[1] // 2
-    result = np.empty((len(left), energies), dtype=complex)
-    size = max(1, CHUNK // left.shape[1])
-    for start in range(0, len(left), size):
-        part = slice(start, start + size)
-        product = left[part] * right[part].conj()
-        if np.iscomplexobj(product):
-            result[part] = product @ (resolvent[:, :energies] + 1j * resolvent[:, energies:])
-        else:
-            g = product @ resolvent
-            result[part] = g[:, :energies] + 1j * g[:, energies:]
-    return result
+    count, energies = len(left), len(window.energies)
+    padded = -(-count // BLOCK) * BLOCK
+    result = np.empty((padded, energies), dtype=complex)
+    size = max(1, CHUNK // (left.shape[1] * BLOCK)) * BLOCK
+    for start in range(0, padded, size):
+        stop = min(start + size, padded)
+        products = np.zeros((stop - start, left.shape[1]), dtype=left.dtype)
+        part = slice(start, min(stop, count))
+        np.multiply(left[part], right[part].conj(), out=products[: part.stop - start])
+        g = window.green(products.real)
+        result[start:stop] = g[:, :energies] + 1j * g[:, energies:]
+        if np.iscomplexobj(products):
+            g = window.green(products.imag)
+            result[start:stop] += 1j * g[:, :energies] - g[:, energies:]
+    return result[:count]
