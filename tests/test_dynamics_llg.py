@@ -104,7 +104,7 @@ def test_a_damped_spin_follows_the_closed_form_to_second_order(make, tangent):
 @thermal
 def test_thermal_spins_in_a_field_have_the_magnetisation_of_langevin(make, rng):
     """⟨S_z⟩ = coth(B/kT) - kT/B, kept by spins that were drawn with it and reached by spins that were not."""
-    kT, sites = 0.65, 6_000
+    kT, sites = 0.65, 3_000
     forcefield = ClassicalForceField(Heisenberg(chain(sites), J=0.0, B=1.3))
     exact = 1 / math.tanh(1.3 / kT) - kT / 1.3
     state = (scheme := make(0.02, kT, damping=1.0)).start(random_spins(forcefield.lattice, rng), forcefield, rng)
@@ -113,7 +113,7 @@ def test_thermal_spins_in_a_field_have_the_magnetisation_of_langevin(make, rng):
         state = scheme.step(state, forcefield, rng)
         if n >= 140 and n % 10 == 0:
             seen.append(float(state.field[:, 2].mean()))
-    # 6 000 spins scatter by 0.45 each; the samples of two time units are worth about three independent ones.
+    # 3 000 spins scatter by 0.45 each; the samples of two time units are worth about three independent ones.
     assert np.mean(seen) == pytest.approx(exact, abs=4 * 0.45 / math.sqrt(3 * sites) + 0.004)
 
 
