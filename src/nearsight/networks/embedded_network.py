@@ -61,7 +61,7 @@ class EmbeddedNetwork(LatticeNetwork):
         lattice: Lattice,
         field_type: FieldType,
         *,
-        radius: float = 5.0,
+        radius: float = 4.0,
         channels: int = 16,
         widths: tuple[int, ...] = (16,),
         head: Head = "energy",
