@@ -13,6 +13,7 @@ import torch
 from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Ising, Potts
 from nearsight.lattices import square, triangular
 from nearsight.sampling import Snapshots, equilibrium, ising_torus, sample
+from nearsight.sampling.samplers import SAMPLERS
 from nearsight.storage import CorruptFileError, tree_hash
 
 MODEL = Ising(square(16))
@@ -205,12 +206,12 @@ def test_sampling_killed_at_any_moment_resumes_to_the_same_store(tmp_path):
 def test_finished_units_are_not_computed_again_and_damaged_ones_are(store, tmp_path, monkeypatch):
     path, made, run = tmp_path / "s", [], equilibrium.run_unit
 
-    def dying(model, unit, plan):
+    def dying(model, unit, *rest):
         if len(made) == 2:
             made.append("dead")
             raise KeyboardInterrupt
         made.append(unit.kT)
-        return run(model, unit, plan)
+        return run(model, unit, *rest)
 
     monkeypatch.setattr(equilibrium, "run_unit", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -219,6 +220,32 @@ def test_finished_units_are_not_computed_again_and_damaged_ones_are(store, tmp_p
     part.write_bytes(part.read_bytes()[:-5])
     assert same(drawn(path), store)
     assert made == [1.5, 2.2, "dead", 2.2, 3.2]
+
+
+@pytest.mark.parametrize("sampler", ["metropolis", "swendsen-wang"])
+def test_a_unit_that_was_killed_goes_on_from_what_it_had_drawn(tmp_path, monkeypatch, sampler):
+    """Sweeps after the resumption are counted: those before are not made again."""
+    kind = SAMPLERS[sampler]
+    whole = drawn(None, kT=[2.3], snapshots=30, sampler=sampler, chains=4)
+    path, sweep, made = tmp_path / "s", kind.sweep, []
+    monkeypatch.setattr(equilibrium, "KEEP", 0.0)
+    last = int(whole.sweep.max())
+
+    def dying(self, number=1):
+        made.append(number)
+        if sum(made) > 0.9 * last and len(made) < 10**6:
+            raise KeyboardInterrupt
+        sweep(self, number)
+
+    monkeypatch.setattr(kind, "sweep", dying)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(path, kT=[2.3], snapshots=30, sampler=sampler, chains=4)
+    assert [p.name for p in path.with_name("s.parts").glob("unf*")] == ["unfinished-000000.safetensors"]
+    before, again = sum(made), []
+    monkeypatch.setattr(kind, "sweep", lambda self, number=1: (again.append(number), sweep(self, number))[1])
+    assert same(drawn(path, kT=[2.3], snapshots=30, sampler=sampler, chains=4), whole)
+    assert sum(again) < 0.15 * last < before
+    assert not path.with_name("s.parts").exists()
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

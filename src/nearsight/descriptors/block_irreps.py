@@ -30,9 +30,14 @@ class BlockIrreps(nn.Module):
     .. math:: p_r = |f_r|^2, \qquad \eta_r = \frac{f_r \cdot f^*}{|f_r|\,|f^*|},
 
     with the references f* from the mean spins of the eight triangles between the mirrors; η = 0 where f_r or f* is 0.
-    For E, which occurs twice among the eight triangles, f* is one fixed combination of both. That is 96, 384, 1536
-    features for l = 8, 16, 32. The modes of :class:`Irreps` serve as well: ``"phase"`` holds f·f*/|f*| and |f|² of
-    doublets in two thirds of the numbers, ``"lifted"`` tells apart what the paper's set does not.
+    For E, which occurs twice among the eight triangles, f* is one fixed combination of both. An even l has l/2 orbits
+    of 4 sites, on the diagonals, with 3 copies each and l(l - 2)/8 orbits of 8 sites with 6 copies each: 3l²/4 copies
+    and 3l²/2 features, 96, 384, 1536 for l = 8, 16, 32. For spins ±1 one power of every orbit follows from the others,
+    because :math:`\sum_r |f_r|^2` over its copies is its number of sites; without that of every diagonal orbit there
+    would be 92, 376, 1520. All are kept: a network loses nothing by what it could work out.
+
+    The modes of :class:`Irreps` serve as well: ``"phase"`` holds f·f*/|f*| and |f|² of doublets in two thirds of the
+    numbers, ``"lifted"`` tells apart what the paper's set does not.
 
     Called with blocks ``(batch, l, l)``; returns ``(batch, feature)``.
 

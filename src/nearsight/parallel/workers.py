@@ -43,17 +43,20 @@ def local_client(workers: int) -> Iterator[Client]:
     # results back one by one as they finish, restarts a worker that dies, takes its workers along when this process
     # is killed, and is driven by the same calls as a cluster on SLURM. The scheduler also gives short lists of tasks
     # to one process only.
+    import dask.config
     from distributed import Client, LocalCluster
 
     try:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-            silence_logs=50,
-        )
+        # The second worker that dies over a task proves that it is the task.
+        with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+                silence_logs=50,
+            )
     except RuntimeError as error:
         raise RuntimeError(
             'The local workers did not start. In a script, calls belong below `if __name__ == "__main__":`, because '

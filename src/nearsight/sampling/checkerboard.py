@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nearsight.sampling.streams import U32
+from nearsight.sampling.streams import U32, kernel
 
 I8 = np.int8
 
@@ -83,7 +83,7 @@ def _update_row(own, above, below, same, side, draw, table):
         own[j] = I8(-s) if draw[j] < (low if s < 0 else high) else s
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def sweep_bytes(grid, state, table, sweeps):
     """``sweeps`` sweeps of one lattice ``grid`` (2, Lx, Ly/2 + 2), int8 of ±1, with one 32-bit stream per column."""
     rows, width = grid.shape[1], grid.shape[2] - 2

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.streams import U64, below, next64
+from nearsight.sampling.streams import U64, below, kernel, next64
 
 
 def cluster_costs(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def _root(parent, i):
     return i
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def sweep_swendsen_wang(spins, first, second, odds, q, rng, sweeps):
     """Every cluster of one lattice ``(site,)`` takes a state of its own. Bonds are best sorted by their first site."""
     sites = len(spins)
@@ -101,7 +101,7 @@ def sweep_swendsen_wang(spins, first, second, odds, q, rng, sweeps):
                 spins[i] = spins[parent[i]]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def step_wolff(spins, index, odds, q, rng, steps):
     """Grow one cluster from a random site and give it another state, ``steps`` times; returns the sites turned."""
     sites, slots = index.shape

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ DISCARD, MEASURE = 20, 200
 CHAINS = 4
 """Chains for each temperature, unless 64 share words."""
 RECORDS = 512
+KEEP = 10.0
+"""Seconds after which what a unit has drawn is kept on disk."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ def sample(
 
     Every unit of work, some chains at one temperature, has random numbers that follow from ``seed``, its temperature's
     place in ``kT`` and its number alone: the snapshots do not depend on how many workers share the work. Finished units
-    are kept in ``path.parts/``; killed at any moment, the same call computes the others and ends with the same store.
+    are kept in ``path.parts/``, and of unfinished ones every ten seconds what there is; killed at any moment, the same
+    call goes on from there and ends with the same store.
 
     Parameters
     ----------
@@ -126,7 +131,7 @@ def sample(
     _check(model, plan, workers)
     about = _about(model, units, plan)
     if path is None:
-        results = dict(_compute(model, units, plan, list(range(len(units))), workers, client, progress))
+        results = dict(_compute(model, units, plan, None, list(range(len(units))), workers, client, progress))
         return _assemble(None, model, units, about, results.__getitem__)
     path = Path(path)
     parts = path.with_name(path.name + ".parts")
@@ -142,8 +147,9 @@ def sample(
     else:
         write_json(parts / "plan.json", about)
     missing = [number for number in range(len(units)) if not whole_tensors(_part(parts, number))]
-    for number, result in _compute(model, units, plan, missing, workers, client, progress):
+    for number, result in _compute(model, units, plan, parts, missing, workers, client, progress):
         save_tensors(_part(parts, number), {name: torch.from_numpy(array) for name, array in result.items()})
+        _unfinished(parts, number).unlink(missing_ok=True)
     _assemble(parts / "assembled.zarr", model, units, about, lambda number: _load(_part(parts, number)))
     # Built among the parts and moved in one step: a kill in between leaves nothing but the folder of parts.
     os.replace(parts / "assembled.zarr", path)
@@ -257,6 +263,7 @@ def _compute(
     model: ClassicalModel,
     units: list[Unit],
     plan: Plan,
+    parts: Path | None,
     missing: list[int],
     workers: int | None,
     client: Client | None,
@@ -268,36 +275,54 @@ def _compute(
         workers = 1 if seconds < WORTHWHILE else cores()
     with progress_bar(progress) as bar:
         shown = bar.add_task("units of chains", total=len(units), completed=len(units) - len(missing))
-        tasks = [(units[number], plan) for number in missing]
+        kept = [None if parts is None else _unfinished(parts, number) for number in missing]
+        tasks = [(units[number], plan, file) for number, file in zip(missing, kept, strict=True)]
         for place, result in completed(run_unit, model, tasks, workers=workers, client=client):
             yield missing[place], result
             bar.advance(shown)
 
 
-def run_unit(model: ClassicalModel, unit: Unit, plan: Plan) -> dict[str, np.ndarray]:
-    """The snapshots of some chains, by chain and then time, and what was measured on the way."""
+def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = None) -> dict[str, np.ndarray]:
+    """The snapshots of some chains, by chain and then time, and what was measured on the way.
+
+    ``kept`` is a file for what there is every ``KEEP`` seconds; one that exists is gone on with, bit for bit.
+    """
     name = (unit.temperature, unit.group)
     chain = SAMPLERS[unit.sampler](model, unit.kT, chains=unit.chains, seed=(plan.seed, *name), start=unit.start)
-    done, tau, error = _equilibrate(chain, plan)
-    interval = plan.interval or max(1, math.ceil(2 * max(tau)))
-    rows: list[dict[str, np.ndarray]] = []
     turn = generator(plan.seed, *name, START + 1)
+    rows: dict[str, list[np.ndarray]] = {"states": [], "energy": [], "magnetisation": []}
+    if kept is not None and whole_tensors(kept):
+        tensors, text = load_tensors(kept)
+        chain.restore({key.removeprefix("chain/"): x for key, x in tensors.items() if key.startswith("chain/")})
+        rows = {column: list(tensors[f"rows/{column}"].numpy()) for column in rows}
+        turn.bit_generator.state = json.loads(text["turn"])
+        done, tau, error = json.loads(text["equilibration"])
+    else:
+        done, tau, error = _equilibrate(chain, plan)
+    interval = plan.interval or max(1, math.ceil(2 * max(tau)))
     number = max(unit.snapshots)
-    for _ in range(number):
+    saved = time.monotonic()
+    for _ in range(len(rows["energy"]), number):
         chain.sweep(interval)
-        done += interval
         states = chain.states.numpy()
         energy, counts = chain.measure()
         if plan.symmetrise:
             states, counts = _turned(model, states, counts, turn)
-        mean = magnetisation(model, counts)
-        rows.append({"states": pack(states, model.n_states), "energy": energy, "magnetisation": mean})
+        rows["states"].append(pack(states, model.n_states))
+        rows["energy"].append(energy)
+        rows["magnetisation"].append(magnetisation(model, counts))
+        if kept is not None and time.monotonic() - saved >= KEEP and kept.parent.is_dir():
+            tensors = {f"chain/{key}": x for key, x in chain.checkpoint().items()}
+            tensors |= {f"rows/{column}": torch.from_numpy(np.stack(parts)) for column, parts in rows.items()}
+            text = {"turn": json.dumps(turn.bit_generator.state), "equilibration": json.dumps([done, tau, error])}
+            save_tensors(kept, tensors, text)
+            saved = time.monotonic()
     keep = np.arange(number)[None, :] < np.array(unit.snapshots)[:, None]
-    arrays = {column: np.stack([row[column] for row in rows], axis=1)[keep] for column in rows[0]}
-    sweep = done - interval * (number - 1 - np.arange(number))
+    arrays = {column: np.stack(parts, axis=1)[keep] for column, parts in rows.items()}
+    sweep = done + interval * (1 + np.arange(number))
     arrays["sweep"] = np.broadcast_to(sweep, keep.shape)[keep].astype(np.int64)
     arrays["chain"] = np.broadcast_to(np.arange(unit.chains)[:, None], keep.shape)[keep].astype(np.int32)
-    arrays["measured"] = np.array([*tau, *error, interval, done - interval * number])
+    arrays["measured"] = np.array([*tau, *error, interval, done])
     return arrays
 
 
@@ -374,6 +399,10 @@ def _assemble(
 
 def _part(parts: Path, number: int) -> Path:
     return parts / f"{number:06d}.safetensors"
+
+
+def _unfinished(parts: Path, number: int) -> Path:
+    return parts / f"unfinished-{number:06d}.safetensors"
 
 
 def _load(part: Path) -> dict[str, np.ndarray]:

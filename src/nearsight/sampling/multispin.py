@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from nearsight.sampling.checkerboard import join, split
-from nearsight.sampling.streams import U64
+from nearsight.sampling.streams import U64, kernel
 
 LANES = 16
 """Words of one row that draw their random bits together; rows of words are padded to a multiple of it."""
@@ -111,7 +111,7 @@ def _count_unsatisfied(own, above, below, same, side, gauge, none, two, three, f
         four[l] = p & q & r & t
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def sweep_words(grid, half, state, first, second, gauge, heat_bath, sweeps):
     """``sweeps`` sweeps of 64 lattices with ``half`` words a row, by Metropolis's rule or a heat bath.
 
@@ -180,7 +180,7 @@ def _totals(planes):
     return totals
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def count(grid, half, gauge):
     """Unsatisfied bonds and spins up of every replica (64,), from counters that hold one digit of 64 numbers a word."""
     rows = grid.shape[1]

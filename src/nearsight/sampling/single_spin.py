@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from nearsight.sampling.streams import below, uniform
+from nearsight.sampling.streams import below, kernel, uniform
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def sweep_metropolis(states, index, strength, interaction, onsite, beta, streams, sweeps):
     """As many attempts as there are sites, at sites drawn at random, in every chain ``(chain, site)``.
 
@@ -35,7 +34,7 @@ def sweep_metropolis(states, index, strength, interaction, onsite, beta, streams
                 spins[i] = b
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def sweep_heat_bath(states, index, strength, interaction, onsite, beta, streams, sweeps):
     """Every site in turn takes a state drawn from the Boltzmann distribution in the surroundings it has."""
     chains, sites = states.shape
@@ -65,7 +64,7 @@ def sweep_heat_bath(states, index, strength, interaction, onsite, beta, streams,
                 spins[i] = a
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def measure(states, first, second, strength, interaction, onsite):
     """Energy of every chain ``(chain,)`` and how many sites are in which state ``(chain, state)``."""
     chains, sites = states.shape

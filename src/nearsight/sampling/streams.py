@@ -11,11 +11,29 @@ D. Blackman, S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021) (xoshiro256++ and x
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numba
 import numpy as np
 
 U64 = np.uint64
 U32 = np.uint32
+
+
+DIGEST = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """A loop that draws from the streams below, compiled, and kept compiled on disk.
+
+    Numba compiles a kept function anew when the file it stands in was edited, but not when one was that it calls into
+    and has become part of it. So its name, under which it is kept, holds a digest of this file.
+    """
+    function.__qualname__ = f"{function.__qualname__}_{DIGEST}"
+    return numba.njit(nogil=True, cache=True)(function)
 
 
 def stream(seed: int, *number: int, lanes: int = 1, bits: int = 64) -> np.ndarray:
