@@ -51,7 +51,7 @@ class MoveCentred(LearnedMoveEnergies):
         first = self._window(0, steps[0, 0], hops.targets[0, 0])
         self._cells = np.zeros((*known.shape, len(first[0]), lattice.dim), np.int64)
         self._basis = np.zeros((*known.shape, len(first[0])), np.int64)
-        orders = []
+        orders: list[tuple[np.ndarray, np.ndarray]] = []
         for b, d in np.argwhere(known):
             around, shift, bond = self._window(b, steps[b, d], hops.targets[b, d])
             if len(around) != len(first[0]):
