@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from nearsight.cli.app import app
 from nearsight.cli.studies import get
 from nearsight.fields import SpinStore
-from nearsight.sampling import Snapshots
+from nearsight.sampling import ExactBlocks, Snapshots
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run
-from nearsight.studies.ising_blocks import physics, scaling
+from nearsight.studies.ising_blocks import bound, physics, scaling
 from nearsight.studies.ising_blocks.accuracy import near_transition
 from nearsight.studies.ising_blocks.train import fit_options, seconds, tasks
 
@@ -62,11 +62,41 @@ def test_observables_are_of_the_test_snapshots(finished):
     assert np.abs(energy.sampled.mean("snapshot") - energy.exact).max() < 0.3
 
 
+def test_the_exact_bound_is_measured_on_the_blocks_that_the_fronts_judge(finished):
+    found, accuracy = finished.observable("bound"), finished.observable("accuracy")
+    assert list(found.front.values) == ["exact", *TINY.compared]
+    assert list(found.side.values) == [4, 8]
+    # Nine blocks of a snapshot are all there are, so that both stages judged the same.
+    for front in TINY.compared:
+        np.testing.assert_allclose(
+            found.block.sel(front=front),
+            accuracy.block.sel(front=front, side=found.side, temperature=found.temperature),
+        )
+
+
+def test_exact_odds_are_a_ratio_of_two_distributions():
+    kT = physics.TC + np.array([-0.3, -0.1, 0.05, 0.2])
+    blocks = 2 * ((np.arange(512)[:, None] >> np.arange(9)) & 1).reshape(-1, 3, 3) - 1
+    odds = bound.log_odds(blocks, kT)
+    below = np.exp(ExactBlocks(3).log_probability(blocks, kT[:2])).mean(1)
+    assert (below * np.exp(odds)).sum() == pytest.approx(1, abs=1e-9)
+    assert odds[-1] == odds.min() < 0  # all spins up
+    alternating = 2 * (np.indices((3, 3)).sum(0) % 2) - 1
+    assert bound.log_odds(alternating[None], kT)[0] > 0
+
+
 def test_verdicts_judge_the_exponents_and_the_comparison(finished):
     names = [v.quantity for v in finished.verdicts]
     judged = [v.quantity for v in finished.verdicts if v.passed is not None]
     assert len(names) == len(set(names))
-    for word in ("exact torus", "ΔT(85 %) ~ l^-a, network", "network less irreps", "symmetry", "collapse, 1/ν"):
+    for word in (
+        "exact torus",
+        "ΔT(85 %) ~ l^-a, network",
+        "network less irreps",
+        "exact bound less network",
+        "symmetry",
+        "collapse, 1/ν",
+    ):
         assert any(word in name for name in judged), word
     assert all(v.passed for v in finished.verdicts if "symmetry" in v.quantity)
 

@@ -25,6 +25,8 @@ def build(run: Run, config: Config) -> None:
 
 def notes(config: Config) -> list[str]:
     return [
+        "The exact bound is that of a lattice without end, wired far from the block. Where the correlation length "
+        f"exceeds L = {config.length}, blocks of the periodic lattice are a little different.",
         "Accuracies are shares of single blocks. The mean over the blocks of a snapshot knows the phase much closer to "
         "the transition, where the size of the lattice decides more than that of the block.",
         f"Windows of the largest blocks span few temperatures and {config.testing.snapshots} snapshots each; within a "
@@ -54,7 +56,9 @@ def accuracy(run: Run, config: Config) -> Picture:
 
 
 def comparison(run: Run, config: Config) -> Picture:
-    return scaling.front_comparison(measured.near_transition(config, run.observable("accuracy")), reach=config.near)
+    learned = measured.near_transition(config, run.observable("accuracy"))
+    exact = measured.near_transition(config, run.observable("bound").sel(front=["exact"]))
+    return scaling.front_comparison(xr.concat([learned, exact], "front", join="outer"), reach=config.near)
 
 
 def windows(run: Run, config: Config) -> Picture:

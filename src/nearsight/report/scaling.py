@@ -144,12 +144,13 @@ def front_comparison(near: xr.DataArray, *, reach: float) -> Picture:
     for k, front in enumerate(near.front.values):
         values = near.sel(front=front)
         error = values.std("snapshot", ddof=1) / np.sqrt(values.sizes["snapshot"])
+        colour, line = (EXACT, "_--") if front == "exact" else (CYCLE[k], "o-")
         axes.errorbar(
             values.side.values * 1.03 ** (k - 1),
             values.mean("snapshot"),
             error,
-            fmt="o-",
-            color=CYCLE[k],
+            fmt=line,
+            color=colour,
             label=str(front),
         )
     axes.set(xscale="log", xlabel=r"side of the block $\ell$ [a]", ylabel="accuracy $A$")
@@ -159,6 +160,7 @@ def front_comparison(near: xr.DataArray, *, reach: float) -> Picture:
     axes.legend(loc="best")
     figure.caption = (
         f"Accuracy of single blocks, averaged over temperatures within {reach:g} J of the transition, by what the "
-        "network sees: the raw block, the invariants of the paper, or |m| and the energy. All judge the same blocks."
+        "network sees: the raw block, the invariants of the paper, or |m| and the energy. All judge the same blocks; "
+        "the dashed line is the most that any function of a block can reach, from its exact probability."
     )
     return figure

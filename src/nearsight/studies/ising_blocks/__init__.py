@@ -21,6 +21,7 @@ STUDY = Study(
             outputs=(
                 "observables.nc:energy",
                 "observables.nc:accuracy",
+                "observables.nc:bound",
                 "observables.nc:scaling",
                 "verdicts.json:validate",
             ),

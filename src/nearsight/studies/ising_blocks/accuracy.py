@@ -27,10 +27,7 @@ def measure(run: Run, config: Config) -> xr.Dataset:
     block, whole, blocks = np.empty(shape), np.empty(shape), []
     label = phase(data.kT)
     for j, side in enumerate(config.sides):
-        corners = tiles(config.length, side)
-        if len(corners) > config.tested:
-            keep = torch.randperm(len(corners), generator=run.rng("tiles", side)).numpy()[: config.tested]
-            corners = corners[np.sort(keep)]
+        corners = places(run, config, side)
         blocks.append(len(corners))
         everywhere = np.broadcast_to(corners, (len(data), *corners.shape))
         for i, front in enumerate(config.compared):
@@ -50,6 +47,12 @@ def measure(run: Run, config: Config) -> xr.Dataset:
             "temperature": ("temperature", kT, {"units": "J"}),
         },
     )
+
+
+def places(run: Run, config: Config, side: int) -> np.ndarray:
+    """Corners of the blocks of every test snapshot, in an order of no meaning: the first few stand for all."""
+    corners = tiles(config.length, side)
+    return corners[torch.randperm(len(corners), generator=run.rng("tiles", side)).numpy()[: config.tested]]
 
 
 def symmetry(model: PropertyModel, blocks: torch.Tensor) -> float:

@@ -63,8 +63,8 @@ class Network(Front):
     widths: tuple[Count, ...] = (64, 32, 16)
     optimizer: Literal["soap", "adamw"] = "soap"
     learning_rate: Positive = 5e-3
-    steps: Count = 250
-    channels: Count = 3
+    steps: Count = 300
+    channels: Count = 2
 
 
 class Fronts(Section):
@@ -103,6 +103,10 @@ class Config(Section):
     """Blocks of a snapshot in one training step, at most."""
     tested: Count = 256
     """Blocks of a test snapshot, at most; they never overlap."""
+    bounded: tuple[Side, ...] = (4, 8, 16, 32)
+    """Sides of which the exact bound is computed, where they are among ``sides``; 64 takes a CPU hour."""
+    bound_blocks: Count = 64
+    """Blocks of a test snapshot that measure the bound, at most."""
     scaling_from: Side = 8
     """Exponents are fitted to blocks of this side and larger: windows of smaller ones, 0.8 J wide for l = 4, reach
     beyond the temperatures at which the correlation length follows its power law."""

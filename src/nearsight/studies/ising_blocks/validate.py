@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from nearsight.studies.ising_blocks import accuracy, energy, scaling
+from nearsight.studies.ising_blocks import accuracy, bound, energy, scaling
 from nearsight.studies.ising_blocks.config import Config
 from nearsight.studies.run import Run
 
@@ -16,6 +16,8 @@ def validate(run: Run, config: Config) -> None:
     run.record("energy", energies)
     phases = accuracy.measure(run, config)
     run.record("accuracy", phases)
+    bounds = bound.measure(run, config)
+    run.record("bound", bounds)
     windows = scaling.measure(run, config, phases)
     found = scaling.collapse(config, phases, windows, "network")
     run.record("scaling", windows.assign_attrs(collapse=json.dumps(dataclasses.asdict(found))))
@@ -24,6 +26,7 @@ def validate(run: Run, config: Config) -> None:
         [
             *energy.verdicts(energies),
             *accuracy.verdicts(run, config, phases),
+            *bound.verdicts(config, bounds),
             *scaling.verdicts(config, windows, found),
         ],
     )
