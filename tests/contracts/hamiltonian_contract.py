@@ -15,6 +15,7 @@ from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import (
     BlumeCapel,
     EdwardsAnderson,
+    FalicovKimball,
     Hamiltonian,
     Heisenberg,
     Holstein,
@@ -59,6 +60,10 @@ HAMILTONIANS = [
         id="s-d, triangular, in a field",
     ),
     pytest.param(SDModel(kagome(2), t=0.0, k=0.5, unit=False), id="s-d without hopping"),
+    pytest.param(FalicovKimball(square(4)), id="falicov-kimball"),
+    pytest.param(FalicovKimball(triangular(4), t=(1.0, -0.4), U=-3.0, spins=2), id="falicov-kimball, two shells"),
+    pytest.param(FalicovKimball(square(3), twist=(np.pi, np.pi)), id="falicov-kimball antiperiodic"),
+    pytest.param(FalicovKimball(square(2)), id="falicov-kimball on the smallest torus"),
     pytest.param(Peierls(chain(6)), id="peierls"),
     pytest.param(Peierls(chain(7), twist=0.7), id="peierls with a persistent current"),
     pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),

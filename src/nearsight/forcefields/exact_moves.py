@@ -83,6 +83,8 @@ class ExactMoves(MoveEnergies):
             raise ValueError("At U = 0 the electrons do not see the f electrons and no move costs anything.")
         if not 1e-11 <= tolerance <= 1e-2:
             raise ValueError(f"tolerance must lie between 1e-11 (rounding) and 0.01, got {tolerance}.")
+        if rank < 4:
+            raise ValueError(f"rank must be at least 4, got {rank}.")
         hops = Hops(model.lattice) if hops is None else hops
         if not hops.lattice.coincides(model.lattice):
             raise ValueError(f"The hops are on {hops.lattice!r}, the model is on {model.lattice!r}.")

@@ -96,17 +96,22 @@ def _cached(lower: float, upper: float, n: int | None, tol: float) -> FermiPoles
                 f"No fit on [{-lower:.4g}, {upper:.4g}] has {n} good poles: further ones fit the rounding. "
                 "Ask for fewer, or leave n out and give tol."
             )
-        return min(fits, key=lambda fit: fit.error)
+        return min(fits, key=_error)
     best = math.inf
     for count in range(2, MOST_POLES + 1):
-        for fit in _fits(lower, upper, count):
-            best = min(best, fit.error)
-            if fit.error <= tol:
-                return fit
+        fit = _fit(lower, upper, 2 * count + 1, FIT_POINTS[0])
+        best = min(best, fit.error)
+        if fit.error <= tol:
+            # One pole less may do for a lucky choice of points.
+            return min((f for f in _fits(lower, upper, len(fit.z) - 1) if f.error <= tol), default=fit, key=_error)
     raise ArithmeticError(
         f"The best fit on [{-lower:.4g}, {upper:.4g}] has an error of {best:.1e} > tol = {tol:.1e}; "
         "raise tol or the temperature."
     )
+
+
+def _error(fit: FermiPoles) -> float:
+    return fit.error
 
 
 def _fits(lower: float, upper: float, n: int) -> list[FermiPoles]:

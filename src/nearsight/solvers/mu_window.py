@@ -26,7 +26,7 @@ REFERENCE_NODES = 24
 BLOCK = 8
 """Green's functions of so many pairs of orbitals are computed together."""
 
-GRID = 1.1
+GRID = 1.25
 """Intervals of the pole expansion are rounded up to powers of this, so that nearby μ share one fit."""
 
 
