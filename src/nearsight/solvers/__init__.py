@@ -6,6 +6,8 @@ from nearsight.solvers.dense import Dense
 from nearsight.solvers.error_bars import ErrorBars
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
+from nearsight.solvers.local_changes import Drift, LocalChanges
+from nearsight.solvers.pair_changes import PairChanges, pair_changes
 from nearsight.solvers.poles import Poles
 from nearsight.solvers.probing import Probes, coloured_vectors, lattice_colours, random_vectors, unit_vectors
 from nearsight.solvers.products import NumbaProducts, Products, TorchProducts
@@ -18,10 +20,13 @@ __all__ = [
     "ChebyshevElectrons",
     "Dense",
     "DensityOfStates",
+    "Drift",
     "Electrons",
     "ErrorBars",
     "FermiPoles",
+    "LocalChanges",
     "NumbaProducts",
+    "PairChanges",
     "Pattern",
     "Poles",
     "Probes",
@@ -33,6 +38,7 @@ __all__ = [
     "coloured_vectors",
     "fermi_poles",
     "lattice_colours",
+    "pair_changes",
     "random_vectors",
     "spectrum",
     "unit_vectors",
