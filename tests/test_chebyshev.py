@@ -9,6 +9,7 @@ from numpy.polynomial import chebyshev
 from scipy.special import expit
 from scipy.stats import binom
 
+from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Holstein, SDModel, skyrmion_magnet
 from nearsight.lattices import honeycomb, square, triangular
 from nearsight.solvers import (
@@ -32,8 +33,9 @@ from nearsight.solvers.chebyshev_series import (
     to_values,
 )
 from nearsight.solvers.moment_thermodynamics import MomentThermodynamics
-from nearsight.solvers.probing import greedy_colours, layout
+from nearsight.solvers.probing import layout
 from nearsight.solvers.products import NumbaProducts, Rows, TorchProducts, structure
+from nearsight.solvers.sparse_kernels import greedy_colours
 
 backends = pytest.mark.parametrize("backend", [NumbaProducts, TorchProducts])
 estimators = pytest.mark.parametrize("estimator", ["direct", "gradient"])
@@ -381,6 +383,15 @@ def test_a_damped_step_errs_as_much_as_it_says(moments, rng):
     solver = Chebyshev(mu=-3.5, kT=0.0, kernel="jackson", moments=moments)
     answer = solver.solve(h, model.rows, model.columns)
     assert (rms(answer.rho - exact.rho) < answer.error).all() and (answer.error < 0.2).all()
+
+
+def test_a_force_errs_by_the_coupling_times_the_error_of_the_density_matrix(rng):
+    model, spins = magnet(rng, 3)
+    exact = ExactForceField(model, Dense(mu=-3.5, kT=0.1)).electrons
+    field = ExactForceField(model, Chebyshev(mu=-3.5, kT=0.1, accuracy=1e-4)).electrons
+    # H = J_σ Tr ρσ takes two elements of ρ for every component.
+    bound = 2 * model.J_sigma * field.electrons(spins).error.max()
+    assert 0 < float((field(spins).force - exact(spins).force).abs().max()) <= float(bound) <= 1e-4
 
 
 def test_single_precision_is_right_to_the_rounding_it_states(rng):

@@ -301,10 +301,7 @@ class Chebyshev(Solver):
             moments, rho = _total(products, blocks, lambda b: gradient(products, b, c, pairs.i, pairs.j))
         else:
             c = series.damped(series.occupation(mu))
-            i, j = np.concatenate([pairs.i, pairs.j]), np.concatenate([pairs.j, pairs.i])
-            moments, both = _total(products, blocks, lambda b: direct(products, b, c, i, j))
-            upper, lower = np.split(both, 2, axis=-1)
-            rho = 0.5 * (upper + lower.conj())
+            moments, rho = _total(products, blocks, lambda b: direct(products, b, c, pairs.i, pairs.j))
         thermodynamics = MomentThermodynamics(series, moments / arrangement.repeats)
         truncation = series.truncation(mu, of_gradient=self.gradient, margin=self.margin)
         mean = thermodynamics.mean_truncation(mu, of_gradient=self.gradient, margin=self.margin)

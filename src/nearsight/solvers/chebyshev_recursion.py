@@ -6,7 +6,7 @@ With α_m = T_m(A) R and the recursion α_{m+1} = 2 A α_m - α_{m-1}, two momen
           \mu_{2m} = 2 \langle\alpha_m|\alpha_m\rangle - \mu_0, \quad
           \mu_{2m+1} = 2\,\mathrm{Re}\langle\alpha_{m+1}|\alpha_m\rangle - \mu_1 .
 
-*Direct* elements are those of f(A) R R†: M - 1 products give M terms.
+*Direct* elements are those of the Hermitian part of f(A) R R†: M - 1 products give M terms.
 
 *Gradient* elements are the derivative of the estimate :math:`\hat\Omega = \sum_{m=0}^{2K} c_m \mu_m` itself. Its
 variation :math:`\delta\hat\Omega = 2\,\mathrm{Re} \sum_m \langle s_m|\delta\alpha_m\rangle` has the sources
@@ -21,7 +21,7 @@ and by the adjoint recursion :math:`\beta_m = s_m + 2A\beta_{m+1} - \beta_{m+2}`
 
 The way back recomputes α from its last two vectors, so nothing is stored: K products forward and 2K back for the 2K + 1
 terms, 1.5 for each. With R R† = 1 + X, the noise between two levels is :math:`\tfrac12 (f_n + f_m) X_{nm}` for direct
-elements, once made Hermitian, and :math:`X_{nm} (g_n - g_m)/(\epsilon_n - \epsilon_m)` for the gradient: the mean of f
+elements and :math:`X_{nm} (g_n - g_m)/(\epsilon_n - \epsilon_m)` for the gradient: the mean of f
 between both levels, which does not jump at the Fermi energy and so reaches less far in space.
 
 References
@@ -33,7 +33,6 @@ K. Barros, Y. Kato, Phys. Rev. B 88, 235101 (2013); Z. Wang, G.-W. Chern, C. D. 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,31 +64,18 @@ class Block:
         edges = np.linspace(0, layout.columns, -(-layout.columns // width) + 1).round().astype(int)
         return [cls(int(a), int(b), layout, phases) for a, b in itertools.pairwise(edges)]
 
-    def _repeats(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Every repeat with columns in this block, and the column of every orbital in it; others lie outside."""
-        count = self.layout.count
-        for repeat in range(self.first // count, (self.last - 1) // count + 1):
-            yield repeat, self.layout.colours + repeat * count - self.first
-
     @property
     def vectors(self) -> np.ndarray:
         """R ``(row, column)``."""
         _, batch, size = self.phases.shape
         width = self.last - self.first
         columns = np.zeros((batch, size, width), self.phases.dtype)
-        for repeat, column in self._repeats():
+        count = self.layout.count
+        for repeat in range(self.first // count, (self.last - 1) // count + 1):
+            column = self.layout.colours + repeat * count - self.first
             own = np.flatnonzero((column >= 0) & (column < width))
             columns[:, own, column[own]] = self.phases[repeat][:, own]
         return columns.reshape(batch * size, width)
-
-    def seen(self, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Positions (i, j) with j in a column here: their indices, i, the column, and R*_j ``(batch, position)``."""
-        found = []
-        for repeat, column in self._repeats():
-            which = np.flatnonzero((column[j] >= 0) & (column[j] < self.last - self.first))
-            found.append((which, i[which], column[j[which]], self.phases[repeat][:, j[which]].conj()))
-        which, row, column, phase = (np.concatenate(x, axis=-1) for x in zip(*found, strict=True))
-        return which, row, column, phase
 
 
 class Growth:
@@ -140,21 +126,18 @@ def forward(products: Products, block: Block, steps: int, watch: Any = None) -> 
 def direct(
     products: Products, block: Block, coefficients: np.ndarray, i: np.ndarray, j: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moments, and what the block adds to ρ_ij = (f(A) R R†)_ij at the positions ``(batch, position)``.
+    """Moments, and what the block adds to the Hermitian part of ρ_ij = (f(A) R R†)_ij ``(batch, position)``.
 
     ``coefficients (batch, moment)`` are those of f.
     """
-    which, row, column, phase = block.seen(i, j)
-    where, sums = products.places(row, column), products.zeros(len(which))
+    start = products.vectors(block.vectors)
+    where, sums = products.places(i, j), products.zeros(len(i))
 
     def watch(m: int, vector: Any) -> None:
-        products.gather(vector, where, coefficients[:, m], sums)
+        products.correlate(vector, start, where, 0.5 * coefficients[:, m], sums)
 
     moments, _, _ = forward(products, block, coefficients.shape[-1] - 1, watch)
-    found = products.total(sums) * phase
-    rho = np.zeros((products.batch, len(i)), found.dtype)
-    np.add.at(rho.T, which, found.T)
-    return moments, rho
+    return moments, products.total(sums)
 
 
 def gradient(
@@ -174,5 +157,5 @@ def gradient(
         sources = np.stack([2 * c[:, 2 * m], c[:, 2 * m + 1], c[:, 2 * m - 1]], axis=-1)
         products.reverse(current, previous, beta, after, sources)
         current, previous, beta, after = previous, current, after, beta
-        products.correlate(current, beta, where, 2.0 if m > 1 else 1.0, sums)
+        products.correlate(current, beta, where, np.full(products.batch, 2.0 if m > 1 else 1.0), sums)
     return moments[:, : 2 * last + 1], products.total(sums)

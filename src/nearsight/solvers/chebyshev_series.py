@@ -21,8 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.fft import dct
-from scipy.special import expit
 
 Kernel = Literal["jackson", "lorentz", "fejer"]
 KERNELS = ("jackson", "lorentz", "fejer")
@@ -57,6 +55,18 @@ def damping(kernel: Kernel | None, moments: int) -> np.ndarray:
     raise ValueError(f"kernel must be None or one of {', '.join(KERNELS)}, got {kernel!r}.")
 
 
+def fermi(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^-x), to all digits on both sides: the occupation of a level x = (μ - ε)/kT below μ."""
+    decay = np.exp(-np.abs(x))
+    return np.where(x > 0, 1.0, decay) / (1.0 + decay)
+
+
+def _cosines(values: np.ndarray, kind: int) -> np.ndarray:
+    from scipy.fft import dct  # imported when needed: the door of the library stays light
+
+    return dct(values, type=kind, axis=-1)
+
+
 def nodes(count: int) -> np.ndarray:
     """The Chebyshev nodes x_k ``(count,)``, from +1 down to -1."""
     return np.cos(np.pi * (np.arange(count) + 0.5) / count)
@@ -64,7 +74,7 @@ def nodes(count: int) -> np.ndarray:
 
 def to_coefficients(values: np.ndarray) -> np.ndarray:
     """c_m ``(*batch, N)`` of the function with ``values`` at the N nodes."""
-    c = dct(values, type=2, axis=-1) / values.shape[-1]
+    c = _cosines(values, 2) / values.shape[-1]
     c[..., 0] *= 0.5
     return c
 
@@ -74,7 +84,7 @@ def to_values(coefficients: np.ndarray, count: int) -> np.ndarray:
     padded = np.zeros((*coefficients.shape[:-1], count))
     padded[..., : coefficients.shape[-1]] = coefficients
     padded[..., 1:] *= 0.5
-    return dct(padded, type=3, axis=-1)
+    return _cosines(padded, 3)
 
 
 def derivative(coefficients: np.ndarray) -> np.ndarray:
@@ -139,7 +149,7 @@ class FermiSeries:
         """Undamped coefficients of f ``(*batch, count)``; the first ``moments`` are those of the sum."""
         if self.kT > 0:
             distance = mu[..., None] - self.band.energies(nodes(self.count))
-            return to_coefficients(expit(distance / self.kT))
+            return to_coefficients(fermi(distance / self.kT))
         # The step by its integral: sampled on nodes it would jump whenever μ passes one.
         m = np.arange(1, self.count)
         angle = np.arccos(np.clip((mu - self.band.centre) / self.band.halfwidth, -1, 1))[..., None]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import f as f_distribution
-from scipy.stats import t as t_distribution
 from torch import Tensor
 
 CONFIDENCE = 0.95
@@ -51,7 +49,11 @@ class ErrorBars:
 
     def quantile(self, confidence: float = CONFIDENCE) -> float:
         """By how much the standard errors of ``potential`` and ``number`` are to be multiplied (Student)."""
-        return float(t_distribution.ppf(0.5 + 0.5 * confidence, self.sets - 1)) if self.sets > 1 else 0.0
+        if self.sets == 1:
+            return 0.0
+        from scipy.special import stdtrit  # imported when needed: the door of the library stays light
+
+        return float(stdtrit(self.sets - 1, 0.5 + 0.5 * confidence))
 
 
 def independent_pieces(size: int) -> int:
@@ -66,7 +68,9 @@ def noise_bar(noise: Noise, sets: int, pieces: int, confidence: float = CONFIDEN
     """
     if sets == 1:
         return 0.0 * noise
-    return noise * math.sqrt(f_distribution.ppf(confidence, pieces, pieces * (sets - 1)))
+    from scipy.special import fdtri
+
+    return noise * math.sqrt(fdtri(pieces, pieces * (sets - 1), confidence))
 
 
 def mean_of_sets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

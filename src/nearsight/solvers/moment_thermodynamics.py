@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
-from nearsight.solvers.chebyshev_series import FermiSeries, damping, nodes, to_values
+from nearsight.solvers.chebyshev_series import FermiSeries, damping, fermi, nodes, to_values
 
 PLATEAU = 1e-12
 """A number of electrons per orbital that differs by less is the same: what limits a plateau of N(μ) in a gap."""
@@ -39,7 +38,7 @@ class MomentThermodynamics:
     def number(self, mu: np.ndarray) -> np.ndarray:
         """N(μ): at kT > 0 by the weights of the nodes, which is the same sum with one transform for all μ."""
         if self.series.kT > 0:
-            return (expit((mu[:, None] - self._energies) / self.series.kT) * self._weights).sum(-1)
+            return (fermi((mu[:, None] - self._energies) / self.series.kT) * self._weights).sum(-1)
         return self._sum(self.series.occupation(mu))
 
     def _sum(self, coefficients: np.ndarray) -> np.ndarray:
@@ -86,7 +85,7 @@ class MomentThermodynamics:
         missing = recent * np.abs(self.series.occupation(mu)[:, size:]).sum(-1)
         if self.series.kT == 0:
             return missing
-        f = expit((mu[:, None] - self._energies) / self.series.kT)
+        f = fermi((mu[:, None] - self._energies) / self.series.kT)
         slope = 4 * (f * (1 - f) * self._weights).sum(-1)
         return missing / np.maximum(slope, 1.0)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -199,6 +198,8 @@ def layout(probes: Probes, crow: np.ndarray, col: np.ndarray) -> Layout:
     if probes.kind == "random":
         colours = np.zeros(size, dtype=np.int64)
     elif probes.colours is None:
+        from nearsight.solvers.sparse_kernels import greedy_colours
+
         colours = greedy_colours(crow, col, probes.distance or 1)
     else:
         colours = np.unique(probes.colours.cpu().numpy(), return_inverse=True)[1]
@@ -212,34 +213,3 @@ def layout(probes: Probes, crow: np.ndarray, col: np.ndarray) -> Layout:
         # Every orbital alone: nothing need be random any more, and one set is the exact answer.
         return Layout(np.arange(size), size, 1, 1, probes.phases, True)
     return Layout(colours.astype(np.int64), count, probes.repeats or 1, probes.sets, probes.phases, False)
-
-
-@numba.njit(cache=True)
-def greedy_colours(crow: np.ndarray, col: np.ndarray, distance: int) -> np.ndarray:
-    """Labels such that orbitals within ``distance`` steps of the graph differ: each takes the smallest free label."""
-    size = len(crow) - 1
-    colours = np.full(size, -1, np.int64)
-    reached = np.full(size, -1, np.int64)
-    taken = np.full(size + 1, -1, np.int64)
-    queue = np.empty(size, np.int64)
-    for i in range(size):
-        reached[i] = i
-        queue[0] = i
-        start, end = 0, 1
-        for _ in range(distance):
-            stop = end
-            for q in range(start, stop):
-                for e in range(crow[queue[q]], crow[queue[q] + 1]):
-                    j = col[e]
-                    if reached[j] != i:
-                        reached[j] = i
-                        queue[end] = j
-                        end += 1
-                        if colours[j] >= 0:
-                            taken[colours[j]] = i
-            start = stop
-        label = 0
-        while taken[label] == i:
-            label += 1
-        colours[i] = label
-    return colours

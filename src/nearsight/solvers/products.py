@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -125,19 +124,15 @@ class Products(abc.ABC, Generic[State]):
 
     @abc.abstractmethod
     def zeros(self, count: int) -> Any:
-        """A sum at ``count`` positions for :meth:`gather` and :meth:`correlate` to add to."""
+        """A sum at ``count`` positions for :meth:`correlate` to add to."""
 
     @abc.abstractmethod
-    def gather(self, x: State, where: Any, c: np.ndarray, total: Any) -> None:
-        """total += c x at the :meth:`places` (row within a replica, column), with one c per replica ``(batch,)``."""
+    def correlate(self, x: State, y: State, where: Any, c: np.ndarray, total: Any) -> None:
+        """total += c Σ_k (x_ik y*_jk + y_ik x*_jk) at the :meth:`places` (i, j), with one c per replica."""
 
     @abc.abstractmethod
-    def correlate(self, x: State, y: State, where: Any, c: float, total: Any) -> None:
-        """total += c Σ_k (x_ik y*_jk + y_ik x*_jk) at the positions :meth:`places` (i, j) within a replica."""
-
-    @abc.abstractmethod
-    def places(self, first: np.ndarray, second: np.ndarray) -> Any:
-        """Pairs of indices ``(position,)`` in the layout of the backend."""
+    def places(self, i: np.ndarray, j: np.ndarray) -> Any:
+        """Pairs of rows ``(position,)`` within a replica, in the layout of the backend."""
 
     @abc.abstractmethod
     def total(self, sums: Any) -> np.ndarray:
@@ -154,6 +149,9 @@ class NumbaProducts(Products[np.ndarray]):
 
     def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:
         super().__init__(matrix, dtype, real)
+        from nearsight.solvers import sparse_kernels
+
+        self._kernels = sparse_kernels
         self._dtype = np.float32 if dtype == torch.float32 else np.float64
         values = matrix.values.cpu().numpy()
         self._matrix = (
@@ -176,25 +174,24 @@ class NumbaProducts(Products[np.ndarray]):
     def step(self, current: np.ndarray, previous: np.ndarray, *, first: bool = False) -> np.ndarray:
         sums = np.empty((self.batch, 2))
         scale, keep = (1.0, 0.0) if first else (2.0, -1.0)
-        _step(*self._matrix, current, previous, self._dtype(scale), self._dtype(keep), self.size, sums)
+        self._kernels.step(*self._matrix, current, previous, self._dtype(scale), self._dtype(keep), self.size, sums)
         return sums
 
     def reverse(
         self, current: np.ndarray, previous: np.ndarray, beta: np.ndarray, after: np.ndarray, c: np.ndarray
     ) -> None:
-        _reverse(*self._matrix, current, previous, beta, after, c.astype(self._dtype), self.size)
+        self._kernels.reverse(*self._matrix, current, previous, beta, after, c.astype(self._dtype), self.size)
 
     def zeros(self, count: int) -> np.ndarray:
         return np.zeros((self.batch, count, 2))
 
-    def places(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.stack([first, second]))
+    def places(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return np.stack([i, j])
 
-    def gather(self, x: np.ndarray, where: np.ndarray, c: np.ndarray, total: np.ndarray) -> None:
-        _gather(x, where, np.ascontiguousarray(c), total, self.size, 0 if self.real else x.shape[1] // 2)
-
-    def correlate(self, x: np.ndarray, y: np.ndarray, where: np.ndarray, c: float, total: np.ndarray) -> None:
-        _correlate(x, y, where, c, total, self.size, 0 if self.real else x.shape[1] // 2)
+    def correlate(self, x: np.ndarray, y: np.ndarray, where: np.ndarray, c: np.ndarray, total: np.ndarray) -> None:
+        self._kernels.correlate(
+            x, y, where, np.ascontiguousarray(c), total, self.size, 0 if self.real else x.shape[1] // 2
+        )
 
     def total(self, sums: np.ndarray) -> np.ndarray:
         return sums[..., 0] if self.real else sums[..., 0] + 1j * sums[..., 1]
@@ -208,108 +205,6 @@ def _block_diagonal(matrix: Rows, values: np.ndarray, dtype: Any) -> tuple[np.nd
     crow = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
     col = (matrix.structure.col[kept] + n * np.arange(len(values))[:, None]).reshape(-1)
     return crow, col.astype(np.int32), values[:, kept].reshape(-1).astype(dtype)
-
-
-# Sums may be reordered into vector registers; NaN and infinity keep their meaning, because they reveal a bad bound.
-_FAST = {"contract", "reassoc", "nsz"}
-
-
-@numba.njit(inline="always")
-def _row(crow, col, values, icrow, icol, ivalues, x, i, scale, keep, out, half):
-    """out = scale (A x)_i + keep out for all columns."""
-    width = len(out)
-    e, end = crow[i], crow[i + 1]
-    # Several rows of x at a time: out is then loaded and stored a fraction as often.
-    if e + 6 <= end:
-        a, b, c = scale * values[e], scale * values[e + 1], scale * values[e + 2]
-        d, f, g = scale * values[e + 3], scale * values[e + 4], scale * values[e + 5]
-        p, q, r, s, t, u = x[col[e]], x[col[e + 1]], x[col[e + 2]], x[col[e + 3]], x[col[e + 4]], x[col[e + 5]]
-        for k in range(width):
-            out[k] = a * p[k] + b * q[k] + c * r[k] + d * s[k] + f * t[k] + g * u[k] + keep * out[k]
-        e += 6
-    else:
-        for k in range(width):
-            out[k] *= keep
-    while e + 4 <= end:
-        a, b, c, d = scale * values[e], scale * values[e + 1], scale * values[e + 2], scale * values[e + 3]
-        p, q, r, s = x[col[e]], x[col[e + 1]], x[col[e + 2]], x[col[e + 3]]
-        for k in range(width):
-            out[k] += a * p[k] + b * q[k] + c * r[k] + d * s[k]
-        e += 4
-    while e < end:
-        a, p = scale * values[e], x[col[e]]
-        for k in range(width):
-            out[k] += a * p[k]
-        e += 1
-    for e in range(icrow[i], icrow[i + 1]):
-        a, p = scale * ivalues[e], x[icol[e]]
-        for k in range(half):
-            out[k] -= a * p[half + k]
-            out[half + k] += a * p[k]
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def _step(crow, col, values, icrow, icol, ivalues, current, previous, scale, keep, size, sums):
-    width = current.shape[1]
-    half = width // 2
-    for b in range(len(sums)):
-        square, product = 0.0, 0.0
-        for i in range(b * size, (b + 1) * size):
-            own, out = current[i], previous[i]
-            _row(crow, col, values, icrow, icol, ivalues, current, i, scale, keep, out, half)
-            ss, sp = out[0] * out[0], out[0] * own[0]
-            for k in range(1, width):
-                ss += out[k] * out[k]
-                sp += out[k] * own[k]
-            square += ss
-            product += sp
-        sums[b, 0] = square
-        sums[b, 1] = product
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def _reverse(crow, col, values, icrow, icol, ivalues, current, previous, beta, after, c, size):
-    width = current.shape[1]
-    half = width // 2
-    one, two = values.dtype.type(1), values.dtype.type(2)
-    for b in range(len(c)):
-        c0, c1, c2 = c[b, 0], c[b, 1], c[b, 2]
-        for i in range(b * size, (b + 1) * size):
-            own, old, out = current[i], previous[i], after[i]
-            for k in range(width):
-                out[k] = c0 * own[k] + c1 * old[k] - out[k]
-            _row(crow, col, values, icrow, icol, ivalues, beta, i, two, one, out, half)
-            _row(crow, col, values, icrow, icol, ivalues, current, i, two, -one, old, half)
-            for k in range(width):
-                out[k] += c2 * old[k]
-
-
-@numba.njit(nogil=True, cache=True)
-def _gather(x, where, c, total, size, half):
-    for b in range(len(c)):
-        for p in range(where.shape[1]):
-            i, k = b * size + where[0, p], where[1, p]
-            total[b, p, 0] += c[b] * x[i, k]
-            if half:
-                total[b, p, 1] += c[b] * x[i, half + k]
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def _correlate(x, y, where, c, total, size, half):
-    width = x.shape[1]
-    for b in range(len(total)):
-        for p in range(where.shape[1]):
-            i, j = b * size + where[0, p], b * size + where[1, p]
-            xi, xj, yi, yj = x[i], x[j], y[i], y[j]
-            re = xi[0] * yj[0] + yi[0] * xj[0]
-            for k in range(1, width):
-                re += xi[k] * yj[k] + yi[k] * xj[k]
-            total[b, p, 0] += c * re
-            if half and i != j:
-                im = xi[half] * yj[0] - xi[0] * yj[half] + yi[half] * xj[0] - yi[0] * xj[half]
-                for k in range(1, half):
-                    im += xi[half + k] * yj[k] - xi[k] * yj[half + k] + yi[half + k] * xj[k] - yi[k] * xj[half + k]
-                total[b, p, 1] += c * im
 
 
 class TorchProducts(Products[Tensor]):
@@ -362,18 +257,14 @@ class TorchProducts(Products[Tensor]):
         double = torch.float64 if self.real else torch.complex128
         return torch.zeros(self.batch, count, dtype=double, device=self.device)
 
-    def places(self, first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(first).to(self.device), torch.from_numpy(second).to(self.device)
+    def places(self, i: np.ndarray, j: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(i).to(self.device), torch.from_numpy(j).to(self.device)
 
-    def gather(self, x: Tensor, where: tuple[Tensor, Tensor], c: np.ndarray, total: Tensor) -> None:
-        factor = torch.from_numpy(c).to(self.device)[:, None]
-        total.add_(factor * x.reshape(self.batch, self.size, -1)[:, where[0], where[1]])
-
-    def correlate(self, x: Tensor, y: Tensor, where: tuple[Tensor, Tensor], c: float, total: Tensor) -> None:
+    def correlate(self, x: Tensor, y: Tensor, where: tuple[Tensor, Tensor], c: np.ndarray, total: Tensor) -> None:
         x, y = (v.reshape(self.batch, self.size, -1) for v in (x, y))
         i, j = where
         both = (x[:, i] * y[:, j].conj()).sum(-1) + (y[:, i] * x[:, j].conj()).sum(-1)
-        total.add_(both, alpha=c)
+        total.add_(torch.from_numpy(c).to(self.device)[:, None] * both)
 
     def total(self, sums: Tensor) -> np.ndarray:
         return sums.cpu().numpy()
