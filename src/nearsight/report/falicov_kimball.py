@@ -82,9 +82,11 @@ def growth(run: Run, config: Config) -> Picture:
     panels = {
         r"\langle s \rangle^{1/2}(t)": "cluster_length",
         r"\ell(t)": "l",
+        "R(t)": "R",
         "L(t)": "L",
     }
-    tables = {"cluster_length": published(run, "s"), "l": published(run, "l"), "L": published(run, "L")}
+    columns = {"cluster_length": "s", "l": "l", "R": "R", "L": "L"}
+    tables = {name: published(run, column) for name, column in columns.items()}
     laws = {symbol: fitted(run, config, observed[name]) for symbol, name in panels.items()}
     return report.separation_growth(
         {symbol: {"learned": observed[name].transpose("replica", "time")} for symbol, name in panels.items()},
@@ -96,12 +98,12 @@ def growth(run: Run, config: Config) -> Picture:
 
 def collapse(run: Run, config: Config) -> Picture:
     observed = run.observable("growth")
-    S, L = observed.S.transpose("replica", "time", "k"), observed.L.transpose("replica", "time")
+    S, R = observed.S.transpose("replica", "time", "k"), observed.R.transpose("replica", "time")
     times = study.spread(observed.time.values[1:], CURVES)
     found, law = scaled(run, config, observed), tail(run, observed)
     return report.scaling_collapse(
         S,
-        L,
+        R,
         dimension=2,
         times=list(times),
         found=None if isinstance(found, str) else found,

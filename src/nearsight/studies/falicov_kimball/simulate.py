@@ -63,10 +63,15 @@ def measure(trajectory: xr.Dataset, lattice: Lattice) -> tuple[xr.Dataset, xr.Da
     return in_time(records, UNITS), in_time(maps, UNITS)
 
 
+def small(config: Config, length: xr.DataArray) -> xr.DataArray:
+    """Where a length is known in every replica and far below the edge of the lattice, on average."""
+    return (length.mean("replica") < config.large.length / 8) & length.notnull().all("replica")
+
+
 def fitted(run: Run, config: Config, length: xr.DataArray) -> PowerLaw | None:
     """A power law where clusters grow and the torus does not matter yet; None if too little of that was recorded."""
     large = config.large
-    inside = (length.mean("replica") < large.length / 8) & (length.time >= large.growth_from)
+    inside = small(config, length) & (length.time >= large.growth_from)
     times = length.time.values[(inside & (length.time <= large.growth_until)).values]
     if len(times) < 3:
         return None
@@ -83,10 +88,18 @@ def verdicts(run: Run, config: Config, growth: xr.Dataset) -> list[Verdict]:
 
     found = [
         Verdict("cluster size at the end, mean over f electrons", learned=at_end("weighted_size")),
-        Verdict("length of super-clusters at the end", learned=f"{at_end('L')} a", note=f"t = {float(end.time):g}"),
+        Verdict(
+            "super-clusters at the end, half height R; L = 1/<k>",
+            learned=f"{at_end('R')} a; {at_end('L')} a",
+            note=f"t = {float(end.time):g}",
+        ),
         Verdict("share of f electrons in checkerboards at the end", learned=at_end("ordered")),
     ]
-    for name, symbol, paper in (("cluster_length", "√<s>", "0.35 at first, then freezing"), ("L", "L", "1 at first")):
+    for name, symbol, paper in (
+        ("cluster_length", "√<s>", "0.35 at first, then freezing"),
+        ("R", "R, the half height of super-clusters", "1 at first, then logarithmic"),
+        ("L", "L = 1/<k>, which holds a logarithm of R", "1 at first, then logarithmic"),
+    ):
         law = fitted(run, config, growth[name])
         found.append(
             Verdict(
@@ -100,12 +113,14 @@ def verdicts(run: Run, config: Config, growth: xr.Dataset) -> list[Verdict]:
 
 
 def scaled(run: Run, config: Config, growth: xr.Dataset) -> DynamicalScaling | str:
-    """Whether super-clusters at different times are one picture at different magnification; words if none can say."""
-    small = (growth.L.mean("replica") < config.large.length / 8) & (growth.time >= config.large.growth_from)
-    late = growth.isel(time=np.flatnonzero(small.values))
-    S, L = late.S.transpose("replica", "time", "k"), late.L.transpose("replica", "time")
+    """Whether super-clusters at different times are one picture at different magnification; words if none can say.
+
+    The length is the half height R of the correlation: with a Porod tail 1/<k> holds a logarithm of R.
+    """
+    late = growth.sel(time=(small(config, growth.R) & (growth.time >= config.large.growth_from)).values)
+    S, R = late.S.transpose("replica", "time", "k"), late.R.transpose("replica", "time")
     try:
-        return analysis.dynamical_scaling(S, L, dimension=2, rng=run.rng("scaling"), largest_k=LARGEST_K)
+        return analysis.dynamical_scaling(S, R, dimension=2, rng=run.rng("scaling"), largest_k=LARGEST_K)
     except ValueError as error:
         return str(error)
 
@@ -121,7 +136,7 @@ def tail(run: Run, growth: xr.Dataset) -> SizeLaw | str:
 
 
 def scaling(run: Run, config: Config, growth: xr.Dataset) -> Verdict:
-    name, found = "dynamical scaling of the super-clusters, S = L^θ G(kL)", scaled(run, config, growth)
+    name, found = "dynamical scaling of the super-clusters, S = R^θ G(kR)", scaled(run, config, growth)
     if isinstance(found, str):
         return Verdict(name, paper="θ = 2", note=found)
     return Verdict(name, learned=f"{found.theta:.3f} ± {found.theta_error:.2g}", paper="θ = 2", note=str(found))
