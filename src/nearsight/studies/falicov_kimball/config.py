@@ -23,8 +23,9 @@ class Model(Section):
 class Network(Section):
     """The energy whose differences are learned: one wide layer, then a network at every site."""
 
-    radius: Positive = 6.0
-    channels: Count = 12
+    radius: Positive = 4.0
+    """Two sites of which an energy depends on both are at most twice this apart."""
+    channels: Count = 16
     widths: tuple[Count, ...] = (16,)
 
 

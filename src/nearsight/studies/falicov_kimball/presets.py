@@ -11,8 +11,8 @@ QUICK = Config()
 PAPER = Config(
     length=30,
     trajectories=Trajectories(number=24, duration=300.0, snapshots=10),
-    network=Network(radius=8.0, channels=16, widths=(32,)),
-    fit=MoveFitOptions(steps=10000),
+    network=Network(radius=5.0, channels=24, widths=(32,)),
+    fit=MoveFitOptions(steps=6000),
     comparison=Comparison(length=30, runs=100, duration=300.0, records=12, screened=10),
     large=Large(length=150, replicas=10, duration=3000.0, records=30),
 )
