@@ -2,6 +2,7 @@
 
 from nearsight.solvers.block_chain import BlockChain
 from nearsight.solvers.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
+from nearsight.solvers.choose import Choice, choose
 from nearsight.solvers.dense import Dense
 from nearsight.solvers.error_bars import ErrorBars
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
@@ -18,6 +19,7 @@ __all__ = [
     "BlockChain",
     "Chebyshev",
     "ChebyshevElectrons",
+    "Choice",
     "Dense",
     "DensityOfStates",
     "Drift",
@@ -35,6 +37,7 @@ __all__ = [
     "SparseMatrix",
     "Spectrum",
     "TorchProducts",
+    "choose",
     "coloured_vectors",
     "fermi_poles",
     "lattice_colours",

@@ -173,10 +173,11 @@ def _log_det(leaves: list[Tensor]) -> Tensor:
 
 
 def _rounding(blocks: Blocks, g: list[Tensor], zeta: Tensor) -> Tensor:
-    """How much rounding has changed rows of G ``(replica, pole)``: the mean size of G r over that of x.
+    """How much rounding has changed rows of G ``(replica, pole)``: the largest element of G r over the size of x.
 
     r = x - (h - ζ) y is the residual of y = G x, for one random x, and G r the correction that a refinement of y would
-    make. Its elements are random sums over the errors of a row, several times those of single elements.
+    make. Its elements are random sums over the errors of a row, several times those of single elements; the largest is
+    taken because they pile up where a part of the lattice that is eliminated first has a level in a gap of the whole.
     """
     rng = torch.Generator().manual_seed(0)  # any x will do, and the same always
     x = [torch.randn(a.shape[-1], generator=rng, dtype=torch.float64) for a in blocks.diagonal]
@@ -191,7 +192,7 @@ def _rounding(blocks: Blocks, g: list[Tensor], zeta: Tensor) -> Tensor:
             h = h + _apply(blocks.coupled[k].up, y[k + 1])
         r.append(x[k] - h)
     correction = torch.cat(_substitute(blocks, g, r), dim=1)
-    return correction.abs().square().mean((-2, -1)).sqrt().double().reshape(zeta.shape)
+    return correction.abs().amax((-2, -1)).double().reshape(zeta.shape)
 
 
 def _substitute(blocks: Blocks, g: list[Tensor], x: list[Tensor]) -> list[Tensor]:

@@ -23,7 +23,7 @@ MEMORY = 2**30
 CACHE = 2**20
 """Bytes of one block of each of them, on a CPU."""
 
-RAISED = 1.1
+RAISED = 1.2
 """Bounds of the spectrum are rounded up to powers of this: fields that differ little share their poles exactly."""
 
 SHIFT = 3.0
@@ -58,7 +58,7 @@ class Poles(Solver):
         wider than kT any μ with that number may come back.
     tol: largest error of f, and so of all elements of ρ: 10⁻⁶ takes seven or eight poles.
     dtype: torch.complex64 or torch.complex128; None takes single precision for ``tol`` ≥ 10⁻⁶, and solves again in
-        double what a random vector shows to have lost more than ``tol`` by rounding.
+        double the poles for which a random vector shows that rounding has cost too much.
 
     ``Electrons.error`` is the error of f on an interval that holds the spectrum (its ends are found by
     :func:`spectrum`), a bound for ρ, plus an estimate of the rounding.
@@ -133,16 +133,27 @@ class Poles(Solver):
                 f"{above:.0f} kT above μ. Raise tol or kT (now {self.kT:g}), or take Dense."
             ) from error
 
+    def _covers(self, fit: FermiPoles, levels: Spectrum, mu: Tensor) -> bool:
+        """Whether poles that have served one μ serve another: the same sum has no jumps between them."""
+        return fit.covers(float((levels.lowest - mu).min()) / self.kT, float((levels.highest - mu).max()) / self.kT)
+
     def _inverse(self, problem: _Problem, mu: Tensor, fit: FermiPoles) -> Inverse:
-        """G at all poles, ``(replica, pole, ...)``; the precision is raised where it does not do."""
-        if self.dtype is not None:
-            return problem.inverse(mu, self.kT, fit, self.dtype)
-        if self.tol >= 1e-6 and problem.tame:
-            single = problem.inverse(mu, self.kT, fit, torch.complex64)
-            if fit.error + float(_rounding(fit, single, self.kT).max()) <= self.tol:
-                return single
-            problem.tame = False
-        return problem.inverse(mu, self.kT, fit, torch.complex128)
+        """G at all poles, ``(replica, pole, ...)``, those nearest to the axis in double precision if need be."""
+        if self.dtype is not None or self.tol < 1e-6:
+            return problem.inverse(mu, self.kT, fit.z, self.dtype or torch.complex128)
+        poles, double = len(fit.z), problem.double
+        g = problem.inverse(mu, self.kT, fit.z[double:], torch.complex64) if double < poles else None
+        if g is not None:
+            # Poles are in the order of their distance from the axis, and rounding in the reverse order nearly always.
+            part = self.kT * 2 * np.abs(fit.w[double:]) * g.rounding.amax(0).cpu().numpy()
+            rest = np.append(np.sqrt(np.cumsum(part[::-1] ** 2))[::-1], 0.0)
+            more = int(np.argmax(rest <= self.tol - fit.error))
+            problem.double += more
+            g = Inverse(*(x[:, more:] for x in g))
+        if problem.double == 0:
+            return g  # type: ignore[return-value]
+        exact = problem.inverse(mu, self.kT, fit.z[: problem.double], torch.complex128)
+        return exact if g is None else Inverse(*(torch.cat(x, dim=1) for x in zip(exact, g, strict=True)))
 
     def _sum(self, problem: _Problem, mu: Tensor, fit: FermiPoles, g: Inverse) -> _Answer:
         kT, n = self.kT, problem.matrix.size
@@ -171,19 +182,22 @@ class Poles(Solver):
         edge = kT * (40.0 + abs(math.log(filling / (1 - filling))))
         search = _Search(levels.lowest - edge, levels.highest + edge)
         search.start(lambda mu: _number(levels, mu, kT) - filling)
+        fit: FermiPoles | None = None
         done: list[tuple[Tensor, _Answer]] = []
-        for _ in range(SOLVES):
+        for attempt in range(SOLVES):
             part = problem.part(search.replica)
-            fit = self._poles(part.spectrum, search.mu)
+            if fit is None or not self._covers(fit, part.spectrum, search.mu):
+                fit = self._poles(part.spectrum, search.mu)
             g = self._inverse(part, search.mu, fit)
             answer = self._sum(part, search.mu, fit, g)
             missing = filling * n - answer.number
             shift = _foretold(fit, g, n, kT, filling)
             # ρ grows with μ as a matrix: no element is further off than the number is, nor than the slope of f allows.
             off = torch.minimum(missing.abs(), 0.25 * shift.abs())
-            # Traces in single precision are good to 10⁻⁸ per orbital, and a gap needs no better μ than that.
+            # Traces in single precision are good to 10⁻⁸ per orbital, and a gap needs no better μ than that. Beyond the
+            # error of f the number means nothing.
             even = missing.abs() / n
-            met = (off <= self.tol) | (even <= 0.05 * self.tol)
+            met = (off <= self.tol) | (even <= (0.05 * self.tol if attempt < SOLVES // 2 else fit.error))
             if bool(met.any()):
                 exact = answer._replace(
                     number=answer.number + missing,
@@ -272,21 +286,22 @@ class _Problem:
         self.chain = matrix.pattern.chain(rows, columns)
         self.given = self.chain.tables("matrix", matrix.pattern.rows, matrix.pattern.columns, device)
         self.wanted = self.chain.tables("wanted", rows, columns, device)
-        self.tame = True  # until rounding has been too much for single precision
+        self.double = 0  # poles for which rounding has been too much in single precision
         self._blocks: dict[torch.dtype, Blocks] = {}
 
     def part(self, replicas: Tensor) -> _Problem:
         if len(replicas) == len(self.matrix.values):
             return self
         levels = Spectrum(*(x[replicas] for x in self.spectrum))
-        return _Problem(
-            SparseMatrix(self.matrix.pattern, self.matrix.values[replicas]), self.rows, self.columns, levels
-        )
+        matrix = SparseMatrix(self.matrix.pattern, self.matrix.values[replicas])
+        part = _Problem(matrix, self.rows, self.columns, levels)
+        part.double = self.double
+        return part
 
-    def inverse(self, mu: Tensor, kT: float, fit: FermiPoles, dtype: torch.dtype) -> Inverse:
+    def inverse(self, mu: Tensor, kT: float, z: np.ndarray, dtype: torch.dtype) -> Inverse:
         if dtype not in self._blocks:
             self._blocks[dtype] = take_apart(self.chain, self.given, self.matrix.values.to(dtype))
-        blocks, poles = self._blocks[dtype], torch.from_numpy(fit.z.copy()).to(mu.device)
+        blocks, poles = self._blocks[dtype], torch.from_numpy(z.copy()).to(mu.device)
         zeta = (mu[:, None] + kT * poles).to(dtype)
         size = max(1, self._together(zeta) // len(poles)), min(len(poles), self._together(zeta))
         replicas = []
