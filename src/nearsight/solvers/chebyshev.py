@@ -76,9 +76,9 @@ class Chebyshev(Solver):
     moments: their number M, instead of what ``accuracy`` asks for.
     kernel: None, the plain sum, which converges exponentially at kT > 0; ``jackson``, ``lorentz`` or ``fejer``.
     probes: :func:`unit_vectors` (no noise), :func:`coloured_vectors` or :func:`random_vectors`.
-    estimator: ``gradient`` of the estimated potential (1.5 products per moment; forces are conservative for given
-        probes and err about half as much) or ``direct`` (1 product). Default: direct for unit vectors, which have no
-        noise, gradient for others.
+    estimator: ``gradient`` of the estimated potential (1.5 products per moment and half a sum over columns for every
+        element; conservative for given probes, and errs down to a third as much where colours are far apart) or
+        ``direct`` (one of each). Default: direct for unit vectors, which have no noise, gradient for others.
     dtype: precision of the vectors: float64, or float32 at half the cost with errors of 1e-6.
     rng: chance of the probes, drawn anew in every call.
     margin: part of the bandwidth that is added on either side of what Lanczos finds.
