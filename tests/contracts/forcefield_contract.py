@@ -16,10 +16,10 @@ from nearsight.descriptors import Irreps
 from nearsight.fields import FieldType, ising, jahn_teller, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, LearnedForceField
 from nearsight.groups import PointGroup
-from nearsight.hamiltonians import Holstein, JahnTeller
+from nearsight.hamiltonians import Holstein, JahnTeller, SDModel
 from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
 from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP
-from nearsight.solvers import Dense
+from nearsight.solvers import Dense, Poles
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,17 @@ FORCEFIELDS = [
     pytest.param(
         Member(lambda x: ExactForceField(JahnTeller(x, symmetric=True), FIXED_MU), square(3), jahn_teller()),
         id="jahn-teller, fixed mu",
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(SDModel(x, J=1.3, exchange=0.2), FIXED_MU), square(3), spin()), id="s-d"
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(SDModel(x, t=(1.0, 0.3)), FIXED_NUMBER), triangular(3), spin()),
+        id="s-d, fixed number",
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(SDModel(x, J=1.3), Poles(mu=-0.3, kT=0.1, tol=2e-13)), square(3), spin()),
+        id="s-d, poles",
     ),
     pytest.param(Member(lambda x: descriptor(x, scalar()), square(6), scalar()), id="irreps"),
     pytest.param(Member(lambda x: descriptor(x, DISPLACEMENT), square(5), DISPLACEMENT), id="irreps, vector"),
