@@ -330,10 +330,10 @@ def test_energy_and_specific_heat_of_forty_temperatures_are_exact():
         n = model.lattice.n_sites
         differences = [mean - n * exact.energy[k], heat_mean - n * exact.specific_heat[k]]
         deviations.append(np.array(differences) / [error, heat_error])
-    deviations = np.array(deviations)
-    assert (np.abs(deviations) < 3.5).all()
-    assert (np.abs(deviations) < 3).mean() > 0.97
-    assert 0.6 < deviations[:, 0].std() < 1.4
+    # All deviations at once. The largest of 80 exceeds 2.6 in half of all correct runs and 3.4 in one of twenty, so
+    # that a bound on single points either fails by chance or proves little.
+    for z in np.array(deviations).T:
+        assert 0.01 < stats.chi2.sf((z**2).sum(), len(z)) < 0.999
 
 
 # --- autocorrelation ------------------------------------------------------------------------------------------------

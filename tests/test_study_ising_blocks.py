@@ -216,6 +216,20 @@ def test_a_planted_collapse_is_measured(measured, planted):
     assert quantities["data collapse, 1/ν, network"].passed
 
 
+def test_a_leaning_of_the_guess_does_not_spoil_the_collapse(planted, measured, tmp_path):
+    """Errors that jump at Tc, as those of every model that prefers a phase, have the same mean of both sides."""
+    leaning = planted.copy(deep=True)
+    x = planted.temperature.values - physics.TC
+    jump = 0.06 * np.sign(x) * np.exp(-np.abs(x) / 0.3)
+    leaning["block"] = planted.block + xr.DataArray(jump, dims="temperature")
+    run = Run.create(tmp_path / "run", "ising_blocks", {"seed": 3})
+    jumping = scaling.measure(run, TINY, leaning)
+    plain, other = (scaling.curves(TINY, *data, "network") for data in ((planted, measured), (leaning, jumping)))
+    assert len(plain[1]) > 10
+    np.testing.assert_allclose(other[2], plain[2], atol=1e-12)
+    assert abs(scaling.collapse(TINY, leaning, jumping, "network").theta - 0.12) < 0.05
+
+
 def test_resampling_scatters_as_new_snapshots_would(planted):
     one = planted.block.values
     samples = scaling.resampled(one, 200, torch.Generator().manual_seed(1))

@@ -105,7 +105,7 @@ def window_scaling(windows: Mapping[str, xr.Dataset], laws: Mapping[str, SizeLaw
 
 @styled
 def collapsed(sizes: np.ndarray, x: np.ndarray, y: np.ndarray, error: np.ndarray, found: Collapse) -> Picture:
-    """1 - A against T - Tc for all sides, as measured and rescaled by the fitted exponents."""
+    """Mean share of wrong blocks at Tc ± t against t, as measured and rescaled by the fitted exponents."""
     figure = picture(PAGE, 2.7)
     axes = figure.subplots(1, 2)
     for row, (side, colour) in enumerate(zip(sizes, ramp(len(sizes)), strict=True)):
@@ -113,9 +113,9 @@ def collapsed(sizes: np.ndarray, x: np.ndarray, y: np.ndarray, error: np.ndarray
         style = {"fmt": "o", "color": colour, "markersize": 2.2, "elinewidth": 0.7}
         axes[0].errorbar(x, y[row], error[row], label=rf"$\ell = {side}$", **style)
         axes[1].errorbar(x * side**found.inverse_nu, y[row] * factor, error[row] * factor, **style)
-    axes[0].set(xlabel="$T - T_c$ [J]", ylabel="$1 - A$")
-    axes[1].set(xlabel=r"$(T - T_c)\,\ell^{1/\nu}$ [J]", ylabel=r"$(1 - A)\,\ell^{\theta}$")
-    axes[1].set_xlim(*_middle(x, sizes, found))
+    axes[0].set(xlabel="$t = |T - T_c|$ [J]", ylabel="$1 - A$")
+    axes[1].set(xlabel=r"$t\,\ell^{1/\nu}$ [J]", ylabel=r"$(1 - A)\,\ell^{\theta}$")
+    axes[1].set_xlim(0, _reach(x, sizes, found))
     axes[1].set_title(
         rf"$\theta = {found.theta:.3f} \pm {found.theta_error:.3f}$, "
         rf"$1/\nu = {found.inverse_nu:.3f} \pm {found.inverse_nu_error:.3f}$"
@@ -124,16 +124,16 @@ def collapsed(sizes: np.ndarray, x: np.ndarray, y: np.ndarray, error: np.ndarray
     for panel in axes:
         light_grid(panel)
     figure.caption = (
-        "Share of wrong blocks, as measured (left) and rescaled with the exponents of the best collapse (right), whose "
+        "Share of wrong blocks, mean of Tc + t and Tc - t, as measured (left) and rescaled with the exponents of the "
+        "best collapse (right), whose "
         f"mean squared deviation in units of the errors is {found.quality:.2g}."
     )
     return figure
 
 
-def _middle(x: np.ndarray, sizes: np.ndarray, found: Collapse) -> tuple[float, float]:
-    """Where at least two sizes have points."""
-    reach = np.abs(x).max() * float(np.sort(np.asarray(sizes, dtype=float))[1]) ** found.inverse_nu
-    return -reach, reach
+def _reach(x: np.ndarray, sizes: np.ndarray, found: Collapse) -> float:
+    """How far at least two sizes have points."""
+    return float(x.max() * np.sort(np.asarray(sizes, dtype=float))[-2] ** found.inverse_nu)
 
 
 @styled
