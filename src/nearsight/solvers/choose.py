@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nearsight.solvers.block_chain import BlockChain
 from nearsight.solvers.dense import Dense
 from nearsight.solvers.fermi_poles import fermi_poles
 from nearsight.solvers.lanczos import spectrum
@@ -20,6 +19,12 @@ from nearsight.solvers.sparse import Pattern, SparseMatrix
 
 PROBE = 384
 """Size of the matrices whose eigenproblem and product are timed; longer times follow from the number of operations."""
+
+HANDICAP = 2.0
+"""Time of an elimination over that of its matrix products alone."""
+
+SHORT = 1.0
+"""Seconds that a trial may take; beyond, operations are counted."""
 
 SOLUTIONS = 4
 """How often the poles are solved for one chemical potential at fixed filling."""
@@ -63,10 +68,10 @@ def choose(
 ) -> Choice:
     """The solver that takes least time for ``field`` and fields like it ``(site, component)``, on its device.
 
-    The products and eigenproblems of a small matrix are timed, and the operations of each solver counted: n³ for exact
-    diagonalisation, and Σ n³ over the blocks and poles for :class:`Poles` (times the solutions that a chemical
-    potential takes at fixed filling). A second at most, and no matrix of the size of the model is ever built. Estimates
-    hold within a factor of two.
+    The eigenproblem of a small matrix is timed and scaled with n³. :class:`Poles` are tried on the field itself where
+    that is a matter of a second, and otherwise counted, Σ n³ over blocks and poles at the speed of a matrix product
+    (times the solutions that a chemical potential takes at fixed filling). A few seconds at most, and no dense matrix
+    of the size of the model is built. Other users of the machine disturb what is close.
 
     accuracy: largest error of the elements of ρ; ``None`` wants an exact solver, and so does kT = 0.
     """
@@ -94,14 +99,16 @@ def choose(
         )
     except ArithmeticError:
         return Choice(dense, seconds, f"no sum over poles has an error of {accuracy:g} at kT = {kT:g}")
-    single = accuracy >= 1e-6
-    product = probe.to(torch.complex64 if single else torch.complex128)
+    product = probe.to(torch.complex64 if accuracy >= 1e-6 else torch.complex128)
     chain = pattern.chain(model.rows, model.columns)
     rate = 8.0 * PROBE**3 / _seconds(lambda: product @ product, device)
+    one = HANDICAP * count * chain.flops / rate
+    if one < SHORT:
+        # Small blocks cost their overhead, which is measured rather than counted.
+        trial = Poles(kT=kT, mu=centre, tol=accuracy)
+        one = _seconds(lambda: trial.solve(matrix, model.rows, model.columns), device)
     solutions = 1 if filling is None else SOLUTIONS
-    # Small steps cost their overhead: some hundred calls for each block.
-    overhead = 2e-3 * len(chain.sizes) * (1 + _small(chain))
-    seconds["Poles"] = solutions * (1.5 * count * chain.flops / rate + overhead)
+    seconds["Poles"] = solutions * one
     poles = Poles(kT=kT, tol=accuracy, **ensemble)
     named: dict[str, Solver] = {"Dense": dense, "Poles": poles}
     best = min(seconds, key=seconds.__getitem__)
@@ -112,11 +119,6 @@ def choose(
         f"{times} for {n} orbitals on this machine ({chain!r}, {count} poles, {solutions} solution"
         f"{'s' if solutions > 1 else ''})",
     )
-
-
-def _small(chain: BlockChain) -> float:
-    """Leaves of the elimination for each block."""
-    return sum(max(1, size // 32) for size in chain.sizes) / len(chain.sizes) / 4
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
