@@ -99,7 +99,7 @@ class Config(Section):
     mean over many knows the phase whatever each of them says."""
     sampled: Annotated[int, Field(ge=64)] = 4096
     """Spins of a snapshot that one training step sees, in blocks."""
-    most: Count = 8
+    most: Count = 32
     """Blocks of a snapshot in one training step, at most."""
     tested: Count = 256
     """Blocks of a test snapshot, at most; they never overlap."""

@@ -21,6 +21,7 @@ PAPER = Config(
     ),
     fit=PropertyFitOptions(batch_size=64, validate_every=200, validation=0.1, average=0.998),
     sampled=16384,
+    most=8,
 )
 """The lattice and the number of snapshots of the paper (50,000 and 9,500); two to three hours on two cores."""
 
