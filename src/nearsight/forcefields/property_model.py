@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, check_side
+from nearsight.forcefields.model_folder import read_model, write_model
 from nearsight.networks import MLP, BlockCNN
-from nearsight.storage import CorruptFileError, atomic_directory, load_tensors, read_yaml, save_tensors, write_yaml
 
-FORMAT = 1
 Kind = Literal["value", "probability"]
 FRONTS: dict[str, type[BlockIrreps] | type[BlockMoments] | type[BlockCNN]] = {
     front.__name__: front for front in (BlockIrreps, BlockMoments, BlockCNN)
@@ -160,36 +159,23 @@ class PropertyModel(nn.Module):
     def save(self, directory: str | Path) -> None:
         """Write ``model.yaml`` and ``weights.safetensors``, atomically; an older model there is replaced."""
         description = {
-            "format": FORMAT,
             "type": "PropertyModel",
             "kind": self.kind,
-            "dtype": str(self.offset.dtype).removeprefix("torch."),
             "front": {"type": type(self.front).__name__, **self.front.config()},
             "head": self.head.config(),
         }
-        with atomic_directory(directory) as folder:
-            write_yaml(folder / "model.yaml", description)
-            save_tensors(folder / "weights.safetensors", self.state_dict())
+        write_model(self, description, self.offset.dtype, directory)
 
     @classmethod
     def load(cls, directory: str | Path) -> PropertyModel:
         """The model that :meth:`save` wrote; ``CorruptFileError`` that names what is damaged."""
-        folder = Path(directory)
-        for name in ("model.yaml", "weights.safetensors"):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder / name} does not exist; a model needs model.yaml and its weights.")
-        description = read_yaml(folder / "model.yaml")
-        tensors, _ = load_tensors(folder / "weights.safetensors")
-        try:
-            if description["format"] != FORMAT:
-                raise ValueError(f"format {description['format']} is not {FORMAT}")
+
+        def build(description: dict[str, Any]) -> PropertyModel:
             arguments = dict(description["front"])
             front = FRONTS[arguments.pop("type")](**arguments)
-            model = cls(front, MLP.from_config(description["head"]), kind=description["kind"])
-            model.to(getattr(torch, description["dtype"])).load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CorruptFileError(f"{folder / 'model.yaml'} and its weights do not fit together: {error}") from error
-        return model.eval()
+            return cls(front, MLP.from_config(description["head"]), kind=description["kind"])
+
+        return read_model(build, directory)
 
 
 def error_of_mean(values: np.ndarray, corners: np.ndarray, side: int, length: int) -> float:
