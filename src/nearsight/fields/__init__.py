@@ -3,6 +3,7 @@
 from nearsight.fields.blocks import SpinStore, check_side, tiles
 from nearsight.fields.catalogue import displacement, ising, jahn_teller, occupation, potts, scalar, spin, spin_one
 from nearsight.fields.field_type import FieldType, check_field
+from nearsight.fields.tangent import tangent
 from nearsight.fields.textures import cone, ferromagnet, helix, perturbed, random_spins, skyrmion_lattice
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "skyrmion_lattice",
     "spin",
     "spin_one",
+    "tangent",
     "tiles",
 ]

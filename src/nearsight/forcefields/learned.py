@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.descriptors import Descriptor
+from nearsight.fields import FieldType
 from nearsight.fields.halo import fold, wrap
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.lattices import Lattice
@@ -22,13 +23,20 @@ ACCELERATED = 64
 
 
 class EnergyReference(nn.Module):
-    """The energy per site that a network need not learn; shared by all copies of a force field."""
+    """The energy per site and the unit that a network need not learn; shared by all copies of a force field."""
 
     energy_offset: Tensor
+    scale: Tensor
+    """What a network's 1 means in energy or force. 1, unless a fit of small forces (torques) chose their size."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("energy_offset", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(prefix + "scale", torch.ones_like(self.scale))  # files older than the unit
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class LocalForceField(ForceField, abc.ABC):
@@ -39,9 +47,15 @@ class LocalForceField(ForceField, abc.ABC):
     """
 
     conservative: bool
+    reference: EnergyReference
     tile: int
     """Sites evaluated at once. Energies and their gradients are summed tile by tile: what one tile needs stays in the
     cache, and the memory hardly grows with the lattice. Training keeps everything, for its derivatives."""
+
+    @property
+    @abc.abstractmethod
+    def field_type(self) -> FieldType:
+        """The law of the field, and its symmetry."""
 
     @abc.abstractmethod
     def local(self, field: Tensor) -> Tensor:
@@ -91,7 +105,7 @@ class LocalForceField(ForceField, abc.ABC):
 
     @property
     def _offset(self) -> Tensor:
-        return self.reference.energy_offset * self.lattice.n_sites  # type: ignore[union-attr, operator, return-value]
+        return self.reference.energy_offset * self.lattice.n_sites
 
     # --- tiles ------------------------------------------------------------------------------------------------------
 
@@ -175,14 +189,18 @@ class LearnedForceField(LocalForceField):
         return f"LearnedForceField({self.descriptor!r}, {self.network!r})"
 
     def local(self, field: Tensor) -> Tensor:
-        return self.network(self.descriptor(field))
+        return self.reference.scale * self.network(self.descriptor(field))
 
     @property
     def reach(self) -> tuple[int, ...]:
         return self.descriptor.reach
 
     def window(self, window: Tensor) -> Tensor:
-        return self.network(self.descriptor.evaluate_window(window))
+        return self.reference.scale * self.network(self.descriptor.evaluate_window(window))
+
+    @property
+    def field_type(self) -> FieldType:
+        return self.descriptor.field_type
 
     def calibrate(self, field: Tensor) -> None:
         """Scale the features to unit variance over typical fields ``(batch, site, component)``; ``fit`` does it."""
@@ -237,6 +255,10 @@ class ConvolutionalForceField(LocalForceField):
         return f"ConvolutionalForceField({self.lattice!r}, {self.network!r})"
 
     @property
+    def field_type(self) -> FieldType:
+        return self.network.field_type
+
+    @property
     def conservative(self) -> bool:  # type: ignore[override]
         return self.network.head == "energy"
 
@@ -248,7 +270,7 @@ class ConvolutionalForceField(LocalForceField):
         return self.window(self._padded(field)).view(field.shape[:-1] if self.conservative else field.shape)
 
     def window(self, window: Tensor) -> Tensor:
-        result = self.network(window.squeeze(-2).movedim(-1, 1)).movedim(1, -1)
+        result = self.reference.scale * self.network(window.squeeze(-2).movedim(-1, 1)).movedim(1, -1)
         return result if self.conservative else result.unsqueeze(-2)
 
     def on(self, lattice: Lattice) -> Self:

@@ -14,13 +14,16 @@ import torch.distributed as dist
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from nearsight.forcefields import ForceField, LearnedForceField
+from nearsight.fields import tangent
+from nearsight.forcefields import ForceField, LearnedForceField, LocalForceField
 from nearsight.parallel import progress_bar, threads
+from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
 from nearsight.training.metrics import predict
 from nearsight.training.optimisation import Optimisation, load_checkpoint, prepared, save_checkpoint
 from nearsight.training.options import FitOptions
+from nearsight.training.snapshots import generator
 
 Student = TypeVar("Student", bound=ForceField)
 
@@ -43,9 +46,10 @@ def fit(
 
     Of a sum only the parts with parameters are trained: the others (exact springs) are evaluated once and their forces
     subtracted from the labels. Weights are AdamW's, averaged over the last steps (see ``FitOptions.average``), taken
-    where the force error on held-out trajectories was smallest. Data are never augmented by symmetry operations: a
-    force field has its symmetry built in. If the learned part has a buffer ``energy_offset`` (energy per site added
-    to its energies), the constant of the energy is stored there.
+    where the force error on held-out trajectories was smallest. Data are augmented by symmetry operations only if asked
+    (``FitOptions.augment``): most force fields have their symmetry built in. Of unit spins one learns what turns them
+    (``FitOptions.component``). If the learned part has a buffer ``energy_offset`` (energy per site added to its
+    energies), the constant of the energy is stored there.
 
     Parameters
     ----------
@@ -115,12 +119,23 @@ class _Fit:
         _broadcast(self.parameters)
         self.has_energy = predict(self.model, split.train.field[:1], 1).energy is not None
         energy = options.energy_weight > 0 and self.has_energy
-        settings = dict(energy=energy, dtype=self.parameters[0].dtype, device=device, batch=CHUNK)
+        settings = dict(
+            energy=energy, dtype=self.parameters[0].dtype, device=device, batch=CHUNK, component=options.component
+        )
         fixed = None if fixed is None else fixed.on(lattice)
         self.train: Labels = labels(split.train, fixed, **settings)  # type: ignore[arg-type]
         self.validation: Labels = labels(split.validation, fixed, **settings)  # type: ignore[arg-type]
         self.batch_size = self._batch_size()
-        self.loss = Loss.of(self.train, options.force_weight, options.energy_weight)
+        self.loss = Loss.of(
+            self.train,
+            options.force_weight,
+            options.energy_weight,
+            component=options.component,
+            relative_floor=options.relative_floor if options.force_loss == "relative" else None,
+        )
+        if options.component == "tangent":
+            self._set_scale()
+        self.augmentation = Augmentation.of(self.model) if options.augment else None
         self.optimisation = Optimisation(self.named, options)
         self.best_rmse, self.best_step, self.step, self.stopped = math.inf, 0, 0, False
         self.sums = torch.zeros(3, dtype=torch.float64)
@@ -133,6 +148,15 @@ class _Fit:
             "parameters": {name: list(p.shape) for name, p in self.named.items()},
             "ranks": _ranks(),
         }
+
+    def _set_scale(self) -> None:
+        """Torques are small beside what a fresh network puts out: let it learn them in units of their rms.
+
+        A force field that was fitted before keeps the unit its weights were found in.
+        """
+        for module in self.model.modules():
+            if isinstance(module, LocalForceField) and float(module.reference.scale) == 1.0:
+                module.reference.scale.fill_(self.loss.force_scale)
 
     def _batch_size(self) -> int:
         size = min(self.options.batch_size, len(self.train))
@@ -153,7 +177,11 @@ class _Fit:
         index = order[position * self.batch_size : (position + 1) * self.batch_size][_rank() :: _ranks()]
         keep = torch.from_numpy(index).to(self.train.field.device)
         energy = None if self.train.energy is None else self.train.energy[keep]
-        return Labels(self.train.field[keep], self.train.force[keep], energy)
+        field, force = self.train.field[keep], self.train.force[keep]
+        if self.augmentation is not None:
+            rng = generator(self.options.seed, step * _ranks() + _rank())
+            field, force = self.augmentation(field, force, rng)
+        return Labels(field, force, energy)
 
     def loop(self, path: Path | None, bar: Progress, writer: Any) -> None:
         options = self.options
@@ -189,6 +217,8 @@ class _Fit:
     def validate(self) -> dict[str, float]:
         with self.optimisation.averaged():
             force = predict(self.model, self.validation.field, CHUNK).force
+        if self.options.component == "tangent":
+            force = tangent(force, self.validation.field.cpu().double())
         rmse = float((force - self.validation.force.cpu().double()).square().mean().sqrt())
         if rmse < self.best_rmse:
             self.best_rmse, self.best_step = rmse, self.step

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, SumForceField
 from nearsight.training.dataset import DataSet
-from nearsight.training.metrics import predict
+from nearsight.training.metrics import Component, predict, unit_spins
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Loss:
     σ_F is one number for all components, for a number each would break the symmetry that mixes them. σ_E is the
     standard deviation of the energy per site. An energy is defined up to a constant: the unbiased variance over the
     batch does not see it, whatever the batch; the constant is put in at the end of the fit.
+
+    For unit spins F may be the tangential part H⊥ of the field alone (``component="tangent"``), on both sides. The
+    relative error in place of the first term is, with the torque :math:`T = S \times H` in place of F for tangents and
+    a floor under its length,
+
+    .. math:: w_F\, \overline{|F_i - \hat F_i|_1 \,/\, \max(|\hat F_i|,\, \epsilon\, \hat F_\mathrm{rms})} .
+
+    References
+    ----------
+    S. Zhang, PhD thesis (University of Virginia, 2024), eq. 3.11, for the relative error.
     """
 
     force_weight: float
@@ -44,24 +55,47 @@ class Loss:
     force_scale: float
     energy_scale: float
     sites: int
+    component: Component = "all"
+    relative_floor: float | None = None
+    """ε; None takes the mean square."""
 
     @classmethod
-    def of(cls, labels: Labels, force_weight: float, energy_weight: float) -> Loss:
+    def of(
+        cls,
+        labels: Labels,
+        force_weight: float,
+        energy_weight: float,
+        *,
+        component: Component = "all",
+        relative_floor: float | None = None,
+    ) -> Loss:
         sites = labels.field.shape[-2]
         force_scale = float(labels.force.double().square().mean().sqrt())
         with_energy = labels.energy is not None and len(labels) > 1
         energy_scale = float((labels.energy.double() / sites).std()) if with_energy else 0.0  # type: ignore[union-attr]
         # Labels without any spread (all zero, one snapshot repeated) leave nothing to divide by.
-        return cls(force_weight, energy_weight if with_energy else 0.0, force_scale or 1.0, energy_scale or 1.0, sites)
+        energy_weight = energy_weight if with_energy else 0.0
+        scales = force_scale or 1.0, energy_scale or 1.0
+        return cls(force_weight, energy_weight, *scales, sites, component, relative_floor)
 
     def __call__(self, forcefield: ForceField, batch: Labels) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and its force and energy parts without their weights."""
         force, energy = forcefield(batch.field)
-        force_loss = (force - batch.force).square().mean() / self.force_scale**2
+        if self.component == "tangent":
+            force = tangent(force, batch.field)
+        force_loss = self._force_loss(force - batch.force, batch)
         energy_loss = torch.zeros_like(force_loss)
         if self.energy_weight > 0 and energy is not None and batch.energy is not None:
             energy_loss = ((energy - batch.energy) / self.sites).var() / self.energy_scale**2
         return self.force_weight * force_loss + self.energy_weight * energy_loss, force_loss, energy_loss
+
+    def _force_loss(self, error: Tensor, batch: Labels) -> Tensor:
+        if self.relative_floor is None:
+            return error.square().mean() / self.force_scale**2
+        if self.component == "tangent" and error.shape[-1] == 3:
+            error = torch.linalg.cross(batch.field, error)
+        floor = self.relative_floor * self.force_scale * error.shape[-1] ** 0.5
+        return (error.abs().sum(-1) / batch.force.norm(dim=-1).clamp_min(floor)).mean()
 
 
 def learned_part(student: ForceField) -> tuple[ForceField, ForceField | None]:
@@ -79,19 +113,28 @@ def _sum(parts: list) -> ForceField:
 
 
 def labels(
-    data: DataSet, fixed: ForceField | None, *, energy: bool, dtype: torch.dtype, device: torch.device, batch: int
+    data: DataSet,
+    fixed: ForceField | None,
+    *,
+    energy: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+    batch: int,
+    component: Component = "all",
 ) -> Labels:
     """What remains of the exact forces and energies after the parts that need no fitting.
 
     Those are evaluated once, in float64: exact springs cost nothing during the fit, and large forces that cancel do so
     before anything is rounded. Energies are centred, because float32 resolves a part in 10⁷ of a total energy and the
-    fit needs its fluctuations.
+    fit needs its fluctuations. Of the field on spins only the tangential part remains if asked for.
     """
     force, energies = data.force, data.energy if energy else None
     if fixed is not None:
         known = predict(fixed, data.field, batch)
         force = force - known.force
         energies = None if energies is None or known.energy is None else energies - known.energy
+    if component == "tangent":
+        force = tangent(force, unit_spins(data))
     mean = 0.0
     if energies is not None:
         mean = float(energies.mean())

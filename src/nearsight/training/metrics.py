@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, Forces
 from nearsight.training.dataset import KINDS, DataSet
 
+Component = Literal["all", "tangent"]
+"""Which part of the forces counts."""
 
-def evaluate(forcefield: ForceField, data: DataSet, *, batch: int = 64) -> dict[str, Any]:
+UNIT = 1e-5
+"""Largest deviation of a spin from length 1, enough for a field stored in single precision."""
+
+
+def unit_spins(data: DataSet) -> Tensor:
+    """The field of a data set of unit vectors; ``ValueError`` for any other, which has no tangential part."""
+    error = (data.field.norm(dim=-1) - 1).abs().amax()
+    if data.components < 2 or error > UNIT:
+        raise ValueError(
+            f'component="tangent" is for unit vectors; the fields of {data!r} deviate from length 1 by up to '
+            f'{float(error):.2g}. Normalise the spins before the labels are computed, or take component="all".'
+        )
+    return data.field
+
+
+def evaluate(forcefield: ForceField, data: DataSet, *, batch: int = 64, component: Component = "all") -> dict[str, Any]:
     r"""Errors of a force field on a data set, as plain numbers.
 
     ``force``: rms error of a component, its standard deviation, its largest absolute value, the rms of the exact force
@@ -19,25 +37,32 @@ def evaluate(forcefield: ForceField, data: DataSet, *, batch: int = 64) -> dict[
     constant that no force depends on: ``rmse`` after the mean error ``offset`` has been removed, ``max``, ``label``
     (standard deviation of the exact energy). ``kinds``: the same two by kind of snapshot. The force field is called
     in its own precision (float64 if it has no parameters), errors are summed in float64.
+
+    ``component="tangent"``, for unit spins: the numbers of ``force`` are those of H⊥ = H - (H·S) S, and there are two
+    more, ``mse`` = rmse², which is also that of the torque since |S × H| = |H⊥|, and ``angle``, the ``median`` and the
+    90 % quantile (``q90``) of the angle in degrees between learned and exact H⊥ on sites where neither vanishes.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}.")
     predicted = predict(forcefield.on(data.lattice), data.field, batch)
-    errors = predicted.force - data.force
+    learned, exact = predicted.force, data.force
+    if component == "tangent":
+        learned, exact = (tangent(force, unit_spins(data)) for force in (learned, exact))
     energies = None
     if predicted.energy is not None and data.energy is not None:
         energies = (predicted.energy - data.energy) / data.lattice.n_sites
     kinds = torch.from_numpy(data.kind)
-    result = _summary(errors, data.force, energies, data.energy, data.lattice.n_sites)
+    result = _summary(learned, exact, energies, data.energy, data.lattice.n_sites, component)
     result["kinds"] = {}
     for name in data.counts:
         here = kinds == KINDS.index(name)
         result["kinds"][name] = _summary(
-            errors[here],
-            data.force[here],
+            learned[here],
+            exact[here],
             None if energies is None else energies[here],
             None if data.energy is None else data.energy[here],
             data.lattice.n_sites,
+            component,
         )
     return result
 
@@ -63,8 +88,14 @@ def predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
 
 
 def _summary(
-    errors: Tensor, labels: Tensor, energies: Tensor | None, exact: Tensor | None, sites: int
+    learned: Tensor,
+    labels: Tensor,
+    energies: Tensor | None,
+    exact: Tensor | None,
+    sites: int,
+    component: Component,
 ) -> dict[str, Any]:
+    errors = learned - labels
     rmse, label = float(errors.square().mean().sqrt()), float(labels.square().mean().sqrt())
     result: dict[str, Any] = {
         "snapshots": len(errors),
@@ -77,6 +108,8 @@ def _summary(
         },
         "energy": None,
     }
+    if component == "tangent":
+        result["force"] |= {"mse": rmse**2, "angle": _angles(learned, labels)}
     if energies is not None and exact is not None:
         centred = energies - energies.mean()
         result["energy"] = {
@@ -86,3 +119,15 @@ def _summary(
             "label": float((exact / sites).std(correction=0)),
         }
     return result
+
+
+def _angles(a: Tensor, b: Tensor) -> dict[str, float]:
+    a, b = (x.reshape(-1, x.shape[-1]) for x in (a, b))
+    lengths = a.norm(dim=-1), b.norm(dim=-1)
+    keep = (lengths[0] > 0) & (lengths[1] > 0)
+    if not bool(keep.any()):
+        return {"median": float("nan"), "q90": float("nan")}
+    a, b = (x[keep] / n[keep, None] for x, n in zip((a, b), lengths, strict=True))
+    # Half the angle from the diagonals of a rhombus: exact near 0 and near 180 degrees, where the cosine is not.
+    degrees = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1))).sort().values
+    return {name: float(degrees[int(q * (len(degrees) - 1))]) for name, q in (("median", 0.5), ("q90", 0.9))}

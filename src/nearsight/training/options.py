@@ -33,6 +33,17 @@ class FitOptions(BaseModel):
     energy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     """Weights of the two losses, each in units of the variance of its labels. Without an energy on either side the
     energy loss drops out by itself."""
+    component: Literal["all", "tangent"] = "all"
+    """"tangent", for unit spins: learn :func:`nearsight.fields.tangent` of the forces, H⊥ = H - (H·S) S. The rest of H
+    does nothing to a spin, and electrons make it 10 to 100 times larger: a fit of all of H spends itself on it."""
+    force_loss: Literal["squared", "relative"] = "squared"
+    """The error of the forces: its mean square, or the mean of |F - F̂|₁ / |F̂| over the sites, which weighs small forces
+    like large ones. For tangents it is the error of the torque S × H."""
+    relative_floor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Forces shorter than this share of their rms length count as of this length in the relative loss."""
+    augment: bool = False
+    """Turn every snapshot of a step by a random operation of the field's own symmetry (rotations of all spins, their
+    reversal) and of the point group, for students that do not have them built in. The labels must have both."""
     clip: Annotated[float, Field(gt=0)] = 10.0
     """Largest norm of the gradient."""
     average: Fraction = 0.99

@@ -1,0 +1,221 @@
+"""Learned fields of magnets: only what turns a spin is learned, and symmetry is built in or taught."""
+
+import math
+
+import pytest
+import torch
+
+from nearsight.fields import spin, tangent
+from nearsight.forcefields import (
+    ClassicalForceField,
+    ConvolutionalForceField,
+    ExactForceField,
+    ForceField,
+    Forces,
+    load,
+    save,
+)
+from nearsight.hamiltonians import Heisenberg, SDModel
+from nearsight.lattices import triangular
+from nearsight.networks import SpinCNN
+from nearsight.solvers import Dense
+from nearsight.storage import load_tensors, save_tensors
+from nearsight.training import DataSet, FitOptions, evaluate, fit
+from nearsight.training.augmentation import Augmentation
+from nearsight.training.loss import Labels, Loss
+
+LATTICE = triangular(4)
+SPIN = spin()
+TANGENT = FitOptions(
+    steps=100,
+    batch_size=8,
+    learning_rate=0.03,
+    warmup=5,
+    validate_every=20,
+    dtype="float64",
+    component="tangent",
+    average=0.9,
+    test=0.01,
+)
+
+
+def spins(count: int, rng: torch.Generator, lattice=LATTICE) -> torch.Tensor:
+    return SPIN.random(lattice.n_sites, 3, rng, count)
+
+
+def snapshots(forcefield: ForceField, field: torch.Tensor, *, along: float = 0.0) -> DataSet:
+    """Labels of a force field, with a field along every spin added that does nothing."""
+    force, energy = forcefield(field)
+    return DataSet.from_arrays(
+        lattice=forcefield.lattice, field=field, force=force + along * field, energy=energy, components=3
+    )
+
+
+def network(lattice=LATTICE, **options) -> ConvolutionalForceField:
+    return ConvolutionalForceField(lattice, SpinCNN(lattice, SPIN, channels=2, radii=(1.0,), **options))
+
+
+class Turned(ForceField):
+    """The field of another force field, turned about every spin by an angle, and any field along the spins."""
+
+    def __init__(self, other: ForceField, angle: float, along: float) -> None:
+        super().__init__()
+        self.other, self.angle, self.along = other, angle, along
+        self.lattice, self.components = other.lattice, 3
+
+    def on(self, lattice):
+        return Turned(self.other.on(lattice), self.angle, self.along)
+
+    def evaluate(self, field):
+        force = tangent(self.other(field).force, field)
+        turned = math.cos(self.angle) * force + math.sin(self.angle) * torch.linalg.cross(field, force)
+        return Forces(turned + self.along * field, None)
+
+
+# --- what turns a spin ----------------------------------------------------------------------------------------------
+
+
+def test_the_tangential_field_is_as_long_as_the_torque_and_normal_to_the_spin(rng):
+    S, H = spins(5, rng), torch.randn(5, LATTICE.n_sites, 3, generator=rng, dtype=torch.float64)
+    T = torch.linalg.cross(S, H)
+    torch.testing.assert_close(tangent(H, S).norm(dim=-1), T.norm(dim=-1))
+    torch.testing.assert_close(tangent(H, S), torch.linalg.cross(T, S))  # T = S × H, and H⊥ = T × S
+    assert float((tangent(H, S) * S).sum(-1).abs().max()) < 1e-14
+
+
+def test_a_field_along_the_spins_changes_nothing_in_a_fit_of_tangents(rng):
+    exact, field = ClassicalForceField(Heisenberg(LATTICE, J=0.01)), spins(24, rng)
+    # Not SOAP, whose eigenvectors make much of the last digit.
+    options = TANGENT.model_copy(update={"optimizer": "adamw"})
+    found = [fit(network(), snapshots(exact, field, along=c), options=options, progress=False) for c in (0.0, 10.0)]
+    one, other = (tangent(f(field).force, field) for f in found)
+    torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
+    data = snapshots(exact, field, along=10.0)
+    assert evaluate(found[1], data, component="tangent")["force"]["relative"] < 0.3
+    assert evaluate(found[1], data)["force"]["relative"] > 0.9
+
+
+def test_small_torques_are_learned_in_units_of_their_own_size(rng):
+    """A model a thousand times weaker is learned by the same path, but for rounding."""
+    field, found = spins(24, rng), []
+    for J in (1.0, 1e-3):
+        data = snapshots(ClassicalForceField(Heisenberg(LATTICE, J=J)), field)
+        student = fit(network(head="force"), data, options=TANGENT, progress=False)
+        found.append(evaluate(student, data, component="tangent")["force"]["relative"])
+        assert float(student.reference.scale) == pytest.approx(J * 2**0.5, rel=0.2)  # six neighbours: |H⊥|² = 2/3 · 6
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_spins_of_varying_length_have_no_tangents(rng):
+    field = 1.1 * spins(12, rng)
+    data = snapshots(ClassicalForceField(Heisenberg(LATTICE)), field)
+    for call in (
+        lambda: fit(network(), data, options=TANGENT, progress=False),
+        lambda: evaluate(network(), data, component="tangent"),
+    ):
+        with pytest.raises(ValueError, match=r"deviate from length 1 by up to 0\.1\. Normalise"):
+            call()
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("degrees", [0.01, 10.0, 150.0])
+def test_a_field_turned_about_the_spin_is_measured_by_its_angle(degrees, rng):
+    exact = ClassicalForceField(Heisenberg(LATTICE, J=0.3))
+    data = snapshots(exact, spins(6, rng))
+    errors = evaluate(Turned(exact, math.radians(degrees), along=7.0), data, component="tangent")["force"]
+    assert errors["angle"] == pytest.approx({"median": degrees, "q90": degrees}, rel=1e-6)
+    assert errors["relative"] == pytest.approx(2 * math.sin(math.radians(degrees) / 2), rel=1e-9)
+    torque = torch.linalg.cross(data.field, Turned(exact, math.radians(degrees), 7.0)(data.field).force - data.force)
+    assert errors["mse"] == pytest.approx(float(torque.square().mean()), rel=1e-9)
+
+
+def test_the_relative_loss_is_that_of_torques_with_a_floor_under_small_ones(rng):
+    exact, student = ClassicalForceField(Heisenberg(LATTICE, J=0.3)), ClassicalForceField(Heisenberg(LATTICE, J=0.2))
+    field = spins(6, rng)
+    batch = Labels(field, tangent(exact(field).force, field), None)
+    floor = 1e-9
+    loss = Loss.of(batch, 1.0, 0.0, component="tangent", relative_floor=floor)(student, batch)[0]
+    T, other = (torch.linalg.cross(field, f(field).force) for f in (exact, student))
+    assert float(loss) == pytest.approx(float(((other - T).abs().sum(-1) / T.norm(dim=-1)).mean()))
+    # A ferromagnet has no torques: nothing is divided by zero, and only the rms of the others counts.
+    still = torch.cat([field, torch.zeros_like(field[:1]) + field[0, 0]])
+    batch = Labels(still, tangent(exact(still).force, still), None)
+    assert float(batch.force[-1].abs().max()) < 1e-15
+    loss = Loss.of(batch, 1.0, 0.0, component="tangent", relative_floor=0.1)
+    noisy = Turned(exact, 0.1, 0.0)
+    assert float(loss(noisy, batch)[0]) < 0.3
+
+
+# --- taught symmetry ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lattice", [triangular(3), triangular(4, 2)], ids=repr)
+@pytest.mark.parametrize("reversal", [True, False])
+def test_turned_snapshots_obey_the_same_law(lattice, reversal, rng):
+    exact = ExactForceField(SDModel(lattice, t=(1.0, 0.3), J=2.0), Dense(mu=-1.0, kT=0.1))
+    field = spins(8, rng, lattice)
+    turn = Augmentation(lattice, spin(time_reversal=reversal))
+    turned, force = turn(field, exact(field).force, rng)
+    torch.testing.assert_close(exact(turned).force, force, atol=1e-11, rtol=0)
+    torch.testing.assert_close(exact(turned).energy, exact(field).energy, atol=1e-11, rtol=0)
+    chirality = [torch.det(x[:, :3]) for x in (field, exact.model.normalised(turned))]
+    assert float((turned - field).abs().amax((1, 2)).min()) > 1e-3 and len(set(chirality[1].tolist())) == 8
+
+
+def test_an_augmented_fit_is_resumed_bit_for_bit(tmp_path, rng):
+    data = snapshots(ClassicalForceField(Heisenberg(LATTICE, J=0.01)), spins(24, rng))
+    options = TANGENT.model_copy(update={"augment": True, "checkpoint_every": 10})
+    whole = fit(network(), data, options=options, progress=False)
+
+    class Killed(Exception):
+        pass
+
+    class Mortal(ConvolutionalForceField):
+        calls = 0
+
+        def evaluate(self, field):
+            Mortal.calls += self.training
+            if Mortal.calls > 35:
+                raise Killed
+            return super().evaluate(field)
+
+    with pytest.raises(Killed):
+        fit(Mortal(LATTICE, network().network), data, options=options, path=tmp_path, progress=False)
+    again = fit(network(), data, options=options, path=tmp_path, resume=True, progress=False)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in whole.state_dict().items())
+    plain = fit(network(), data, options=TANGENT, progress=False)
+    assert not torch.equal(plain.network.readout, whole.network.readout)
+
+
+def test_augmentation_needs_the_law_of_the_field(rng):
+    class Lawless(ForceField):
+        def __init__(self):
+            super().__init__()
+            self.lattice, self.components = LATTICE, 3
+            self.J = torch.nn.Parameter(torch.tensor(0.0))
+
+        def on(self, lattice):
+            return self
+
+        def evaluate(self, field):
+            return Forces(self.J * field, None)
+
+    data = snapshots(ClassicalForceField(Heisenberg(LATTICE)), spins(12, rng))
+    with pytest.raises(TypeError, match="names the law of its field"):
+        fit(Lawless(), data, options=TANGENT.model_copy(update={"augment": True}), progress=False)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_unit_of_a_fit_is_saved_and_older_files_have_unit_one(tmp_path, rng):
+    student, field = network().double().eval(), spins(2, rng)
+    student.reference.scale.fill_(0.02)
+    save(student, tmp_path / "model")
+    assert torch.equal(load(tmp_path / "model")(field).force, student(field).force)
+    tensors, _ = load_tensors(tmp_path / "model" / "weights.safetensors")
+    del tensors["reference.scale"]
+    save_tensors(tmp_path / "model" / "weights.safetensors", tensors)
+    torch.testing.assert_close(0.02 * load(tmp_path / "model")(field).force, student(field).force)
