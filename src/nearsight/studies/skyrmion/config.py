@@ -1,0 +1,145 @@
+"""What can be set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nearsight.studies.options import Count, Device, Positive
+from nearsight.studies.settings import Section
+from nearsight.training import FitOptions
+
+Length = Annotated[int, Field(ge=12, multiple_of=12)]
+"""Multiples of the magnetic cell of 12 sites: skyrmions at Q = π/3 fit on no other torus."""
+NotNegative = Annotated[float, Field(ge=0)]
+Student = Literal["equivariant"]
+
+
+TORQUES = FitOptions(component="tangent", energy_weight=0.0, batch_size=4)
+"""Only the part of H normal to the spins moves them; the other is several times larger and need not be learned."""
+
+
+class Model(Section):
+    """Parameters of :func:`nearsight.hamiltonians.skyrmion_magnet`, with J_σ = J/2."""
+
+    t1: float = 1.0
+    t3: float = -0.85
+    J: Positive = 1.0
+    B: NotNegative = 0.005
+    """Field along z on the moments, exact and never learned."""
+    mu: float = -3.5
+
+
+class GroundStates(Section):
+    """Textures of one magnetic cell, relaxed with the electrons of a much larger lattice, against the field."""
+
+    cell: Length = 12
+    mesh: Count = 3
+    """Twists per axis: electrons as on ``mesh`` · ``cell`` sites. Energies of 3 differ by 5 · 10⁻⁵ from those
+    of 6, phases by 10⁻⁴ and more."""
+    fields: tuple[NotNegative, ...] = (0.0, 0.005, 0.01)
+    """Rising; every texture is relaxed in one field after the other."""
+    steps: Count = 60
+    """Of damped dynamics in each field."""
+    dt: Positive = 12.0
+    spread: NotNegative = 0.02
+    """Width of the perturbation at the start, without which a texture could rest on a saddle point."""
+
+
+class Trajectories(Section):
+    """Exact dynamics of which snapshots are kept; times in units of ħ/t."""
+
+    perturbed: Annotated[int, Field(ge=3)] = 6
+    random: Annotated[int, Field(ge=3)] = 6
+    """Trajectories that start from perturbed lattices of skyrmions, and from random spins."""
+    duration: Positive = 1000.0
+    snapshots: Annotated[int, Field(ge=2)] = 26
+    """Of each trajectory, evenly spaced in time."""
+
+
+class Dynamics(Section):
+    """The equation of motion, the same for teacher and student."""
+
+    dt: Positive = 4.0
+    """Torques are weak, 0.01 t, so that a step turns spins by a few degrees at most."""
+    damping: NotNegative = 0.2
+    kT: NotNegative = 0.0
+    """Temperature of the bath of the spins."""
+    spread: tuple[NotNegative, NotNegative] = (0.1, 0.6)
+    """Perturbed lattices: every amplitude, magnetisation and phase of the ansatz differs from site to site by a normal
+    number of a width drawn from here."""
+
+
+class Equivariant(Section):
+    """A convolutional network of spins, exactly equivariant under SO(3) and D6."""
+
+    head: Literal["energy", "force"] = "force"
+    """The field H itself, or a local energy whose gradient it is."""
+    channels: Count = 6
+    radii: tuple[Positive, ...] = (3.1, 2.1, 2.1)
+    """Cutoff of each layer; the receptive field is their sum."""
+
+
+class Comparison(Section):
+    """Quenches from random spins that compare learned with exact dynamics."""
+
+    length: Length = 24
+    quenches: Annotated[int, Field(ge=8)] = 20
+    duration: Positive = 600.0
+    records: Annotated[int, Field(ge=2)] = 6
+    speed_length: Length = 48
+    """Lattice on which one exact and one learned field are timed."""
+    receptive_fields: Count = 2
+    """Fields at which the derivatives of the learned and of the exact field are taken."""
+
+
+class Large(Section):
+    """What no exact solver can follow, with learned fields alone."""
+
+    restored_length: Length = 48
+    restored_duration: Positive = 5000.0
+    """Of a perturbed lattice of skyrmions; five times as long as the training data in the thesis."""
+    quench_length: Annotated[int, Field(ge=12, multiple_of=6)] = 72
+    quench_duration: Positive = 4000.0
+    replicas: Annotated[int, Field(ge=3)] = 3
+    records: Annotated[int, Field(ge=6)] = 16
+    growth: tuple[Positive, Positive] = (100.0, 1500.0)
+    """M(t) is fitted by a power of time between these times."""
+
+
+class Config(Section):
+    """Everything that decides the numbers of a run."""
+
+    length: Length = 24
+    """Lattice of the exact trajectories that are learned."""
+    model: Model = Model()
+    electron_kT: Positive = 0.02
+    """Temperature of the electrons in the dynamics; between 0.01 and 0.02 torques differ by 1 %."""
+    solver_tol: Positive = 1e-6
+    """Largest error of the density matrix."""
+    ground: GroundStates = GroundStates()
+    trajectories: Trajectories = Trajectories()
+    dynamics: Dynamics = Dynamics()
+    students: tuple[Student, ...] = ("equivariant",)
+    """The first of them moves spins; all are compared on unseen snapshots."""
+    equivariant: Equivariant = Equivariant()
+    fit: FitOptions = TORQUES
+    """Of the equivariant student."""
+    comparison: Comparison = Comparison()
+    large: Large = Large()
+    device: Device = "cpu"
+    """Where the network is trained and large lattices are moved. Exact solutions stay on the CPU."""
+    seed: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if not self.students or len(set(self.students)) < len(self.students):
+            raise ValueError(f"students must be one or more different kinds, got {self.students}")
+        if not self.ground.fields or list(self.ground.fields) != sorted(set(self.ground.fields)):
+            raise ValueError(f"ground.fields must be different fields in rising order, got {self.ground.fields}")
+        if not self.large.growth[0] < self.large.growth[1]:
+            raise ValueError(f"large.growth is (first, last) time, got {self.large.growth}")
+        if not self.dynamics.spread[0] <= self.dynamics.spread[1]:
+            raise ValueError(f"dynamics.spread is (low, high), got {self.dynamics.spread}")
+        return self

@@ -1,0 +1,67 @@
+"""Named configurations, from seconds to days."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nearsight.studies.skyrmion.config import (
+    TORQUES,
+    Comparison,
+    Config,
+    Dynamics,
+    Equivariant,
+    GroundStates,
+    Large,
+    Trajectories,
+)
+from nearsight.training import FitOptions
+
+
+def fitted(steps: int, **options: Any) -> FitOptions:
+    return FitOptions(**TORQUES.model_dump() | {"steps": steps, **options})
+
+
+QUICK = Config(fit=fitted(4000))
+"""A laptop: lattices of 24 × 24 and some tens of minutes on two cores, most of them exact electrons."""
+
+PAPER = Config(
+    length=48,
+    electron_kT=0.01,
+    ground=GroundStates(mesh=6, fields=(0.0, 0.0025, 0.005, 0.0075, 0.01, 0.02), steps=200),
+    trajectories=Trajectories(perturbed=30, random=30, duration=500.0, snapshots=101),
+    dynamics=Dynamics(dt=2.0, damping=0.05),
+    equivariant=Equivariant(channels=12, radii=(3.1, 2.1, 2.1, 2.1)),
+    fit=fitted(40000, batch_size=2, threads=None),
+    comparison=Comparison(length=48, quenches=50, duration=4000.0, records=10),
+    large=Large(
+        restored_length=96,
+        restored_duration=20000.0,
+        quench_length=150,
+        quench_duration=10000.0,
+        replicas=10,
+        records=30,
+        growth=(200.0, 2000.0),
+    ),
+)
+"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: weeks of exact electrons on one core; give
+it many."""
+
+TINY = Config(
+    length=12,
+    ground=GroundStates(mesh=1, fields=(0.0, 0.005), steps=3),
+    trajectories=Trajectories(perturbed=3, random=3, duration=40.0, snapshots=3),
+    equivariant=Equivariant(channels=2, radii=(1.1, 1.1)),
+    fit=fitted(20, batch_size=2, validate_every=10, checkpoint_every=10),
+    comparison=Comparison(length=12, quenches=8, duration=20.0, records=3, speed_length=12, receptive_fields=1),
+    large=Large(
+        restored_length=12,
+        restored_duration=40.0,
+        quench_length=24,
+        quench_duration=60.0,
+        records=6,
+        growth=(4.0, 60.0),
+    ),
+)
+"""Seconds: shows that the machinery works, and nothing about physics."""
+
+PRESETS = {"quick": QUICK, "paper": PAPER, "tiny": TINY}
