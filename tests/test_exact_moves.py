@@ -204,6 +204,17 @@ def test_the_ensembles_agree_where_the_number_does_not_change(rng):
     assert float((canonical - grand)[still].abs().max()) < 1e-4
 
 
+@pytest.mark.parametrize("kT", [0.05, 0.02])
+@pytest.mark.parametrize("U", [8.0, 30.0])
+def test_in_a_gap_there_is_nothing_to_correct(U, kT):
+    """κ and ΔN vanish together: their rounding must not be divided by each other."""
+    lattice = square(6)
+    board = torch.from_numpy((lattice.cells.sum(1) % 2).astype(float))[:, None]
+    found = ExactMoves(FalicovKimball(lattice, U=U), kT=kT, filling=0.5).ensembles(board)
+    canonical, _, _, second = (x[torch.isfinite(found.canonical)] for x in found)
+    torch.testing.assert_close(second, canonical, atol=2e-6, rtol=0)
+
+
 # --- symmetries and limits --------------------------------------------------------------------------------------------
 
 
@@ -242,6 +253,19 @@ def test_in_a_wide_gap_fixed_number_and_fixed_mu_are_the_same(rng):
         ExactMoves(FalicovKimball(lattice, U=20.0), kT=0.05, tolerance=1e-8, **e).differences(board) for e in fixed
     )
     torch.testing.assert_close(canonical, grand, atol=1e-8, rtol=0)
+
+
+def test_no_configuration_has_no_differences():
+    energies = ExactMoves(FalicovKimball(square(4)), kT=0.2, filling=0.5)
+    assert energies.differences(torch.zeros(0, 16, 1)).shape == (0, 64)
+
+
+@pytest.mark.parametrize(
+    "other", [{"twist": (np.pi, 0.0)}, {"U": 2.0000001}, {"t": (1.0, 1e-9)}, {"spins": 2}], ids=str
+)
+def test_electrons_that_differ_at_all_are_another_run(other):
+    one, two = (ExactMoves(FalicovKimball(square(4), **kind), kT=0.2, filling=0.5) for kind in ({}, other))
+    assert one.config() != two.config()
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ class ExactMoves(MoveEnergies):
     def config(self) -> dict[str, Any]:
         return {
             "energies": type(self).__name__,
-            "model": repr(self.model),
+            "model": self.model.config(),
             "shell": self.hops.shell,
             "kT": self.electrons.kT,
             "filling": self.electrons.filling,
@@ -132,32 +132,30 @@ class ExactMoves(MoveEnergies):
 
     def differences(self, field: Tensor) -> Tensor:
         """ΔF, at fixed μ ΔΩ, of every move: one diagonalisation for each configuration ``(*batch, move)``."""
-        return self._scattered(field, lambda changes: (changes.potential,))[0]
+        return self._scattered(field, ("potential",))[0]
 
     def ensembles(self, field: Tensor) -> Ensembles:
         """Both ensembles on the same moves, and the approximation that joins them; at fixed number only."""
         if self.electrons.filling is None:
             raise ValueError("Two ensembles are compared at the number of electrons of one; give number= or filling=.")
-        return Ensembles(*self._scattered(field, lambda c: (c.potential, c.omega, c.number, c.second_order)))
+        return Ensembles(*self._scattered(field, ("potential", "omega", "number", "second_order")))
 
-    def _scattered(self, field: Tensor, chosen: Any) -> list[Tensor]:
-        """Results of possible moves at their places ``(*batch, move)``, infinite elsewhere."""
+    def _scattered(self, field: Tensor, names: tuple[str, ...]) -> list[Tensor]:
+        """Some results of possible moves, each at its place ``(*batch, move)``, infinite elsewhere."""
         possible = self.hops.possible(self.hops.check(field)).reshape(-1, len(self.hops)).cpu().numpy()
         targets = self.hops.targets.reshape(-1)
-        rows = []
-        for occupied, moves in zip(field.reshape(-1, self.lattice.n_sites).cpu().numpy(), possible, strict=True):
+        fields = field.reshape(-1, self.lattice.n_sites).cpu().numpy()
+        rows = np.full((len(names), *possible.shape), np.inf)
+        for k, (occupied, moves) in enumerate(zip(fields, possible, strict=True)):
             at = np.flatnonzero(moves)
             i, j = at // self.hops.directions, targets[at]
             change = np.array([-self.model.U, self.model.U])
             changes = pair_changes(
                 self.matrix(occupied), self.electrons, i, j, change, bounds=self._bounds, tolerance=self.tolerance
             )
-            results = chosen(changes)
-            row = np.full((len(results), moves.size), np.inf)
-            row[:, at] = np.stack(results) * self.model.degeneracy
-            rows.append(row)
-        stacked = torch.from_numpy(np.stack(rows, axis=1))
-        return list(stacked.reshape(len(stacked), *field.shape[:-2], len(self.hops)).to(field.device))
+            rows[:, k, at] = np.stack([getattr(changes, name) for name in names]) * self.model.degeneracy
+        stacked = torch.from_numpy(rows).reshape(len(names), *field.shape[:-2], len(self.hops))
+        return list(stacked.to(field.device))
 
     def follow(self, field: Tensor) -> Walk:
         """A walk that diagonalises only now and then: :class:`ExactWalk`.

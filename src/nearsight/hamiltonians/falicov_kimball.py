@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -68,7 +68,18 @@ class FalicovKimball(Hamiltonian):
 
     def __repr__(self) -> str:
         t = ", ".join(f"{x:g}" for x in self.t)
-        return f"FalicovKimball({self.lattice!r}; t={t}, U={self.U:g}, spins={self.degeneracy})"
+        twist = "" if self.twist is None else f", twist=({', '.join(f'{x:g}' for x in self.twist)})"
+        return f"FalicovKimball({self.lattice!r}; t={t}, U={self.U:g}, spins={self.degeneracy}{twist})"
+
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the matrix, as plain data, with all digits."""
+        return {
+            "lattice": self.lattice.config(),
+            "t": list(self.t),
+            "U": self.U,
+            "spins": self.degeneracy,
+            "twist": None if self.twist is None else [float(x) for x in self.twist],
+        }
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(self._of_kind(lattice), t=self.t, U=self.U, spins=self.degeneracy, twist=self.twist)

@@ -179,5 +179,5 @@ class MuWindow:
     def expansion(self, change: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """ΔΩ and ΔN ``(*batch,)`` at the centre, and κ = ∂N/∂μ of the reference there, at fixed number."""
         coefficients = change @ self._expand.T
-        stiffness = -2.0 * float(self.reference[2]) / self.half**2
-        return coefficients[..., 0], -coefficients[..., 1] / self.half, stiffness
+        f = self._occupation(self.centre)
+        return coefficients[..., 0], -coefficients[..., 1] / self.half, float((f * (1 - f)).sum()) / self.kT

@@ -24,7 +24,8 @@ class PairChanges(NamedTuple):
     number: np.ndarray
     """ΔN at that chemical potential; NaN at fixed μ, where it is not computed."""
     second_order: np.ndarray
-    """ΔΩ + ΔN²/2κ, with κ = ∂N/∂μ before the change; NaN at fixed μ."""
+    """ΔΩ + ΔN²/2κ, with κ = ∂N/∂μ before the change; ΔΩ where ΔN is within the error, huge or infinite where a change
+    in a gap alone gives the electrons a level there. NaN at fixed μ."""
 
 
 def pair_changes(
@@ -68,7 +69,11 @@ def pair_changes(
         unknown = np.full(len(i), np.nan)
         return PairChanges(value - before, omega[:, 0], unknown, unknown)
     at_centre, number, stiffness = window.expansion(omega)
-    return PairChanges(value - before, at_centre, number, at_centre + number**2 / (2 * stiffness))
+    # In a gap κ vanishes, and ΔN does, but for the error of the poles: 0²/0 is 0 there.
+    moved = np.where(np.abs(number) * window.half > tolerance, number, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correction = np.where(moved == 0, 0.0, moved**2 / (2 * stiffness))
+    return PairChanges(value - before, at_centre, number, at_centre + correction)
 
 
 def _elements(left: np.ndarray, right: np.ndarray, window: MuWindow) -> np.ndarray:
