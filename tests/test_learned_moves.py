@@ -22,12 +22,14 @@ from nearsight.forcefields import (
     load,
     save,
 )
+from nearsight.groups import PointGroup
 from nearsight.lattices import (
     Lattice,
     chain,
     cubic,
     honeycomb,
     kagome,
+    site_group,
     square,
     triangular,
 )
@@ -268,6 +270,22 @@ def test_a_model_comes_back_from_a_file(tmp_path, rng):
     with torch.no_grad():
         again.forcefield.network.lift.weight += 0.1
     assert again.config() != moves.config()
+
+
+def test_networks_of_different_symmetry_are_different_energies():
+    """Two mirrors along the axes or along the diagonals: as many operations, as many weights, other energies."""
+    full = site_group(square(6)).matrices
+    diagonal = np.abs(full[:, 0, 1]) > 0.5
+    half_turn = np.abs(full - np.diag([-1.0, -1.0])).max((1, 2)) < 1e-9
+    mirrors = np.linalg.det(full) < 0
+    configs = []
+    for kept in (~diagonal, half_turn | (diagonal & mirrors) | (np.abs(full - np.eye(2)).max((1, 2)) < 1e-9)):
+        group = PointGroup(full[kept])
+        assert len(group) == 4
+        network = EmbeddedNetwork(square(6), occupation(), radius=1.0, channels=2, group=group)
+        configs.append(LearnedMoves(ConvolutionalForceField(square(6), network)).config())
+    assert configs[0]["parameters"] == configs[1]["parameters"]
+    assert configs[0] != configs[1]
 
 
 def test_bonds_that_are_not_equivalent_need_an_energy():

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.identity import tensor_hash
 from nearsight.dynamics.scheme import State
 from nearsight.forcefields import Forces
-from nearsight.storage import CorruptFileError, load_tensors, save_tensors
+from nearsight.storage import CorruptFileError, load_tensors, save_tensors, tensor_hash
 
 FORMAT = 1
 """Version of the layout; a reader refuses a newer one."""

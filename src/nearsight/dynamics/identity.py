@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nearsight.forcefields import ForceField
+from nearsight.storage import tensor_hash
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -24,16 +23,6 @@ def describe(forcefield: ForceField) -> dict[str, str]:
     if learned:
         description["parameters"] = tensor_hash({k: v for k, v in learned.items() if isinstance(v, Tensor)})
     return description
-
-
-def tensor_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import nearsight
 from nearsight.dynamics.guard import Guard, OutOfRangeError, check_finite
-from nearsight.dynamics.identity import describe, tensor_hash
+from nearsight.dynamics.identity import describe
 from nearsight.dynamics.record import At, Every, columns, measure
 from nearsight.dynamics.record_store import MemoryRecords, ZarrRecords
 from nearsight.dynamics.run_folder import RunFolder
@@ -23,6 +23,7 @@ from nearsight.dynamics.trajectory import Trajectory
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
+from nearsight.storage import tensor_hash
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 

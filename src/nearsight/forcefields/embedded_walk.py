@@ -91,7 +91,10 @@ class EmbeddedWalk(Walk):
         return float(_costs(np.array([move]), *self._state, *self._model)[0])
 
     def differences(self) -> np.ndarray:
-        return _costs(np.arange(len(self.hops)), *self._state, *self._model)
+        return self.differences_of(np.arange(len(self.hops)))
+
+    def differences_of(self, moves: np.ndarray) -> np.ndarray:
+        return _costs(moves, *self._state, *self._model)
 
     def accept(self, move: int) -> np.ndarray:
         return _accept(move, self._near, *self._state, *self._model)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import abc
-import hashlib
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +16,7 @@ from nearsight.forcefields.local_differences import HopColumns, displacements
 from nearsight.forcefields.move_energies import MoveEnergies, Walk
 from nearsight.lattices import Lattice
 from nearsight.networks import EmbeddedNetwork
+from nearsight.storage import tensor_hash
 
 AT_ONCE = 2**17
 """Sites of all windows that are evaluated together."""
@@ -81,8 +80,7 @@ class LearnedMoveEnergies(nn.Module, MoveEnergies):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the parameters."""
-        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        return hashlib.sha256(safetensors.torch.save(state)).hexdigest()
+        return tensor_hash(self.state_dict())
 
 
 class LearnedMoves(LearnedMoveEnergies):
@@ -136,7 +134,7 @@ class LearnedMoves(LearnedMoveEnergies):
             "energies": type(self).__name__,
             "lattice": repr(self.lattice),
             "shell": self.hops.shell,
-            "forcefield": repr(self.forcefield),
+            "forcefield": {"type": type(self.forcefield).__name__, **self.forcefield.config()},
             "parameters": self.fingerprint,
         }
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.torch
+import torch
 import yaml
 from torch import Tensor
 
@@ -136,6 +137,16 @@ def read_yaml(path: str | Path) -> Any:
         return yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _corrupt(path, "YAML", error) from error
+
+
+def tensor_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _corrupt(path: str | Path, kind: str, error: Exception) -> CorruptFileError:
