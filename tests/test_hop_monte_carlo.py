@@ -369,6 +369,18 @@ def test_cold_hops_only_go_downhill():
         assert data.energy_change.values[-1].mean() < -0.5
 
 
+def test_an_exact_screen_changes_nothing_in_the_cold():
+    """Moves that cost nothing but rounding are made at both stages."""
+    gas = LatticeGas(square(8), J=(0.1, -0.3, 0.2))
+    field = (torch.rand(6, 64, 1, generator=generator(2)) < 0.3).double()
+    ends = [
+        simulate(None, HopMonteCarlo(gas, kT=0.0, screen=screen), field, steps=20, record=None, rng=generator()).final
+        for screen in (None, gas)
+    ]
+    assert torch.equal(*(end.tally["accepted"] for end in ends))
+    assert torch.equal(*(end.field for end in ends))
+
+
 def test_a_frozen_field_stays_while_the_clock_goes_on():
     lattice = square(6)
     block = torch.zeros(6, 6)

@@ -141,7 +141,7 @@ class HopMonteCarlo(Scheme):
             accepted, difference = walk.attempt(particle, direction, threshold)
         else:
             screened = ScreenedWalk(walk, self.screen.follow(field), rule)
-            second = self.kT * chance.standard_exponential(count)
+            second = Acceptance("metropolis", self.kT).thresholds(chance, count)
             accepted, difference = screened.attempt(particle, direction, threshold, second)
         if np.isnan(difference).any():
             raise not_a_number(self.energies)

@@ -43,7 +43,7 @@ class ScreenedWalk:
     def attempt(
         self, particle: np.ndarray, direction: np.ndarray, threshold: np.ndarray, second: np.ndarray
     ) -> Attempts:
-        """Attempts one after the other; ``threshold`` for ε, ``second`` = -kT ln u for the stage after it.
+        """Attempts one after the other; ``threshold`` for ε, ``second`` for the stage after it, which is Metropolis's.
 
         The differences are those of the exact model, infinite where it was not asked.
         """
