@@ -88,6 +88,13 @@ def test_hops_of_another_shell_are_not_fitted(rng):
         fit_moves(diagonal, gas(rng)[1], options=OPTIONS, progress=False)
 
 
+def test_hops_of_another_shell_are_not_judged(rng):
+    """Both shells of the square lattice have four directions: only the number tells their moves apart."""
+    data = gas(rng)[1]
+    with pytest.raises(ValueError, match="shell 1"):
+        evaluate_moves(LatticeGas(data.lattice, shell=2), data)
+
+
 # --- data -----------------------------------------------------------------------------------------------------------
 
 

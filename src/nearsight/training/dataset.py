@@ -247,7 +247,7 @@ class DataSet:
         for code in np.unique(self.kind):
             ids = np.unique(self.trajectory[self.kind == code])
             order = np.random.default_rng([seed, int(code)]).permutation(ids)
-            for name, part in _deal(order, parts).items():
+            for name, part in deal(order, parts).items():
                 chosen[name].extend(part)
         missing = [name for name, fraction in parts.items() if fraction > 0 and not chosen[name]]
         if missing:
@@ -262,7 +262,7 @@ class DataSet:
         return DataSet(self._group, keep if self._index is None else self._index[keep])
 
 
-def _deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[int]]:
+def deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[int]]:
     """Deal shuffled trajectories of one kind: held-out parts first, so they do not depend on the training share."""
     n = len(order)
     wanted = [name for name in ("train", "test", "validation") if fractions[name] > 0]

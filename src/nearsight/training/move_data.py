@@ -17,7 +17,7 @@ from nearsight import __version__
 from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError, load_tensors, save_tensors
-from nearsight.training.dataset import _deal
+from nearsight.training.dataset import deal
 
 FORMAT = 1
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
@@ -69,16 +69,16 @@ class MoveData:
                 f"{hops!r} needs fields (configuration, {hops.lattice.n_sites}, 1) and energies (configuration, "
                 f"{len(hops)}), got {tuple(fields.shape)} and {labels.shape}."
             )
-        wrong = np.isfinite(labels) != hops.possible(fields).numpy()
-        if wrong.any() or np.isnan(labels).any():
-            where = np.argwhere(wrong | np.isnan(labels))[0]
+        wrong = np.isnan(labels) | (labels == -np.inf) | (np.isfinite(labels) != hops.possible(fields).cpu().numpy())
+        if wrong.any():
+            where = np.argwhere(wrong)[0]
             raise ValueError(
                 f"Energies are finite for possible moves and infinite for others; move {where[1]} of configuration "
                 f"{where[0]} has {labels[tuple(where)]}."
             )
         count = len(fields)
         arrays = {
-            "occupied": fields[..., 0].numpy().astype(np.uint8),
+            "occupied": fields[..., 0].cpu().numpy().astype(np.uint8),
             "difference": labels,
             "trajectory": np.arange(count) if trajectory is None else np.asarray(trajectory),
             "time": np.zeros(count) if time is None else np.asarray(time),
@@ -195,7 +195,7 @@ class MoveData:
         if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
             raise ValueError(f"The fractions must leave something to train on, got {validation:g} and {test:g}.")
         order = np.random.default_rng(seed).permutation(np.unique(self.trajectory))
-        dealt = _deal(order, {"train": 1.0 - validation - test, "validation": validation, "test": test})
+        dealt = deal(order, {"train": 1.0 - validation - test, "validation": validation, "test": test})
         if not dealt.get("validation") or not dealt.get("train"):
             raise ValueError(f"{len(order)} trajectories are too few to split: a trajectory is never cut. Make more.")
         parts = (self.take(np.isin(self.trajectory, dealt.get(name, []))) for name in MoveSplit._fields)

@@ -228,6 +228,10 @@ def evaluate_moves(energies: MoveEnergies, data: MoveData, *, kT: float | None =
     ``mse``, ``rmse``, ``bias`` (mean error) and ``max`` over all hops, ``label`` (rms of ΔE), ``relative`` = rmse /
     label, and with ``kT`` the error in the exponent of a rate, ``rmse_kT``. ``configurations`` holds the mse of each.
     """
+    if energies.hops.shell != data.hops.shell:
+        raise ValueError(f"The data are of hops to shell {data.hops.shell}, the energies to {energies.hops.shell}.")
+    if not data.labels:
+        raise ValueError(f"{data!r} hold no possible hop to judge by.")
     energies = energies if energies.lattice.coincides(data.lattice) else energies.on(data.lattice)
     errors = []
     for field, label in zip(data.field, data.difference, strict=True):
@@ -243,6 +247,6 @@ def evaluate_moves(energies: MoveEnergies, data: MoveData, *, kT: float | None =
         "max": float(np.abs(joined).max()),
         "label": data.spread,
         "relative": math.sqrt(mse) / data.spread if data.spread > 0 else math.nan,
-        "configurations": [float(np.square(e).mean()) for e in errors],
+        "configurations": [float(np.square(e).mean()) if len(e) else math.nan for e in errors],
     }
     return result if kT is None else result | {"rmse_kT": result["rmse"] / kT}
