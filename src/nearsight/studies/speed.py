@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -32,12 +33,12 @@ def compare(exact: ForceField, learned: ForceField, field: torch.Tensor) -> Verd
     )
 
 
-def seconds(forcefield: ForceField, field: torch.Tensor) -> float:
+def seconds(call: Callable[[torch.Tensor], object], field: torch.Tensor) -> float:
     """Time of one call, the median of a few after one that warms up."""
     times = []
     with torch.no_grad():
         for _ in range(CALLS + 1):
             start = time.perf_counter()
-            forcefield(field)
+            call(field)
             times.append(time.perf_counter() - start)
     return sorted(times[1:])[CALLS // 2]

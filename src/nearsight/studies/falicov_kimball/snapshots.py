@@ -22,6 +22,8 @@ TARGET_ERROR = 0.005
 LABELS = 10**5
 SYMMETRY = 1e-4
 """Allowed violation: energies of single precision, of which small differences are taken."""
+PAIRS = 16
+"""Hops, of all that feel a given one, that are made before and after it."""
 PROBED = 4
 """Configurations of which symmetry and ensembles are examined."""
 
@@ -95,21 +97,22 @@ def symmetry_error(energies: MoveEnergies, field: torch.Tensor) -> list[float]:
 
 
 def loop_verdict(energies: MoveEnergies, field: torch.Tensor, rng: torch.Generator) -> Verdict:
-    """Two hops of different particles in either order: rates obey detailed balance if and only if no loop costs."""
+    """A hop and others that feel it, in either order: rates obey detailed balance if and only if no loop costs."""
     worst, largest = 0.0, 0.0
     for one in field:
         first = energies.differences(one)
         moves = torch.nonzero(torch.isfinite(first))[:, 0]
-        a, b = moves[torch.randperm(len(moves), generator=rng)[:2]]
-        if not all(
-            bool(torch.isfinite(energies.differences(energies.hops.apply(one, x))[y])) for x, y in ((a, b), (b, a))
-        ):
-            continue  # the hops are in each other's way
-        around = first[a] + energies.differences(energies.hops.apply(one, a))[b]
-        other = first[b] + energies.differences(energies.hops.apply(one, b))[a]
-        worst, largest = max(worst, float((around - other).abs())), max(largest, float(first[moves].abs().max()))
+        a = moves[torch.randint(len(moves), (), generator=rng)]
+        after_a = energies.differences(energies.hops.apply(one, a))
+        feel = moves[torch.isfinite(after_a[moves]) & (after_a[moves] != first[moves])]
+        b = feel[torch.randperm(len(feel), generator=rng)[:PAIRS]]
+        after_b = energies.differences(energies.hops.apply(one.expand(len(b), -1, -1), b))[:, a]
+        loops = (first[a] + after_a[b] - first[b] - after_b).abs()
+        loops = loops[torch.isfinite(loops)]  # the others are in each other's way
+        if len(loops):
+            worst, largest = max(worst, float(loops.max())), max(largest, float(first[moves].abs().max()))
     return Verdict(
-        "detailed balance: two hops in either order, difference of their costs",
+        "detailed balance: pairs of hops in either order, difference of their costs",
         exact=0.0,
         learned=worst / largest if largest else 0.0,
         target=f"< {SYMMETRY:g}",
