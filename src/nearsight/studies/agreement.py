@@ -25,7 +25,8 @@ def same_mean(
     tested = values if transform is None else transform(values)
     result = analysis.compare_curves(tested.sel(source="exact"), tested.sel(source="learned"), paired=True)
     end = values.isel(time=-1)
-    at_end = {source: at_last(end.sel(source=source)) for source in ("exact", "learned")} if "r" not in end.dims else {}
+    single = set(end.dims) == {"source", "replica"}  # one number at every time, not a curve
+    at_end = {source: at_last(end.sel(source=source)) for source in ("exact", "learned")} if single else {}
     p = f"p = {result.p_value:.2g}"
     return Verdict(
         f"{name}: same mean curve",

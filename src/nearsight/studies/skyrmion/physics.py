@@ -54,16 +54,20 @@ def disordered(lattice: Lattice, replicas: int, rng: torch.Generator) -> Tensor:
     return random_spins(lattice, rng, replicas)
 
 
-def perturbed_skyrmions(config: Config, lattice: Lattice, replicas: int, rng: torch.Generator) -> Tensor:
+def perturbed_skyrmions(
+    config: Config, lattice: Lattice, replicas: int, rng: torch.Generator, *, widest: bool = False
+) -> Tensor:
     """Lattices of skyrmions whose amplitude, magnetisation and phase differ from site to site ``(replica, site, 3)``.
 
-    Each replica has a width of its own and winding of either sense; cores point down, against the field.
+    Each replica has a width of its own (with ``widest`` the largest) and winding of either sense; cores point down,
+    against the field.
     """
     low, high = config.dynamics.spread
     fields = []
     for _ in range(replicas):
         width, coin = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
-        noise = (low + (high - low) * width) * torch.randn(3, lattice.n_sites, generator=rng, dtype=torch.float64)
+        spread = high if widest else low + (high - low) * width
+        noise = spread * torch.randn(3, lattice.n_sites, generator=rng, dtype=torch.float64)
         amplitude, magnetisation, phase = noise.numpy()
         fields.append(
             skyrmion_lattice(
