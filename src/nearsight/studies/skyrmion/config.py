@@ -40,9 +40,9 @@ class GroundStates(Section):
     of 6, phases by 10⁻⁴ and more."""
     fields: tuple[NotNegative, ...] = (0.0, 0.005, 0.01)
     """Rising; every texture is relaxed in one field after the other."""
-    steps: Count = 60
+    steps: Count = 120
     """Of damped dynamics in each field."""
-    dt: Positive = 12.0
+    dt: Positive = 8.0
     spread: NotNegative = 0.02
     """Width of the perturbation at the start, without which a texture could rest on a saddle point."""
 
@@ -66,7 +66,7 @@ class Dynamics(Section):
     damping: NotNegative = 0.2
     kT: NotNegative = 0.0
     """Temperature of the bath of the spins."""
-    spread: tuple[NotNegative, NotNegative] = (0.1, 0.6)
+    spread: tuple[NotNegative, NotNegative] = (0.05, 0.2)
     """Perturbed lattices: every amplitude, magnetisation and phase of the ansatz differs from site to site by a normal
     number of a width drawn from here."""
 
