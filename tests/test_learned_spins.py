@@ -5,19 +5,22 @@ import math
 import pytest
 import torch
 
+from nearsight.descriptors import SpinInvariants
 from nearsight.fields import spin, tangent
+from nearsight.fields.halo import wrap
 from nearsight.forcefields import (
     ClassicalForceField,
     ConvolutionalForceField,
     ExactForceField,
     ForceField,
     Forces,
+    LearnedForceField,
     load,
     save,
 )
-from nearsight.hamiltonians import Heisenberg, SDModel
-from nearsight.lattices import triangular
-from nearsight.networks import SpinCNN
+from nearsight.hamiltonians import Heisenberg, SDModel, skyrmion_magnet
+from nearsight.lattices import cubic, triangular
+from nearsight.networks import MLP, SpinCNN, TorqueResNet
 from nearsight.solvers import Dense
 from nearsight.storage import load_tensors, save_tensors
 from nearsight.training import DataSet, FitOptions, evaluate, fit
@@ -205,6 +208,134 @@ def test_augmentation_needs_the_law_of_the_field(rng):
     data = snapshots(ClassicalForceField(Heisenberg(LATTICE)), spins(12, rng))
     with pytest.raises(TypeError, match="names the law of its field"):
         fit(Lawless(), data, options=TANGENT.model_copy(update={"augment": True}), progress=False)
+
+
+def cone(count: int, axis: tuple[float, float, float], rng: torch.Generator) -> torch.Tensor:
+    """Spins about one direction."""
+    field = torch.tensor(axis, dtype=torch.float64) + 0.6 * spins(count, rng)
+    return field / field.norm(dim=-1, keepdim=True)
+
+
+def test_turned_snapshots_teach_a_network_directions_that_it_has_not_seen(rng):
+    exact = ClassicalForceField(Heisenberg(LATTICE, J=0.01))
+    up = snapshots(exact, cone(32, (0.0, 0.0, 1.0), rng))
+    sideways = snapshots(exact, cone(16, (1.0, 0.0, 0.0), rng))
+    errors = {}
+    for augment in (False, True):
+        options = FitOptions(
+            steps=500, learning_rate=1e-2, optimizer="adamw", component="tangent", augment=augment, average=0.9
+        )
+        student = ConvolutionalForceField(LATTICE, TorqueResNet(LATTICE, SPIN, channels=(12,), kernel=3))
+        fit(student, up, options=options, progress=False)
+        errors[augment] = evaluate(student, sideways, component="tangent")["force"]["relative"]
+    assert errors[True] < 0.5 < 0.8 < errors[False]
+
+
+# --- the residual network -------------------------------------------------------------------------------------------
+
+
+def residual(lattice=LATTICE, **options) -> ConvolutionalForceField:
+    return ConvolutionalForceField(lattice, TorqueResNet(lattice, SPIN, **options)).double().eval()
+
+
+def test_ten_layers_of_five_see_as_far_as_published():
+    network = TorqueResNet(triangular(48), SPIN)
+    assert (len(network.weights), network.reach) == (10, (20, 20))
+    assert len(network.skips) == 1  # three components become channels once
+    assert network.flops_per_site == 2 * 25 * (3 * 32 + 8 * 32 * 32 + 32 * 3) + 2 * 3 * 32
+
+
+def test_a_site_feels_its_reach_and_no_further(rng):
+    lattice = triangular(11)
+    forcefield, field = residual(lattice, channels=(3,), kernel=3), spins(1, rng, lattice)[0]
+    assert forcefield.reach == (4, 4)
+    distance = torch.minimum(torch.arange(11), 11 - torch.arange(11))
+    near = (torch.maximum(distance[:, None], distance[None]) <= 4).flatten()
+    for region, felt in ((~near, False), (near, True)):
+        other = torch.where(region[:, None], spins(1, rng, lattice)[0], field)
+        other[0] = field[0]  # the site itself
+        assert torch.equal(forcefield(other).force[0], forcefield(field).force[0]) is not felt
+
+
+@pytest.mark.parametrize("lattice", [triangular(3, 7), cubic(2)], ids=repr)
+def test_a_torus_needs_no_halo(lattice, rng):
+    forcefield = residual(lattice, channels=(3, 3, 4), kernel=3)
+    network, field = forcefield.network, spins(5, rng, lattice)
+    assert network.reach == (8,) * lattice.dim
+    grid = field.reshape(5, *lattice.shape, 3).movedim(-1, 1)
+    inner = network(wrap(grid, network.reach, first=2))
+    torch.testing.assert_close(network.on_torus(grid), inner, atol=1e-13, rtol=0)
+    together = forcefield(field).force
+    forcefield.tile = 2 * lattice.n_sites  # two at a time, then one
+    torch.testing.assert_close(forcefield(field).force, together, atol=1e-13, rtol=0)
+
+
+def test_its_field_is_normal_to_the_spins_and_exerts_its_torque(rng):
+    forcefield, field = residual(channels=(4,), kernel=3), spins(2, rng)
+    H = forcefield(field).force
+    torch.testing.assert_close(tangent(H, field), H, atol=1e-14, rtol=0)
+    grid = field.reshape(2, 4, 4, 3).movedim(-1, 1)
+    T = forcefield.network._torque(grid, torus=True).movedim(1, -1).reshape(field.shape)
+    torch.testing.assert_close(torch.linalg.cross(field, H), tangent(T, field))
+
+
+def test_a_residual_network_comes_back_from_disk(tmp_path, rng):
+    forcefield, field = residual(channels=(4, 5), kernel=3, rng=rng), spins(2, rng)
+    save(forcefield, tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert repr(again) == repr(forcefield) and torch.equal(again(field).force, forcefield(field).force)
+    assert again.field_type == SPIN
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"channels": ()}, "one positive number"), ({"channels": (3, 0)}, "positive"), ({"kernel": 4}, "odd")],
+)
+def test_networks_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TorqueResNet(LATTICE, SPIN, **options)
+    with pytest.raises(ValueError, match="take SpinCNN"):
+        TorqueResNet(LATTICE, spin(components=2))
+
+
+# --- electrons ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def electrons() -> tuple[ExactForceField, DataSet]:
+    """The triangular magnet of skyrmions on a torus that is quickly diagonalised."""
+    exact = ExactForceField(skyrmion_magnet(triangular(6), B=0.0), Dense(mu=-3.5, kT=0.1))
+    field = SPIN.random(36, 3, torch.Generator().manual_seed(5), 80)
+    return exact, snapshots(exact, field)
+
+
+def students(lattice) -> dict[str, LearnedForceField | ConvolutionalForceField]:
+    """All of them see the strong couplings of nested Fermi surfaces at distances 1, 2 and 2√3."""
+
+    def cnn(*radii: float, **options) -> ConvolutionalForceField:
+        return ConvolutionalForceField(lattice, SpinCNN(lattice, SPIN, channels=3, radii=radii, **options))
+
+    bonds = SpinInvariants(lattice, SPIN, 3.5, bond_cutoff=0.0)
+    return {
+        "descriptor": LearnedForceField(bonds, MLP((8,))),
+        "energy": cnn(2.0, 1.0),
+        "direct": cnn(3.5, head="force"),
+    }
+
+
+@pytest.mark.parametrize("name", ["descriptor", "energy", "direct"])
+def test_torques_of_electrons_are_learned(name, electrons, tmp_path):
+    exact, data = electrons
+    parallel = data.force - tangent(data.force, data.field)
+    assert float(parallel.square().mean()) > 10 * float(tangent(data.force, data.field).square().mean())
+    split = data.split(validation=0.1, test=0.2)
+    options = FitOptions(steps=150, learning_rate=3e-2, component="tangent", validate_every=50, average=0.95)
+    student = fit(students(exact.lattice)[name], split, options=options, progress=False)
+    errors = evaluate(student, split.test, component="tangent")["force"]
+    assert errors["relative"] < 0.6 and errors["angle"]["median"] < 30
+    save(student, tmp_path / "model")
+    field = split.test.field[:2].float()
+    assert torch.equal(load(tmp_path / "model")(field).force, student(field).force)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

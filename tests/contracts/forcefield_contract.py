@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from contracts.peierls import Peierls
-from nearsight.descriptors import Irreps
+from nearsight.descriptors import Irreps, SpinInvariants
 from nearsight.fields import FieldType, ising, jahn_teller, scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, LearnedForceField
 from nearsight.groups import PointGroup
 from nearsight.hamiltonians import Holstein, JahnTeller, SDModel
 from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
-from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP
+from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP, TorqueResNet
 from nearsight.solvers import Dense, Poles
 
 
@@ -41,6 +41,7 @@ DISPLACEMENT = FieldType("u", ("vector",))
 DOUBLET = FieldType("d", ("E", "B"))
 c, s = math.cos(0.4), math.sin(0.4)
 TWISTED = FieldType("d", ("A1", "E2"), basis=((c, s, 0), (-s, c, 0), (0, 0, 1)))
+THREE = FieldType("S", ("trivial",) * 3)
 CHIRAL, CHIRAL_XY = spin(time_reversal=False), spin(components=2, time_reversal=False)
 
 
@@ -70,6 +71,11 @@ def on_grid(
 def descriptor(lattice: Lattice, field_type: FieldType) -> ForceField:
     irreps = Irreps(lattice, field_type, cutoff=2.3)
     return LearnedForceField(irreps, MLP((12, 12))).double().eval()
+
+
+def spin_invariants(lattice: Lattice) -> ForceField:
+    invariants = SpinInvariants(lattice, spin(unit=False), 1.0, bond_cutoff=1.0)
+    return LearnedForceField(invariants, MLP((6, 6))).double().eval()
 
 
 FORCEFIELDS = [
@@ -138,6 +144,16 @@ FORCEFIELDS = [
     on_grid(SpinCNN, triangular(4), CHIRAL, "spins, C6", rotations, channels=2, radii=(1.1, 1.1)),
     on_grid(SpinCNN, square(4), CHIRAL_XY, "spins, XY, C4, direct", rotations, channels=2, head="force"),
     on_grid(SpinCNN, cubic(2), spin(), "spins, cubic", channels=1, radii=(1.1, 1.1)),
+    pytest.param(
+        Member(
+            lambda x: ConvolutionalForceField(x, TorqueResNet(x, THREE, channels=(3, 4), kernel=3)).double().eval(),
+            triangular(4),
+            THREE,
+            lambda x: PointGroup(np.eye(x.dim)[None]),
+        ),
+        id="torques, translations alone",
+    ),
+    pytest.param(Member(spin_invariants, triangular(4), spin()), id="spin invariants, triangular"),
 ]
 member = pytest.mark.parametrize("member", FORCEFIELDS)
 

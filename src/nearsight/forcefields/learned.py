@@ -231,7 +231,7 @@ class LearnedForceField(LocalForceField):
 
 
 class ConvolutionalForceField(LocalForceField):
-    """A network on the grid of the whole lattice, exactly equivariant, conservative or not as its head says.
+    """A network on the grid of the whole lattice, as equivariant as it is, conservative or not as its head says.
 
     Parameters
     ----------
@@ -267,7 +267,17 @@ class ConvolutionalForceField(LocalForceField):
         return self.network.reach
 
     def local(self, field: Tensor) -> Tensor:
-        return self.window(self._padded(field)).view(field.shape[:-1] if self.conservative else field.shape)
+        shape = field.shape[:-1] if self.conservative else field.shape
+        if not self.network.whole:
+            return self.window(self._padded(field)).view(shape)
+        grid = field.reshape(-1, *self.lattice.shape, self.components).movedim(-1, 1)
+        return (self.reference.scale * self.network.on_torus(grid)).movedim(1, -1).reshape(shape)
+
+    def _tiled_local(self, x: Tensor) -> Tensor:
+        if not self.network.whole:
+            return super()._tiled_local(x)
+        fields = x.reshape(-1, *x.shape[-2:]).split(max(1, self._capacity(x) // self.lattice.n_sites))
+        return torch.cat([self.local(part) for part in fields]).view(x.shape)
 
     def window(self, window: Tensor) -> Tensor:
         result = self.reference.scale * self.network(window.squeeze(-2).movedim(-1, 1)).movedim(1, -1)

@@ -9,6 +9,7 @@ from nearsight.networks.lattice_network import LatticeNetwork
 from nearsight.networks.mlp import MLP
 from nearsight.networks.spin_cnn import SpinCNN
 from nearsight.networks.symmetrised_mlp import SymmetrisedMLP
+from nearsight.networks.torque_resnet import TorqueResNet
 
 __all__ = [
     "MLP",
@@ -20,4 +21,5 @@ __all__ = [
     "LatticeNetwork",
     "SpinCNN",
     "SymmetrisedMLP",
+    "TorqueResNet",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nearsight.fields import FieldType
+from nearsight.fields.halo import wrap
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, site_group
 from nearsight.networks.kept import Kept
@@ -39,6 +40,9 @@ class LatticeNetwork(nn.Module, abc.ABC):
     group: the point group to commute with: that of a site, or a subgroup where the Hamiltonian has less symmetry than
         the lattice (the rotations alone in a magnetic field). The law of ``field_type`` is one of this group.
     """
+
+    whole: ClassVar[bool] = False
+    """Whether a large lattice is evaluated as a whole: where halos cost more than what tiles gain."""
 
     def __init__(
         self, lattice: Lattice, field_type: FieldType, *, head: Head = "energy", group: PointGroup | None = None
@@ -79,6 +83,10 @@ class LatticeNetwork(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, grid: Tensor) -> Tensor:
         """Field with its halo ``(batch, component, *shape + 2 reach)`` to energies ``(batch, 1, *shape)`` or forces."""
+
+    def on_torus(self, grid: Tensor) -> Tensor:
+        """:meth:`forward` of a whole periodic grid ``(batch, component, *shape)``, which needs no halo."""
+        return self(wrap(grid, self.reach, first=2))
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:
