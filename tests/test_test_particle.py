@@ -284,6 +284,17 @@ def test_a_grown_patch_is_one_cluster(lattice):
     assert int(sizes.clusters) == 1 and int(sizes.largest) == 6
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_patch_one_cell_shorter_than_its_block_finds_room_on_both_sublattices(seed):
+    lattice = square(12)
+    patch = analysis.grow_checkerboard(lattice, 4, rng=generator(seed), span=3)
+    for sign in (1, -1):
+        arranged = analysis.block_arrangements(lattice, patch, rng=generator(seed), polarity=np.full(9, sign))
+        assert float(arranged.n.sum()) == 36 and arranged.M.item() == 9 * sign
+    with pytest.raises(ValueError, match="raise span"):
+        analysis.grow_checkerboard(lattice, 6, rng=generator(seed), span=3)
+
+
 def test_a_line_is_found_with_its_errors():
     """The bootstrap error of the slope is that of independent repetitions."""
     rng = np.random.default_rng(0)

@@ -13,11 +13,14 @@ from nearsight.analysis.site_field import SiteField, relabel, site_field
 from nearsight.lattices import Lattice, torus_group
 
 
-def grow_checkerboard(lattice: Lattice, particles: int, *, rng: torch.Generator) -> np.ndarray:
+def grow_checkerboard(lattice: Lattice, particles: int, *, rng: torch.Generator, span: int | None = None) -> np.ndarray:
     """A compact patch of checkerboard of random shape, as cells relative to its first particle ``(particle, dim)``.
 
     Starting from one particle, a random bond of the second shell that leads out of the patch gets the next one (Eden
     growth). All particles are on one sublattice.
+
+    ``span`` bounds the cells from end to end along every axis. A patch that spans one cell less than a block has room
+    on both sublattices of the block, however it is turned.
     """
     second = lattice.neighbourhood(float(_bravais(lattice).shell_distances[1]))
     steps = second.cells[second.distances > second.cutoff - 1e-6]
@@ -27,6 +30,13 @@ def grow_checkerboard(lattice: Lattice, particles: int, *, rng: torch.Generator)
     while len(patch) < particles:
         taken = set(patch)
         ways = [c for p in patch for s in steps if (c := tuple(int(x) for x in p + s)) not in taken]
+        if span is not None:
+            ways = [c for c in ways if np.ptp([*patch, c], axis=0).max() < span]
+        if not ways:
+            raise ValueError(
+                f"No more than {len(patch)} of {particles} particles found room within {span} cells; raise span, or "
+                "grow fewer."
+            )
         patch.append(ways[int(torch.randint(len(ways), (), generator=rng))])
     return np.array(patch)
 

@@ -23,7 +23,7 @@ def barrier(run: Run, config: Config) -> None:
     model = falicov_kimball(config, options.length)
     # The nine clusters hold as many f electrons as the quenches have, but for the one that is tested.
     size = max(2, round((config.f_density * model.lattice.n_sites - 1) / 9))
-    patch = analysis.grow_checkerboard(model.lattice, size, rng=run.rng("patch"))
+    patch = analysis.grow_checkerboard(model.lattice, size, rng=run.rng("patch"), span=options.length // 3 - 1)
     polarity = magnetised(options.configurations, run.rng("polarity"))
     arranged = analysis.block_arrangements(
         model.lattice, patch, rng=run.rng("blocks"), count=options.configurations, polarity=polarity
