@@ -168,7 +168,7 @@ def receptive_field(run: Run, config: Config) -> tuple[xr.Dataset, list[Verdict]
     dataset = xr.Dataset(
         {
             "share": (("source", "r"), share, {"long_name": "share of the response within r"}),
-            "map": (("source", "x", "y"), np.stack([maps[name] for name in names])),
+            "response": (("source", "x", "y"), np.stack([maps[name] for name in names]), {"units": "t"}),
         },
         coords={"source": names, "r": ("r", r, {"long_name": "distance", "units": "a"})},
     )
