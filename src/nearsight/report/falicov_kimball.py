@@ -88,12 +88,14 @@ def growth(run: Run, config: Config) -> Picture:
     columns = {"cluster_length": "s", "l": "l", "R": "R", "L": "L"}
     tables = {name: published(run, column) for name, column in columns.items()}
     laws = {symbol: fitted(run, config, observed[name]) for symbol, name in panels.items()}
-    return report.separation_growth(
+    picture = report.separation_growth(
         {symbol: {"learned": observed[name].transpose("replica", "time")} for symbol, name in panels.items()},
         fits={symbol: {"learned": law} for symbol, law in laws.items() if law},
         published={symbol: tables[name] for symbol, name in panels.items() if tables[name]},
-        time_unit=TIME,
+        time_unit="1",  # four panels have no room for it
     )
+    picture.caption += f" Time in {TIME}."
+    return picture
 
 
 def collapse(run: Run, config: Config) -> Picture:
@@ -108,6 +110,7 @@ def collapse(run: Run, config: Config) -> Picture:
         times=list(times),
         found=None if isinstance(found, str) else found,
         tail=None if isinstance(law, str) else law,
+        symbol="R",
         time_unit=TIME,
     )
 

@@ -123,12 +123,13 @@ def scaling_collapse(
     times: Sequence[float],
     found: DynamicalScaling | None = None,
     tail: SizeLaw | None = None,
+    symbol: str = "L",
     time_unit: str = "1/t",
 ) -> Picture:
     """S(k, t) of the super-clusters ``(replica, time, k)``, as measured and rescaled to S/L^d against kL.
 
-    The dashed line falls as k^-(d+1), the law of Porod for sharp walls; ``tail`` is the power that was fitted at
-    the last time, ``found`` the judgement of the collapse.
+    ``symbol`` names the length that was passed as L. The dashed line falls as k^-(d+1), the law of Porod for sharp
+    walls; ``tail`` is the power that was fitted at the last time, ``found`` the judgement of the collapse.
     """
     if not 1 <= len(times) <= 8:
         raise ValueError(f"One picture holds 1 to 8 times, got {len(times)}; choose some with times=.")
@@ -156,14 +157,14 @@ def scaling_collapse(
         light_grid(axes)
     left.set_xlabel(with_unit("$k$", "1/a"))
     left.set_ylabel("$S(k, t)$")
-    right.set(xlabel="$k L(t)$", ylabel=f"$S(k, t)\\, / L^{dimension}(t)$")
+    right.set(xlabel=f"$k {symbol}(t)$", ylabel=f"$S(k, t)\\, / {symbol}^{dimension}(t)$")
     left.legend(loc="lower left")
     if found is not None:
         right.set_title(rf"best collapse: $\theta = {found.theta:.2f} \pm {found.theta_error:.2f}$")
     clock = "" if time_unit in ("", "1") else f", times in {time_unit}"
     figure.caption = (
         f"Structure factor of the super-clusters, averaged over directions and replicas{clock}, and the same rescaled "
-        "by L(t). Dashed: the tail of sharp walls."
+        f"by {symbol}(t). Dashed: the tail of sharp walls."
     )
     if tail is not None:
         figure.caption += f" Fitted power of the tail: {tail}."

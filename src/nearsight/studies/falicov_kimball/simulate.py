@@ -128,7 +128,7 @@ def scaled(run: Run, config: Config, growth: xr.Dataset) -> DynamicalScaling | s
 def tail(run: Run, growth: xr.Dataset) -> SizeLaw | str:
     """The power with which S(k) of the sublattice field falls at the end, which tells sharp walls."""
     end = growth.isel(time=-1)
-    window = (max(3.0 / float(end.L.mean()), 0.2), LARGEST_K)
+    window = (max(3.0 / float(end.R.mean()), 0.2), LARGEST_K)
     try:
         return analysis.porod_law(end.S.transpose("replica", "k"), window=window, rng=run.rng("porod"))
     except ValueError as error:
