@@ -10,6 +10,8 @@ from nearsight.training.options import FitOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
 from nearsight.training.soap import SOAP
+from nearsight.training.spin_checks import check_spins
+from nearsight.training.spin_import import SpinCard, import_spins
 
 __all__ = [
     "KINDS",
@@ -24,12 +26,15 @@ __all__ = [
     "Random",
     "Recipe",
     "Relaxing",
+    "SpinCard",
     "Split",
     "Thermal",
+    "check_spins",
     "evaluate",
     "evaluate_moves",
     "fit",
     "fit_moves",
     "fit_property",
     "generate",
+    "import_spins",
 ]

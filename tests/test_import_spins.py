@@ -1,0 +1,274 @@
+"""Spins of other programs: any layout is read, and wrong conventions are found where they can be."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight.dynamics import SemiImplicit
+from nearsight.fields import random_spins, spin, tangent
+from nearsight.forcefields import ClassicalForceField, ExactForceField
+from nearsight.hamiltonians import Heisenberg, SDModel
+from nearsight.lattices import Lattice, honeycomb, square, triangular
+from nearsight.solvers import Dense
+from nearsight.storage import CorruptFileError, write_yaml
+from nearsight.training import DataSet, check_spins, import_spins
+
+J = (0.3, 0.0, -0.2)
+LATTICE = triangular(6)
+
+
+def spins(count: int, rng: torch.Generator, lattice: Lattice = LATTICE) -> torch.Tensor:
+    return spin().random(lattice.n_sites, 3, rng, count)
+
+
+def exact(lattice: Lattice = LATTICE, **options) -> ClassicalForceField:
+    return ClassicalForceField(Heisenberg(lattice, J=J, **options))
+
+
+def data_set(forcefield, field, **options) -> DataSet:
+    force, energy = forcefield(field)
+    return DataSet.from_arrays(
+        lattice=forcefield.lattice, field=field, force=force, energy=energy, components=3, **options
+    )
+
+
+def card(folder, *files, shape=(6, 6), axes=("snapshot", "site", "component"), **entries):
+    content = {"lattice": "triangular", "shape": list(shape), "files": list(files), "axes": list(axes), **entries}
+    write_yaml(folder / "card.yaml", content)
+    return folder / "card.yaml"
+
+
+def read(*arguments, **options) -> DataSet:
+    """An import that finds nothing to warn about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return import_spins(card(*arguments, **options))
+
+
+# --- layouts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(["snapshot", "0", "1", "component"]))[::5], ids=repr)
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+def test_axes_in_any_order_give_the_same_data(axes, suffix, tmp_path, rng):
+    lattice = triangular(6, 4)
+    field = spins(5, rng, lattice)
+    force = exact(lattice)(field).force
+    place = {name: k for k, name in enumerate(("snapshot", "0", "1", "component"))}
+    S, H = (x.reshape(5, 6, 4, 3).permute([place[a] for a in axes]).contiguous().float() for x in (field, force))
+    if suffix == "npz":
+        np.savez(tmp_path / "a.npz", spins=S.numpy(), fields=H.numpy(), comment=np.array("not a number"))
+    else:
+        torch.save({"spins": S, "fields": H}, tmp_path / "a.pt")
+    data = read(tmp_path, f"a.{suffix}", shape=(6, 4), axes=axes)
+    torch.testing.assert_close(data.field, field, atol=1e-7, rtol=0)
+    torch.testing.assert_close(data.force, force, atol=1e-6, rtol=0)
+    assert float((data.field.norm(dim=-1) - 1).abs().max()) < 1e-14
+
+
+def test_sites_of_a_cell_have_an_axis_of_their_own(tmp_path, rng):
+    lattice = honeycomb(3)
+    field = spins(4, rng, lattice)
+    force = ClassicalForceField(Heisenberg(lattice))(field).force
+    S, H = (x.reshape(4, 3, 3, 2, 3).movedim(3, 1).numpy() for x in (field, force))
+    np.savez(tmp_path / "a.npz", spins=S, fields=H)
+    axes = ("snapshot", "basis", "0", "1", "component")
+    data = read(tmp_path, "a.npz", lattice="honeycomb", shape=(3, 3), axes=axes)
+    assert torch.equal(data.force, force) and data.attrs["checks"]["exchange"] is None
+
+
+def test_axes_at_120_degrees_are_brought_into_the_order_of_the_library(tmp_path, rng):
+    field = spins(5, rng)
+    force = exact()(field).force
+    # n₁ along (1, 0) and n₂ along (-1/2, √3/2) = a₂ - a₁.
+    n1, n2 = np.meshgrid(range(6), range(6), indexing="ij")
+    sites = LATTICE.index(np.stack([n1 - n2, n2], -1)).reshape(-1)
+    np.savez(tmp_path / "a.npz", spins=field[:, sites].numpy(), fields=force[:, sites].numpy())
+    data = read(tmp_path, "a.npz", vectors=[[1, 0], [-0.5, 0.866]])
+    torch.testing.assert_close(data.field, field, atol=1e-15, rtol=0)
+    torch.testing.assert_close(data.force, force, atol=0, rtol=0)
+    with pytest.warns(UserWarning, match=r"axis 1 reversed; give the primitive vectors"):
+        import_spins(card(tmp_path, "a.npz"))
+
+
+@pytest.mark.parametrize("meaning", ["field", "torque"])
+@pytest.mark.parametrize("factor", [1.0, -2.0])
+def test_torques_and_other_signs_and_units_become_fields(meaning, factor, tmp_path, rng):
+    field = spins(5, rng)
+    force, energy = exact()(field)
+    stored = (torch.linalg.cross(field, force) if meaning == "torque" else force) / factor
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=stored.numpy(), E=energy.numpy())
+    data = read(tmp_path, "a.npz", meaning=meaning, factor=factor, energy="E", model={"J": list(J), "source": "me"})
+    expected = tangent(force, field) if meaning == "torque" else force
+    torch.testing.assert_close(data.force, expected, atol=1e-14, rtol=0)
+    assert torch.equal(data.energy, energy) and data.attrs["card"]["model"]["source"] == "me"
+    assert data.attrs["checks"]["parallel"] == pytest.approx(
+        0.0 if meaning == "torque" else check_spins(data_set(exact(), field))["parallel"], abs=1e-14
+    )
+
+
+@pytest.mark.parametrize("meaning", ["field", "torque"])
+def test_an_external_field_is_found_and_taken_out(meaning, tmp_path, rng):
+    field, B = spins(12, rng), (0.02, 0.0, 0.05)
+    force, energy = exact(B=B)(field)
+    stored = torch.linalg.cross(field, force) if meaning == "torque" else force
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=stored.numpy(), E=energy.numpy())
+    with pytest.warns(UserWarning, match=r"uniform field of \(0\.02, .*, 0\.05\); give it as external"):
+        found = import_spins(card(tmp_path, "a.npz", meaning=meaning)).attrs["checks"]["uniform_field"]
+    assert found["B"] == pytest.approx(B, abs=1e-12) and found["left"] < 1e-12
+    data = read(tmp_path, "a.npz", meaning=meaning, external=list(B), energy="E")
+    without = exact()(field)
+    torch.testing.assert_close(tangent(data.force, field), tangent(without.force, field), atol=1e-14, rtol=0)
+    torch.testing.assert_close(data.energy, without.energy)
+
+
+def test_every_file_is_a_trajectory_unless_the_files_say_otherwise(tmp_path, rng):
+    for name in "ab":
+        field = spins(3, rng)
+        force = exact()(field).force
+        t, run = np.arange(3.0), np.array([7, 7, 8])
+        np.savez(tmp_path / f"run_{name}.npz", spins=field.numpy(), fields=force.numpy(), t=t, run=run)
+    data = read(tmp_path, "run_*.npz", time="t")
+    assert data.trajectory.tolist() == [0, 0, 0, 1, 1, 1] and data.time.tolist() == [0, 1, 2] * 2
+    assert read(tmp_path, "run_*.npz", trajectory="run").trajectory.tolist() == [7, 7, 8] * 2
+    assert set(data.attrs["source_hash"]) == {"card.yaml", "run_a.npz", "run_b.npz"}
+
+
+# --- conventions ----------------------------------------------------------------------------------------------------
+
+
+def test_torques_of_electrons_add_up_to_zero():
+    rng = torch.Generator().manual_seed(3)
+    model = SDModel(triangular(4), t=(1.0, 0.4), J=2.0)
+    field = spins(6, rng, triangular(4))
+    checks = check_spins(data_set(ExactForceField(model, Dense(mu=-1.0, kT=0.1)), field))
+    assert checks["total_torque"] < 1e-12
+    mixed = DataSet.from_arrays(
+        lattice=model.lattice, field=field.roll(1, 1), force=ExactForceField(model, Dense(mu=-1.0, kT=0.1))(field).force,
+        components=3,
+    )  # fmt: skip
+    assert check_spins(mixed)["total_torque"] > 0.5
+
+
+def test_noise_of_the_labels_shows_in_the_total_torque(rng):
+    """Independent errors add up at random: the sum rule measures them without a referee."""
+    field = spins(400, rng)
+    force = exact()(field).force
+    noise = 0.03 * torch.randn(force.shape, generator=rng, dtype=torch.float64)
+    data = DataSet.from_arrays(lattice=LATTICE, field=field, force=force + noise, components=3)
+    torques = [torch.linalg.cross(field, x).square().sum(-1).mean().sqrt() for x in (noise, force + noise)]
+    assert check_spins(data)["total_torque"] == pytest.approx(float(torques[0] / torques[1]), rel=0.1)
+
+
+def test_components_in_another_order_break_the_sum_rule(tmp_path, rng):
+    field = spins(8, rng)
+    force = exact()(field).force[..., [1, 0, 2]]
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=force.numpy())
+    with pytest.warns(UserWarning, match="add up to .* instead of 0"):
+        import_spins(card(tmp_path, "a.npz"))
+
+
+def test_the_linear_law_recovers_planted_couplings(rng):
+    found = check_spins(data_set(exact(triangular(9)), spins(4, rng, triangular(9))), cutoff=3.0)["exchange"]
+    assert found["distance"] == pytest.approx([1, 3**0.5, 2, 7**0.5, 3], abs=1e-5)
+    assert found["coupling"] == pytest.approx([0.3, 0, -0.2, 0, 0], abs=1e-12)
+    assert found["left"] < 1e-12 and list(found["others"]) == [
+        "axis 1 reversed",
+        "axes in the order 1, 0 and axis 1 reversed",
+    ]
+    assert min(found["others"].values()) > 0.3
+
+
+def test_all_orders_of_the_axes_are_symmetries_of_the_square_lattice(rng):
+    checks = check_spins(data_set(ClassicalForceField(Heisenberg(square(6))), spins(4, rng, square(6))))
+    assert checks["exchange"]["others"] == {}
+
+
+def run(sign: float, damping: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
+    rng = torch.Generator().manual_seed(2)
+    scheme, forcefield = SemiImplicit(dt=0.02, kT=0.0, damping=damping), exact()
+    state = scheme.start(random_spins(LATTICE, rng=rng), forcefield, rng)
+    states = [state]
+    for _ in range(10):
+        state = scheme.step(state, forcefield, rng)
+        states.append(state)
+    fields = torch.stack([s.field for s in states])
+    force, energy = forcefield(fields)
+    return fields, sign * force, energy, np.array([float(s.time) for s in states])
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+def test_motion_and_energies_tell_the_sign_of_the_fields(damping, tmp_path):
+    for sign in (1.0, -1.0):
+        fields, force, energy, time = run(sign, damping)
+        data = DataSet.from_arrays(
+            lattice=LATTICE, field=fields, force=force, energy=energy, time=time, components=3,
+            trajectory=np.zeros(11, dtype=int),
+        )  # fmt: skip
+        checks = check_spins(data)
+        assert checks["precession"]["slope"] == pytest.approx(sign, rel=1e-3)
+        if damping:
+            assert checks["work"] == pytest.approx({"slope": sign, "correlation": sign}, rel=1e-3)
+    np.savez(tmp_path / "a.npz", spins=fields.numpy(), fields=force.numpy(), t=time)
+    with pytest.warns(UserWarning, match=r"dS/dt = S × H holds with a factor of -1 only; give factor: -1"):
+        import_spins(card(tmp_path, "a.npz", time="t"))
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"axes": ["snapshot", "0", "component"]}, "axes must be an order of snapshot, 0, 1, component"),
+        ({"axes": ["site", "snapshot", "component"]}, r"has shape \(2, 36, 3\), but the card says \(site: 36"),
+        ({"spins": "S"}, "has no array 'S'; it has fields, spins"),
+        ({"vectors": [[1, 0], [0, 1]]}, "are no primitive vectors of the triangular lattice"),
+        ({"vectors": [[1, 0, 0]]}, "2 rows of 2 numbers"),
+        ({"hopping": 1.0}, "is no card of spins"),
+        ({"lattice": "cubic lattice"}, "is no card of spins"),
+        ({"energy": "fields"}, "one number for each of 2 snapshots"),
+    ],
+    ids=lambda x: str(x)[:30],
+)
+def test_cards_that_do_not_fit_are_refused_with_their_cure(change, message, tmp_path, rng):
+    field = spins(2, rng)
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=exact()(field).force.numpy())
+    with pytest.raises(ValueError, match=message):
+        import_spins(card(tmp_path, "a.npz", **change))
+
+
+def test_spins_of_another_length_are_refused(tmp_path, rng):
+    field = 1.5 * spins(2, rng)
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=field.numpy())
+    with pytest.raises(ValueError, match=r"deviate from 1 by up to 0\.5"):
+        import_spins(card(tmp_path, "a.npz"))
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_nothing_is_unpickled(tmp_path, capsys):
+    torch.save({"spins": Harmful()}, tmp_path / "a.pt")
+    np.savez(tmp_path / "a.npz", spins=np.array([Harmful()], dtype=object), allow_pickle=True)
+    for name in ("a.pt", "a.npz"):
+        with pytest.raises(ValueError, match="Python objects, which are not loaded"):
+            import_spins(card(tmp_path, name))
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_files_that_are_missing_cut_or_unknown_are_named(tmp_path, rng):
+    with pytest.raises(FileNotFoundError, match=r"No file beside .* is named run_\*\.npz"):
+        import_spins(card(tmp_path, "run_*.npz"))
+    torch.save({"spins": spins(2, rng), "fields": spins(2, rng)}, tmp_path / "a.pt")
+    (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:500])
+    with pytest.raises(CorruptFileError, match=r"a\.pt is not a whole file"):
+        import_spins(card(tmp_path, "a.pt"))
+    (tmp_path / "a.txt").write_text("1 2 3")
+    with pytest.raises(ValueError, match=r"files are \.npz or \.pt, not '\.txt'"):
+        import_spins(card(tmp_path, "a.txt"))
