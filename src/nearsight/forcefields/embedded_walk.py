@@ -36,17 +36,9 @@ class EmbeddedWalk(Walk):
             bias = network.lift.bias.detach().cpu().double().numpy()  # type: ignore[union-attr]
         quantum = _quantum(np.abs(own).sum(0).max() + np.abs(bias).max(), dtype)
         own, bias = np.rint(own / quantum) * quantum, np.rint(bias / quantum) * quantum
-        windows, cells = columns.offsets, np.array(lattice.shape)
-        change = np.zeros((len(windows), columns.window, order, channels))
-        place = {tuple(row): k for k, row in enumerate(offsets)}
-        steps = self.hops.targets[0]
-        for d, size in enumerate(columns.size):
-            target = np.array(np.unravel_index(steps[d], lattice.shape))
-            for s, row in enumerate(windows[d, :size]):
-                arriving, leaving = place.get(tuple((row - target) % cells)), place.get(tuple(row))
-                change[d, s] = (own[arriving] if arriving is not None else 0.0) - (
-                    own[leaving] if leaving is not None else 0.0
-                )
+        seen = np.concatenate([own, np.zeros((1, order, channels))])  # the last row: out of sight
+        arriving, leaving = columns.seen
+        change = seen[arriving] - seen[leaving]
         sizes = [channels]
         weights: list[np.ndarray] = []
         for layer in network.pointwise:
@@ -55,22 +47,12 @@ class EmbeddedWalk(Walk):
             scale = 0.5 if weights else 0.5 / order
             weights += [scale * weight.T.reshape(-1), shift]
             sizes.append(len(shift))
-        kinds = np.arange(len(windows))
-        affected = np.unique(
-            np.concatenate(
-                [
-                    _flat(windows[d, : columns.size[d], None] - windows[e, None, : columns.size[e]], lattice.shape)
-                    for d in kinds
-                    for e in kinds
-                ]
-            )
-        )
-        self._near = np.stack(np.unravel_index(affected, lattice.shape), -1)
-        self._shape = cells
+        self._near = columns.near
+        self._shape = np.array(lattice.shape)
         self._model = (
-            cells,
+            self._shape,
             self.hops.targets,
-            windows,
+            columns.offsets,
             columns.size,
             change.astype(dtype),
             np.array(sizes),
@@ -107,10 +89,6 @@ def _quantum(bound: float, dtype: np.dtype) -> float:
     """The power of two of which every number up to ``bound`` is a multiple that the type holds exactly."""
     digits = np.finfo(dtype).nmant + 1
     return float(2.0 ** (np.ceil(np.log2(max(bound, 1e-30))) + 1 - digits))
-
-
-def _flat(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ravel_multi_index(tuple(np.moveaxis(cells % np.array(shape), -1, 0)), shape).reshape(-1)
 
 
 @numba.njit(inline="always")

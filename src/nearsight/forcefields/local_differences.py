@@ -67,6 +67,28 @@ class HopColumns:
         places, where = np.unique(np.ravel_multi_index(tuple(around.T), shape), return_inverse=True)
         return np.stack(np.unravel_index(places, shape), -1), where
 
+    @cached_property
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which place of :attr:`own` every place of a window is, seen from the target and from the source.
+
+        ``(direction, place)``, the number of places of ``own`` where it is none of them, and in the filling.
+        """
+        own, shape = self.own[0], self.lattice.shape
+        number = np.full(self.lattice.n_sites, len(own))
+        number[np.ravel_multi_index(tuple(own.T), shape)] = np.arange(len(own))
+        target = np.stack(np.unravel_index(self.hops.targets[0], shape), -1)[:, None]
+        filling = np.arange(self.window) >= self.size[:, None]
+        ends = (number[_flat(self.offsets - end, shape)] for end in (target, np.zeros_like(target)))
+        arriving, leaving = (np.where(filling, len(own), end) for end in ends)
+        return arriving, leaving
+
+    @cached_property
+    def near(self) -> np.ndarray:
+        """Cells ``(place, dim)`` from the source of a hop to those of all hops whose windows share a site with its."""
+        windows = [offsets[:size] for offsets, size in zip(self.offsets, self.size, strict=True)]
+        pairs = [_flat(a[:, None] - b, self.lattice.shape).reshape(-1) for a in windows for b in windows]
+        return np.stack(np.unravel_index(np.unique(np.concatenate(pairs)), self.lattice.shape), -1)
+
     def changes(self) -> Tensor:
         """Δu of every direction ``(direction, place, feature)``, a function of the weights."""
         columns = self.network.columns()[:, 0]
@@ -89,3 +111,8 @@ class HopColumns:
         before = u.flatten(1, -2)[replica[:, None], index]
         after = before + self.changes()[direction]
         return (network.site_energy(after) - network.site_energy(before)).sum(-1)
+
+
+def _flat(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of cells ``(...)``, taken around the torus, from their coordinates ``(..., dim)``."""
+    return np.ravel_multi_index(tuple(np.moveaxis(cells % np.array(shape), -1, 0)), shape)
