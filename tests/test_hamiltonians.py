@@ -8,8 +8,9 @@ import torch
 from scipy.optimize import brentq
 
 from contracts.peierls import Peierls
-from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import Hamiltonian, Holstein
+from nearsight.dynamics.identity import describe
+from nearsight.forcefields import ElectronForceField, ExactForceField
+from nearsight.hamiltonians import FalicovKimball, Hamiltonian, Holstein, JahnTeller
 from nearsight.lattices import chain, square
 from nearsight.solvers import Dense
 
@@ -214,6 +215,16 @@ def test_the_density_wave_is_stable():
 def test_impossible_parameters_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Holstein(square(4), **arguments)
+
+
+@pytest.mark.parametrize("model", [Holstein, JahnTeller, FalicovKimball])
+def test_a_twist_is_part_of_what_a_run_is(model):
+    """A run is resumed only with what it was started with; the twist decides its forces."""
+    electrons = Dense(kT=0.1, filling=0.5)
+    one, two = (ElectronForceField(model(square(4), twist=t), electrons) for t in (None, (math.pi, 0.0)))
+    assert describe(one) != describe(two)
+    with pytest.raises(ValueError, match="finite phases"):
+        model(square(4), twist=(math.nan, 0.0))
 
 
 def test_a_twist_across_an_open_edge_is_refused():

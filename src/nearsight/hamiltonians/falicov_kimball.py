@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nearsight.fields import occupation
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix
+from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
 
 
@@ -68,8 +68,8 @@ class FalicovKimball(Hamiltonian):
 
     def __repr__(self) -> str:
         t = ", ".join(f"{x:g}" for x in self.t)
-        twist = "" if self.twist is None else f", twist=({', '.join(f'{x:g}' for x in self.twist)})"
-        return f"FalicovKimball({self.lattice!r}; t={t}, U={self.U:g}, spins={self.degeneracy}{twist})"
+        spins = f"spins={self.degeneracy}{twist_text(self.twist)}"
+        return f"FalicovKimball({self.lattice!r}; t={t}, U={self.U:g}, {spins})"
 
     def config(self) -> dict[str, Any]:
         """Everything that decides the matrix, as plain data, with all digits."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nearsight.fields import scalar
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix
+from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
 
 
@@ -73,7 +73,7 @@ class Holstein(Hamiltonian):
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name):g}" for name in ("t", "g", "k", "kappa"))
-        return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy})"
+        return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy}{twist_text(self.twist)})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(

@@ -19,6 +19,13 @@ def check_twist(lattice: Lattice, twist: tuple[float, ...] | None) -> None:
         raise ValueError(
             f"A twist acts across a periodic boundary, but {lattice!r} is open there; set that phase to 0."
         )
+    if not np.isfinite(twist).all():
+        raise ValueError(f"twist must hold finite phases in radians, got {twist}.")
+
+
+def twist_text(twist: tuple[float, ...] | None) -> str:
+    """The part of a representation that tells a model with a twist from one without."""
+    return "" if twist is None else f", twist=({', '.join(f'{x:g}' for x in twist)})"
 
 
 def hopping_elements(

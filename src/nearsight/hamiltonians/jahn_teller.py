@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nearsight.fields import jahn_teller
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix
+from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
 
 MODES = ("Q1", "Qx", "Qz")
@@ -106,7 +106,8 @@ class JahnTeller(Hamiltonian):
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name):g}" for name in ("t", "lam", "K", "beta"))
-        return f"JahnTeller({self.lattice!r}; {values}{', symmetric' if self.symmetric else ''})"
+        symmetric = ", symmetric" if self.symmetric else ""
+        return f"JahnTeller({self.lattice!r}; {values}{symmetric}{twist_text(self.twist)})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(
