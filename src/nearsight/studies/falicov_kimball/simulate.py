@@ -109,7 +109,29 @@ def verdicts(run: Run, config: Config, growth: xr.Dataset) -> list[Verdict]:
                 note=str(law) if law else "too few records while clusters grow",
             )
         )
-    return [*found, scaling(run, config, growth), porod(run, growth)]
+    return [*found, logarithmic(config, growth.L), scaling(run, config, growth), porod(run, growth)]
+
+
+def logarithmic(config: Config, length: xr.DataArray) -> Verdict:
+    """L = a + b ln t, replica by replica, and how far the mean strays from it, next to the best power law."""
+    window = (length.time >= config.large.growth_from) & small(config, length)
+    L = length.sel(time=window.values).transpose("replica", "time")
+    name, paper = "super-clusters grow as L = a + b ln t", "logarithmic at last"
+    if L.sizes["time"] < 4:
+        return Verdict(name, paper=paper, note="too few records while super-clusters grow")
+    x = np.log(L.time.values)
+    slopes, _ = np.polyfit(x, L.values.T, 1)
+    mean = L.values.mean(0)
+    line = np.polyval(np.polyfit(x, mean, 1), x)
+    power = np.exp(np.polyval(np.polyfit(x, np.log(mean), 1), x))
+    off = {law: 100 * float(np.sqrt(np.mean((mean / fit - 1) ** 2))) for law, fit in (("log", line), ("power", power))}
+    return Verdict(
+        name,
+        learned=f"b = {slopes.mean():.3g} ± {slopes.std(ddof=1) / np.sqrt(len(slopes)):.1g} a",
+        paper=paper,
+        note=f"t from {float(L.time[0]):g} to {float(L.time[-1]):g}: the mean strays by {off['log']:.2g} % (rms) from the "
+        f"logarithm, by {off['power']:.2g} % from a power law",
+    )
 
 
 def scaled(run: Run, config: Config, growth: xr.Dataset) -> DynamicalScaling | str:
