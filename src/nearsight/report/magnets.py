@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 
 from nearsight.analysis import mean_and_error
 from nearsight.lattices import Lattice
-from nearsight.report.curves import colours
+from nearsight.report.curves import colours, plain_log_ticks
 from nearsight.report.maps import check_plane, draw_plane
 from nearsight.report.style import (
     CYCLE,
@@ -45,7 +45,14 @@ def phases(omega: xr.DataArray, *, reference: str, charge: xr.DataArray | None =
         axes.plot(values.field, values, "o-", color=colour, label=str(texture))
         if charge is not None:
             for B, y, n in zip(values.field.values, values.values, charge.sel(texture=texture).values, strict=True):
-                axes.annotate(f"{n:.2g}", (B, y), xytext=(3, 3), textcoords="offset points", fontsize=6.5, color=colour)
+                axes.annotate(
+                    f"{abs(round(n, 2)):g}",
+                    (B, y),
+                    xytext=(3, 3),
+                    textcoords="offset points",
+                    fontsize=6.5,
+                    color=colour,
+                )
     axes.set(
         xlabel=with_unit("field $B$", "t"), ylabel=rf"$(\Omega - \Omega_\mathrm{{{reference}}})/N$ [$10^{{-4}}$ t]"
     )
@@ -94,6 +101,7 @@ def order_in_time(
         axes.set(xscale="log", xlabel=with_unit("time $t$", time_unit), ylabel=label)
         if label in logarithmic:
             axes.set_yscale("log")
+        plain_log_ticks(axes)
         light_grid(axes)
         if len(curves) > 1:
             axes.legend(loc="best")

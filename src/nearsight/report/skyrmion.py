@@ -87,7 +87,7 @@ def errors_by_start(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     error = (data.learned_force - data.exact_force).transpose("student", ...)
     groups = {
-        f"{student}, {start}": error.sel(student=student).values[(data.start == start).values]
+        f"{student},\n{start}": error.sel(student=student).values[(data.start == start).values]
         for student in data.student.values
         for start in np.unique(data.start.values)
     }
@@ -100,8 +100,8 @@ def equivariance(run: Run, config: Config) -> Picture:
     error = (data.learned_force - data.exact_force).transpose("student", ...)
     groups = {}
     for student in data.student.values:
-        groups[f"{student}, error"] = error.sel(student=student).values
-        groups[f"{student}, violation"] = data.equivariance.sel(student=student).values
+        groups[f"{student},\nerror"] = error.sel(student=student).values
+        groups[f"{student},\nviolation"] = data.equivariance.sel(student=student).values
     figure = report.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="")
     figure.caption = (
         "Error of the prediction, and violation of the symmetry under SO(3) × D6, H(gRΦ) - gRH(Φ), root mean square."

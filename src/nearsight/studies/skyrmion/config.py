@@ -13,11 +13,16 @@ from nearsight.training import FitOptions
 Length = Annotated[int, Field(ge=12, multiple_of=12)]
 """Multiples of the magnetic cell of 12 sites: skyrmions at Q = π/3 fit on no other torus."""
 NotNegative = Annotated[float, Field(ge=0)]
-Student = Literal["equivariant"]
+Student = Literal["equivariant", "resnet", "descriptor"]
 
 
 TORQUES = FitOptions(component="tangent", energy_weight=0.0, batch_size=4)
 """Only the part of H normal to the spins moves them; the other is several times larger and need not be learned."""
+
+TAUGHT = FitOptions(
+    component="tangent", energy_weight=0.0, batch_size=4, augment=True, optimizer="adamw", learning_rate=1e-3
+)
+"""The same for a network that has to be taught the symmetry."""
 
 
 class Model(Section):
@@ -81,6 +86,22 @@ class Equivariant(Section):
     """Cutoff of each layer; the receptive field is their sum."""
 
 
+class ResNet(Section):
+    """The residual network of the thesis, whose symmetry is taught by turned snapshots."""
+
+    channels: tuple[Count, ...] = (16, 16)
+    """Outputs of every block of two convolutions; two more follow the last. Four blocks in the thesis."""
+    kernel: Annotated[int, Field(ge=1)] = 5
+
+
+class Descriptor(Section):
+    """Invariants of bonds and chiralities, and a perceptron for the local energy whose gradient is H."""
+
+    cutoff: Positive = 3.0
+    bond_cutoff: NotNegative = 1.0
+    widths: tuple[Count, ...] = (64, 32)
+
+
 class Comparison(Section):
     """Quenches from random spins that compare learned with exact dynamics."""
 
@@ -121,11 +142,14 @@ class Config(Section):
     ground: GroundStates = GroundStates()
     trajectories: Trajectories = Trajectories()
     dynamics: Dynamics = Dynamics()
-    students: tuple[Student, ...] = ("equivariant",)
+    students: tuple[Student, ...] = ("equivariant", "resnet")
     """The first of them moves spins; all are compared on unseen snapshots."""
     equivariant: Equivariant = Equivariant()
+    resnet: ResNet = ResNet()
+    descriptor: Descriptor = Descriptor()
     fit: FitOptions = TORQUES
-    """Of the equivariant student."""
+    """Of the equivariant and the descriptor student."""
+    resnet_fit: FitOptions = TAUGHT
     comparison: Comparison = Comparison()
     large: Large = Large()
     device: Device = "cpu"

@@ -132,7 +132,7 @@ def measure(config: Config, relaxed: Tensor) -> xr.Dataset:
         {
             "omega": (dims, torch.stack(omega, dim=1).numpy(), {"long_name": "grand potential per site", "units": "t"}),
             "torque": (dims, torch.stack(torque, dim=1).numpy(), {"long_name": "largest torque", "units": "t"}),
-            "n_sk": (dims, np.abs(charge.values) / cells, {"long_name": "|charge| per magnetic cell"}),
+            "n_sk": (dims, np.abs(np.rint(charge.values)) / cells, {"long_name": "|charge| per magnetic cell"}),
             "M": (dims, relaxed[..., 2].mean(-1).numpy(), {"long_name": "magnetisation along the field"}),
             "spins": ((*dims, "site", "component"), relaxed.numpy()),
         },

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from nearsight.studies.skyrmion.config import (
+    TAUGHT,
     TORQUES,
     Comparison,
     Config,
+    Descriptor,
     Dynamics,
     Equivariant,
     GroundStates,
     Large,
+    ResNet,
     Trajectories,
 )
 from nearsight.training import FitOptions
@@ -21,7 +24,11 @@ def fitted(steps: int, **options: Any) -> FitOptions:
     return FitOptions(**TORQUES.model_dump() | {"steps": steps, **options})
 
 
-QUICK = Config(fit=fitted(4000))
+def taught(steps: int, **options: Any) -> FitOptions:
+    return FitOptions(**TAUGHT.model_dump() | {"steps": steps, **options})
+
+
+QUICK = Config(fit=fitted(4000), resnet_fit=taught(1500))
 """A laptop: lattices of 24 × 24 and some tens of minutes on two cores, most of them exact electrons."""
 
 PAPER = Config(
@@ -31,7 +38,11 @@ PAPER = Config(
     trajectories=Trajectories(perturbed=30, random=30, duration=500.0, snapshots=101),
     dynamics=Dynamics(dt=2.0, damping=0.05),
     equivariant=Equivariant(channels=12, radii=(3.1, 2.1, 2.1, 2.1)),
+    students=("equivariant", "resnet", "descriptor"),
+    resnet=ResNet(channels=(32, 64, 64, 32)),
+    descriptor=Descriptor(cutoff=6.0, bond_cutoff=2.0, widths=(256, 128, 64)),
     fit=fitted(40000, batch_size=2, threads=None),
+    resnet_fit=taught(200000, threads=None),
     comparison=Comparison(length=48, quenches=50, duration=4000.0, records=10),
     large=Large(
         restored_length=96,
@@ -49,10 +60,14 @@ it many."""
 TINY = Config(
     length=12,
     ground=GroundStates(mesh=1, fields=(0.0, 0.005), steps=3),
-    trajectories=Trajectories(perturbed=3, random=3, duration=40.0, snapshots=3),
+    trajectories=Trajectories(perturbed=3, random=3, duration=16.0, snapshots=3),
     equivariant=Equivariant(channels=2, radii=(1.1, 1.1)),
-    fit=fitted(20, batch_size=2, validate_every=10, checkpoint_every=10),
-    comparison=Comparison(length=12, quenches=8, duration=20.0, records=3, speed_length=12, receptive_fields=1),
+    students=("equivariant", "resnet", "descriptor"),
+    resnet=ResNet(channels=(3,), kernel=3),
+    descriptor=Descriptor(cutoff=1.0, bond_cutoff=0.0, widths=(3,)),
+    fit=fitted(12, batch_size=2, validate_every=6, checkpoint_every=6),
+    resnet_fit=taught(12, batch_size=2, validate_every=6, checkpoint_every=6),
+    comparison=Comparison(length=12, quenches=8, duration=16.0, records=3, speed_length=12, receptive_fields=1),
     large=Large(
         restored_length=12,
         restored_duration=40.0,

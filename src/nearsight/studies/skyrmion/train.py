@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 
 from nearsight import forcefields, networks, training
-from nearsight.forcefields import ConvolutionalForceField, LocalForceField
+from nearsight.descriptors import SpinInvariants
+from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, LocalForceField
 from nearsight.lattices import Lattice, triangular
 from nearsight.studies.options import torch_device
 from nearsight.studies.run import Run
@@ -23,11 +24,28 @@ def equivariant(config: Config, lattice: Lattice, rng: torch.Generator) -> Local
     return ConvolutionalForceField(lattice, networks.SpinCNN(lattice, law, **config.equivariant.model_dump(), rng=rng))
 
 
-BUILD: dict[Student, Callable[[Config, Lattice, torch.Generator], LocalForceField]] = {"equivariant": equivariant}
+def resnet(config: Config, lattice: Lattice, rng: torch.Generator) -> LocalForceField:
+    """Equivariant as far as it was taught to be."""
+    law = magnet(config, lattice.shape[0]).field_type
+    return ConvolutionalForceField(lattice, networks.TorqueResNet(lattice, law, **config.resnet.model_dump(), rng=rng))
+
+
+def descriptor(config: Config, lattice: Lattice, rng: torch.Generator) -> LocalForceField:
+    """A local energy of invariants: equivariant, and conservative."""
+    law, c = magnet(config, lattice.shape[0]).field_type, config.descriptor
+    invariants = SpinInvariants(lattice, law, c.cutoff, bond_cutoff=c.bond_cutoff)
+    return LearnedForceField(invariants, networks.MLP(widths=c.widths, rng=rng))
+
+
+BUILD: dict[Student, Callable[[Config, Lattice, torch.Generator], LocalForceField]] = {
+    "equivariant": equivariant,
+    "resnet": resnet,
+    "descriptor": descriptor,
+}
 
 
 def options(config: Config, kind: Student) -> FitOptions:
-    return {"equivariant": config.fit}[kind]
+    return config.resnet_fit if kind == "resnet" else config.fit
 
 
 def train(run: Run, config: Config) -> None:

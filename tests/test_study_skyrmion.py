@@ -1,0 +1,264 @@
+"""The skyrmion study end to end on lattices too small for physics: what must hold on any lattice."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from nearsight import analysis, studies
+from nearsight.cli.app import app
+from nearsight.cli.studies import get
+from nearsight.dynamics import Trajectory
+from nearsight.fields import ferromagnet, random_spins, skyrmion_lattice, tangent
+from nearsight.forcefields import ExactForceField
+from nearsight.lattices import triangular
+from nearsight.report import magnets
+from nearsight.solvers import Dense
+from nearsight.studies import Run
+from nearsight.studies.skyrmion import physics, snapshots
+from nearsight.studies.skyrmion.config import GroundStates
+from nearsight.studies.skyrmion.dynamics import path
+from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, measure, verdicts
+from nearsight.studies.skyrmion.train import learned
+from nearsight.training import DataSet
+
+STUDY = get("skyrmion")
+TINY = STUDY.configure("tiny")
+OBSERVABLES = ("ground_states", "snapshots", "response", "curves", "restored", "quench")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    """The tiny preset through the command line, from nothing to the report."""
+    runs = tmp_path_factory.mktemp("runs")
+    result = CliRunner().invoke(app, ["run", "skyrmion", "--preset", "tiny", "--runs", str(runs), "--debug"])
+    assert result.exit_code == 0, result.output
+    return Run(runs / "skyrmion" / "tiny")
+
+
+def fingerprint(run: Run) -> dict[str, str]:
+    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
+    hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
+    return hashes | {"data": DataSet.open(run.path / "data.zarr").hash, "model": run.hash("model")}
+
+
+# --- the run ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_stage_leaves_what_it_promises(finished):
+    for stage in STUDY.stages:
+        assert finished.complete(stage.name)
+    assert (finished.path / "report.html").stat().st_size > 1e5
+    assert not (finished.path / "ensembles").exists()
+
+
+def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
+    before = fingerprint(finished)
+    copy = Run(shutil.copytree(finished.path, tmp_path / "skyrmion" / "tiny"))
+    for lost in ("model", "fit", "comparison", "large", "ground/0"):
+        shutil.rmtree(copy.path / lost)
+    (copy.path / "observables.nc").unlink()
+    skipped = []
+
+    def listener(event, facts):
+        if event == "skip":
+            skipped.append(facts["stage"])
+
+    studies.get("skyrmion").run(copy.path, TINY, resume=True, listener=listener)  # the report stands above
+    assert skipped == ["generate"]
+    assert fingerprint(copy) == before
+
+
+def test_every_verdict_says_what_it_judges(finished):
+    judged = finished.verdicts
+    assert len({v.quantity for v in judged}) == len(judged) > 15
+    assert all(v.target for v in judged if v.passed is not None)
+
+
+# --- ground states ----------------------------------------------------------------------------------------------------
+
+
+def test_twists_make_the_electrons_of_a_larger_torus(rng):
+    """Spins repeated twice along each axis of a torus with the twist left over: Bloch's theorem, site by site."""
+    config = TINY.model_copy(update={"ground": GroundStates(mesh=2)})
+    small = TwistAverage(config, B=0.005)
+    spins = random_spins(triangular(12), rng)
+    solver = Dense(mu=config.model.mu, kT=config.electron_kT)
+    large = ExactForceField(physics.magnet(config, 24, B=0.005, twist=(math.pi, math.pi)), solver)
+    repeated = spins.reshape(12, 12, 3).repeat(2, 2, 1).reshape(-1, 3)
+    one, whole = small(spins), large(repeated)
+    assert float(whole.energy) == pytest.approx(4 * float(one.energy), rel=1e-10)
+    there = one.force.reshape(12, 12, 3).repeat(2, 2, 1).reshape(-1, 3)
+    torch.testing.assert_close(whole.force, there, atol=1e-9, rtol=0)
+
+
+def test_a_field_changes_the_energy_by_its_scalar_product_with_the_magnetisation():
+    up = ferromagnet(triangular(12))
+    without, within = (float(TwistAverage(TINY, B)(up).energy) for B in (0.0, 0.01))
+    assert within - without == pytest.approx(-0.01 * 144, rel=1e-9)
+
+
+def test_energies_and_charges_belong_to_the_textures_that_are_kept(finished):
+    data = finished.observable("ground_states")
+    spins = torch.from_numpy(data.spins.values)
+    again = measure(TINY, spins)
+    np.testing.assert_allclose(again.omega, data.omega, atol=1e-12)
+    charge = analysis.topological_charge(spins, triangular(12), dims=("texture", "field"))
+    np.testing.assert_allclose(data.n_sk, abs(charge) / 3, atol=1e-9)
+    assert list(data.texture.values) == list(TEXTURES)
+    np.testing.assert_allclose(spins.norm(dim=-1), 1, atol=1e-12)
+    drawn = float(TwistAverage(TINY, 0.0)(skyrmion_lattice(triangular(12), magnetisation=0.3)).energy) / 144
+    assert float(data.omega.sel(texture="skyrmions, n = 1", field=0.0)) < drawn - 1e-4  # the relaxation goes downhill
+
+
+def test_the_ground_state_is_the_texture_of_lowest_energy(finished):
+    data = finished.observable("ground_states").copy(deep=True)
+    data["omega"].loc[{"texture": "skyrmions, n = 1", "field": 0.005}] = -1.0
+    data["omega"].loc[{"texture": "helix", "field": 0.0}] = -1.0
+    zero, field = verdicts(TINY, data)
+    assert zero.exact == 0 and zero.passed is False and zero.note.startswith("helix")
+    assert field.exact == 1 and field.passed is True
+
+
+# --- the data and the student -----------------------------------------------------------------------------------------
+
+
+def test_labels_are_what_electrons_do_without_the_field(finished):
+    data = DataSet.open(finished.path / "data.zarr")
+    exact = physics.exact(TINY, TINY.length).electrons(data.field[:2])
+    torch.testing.assert_close(exact.force, data.force[:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(exact.energy, data.energy[:2], atol=1e-3, rtol=0)
+    turned = -data.field[:1]  # no field in the labels: reversal of all spins reverses them
+    reversed_ = physics.exact(TINY, TINY.length).electrons(turned).force
+    torch.testing.assert_close(reversed_, -data.force[:1], atol=1e-5, rtol=0)
+
+
+def test_half_of_the_trajectories_start_ordered_and_no_split_cuts_one(finished):
+    data = DataSet.open(finished.path / "data.zarr")
+    assert data.counts == {"relaxing": 9, "near_equilibrium": 9}
+    parts = data.split(validation=TINY.fit.validation, test=TINY.fit.test, seed=TINY.seed)
+    seen = [set(part.trajectory.tolist()) for part in parts]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    for part in parts:
+        assert set(part.counts) == {"relaxing", "near_equilibrium"}
+
+
+def test_perturbed_lattices_keep_skyrmions_of_either_winding(rng):
+    config = STUDY.configure("tiny", ["dynamics.spread=[0.02, 0.02]"])
+    lattice = triangular(24)
+    spins = physics.perturbed_skyrmions(config, lattice, 12, rng)
+    charge = analysis.topological_charge(spins, lattice).values
+    assert {round(q) for q in charge} == {-12, 12}
+
+
+def test_the_student_keeps_what_rotations_of_spins_and_lattice_leave_alone(finished, rng):
+    student = learned(finished, TINY, 12)
+    spins = random_spins(triangular(12), rng, 2)
+    violation = snapshots.equivariance(TINY, student, spins, rng)
+    size = float(tangent(student(spins.float()).force.double(), spins).abs().max())
+    assert float(violation.abs().max()) < 1e-5 * size
+    assert float(finished.observable("snapshots").symmetry_error.max()) < 1e-5
+
+
+def test_a_broken_symmetry_is_seen(finished, rng):
+    class Leaning(ExactForceField):
+        """Spins prefer x, which no rotation of spins leaves alone."""
+
+        def evaluate(self, field):
+            force, energy = super().evaluate(field)
+            return type(super().evaluate(field))(force + torch.tensor([1e-3, 0, 0]), energy)
+
+    solver = Dense(mu=-3.5, kT=0.1)
+    spins = random_spins(triangular(12), rng, 1)
+    model = physics.magnet(TINY, 12, B=0.0)
+    straight, leaning = (
+        snapshots.equivariance(TINY, kind(model, solver), spins, rng).norm() for kind in (ExactForceField, Leaning)
+    )
+    assert float(straight) < 1e-9
+    assert float(leaning) > 1e-3
+
+
+def test_angles_are_exact_where_they_are_small():
+    a = torch.tensor([[1.0, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 2]], dtype=torch.float64)
+    b = torch.tensor([[1.0, 1e-9, 0], [0, 3, 0], [-1, 0, 0], [0, 0, 1]], dtype=torch.float64)
+    np.testing.assert_allclose(snapshots.angles(a, b), [np.rad2deg(1e-9), 90, 180, 0], rtol=1e-12)
+
+
+def test_responses_are_the_derivative_on_the_sphere(rng):
+    """Against finite turns of one spin; the normal part at that spin turns along with it."""
+    exact = ExactForceField(physics.magnet(TINY, 12, B=0.0), Dense(mu=-3.5, kT=0.1)).electrons
+    spins = random_spins(triangular(12), rng)
+    chi = snapshots.responses(exact, spins, 17)
+    axis = torch.eye(3, dtype=torch.float64)[int(spins[17].abs().argmin())]
+    first = torch.linalg.cross(spins[17], axis)
+    first = first / first.norm()
+    change = 0.0
+    for v in (first, torch.linalg.cross(spins[17], first)):
+        H = []
+        for angle in (1e-3, -1e-3):
+            moved = spins.clone()
+            moved[17] = math.cos(angle) * spins[17] + math.sin(angle) * v
+            H.append(tangent(exact(moved).force, moved))
+        change = change + tangent((H[0] - H[1]) / 2e-3, spins).square().sum(-1)
+    torch.testing.assert_close(chi, change.sqrt(), atol=1e-6, rtol=1e-4)
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def test_exact_and_learned_quenches_start_from_the_same_spins_and_part(finished):
+    spins = finished.observable("curves").spins
+    exact, student = (spins.sel(source=source) for source in ("exact", "learned"))
+    np.testing.assert_allclose(exact.isel(time=0), student.isel(time=0), atol=1e-6)
+    assert float(abs(exact - student).isel(time=-1).max()) > 1e-3
+
+
+def test_the_path_holds_the_wave_vector_of_the_skyrmions():
+    for length in (12, 24, 48):
+        k = path(triangular(length)).k
+        assert np.linalg.norm(k - np.array(physics.Q), axis=1).min() < 1e-9
+
+
+def test_structure_factors_obey_the_sum_rule(finished):
+    zone = finished.observable("quench").zone
+    np.testing.assert_allclose(zone.sum(("h1", "h2")), 24 * 24, rtol=1e-5)
+
+
+def test_charges_of_the_large_lattices_are_those_of_the_spins_that_are_kept(finished):
+    data = finished.observable("restored")
+    lattice = triangular(12)
+    kept = analysis.topological_charge(data.spins.values.astype(float), lattice).values
+    first = data.Q.isel(replica=0).sel(time=data.shown.values)
+    np.testing.assert_allclose(kept, first, atol=1e-6)
+    recorded = Trajectory.open(finished.path / "large" / "restored").data.field.values[-1, 0]
+    np.testing.assert_allclose(data.spins.values[-1], recorded, atol=1e-6)
+
+
+def test_a_picture_without_content_is_refused(finished):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        magnets.order_in_time({})
+    with pytest.raises(ValueError, match="no student"):
+        magnets.torque_errors(np.ones((2, 3)), {})
+    with pytest.raises(ValueError, match="no directions"):
+        magnets.torque_errors(np.zeros((2, 3)), {"one": np.zeros((2, 3))})
+    with pytest.raises(ValueError, match="texture and field"):
+        magnets.phases(finished.observable("ground_states").M.isel(field=0), reference="helix")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("length=20", "multiple of 12"),
+        ("ground.fields=[0.01, 0.0]", "rising order"),
+        ("large.growth=[9, 3]", "first, last"),
+        ("students=[]", "one or more"),
+        ("dynamics.spread=[0.3, 0.1]", "low, high"),
+        ("comparison.quenches=3", ">= 8"),
+    ],
+)
+def test_impossible_settings_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        STUDY.configure("tiny", [setting])
