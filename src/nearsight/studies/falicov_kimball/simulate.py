@@ -129,8 +129,8 @@ def logarithmic(config: Config, length: xr.DataArray) -> Verdict:
         name,
         learned=f"b = {slopes.mean():.3g} ± {slopes.std(ddof=1) / np.sqrt(len(slopes)):.1g} a",
         paper=paper,
-        note=f"t from {float(L.time[0]):g} to {float(L.time[-1]):g}: the mean strays by {off['log']:.2g} % (rms) from the "
-        f"logarithm, by {off['power']:.2g} % from a power law",
+        note=f"t from {float(L.time[0]):g} to {float(L.time[-1]):g}: the mean strays by {off['log']:.2g} % (rms) from "
+        f"the logarithm, by {off['power']:.2g} % from a power law",
     )
 
 
