@@ -233,8 +233,9 @@ def evaluate_moves(energies: MoveEnergies, data: MoveData, *, kT: float | None =
     if not data.labels:
         raise ValueError(f"{data!r} hold no possible hop to judge by.")
     energies = energies if energies.lattice.coincides(data.lattice) else energies.on(data.lattice)
+    device = next(energies.parameters()).device if isinstance(energies, LearnedMoveEnergies) else data.field.device
     errors = []
-    for field, label in zip(data.field, data.difference, strict=True):
+    for field, label in zip(data.field.to(device), data.difference, strict=True):
         known = np.isfinite(label)
         errors.append(energies.differences(field).cpu().numpy()[known] - label[known])
     joined = np.concatenate(errors)
