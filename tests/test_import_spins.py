@@ -147,9 +147,11 @@ def test_torques_of_electrons_add_up_to_zero():
     checks = check_spins(data_set(ExactForceField(model, Dense(mu=-1.0, kT=0.1)), field))
     assert checks["total_torque"] < 1e-12
     mixed = DataSet.from_arrays(
-        lattice=model.lattice, field=field.roll(1, 1), force=ExactForceField(model, Dense(mu=-1.0, kT=0.1))(field).force,
+        lattice=model.lattice,
+        field=field.roll(1, 1),
+        force=ExactForceField(model, Dense(mu=-1.0, kT=0.1))(field).force,
         components=3,
-    )  # fmt: skip
+    )
     assert check_spins(mixed)["total_torque"] > 0.5
 
 
