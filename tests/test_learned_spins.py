@@ -169,7 +169,7 @@ def test_turned_snapshots_obey_the_same_law(lattice, reversal, rng):
 
 def test_an_augmented_fit_is_resumed_bit_for_bit(tmp_path, rng):
     data = snapshots(ClassicalForceField(Heisenberg(LATTICE, J=0.01)), spins(24, rng))
-    options = TANGENT.model_copy(update={"augment": True, "checkpoint_every": 10})
+    options = TANGENT.model_copy(update={"augment": True, "checkpoint_every": 10, "steps": 40})
     whole = fit(network(), data, options=options, progress=False)
 
     class Killed(Exception):
@@ -180,7 +180,7 @@ def test_an_augmented_fit_is_resumed_bit_for_bit(tmp_path, rng):
 
         def evaluate(self, field):
             Mortal.calls += self.training
-            if Mortal.calls > 35:
+            if Mortal.calls > 25:
                 raise Killed
             return super().evaluate(field)
 
@@ -188,7 +188,7 @@ def test_an_augmented_fit_is_resumed_bit_for_bit(tmp_path, rng):
         fit(Mortal(LATTICE, network().network), data, options=options, path=tmp_path, progress=False)
     again = fit(network(), data, options=options, path=tmp_path, resume=True, progress=False)
     assert all(torch.equal(again.state_dict()[name], value) for name, value in whole.state_dict().items())
-    plain = fit(network(), data, options=TANGENT, progress=False)
+    plain = fit(network(), data, options=options.model_copy(update={"augment": False}), progress=False)
     assert not torch.equal(plain.network.readout, whole.network.readout)
 
 
@@ -223,7 +223,7 @@ def test_turned_snapshots_teach_a_network_directions_that_it_has_not_seen(rng):
     errors = {}
     for augment in (False, True):
         options = FitOptions(
-            steps=500, learning_rate=1e-2, optimizer="adamw", component="tangent", augment=augment, average=0.9
+            steps=300, learning_rate=1e-2, optimizer="adamw", component="tangent", augment=augment, average=0.9
         )
         student = ConvolutionalForceField(LATTICE, TorqueResNet(LATTICE, SPIN, channels=(12,), kernel=3))
         fit(student, up, options=options, progress=False)
@@ -323,7 +323,10 @@ def students(lattice) -> dict[str, LearnedForceField | ConvolutionalForceField]:
     }
 
 
-@pytest.mark.parametrize("name", ["descriptor", "energy", "direct"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [pytest.param("descriptor", marks=SLOW), pytest.param("energy", marks=SLOW), "direct"])
 def test_torques_of_electrons_are_learned(name, electrons, tmp_path):
     exact, data = electrons
     parallel = data.force - tangent(data.force, data.field)

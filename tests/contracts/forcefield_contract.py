@@ -144,6 +144,7 @@ FORCEFIELDS = [
     on_grid(SpinCNN, triangular(4), CHIRAL, "spins, C6", rotations, channels=2, radii=(1.1, 1.1)),
     on_grid(SpinCNN, square(4), CHIRAL_XY, "spins, XY, C4, direct", rotations, channels=2, head="force"),
     on_grid(SpinCNN, cubic(2), spin(), "spins, cubic", channels=1, radii=(1.1, 1.1)),
+    on_grid(SpinCNN, triangular(4), spin(), "spins, triangular, direct", channels=2, radii=(1.1, 1.1), head="force"),
     pytest.param(
         Member(
             lambda x: ConvolutionalForceField(x, TorqueResNet(x, THREE, channels=(3, 4), kernel=3)).double().eval(),

@@ -34,8 +34,9 @@ class FitOptions(BaseModel):
     """Weights of the two losses, each in units of the variance of its labels. Without an energy on either side the
     energy loss drops out by itself."""
     component: Literal["all", "tangent"] = "all"
-    """"tangent", for unit spins: learn :func:`nearsight.fields.tangent` of the forces, H⊥ = H - (H·S) S. The rest of H
-    does nothing to a spin, and electrons make it 10 to 100 times larger: a fit of all of H spends itself on it."""
+    """What to learn of the forces; "tangent", for unit spins: :func:`nearsight.fields.tangent`, H⊥ = H - (H·S) S. The
+    rest of H does nothing to a spin, and electrons make it 4 to 100 times larger: a fit of all of H spends itself on
+    it."""
     force_loss: Literal["squared", "relative"] = "squared"
     """The error of the forces: its mean square, or the mean of |F - F̂|₁ / |F̂| over the sites, which weighs small forces
     like large ones. For tangents it is the error of the torque S × H."""
