@@ -105,8 +105,11 @@ def train(make: Callable[[], LocalForceField], options: FitOptions, split: Split
         student = fit(make(), split, options=options.model_copy(update=chosen), progress=False)
         return student, time.process_time() - start
 
-    few, many = run(2)[1], run(8)[1]
-    steps = max(20, int(seconds / max(1e-3, (many - few) / 6)))
+    run(2)  # loads what is loaded once
+    steps = 10
+    while (spent := run(steps)[1]) < 0.05 * seconds:
+        steps *= 2
+    steps = int(steps * seconds / spent)
     return (*run(steps), steps)
 
 
