@@ -54,8 +54,8 @@ PAPER = Config(
         growth=(200.0, 2000.0),
     ),
 )
-"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: a week of exact electrons on one core; give it
-many."""
+"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: a week of exact electrons on one core.
+Give it many."""
 
 TINY = Config(
     length=12,
