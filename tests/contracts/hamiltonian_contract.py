@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 
 import numpy as np
@@ -103,6 +104,15 @@ def images(model: Hamiltonian, field: Tensor) -> Iterator[tuple[np.ndarray, Tens
 def test_matrix_is_hermitian(model, rng):
     h = model.matrix(random_field(model, rng, 3))
     assert torch.equal(h, h.mH)
+
+
+@model
+def test_a_model_travels_to_other_processes_without_its_dense_matrices(model, rng):
+    field = random_field(model, rng)
+    h = model.matrix(field)
+    twin = pickle.loads(pickle.dumps(model))
+    assert "constant" not in vars(twin) or "constant" not in type(model).__dict__
+    assert torch.equal(twin.matrix(field), h)
 
 
 @model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -91,13 +92,20 @@ class ExactMoves(MoveEnergies):
         self.model, self.hops = model, hops
         self.electrons = Dense(kT=kT, filling=filling, mu=mu)
         self.tolerance, self.rank = float(tolerance), rank
-        constant = model.constant.numpy()
-        if np.iscomplexobj(constant) and np.abs(constant.imag).max() <= 1e-14 * np.abs(constant).max():
-            constant = constant.real
-        self._constant = constant
-        levels = np.linalg.eigvalsh(constant)
+        levels = np.linalg.eigvalsh(self._constant)
         # An occupied site moves every level by something between 0 and U.
         self._bounds = float(levels[0] + min(model.U, 0.0)), float(levels[-1] + max(model.U, 0.0))
+
+    @cached_property
+    def _constant(self) -> np.ndarray:
+        """The hopping matrix, real where the model allows it."""
+        constant = self.model.constant.numpy()
+        if np.iscomplexobj(constant) and np.abs(constant.imag).max() <= 1e-14 * np.abs(constant).max():
+            return constant.real
+        return constant
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_constant"}  # found again where needed
 
     def __repr__(self) -> str:
         return f"ExactMoves({self.model!r}, {self.electrons!r}, tolerance={self.tolerance:g})"

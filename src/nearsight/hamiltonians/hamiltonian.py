@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -49,6 +49,11 @@ class Hamiltonian(abc.ABC):
     @abc.abstractmethod
     def on(self, lattice: Lattice) -> Self:
         """The same model on another lattice of the same kind."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is worked out on demand: a model travels to other processes, its dense matrices need not."""
+        kind = type(self)
+        return {k: v for k, v in vars(self).items() if not isinstance(getattr(kind, k, None), cached_property)}
 
     def _of_kind(self, lattice: Lattice) -> Lattice:
         """The lattice, refused if it is of another kind than that of the model."""

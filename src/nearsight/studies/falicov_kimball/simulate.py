@@ -20,6 +20,8 @@ MAPS = 6
 UNITS = "attempts per f electron"
 LARGEST_K = 1.5
 """Largest wave number at which domains, and not the lattice, shape S."""
+RESAMPLED = 60
+"""Sets of replicas behind the error of θ: each is a fit of its own."""
 
 
 def simulate(run: Run, config: Config) -> None:
@@ -142,7 +144,9 @@ def scaled(run: Run, config: Config, growth: xr.Dataset) -> DynamicalScaling | s
     late = growth.sel(time=(small(config, growth.R) & (growth.time >= config.large.growth_from)).values)
     S, R = late.S.transpose("replica", "time", "k"), late.R.transpose("replica", "time")
     try:
-        return analysis.dynamical_scaling(S, R, dimension=2, rng=run.rng("scaling"), largest_k=LARGEST_K)
+        return analysis.dynamical_scaling(
+            S, R, dimension=2, rng=run.rng("scaling"), largest_k=LARGEST_K, samples=RESAMPLED
+        )
     except ValueError as error:
         return str(error)
 
