@@ -106,10 +106,10 @@ def train(make: Callable[[], LocalForceField], options: FitOptions, split: Split
         return student, time.process_time() - start
 
     run(2)  # loads what is loaded once
-    steps = 10
-    while (spent := run(steps)[1]) < 0.05 * seconds:
+    fixed, steps = run(2)[1], 20
+    while (spent := run(steps)[1] - fixed) < 0.05 * seconds:
         steps *= 2
-    steps = int(steps * seconds / spent)
+    steps = int(steps * (seconds - fixed) / spent)
     return (*run(steps), steps)
 
 

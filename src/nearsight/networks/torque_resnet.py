@@ -75,8 +75,9 @@ class TorqueResNet(LatticeNetwork):
         sizes = [(n, m) for a, b in pairwise((3, *channels)) for n, m in ((a, b), (b, b))]
         sizes += [(channels[-1], channels[-1]), (channels[-1], 3)]
         box = (kernel,) * self.dim
-        # The variance of a layer's outputs is that of its inputs, behind the ReLU that halves it.
-        self.weights = nn.ParameterList(_normal((m, n, *box), 1.0 if m == 3 else 2.0, rng) for n, m in sizes)
+        # A sixth of the variance that keeps signals alive through a plain stack of ReLUs: here the skips do that, and
+        # blocks that begin small make a shallow network first. With the full variance turned snapshots teach nothing.
+        self.weights = nn.ParameterList(_normal((m, n, *box), 1 / 3, rng) for n, m in sizes)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(m)) for _, m in sizes)
         self.skips = nn.ParameterList(
             _normal((b, a, *(1,) * self.dim), 1.0, rng) for a, b in pairwise((3, *channels)) if a != b
