@@ -19,7 +19,6 @@ from nearsight.report import magnets
 from nearsight.solvers import Dense
 from nearsight.studies import Run
 from nearsight.studies.skyrmion import physics, snapshots
-from nearsight.studies.skyrmion.config import GroundStates
 from nearsight.studies.skyrmion.dynamics import path
 from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, measure, verdicts
 from nearsight.studies.skyrmion.train import learned
@@ -83,11 +82,10 @@ def test_every_verdict_says_what_it_judges(finished):
 
 def test_twists_make_the_electrons_of_a_larger_torus(rng):
     """Spins repeated twice along each axis of a torus with the twist left over: Bloch's theorem, site by site."""
-    config = TINY.model_copy(update={"ground": GroundStates(mesh=2)})
-    small = TwistAverage(config, B=0.005)
+    small = TwistAverage(TINY, B=0.005, mesh=2)
     spins = random_spins(triangular(12), rng)
-    solver = Dense(mu=config.model.mu, kT=config.electron_kT)
-    large = ExactForceField(physics.magnet(config, 24, B=0.005, twist=(math.pi, math.pi)), solver)
+    solver = Dense(mu=TINY.model.mu, kT=TINY.electron_kT)
+    large = ExactForceField(physics.magnet(TINY, 24, B=0.005, twist=(math.pi, math.pi)), solver)
     repeated = spins.reshape(12, 12, 3).repeat(2, 2, 1).reshape(-1, 3)
     one, whole = small(spins), large(repeated)
     assert float(whole.energy) == pytest.approx(4 * float(one.energy), rel=1e-10)
@@ -97,7 +95,7 @@ def test_twists_make_the_electrons_of_a_larger_torus(rng):
 
 def test_a_field_changes_the_energy_by_its_scalar_product_with_the_magnetisation():
     up = ferromagnet(triangular(12))
-    without, within = (float(TwistAverage(TINY, B)(up).energy) for B in (0.0, 0.01))
+    without, within = (float(TwistAverage(TINY, B, 1)(up).energy) for B in (0.0, 0.01))
     assert within - without == pytest.approx(-0.01 * 144, rel=1e-9)
 
 
@@ -110,7 +108,7 @@ def test_energies_and_charges_belong_to_the_textures_that_are_kept(finished):
     np.testing.assert_allclose(data.n_sk, abs(charge) / 3, atol=1e-9)
     assert list(data.texture.values) == list(TEXTURES)
     np.testing.assert_allclose(spins.norm(dim=-1), 1, atol=1e-12)
-    drawn = float(TwistAverage(TINY, 0.0)(skyrmion_lattice(triangular(12), magnetisation=0.3)).energy) / 144
+    drawn = float(TwistAverage(TINY, 0.0, 1)(skyrmion_lattice(triangular(12), magnetisation=0.3)).energy) / 144
     assert float(data.omega.sel(texture="skyrmions, n = 1", field=0.0)) < drawn - 1e-4  # the relaxation goes downhill
 
 

@@ -35,8 +35,8 @@ def notes(config: Config) -> list[str]:
     c, large = config.comparison, config.large
     return [
         f"Energies of textures are those of {config.ground.cell} × {config.ground.cell} sites with the electrons of "
-        f"{config.ground.mesh} × {config.ground.mesh} such tori; phases differ by 10⁻⁴ t per site and less, which a "
-        "coarse mesh only just resolves.",
+        f"{config.ground.fine_mesh} × {config.ground.fine_mesh} such tori; phases differ by 10⁻⁴ t per "
+        "site and less, which a coarse mesh only just resolves.",
         f"Exact and learned quenches were compared on {c.length} × {c.length} sites up to t = {c.duration:g}; the "
         f"lattices of {large.restored_length} × {large.restored_length} and {large.quench_length} × "
         f"{large.quench_length} sites rest on the learned torques alone.",

@@ -41,8 +41,10 @@ class GroundStates(Section):
 
     cell: Length = 12
     mesh: Count = 3
-    """Twists per axis: electrons as on ``mesh`` · ``cell`` sites. Energies of 3 differ by 5 · 10⁻⁵ from those
-    of 6, phases by 10⁻⁴ and more."""
+    """Twists per axis while textures relax: electrons as on ``mesh`` · ``cell`` sites."""
+    fine_mesh: Count = 6
+    """The same for the energies of what they relax to, which differ by 10⁻⁴ between phases: those of a mesh of 3 are
+    wrong by up to 5 · 10⁻⁵, textures by nothing that counts."""
     fields: tuple[NotNegative, ...] = (0.0, 0.005, 0.01)
     """Rising; every texture is relaxed in one field after the other."""
     steps: Count = 120

@@ -38,10 +38,8 @@ class TwistAverage(ForceField):
     highest symmetry, which represents the zone worst.
     """
 
-    def __init__(self, config: Config, B: float) -> None:
+    def __init__(self, config: Config, B: float, mesh: int) -> None:
         super().__init__()
-        self.config, self.B = config, B
-        mesh = config.ground.mesh
         phases = [2 * math.pi * (k + 0.5) / mesh for k in range(mesh)]
         solver = Dense(mu=config.model.mu, kT=config.electron_kT)
         self.parts = torch.nn.ModuleList(
@@ -106,7 +104,7 @@ def relax(config: Config, name: str, path: Path, seed: int) -> np.ndarray:
     scheme = AB2Rotation(dt=options.dt, kT=0.0, damping=RELAXING, tangent=True)
     with threads(1):
         for k, B in enumerate(options.fields):
-            forcefield = TwistAverage(config, B)
+            forcefield = TwistAverage(config, B, options.mesh)
             kept = path / f"{k}"
             spins = simulate(
                 forcefield, scheme, spins, steps=options.steps, record=None, rng=None, path=kept, resume=True
@@ -123,7 +121,8 @@ def measure(config: Config, relaxed: Tensor) -> xr.Dataset:
     dims = ("texture", "field")
     omega, torque = [], []
     for k, B in enumerate(options.fields):
-        force, energy = TwistAverage(config, B)(relaxed[:, k])
+        energy = TwistAverage(config, B, options.fine_mesh)(relaxed[:, k]).energy
+        force = TwistAverage(config, B, options.mesh)(relaxed[:, k]).force
         assert energy is not None
         omega.append(energy / lattice.n_sites)
         torque.append(tangent(force, relaxed[:, k]).norm(dim=-1).amax(-1))
@@ -142,7 +141,7 @@ def measure(config: Config, relaxed: Tensor) -> xr.Dataset:
 
 def verdicts(config: Config, observed: xr.Dataset) -> list[Verdict]:
     """The phase in every field; Ozawa, Hayami and Motome find n_sk = 2, 1, 0 as the field rises."""
-    mesh, cell = config.ground.mesh, config.ground.cell
+    mesh, cell = config.ground.fine_mesh, config.ground.cell
     about = f"electrons of {mesh * cell} × {mesh * cell} sites, kT = {config.electron_kT:g}"
     expected = {0.0: 2, 0.005: 1}
     result = []

@@ -34,7 +34,7 @@ QUICK = Config(fit=fitted(2500), resnet_fit=taught(1000))
 PAPER = Config(
     length=48,
     electron_kT=0.01,
-    ground=GroundStates(mesh=6, fields=(0.0, 0.0025, 0.005, 0.0075, 0.01, 0.02), steps=200),
+    ground=GroundStates(mesh=6, fine_mesh=12, fields=(0.0, 0.0025, 0.005, 0.0075, 0.01, 0.02), steps=250),
     trajectories=Trajectories(perturbed=30, random=30, duration=500.0, snapshots=101),
     dynamics=Dynamics(dt=2.0, damping=0.05),
     equivariant=Equivariant(channels=12, radii=(9.1, 3.1, 2.1)),
@@ -59,7 +59,7 @@ Give it many."""
 
 TINY = Config(
     length=12,
-    ground=GroundStates(mesh=1, fields=(0.0, 0.005), steps=3),
+    ground=GroundStates(mesh=1, fine_mesh=1, fields=(0.0, 0.005), steps=3),
     trajectories=Trajectories(perturbed=3, random=3, duration=16.0, snapshots=3),
     equivariant=Equivariant(channels=2, radii=(1.1, 1.1)),
     students=("equivariant", "resnet", "descriptor"),
