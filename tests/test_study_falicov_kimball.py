@@ -20,6 +20,8 @@ from nearsight.studies.falicov_kimball.generate import DATA, split
 from nearsight.studies.falicov_kimball.train import learned
 from nearsight.training import MoveData
 
+pytestmark = pytest.mark.xdist_group("falicov_kimball")
+
 STUDY = get("falicov_kimball")
 TINY = STUDY.configure("tiny")
 OBSERVABLES = ("snapshots", "curves", "growth", "maps", "barrier", "potential")

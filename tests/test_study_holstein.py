@@ -16,6 +16,8 @@ from nearsight.storage import CorruptFileError
 from nearsight.studies import Run
 from nearsight.training import DataSet
 
+pytestmark = pytest.mark.xdist_group("holstein")
+
 STUDY = get("holstein")
 TINY = STUDY.configure("tiny")
 OBSERVABLES = ("snapshots", "curves", "growth", "maps")

@@ -18,6 +18,8 @@ from nearsight.studies.ising_blocks import bound, physics, scaling
 from nearsight.studies.ising_blocks.accuracy import near_transition
 from nearsight.studies.ising_blocks.train import fit_options, seconds, tasks
 
+pytestmark = pytest.mark.xdist_group("ising_blocks")
+
 STUDY = get("ising_blocks")
 TINY = STUDY.configure("tiny")
 

@@ -17,6 +17,8 @@ from nearsight.studies.jahn_teller.generate import moved
 from nearsight.studies.jahn_teller.train import learned
 from nearsight.training import DataSet
 
+pytestmark = pytest.mark.xdist_group("jahn_teller")
+
 STUDY = get("jahn_teller")
 TINY = STUDY.configure("tiny")
 OBSERVABLES = ("snapshots", "curves", "growth", "maps")

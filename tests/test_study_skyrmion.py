@@ -24,6 +24,8 @@ from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, mea
 from nearsight.studies.skyrmion.train import learned
 from nearsight.training import DataSet
 
+pytestmark = pytest.mark.xdist_group("skyrmion")
+
 STUDY = get("skyrmion")
 TINY = STUDY.configure("tiny")
 OBSERVABLES = ("ground_states", "snapshots", "response", "curves", "restored", "quench")
