@@ -26,9 +26,18 @@ from nearsight.dynamics import (
 )
 from nearsight.dynamics.acceptance import RULES, Acceptance
 from nearsight.dynamics.sum_tree import SumTree
-from nearsight.forcefields import ClassicalForceField, ExactMoves, Hops, LatticeGas
+from nearsight.fields import occupation
+from nearsight.forcefields import (
+    ClassicalForceField,
+    ConvolutionalForceField,
+    ExactMoves,
+    Hops,
+    LatticeGas,
+    LearnedMoves,
+)
 from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
+from nearsight.networks import EmbeddedNetwork
 from nearsight.storage import tree_hash
 
 LATTICE = square(4, 3)
@@ -256,6 +265,28 @@ def test_f_electrons_among_electrons_obey_the_free_energies_of_the_spectrum(rule
     classes = np.unique(electron_energies().round(7), return_inverse=True)[1]
     assert agrees(final, law, classes)
     assert not agrees(states()[drawn], law, classes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "free"),
+    [("metropolis", False), ("glauber", False), pytest.param("metropolis", True, marks=pytest.mark.slow)],
+)
+def test_learned_hops_end_with_the_boltzmann_weights_of_their_energy(rule, free):
+    network = EmbeddedNetwork(LATTICE, occupation(), radius=1.5, channels=4, widths=(4,), rng=generator(5)).double()
+    student = LearnedMoves(ConvolutionalForceField(LATTICE, network).eval())
+    energy = student.energy(states()).numpy()
+    kT = float(energy.std())
+    law = np.exp(-(energy - energy.min()) / kT)
+    law /= law.sum()
+    scheme: Scheme = (
+        RejectionFreeHops(HopRates(student, kT=kT, rule=rule), duration=40.0)
+        if free
+        else HopMonteCarlo(student, kT=kT, rule=rule, attempts=40.0)
+    )
+    drawn = torch.randint(len(states()), (3000,), generator=generator(14))
+    final = simulate(None, scheme, states()[drawn], steps=1, record=None, rng=generator(15)).final.field
+    assert agrees(final, law)
+    assert not agrees(states()[drawn], law)
 
 
 SCHEMES = [
