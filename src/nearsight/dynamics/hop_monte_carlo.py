@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,15 +118,7 @@ class HopMonteCarlo(Scheme):
         return replace(state, tally=empty_tally(field, TALLY))
 
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
-        fields = state.field.reshape(-1, *state.field.shape[-2:])
-        moved = torch.empty_like(fields)
-        counts = np.zeros((len(TALLY), len(fields)))
-        for r, chance in enumerate(replica_streams(rng, len(fields))):
-            moved[r], *counts[:, r] = self._walk(fields[r], chance)
-        field = moved.reshape(state.field.shape)
-        tally = add_to_tally(state.tally, TALLY, counts)
-        time = state.time + self.attempts
-        return State(field, None, forces(forcefield, field), time, state.step + 1, tally=tally)
+        return walked(state, self._walk, TALLY, self.attempts, forcefield, rng)
 
     def _walk(self, field: Tensor, chance: np.random.Generator) -> tuple[Tensor, int, int, float]:
         """One replica a step later, and what there was to count."""
@@ -159,6 +151,28 @@ class HopMonteCarlo(Scheme):
 
 def empty_tally(field: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device) for name in names}
+
+
+def walked(
+    state: State,
+    walk: Callable[[Tensor, np.random.Generator], tuple],
+    names: tuple[str, ...],
+    duration: float,
+    forcefield: ForceField | None,
+    rng: torch.Generator | None,
+) -> State:
+    """The state ``duration`` later, every replica on a walk and with random numbers of its own.
+
+    ``walk`` takes a field ``(site, 1)`` and a stream, and returns the field after it and the counts called ``names``.
+    """
+    fields = state.field.reshape(-1, *state.field.shape[-2:])
+    moved = torch.empty_like(fields)
+    counts = np.zeros((len(names), len(fields)))
+    for r, chance in enumerate(replica_streams(rng, len(fields))):
+        moved[r], *counts[:, r] = walk(fields[r], chance)
+    field = moved.reshape(state.field.shape)
+    tally = add_to_tally(state.tally, names, counts)
+    return State(field, None, forces(forcefield, field), state.time + duration, state.step + 1, tally=tally)
 
 
 def add_to_tally(tally: Mapping[str, Tensor], names: tuple[str, ...], counts: np.ndarray) -> dict[str, Tensor]:

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.hop_monte_carlo import add_to_tally, empty_tally
+from nearsight.dynamics.hop_monte_carlo import empty_tally, walked
 from nearsight.dynamics.hop_rates import HopRates, not_a_number
-from nearsight.dynamics.scheme import Scheme, State, forces, positive, start_at_rest
-from nearsight.dynamics.streams import replica_streams
+from nearsight.dynamics.scheme import Scheme, State, positive, start_at_rest
 from nearsight.dynamics.sum_tree import SumTree
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
@@ -76,14 +75,7 @@ class RejectionFreeHops(Scheme):
         return replace(state, tally=empty_tally(field, TALLY))
 
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
-        fields = state.field.reshape(-1, *state.field.shape[-2:])
-        moved = torch.empty_like(fields)
-        counts = np.zeros((len(TALLY), len(fields)))
-        for r, chance in enumerate(replica_streams(rng, len(fields))):
-            moved[r], *counts[:, r] = self._walk(fields[r], chance)
-        field = moved.reshape(state.field.shape)
-        tally = add_to_tally(state.tally, TALLY, counts)
-        return State(field, None, forces(forcefield, field), state.time + self.duration, state.step + 1, tally=tally)
+        return walked(state, self._walk, TALLY, self.duration, forcefield, rng)
 
     def _walk(self, field: Tensor, chance: np.random.Generator) -> tuple[Tensor, int, float]:
         """One replica a step later, the number of hops and the energy they cost."""

@@ -8,43 +8,30 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from nearsight.forcefields import LearnedMoveEnergies, MoveEnergies
-from nearsight.parallel import progress_bar, threads
+from nearsight.parallel import threads
 from nearsight.training.move_data import MoveData, MoveSplit
-from nearsight.training.optimisation import (
-    Optimisation,
-    load_checkpoint,
-    named_differences,
-    prepared,
-    save_checkpoint,
-)
+from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
+from nearsight.training.options import Schedule
 
 Student = TypeVar("Student", bound=LearnedMoveEnergies)
 
-COLUMNS = ("step", "learning_rate", "mse", "validation_mse", "best_mse")
 ORDER, MOVES, CHECK = range(3)
 """Streams of random numbers, apart from each other."""
 
 
-class MoveFitOptions(BaseModel):
+class MoveFitOptions(Schedule):
     """How energies of hops are fitted. The defaults suit an embedded network on one core."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: Annotated[int, Field(ge=1)] = 1000
-    """Optimiser steps."""
     optimizer: Literal["soap", "adamw"] = "soap"
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Configurations a step."""
     hops: Annotated[int, Field(ge=1)] = 48
     """Hops of every configuration a step, others each time."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6e-3
-    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
     warmup: Annotated[int, Field(ge=0)] = 50
-    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip: Annotated[float, Field(gt=0)] = 10.0
     """Largest norm of the gradient."""
@@ -62,13 +49,6 @@ class MoveFitOptions(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     threads: Annotated[int, Field(ge=1)] | None = 1
     """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def fit_moves(
@@ -110,10 +90,14 @@ def fit_moves(
     return student.eval()
 
 
-class _Fit:
+class _Fit(SteppedFit):
     """The state of a fit: everything that a checkpoint holds."""
 
+    quantity = "mse"
+    model: LearnedMoveEnergies
+
     def __init__(self, student: LearnedMoveEnergies, split: MoveSplit, options: MoveFitOptions) -> None:
+        super().__init__()
         for name, part in (("training", split.train), ("validation", split.validation)):
             if part.labels == 0:
                 raise ValueError(f"The {name} part holds no possible hop; give it a share of the trajectories.")
@@ -123,7 +107,8 @@ class _Fit:
             raise ValueError(
                 f"The data are of hops to shell {split.train.hops.shell}, the student's to {student.hops.shell}."
             )
-        self.options, self.unit = options, split.train.spread or 1.0
+        self.options, self.spread = options, split.train.spread or 1.0
+        self.unit = self.spread**2
         self.optimisation = Optimisation(dict(self.model.named_parameters()), options)
         parameter = self.optimisation.parameters[0]
         self.device, self.dtype = parameter.device, parameter.dtype
@@ -132,17 +117,12 @@ class _Fit:
         self.possible = [np.flatnonzero(np.isfinite(row)) for row in self.train.difference]
         self.usable = np.array([k for k, moves in enumerate(self.possible) if len(moves)])
         self.check = self._held_out()
-        self.step, self.best_mse, self.sum, self.count = 0, math.inf, 0.0, 0
-        self.log: list[list[float]] = []
         self.identity = {
             "options": options.model_dump(mode="json"),
             "train": split.train.hash,
             "validation": split.validation.hash,
             "parameters": {name: list(p.shape) for name, p in self.model.named_parameters()},
         }
-
-    def rng(self, *number: int) -> np.random.Generator:
-        return np.random.default_rng([self.options.seed, *number])
 
     def _held_out(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Fields, and replica, move and label of the hops that every validation looks at."""
@@ -167,59 +147,13 @@ class _Fit:
         fields = self.field[torch.from_numpy(chosen).to(self.device)]
         return fields, *at, torch.from_numpy(label).to(self.device, self.dtype)  # type: ignore[return-value]
 
-    def loop(self, checkpoint: Path | None, progress: bool) -> None:
-        options = self.options
-        with progress_bar(progress) as bar:
-            task = bar.add_task("fit", total=options.steps, completed=self.step)
-            self.model.train()
-            while self.step < options.steps:
-                self.advance()
-                bar.update(task, completed=self.step)
-                last = self.step == options.steps
-                if last or self.step % options.validate_every == 0:
-                    row = self.validate()
-                    bar.update(task, description=f"fit  mse {row[2]:.2e}  validation {row[3]:.2e}")
-                if checkpoint is not None and (last or self.step % options.checkpoint_every == 0):
-                    self.save(checkpoint)
-        self.optimisation.finish()
-
-    def advance(self) -> None:
+    def step_loss(self) -> Tensor:
         fields, replica, move, label = self.batch(self.step)
-        losses: list[Tensor] = []
+        return ((self.model.chosen(fields, replica, move) - label) / self.spread).square().mean()
 
-        def loss() -> Tensor:
-            losses.append(((self.model.chosen(fields, replica, move) - label) / self.unit).square().mean())
-            return losses[0]
-
-        self.optimisation.advance(self.step, loss)
-        self.step += 1
-        self.sum, self.count = self.sum + float(losses[0].detach()) * self.unit**2, self.count + 1
-
-    def validate(self) -> list[float]:
+    def held_out(self) -> float:
         fields, replica, move, label = self.check
-        with self.optimisation.averaged():
-            error = self.model.predict(fields, replica, move).cpu() - label
-        mse = float(error.square().mean())
-        if mse < self.best_mse:
-            self.best_mse = mse
-            self.optimisation.keep()
-        self.log.append(
-            [self.step, self.options.rate(self.step - 1), self.sum / max(1, self.count), mse, self.best_mse]
-        )
-        self.sum, self.count = 0.0, 0
-        return self.log[-1]
-
-    # --- checkpoint -------------------------------------------------------------------------------------------------
-
-    def save(self, file: Path) -> None:
-        numbers = {"step": self.step, "best_mse": self.best_mse, "sum": self.sum, "count": self.count, "log": self.log}
-        save_checkpoint(file, self.optimisation.tensors(), numbers, self.identity, COLUMNS)
-
-    def load(self, file: Path) -> None:
-        tensors, numbers = load_checkpoint(file, self.identity, named_differences)
-        self.step, self.best_mse, self.log = numbers["step"], numbers["best_mse"], numbers["log"]
-        self.sum, self.count = numbers["sum"], numbers["count"]
-        self.optimisation.restore(tensors)
+        return float((self.model.predict(fields, replica, move).cpu() - label).square().mean())
 
 
 def evaluate_moves(energies: MoveEnergies, data: MoveData, *, kT: float | None = None) -> dict[str, Any]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight.parallel import progress_bar
 from nearsight.storage import load_tensors, save_tensors, write_atomic
 from nearsight.training.soap import SOAP
 
@@ -107,6 +111,96 @@ class Optimisation:
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
+
+
+class SteppedFit(abc.ABC):
+    """A fit that counts its steps, validates and logs every so many of them, and goes on from a checkpoint.
+
+    A member has its ``model``, ``options``, ``optimisation`` and ``identity`` (what makes it this fit and no other),
+    and says what a step minimises and what validation finds.
+    """
+
+    quantity: ClassVar[str]
+    """What is minimised, as it is called in the log and the checkpoint."""
+    model: nn.Module
+    options: Any
+    optimisation: Optimisation
+    identity: dict[str, Any]
+    unit: float = 1.0
+    """The loss of a step times this is the quantity that is logged."""
+
+    def __init__(self) -> None:
+        self.step, self.best, self.sum, self.count = 0, math.inf, 0.0, 0
+        self.log: list[list[float]] = []
+
+    @abc.abstractmethod
+    def step_loss(self) -> Tensor:
+        """The loss of the present step, a function of its number and the weights alone."""
+
+    @abc.abstractmethod
+    def held_out(self) -> float:
+        """The quantity on what is held out, with the weights that the model has now."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("step", "learning_rate", self.quantity, f"validation_{self.quantity}", f"best_{self.quantity}")
+
+    def rng(self, *number: int) -> np.random.Generator:
+        """A stream of random numbers by its name, whatever was drawn before."""
+        return np.random.default_rng([self.options.seed, *number])
+
+    def loop(self, checkpoint: Path | None, progress: bool) -> None:
+        """All steps that are left; the model ends with its best weights."""
+        options = self.options
+        with progress_bar(progress) as bar:
+            task = bar.add_task("fit", total=options.steps, completed=self.step)
+            self.model.train()
+            while self.step < options.steps:
+                self.advance()
+                bar.update(task, completed=self.step)
+                last = self.step == options.steps
+                if last or self.step % options.validate_every == 0:
+                    row = self.validate()
+                    bar.update(task, description=f"fit  {self.quantity} {row[2]:.3g}  validation {row[3]:.3g}")
+                if checkpoint is not None and (last or self.step % options.checkpoint_every == 0):
+                    self.save(checkpoint)
+        self.optimisation.finish()
+
+    def advance(self) -> None:
+        losses: list[Tensor] = []
+
+        def loss() -> Tensor:
+            losses.append(self.step_loss())
+            return losses[0]
+
+        self.optimisation.advance(self.step, loss)
+        self.step += 1
+        self.sum, self.count = self.sum + float(losses[0].detach()) * self.unit, self.count + 1
+
+    def validate(self) -> list[float]:
+        """A row of the log, with the averaged weights."""
+        self.model.eval()
+        with torch.no_grad(), self.optimisation.averaged():
+            found = self.held_out()
+        self.model.train()
+        if found < self.best:
+            self.best = found
+            self.optimisation.keep()
+        rate, mean = self.options.rate(self.step - 1), self.sum / max(1, self.count)
+        self.log.append([self.step, rate, mean, found, self.best])
+        self.sum, self.count = 0.0, 0
+        return self.log[-1]
+
+    def save(self, file: Path) -> None:
+        best = {f"best_{self.quantity}": self.best}
+        numbers = {"step": self.step, **best, "sum": self.sum, "count": self.count, "log": self.log}
+        save_checkpoint(file, self.optimisation.tensors(), numbers, self.identity, self.columns)
+
+    def load(self, file: Path) -> None:
+        tensors, numbers = load_checkpoint(file, self.identity, named_differences)
+        self.step, self.best, self.log = numbers["step"], numbers[f"best_{self.quantity}"], numbers["log"]
+        self.sum, self.count = numbers["sum"], numbers["count"]
+        self.optimisation.restore(tensors)
 
 
 def prepared(path: str | Path | None, resume: bool) -> Path | None:

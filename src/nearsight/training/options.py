@@ -10,13 +10,31 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class FitOptions(BaseModel):
+class Schedule(BaseModel):
+    """The learning rate of every step of a fit: a rise, then half a cosine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Annotated[int, Field(ge=1)] = 1000
+    """Optimiser steps."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6e-3
+    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
+    warmup: Annotated[int, Field(ge=0)] = 100
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class FitOptions(Schedule):
     """How a force field is fitted. The defaults suit small networks on one or two cores.
 
     The budget is a number of steps and not a time, so that a fit does not depend on how busy the machine was.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: Annotated[int, Field(ge=1)] = 4000
     """Optimiser steps."""
@@ -24,10 +42,6 @@ class FitOptions(BaseModel):
     """:class:`SOAP` needs a fraction of the steps on small networks; AdamW is cheaper a step when layers are wide."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Snapshots a step; one snapshot holds the forces of all sites, so a few are many labels."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6e-3
-    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
-    warmup: Annotated[int, Field(ge=0)] = 100
-    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     force_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     energy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
@@ -69,10 +83,3 @@ class FitOptions(BaseModel):
         if self.validation + self.test >= 1:
             raise ValueError(f"validation={self.validation:g} and test={self.test:g} leave nothing to train on")
         return self
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -10,32 +10,24 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
 from nearsight.forcefields.property_model import Blocks, as_blocks
-from nearsight.parallel import progress_bar, threads
-from nearsight.training.optimisation import (
-    Optimisation,
-    load_checkpoint,
-    named_differences,
-    prepared,
-    save_checkpoint,
-)
+from nearsight.parallel import threads
+from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
+from nearsight.training.options import Schedule
 
-COLUMNS = ("step", "learning_rate", "loss", "validation_loss", "best_loss")
 CALIBRATION = 1024
 """Blocks that set the scale of the invariants."""
 ORDER, PLACES, CHECK, SCALES = range(4)
 """Streams of random numbers, apart from each other."""
 
 
-class PropertyFitOptions(BaseModel):
+class PropertyFitOptions(Schedule):
     """How a property model is fitted. The defaults suit a phase from some thousand snapshots on one core."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: Annotated[int, Field(ge=1)] = 600
     """Optimiser steps."""
@@ -47,9 +39,7 @@ class PropertyFitOptions(BaseModel):
     loss: Literal["average", "block"] = "average"
     """Whether the label is compared with the mean over the blocks of a snapshot, as in the paper, or with each."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
-    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
     warmup: Annotated[int, Field(ge=0)] = 20
-    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
     clip: Annotated[float, Field(gt=0)] = 5.0
     """Largest norm of the gradient."""
@@ -64,13 +54,6 @@ class PropertyFitOptions(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     threads: Annotated[int, Field(ge=1)] | None = 1
     """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def property_loss(raw: Tensor, label: Tensor, kind: str, loss: str) -> Tensor:
@@ -146,12 +129,16 @@ class _Part:
     label: Tensor
 
 
-class _Fit:
+class _Fit(SteppedFit):
     """The state of a fit: everything that a checkpoint holds."""
+
+    quantity = "loss"
+    model: PropertyModel
 
     def __init__(
         self, model: PropertyModel, snapshots: Blocks, labels: np.ndarray, options: PropertyFitOptions
     ) -> None:
+        super().__init__()
         self.model, self.snapshots, self.options = model, snapshots, options
         self.device, self.dtype = model.offset.device, model.offset.dtype
         order = self.rng(ORDER).permutation(len(labels))
@@ -170,17 +157,12 @@ class _Fit:
             _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(self.device, self.dtype)) for p in parts
         )
         self.optimisation = Optimisation(dict(model.named_parameters()), options)
-        self.step, self.best_loss, self.sum, self.count = 0, math.inf, 0.0, 0
-        self.log: list[list[float]] = []
         self.identity = {
             "options": options.model_dump(mode="json"),
             "model": repr(model),
             "snapshots": [len(snapshots), snapshots.length],
             "labels": [float(labels.sum()), float((labels * np.arange(len(labels))).sum())],
         }
-
-    def rng(self, *number: int) -> np.random.Generator:
-        return np.random.default_rng([self.options.seed, *number])
 
     def cut(self, index: np.ndarray, draw: np.random.Generator, count: int) -> Tensor:
         """Blocks ``(snapshot, block, l, l)`` at random places."""
@@ -193,69 +175,18 @@ class _Fit:
         label = part.label[torch.from_numpy(chosen).to(self.device)]
         return property_loss(raw, label, self.model.kind, self.options.loss)
 
-    def loop(self, checkpoint: Path | None, progress: bool) -> None:
-        options = self.options
-        with progress_bar(progress) as bar:
-            task = bar.add_task("fit", total=options.steps, completed=self.step)
-            self.model.train()
-            while self.step < options.steps:
-                self.advance()
-                bar.update(task, completed=self.step)
-                last = self.step == options.steps
-                if last or self.step % options.validate_every == 0:
-                    row = self.validate()
-                    bar.update(task, description=f"fit  loss {row[2]:.3g}  validation {row[3]:.3g}")
-                if checkpoint is not None and (last or self.step % options.checkpoint_every == 0):
-                    self.save(checkpoint)
-        self.optimisation.finish()
-
-    def advance(self) -> None:
+    def step_loss(self) -> Tensor:
         size = min(self.options.batch_size, len(self.train.index))
         epoch, position = divmod(self.step, len(self.train.index) // size)
         order = self.rng(ORDER, epoch).permutation(len(self.train.index))
         chosen = order[position * size : (position + 1) * size]
-        losses: list[Tensor] = []
+        return self.loss(self.train, chosen, self.rng(PLACES, self.step))
 
-        def loss() -> Tensor:
-            losses.append(self.loss(self.train, chosen, self.rng(PLACES, self.step)))
-            return losses[0]
-
-        self.optimisation.advance(self.step, loss)
-        self.step += 1
-        self.sum, self.count = self.sum + float(losses[0].detach()), self.count + 1
-
-    @torch.no_grad()
-    def validate(self) -> list[float]:
+    def held_out(self) -> float:
         """The loss on snapshots kept apart, at the same places every time."""
-        every, size = np.arange(len(self.held.index)), self.options.batch_size
-        draw = self.rng(CHECK)
-        self.model.eval()
-        with self.optimisation.averaged():
-            losses = [(float(self.loss(self.held, part, draw)), len(part)) for part in _chunks(every, size)]
-        self.model.train()
-        loss = sum(value * n for value, n in losses) / len(every)
-        if loss < self.best_loss:
-            self.best_loss = loss
-            self.optimisation.keep()
-        self.log.append(
-            [self.step, self.options.rate(self.step - 1), self.sum / max(1, self.count), loss, self.best_loss]
-        )
-        self.sum, self.count = 0.0, 0
-        return self.log[-1]
-
-    # --- checkpoint -------------------------------------------------------------------------------------------------
-
-    def save(self, file: Path) -> None:
-        numbers = {
-            "step": self.step, "best_loss": self.best_loss, "sum": self.sum, "count": self.count, "log": self.log
-        }  # fmt: skip
-        save_checkpoint(file, self.optimisation.tensors(), numbers, self.identity, COLUMNS)
-
-    def load(self, file: Path) -> None:
-        tensors, numbers = load_checkpoint(file, self.identity, named_differences)
-        self.step, self.best_loss, self.log = numbers["step"], numbers["best_loss"], numbers["log"]
-        self.sum, self.count = numbers["sum"], numbers["count"]
-        self.optimisation.restore(tensors)
+        every, draw = np.arange(len(self.held.index)), self.rng(CHECK)
+        parts = _chunks(every, self.options.batch_size)
+        return sum(float(self.loss(self.held, part, draw)) * len(part) for part in parts) / len(every)
 
 
 def _chunks(index: np.ndarray, size: int) -> list[np.ndarray]:
