@@ -70,21 +70,27 @@ class Quenches:
 
 
 def quench(
-    forcefield: ForceField, scheme: Scheme, steps: tuple[int, ...], field: Tensor, path: Path, seed: int
+    forcefield: ForceField | None,
+    scheme: Scheme,
+    steps: tuple[int, ...],
+    field: Tensor,
+    path: Path,
+    seed: int,
+    kept: tuple[str, ...] = ("field", "force"),
 ) -> xr.Dataset:
-    """One task: run it, go on with it, or read what is there."""
+    """One task: run it, go on with it, or read what is there. ``kept`` is recorded at the given steps."""
     with threads(1):
         trajectory = simulate(
             forcefield,
             scheme,
             field,
             steps=steps[-1],
-            record=At(steps, fields=("field", "force")),
+            record=At(steps, fields=kept),
             rng=torch.Generator().manual_seed(seed),
             path=path,
             resume=True,
         )
-        return trajectory.data[["field", "force"]].load()
+        return trajectory.data[list(kept)].load()
 
 
 def fields_and_forces(trajectory: xr.Dataset) -> tuple[Tensor, Tensor]:

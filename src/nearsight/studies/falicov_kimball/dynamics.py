@@ -13,8 +13,8 @@ from nearsight.lattices import Lattice
 from nearsight.studies import parallel
 from nearsight.studies.agreement import same_mean
 from nearsight.studies.falicov_kimball.config import Config
-from nearsight.studies.falicov_kimball.physics import exact, quench, scattered, scheme
-from nearsight.studies.quenches import log_steps
+from nearsight.studies.falicov_kimball.physics import KEPT, exact, exact_seconds, scattered, scheme
+from nearsight.studies.quenches import log_steps, quench
 from nearsight.studies.run import Run
 
 CHUNK = 2
@@ -52,10 +52,11 @@ def ensemble(run: Run, config: Config, rule: HopMonteCarlo, name: str, runs: int
     field = scattered(config, rule.lattice, options.runs, run.rng("initial positions"))[:runs]
     folder = run.path / "comparison" / name
     tasks = [
-        (rule, steps, part, folder / f"{k:03d}", run.seed(f"{name} chance", k))
+        (None, rule, steps, part, folder / f"{k:03d}", run.seed(f"{name} chance", k), KEPT)
         for k, part in enumerate(field.split(CHUNK))
     ]
-    seconds = len(field) * options.duration * (0.6 * (options.length / 30) ** 6 if name != "learned" else 0.02)
+    each = 0.02 * options.duration if name == "learned" else exact_seconds(options.length, options.duration)
+    seconds = len(field) * each
     return xr.concat(parallel.run(quench, tasks, seconds=seconds, title=f"{name} quenches"), dim="replica")
 
 

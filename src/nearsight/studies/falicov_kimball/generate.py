@@ -11,8 +11,8 @@ import torch
 from nearsight.parallel import threads
 from nearsight.studies import parallel
 from nearsight.studies.falicov_kimball.config import Config
-from nearsight.studies.falicov_kimball.physics import exact, quench, scattered, scheme
-from nearsight.studies.quenches import log_steps
+from nearsight.studies.falicov_kimball.physics import KEPT, exact, exact_seconds, scattered, scheme
+from nearsight.studies.quenches import log_steps, quench
 from nearsight.studies.run import Run
 from nearsight.training import MoveData, MoveSplit
 
@@ -33,8 +33,7 @@ def generate(run: Run, config: Config) -> None:
     tasks = [
         (config, field, folder / f"{k:03d}", run.seed("data", "chance", k)) for k, field in enumerate(starts.split(1))
     ]
-    # An attempt takes 3 ms on 900 sites, a diagonalisation a step 0.2 s; both grow as the cube of the sites.
-    seconds = wanted.number * wanted.duration * 0.6 * (config.length / 30) ** 6
+    seconds = wanted.number * exact_seconds(config.length, wanted.duration)
     parts = parallel.run(labelled, tasks, seconds=seconds, title="exact quenches")
     MoveData.from_arrays(
         hops=energies.hops,
@@ -55,7 +54,7 @@ def labelled(
     wanted = config.trajectories
     energies = exact(config, config.length)
     steps = log_steps(wanted.duration, 1.0, wanted.snapshots - 1) if wanted.snapshots > 1 else (0,)
-    trajectory = quench(scheme(config, energies), steps, field, path, seed)
+    trajectory = quench(None, scheme(config, energies), steps, field, path, seed, KEPT)
     snapshots = torch.from_numpy(trajectory.field.values[:, 0])
     with threads(1):
         return snapshots, energies.differences(snapshots), trajectory.time.values

@@ -10,9 +10,9 @@ from nearsight.analysis import DynamicalScaling, PowerLaw, SizeLaw, Verdict
 from nearsight.lattices import Lattice
 from nearsight.studies import parallel
 from nearsight.studies.falicov_kimball.config import Config
-from nearsight.studies.falicov_kimball.physics import TALLIES, quench, scattered, scheme
+from nearsight.studies.falicov_kimball.physics import KEPT, TALLIES, scattered, scheme
 from nearsight.studies.falicov_kimball.train import learned
-from nearsight.studies.quenches import in_time, log_steps
+from nearsight.studies.quenches import in_time, log_steps, quench
 from nearsight.studies.run import Run
 
 MAPS = 6
@@ -32,7 +32,7 @@ def simulate(run: Run, config: Config) -> None:
     field = scattered(config, energies.lattice, large.replicas, run.rng("large", "positions"))
     rule = scheme(config, energies)
     tasks = [
-        (rule, steps, part, run.path / "large" / f"{k:03d}", run.seed("large", "chance", k))
+        (None, rule, steps, part, run.path / "large" / f"{k:03d}", run.seed("large", "chance", k), KEPT)
         for k, part in enumerate(field.split(1))
     ]
     seconds = 1e-4 * float(field.sum()) * large.duration
