@@ -28,6 +28,7 @@ from nearsight.analysis.locality import (
     judge_size,
     linear_response,
     response,
+    spin_derivative,
     truncation,
 )
 from nearsight.analysis.order import (
@@ -139,6 +140,7 @@ __all__ = [
     "size_law",
     "spin_correlation",
     "spin_curvature",
+    "spin_derivative",
     "spin_structure_factor",
     "spin_structure_factor_at",
     "spin_temperature",

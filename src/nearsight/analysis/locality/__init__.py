@@ -4,6 +4,7 @@ from nearsight.analysis.locality.derivative import directional_derivative, linea
 from nearsight.analysis.locality.examination import examine_locality
 from nearsight.analysis.locality.judgement import LocalityReport, judge_size
 from nearsight.analysis.locality.response import Decay, Response, response
+from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "judge_size",
     "linear_response",
     "response",
+    "spin_derivative",
     "truncation",
 ]

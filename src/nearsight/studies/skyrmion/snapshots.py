@@ -185,16 +185,7 @@ def receptive_field(run: Run, config: Config) -> tuple[xr.Dataset, list[Verdict]
 
 def responses(forcefield: ForceField, field: Tensor, source: int) -> Tensor:
     """Norm of the change of the normal part of H_i on all sites i when spin j turns ``(site,)``."""
-    axis = torch.zeros(3, dtype=torch.float64)
-    axis[int(field[source].abs().argmin())] = 1.0
-    first = torch.linalg.cross(field[source], axis)
-    first = first / first.norm()
-    directions = torch.zeros(2, *field.shape, dtype=torch.float64)
-    directions[0, source], directions[1, source] = first, torch.linalg.cross(field[source], first)
-    # The normal part of H_j turns with S_j: what lies along the spin drops out of its derivative on the sphere.
-    along = (forces(forcefield, field[None])[0] * field).sum(-1, keepdim=True)
-    change = analysis.directional_derivative(forcefield, field, directions) - along * directions
-    return tangent(change, field).square().sum((0, -1)).sqrt()
+    return analysis.spin_derivative(forcefield, field, [source])[0][0].square().sum((0, -1)).sqrt()
 
 
 def by_distance(lattice: Lattice, chi: Tensor, source: int) -> tuple[np.ndarray, np.ndarray]:
