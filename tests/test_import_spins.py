@@ -215,8 +215,24 @@ def test_motion_and_energies_tell_the_sign_of_the_fields(damping, tmp_path):
         if damping:
             assert checks["work"] == pytest.approx({"slope": sign, "correlation": sign}, rel=1e-3)
     np.savez(tmp_path / "a.npz", spins=fields.numpy(), fields=force.numpy(), t=time)
-    with pytest.warns(UserWarning, match=r"dS/dt = S × H holds with a factor of -1 only; give factor: -1"):
+    with pytest.warns(UserWarning, match=r"dS/dt = S × H holds for -1 H instead of H; give factor: -1 instead of 1"):
         import_spins(card(tmp_path, "a.npz", time="t"))
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0, -1.0, -4.0])
+@pytest.mark.parametrize("factor", [1.0, -3.0])
+@pytest.mark.parametrize("told_by", ["time", "energy"])
+def test_the_factor_that_is_proposed_is_the_cure(scale, factor, told_by, tmp_path):
+    """Fields stored as ``scale`` H, whatever factor the card tried first: the next import finds nothing."""
+    fields, force, energy, time = run(1.0, 0.3)
+    np.savez(tmp_path / "a.npz", spins=fields.numpy(), fields=scale * force.numpy(), t=time, E=energy.numpy())
+    known = {"time": "t"} if told_by == "time" else {"time": "t", "energy": "E"}
+    with pytest.warns(UserWarning, match="give factor") as caught:
+        import_spins(card(tmp_path, "a.npz", factor=factor, **known))
+    claim = "dS/dt = S × H" if told_by == "time" else "H = -∂E/∂S"
+    proposed = str(caught[0].message).split(claim)[1].split("give factor: ")[1].split(" instead")[0]
+    data = read(tmp_path, "a.npz", factor=float(proposed), **known)
+    torch.testing.assert_close(data.force, force, atol=1e-3, rtol=1e-2)
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
@@ -233,6 +249,13 @@ def test_motion_and_energies_tell_the_sign_of_the_fields(damping, tmp_path):
         ({"hopping": 1.0}, "is no card of spins"),
         ({"lattice": "cubic lattice"}, "is no card of spins"),
         ({"energy": "fields"}, "one number for each of 2 snapshots"),
+        ({"shape": [6, 6, 6]}, "is not one of a lattice of kind triangular; give one number"),
+        ({"shape": [0, 6]}, "greater than or equal to 1"),
+        ({"lattice": "bcc", "shape": [6, 6, 5]}, "where they may differ"),
+        ({"factor": 0.0}, "a factor of 0 leaves no fields"),
+        ({"factor": float("nan")}, "finite number"),
+        ({"external": [0.0, 0.0, float("inf")]}, "finite number"),
+        ({"meaning": "torqe"}, "'field' or 'torque'"),
     ],
     ids=lambda x: str(x)[:30],
 )
@@ -248,6 +271,54 @@ def test_spins_of_another_length_are_refused(tmp_path, rng):
     np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=field.numpy())
     with pytest.raises(ValueError, match=r"deviate from 1 by up to 0\.5"):
         import_spins(card(tmp_path, "a.npz"))
+
+
+@pytest.mark.parametrize("name", ["spins", "fields"])
+def test_values_that_are_no_numbers_are_refused_by_file_and_snapshot(name, tmp_path, rng):
+    arrays = {"spins": spins(3, rng).numpy(), "fields": spins(3, rng).numpy()}
+    arrays[name][1, 5, 0] = np.nan
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"a\.npz: '{name}' holds NaN or infinite values in 1 snapshots, .* 1; leave"):
+        import_spins(card(tmp_path, "a.npz"))
+    np.savez(tmp_path / "b.npz", **{key: values[:0] for key, values in arrays.items()})
+    with pytest.raises(ValueError, match="holds no snapshot"):
+        import_spins(card(tmp_path, "b.npz"))
+    torch.save({key: torch.from_numpy(values).to(torch.complex64) for key, values in arrays.items()}, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="'spins' holds complex numbers"):
+        import_spins(card(tmp_path, "c.pt"))
+
+
+def test_every_file_is_found_and_read_once(tmp_path, rng):
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", spins=(field := spins(2, rng)).numpy(), fields=exact()(field).force.numpy())
+    assert read(tmp_path, "b.npz", "*.npz").trajectory.tolist() == [0, 0, 1, 1]
+    with pytest.raises(FileNotFoundError, match=r"is named run_c\.npz"):
+        import_spins(card(tmp_path, "*.npz", "run_c.npz"))
+
+
+def test_axes_of_the_grid_need_no_quotation_marks(tmp_path, rng):
+    field = spins(2, rng).requires_grad_()
+    torch.save(
+        {"spins": field.reshape(2, 6, 6, 3), "fields": exact()(field).force.reshape(2, 6, 6, 3)}, tmp_path / "a.pt"
+    )
+    assert torch.equal(
+        read(tmp_path, "a.pt", axes=("snapshot", 0, 1, "component")).field,
+        read(tmp_path, "a.pt", axes=("snapshot", "0", "1", "component"), shape=(6,)).field,
+    )
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, rng):
+    field = spins(2, rng)
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=exact()(field).force.numpy())
+    with pytest.raises(FileExistsError, match="is no data set; choose another path"):
+        import_spins(card(tmp_path, "a.npz"), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.npz", "card.yaml"}
+    first = import_spins(card(tmp_path, "a.npz"), tmp_path / "out")
+    assert import_spins(card(tmp_path, "a.npz"), tmp_path / "out").hash == first.hash
+    with pytest.raises(ValueError, match="holds NaN"):
+        np.savez(tmp_path / "b.npz", spins=field.numpy(), fields=np.full((2, 36, 3), np.nan))
+        import_spins(card(tmp_path, "b.npz"), tmp_path / "other")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.npz", "b.npz", "card.yaml", "out"}
 
 
 class Harmful:

@@ -35,10 +35,12 @@ def check_spins(data: DataSet, *, cutoff: float = 3.5) -> dict[str, Any]:
       and ``left``, the relative rms of what is not linear. ``others`` holds ``left`` for grids whose axes are exchanged
       or reversed, where this is no symmetry: the right convention has the smallest. None for several sites per cell.
     - ``precession``: the slope and the correlation of dS/dt with S × H along trajectories with times; slope 1 in the
-      equation of :class:`nearsight.dynamics.LandauLifshitz`, -1 if the sign of H is reversed, the gyromagnetic ratio in
-      general; damping does not enter. None if nothing moves, or a spin turns by more than half a radian.
+      equation of :class:`nearsight.dynamics.LandauLifshitz`, -1 if the sign of H is reversed, 2 if the fields are half
+      of what turns the spins, the gyromagnetic ratio in general; damping does not enter. None if nothing moves, or a
+      spin turns by more than half a radian.
     - ``work``: the slope and the correlation of energy differences with :math:`-\bar{\mathbf H} \cdot \Delta \mathbf S`
-      along trajectories with energies; slope 1 if H = -∂E/∂S in the units of E. None without energies.
+      along trajectories with energies; slope 1 if H = -∂E/∂S in the units of E, 2 if the fields are half of it. None
+      without energies.
 
     A mirror image of the lattice, and a common rotation of all spins and fields, cannot be told from the original.
     """
@@ -60,8 +62,11 @@ def check_spins(data: DataSet, *, cutoff: float = 3.5) -> dict[str, Any]:
     }
 
 
-def suspicions(checks: dict[str, Any]) -> list[str]:
-    """What :func:`check_spins` found that speaks against the conventions, each with its cure."""
+def suspicions(checks: dict[str, Any], factor: float = 1.0) -> list[str]:
+    """What :func:`check_spins` found that speaks against the conventions, each with its cure.
+
+    ``factor`` is the one the fields were multiplied by before; the factor proposed replaces it.
+    """
     found = []
     if checks["total_torque"] > 0.05:
         if checks["uniform_field"]["left"] < 0.3:
@@ -85,7 +90,10 @@ def suspicions(checks: dict[str, Any]) -> list[str]:
         if checks[name] is not None and abs(checks[name]["correlation"]) > 0.5:
             slope = checks[name]["slope"]
             if not 0.8 < slope < 1.25:
-                found.append(f"{meaning} holds with a factor of {slope:.3g} only; give factor: {1 / slope:.3g}")
+                found.append(
+                    f"{meaning} holds for {slope:.3g} H instead of H; give factor: {factor * slope:.3g} instead of "
+                    f"{factor:.3g}"
+                )
     return found
 
 

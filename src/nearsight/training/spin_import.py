@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from nearsight import lattices
 from nearsight.fields import tangent
@@ -22,7 +22,16 @@ from nearsight.training.spin_checks import check_spins, suspicions
 LENGTH = 1e-3
 """Largest deviation of a spin from length 1 that counts as rounding, which normalising takes away."""
 
+Axis = Annotated[str, BeforeValidator(lambda axis: str(axis) if type(axis) is int else axis)]
+"""The name of an axis; the grid axes 0, 1, ... may stand in the card without quotation marks."""
+
 Kind = Literal["chain", "square", "triangular", "honeycomb", "kagome", "cubic", "fcc", "bcc", "diamond"]
+
+
+def _not_zero(factor: float) -> float:
+    if factor == 0:
+        raise ValueError("a factor of 0 leaves no fields")
+    return factor
 
 
 class SpinCard(BaseModel):
@@ -36,24 +45,24 @@ class SpinCard(BaseModel):
 
     lattice: Kind
     """A lattice of this library."""
-    shape: Annotated[list[int], Field(min_length=1)]
-    """Cells along every axis of the grid."""
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    """Cells along every axis of the grid; one number where all are equal."""
     vectors: list[list[float]] | None = None
     """Cartesian primitive vectors the axes of the grid run along, in lattice constants; by default the library's own,
     which on the triangular lattice are (1, 0) and (1/2, √3/2), at 60°."""
     files: list[str]
-    """``.npz`` or ``.pt`` files beside the card (patterns allowed); each is a trajectory of its own, unless
-    ``trajectory`` is given."""
+    """``.npz`` or ``.pt`` files beside the card (patterns allowed, every one must be found); each file is a trajectory
+    of its own, unless ``trajectory`` is given."""
     spins: str = "spins"
     fields: str = "fields"
     """Names of the two arrays in every file."""
-    axes: list[str]
+    axes: list[Axis]
     """The axes of these arrays, in their order; without "snapshot" a file holds one."""
     meaning: Literal["field", "torque"] = "field"
     """Whether ``fields`` holds H, whole or its part normal to the spins, or the torque T = S × H."""
-    factor: float = 1.0
+    factor: Annotated[FiniteFloat, AfterValidator(_not_zero)] = 1.0
     """H = factor × array: -1 for arrays of ∂E/∂S, and the ratio of the units."""
-    external: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    external: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.0, 0.0, 0.0)
     """A uniform field that H still holds, in its final units; it is taken out, with its energy -B·ΣS."""
     energy: str | None = None
     time: str | None = None
@@ -94,11 +103,9 @@ def import_spins(card: str | Path, path: str | Path | None = None, *, check: boo
         content = SpinCard.model_validate(read_yaml(card))
     except ValidationError as error:
         raise ValueError(f"{card} is no card of spins: {error}") from error
-    lattice = getattr(lattices, content.lattice)(*content.shape)
+    lattice = _lattice(content)
     order = _order(content, lattice)
-    files = [file for pattern in content.files for file in sorted(card.parent.glob(pattern))]
-    if not files:
-        raise FileNotFoundError(f"No file beside {card} is named {' or '.join(content.files)}.")
+    files = _files(content, card)
     parts = [_read(file, content, lattice, order, number) for number, file in enumerate(files)]
     data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     attrs: dict[str, Any] = {
@@ -109,9 +116,36 @@ def import_spins(card: str | Path, path: str | Path | None = None, *, check: boo
     arrays: dict[str, Any] = dict(lattice=lattice, components=3, **data)
     if check:
         attrs["checks"] = check_spins(DataSet.from_arrays(**arrays))
-        if found := suspicions(attrs["checks"]):
+        if found := suspicions(attrs["checks"], content.factor):
             warnings.warn(f"{card}: {'; '.join(found)}.", stacklevel=2)
     return DataSet.from_arrays(path, attrs=attrs, **arrays)
+
+
+def _lattice(card: SpinCard) -> Lattice:
+    if len(set(card.shape)) == 1:
+        lattice = getattr(lattices, card.lattice)(card.shape[0])
+        if len(card.shape) in (1, lattice.dim):
+            return lattice
+    try:
+        return getattr(lattices, card.lattice)(*card.shape)
+    except TypeError as error:
+        raise ValueError(
+            f"shape: {card.shape} is not one of a lattice of kind {card.lattice}; give one number of cells, or one for "
+            f"every axis of the grid where they may differ."
+        ) from error
+
+
+def _files(content: SpinCard, card: Path) -> list[Path]:
+    """The files of a card, each once, in the order of their patterns."""
+    files: dict[Path, None] = {}
+    for pattern in content.files:
+        found = sorted(card.parent.glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"No file beside {card} is named {pattern}.")
+        files.update(dict.fromkeys(found))
+    if not files:
+        raise ValueError(f"{card} names no files; give files: [...].")
+    return list(files)
 
 
 def _order(card: SpinCard, lattice: Lattice) -> np.ndarray | None:
@@ -143,6 +177,15 @@ def _read(file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None
     spins, fields = (_sites(arrays, name, file, card, lattice, order) for name in (card.spins, card.fields))
     if len(spins) != len(fields):
         raise ValueError(f"{file}: {len(spins)} snapshots of {card.spins!r}, {len(fields)} of {card.fields!r}.")
+    if not len(spins):
+        raise ValueError(f"{file}: {card.spins!r} holds no snapshot.")
+    for name, values in ((card.spins, spins), (card.fields, fields)):
+        bad = ~torch.isfinite(values).flatten(1).all(1)
+        if bool(bad.any()):
+            raise ValueError(
+                f"{file}: {name!r} holds NaN or infinite values in {int(bad.sum())} snapshots, first in snapshot "
+                f"{int(bad.nonzero()[0])}; leave those snapshots out."
+            )
     length = spins.norm(dim=-1)
     deviation = float((length - 1).abs().max())
     if not deviation <= LENGTH:
@@ -174,7 +217,7 @@ def _arrays(file: Path) -> dict[str, Any]:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as content:
                 read = {name: content[name] for name in content.files}
-                return {name: torch.from_numpy(x) for name, x in read.items() if x.dtype.kind in "fiu"}
+                return {name: torch.from_numpy(x) for name, x in read.items() if x.dtype.kind in "fiuc"}
         if file.suffix in (".pt", ".pth"):
             content = torch.load(file, map_location="cpu", weights_only=True)
             if isinstance(content, dict):
@@ -191,8 +234,11 @@ def _arrays(file: Path) -> dict[str, Any]:
 
 def _array(arrays: dict[str, Any], name: str, file: Path) -> torch.Tensor:
     if not isinstance(arrays.get(name), torch.Tensor):
-        raise ValueError(f"{file} has no array {name!r}; it has {', '.join(map(str, sorted(arrays)))}.")
-    return arrays[name]
+        raise ValueError(f"{file} has no array {name!r}; it has {', '.join(sorted(map(str, arrays)))}.")
+    values = arrays[name].detach()
+    if values.is_complex():
+        raise ValueError(f"{file}: {name!r} holds complex numbers, {values.dtype}; store the real part.")
+    return values
 
 
 def _sites(

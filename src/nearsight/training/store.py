@@ -43,12 +43,17 @@ def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write(path: Path | None, arrays: Mapping[str, np.ndarray], attributes: dict[str, Any]) -> zarr.Group:
-    """A new group with these arrays, complete with its hash: on disk atomically, or in memory if ``path`` is None."""
+    """A new group with these arrays, complete with its hash: on disk atomically, or in memory if ``path`` is None.
+
+    It replaces a data set at ``path``; ``FileExistsError`` if something else is there.
+    """
     attributes = {"format": FORMAT, **attributes, "hash": content_hash(arrays)}
     if path is None:
         store = MemoryStore()
         _fill(store, arrays, attributes)
         return zarr.open_group(store, mode="r")
+    if path.exists() and not _replaceable(path):
+        raise FileExistsError(f"{path} is there already and is no data set; choose another path.")
     with atomic_directory(path) as directory:
         _fill(str(directory), arrays, attributes)
     return zarr.open_group(str(path), mode="r")
@@ -78,6 +83,13 @@ def _fill(store: Any, arrays: Mapping[str, np.ndarray], attributes: dict[str, An
         # extension.
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         zarr.consolidate_metadata(group.store)
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a data set may take this place: nothing else than a data set or an empty folder is ever deleted."""
+    if not path.is_dir():
+        return False
+    return ((path / "zarr.json").exists() and (path / "field").is_dir()) or not any(path.iterdir())
 
 
 def open_group(path: Path) -> zarr.Group:
