@@ -1,6 +1,8 @@
 """`nearsight doctor locality`: from a finished run to data, figure, words and report."""
 
+import numpy as np
 import pytest
+import torch
 import xarray as xr
 from typer.testing import CliRunner
 
@@ -8,9 +10,10 @@ from nearsight import report
 from nearsight.analysis import judge_size
 from nearsight.cli.app import app
 from nearsight.cli.studies import get
+from nearsight.fields import tangent
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, locality
-from nearsight.studies.locality import examine, open_subject, stored
+from nearsight.studies.locality import examine, grown, open_subject, stored
 
 SHORT = ["fit.steps=4", "fit.validate_every=2"]
 
@@ -93,6 +96,46 @@ def test_quenches_at_fixed_number_are_examined_too(tmp_path):
     found = examine(run.path, samples=8)
     assert list(found.data["source"].values) == ["exact", "tiny", "held"]
     assert found.data["error"].shape == (1,)
+
+
+@pytest.fixture(scope="module")
+def spins(tmp_path_factory) -> Run:
+    """A student of torques on the smallest lattice of the study."""
+    path = tmp_path_factory.mktemp("runs") / "skyrmion" / "tiny"
+    return trained(path, "skyrmion", [*SHORT, "students=[equivariant]", "trajectories.duration=8"])
+
+
+def test_the_doctor_examines_torques_and_grows_students(spins):
+    result = doctor("locality", spins.path, "--samples", 8, "--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert "response of the exact torque" in " ".join(result.stdout.split())
+    assert "error after equal training" in result.stdout and "fit " not in result.stdout
+    found = stored(spins)
+    assert found is not None
+    np.testing.assert_allclose(found["probe_size"], [1, 2, 3, 4, 6])
+    subject = open_subject(spins.path)[1]
+    field, H = subject.data.field, subject.student(subject.data.field.float()).force.double()
+    error = tangent(H - subject.data.force, field).square().mean().sqrt()
+    assert float(found["error"][0]) == pytest.approx(float(error), rel=1e-4)
+    assert float(found["rms"]) == pytest.approx(float(tangent(subject.data.force, field).square().mean().sqrt()))
+
+
+def test_students_are_grown_once_and_each_from_the_same_start(spins):
+    subject = open_subject(spins.path)[1]
+    first = grown(spins, subject, 2, print)
+    began = {path: path.stat().st_mtime_ns for path in (spins.path / "locality").rglob("*.safetensors")}
+    assert len(began) == len(first) == 5
+    second = grown(spins, subject, 2, print)
+    assert all(path.stat().st_mtime_ns == time for path, time in began.items())
+    for name, student in first.items():
+        field = subject.data.field[:1].float()
+        torch.testing.assert_close(student(field).force, second[name](field).force, atol=0, rtol=0)
+    assert grown(spins, subject, 0, print) == {}
+
+
+def test_steps_for_a_study_that_grows_nothing_are_refused(runs):
+    with pytest.raises(ValueError, match="grows no students"):
+        examine(runs["near"].path, samples=8, steps=5)
 
 
 def test_mistakes_are_answered_in_words(runs, tmp_path):

@@ -119,13 +119,21 @@ def examine_locality(
         list[Path] | None, typer.Argument(help="Runs with the same data and other cutoffs.", show_default=False)
     ] = None,
     samples: Annotated[int, typer.Option(help="Sites tried for every cutoff; the cost is proportional.", min=8)] = 64,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Training of every student that is grown for the comparison (200; 0 for none), where the study can.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Tell how far the force field of a run sees, how far it needs to see, and what a longer sight would bring."""
     try:
         from nearsight.cli.locality import examine
 
-        examine(run, others or [], samples=samples, console=Console(), progress=Console(stderr=True))
+        examine(run, others or [], samples=samples, steps=steps, console=Console(), progress=Console(stderr=True))
     except KeyboardInterrupt:
         _stop("Interrupted; nothing was written.", code=130)
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:

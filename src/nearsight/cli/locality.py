@@ -18,10 +18,12 @@ from nearsight.storage import write_atomic
 from nearsight.studies import Run, locality
 
 
-def examine(path: Path, others: Sequence[Path], *, samples: int, console: Console, progress: Console) -> None:
+def examine(
+    path: Path, others: Sequence[Path], *, samples: int, steps: int | None, console: Console, progress: Console
+) -> None:
     """Examine a run, store data and figure in its folder, renew its report if it has one, and print what was found."""
     found = locality.examine(
-        path, others, samples=samples, say=lambda text: progress.print(f"{text} ...", markup=False)
+        path, others, samples=samples, steps=steps, say=lambda text: progress.print(f"{text} ...", markup=False)
     )
     run = Run(path)
     write_atomic(run.path / "figures" / "locality.png", report.locality(found.data).png())
@@ -30,6 +32,8 @@ def examine(path: Path, others: Sequence[Path], *, samples: int, console: Consol
         study.run(run.path, study.stored_config(run), only="report", resume=True)
     console.print(floor_table(found.data))
     console.print(student_table(found.data))
+    if "probe" in found.data.coords:
+        console.print(growth_table(found.data))
     console.print(found.words, highlight=False, markup=False)
     console.print(f"Data: {run.path / locality.FILE}", highlight=False, soft_wrap=True)
 
@@ -50,16 +54,29 @@ def floor_table(data: xr.Dataset) -> Table:
 
 def student_table(data: xr.Dataset) -> Table:
     """Cutoff, error and decay of the response of every student."""
-    table = _table("student", "cutoff / a", "error", "cannot know", "ξ / a")
-    radius, floor = data["radius"].values, data["floor"].values
+    table = _table("student", "cutoff / a", "error", "of the rms", "cannot know", "ξ / a")
+    radius, floor, rms = data["radius"].values, data["floor"].values, float(data["rms"])
     for model in data["model"].values:
         here = data.sel(model=model, source=model)
-        size = float(here["size"])
+        size, error = float(here["size"]), float(here.error)
         known = f"{np.interp(size, radius, floor):.2g}" if size <= radius[-1] else f"< {floor[-1]:.2g}"
-        table.add_row(
-            Text(str(model)), f"{size:.3g}", f"{float(here.error):.2g}", known, f"{float(here.decay_length):.2g}"
-        )
+        decay = f"{float(here.decay_length):.2g}"
+        table.add_row(Text(str(model)), f"{size:.3g}", f"{error:.2g}", _percent(error, rms), known, decay)
     return table
+
+
+def growth_table(data: xr.Dataset) -> Table:
+    """Errors of the students that differ in their cutoff alone."""
+    table = _table("cutoff / a", "error after equal training", "of the rms")
+    for name in data["probe"].values:
+        here = data.sel(probe=name)
+        error = float(here.probe_error)
+        table.add_row(f"{float(here.probe_size):.3g}", f"{error:.2g}", _percent(error, float(data["rms"])))
+    return table
+
+
+def _percent(error: float, rms: float) -> str:
+    return f"{100 * error / rms:.3g} %" if rms > 0 else "-"
 
 
 def _table(first: str, *columns: str) -> Table:

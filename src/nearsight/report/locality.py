@@ -26,7 +26,8 @@ def locality(data: xr.Dataset) -> Picture:
     if both:
         _responses(panels[0], data)
     _errors(panels[-1], data)
-    figure.caption = CAPTION_RESPONSE * both + CAPTION_ERRORS
+    growth = CAPTION_GROWTH * ("probe_error" in data)
+    figure.caption = (CAPTION_RESPONSE * both + CAPTION_ERRORS + growth).strip()
     return figure
 
 
@@ -36,7 +37,10 @@ CAPTION_RESPONSE = (
 )
 CAPTION_ERRORS = (
     "Error against what a model sees: the line with its band of one standard error is the irreducible error of any "
-    "model of that size, the points are the models."
+    "model of that size, the points are the models. "
+)
+CAPTION_GROWTH = (
+    "Diamonds: students that differ in their cutoff alone, after a short training that is the same for all."
 )
 
 
@@ -81,6 +85,13 @@ def _errors(axes: Axes, data: xr.Dataset) -> None:
             found = data.sel(model=model)
             colour, marker = colours[k % len(colours)], MARKERS[k % len(MARKERS)]
             axes.plot(found["size"], found["error"], marker, color=colour, markersize=5, label=str(model))
+    if "probe_error" in data:
+        axes.plot(
+            data["probe_size"], data["probe_error"], "--D", color="#777777", markersize=3.5, linewidth=0.8,
+            markerfacecolor="white", label="short training",
+        )  # fmt: skip
+    if "rms" in data:
+        axes.axhline(float(data["rms"]), color="#bbbbbb", linewidth=0.8, label="to answer zero")
     length = data.attrs.get("length", float("nan"))
     if 0 < length < np.inf:
         axes.axvline(length, color="#888888", linewidth=0.8, dashes=(4, 2), label=rf"$\xi = {length:.2g}$ {unit}")

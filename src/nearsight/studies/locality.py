@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight.analysis import LocalityReport, examine_locality
+from nearsight.analysis.correlation import half_period
 from nearsight.forcefields import ForceField
 from nearsight.storage import CorruptFileError, write_atomic
 from nearsight.studies.run import Run
@@ -20,6 +21,11 @@ from nearsight.studies.study import get
 from nearsight.training import DataSet
 
 FILE = "locality.nc"
+FOLDER = "locality"
+"""Checkpoints of the students that are grown to see what a longer sight brings."""
+STEPS = 200
+CUTOFFS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
+"""Of the students that are grown, in units of a."""
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
@@ -30,6 +36,10 @@ class Subject:
     exact, student: the part of the force that was learned, as it is and as learned, on the lattice of the data.
     data: snapshots on trajectories that no training has seen; ``force`` the learned part of the exact force on them.
     held: the same part of the force in the ensemble of the dynamics, where it is another one.
+    spins: the fields are unit spins, of which only the part of a force normal to them counts.
+    quantity: what ``force`` is, in words.
+    grow: ``grow(cutoff, steps, folder)`` trains a student of this cutoff for so many steps on the training data of the
+        run, its checkpoint in the folder.
     """
 
     exact: ForceField
@@ -37,6 +47,9 @@ class Subject:
     data: DataSet
     force: Tensor
     held: ForceField | None = None
+    spins: bool = False
+    quantity: str = "force of the electrons"
+    grow: Callable[[float, int, Path], ForceField] | None = None
 
 
 def examine(
@@ -44,14 +57,22 @@ def examine(
     others: Sequence[str | Path] = (),
     *,
     samples: int = 64,
+    steps: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> LocalityReport:
     """Examine the student of a finished run, and store the result as ``locality.nc`` in its folder.
 
-    ``others`` are runs with the same data and another network: their students join the comparison of cutoffs. The
-    result depends on the runs and on ``samples`` alone.
+    ``others`` are runs with the same data and another network: their students join the comparison of cutoffs. Where
+    the study can grow students of any cutoff, some are trained for ``steps`` each (200 if not given, 0 for none) and
+    kept in ``locality/``; what a longer sight brings is read from them. The result depends on the runs, on ``samples``
+    and on ``steps`` alone.
     """
     run, subject = open_subject(path)
+    if subject.grow is None and steps:
+        raise ValueError(
+            f"The study {run.manifest['study']!r} grows no students of other cutoffs by itself; leave out the steps, "
+            "and name runs with the same data and other cutoffs."
+        )
     students = {run.path.name: subject.student}
     for other_path in others:
         other, more = open_subject(other_path)
@@ -69,15 +90,29 @@ def examine(
         truth=subject.force,
         students=students,
         held=subject.held,
+        probes=grown(run, subject, STEPS if steps is None else steps, say),
+        spins=subject.spins,
         rng=run.rng("locality"),
         samples=samples,
         groups=subject.data.trajectory,
-        quantity="force of the electrons",
+        quantity=subject.quantity,
         say=say,
     )
     content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
     write_atomic(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
     return report
+
+
+def grown(run: Run, subject: Subject, steps: int, say: Callable[[str], None]) -> dict[str, ForceField]:
+    """Students of growing cutoffs up to half the period of the lattice, each trained for so many steps."""
+    if subject.grow is None or steps == 0:
+        return {}
+    students = {}
+    limit = half_period(subject.data.lattice)
+    for cutoff in (r for r in CUTOFFS if r <= limit + 1e-9):
+        say(f"a student with a cutoff of {cutoff:g} a, {steps} steps")
+        students[f"{cutoff:g}"] = subject.grow(cutoff, steps, run.path / FOLDER / f"cutoff-{cutoff:g}-steps-{steps}")
+    return students
 
 
 def stored(run: Run) -> xr.Dataset | None:

@@ -2,7 +2,7 @@
 
 from nearsight.analysis.locality.derivative import directional_derivative, linear_response
 from nearsight.analysis.locality.examination import examine_locality
-from nearsight.analysis.locality.judgement import LocalityReport, judge_size
+from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
@@ -14,6 +14,7 @@ __all__ = [
     "directional_derivative",
     "ensemble_length",
     "examine_locality",
+    "judge_growth",
     "judge_size",
     "linear_response",
     "response",

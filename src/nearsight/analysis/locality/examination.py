@@ -11,12 +11,17 @@ from torch import Tensor
 
 from nearsight.analysis.correlation import half_period
 from nearsight.analysis.locality.derivative import doubled, forces
-from nearsight.analysis.locality.judgement import LocalityReport, judge_size
+from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
+from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
+from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 Say = Callable[[str], None]
+
+PROBED = 2
+"""Fields on which the cutoff of a probe is measured."""
 
 
 def examine_locality(
@@ -26,6 +31,8 @@ def examine_locality(
     truth: Tensor | None = None,
     students: Mapping[str, ForceField] | None = None,
     held: ForceField | None = None,
+    probes: Mapping[str, ForceField] | None = None,
+    spins: bool = False,
     radii: Sequence[float] | None = None,
     rng: torch.Generator,
     samples: int = 64,
@@ -45,14 +52,19 @@ def examine_locality(
     students: learned force fields on the same lattice, by name. Their cutoff is measured: the largest distance at which
         they respond at all.
     held: the truth in another ensemble, such as at fixed number, examined for a response that does not decay.
+    probes: more students, of growing cutoffs and with the same training, shorter than that of the others: what a
+        longer sight brings a student is read from them. Their cutoffs are measured as well.
+    spins: the fields are unit spins, of which only the part of a force normal to them counts: of responses, of the
+        floor and of errors (``truth`` may hold all of the force, or this part). The correlation length is then that of
+        the spin structure factor, :func:`ensemble_length`.
     radii: where the floor is measured; whole numbers up to half the period of the lattice, and the students' cutoffs,
         if not given.
     samples, sources, groups: see :func:`truncation` and :func:`response`; a quarter of the samples, 4 to 16 fields,
         serve to measure responses.
     say: is told what is being done.
     """
-    lattice, students = exact.lattice, dict(students or {})
-    for name, student in students.items():
+    lattice, students, probes = exact.lattice, dict(students or {}), dict(probes or {})
+    for name, student in {**probes, **students}.items():
         if student.lattice.n_sites != lattice.n_sites or student.components != exact.components:
             raise ValueError(
                 f"The student {name!r} lives on {student.lattice!r} with {student.components} components, the exact "
@@ -63,35 +75,49 @@ def examine_locality(
     seen: dict[str, Response] = {}
     for name, forcefield in {"exact": exact, **students, **({} if held is None else {"held": held})}.items():
         say(f"response of {'the exact force at fixed number' if name == 'held' else name}, {len(few)} fields")
-        seen[name] = response(forcefield, few, rng=_again(same), sources=sources)  # at the same sites for all
+        seen[name] = response(forcefield, few, rng=_again(same), sources=sources, spins=spins)  # at the same sites
     limit = half_period(lattice)
     cutoffs = {name: seen[name].reach for name in students}
     if radii is None:
-        within = [c for c in cutoffs.values() if c <= limit]
-        radii = sorted({*np.arange(0.0, np.floor(limit) + 0.5), *within})
+        within = [c for c in cutoffs.values() if c <= limit + DISTANCE_TOLERANCE]
+        radii = sorted({*np.arange(0.0, np.floor(limit + DISTANCE_TOLERANCE) + 0.5), *within})
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
-    floor = truncation(exact, fields, radii, rng=_again(apart), samples=samples, groups=groups)
+    floor = truncation(exact, fields, radii, rng=_again(apart), samples=samples, groups=groups, spins=spins)
     say("errors of the students")
     if truth is None:
-        truth = forces(exact, fields.double()) if students else fields
-    errors = {name: (cutoffs[name], _error(student, fields, truth)) for name, student in students.items()}
+        truth = forces(exact, fields.double()) if students or probes else fields
+    truth = tangent(truth.double(), fields.double()) if spins else truth.double()
+    errors = {name: (cutoffs[name], _error(student, fields, truth, spins)) for name, student in students.items()}
     judged = judge_size(
         floor["radius"].values,
         errors,
         floor=floor["floor"].values,
         floor_error=floor["error"].values,
-        length=ensemble_length(fields, lattice),
+        length=ensemble_length(fields, lattice, spins=spins),
         quantity=quantity,
     )
     decays = {name: seen[name].decay(rng=rng) for name in seen}
     data = judged.data.merge(_responses(seen, decays)).assign_attrs(judged.data.attrs)
     data["largest"] = floor["largest"]
+    if students or probes:
+        data["rms"] = ((), float(truth.square().mean().sqrt()), {"long_name": f"rms {quantity}, by component"})
     data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(lattice)}
-    sentences = [*_on_response("exact force", seen["exact"], decays["exact"])]
+    sentences = [*_on_response(f"exact {quantity}", seen["exact"], decays["exact"])]
     sentences += [
         f"The model {name} sees the whole lattice: examine it on a larger one." for name in students if seen[name].whole
     ]
     sentences += judged.sentences
+    if probes:
+        grown = {
+            name: (
+                response(probe, few[:PROBED], rng=_again(same), sources=1, spins=spins).reach,
+                _error(probe, fields, truth, spins),
+            )
+            for name, probe in probes.items()
+        }
+        growth = judge_growth(grown, quantity=quantity)
+        data = data.merge(growth.data)
+        sentences += growth.sentences
     if "held" in seen:
         sentences += _on_held(seen["held"])
     return LocalityReport(data, tuple(sentences))
@@ -102,9 +128,10 @@ def _again(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _error(student: ForceField, fields: Tensor, truth: Tensor) -> float:
-    """Rms error of a student's force."""
-    return float((forces(doubled(student), fields.double()) - truth.double()).square().mean().sqrt())
+def _error(student: ForceField, fields: Tensor, truth: Tensor, spins: bool) -> float:
+    """Rms error of a student's force, by component; of spins that of what turns them."""
+    found = forces(doubled(student), fields.double())
+    return float(((tangent(found, fields.double()) if spins else found) - truth).square().mean().sqrt())
 
 
 def _responses(seen: Mapping[str, Response], decays: Mapping[str, Decay]) -> xr.Dataset:

@@ -86,6 +86,55 @@ def judge_size(
     return LocalityReport(data, tuple(sentences))
 
 
+def judge_growth(
+    error: Mapping[str, tuple[float, float]],
+    *,
+    name: str = "cutoff",
+    unit: str = "a",
+    quantity: str = "force",
+) -> LocalityReport:
+    """What a longer sight brings to models that differ in nothing else.
+
+    Parameters
+    ----------
+    error: for every model, by name, its size and its error, after the same training.
+
+    Returns
+    -------
+    ``probe_error`` and ``probe_size`` ``(probe,)``, ascending in size, and what they say: the size from which on no
+    larger one is better by more than a tenth.
+    """
+    if not error:
+        raise ValueError("There is nothing to judge: give errors of models of several sizes.")
+    names = sorted(error, key=lambda key: error[key])
+    pairs = np.array([error[key] for key in names], dtype=float)
+    if not (np.isfinite(pairs).all() and (pairs >= 0).all()):
+        raise ValueError(f"Sizes and errors of models must be finite and not negative, got {dict(error)}.")
+    data = xr.Dataset(
+        {
+            "probe_size": ("probe", pairs[:, 0], {"long_name": name, "units": unit}),
+            "probe_error": ("probe", pairs[:, 1], {"long_name": f"rms error of the {quantity}"}),
+        },
+        coords={"probe": names},
+    )
+    sizes = np.unique(pairs[:, 0])
+    best = np.array([pairs[pairs[:, 0] == size, 1].min() for size in sizes])
+    if len(sizes) < 2:
+        return LocalityReport(data, ())
+    enough = int(np.argmax(best * (1 - FALLING) <= best.min()))
+    start = f"After equal training the error is {best[0]:.2g} at a {name} of {sizes[0]:.3g}"
+    if enough == 0:
+        said = f"{start}, and a larger one does not help."
+    elif enough == len(sizes) - 1:
+        said = (
+            f"{start} and still falls, from {best[-2]:.2g} at {sizes[-2]:.3g} to {best[-1]:.2g} at {sizes[-1]:.3g}, "
+            "the largest that was tried."
+        )
+    else:
+        said = f"{start} and {best[enough]:.2g} at {sizes[enough]:.3g}; beyond, no {name} brings a tenth."
+    return LocalityReport(data, (said,))
+
+
 def _on_models(
     models: Mapping[str, tuple[float, float]],
     sizes: np.ndarray,

@@ -12,7 +12,8 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight.analysis.correlation import half_period, nearest_image
-from nearsight.analysis.locality.derivative import directional_derivative
+from nearsight.analysis.locality.derivative import directional_derivative, doubled
+from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.statistics import bootstrap
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
@@ -79,7 +80,8 @@ class Response:
     @property
     def reach(self) -> float:
         """The largest distance at which there is any response: the cutoff of a force field, as measured."""
-        return float(self.r[self._rms > BLIND * self._rms.max()].max(initial=0.0))
+        seen = float(self.r[self._rms > BLIND * self._rms.max()].max(initial=0.0))
+        return round(seen, 9)  # 2, and not the distance of two positions that are 2.0000000000000004 apart
 
     @property
     def whole(self) -> bool:
@@ -177,7 +179,13 @@ class Response:
 
 
 def response(
-    forcefield: ForceField, fields: Tensor, *, rng: torch.Generator, sources: int = 4, step: float = 1e-3
+    forcefield: ForceField,
+    fields: Tensor,
+    *,
+    rng: torch.Generator,
+    sources: int = 4,
+    step: float = 1e-3,
+    spins: bool = False,
 ) -> Response:
     """Measure how the forces respond to a change of the field, on sample fields ``(sample, site, component)``.
 
@@ -190,6 +198,8 @@ def response(
     fields: typical fields, as independent as can be; errors come from their scatter.
     rng: chooses the sites whose field is changed.
     sources: how many such sites in every field; all sites respond to each.
+    spins: the fields are unit spins, of which only the part of the force normal to them counts: derivatives are those
+        on the sphere (:func:`spin_derivative`), a and b the axes of spin space, χ_ij the same matrix in all frames.
     """
     lattice, components = forcefield.lattice, forcefield.components
     if fields.ndim != 3 or not len(fields):
@@ -197,6 +207,7 @@ def response(
     sources = min(sources, lattice.n_sites)
     if sources < 1:
         raise ValueError(f"sources must be at least 1, got {sources}.")
+    forcefield = doubled(forcefield)
     chosen = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
     r = distances(lattice, chosen.unique().tolist())
     shell_of = dict(zip(chosen.unique().tolist(), _shells(r)[1], strict=True))
@@ -207,12 +218,7 @@ def response(
     column = np.zeros((len(fields), sources, components, components))
     weight = np.zeros_like(column)
     for s, field in enumerate(fields):
-        directions = torch.zeros(sources, components, *field.shape, dtype=torch.float64)
-        for k, j in enumerate(chosen[s].tolist()):
-            for b in range(components):
-                directions[k, b, j, b] = 1.0
-        change = directional_derivative(forcefield, field, directions.flatten(0, 1), step=step)
-        chi = change.reshape(directions.shape).movedim(1, -1).numpy()  # (source, site, a, b)
+        chi = (_on_sphere if spins else _in_space)(forcefield, field, chosen[s].tolist(), step)
         column[s], weight[s] = chi.sum(1), np.abs(chi).sum(1)
         for k, j in enumerate(chosen[s].tolist()):
             squares = (chi[k] ** 2).sum((-2, -1))
@@ -232,6 +238,23 @@ def response(
         coords={"r": ("r", shells, {"long_name": "distance", "units": "a"})},
     )
     return Response(lattice, data)
+
+
+def _in_space(forcefield: ForceField, field: Tensor, sources: list[int], step: float) -> np.ndarray:
+    """∂F_ia/∂Φ_jb ``(source, site, a, b)``."""
+    components = field.shape[-1]
+    directions = torch.zeros(len(sources), components, *field.shape, dtype=torch.float64)
+    for k, j in enumerate(sources):
+        for b in range(components):
+            directions[k, b, j, b] = 1.0
+    change = directional_derivative(forcefield, field, directions.flatten(0, 1), step=step)
+    return change.reshape(directions.shape).movedim(1, -1).numpy()
+
+
+def _on_sphere(forcefield: ForceField, field: Tensor, sources: list[int], step: float) -> np.ndarray:
+    """P_i (∂H⊥_i/∂S_j) P_j ``(source, site, a, b)``, in the axes of spin space, whatever normals were chosen."""
+    change, v = spin_derivative(forcefield, field, sources, step=step)
+    return torch.einsum("skia,skb->siab", change, v).numpy()
 
 
 def distances(lattice: Lattice, sites: list[int]) -> np.ndarray:

@@ -9,11 +9,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nearsight.analysis.brillouin import star
 from nearsight.analysis.lengths import correlation_length
 from nearsight.analysis.locality.derivative import doubled, forces
 from nearsight.analysis.locality.response import distances
+from nearsight.analysis.spin_structure import peak_length
 from nearsight.analysis.statistics import bootstrap
 from nearsight.analysis.structure_factor import momentum_dims, structure_factor
+from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import DISTANCE_TOLERANCE
@@ -28,6 +31,7 @@ def truncation(
     samples: int = 64,
     groups: np.ndarray | None = None,
     candidates: int = 64,
+    spins: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     r"""How much of the force at a site is decided beyond a radius R.
@@ -52,6 +56,7 @@ def truncation(
     samples: how many sites of the ensemble are tried.
     groups: a label for every field, such as its trajectory: continuations come from fields with another label.
     candidates: 1 for a far field that knows nothing of the near one.
+    spins: the fields are unit spins, of which only the part of the force normal to them counts.
 
     Returns
     -------
@@ -89,6 +94,8 @@ def truncation(
             ]
         )
         change[n] = forces(forcefield, mixed)[torch.arange(samples), centres] - true
+        if spins:
+            change[n] = tangent(change[n], fields[chosen, centres])
         if progress is not None:
             progress((n + 1) / len(cutoffs))
     values = change.numpy()
@@ -105,13 +112,17 @@ def truncation(
     )
 
 
-def ensemble_length(fields: Tensor, lattice: Lattice) -> float:
+def ensemble_length(fields: Tensor, lattice: Lattice, *, spins: bool = False) -> float:
     """Correlation length of an ensemble ``(sample, site, component)``: second moment of S(k) about its own maximum.
 
     The mean of every component over the ensemble is subtracted, and components are summed. See
     :func:`nearsight.analysis.correlation_length` for the convention, in which a domain measures some 2πL, and noise has
     the length of the zone, 0.39 a on the square lattice: nothing is correlated at or below 1.1 times that, and the
     answer is then zero.
+
+    With ``spins`` it is the first moment of the spin structure factor about all wave vectors that symmetry makes
+    equivalent to the maximum, :func:`nearsight.analysis.peak_length`: spirals and skyrmions have several peaks, and
+    S falls about each of them too slowly for a second moment that would not be one of the background.
     """
     centred = fields.double() - fields.double().mean((0, 1))
     S = structure_factor(centred.movedim(-1, 0), lattice, dims=("component", "sample")).sum("component").mean("sample")
@@ -120,9 +131,14 @@ def ensemble_length(fields: Tensor, lattice: Lattice) -> float:
     names = momentum_dims(S, lattice)
     peak = S.isel(S.argmax(names))
     Q = [float(peak.coords[name]) for name in ("kx", "ky", "kz")[: lattice.dim]]
-    noise = float(correlation_length(xr.ones_like(S), lattice, about=Q, moment=2))
-    length = float(correlation_length(S, lattice, about=Q, moment=2))
-    return length if length > 1.1 * noise else 0.0
+
+    def length(intensity: xr.DataArray) -> float:
+        if spins:
+            return float(peak_length(intensity, lattice, star(Q, lattice)))
+        return float(correlation_length(intensity, lattice, about=Q, moment=2))
+
+    found = length(S)
+    return found if found > 1.1 * length(xr.ones_like(S)) else 0.0
 
 
 def _pool(
