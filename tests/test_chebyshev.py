@@ -574,6 +574,34 @@ def test_its_name_tells_how_it_looks():
     named = Chebyshev(filling=0.5, kT=0.02, moments=256, probes=coloured_vectors(2), rng=rng)
     assert repr(named) == "Chebyshev(filling=0.5, kT=0.02, moments=256, coloured vectors (distance 2, 2 sets))"
     assert repr(unit_vectors()) == "unit vectors"
+    colours = coloured_vectors(colours=torch.arange(8) % 4, phases="sign")
+    assert repr(colours).startswith("coloured vectors (4 given colours ") and repr(colours).endswith(", 2 sets, sign)")
+
+
+def test_solvers_that_answer_differently_have_different_names():
+    rng = torch.Generator()
+    given = {"mu": -3.5, "kT": 0.02, "rng": rng}
+    colours = torch.arange(8) % 4
+    variants = [
+        {"mu": -3.5 + 1e-12},
+        {"kT": 0.1 + 0.2},
+        {"kT": 0.3},
+        {"dtype": torch.float32},
+        {"margin": 0.02},
+        {"estimator": "gradient"},
+        {"moments": 512},
+        {"probes": random_vectors(8)},
+        {"probes": random_vectors(8, sets=8)},
+        {"probes": random_vectors(8, phases="sign")},
+        {"probes": random_vectors(8), "estimator": "direct"},
+        {"probes": coloured_vectors(colours=colours)},
+        {"probes": coloured_vectors(colours=colours.flip(0))},
+        {"probes": coloured_vectors(3)},
+        {"probes": coloured_vectors(), "moments": 512},
+        {"probes": coloured_vectors(), "moments": 512, "accuracy": 1e-3},
+    ]
+    names = [repr(Chebyshev(**given)), *(repr(Chebyshev(**(given | v))) for v in variants)]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.gpu

@@ -125,6 +125,14 @@ def test_aligned_spins_gain_every_bond_once(lattice):
 # --- symmetries -------------------------------------------------------------------------------------------------------
 
 
+def test_samples_with_other_couplings_have_other_names():
+    couplings = EdwardsAnderson(cubic(3), seed=5).couplings
+    same, other = couplings.copy(), couplings * (1 + 1e-15)
+    names = [repr(EdwardsAnderson(cubic(3), c)) for c in (couplings, same, other)]
+    assert names[0] == names[1] != names[2] and "given couplings" in names[0]
+    assert repr(EdwardsAnderson(cubic(3), seed=5, J=0.1 + 0.2)) != repr(EdwardsAnderson(cubic(3), seed=5, J=0.3))
+
+
 def test_reversing_one_sublattice_reverses_the_coupling(rng):
     for lattice in (square(4, 6), honeycomb(3), cubic(2), diamond(2)):
         sign = torch.ones(lattice.n_sites)

@@ -248,6 +248,24 @@ def test_its_name_tells_the_parameters():
     assert repr(Holstein(square(4))) == "Holstein(square, 4 × 4 sites, periodic; t=1, g=1.5, k=1, kappa=0.18, spins=1)"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"t": 0.1 + 0.2},
+        {"g": 1.5 + 1e-13},
+        {"k": 1 + 1e-13},
+        {"kappa": 0.18 - 1e-13},
+        {"symmetric": False},
+        {"spins": 2},
+    ],
+    ids=str,
+)
+def test_models_that_differ_anywhere_have_different_names(other):
+    """Names decide whether two runs are the same run."""
+    assert repr(Holstein(square(4), **other)) != repr(Holstein(square(4)))
+    assert repr(Holstein(square(4), t=0.1 + 0.2)) != repr(Holstein(square(4), t=0.3))
+
+
 def test_a_model_without_springs_still_has_forces(rng):
     class Bare(Peierls):
         classical_energy = Hamiltonian.classical_energy

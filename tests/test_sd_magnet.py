@@ -227,3 +227,27 @@ def test_other_lattices_are_refused():
 def test_its_name_tells_the_parameters():
     expected = "SDModel(triangular, 4 × 4 sites, periodic; t=(1, 0, -0.85), J=1, J_sigma=J/2, B=(0, 0, 0.005))"
     assert repr(skyrmion_magnet(triangular(4))) == expected
+    assert repr(SDModel(square(4), J=0.5, twist=(0.25, 0))).endswith("; t=1, J=0.5, twist=(0.25, 0))")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"t": 1 + 1e-12},
+        {"t": (1.0, 1e-12)},
+        {"J": 6 + 1e-12},
+        {"pauli": False},
+        {"exchange": 1e-12},
+        {"K": 1e-12},
+        {"K": 1e-12, "axis": (1.0, 0, 0)},
+        {"B": 1e-12},
+        {"unit": False, "k": 1e-12},
+        {"twist": (0.0, 0.25)},
+        {"twist": (0.0, 0.25 + 1e-12)},
+    ],
+    ids=str,
+)
+def test_models_that_differ_anywhere_have_different_names(other):
+    """Names decide whether two runs are the same run."""
+    assert repr(SDModel(square(4), **other)) != repr(SDModel(square(4)))
+    assert repr(SDModel(square(4), **({"twist": (0.0, 0.25)} | other))) != repr(SDModel(square(4)))

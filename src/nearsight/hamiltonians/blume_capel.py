@@ -10,6 +10,7 @@ from torch import Tensor
 from nearsight.fields import spin_one
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, finite, shell_bonds
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text
 
 
 class BlumeCapel(ClassicalModel):
@@ -42,8 +43,8 @@ class BlumeCapel(ClassicalModel):
         super().__init__(lattice, spin_one(even=h == 0), values, torch.eye(1), shell_bonds(lattice, J))
 
     def __repr__(self) -> str:
-        J = ", ".join(f"{x:g}" for x in self.J)
-        return f"BlumeCapel({self.lattice!r}; J={J}, D={self.D:g}, h={self.h:g})"
+        J = ", ".join(map(number_text, self.J))
+        return f"BlumeCapel({self.lattice!r}; J={J}, D={number_text(self.D)}, h={number_text(self.h)})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(self._of_kind(lattice), J=self.J, D=self.D, h=self.h)

@@ -13,6 +13,7 @@ from nearsight.fields import occupation
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text
 
 
 class FalicovKimball(Hamiltonian):
@@ -67,9 +68,9 @@ class FalicovKimball(Hamiltonian):
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     def __repr__(self) -> str:
-        t = ", ".join(f"{x:g}" for x in self.t)
+        t = ", ".join(map(number_text, self.t))
         spins = f"spins={self.degeneracy}{twist_text(self.twist)}"
-        return f"FalicovKimball({self.lattice!r}; t={t}, U={self.U:g}, {spins})"
+        return f"FalicovKimball({self.lattice!r}; t={t}, U={number_text(self.U)}, {spins})"
 
     def config(self) -> dict[str, Any]:
         """Everything that decides the matrix, as plain data, with all digits."""

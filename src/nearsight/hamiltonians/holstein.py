@@ -13,6 +13,7 @@ from nearsight.fields import scalar
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text
 
 
 class Holstein(Hamiltonian):
@@ -72,8 +73,9 @@ class Holstein(Hamiltonian):
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(self, name):g}" for name in ("t", "g", "k", "kappa"))
-        return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy}{twist_text(self.twist)})"
+        values = ", ".join(f"{name}={number_text(getattr(self, name))}" for name in ("t", "g", "k", "kappa"))
+        shifted = "" if self.symmetric else ", symmetric=False"
+        return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy}{shifted}{twist_text(self.twist)})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(

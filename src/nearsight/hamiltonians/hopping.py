@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nearsight.lattices import Bonds, Lattice
+from nearsight.storage import number_text
 
 
 def check_twist(lattice: Lattice, twist: tuple[float, ...] | None) -> None:
@@ -25,7 +26,7 @@ def check_twist(lattice: Lattice, twist: tuple[float, ...] | None) -> None:
 
 def twist_text(twist: tuple[float, ...] | None) -> str:
     """The part of a representation that tells a model with a twist from one without."""
-    return "" if twist is None else f", twist=({', '.join(f'{x:g}' for x in twist)})"
+    return "" if twist is None else f", twist=({', '.join(map(number_text, twist))})"
 
 
 def hopping_elements(

@@ -12,6 +12,7 @@ from torch import Tensor
 from nearsight.fields import FieldType, ising
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, finite, shell_bonds
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text, tensor_hash
 
 VALUES = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
 """State 0 is s = -1, state 1 is s = +1."""
@@ -46,7 +47,7 @@ class Ising(ClassicalModel):
         super().__init__(lattice, field_type, VALUES, torch.eye(1), shell_bonds(lattice, J))
 
     def __repr__(self) -> str:
-        return f"Ising({self.lattice!r}; J={', '.join(f'{x:g}' for x in self.J)}, h={self.h:g})"
+        return f"Ising({self.lattice!r}; J={', '.join(map(number_text, self.J))}, h={number_text(self.h)})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(self._of_kind(lattice), J=self.J, h=self.h)
@@ -113,7 +114,9 @@ class EdwardsAnderson(ClassicalModel):
         super().__init__(lattice, ising(), VALUES, torch.eye(1), (bonds.i, bonds.j, self.couplings))
 
     def __repr__(self) -> str:
-        sample = "given couplings" if self.seed is None else f"{self.distribution}, J={self.J:g}, seed={self.seed}"
+        sample = f"{self.distribution}, J={number_text(self.J)}, seed={self.seed}"
+        if self.seed is None:
+            sample = f"given couplings {tensor_hash({'J': torch.from_numpy(self.couplings.copy())})[:8]}"
         return f"EdwardsAnderson({self.lattice!r}; {sample})"
 
     def on(self, lattice: Lattice) -> Self:

@@ -14,6 +14,7 @@ from nearsight.fields import jahn_teller
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text
 
 MODES = ("Q1", "Qx", "Qz")
 """The components of the field, in this order."""
@@ -105,9 +106,11 @@ class JahnTeller(Hamiltonian):
         self.columns = torch.stack([a, b, b, a], dim=1).reshape(-1)
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(self, name):g}" for name in ("t", "lam", "K", "beta"))
+        values = ", ".join(f"{name}={number_text(getattr(self, name))}" for name in ("t", "lam", "K", "beta"))
+        rows = [", ".join(map(number_text, row)) for row in self.kappa or ()]
+        kappa = f", kappa=({'; '.join(rows)})" if rows else ""
         symmetric = ", symmetric" if self.symmetric else ""
-        return f"JahnTeller({self.lattice!r}; {values}{symmetric}{twist_text(self.twist)})"
+        return f"JahnTeller({self.lattice!r}; {values}{kappa}{symmetric}{twist_text(self.twist)})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(

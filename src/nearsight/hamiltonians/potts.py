@@ -10,6 +10,7 @@ from torch import Tensor
 from nearsight.fields import FieldType, potts
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text
 
 
 class Potts(ClassicalModel):
@@ -59,7 +60,7 @@ class Potts(ClassicalModel):
         super().__init__(lattice, field_type, torch.eye(q), metric, shell_bonds(lattice, J))
 
     def __repr__(self) -> str:
-        return f"Potts({self.lattice!r}; q={self.q}, {self.kind}, J={', '.join(f'{x:g}' for x in self.J)})"
+        return f"Potts({self.lattice!r}; q={self.q}, {self.kind}, J={', '.join(map(number_text, self.J))})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(self._of_kind(lattice), self.q, J=self.J, kind=self.kind)

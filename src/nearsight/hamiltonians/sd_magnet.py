@@ -14,9 +14,10 @@ from torch import Tensor
 from nearsight.fields import check_field, spin
 from nearsight.hamiltonians.classical_model import Coupling, couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, dense, hopping_elements
+from nearsight.hamiltonians.hopping import check_finite, check_twist, dense, hopping_elements, twist_text
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.lattices import Lattice
+from nearsight.storage import number_text, numbers_text
 
 
 class SDModel(Hamiltonian):
@@ -105,11 +106,11 @@ class SDModel(Hamiltonian):
         self.columns = torch.stack([up, down, down, up], dim=1).reshape(-1)
 
     def __repr__(self) -> str:
-        t = f"{self.t[0]:g}" if len(self.t) == 1 else f"({', '.join(f'{x:g}' for x in self.t)})"
         rest = [str(self.spin_energy)] if str(self.spin_energy) else []
-        rest += [f"k={self.k:g}"] if self.k else []
-        coupling = f"J={self.J:g}" + ("" if self.pauli else ", J_sigma=J/2")
-        return f"SDModel({self.lattice!r}; {', '.join([f't={t}', coupling, *rest])})"
+        rest += [f"k={number_text(self.k)}"] if self.k else []
+        coupling = f"J={number_text(self.J)}" + ("" if self.pauli else ", J_sigma=J/2")
+        words = ", ".join([f"t={numbers_text(self.t)}", coupling, *rest])
+        return f"SDModel({self.lattice!r}; {words}{twist_text(self.twist)})"
 
     def on(self, lattice: Lattice) -> Self:
         e = self.spin_energy

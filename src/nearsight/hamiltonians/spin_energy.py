@@ -14,6 +14,7 @@ from torch import Tensor
 from nearsight.fields import FieldType, spin
 from nearsight.hamiltonians.classical_model import Coupling, couplings, finite
 from nearsight.lattices import Lattice, site_group
+from nearsight.storage import number_text, numbers_text
 
 DM = Literal["bulk", "interfacial"]
 
@@ -73,10 +74,10 @@ class SpinEnergy:
 
     def __str__(self) -> str:
         J = couplings(self.J)
-        terms = [f"J={J[0]:g}" if len(J) == 1 else f"J=({', '.join(f'{x:g}' for x in J)})"] if any(J) else []
-        terms += [f"D={self.D:g} ({self.dm})"] if self.D else []
-        terms += [f"K={self.K:g} along ({', '.join(f'{x:g}' for x in self.axis)})"] if self.K else []
-        terms += [f"B=({', '.join(f'{x:g}' for x in self.B)})"] if any(self.B) else []  # type: ignore[union-attr,arg-type]
+        terms = [f"J={numbers_text(J)}"] if any(J) else []
+        terms += [f"D={number_text(self.D)} ({self.dm})"] if self.D else []
+        terms += [f"K={number_text(self.K)} along {numbers_text(self.axis)}"] if self.K else []
+        terms += [f"B={numbers_text(self.B)}"] if any(self.B) else []  # type: ignore[union-attr,arg-type]
         return ", ".join(terms)
 
     def on(self, lattice: Lattice) -> Self:

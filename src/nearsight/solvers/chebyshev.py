@@ -20,8 +20,9 @@ from nearsight.solvers.lanczos import spectrum
 from nearsight.solvers.moment_thermodynamics import MomentThermodynamics, Potentials
 from nearsight.solvers.probing import Layout, Probes, layout, unit_vectors
 from nearsight.solvers.products import NumbaProducts, Products, Rows, TorchProducts
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
 from nearsight.solvers.sparse import SparseMatrix
+from nearsight.storage import number_text
 
 Estimator = Literal["direct", "gradient"]
 
@@ -30,6 +31,8 @@ UNRESOLVED = 0.3
 
 ROWS = 2**18
 """Rows of a block: larger batches of matrices are solved one part after the other."""
+
+MARGIN = 0.01
 
 ATTEMPTS = 8
 """Probes are enlarged at most this often until the accuracy is reached."""
@@ -108,7 +111,7 @@ class Chebyshev(Solver):
         estimator: Estimator | None = None,
         dtype: torch.dtype = torch.float64,
         rng: torch.Generator | None = None,
-        margin: float = 0.01,
+        margin: float = MARGIN,
         products: type[Products] | None = None,
     ) -> None:
         check_ensemble(kT, filling, mu)
@@ -139,10 +142,16 @@ class Chebyshev(Solver):
         self.dtype, self.rng, self.margin, self.products = dtype, rng, margin, products
 
     def __repr__(self) -> str:
-        ensemble = f"filling={self.filling:g}" if self.filling is not None else f"mu={self.mu:g}"
-        size = f"moments={self.moments}" if self.moments else f"accuracy={self.accuracy:g}"
-        kernel = f", kernel={self.kernel!r}" if self.kernel else ""
-        return f"Chebyshev({ensemble}, kT={self.kT:g}, {size}{kernel}, {self.probes!r})"
+        words = [ensemble_text(self.kT, self.filling, self.mu)]
+        words += [f"moments={self.moments}"] if self.moments else []
+        words += [f"accuracy={number_text(self.accuracy)}"] if not self.moments or self.probes.open else []
+        words += [f"kernel={self.kernel!r}"] if self.kernel else []
+        words.append(repr(self.probes))
+        if self.gradient == self.probes.exact:  # not what is chosen for such probes without being told
+            words.append("gradient" if self.gradient else "direct")
+        words += ["float32"] if self.dtype == torch.float32 else []
+        words += [f"margin={number_text(self.margin)}"] if self.margin != MARGIN else []
+        return f"Chebyshev({', '.join(words)})"
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 

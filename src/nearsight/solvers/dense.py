@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
 from nearsight.solvers.sparse import SparseMatrix
 
 DEGENERACY_TOLERANCE = 1e-9
@@ -41,8 +41,7 @@ class Dense(Solver):
         self.kT, self.filling, self.mu = float(kT), filling, mu
 
     def __repr__(self) -> str:
-        ensemble = f"filling={self.filling:g}" if self.filling is not None else f"mu={self.mu:g}"
-        return f"Dense({ensemble}, kT={self.kT:g})"
+        return f"Dense({ensemble_text(self.kT, self.filling, self.mu)})"
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         h = check_matrix(matrix.dense() if isinstance(matrix, SparseMatrix) else matrix)

@@ -14,8 +14,9 @@ from torch import Tensor
 from nearsight.solvers.elimination import Blocks, Inverse, eliminate, take_apart
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
 from nearsight.solvers.sparse import SparseMatrix
+from nearsight.storage import number_text
 
 MEMORY = 2**30
 """Bytes of inverses held at once; further poles and replicas wait their turn."""
@@ -91,8 +92,8 @@ class Poles(Solver):
         self.kT, self.filling, self.mu, self.tol, self.dtype = float(kT), filling, mu, float(tol), dtype
 
     def __repr__(self) -> str:
-        ensemble = f"filling={self.filling:g}" if self.filling is not None else f"mu={self.mu:g}"
-        return f"Poles({ensemble}, kT={self.kT:g}, tol={self.tol:g})"
+        dtype = "" if self.dtype is None else f", {str(self.dtype).removeprefix('torch.')}"
+        return f"Poles({ensemble_text(self.kT, self.filling, self.mu)}, tol={number_text(self.tol)}{dtype})"
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         if not isinstance(matrix, SparseMatrix):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nearsight.lattices import Lattice
+from nearsight.storage import tensor_hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +42,15 @@ class Probes:
     def __repr__(self) -> str:
         if self.exact:
             return "unit vectors"
+        phases = "" if self.phases == "phase" else f", {self.phases}"
         if self.kind == "random":
-            return f"{'as many as needed' if self.repeats is None else self.repeats * self.sets} random vectors"
-        by = f"distance {self.distance}" if self.distance else "given colours" if not self.open else "as many as needed"
-        return f"coloured vectors ({by}, {self.sets} sets)"
+            count = "as many as needed" if self.repeats is None else self.repeats * self.sets
+            return f"{count} random vectors ({self.sets} sets{phases})"
+        by = f"distance {self.distance}" if self.distance else "as many as needed"
+        if self.colours is not None:
+            # Who has which colour decides the answer, and is too long to be told.
+            by = f"{len(self.colours.unique())} given colours {tensor_hash({'colours': self.colours})[:8]}"
+        return f"coloured vectors ({by}, {self.sets} sets{phases})"
 
     @property
     def exact(self) -> bool:

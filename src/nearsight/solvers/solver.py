@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nearsight.solvers.sparse import SparseMatrix
+from nearsight.storage import number_text
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def check_ensemble(kT: float, filling: float | None, mu: float | None) -> None:
         raise ValueError(f"mu must be finite, got {mu}.")
     if not (kT >= 0.0 and math.isfinite(kT)):
         raise ValueError(f"kT must be a finite temperature >= 0, got {kT}.")
+
+
+def ensemble_text(kT: float, filling: float | None, mu: float | None) -> str:
+    """The ensemble in words, with all digits."""
+    fixed = f"mu={number_text(mu)}" if mu is not None else f"filling={number_text(filling or 0.0)}"
+    return f"{fixed}, kT={number_text(kT)}"
 
 
 def check_matrix(matrix: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, content hashes, tensors without pickle."""
+"""Files that are whole or absent: atomic writes, content hashes, tensors without pickle, numbers with all digits."""
 
 from nearsight.storage.files import (
     CorruptFileError,
@@ -14,11 +14,14 @@ from nearsight.storage.files import (
     write_json,
     write_yaml,
 )
+from nearsight.storage.text import number_text, numbers_text
 
 __all__ = [
     "CorruptFileError",
     "atomic_directory",
     "load_tensors",
+    "number_text",
+    "numbers_text",
     "read_json",
     "read_yaml",
     "save_tensors",

@@ -1,0 +1,21 @@
+"""Numbers in words: as short as they can be, and with all digits that make them what they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def number_text(x: float) -> str:
+    """The shortest text that reads back as the same number: 1, -3.5, 1e-06, 0.30000000000000004.
+
+    Names of models and solvers decide whether two runs are the same run, so they must not round.
+    """
+    short = f"{x:g}"
+    return short if math.isnan(x) or float(short) == x else repr(float(x))
+
+
+def numbers_text(values: Sequence[float]) -> str:
+    """One number as it is, several in parentheses, all with :func:`number_text`."""
+    words = ", ".join(map(number_text, values))
+    return words if len(values) == 1 else f"({words})"
