@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
 
-from nearsight.cli.app import app
 from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.forcefields import Hops, MoveCentred
@@ -19,6 +17,14 @@ from nearsight.studies.falicov_kimball.barrier import magnetised
 from nearsight.studies.falicov_kimball.generate import DATA, split
 from nearsight.studies.falicov_kimball.train import learned
 from nearsight.training import MoveData
+from study_runs import (
+    assert_kept_promises,
+    assert_verdicts_say_what_they_judge,
+    fingerprint,
+    finished_run,
+    resume,
+    without_results,
+)
 
 pytestmark = pytest.mark.xdist_group("falicov_kimball")
 
@@ -29,42 +35,21 @@ OBSERVABLES = ("snapshots", "curves", "growth", "maps", "barrier", "potential")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Run:
-    """The tiny preset through the command line, from nothing to the report."""
-    runs = tmp_path_factory.mktemp("runs")
-    result = CliRunner().invoke(app, ["run", "falicov_kimball", "--preset", "tiny", "--runs", str(runs), "--debug"])
-    assert result.exit_code == 0, result.output
-    return Run(runs / "falicov_kimball" / "tiny")
-
-
-def fingerprint(run: Run) -> dict[str, str]:
-    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
-    hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
-    return hashes | {"data": MoveData.open(run.path / DATA).hash, "model": run.hash("model")}
+    return finished_run("falicov_kimball", tmp_path_factory.mktemp("runs"))
 
 
 def test_every_stage_leaves_what_it_promises(finished):
-    for stage in STUDY.stages:
-        assert finished.complete(stage.name)
-    assert (finished.path / "report.html").stat().st_size > 1e5
-    assert not (finished.path / "ensembles").exists()
+    assert_kept_promises(finished)
 
 
 def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    before = fingerprint(finished)
-    copy = Run(shutil.copytree(finished.path, tmp_path / "falicov_kimball" / "tiny"))
-    for lost in ("model", "fit", "comparison", "large"):
-        shutil.rmtree(copy.path / lost)
-    (copy.path / "observables.nc").unlink()
-    result = CliRunner().invoke(app, ["run", "falicov_kimball", "--name", "tiny", "--runs", str(tmp_path), "--resume"])
-    assert result.exit_code == 0, result.output
-    assert "generate is complete and verified" in result.output
-    assert fingerprint(copy) == before
+    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large"))
+    assert resume(copy) == ["generate"]
+    assert fingerprint(copy, OBSERVABLES, DATA) == fingerprint(finished, OBSERVABLES, DATA)
 
 
 def test_every_verdict_says_what_it_judges(finished):
-    verdicts = finished.verdicts
-    assert len({v.quantity for v in verdicts}) == len(verdicts) > 20
-    assert all(v.target for v in verdicts if v.passed is not None)
+    assert_verdicts_say_what_they_judge(finished, more_than=20)
 
 
 def test_no_quench_loses_an_f_electron(finished):

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from nearsight.cli.app import app
 from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.forcefields import ExactForceField
@@ -16,6 +14,14 @@ from nearsight.studies.jahn_teller import network, physics
 from nearsight.studies.jahn_teller.generate import moved
 from nearsight.studies.jahn_teller.train import learned
 from nearsight.training import DataSet
+from study_runs import (
+    assert_kept_promises,
+    assert_verdicts_say_what_they_judge,
+    fingerprint,
+    finished_run,
+    resume,
+    without_results,
+)
 
 pytestmark = pytest.mark.xdist_group("jahn_teller")
 
@@ -26,48 +32,24 @@ OBSERVABLES = ("snapshots", "curves", "growth", "maps")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Run:
-    """The tiny preset through the command line, from nothing to the report."""
-    runs = tmp_path_factory.mktemp("runs")
-    result = CliRunner().invoke(app, ["run", "jahn_teller", "--preset", "tiny", "--runs", str(runs), "--debug"])
-    assert result.exit_code == 0, result.output
-    return Run(runs / "jahn_teller" / "tiny")
-
-
-def fingerprint(run: Run) -> dict[str, str]:
-    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
-    hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
-    return hashes | {"data": DataSet.open(run.path / "data.zarr").hash, "model": run.hash("model")}
+    return finished_run("jahn_teller", tmp_path_factory.mktemp("runs"))
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_stage_leaves_what_it_promises(finished):
-    for stage in STUDY.stages:
-        assert finished.complete(stage.name)
-    assert (finished.path / "report.html").stat().st_size > 1e5
-    assert not (finished.path / "ensembles").exists()
+    assert_kept_promises(finished)
 
 
 def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    """Without model, observables and the fit the run is resumed from its data and finds the same everything."""
-    import shutil
-
-    before = fingerprint(finished)
-    copy = Run(shutil.copytree(finished.path, tmp_path / "jahn_teller" / "tiny"))
-    for lost in ("model", "fit", "comparison", "large"):
-        shutil.rmtree(copy.path / lost)
-    (copy.path / "observables.nc").unlink()
-    result = CliRunner().invoke(app, ["run", "jahn_teller", "--name", "tiny", "--runs", str(tmp_path), "--resume"])
-    assert result.exit_code == 0, result.output
-    assert "generate is complete and verified" in result.output
-    assert fingerprint(copy) == before
+    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large"))
+    assert resume(copy) == ["generate"]
+    assert fingerprint(copy, OBSERVABLES) == fingerprint(finished, OBSERVABLES)
 
 
 def test_every_verdict_says_what_it_judges(finished):
-    verdicts = finished.verdicts
-    assert len({v.quantity for v in verdicts}) == len(verdicts) > 15
-    assert all(v.target for v in verdicts if v.passed is not None)
+    assert_verdicts_say_what_they_judge(finished, more_than=15)
 
 
 # --- the data ---------------------------------------------------------------------------------------------------------

@@ -1,15 +1,12 @@
 """The skyrmion study end to end on lattices too small for physics: what must hold on any lattice."""
 
 import math
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from nearsight import analysis, studies
-from nearsight.cli.app import app
+from nearsight import analysis
 from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.fields import ferromagnet, random_spins, skyrmion_lattice, tangent
@@ -18,11 +15,20 @@ from nearsight.lattices import triangular
 from nearsight.report import magnets
 from nearsight.solvers import Dense
 from nearsight.studies import Run
-from nearsight.studies.skyrmion import physics, snapshots
+from nearsight.studies.magnets import response, snapshots
+from nearsight.studies.skyrmion import physics
 from nearsight.studies.skyrmion.dynamics import path
 from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, measure, verdicts
 from nearsight.studies.skyrmion.train import learned
 from nearsight.training import DataSet
+from study_runs import (
+    assert_kept_promises,
+    assert_verdicts_say_what_they_judge,
+    fingerprint,
+    finished_run,
+    resume,
+    without_results,
+)
 
 pytestmark = pytest.mark.xdist_group("skyrmion")
 
@@ -33,50 +39,24 @@ OBSERVABLES = ("ground_states", "snapshots", "response", "curves", "restored", "
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Run:
-    """The tiny preset through the command line, from nothing to the report."""
-    runs = tmp_path_factory.mktemp("runs")
-    result = CliRunner().invoke(app, ["run", "skyrmion", "--preset", "tiny", "--runs", str(runs), "--debug"])
-    assert result.exit_code == 0, result.output
-    return Run(runs / "skyrmion" / "tiny")
-
-
-def fingerprint(run: Run) -> dict[str, str]:
-    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
-    hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
-    return hashes | {"data": DataSet.open(run.path / "data.zarr").hash, "model": run.hash("model")}
+    return finished_run("skyrmion", tmp_path_factory.mktemp("runs"))
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_stage_leaves_what_it_promises(finished):
-    for stage in STUDY.stages:
-        assert finished.complete(stage.name)
-    assert (finished.path / "report.html").stat().st_size > 1e5
-    assert not (finished.path / "ensembles").exists()
+    assert_kept_promises(finished)
 
 
 def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    before = fingerprint(finished)
-    copy = Run(shutil.copytree(finished.path, tmp_path / "skyrmion" / "tiny"))
-    for lost in ("model", "fit", "comparison", "large", "ground/0"):
-        shutil.rmtree(copy.path / lost)
-    (copy.path / "observables.nc").unlink()
-    skipped = []
-
-    def listener(event, facts):
-        if event == "skip":
-            skipped.append(facts["stage"])
-
-    studies.get("skyrmion").run(copy.path, TINY, resume=True, listener=listener)  # the report stands above
-    assert skipped == ["generate"]
-    assert fingerprint(copy) == before
+    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large", "ground/0"))
+    assert resume(copy) == ["generate"]
+    assert fingerprint(copy, OBSERVABLES) == fingerprint(finished, OBSERVABLES)
 
 
 def test_every_verdict_says_what_it_judges(finished):
-    judged = finished.verdicts
-    assert len({v.quantity for v in judged}) == len(judged) > 15
-    assert all(v.target for v in judged if v.passed is not None)
+    assert_verdicts_say_what_they_judge(finished, more_than=15)
 
 
 # --- ground states ----------------------------------------------------------------------------------------------------
@@ -157,7 +137,7 @@ def test_perturbed_lattices_keep_skyrmions_of_either_winding(rng):
 def test_the_student_keeps_what_rotations_of_spins_and_lattice_leave_alone(finished, rng):
     student = learned(finished, TINY, 12)
     spins = random_spins(triangular(12), rng, 2)
-    violation = snapshots.equivariance(TINY, student, spins, rng)
+    violation = snapshots.equivariance(student.field_type, student, spins, rng)
     size = float(tangent(student(spins.float()).force.double(), spins).abs().max())
     assert float(violation.abs().max()) < 1e-5 * size
     assert float(finished.observable("snapshots").symmetry_error.max()) < 1e-5
@@ -175,7 +155,8 @@ def test_a_broken_symmetry_is_seen(finished, rng):
     spins = random_spins(triangular(12), rng, 1)
     model = physics.magnet(TINY, 12, B=0.0)
     straight, leaning = (
-        snapshots.equivariance(TINY, kind(model, solver), spins, rng).norm() for kind in (ExactForceField, Leaning)
+        snapshots.equivariance(model.field_type, kind(model, solver), spins, rng).norm()
+        for kind in (ExactForceField, Leaning)
     )
     assert float(straight) < 1e-9
     assert float(leaning) > 1e-3
@@ -191,7 +172,7 @@ def test_responses_are_the_derivative_on_the_sphere(rng):
     """Against finite turns of one spin; the normal part at that spin turns along with it."""
     exact = ExactForceField(physics.magnet(TINY, 12, B=0.0), Dense(mu=-3.5, kT=0.1)).electrons
     spins = random_spins(triangular(12), rng)
-    chi = snapshots.responses(exact, spins, 17)
+    chi = response.responses(exact, spins, 17)
     axis = torch.eye(3, dtype=torch.float64)[int(spins[17].abs().argmin())]
     first = torch.linalg.cross(spins[17], axis)
     first = first / first.norm()

@@ -13,10 +13,10 @@ from nearsight.lattices import Lattice, triangular
 from nearsight.report import magnets, study
 from nearsight.report.style import Picture
 from nearsight.studies import Run
+from nearsight.studies.magnets.snapshots import ANGLE
 from nearsight.studies.skyrmion.config import Config
 from nearsight.studies.skyrmion.dynamics import path
 from nearsight.studies.skyrmion.physics import CELL_SITES
-from nearsight.studies.skyrmion.snapshots import PAPER_ANGLE
 
 TIME = "ħ/t"
 PANELS, ZONES = 6, 4
@@ -71,7 +71,7 @@ def textures(run: Run, config: Config) -> Picture:
 def torques(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     learned = {str(s): data.learned_force.sel(student=s).values for s in data.student.values}
-    return magnets.torque_errors(data.exact_force.values, learned, paper=PAPER_ANGLE)
+    return magnets.torque_errors(data.exact_force.values, learned, paper=ANGLE)
 
 
 def parity(run: Run, config: Config) -> Picture:

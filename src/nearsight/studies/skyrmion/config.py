@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from nearsight.studies.options import Count, Device, Positive
+from nearsight.studies.magnets import config as magnets
+from nearsight.studies.magnets.config import MagnetConfig, NotNegative
+from nearsight.studies.options import Count, Positive
 from nearsight.studies.settings import Section
-from nearsight.training import FitOptions
 
 Length = Annotated[int, Field(ge=12, multiple_of=12)]
 """Multiples of the magnetic cell of 12 sites: skyrmions at Q = π/3 fit on no other torus."""
-NotNegative = Annotated[float, Field(ge=0)]
-Student = Literal["equivariant", "resnet", "descriptor"]
-
-
-TORQUES = FitOptions(component="tangent", energy_weight=0.0, batch_size=4)
-"""Only the part of H normal to the spins moves them; the other is several times larger and need not be learned."""
-
-TAUGHT = FitOptions(
-    component="tangent", energy_weight=0.0, batch_size=4, augment=True, optimizer="adamw", learning_rate=1e-3
-)
-"""The same for a network that has to be taught the symmetry."""
 
 
 class Model(Section):
@@ -65,58 +55,30 @@ class Trajectories(Section):
     """Of each trajectory, evenly spaced in time."""
 
 
-class Dynamics(Section):
-    """The equation of motion, the same for teacher and student."""
+class Dynamics(magnets.Dynamics):
+    """The equation of motion, and what it starts from."""
 
     dt: Positive = 4.0
     """Torques are weak, 0.01 t, so that a step turns spins by a few degrees at most."""
     damping: NotNegative = 0.2
-    kT: NotNegative = 0.0
-    """Temperature of the bath of the spins."""
     spread: tuple[NotNegative, NotNegative] = (0.05, 0.3)
     """Perturbed lattices: every amplitude, magnetisation and phase of the ansatz differs from site to site by a normal
     number of a width drawn from here. At 0.3 a third of the charge is lost at first; exact dynamics brings it back."""
 
 
-class Equivariant(Section):
+class Equivariant(magnets.Equivariant):
     """A convolutional network of spins, exactly equivariant under SO(3) and D6."""
 
-    head: Literal["energy", "force"] = "force"
-    """The field H itself, or a local energy whose gradient it is."""
-    channels: Count = 4
     radii: tuple[Positive, ...] = (9.1, 2.1, 1.1)
     """Cutoff of each layer; the receptive field is their sum. The first is wide because the interaction that electrons
     carry falls off slowly: after equal steps (9.1, 2.1, 1.1) has a relative error of 0.17, (7.1, 2.1, 1.1) of 0.19 and
     (3.1, 2.1, 2.1) of 0.26, and all cost the same."""
 
 
-class ResNet(Section):
-    """The residual network of the thesis, whose symmetry is taught by turned snapshots."""
-
-    channels: tuple[Count, ...] = (16, 16)
-    """Outputs of every block of two convolutions; two more follow the last. Four blocks in the thesis."""
-    kernel: Annotated[int, Field(ge=1)] = 5
-
-
-class Descriptor(Section):
-    """Invariants of bonds and chiralities, and a perceptron for the local energy whose gradient is H."""
-
-    cutoff: Positive = 3.0
-    bond_cutoff: NotNegative = 1.0
-    widths: tuple[Count, ...] = (64, 32)
-
-
-class Comparison(Section):
+class Comparison(magnets.Comparison):
     """Quenches from random spins that compare learned with exact dynamics."""
 
     length: Length = 24
-    quenches: Annotated[int, Field(ge=8)] = 20
-    duration: Positive = 600.0
-    records: Annotated[int, Field(ge=2)] = 6
-    speed_length: Length = 48
-    """Lattice on which one exact and one learned field are timed."""
-    receptive_fields: Count = 2
-    """Fields at which the derivatives of the learned and of the exact field are taken."""
 
 
 class Large(Section):
@@ -133,7 +95,7 @@ class Large(Section):
     """M(t) is fitted by a power of time between these times."""
 
 
-class Config(Section):
+class Config(MagnetConfig):
     """Everything that decides the numbers of a run."""
 
     length: Length = 24
@@ -146,24 +108,12 @@ class Config(Section):
     ground: GroundStates = GroundStates()
     trajectories: Trajectories = Trajectories()
     dynamics: Dynamics = Dynamics()
-    students: tuple[Student, ...] = ("equivariant", "resnet")
-    """The first of them moves spins; all are compared on unseen snapshots."""
     equivariant: Equivariant = Equivariant()
-    resnet: ResNet = ResNet()
-    descriptor: Descriptor = Descriptor()
-    fit: FitOptions = TORQUES
-    """Of the equivariant and the descriptor student."""
-    resnet_fit: FitOptions = TAUGHT
     comparison: Comparison = Comparison()
     large: Large = Large()
-    device: Device = "cpu"
-    """Where the network is trained and large lattices are moved. Exact solutions stay on the CPU."""
-    seed: Annotated[int, Field(ge=0)] = 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if not self.students or len(set(self.students)) < len(self.students):
-            raise ValueError(f"students must be one or more different kinds, got {self.students}")
         if not self.ground.fields or list(self.ground.fields) != sorted(set(self.ground.fields)):
             raise ValueError(f"ground.fields must be different fields in rising order, got {self.ground.fields}")
         if not self.large.growth[0] < self.large.growth[1]:

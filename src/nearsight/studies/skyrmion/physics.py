@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.dynamics import AB2Rotation
 from nearsight.fields import random_spins, skyrmion_lattice
 from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, SumForceField
 from nearsight.hamiltonians import SDModel, skyrmion_magnet
@@ -41,12 +40,6 @@ def zeeman(config: Config, lattice: Lattice) -> ClassicalForceField:
 def in_field(config: Config, electrons: ForceField) -> SumForceField:
     """Learned electrons and the field along z."""
     return electrons + zeeman(config, electrons.lattice)
-
-
-def scheme(config: Config) -> AB2Rotation:
-    """One call of the electrons a step; the part of H along a spin, which does nothing, is left out."""
-    d = config.dynamics
-    return AB2Rotation(dt=d.dt, kT=d.kT, damping=d.damping, tangent=True)
 
 
 def disordered(lattice: Lattice, replicas: int, rng: torch.Generator) -> Tensor:

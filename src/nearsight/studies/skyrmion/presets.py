@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from nearsight.studies.magnets.config import Descriptor, ResNet, fitted, taught
 from nearsight.studies.skyrmion.config import (
-    TAUGHT,
-    TORQUES,
     Comparison,
     Config,
-    Descriptor,
     Dynamics,
     Equivariant,
     GroundStates,
     Large,
-    ResNet,
     Trajectories,
 )
-from nearsight.training import FitOptions
-
-
-def fitted(steps: int, **options: Any) -> FitOptions:
-    return FitOptions(**TORQUES.model_dump() | {"steps": steps, **options})
-
-
-def taught(steps: int, **options: Any) -> FitOptions:
-    return FitOptions(**TAUGHT.model_dump() | {"steps": steps, **options})
-
 
 QUICK = Config(fit=fitted(2500), resnet_fit=taught(1000))
 """A laptop: lattices of 24 × 24 and some tens of minutes on two cores, most of them exact electrons."""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-import xarray as xr
+from functools import partial
 
-from nearsight import analysis, dynamics
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from nearsight import analysis
 from nearsight.analysis import Verdict
-from nearsight.dynamics import At
 from nearsight.lattices import Lattice, triangular
-from nearsight.studies.options import torch_device
-from nearsight.studies.quenches import in_time, log_steps
+from nearsight.studies.magnets.motion import follow
 from nearsight.studies.run import Run
 from nearsight.studies.skyrmion.config import Config
-from nearsight.studies.skyrmion.physics import CELL_SITES, Q, disordered, in_field, perturbed_skyrmions, scheme
+from nearsight.studies.skyrmion.physics import CELL_SITES, Q, disordered, in_field, perturbed_skyrmions
 from nearsight.studies.skyrmion.train import learned
 
-MAPS = 4
-"""Configurations of the first replica that are kept in full for the figures."""
 HELD = 0.1
 """How much the peaks of a restored lattice may change after the time that the training data cover."""
 
@@ -36,58 +34,30 @@ def simulate(run: Run, config: Config) -> None:
     durations = {"restored": large.restored_duration, "quench": large.quench_duration}
     observed = {}
     for name, lattice in lattices.items():
-        student = in_field(config, learned(run, config, lattice.shape[0])).to(torch_device(config.device))
-        parameter = next(student.parameters())
-        steps = log_steps(durations[name], config.dynamics.dt, large.records)
-        run.log("note", text=f"{large.replicas} × {name} on {lattice!r}, t = {durations[name]:g}")
-        trajectory = dynamics.simulate(
-            student,
-            scheme(config),
-            starts[name].to(parameter),
-            steps=steps[-1],
-            record=At(steps, fields=("field",)),
-            rng=run.rng("large", "noise", name),
-            path=run.path / "large" / name,
-            resume=True,
-            progress=True,
-        )
-        observed[name] = measure(trajectory.data, lattice)
+        student = in_field(config, learned(run, config, lattice.shape[0]))
+        observe = partial(measure, lattice=lattice)
+        observed[name] = follow(run, config, name, student, starts[name], durations[name], large.records, observe)
         run.record(name, observed[name])
     run.judge("simulate", [*held(config, observed["restored"]), *grown(run, config, observed["quench"])])
 
 
-def measure(trajectory: xr.Dataset, lattice: Lattice) -> xr.Dataset:
-    """Curves of every record, and spins of the first replica at a few times; one record in memory at a time."""
+def measure(field: Tensor, lattice: Lattice) -> xr.Dataset:
+    """What is measured on one record of all replicas, spins ``(replica, site, 3)``."""
     peaks = analysis.star(Q, lattice)
-    count = trajectory.sizes["record"]
-    shown = np.unique(np.linspace(0, count - 1, MAPS).round().astype(int))
-    records, maps, times = [], [], []
-    for k in range(count):
-        record = trajectory.isel(record=k).load()
-        field = torch.from_numpy(record.field.values).double()
-        S = analysis.spin_structure_factor(field, lattice)
-        cores = analysis.count_skyrmions(field, lattice)
-        time = float(record.time)
-        times.append(time)
-        records.append(
-            xr.Dataset(
-                {
-                    "Q": analysis.topological_charge(field, lattice),
-                    "M": analysis.peak_order(S, lattice, peaks),
-                    "L": analysis.peak_length(S, lattice, peaks),
-                    "Mz": xr.DataArray(field[..., 2].mean(-1).numpy(), dims="replica"),
-                    "zone": S.mean("replica"),
-                    "positive": cores.positive,
-                    "negative": cores.negative,
-                    "trivial": cores.trivial,
-                }
-            ).assign_coords(time=time)
-        )
-        if k in shown:
-            maps.append(record.field.values[0].astype(np.float32))
-    curves = in_time(records, "ħ/t")
-    curves["spins"] = (("shown", "site", "component"), np.stack(maps))
-    return curves.assign_coords(shown=("shown", [times[k] for k in shown]))
+    S = analysis.spin_structure_factor(field, lattice)
+    cores = analysis.count_skyrmions(field, lattice)
+    return xr.Dataset(
+        {
+            "Q": analysis.topological_charge(field, lattice),
+            "M": analysis.peak_order(S, lattice, peaks),
+            "L": analysis.peak_length(S, lattice, peaks),
+            "Mz": xr.DataArray(field[..., 2].mean(-1).numpy(), dims="replica"),
+            "zone": S.mean("replica"),
+            "positive": cores.positive,
+            "negative": cores.negative,
+            "trivial": cores.trivial,
+        }
+    )
 
 
 def held(config: Config, observed: xr.Dataset) -> list[Verdict]:

@@ -6,18 +6,24 @@ import torch
 
 from nearsight.lattices import triangular
 from nearsight.studies import speed
+from nearsight.studies.magnets import snapshots
+from nearsight.studies.magnets.response import receptive_field
+from nearsight.studies.magnets.snapshots import Published
 from nearsight.studies.run import Run
-from nearsight.studies.skyrmion import dynamics, snapshots
+from nearsight.studies.skyrmion import dynamics
 from nearsight.studies.skyrmion.config import Config
-from nearsight.studies.skyrmion.physics import disordered, exact
+from nearsight.studies.skyrmion.physics import disordered, exact, magnet
 from nearsight.studies.skyrmion.train import learned
+
+PAPER = Published(9.82e-7)
+"""Thesis sec. 3.3.3, for fields twice as large (J_σ = J) on lattices of 48 × 48."""
 
 
 def validate(run: Run, config: Config) -> None:
     """Errors of the torques, symmetry, how far they see, what they cost, and two ensembles of quenches."""
-    snapshot, verdicts = snapshots.compare(run, config)
+    snapshot, verdicts = snapshots.compare(run, config, magnet(config, config.length).field_type, PAPER)
     run.record("snapshots", snapshot)
-    response, more = snapshots.receptive_field(run, config)
+    response, more = receptive_field(run, config, exact(config, config.length).electrons)
     run.record("response", response)
     length = config.comparison.speed_length
     spins = disordered(triangular(length), 1, torch.Generator().manual_seed(0))

@@ -1,0 +1,65 @@
+"""What tests of all studies do with a run of the tiny preset."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from nearsight import studies
+from nearsight.cli.app import app
+from nearsight.cli.studies import get
+from nearsight.studies import Run
+from nearsight.training import DataSet, MoveData
+
+
+def finished_run(study: str, runs: Path, *settings: str) -> Run:
+    """The tiny preset through the command line, from nothing to the report."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    result = CliRunner().invoke(app, ["run", study, "--preset", "tiny", "--runs", str(runs), "--debug", *words])
+    assert result.exit_code == 0, result.output
+    return Run(runs / study / "tiny")
+
+
+def fingerprint(run: Run, observables: Iterable[str], data: str = "data.zarr") -> dict[str, str]:
+    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
+    kind = DataSet if data == "data.zarr" else MoveData
+    hashes = {name: run.hash(f"observables.nc:{name}") for name in observables}
+    return hashes | {"data": kind.open(run.path / data).hash, "model": run.hash("model")}
+
+
+def assert_kept_promises(run: Run) -> None:
+    """Every stage has left its outputs, the report has figures, and nothing half done is left."""
+    for stage in get(run.manifest["study"]).stages:
+        assert run.complete(stage.name)
+    assert (run.path / "report.html").stat().st_size > 1e5
+    assert not (run.path / "ensembles").exists()
+
+
+def assert_verdicts_say_what_they_judge(run: Run, *, more_than: int) -> None:
+    judged = run.verdicts
+    assert len({v.quantity for v in judged}) == len(judged) > more_than
+    assert all(v.target for v in judged if v.passed is not None)
+
+
+def without_results(run: Run, folder: Path, lost: Iterable[str]) -> Run:
+    """A copy of the run in which folders and all observables are lost, but not the data."""
+    study = run.manifest["study"]
+    copy = Run(shutil.copytree(run.path, folder / study / "tiny"))
+    for name in lost:
+        shutil.rmtree(copy.path / name)
+    (copy.path / "observables.nc").unlink()
+    return copy
+
+
+def resume(run: Run) -> list[str]:
+    """Go on with a run, without its report, and tell which stages were skipped."""
+    skipped: list[str] = []
+
+    def listener(event: str, facts: dict) -> None:
+        if event == "skip":
+            skipped.append(facts["stage"])
+
+    study = studies.get(run.manifest["study"])
+    study.run(run.path, study.stored_config(run), resume=True, listener=listener)
+    return skipped
