@@ -172,11 +172,15 @@ def test_a_store_made_differently_is_refused(store, change):
 
 
 def test_couplings_that_no_description_shows_are_told_apart(tmp_path):
+    class Nameless(EdwardsAnderson):
+        def __repr__(self) -> str:
+            return "a spin glass"
+
     couplings = np.ones(32)
-    drawn(tmp_path / "s", EdwardsAnderson(square(4), couplings), [1.0], 4)
+    drawn(tmp_path / "s", Nameless(square(4), couplings), [1.0], 4)
     couplings[3] = 0.5
     with pytest.raises(ValueError, match="other couplings"):
-        drawn(tmp_path / "s", EdwardsAnderson(square(4), couplings), [1.0], 4)
+        drawn(tmp_path / "s", Nameless(square(4), couplings), [1.0], 4)
 
 
 def test_sampling_killed_at_any_moment_resumes_to_the_same_store(tmp_path):
