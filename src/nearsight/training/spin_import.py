@@ -179,11 +179,11 @@ def _read(file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None
         raise ValueError(f"{file}: {len(spins)} snapshots of {card.spins!r}, {len(fields)} of {card.fields!r}.")
     if not len(spins):
         raise ValueError(f"{file}: {card.spins!r} holds no snapshot.")
-    for name, values in ((card.spins, spins), (card.fields, fields)):
+    for array, values in ((card.spins, spins), (card.fields, fields)):
         bad = ~torch.isfinite(values).flatten(1).all(1)
         if bool(bad.any()):
             raise ValueError(
-                f"{file}: {name!r} holds NaN or infinite values in {int(bad.sum())} snapshots, first in snapshot "
+                f"{file}: {array!r} holds NaN or infinite values in {int(bad.sum())} snapshots, first in snapshot "
                 f"{int(bad.nonzero()[0])}; leave those snapshots out."
             )
     length = spins.norm(dim=-1)
