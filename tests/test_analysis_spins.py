@@ -270,6 +270,33 @@ def test_the_charge_of_any_spins_on_a_torus_is_an_integer(lattice, rng):
     assert charge == pytest.approx(np.round(charge), abs=1e-12) and np.abs(np.round(charge)).max() >= 1
 
 
+@planes
+def test_antiparallel_neighbours_leave_the_charge_whole_and_collinear_spins_without_one(lattice, rng):
+    """Spins along ±n, and along the axes ±n₁, ±n₂, ±n₃ of a cube turned anyhow: nothing is left to rounding."""
+    axes = torch.stack([spin().internal_operation(3, rng) for _ in range(8)])
+    sign = 2.0 * torch.randint(2, (8, lattice.n_sites, 1), generator=rng).double() - 1
+    which = torch.randint(3, (8, lattice.n_sites), generator=rng)
+    collinear = sign * axes[:, :1]
+    assert torch.from_numpy(analysis.charge_density(collinear, lattice).values).abs().max() == 0
+    cubic = sign * axes[torch.arange(8)[:, None], which]
+    charge = analysis.topological_charge(cubic, lattice).values
+    assert charge == pytest.approx(np.round(charge), abs=1e-7)
+
+
+def test_the_charge_at_antiparallel_spins_is_the_limit_of_spins_nearly_so():
+    """Both are tilted towards z, as the arc between them is chosen."""
+    lattice = square(4)
+    spins = perturbed(ferromagnet(lattice, (1.0, 0.4, 0.2)), 0.8, torch.Generator().manual_seed(4))
+    spins[5] = -spins[4]
+    tilted = (
+        spins
+        + 1e-5 * torch.eye(3, dtype=torch.float64)[2] * torch.isin(torch.arange(16), torch.tensor([4, 5]))[:, None]
+    )
+    exact, near = (analysis.charge_density(x, lattice).values for x in (spins, tilted))
+    assert near == pytest.approx(exact, abs=1e-4) and np.abs(exact).max() > 0.05
+    assert float(exact.sum()) == pytest.approx(round(float(exact.sum())), abs=1e-7)
+
+
 def test_an_octant_is_an_eighth_of_the_sphere_and_chirality_one():
     lattice = triangular(2, periodic=False)
     spins = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 2]]

@@ -15,6 +15,9 @@ from nearsight.analysis.site_field import relabel
 from nearsight.analysis.spin_field import SpinField, rows, spin_field
 from nearsight.lattices import Lattice
 
+ANTIPARALLEL = 1e-8
+"""Unit vectors whose sum is shorter than this are opposite: the arc between them is lost in rounding."""
+
 
 def charge_density(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
     r"""Topological charge of every plaquette, ``(*batch, plaquette)``: the solid angle of its spins over 4π.
@@ -26,7 +29,10 @@ def charge_density(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] 
     with the corners of every triangle anticlockwise. Lengths of spins do not matter. On a smooth texture q is
     S·(∂ₓS × ∂_yS)/4π times the area. Where spins of one triangle lie nearly on a great circle around the sphere, a
     small motion changes Ω by 4π: there, in disordered states, q tells the branch of the formula and little else; on
-    squares and hexagons it then also depends on how they are cut into triangles.
+    squares and hexagons it then also depends on how they are cut into triangles. Between antiparallel spins the arc
+    that bounds Ω is chosen through the z axis (x for spins near z), the same one for both triangles at that edge, so
+    that sums stay whole and collinear spins of either sign have none. The density of an antiferromagnet is that of its
+    staggered spins.
 
     References
     ----------
@@ -41,8 +47,25 @@ def charge_density(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] 
     a, b, c = ((S / length)[:, corner] for corner in faces.triangles.T)
     volume = np.einsum("...k,...k->...", a, np.cross(b, c))
     angle = 2 * np.arctan2(volume, 1 + (a * b).sum(-1) + (b * c).sum(-1) + (c * a).sum(-1))
+    for p, q, r in ((a, b, c), (b, c, a), (c, a, b)):
+        opposite = np.nonzero(np.linalg.norm(p + q, axis=-1) < ANTIPARALLEL)
+        angle[opposite] = _lune(p[opposite], r[opposite])
     charge = np.stack([np.bincount(faces.owner, row, len(faces)) for row in angle / (4 * np.pi)])
     return on_plaquettes(labelled, charge, faces, "topological charge").rename("q")
+
+
+def _lune(p: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Solid angle of the triangle p, -p, r, whose arc from p to -p passes through the z axis (or the x axis).
+
+    The limit of the formula for p + εe, -p + εe, r with e the part of that axis normal to p: volume and denominator
+    are 2ε (p × e)·r and 2ε e·r. For r = ±p nothing is enclosed.
+    """
+    # Decided alike for p and -p, whatever their rounding.
+    axis = np.where(np.abs(p[:, 2:]) < 0.9173, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+    e = axis - (axis * p).sum(-1, keepdims=True) * p
+    across = r - (r * p).sum(-1, keepdims=True) * p
+    angle = 2 * np.arctan2((np.cross(p, e) * across).sum(-1), (e * across).sum(-1))
+    return np.where(np.linalg.norm(across, axis=-1) < ANTIPARALLEL, 0.0, angle)
 
 
 def topological_charge(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
