@@ -177,6 +177,30 @@ def test_the_structure_factor_in_any_zone_is_the_direct_sum(lattice, rng):
     assert S.sizes["point"] > 3 * lattice.n_cells and np.abs(k).max() <= 9.0
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+def test_distances_to_a_peak_and_folded_vectors_are_the_shortest_of_all_images_on_skewed_lattices(dim, rng):
+    """A shear by whole primitive vectors changes the description of a lattice, not its wave vectors."""
+    shear = torch.randint(-3, 4, (6, dim, dim), generator=rng).double().triu(1) + torch.eye(dim, dtype=torch.float64)
+    vectors = torch.eye(dim, dtype=torch.float64) + 0.4 * torch.rand(6, dim, dim, generator=rng, dtype=torch.float64)
+    k = 8 * torch.randn(20, dim, generator=rng, dtype=torch.float64).numpy()
+    for straight, skewed in zip(vectors.numpy(), (shear @ vectors).numpy(), strict=True):
+        b = 2 * np.pi * np.linalg.inv(straight).T
+        fraction = k @ np.linalg.inv(b)
+        images = np.stack(np.meshgrid(*dim * [np.arange(-4, 5)], indexing="ij"), -1).reshape(-1, dim) @ b
+        shortest = np.linalg.norm(((fraction - np.round(fraction)) @ b)[:, None] + images, axis=-1).min(1)
+        lattice = Lattice("skewed", skewed, np.zeros((1, dim)), (3,) * dim)
+        assert analysis.distance_to(k, lattice) == pytest.approx(shortest, abs=1e-10)
+        assert np.linalg.norm(analysis.fold(k, lattice), axis=1) == pytest.approx(shortest, abs=1e-10)
+
+
+def test_the_arms_of_a_star_run_around_from_the_x_axis():
+    for lattice in (square(6), triangular(6), honeycomb(6), kagome(6)):
+        for Q in ((np.pi / 3, 0.0), (0.0, np.pi / 3), (0.3, 0.2)):
+            arms = analysis.star(Q, lattice)
+            angle = np.round(np.arctan2(arms[:, 1], arms[:, 0]), 6) % np.round(2 * np.pi, 6)
+            assert (np.diff(angle) > 0).all()
+
+
 def test_normalisations_and_the_sum_rule(rng):
     spins = random_spins(MAGNET, rng, 3)
     S = analysis.spin_structure_factor(spins, MAGNET)

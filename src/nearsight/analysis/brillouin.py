@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reciprocal_vectors
+from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reduced_vectors
 from nearsight.lattices import Lattice, crystal_class
 
 ON_BOUNDARY = 1e-9
@@ -22,7 +22,7 @@ def nearest_reciprocal(lattice: Lattice) -> np.ndarray:
 
     Those no longer than the sum of the lengths of a reduced basis, so that skewed primitive vectors do no harm.
     """
-    b = _reduced(reciprocal_vectors(lattice))
+    b = reduced_vectors(lattice)
     span = range(-2, 3)
     vectors = np.array(list(itertools.product(span, repeat=lattice.dim))) @ b
     lengths = np.linalg.norm(vectors, axis=1)
@@ -38,7 +38,7 @@ def fold(k: np.ndarray, lattice: Lattice) -> np.ndarray:
     Of several images on the boundary the one with the largest last component, then the largest one before it, is
     taken, so that equal wave vectors stay equal.
     """
-    b = _reduced(reciprocal_vectors(lattice))
+    b = reduced_vectors(lattice)
     k = np.asarray(k, dtype=float)
     fraction = k @ np.linalg.inv(b)
     images = ((fraction - np.round(fraction)) @ b)[..., None, :] + nearest_reciprocal(lattice)
@@ -159,6 +159,8 @@ def symmetry_path(
 def star(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
     """All wave vectors that symmetry makes equivalent to Q, in the first zone ``(arm, dim)``; ±Q among them.
 
+    In the plane they are ordered by their angle, from the x axis anticlockwise.
+
     Six for a Q on an axis of the triangular lattice. The operations are those of the crystal, and the reversal k → -k,
     under which the intensity of any real field is even.
     """
@@ -170,9 +172,11 @@ def star(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
         if not arms or float(distance_to(np.array(arms) - arm, lattice).min()) > 1e-6:
             arms.append(arm)
     result = np.array(arms)
-    return (
-        result[np.argsort(np.arctan2(result[:, 1], result[:, 0]) % (2 * np.pi - 1e-9))] if lattice.dim == 2 else result
-    )
+    if lattice.dim != 2:
+        return result
+    angle = np.arctan2(result[:, 1], result[:, 0])
+    # Rounded, or an arm along x may come first or last.
+    return result[np.argsort(np.round(angle, 9) % np.round(2 * np.pi, 9))]
 
 
 def _allowed(lattice: Lattice, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -189,20 +193,6 @@ def _allowed(lattice: Lattice, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             f"spacing=, or take another number of cells."
         )
     return np.clip(np.sort(t[on]), 0.0, 1.0)
-
-
-def _reduced(b: np.ndarray) -> np.ndarray:
-    """Primitive vectors of the same lattice that are as short as pairwise reduction makes them."""
-    b = b.copy()
-    changed = True
-    while changed:
-        changed = False
-        for i, j in itertools.permutations(range(len(b)), 2):
-            n = np.round(b[i] @ b[j] / (b[j] @ b[j]) - np.sign(b[i] @ b[j]) * 1e-9)
-            if n:
-                b[i] -= n * b[j]
-                changed = True
-    return b
 
 
 def _plane(lattice: Lattice) -> None:

@@ -17,6 +17,22 @@ def reciprocal_vectors(lattice: Lattice) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
+def reduced_vectors(lattice: Lattice) -> np.ndarray:
+    """Primitive reciprocal vectors of the same lattice, as short as pairwise reduction makes them."""
+    b = reciprocal_vectors(lattice)
+    changed = True
+    while changed:
+        changed = False
+        for i, j in itertools.permutations(range(len(b)), 2):
+            n = np.round(b[i] @ b[j] / (b[j] @ b[j]) - np.sign(b[i] @ b[j]) * 1e-9)
+            if n:
+                b[i] -= n * b[j]
+                changed = True
+    b.setflags(write=False)
+    return b
+
+
+@lru_cache(maxsize=16)
 def wave_vectors(lattice: Lattice) -> np.ndarray:
     """The wave vectors of the lattice ``(*shape, dim)``, k = Σ_j (m_j/L_j) b_j with -L_j/2 <= m_j < L_j/2 ascending.
 
@@ -33,10 +49,9 @@ def wave_vectors(lattice: Lattice) -> np.ndarray:
 def distance_to(k: np.ndarray, lattice: Lattice, about: Sequence[float] | None = None) -> np.ndarray:
     """|k - Q| to the nearest image of Q: the smallest |k - Q + G| over reciprocal vectors G; Q = 0 if not given.
 
-    The search over G covers the cells next to the reduced vector, which is enough for primitive vectors at angles
-    between 60° and 120°.
+    The primitive vectors may be skewed: the search over G covers the cells next to the vector in a reduced basis.
     """
-    b = reciprocal_vectors(lattice)
+    b = reduced_vectors(lattice)
     fraction = (np.asarray(k, dtype=float) - check_wave_vector(about, lattice)) @ np.linalg.inv(b)
     reduced = (fraction - np.round(fraction)) @ b
     smallest = np.full(reduced.shape[:-1], np.inf)
