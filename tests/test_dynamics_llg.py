@@ -18,6 +18,7 @@ from nearsight.dynamics import (
     Trajectory,
     simulate,
 )
+from nearsight.dynamics.landau_lifshitz import rotation
 from nearsight.fields import random_spins
 from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, Forces
 from nearsight.hamiltonians import Heisenberg, Holstein, SDModel
@@ -320,7 +321,20 @@ def test_a_step_beyond_stability_warns_with_one_that_is_not(make, rng):
     assert len(caught) == 1
     suggested = float(str(caught[0].message).rsplit("<= ", 1)[1].split(",")[0].rstrip("."))
     assert 0.05 < suggested < 0.5
-    make(0.95 * suggested, 0.0, 0.1).start(field, MAGNET, rng)
+    make(suggested, 0.0, 0.1).start(field, MAGNET, rng)
+
+
+@pytest.mark.parametrize("make", [SemiImplicit, AB2Rotation], ids=lambda make: make.__name__)
+def test_the_step_that_is_proposed_is_never_warned_about(make, rng):
+    """Fields of any size, whatever the digits of the limit are."""
+    for B in np.geomspace(0.01, 100.0, 60):
+        forcefield = ClassicalForceField(Heisenberg(chain(1), J=0.0, B=float(B)))
+        with pytest.warns(UserWarning, match="too much") as caught:
+            make(300.0 / B, 0.0, 0.1).start(tilted(0.5), forcefield, rng)
+        proposed = float(str(caught[0].message).split("dt <= ")[1].split(", or")[0].rstrip("."))
+        state = make(proposed, 0.0, 0.1).start(tilted(0.5), forcefield, rng)
+        angle = proposed * float(rotation(make(proposed, 0.0, 0.1), state.field, state.forces.force).norm())
+        assert 0.9 * make.largest_angle < angle <= make.largest_angle
 
 
 def test_a_midpoint_that_is_not_found_is_an_error(rng):

@@ -89,7 +89,7 @@ class LandauLifshitz(Scheme):
         angle = self.dt * float(rate.norm(dim=-1).max())
         if angle > self.largest_angle:
             needed = self.dt * float(torch.linalg.cross(state.field, rate).norm(dim=-1).max())
-            cure = f"take dt <= {self.largest_angle * self.dt / angle:.2g}"
+            cure = f"take dt <= {_rounded_down(self.largest_angle * self.dt / angle):.2g}"
             if needed < 0.5 * angle:
                 cure += f", or tangent=True: the torques alone turn them by {needed:.2g} rad"
             warnings.warn(
@@ -98,6 +98,12 @@ class LandauLifshitz(Scheme):
                 stacklevel=2,
             )
         return state
+
+
+def _rounded_down(value: float) -> float:
+    """The largest number of two digits that is not above a positive one: a step that is proposed must do."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.floor(value / unit) * unit
 
 
 def rotation(scheme: LandauLifshitz, field: Tensor, force: Tensor) -> Tensor:
