@@ -57,8 +57,8 @@ def accuracy(run: Run, config: Config) -> Picture:
 
 def comparison(run: Run, config: Config) -> Picture:
     learned = measured.near_transition(config, run.observable("accuracy"))
-    exact = measured.near_transition(config, run.observable("bound").sel(front=["exact"]))
-    return scaling.front_comparison(xr.concat([learned, exact], "front", join="outer"), reach=config.near)
+    bound = measured.near_transition(config, run.observable("bound"))
+    return scaling.front_comparison(learned, bound, reach=config.near)
 
 
 def windows(run: Run, config: Config) -> Picture:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from nearsight.analysis import Collapse, SizeLaw
 from nearsight.report.curves import plain_log_ticks, ramp, some
@@ -137,30 +136,34 @@ def _reach(x: np.ndarray, sizes: np.ndarray, found: Collapse) -> float:
 
 
 @styled
-def front_comparison(near: xr.DataArray, *, reach: float) -> Picture:
-    """Accuracy near the transition against the side of the block ``(front, side, snapshot)``."""
-    figure = picture(height=2.6)
-    axes: Axes = figure.add_subplot()
-    for k, front in enumerate(near.front.values):
-        values = near.sel(front=front)
-        error = values.std("snapshot", ddof=1) / np.sqrt(values.sizes["snapshot"])
-        colour, line = (EXACT, "_--") if front == "exact" else (CYCLE[k], "o-")
-        axes.errorbar(
-            values.side.values * 1.03 ** (k - 1),
-            values.mean("snapshot"),
-            error,
-            fmt=line,
-            color=colour,
-            label=str(front),
-        )
-    axes.set(xscale="log", xlabel=r"side of the block $\ell$ [a]", ylabel="accuracy $A$")
-    axes.set_xticks(near.side.values, labels=[str(s) for s in near.side.values])
-    axes.minorticks_off()
-    light_grid(axes)
-    axes.legend(loc="best")
+def front_comparison(near: xr.DataArray, bound: xr.DataArray, *, reach: float) -> Picture:
+    """Accuracy near the transition against the side of the block, and what it lacks of the best possible one.
+
+    near: of all fronts, ``(front, side, snapshot)``. bound: the same on the blocks whose exact guess is known, of
+    "exact" and all fronts, for the sides where it is.
+    """
+    figure = picture(PAGE, 2.6)
+    left, right = figure.subplots(1, 2)
+    fronts = [str(front) for front in near.front.values]
+    for k, front in enumerate(fronts):
+        here, lack = near.sel(front=front), bound.sel(front="exact") - bound.sel(front=front)
+        left.plot(here.side, here.mean("snapshot"), "o-", color=CYCLE[k], label=front)
+        error = lack.std("snapshot", ddof=1) / np.sqrt(lack.sizes["snapshot"])
+        shifted = lack.side.values * 1.06 ** (k - 0.5 * (len(fronts) - 1))
+        right.errorbar(shifted, lack.mean("snapshot"), error, fmt="o", color=CYCLE[k])
+    right.axhline(0.0, color=EXACT, linestyle="--")
+    left.set(ylabel="accuracy $A$")
+    right.set(ylabel="exact bound less $A$")
+    for axes, sides in ((left, near.side.values), (right, bound.side.values)):
+        axes.set(xscale="log", xlabel=r"side of the block $\ell$ [a]")
+        axes.set_xticks(sides, labels=[str(s) for s in sides])
+        axes.minorticks_off()
+        light_grid(axes)
+    left.legend(loc="best")
     figure.caption = (
-        f"Accuracy of single blocks, averaged over temperatures within {reach:g} J of the transition, by what the "
-        "network sees: the raw block, the invariants of the paper, or |m| and the energy. All judge the same blocks; "
-        "the dashed line is the most that any function of a block can reach, from its exact probability."
+        f"Left: accuracy of single blocks, averaged over temperatures within {reach:g} J of the transition, by what "
+        "the network sees: the raw block, the invariants of the paper, or |m| and the energy. Right: what each lacks "
+        "of the best guess that a block allows, known from its exact probability, on the same blocks. Nothing stays "
+        "below the dashed line but by chance."
     )
     return figure
