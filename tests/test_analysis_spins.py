@@ -464,6 +464,21 @@ def test_an_anisotropy_needs_its_curvature_and_the_probes_measure_it(rng):
     assert float(measured) == pytest.approx(float(known), rel=0.02)
 
 
+def test_labels_do_not_decide_which_forces_belong_to_which_spins(rng):
+    """Other coordinates, another order of dimensions: the same number; dimensions of other names are refused."""
+    lattice, dims = square(4), ("time", "site", "component")
+    spins, force = (random_spins(lattice, rng, 5).numpy() for _ in range(2))
+    curvature = random_spins(lattice, rng, 5).numpy()[..., 0]
+    expected = analysis.spin_temperature(spins, force, lattice, curvature=torch.from_numpy(curvature)).values
+    labelled = xr.DataArray(spins, dims=dims, coords={"time": range(5)})
+    other = xr.DataArray(force, dims=dims, coords={"time": np.arange(5) + 3}).transpose("component", "time", "site")
+    below = xr.DataArray(curvature, dims=dims[:2]).transpose("site", "time")
+    found = analysis.spin_temperature(labelled, other, lattice, curvature=below)
+    assert found.values == pytest.approx(expected) and found.time.values.tolist() == list(range(5))
+    with pytest.raises(ValueError, match="same dimensions in one order"):
+        analysis.spin_temperature(labelled, other.rename(time="replica"), lattice)
+
+
 def test_the_probes_find_the_curvature_of_electrons(rng):
     lattice = square(4)
     electrons = ExactForceField(SDModel(lattice, J=4.0), Dense(mu=-1.0, kT=0.2))
@@ -493,7 +508,15 @@ def test_exchange_between_sites_has_no_curvature(rng):
 @pytest.mark.parametrize(
     ("call", "cure"),
     [
-        (lambda: analysis.spin_structure_factor(np.zeros((16, 2)), square(4)), "Spins have 3 components, got 2"),
+        (
+            lambda: analysis.spin_structure_factor(np.zeros((16, 2)), square(4)),
+            r"shape \(\*batch, 16, 3\), got \(16, 2\)",
+        ),
+        (
+            lambda: analysis.charge_density(np.ones((5, 3, 16)), square(4)),
+            r"shape \(\*batch, 16, 3\), got \(5, 3, 16\)",
+        ),
+        (lambda: helix(square(4), (0, 0), phase=math.nan), "phase of a wave is a finite number"),
         (lambda: analysis.spin_structure_factor(np.zeros((4, 3)), chain(4)), "lattices of two dimensions"),
         (lambda: analysis.spin_structure_factor(np.ones((16, 3)), square(4), normalisation="N"), '"1/N" or "1/N.2"'),  # type: ignore[arg-type]
         (lambda: analysis.spin_structure_factor(np.ones((16, 3)), square(4), reach=-1.0), "positive wave number"),

@@ -21,7 +21,7 @@ def spin_field(spins: SpinField, lattice: Lattice, dims: tuple[str, ...] | None 
         labelled = site_field(spins.transpose(..., "component", "site"), lattice)
     else:
         array = spins.detach().cpu().numpy() if isinstance(spins, Tensor) else np.asarray(spins)
-        if array.ndim < 2:
+        if array.ndim < 2 or array.shape[-2:] != (lattice.n_sites, 3):
             raise ValueError(f"Spins have the shape (*batch, {lattice.n_sites}, 3), got {array.shape}.")
         leading = array.ndim - 2
         names = dims or (("replica",) if leading == 1 else tuple(f"batch_{k}" for k in range(leading)))

@@ -43,11 +43,18 @@ def spin_temperature(
     S, H = spin_field(spins, lattice, dims), spin_field(force, lattice, dims)
     if S.shape != H.shape:
         raise ValueError(f"Spins and forces belong to the same configurations, got {S.shape} and {H.shape}.")
+    if S.dims != H.dims:
+        raise ValueError(f"Spins and forces must have the same dimensions in one order, got {S.dims} and {H.dims}.")
+    # By position: labels of the two may differ, and xarray would keep what they share.
+    H = S.copy(data=H.values)
     along = (S * H).sum("component")
     torque = (H**2).sum("component") - along**2
     below = 2 * along
     if curvature is not None:
-        values = curvature.detach().cpu().numpy() if isinstance(curvature, Tensor) else curvature.values
+        if isinstance(curvature, Tensor):
+            values = curvature.detach().cpu().numpy()
+        else:
+            values = curvature.transpose(*below.dims, missing_dims="ignore").values
         if values.shape != below.shape:
             raise ValueError(f"curvature must have one number per site, shape {below.shape}, got {values.shape}.")
         below = below + values

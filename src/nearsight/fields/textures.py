@@ -38,6 +38,8 @@ def cone(
     """A helix tilted towards its axis, to a magnetisation per site between -1 and 1, ``(site, 3)``."""
     if not -1 <= magnetisation <= 1:
         raise ValueError(f"The magnetisation of a cone of unit spins lies between -1 and 1, got {magnetisation}.")
+    if not np.isfinite(phase):
+        raise ValueError(f"The phase of a wave is a finite number, got {phase}.")
     e1, e2, e3 = _frame(axis)
     angle = (lattice.positions @ _fitting(Q, lattice) + phase)[:, None]
     across = np.sqrt(1 - magnetisation**2)
@@ -86,6 +88,7 @@ def skyrmion_lattice(
         raise ValueError(f"A lattice of skyrmions lies in a plane, got {lattice!r}.")
     if vorticity not in (1, -1):
         raise ValueError(f"vorticity must be 1 or -1, got {vorticity}.")
+    amplitude, magnetisation, phase = (np.asarray(value) for value in (amplitude, magnetisation, phase))
     for name, value in (("amplitude", amplitude), ("magnetisation", magnetisation), ("phase", phase)):
         if np.shape(value) not in ((), (lattice.n_sites,)) or not np.isfinite(value).all():
             raise ValueError(f"{name} must be one finite number or {lattice.n_sites}, one for each site.")
