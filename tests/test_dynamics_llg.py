@@ -118,6 +118,35 @@ def test_thermal_spins_in_a_field_have_the_magnetisation_of_langevin(make, rng):
     assert np.mean(seen) == pytest.approx(exact, abs=4 * 0.45 / math.sqrt(3 * sites) + 0.004)
 
 
+@pytest.mark.parametrize(
+    ("make", "alpha", "dtB", "bias"),
+    [
+        (SemiImplicit, 1.0, 0.2, 0.014),
+        (SemiImplicit, 0.5, 0.4, 0.014),
+        (DepondtMertens, 1.0, 0.2, 0.014),
+        (AB2Rotation, 1.0, 0.2, 0.030),
+        (AB2Rotation, 0.5, 0.2, 0.019),
+    ],
+)
+def test_the_thermal_error_of_a_step_is_what_its_docstring_says(make, alpha, dtB, bias, rng):
+    """0.07 α dt B, and 0.11 α dt B + 0.2 (dt B)²: of first order in the step for noise, at B = 2 kT."""
+    kT, sites, dt = 0.65, 30_000, dtB / 1.3
+    forcefield = ClassicalForceField(Heisenberg(chain(sites), J=0.0, B=1.3))
+    u = torch.rand(sites, generator=rng, dtype=torch.float64)
+    z = 1 + 0.5 * torch.log(u + (1 - u) * math.exp(-4))
+    rho = (1 - z**2).sqrt()
+    scheme = make(dt, kT, damping=alpha)
+    state = scheme.start(torch.stack([rho, torch.zeros_like(z), z], dim=1), forcefield, rng)
+    seen = []
+    while state.time < 7 / alpha:
+        state = scheme.step(state, forcefield, rng)
+        if state.time > 2 / alpha:
+            seen.append(float(state.field[:, 2].mean()))
+    # Five relaxation times are worth about five independent samples of spins that scatter by 0.45.
+    exact = 1 / math.tanh(2) - 0.5
+    assert np.mean(seen) - exact == pytest.approx(bias, abs=4 * 0.42 / math.sqrt(5 * sites))
+
+
 @thermal
 def test_a_free_thermal_spin_diffuses_at_twice_damping_times_temperature(make, rng):
     """⟨S(t)·S(0)⟩ = exp(-2αkT t) on the sphere, which fixes the variance of the noise."""

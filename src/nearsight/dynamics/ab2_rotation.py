@@ -24,7 +24,9 @@ class AB2Rotation(LandauLifshitz):
     electrons, whose field costs everything and whose torques are weak (with ``tangent=True``). Unstable beyond
     dt |A| ≈ 0.4: where relaxation is to be fast rather than accurate take :class:`SemiImplicit`.
 
-    A_{n-1} travels in ``State.history``. The first step uses A_0 alone, an error of dt² once.
+    A_{n-1} travels in ``State.history``. The first step uses A_0 alone, an error of dt² once. A thermal spin in a field
+    B = 2 kT has its magnetisation too large by 0.11 α dt B + 0.2 (dt B)²: take a shorter step than with other schemes
+    where fluctuations are to be measured.
     """
 
     largest_angle: ClassVar[float] = 0.4

@@ -46,6 +46,8 @@ class SphericalMidpoint(LandauLifshitz):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(tolerance=self.tolerance, iterations=self.iterations)
+        if not isinstance(self.iterations, int):
+            raise ValueError(f"iterations must be a whole number, got {self.iterations!r}.")
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         S, noise = state.field, kick(self, state.field, rng)
