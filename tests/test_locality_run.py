@@ -102,7 +102,11 @@ def test_quenches_at_fixed_number_are_examined_too(tmp_path):
 def spins(tmp_path_factory) -> Run:
     """A student of torques on the smallest lattice of the study."""
     path = tmp_path_factory.mktemp("runs") / "skyrmion" / "tiny"
-    return trained(path, "skyrmion", [*SHORT, "students=[equivariant]", "trajectories.duration=8"])
+    return trained(
+        path,
+        "skyrmion",
+        [*SHORT, "students=[equivariant]", "trajectories.duration=8", "electron_kT=0.2", "solver_tol=1e-3"],
+    )
 
 
 def test_the_doctor_examines_torques_and_grows_students(spins):

@@ -47,7 +47,7 @@ def floor_table(data: xr.Dataset) -> Table:
         shares = []
         for source in sources:
             within = data["share"].sel(source=source, r=data["r"] <= radius + 1e-6).dropna("r")
-            shares.append(f"{100 * float(within.max()):.1f} %")
+            shares.append(f"{100 * float(within.values.max(initial=0.0)):.1f} %")
         table.add_row(f"{radius:.3g}", f"{float(here.floor):.2g}", f"{float(here.floor_error):.1g}", *shares)
     return table
 

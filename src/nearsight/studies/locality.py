@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +12,13 @@ from typing import Any, Literal
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis import LocalityReport, examine_locality
+from nearsight.analysis import LocalityReport, examine_hops, examine_locality
 from nearsight.analysis.correlation import half_period
-from nearsight.forcefields import ForceField
+from nearsight.forcefields import ForceField, MoveEnergies
 from nearsight.storage import CorruptFileError, write_atomic
 from nearsight.studies.run import Run
 from nearsight.studies.study import get
-from nearsight.training import DataSet
+from nearsight.training import DataSet, MoveData
 
 FILE = "locality.nc"
 FOLDER = "locality"
@@ -38,6 +38,7 @@ class Subject:
     held: the same part of the force in the ensemble of the dynamics, where it is another one.
     spins: the fields are unit spins, of which only the part of a force normal to them counts.
     quantity: what ``force`` is, in words.
+    more: fields of other trajectories. Where the test data are of one, what lies beyond a cutoff is taken from them.
     grow: ``grow(cutoff, steps, folder)`` trains a student of this cutoff for so many steps on the training data of the
         run, its checkpoint in the folder.
     """
@@ -49,7 +50,52 @@ class Subject:
     held: ForceField | None = None
     spins: bool = False
     quantity: str = "force of the electrons"
+    more: Tensor | None = None
     grow: Callable[[float, int, Path], ForceField] | None = None
+
+    def examine(self, students: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
+        return examine_locality(
+            self.exact,
+            self.data.field,
+            truth=self.force,
+            students=students,
+            held=self.held,
+            probes=probes,
+            spins=self.spins,
+            groups=self.data.trajectory,
+            elsewhere=self.more if len(set(self.data.trajectory.tolist())) == 1 else None,
+            quantity=self.quantity,
+            **options,
+        )
+
+
+@dataclass(frozen=True)
+class HopSubject:
+    """The same from a study that learns what hops cost.
+
+    exact, student: energies of the same hops, on the lattice of the data; ``data`` are of quenches that no training has
+    seen; ``more`` and ``grow`` as for a :class:`Subject`.
+    """
+
+    exact: MoveEnergies
+    student: MoveEnergies
+    data: MoveData
+    quantity: str = "energy of a hop"
+    more: Tensor | None = None
+    grow: Callable[[float, int, Path], MoveEnergies] | None = None
+
+    def examine(self, students: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
+        return examine_hops(
+            self.exact,
+            self.data.field,
+            truth=self.data.difference,
+            students=students,
+            probes=probes,
+            groups=self.data.trajectory,
+            elsewhere=self.more if len(set(self.data.trajectory.tolist())) == 1 else None,
+            quantity=self.quantity,
+            **options,
+        )
 
 
 def examine(
@@ -73,7 +119,7 @@ def examine(
             f"The study {run.manifest['study']!r} grows no students of other cutoffs by itself; leave out the steps, "
             "and name runs with the same data and other cutoffs."
         )
-    students = {run.path.name: subject.student}
+    students: dict[str, Any] = {run.path.name: subject.student}
     for other_path in others:
         other, more = open_subject(other_path)
         if more.data.hash != subject.data.hash:
@@ -84,18 +130,11 @@ def examine(
         if (name := other.path.name) in students:
             name = str(other.path)
         students[name] = more.student
-    report = examine_locality(
-        subject.exact,
-        subject.data.field,
-        truth=subject.force,
-        students=students,
-        held=subject.held,
-        probes=grown(run, subject, STEPS if steps is None else steps, say),
-        spins=subject.spins,
+    report = subject.examine(
+        students,
+        grown(run, subject, STEPS if steps is None else steps, say),
         rng=run.rng("locality"),
         samples=samples,
-        groups=subject.data.trajectory,
-        quantity=subject.quantity,
         say=say,
     )
     content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
@@ -103,11 +142,11 @@ def examine(
     return report
 
 
-def grown(run: Run, subject: Subject, steps: int, say: Callable[[str], None]) -> dict[str, ForceField]:
+def grown(run: Run, subject: Subject | HopSubject, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Students of growing cutoffs up to half the period of the lattice, each trained for so many steps."""
     if subject.grow is None or steps == 0:
         return {}
-    students = {}
+    students: dict[str, Any] = {}
     limit = half_period(subject.data.lattice)
     for cutoff in (r for r in CUTOFFS if r <= limit + 1e-9):
         say(f"a student with a cutoff of {cutoff:g} a, {steps} steps")
@@ -128,7 +167,7 @@ def stored(run: Run) -> xr.Dataset | None:
     return found if found.attrs["model_hash"] == run.hash("model") else None
 
 
-def open_subject(path: str | Path) -> tuple[Run, Subject]:
+def open_subject(path: str | Path) -> tuple[Run, Subject | HopSubject]:
     """A run and what it offers for examination.
 
     Raises ``FileNotFoundError`` if the folder is no run, or its model is not trained yet.

@@ -1,7 +1,8 @@
 """How far a local model can see, and how far it needs to."""
 
 from nearsight.analysis.locality.derivative import directional_derivative, linear_response
-from nearsight.analysis.locality.examination import examine_locality
+from nearsight.analysis.locality.examination import examine_hops, examine_locality
+from nearsight.analysis.locality.hops import hop_response, hop_truncation
 from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.sphere import spin_derivative
@@ -13,7 +14,10 @@ __all__ = [
     "Response",
     "directional_derivative",
     "ensemble_length",
+    "examine_hops",
     "examine_locality",
+    "hop_response",
+    "hop_truncation",
     "judge_growth",
     "judge_size",
     "linear_response",

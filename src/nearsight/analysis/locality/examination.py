@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,14 +12,17 @@ from torch import Tensor
 
 from nearsight.analysis.correlation import half_period
 from nearsight.analysis.locality.derivative import doubled, forces
+from nearsight.analysis.locality.hops import doubled_moves, hop_response, hop_truncation
 from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField
+from nearsight.forcefields import ForceField, MoveEnergies
+from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 Say = Callable[[str], None]
+Answer = TypeVar("Answer")
 
 PROBED = 2
 """Fields on which the cutoff of a probe is measured."""
@@ -38,6 +42,7 @@ def examine_locality(
     samples: int = 64,
     sources: int = 4,
     groups: np.ndarray | None = None,
+    elsewhere: Tensor | None = None,
     quantity: str = "force",
     say: Say = lambda text: None,
 ) -> LocalityReport:
@@ -59,8 +64,8 @@ def examine_locality(
         the spin structure factor, :func:`ensemble_length`.
     radii: where the floor is measured; whole numbers up to half the period of the lattice, and the students' cutoffs,
         if not given.
-    samples, sources, groups: see :func:`truncation` and :func:`response`; a quarter of the samples, 4 to 16 fields,
-        serve to measure responses.
+    samples, sources, groups, elsewhere: see :func:`truncation` and :func:`response`; a quarter of the samples, 4 to 16
+        fields, serve to measure responses.
     say: is told what is being done.
     """
     lattice, students, probes = exact.lattice, dict(students or {}), dict(probes or {})
@@ -70,38 +75,146 @@ def examine_locality(
                 f"The student {name!r} lives on {student.lattice!r} with {student.components} components, the exact "
                 f"force field on {lattice!r} with {exact.components}; move it with .on(lattice)."
             )
+    if truth is None:
+        truth = forces(exact, fields.double()) if students or probes else torch.zeros_like(fields)
+    elif truth.shape != fields.shape:
+        raise ValueError(f"truth must hold the forces on all fields, {tuple(fields.shape)}, got {tuple(truth.shape)}.")
+    true = tangent(truth.double(), fields.double()) if spins else truth.double()
+
+    def error(student: ForceField) -> float:
+        found = forces(doubled(student), fields.double())
+        return _rms(((tangent(found, fields.double()) if spins else found) - true).numpy())
+
+    def see(forcefield: ForceField, few: Tensor, sources: int, rng: torch.Generator) -> Response:
+        return response(forcefield, few, rng=rng, sources=sources, spins=spins)
+
+    def beyond(radii: Sequence[float], rng: torch.Generator) -> xr.Dataset:
+        return truncation(
+            exact, fields, radii, rng=rng, samples=samples, groups=groups, spins=spins, elsewhere=elsewhere
+        )
+
+    length = ensemble_length(fields, lattice, spins=spins)
+    asked = _Questions(see, beyond, error, fields, lattice, quantity, length, _rms(true.numpy()))
+    return _examine(
+        asked, exact, students, held, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say
+    )
+
+
+def examine_hops(
+    exact: MoveEnergies,
+    fields: Tensor,
+    *,
+    truth: np.ndarray | None = None,
+    students: Mapping[str, MoveEnergies] | None = None,
+    probes: Mapping[str, MoveEnergies] | None = None,
+    radii: Sequence[float] | None = None,
+    rng: torch.Generator,
+    samples: int = 64,
+    sources: int = 4,
+    groups: np.ndarray | None = None,
+    elsewhere: Tensor | None = None,
+    quantity: str = "energy of a hop",
+    say: Say = lambda text: None,
+) -> LocalityReport:
+    """How far the energies of hops see: :func:`examine_locality` for particles that hop instead of forces that flow.
+
+    Distances are from the nearer end of a hop; responses are those of :func:`hop_response`, floors those of
+    :func:`hop_truncation`, and the correlation length is that of the occupations.
+
+    Parameters
+    ----------
+    exact, students, probes: energies of the same hops; ``fields`` ``(sample, site, 1)`` occupations that no student was
+        trained on.
+    truth: exact energies of all hops of the fields ``(sample, move)``, infinite where impossible, if known already.
+    The others are those of :func:`examine_locality`.
+    """
+    lattice, students, probes = exact.lattice, dict(students or {}), dict(probes or {})
+    for name, student in {**probes, **students}.items():
+        if not student.lattice.coincides(lattice) or student.hops.shell != exact.hops.shell:
+            raise ValueError(f"The student {name!r} has {student.hops!r}, the exact energies are of {exact.hops!r}.")
+    exact.hops.check(fields)
+    if truth is None:
+        truth = exact.differences(fields).numpy() if students or probes else np.zeros((len(fields), 0))
+    elif truth.shape != (len(fields), len(exact.hops)):
+        raise ValueError(f"truth must hold {len(exact.hops)} energies for each of {len(fields)} fields.")
+    known = np.isfinite(truth)
+
+    def error(student: MoveEnergies) -> float:
+        found = torch.stack([doubled_moves(student).differences(field) for field in fields]).numpy()
+        return _rms(found[known] - truth[known])
+
+    def see(energies: MoveEnergies, few: Tensor, sources: int, rng: torch.Generator) -> Response:
+        return hop_response(energies, few, rng=rng, sources=sources)
+
+    def beyond(radii: Sequence[float], rng: torch.Generator) -> xr.Dataset:
+        return hop_truncation(exact, fields, radii, rng=rng, samples=samples, groups=groups, elsewhere=elsewhere)
+
+    length = ensemble_length(fields, lattice)
+    asked = _Questions(see, beyond, error, fields, lattice, quantity, length, _rms(truth[known]))
+    return _examine(
+        asked, exact, students, None, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say
+    )
+
+
+class _Questions(NamedTuple, Generic[Answer]):
+    """What is asked of forces and of energies of hops alike, and of which ensemble."""
+
+    see: Callable[[Answer, Tensor, int, torch.Generator], Response]
+    """The response on some fields, from so many sources in each."""
+    beyond: Callable[[Sequence[float], torch.Generator], xr.Dataset]
+    """The floor under the errors at some radii."""
+    error: Callable[[Answer], float]
+    fields: Tensor
+    lattice: Lattice
+    quantity: str
+    length: float
+    """Correlation length of the fields."""
+    rms: float
+    """Of the truth."""
+
+
+def _examine(
+    asked: _Questions[Answer],
+    exact: Answer,
+    students: Mapping[str, Answer],
+    held: Answer | None,
+    probes: Mapping[str, Answer],
+    *,
+    radii: Sequence[float] | None,
+    rng: torch.Generator,
+    samples: int,
+    sources: int,
+    say: Say,
+) -> LocalityReport:
+    fields, quantity = asked.fields, asked.quantity
     same, apart = (int(torch.randint(2**62, (), generator=rng)) for _ in range(2))
     few = fields[torch.randperm(len(fields), generator=rng)[: min(16, max(4, samples // 4))]]
     seen: dict[str, Response] = {}
-    for name, forcefield in {"exact": exact, **students, **({} if held is None else {"held": held})}.items():
+    for name, answer in {"exact": exact, **students, **({} if held is None else {"held": held})}.items():
         say(f"response of {'the exact force at fixed number' if name == 'held' else name}, {len(few)} fields")
-        seen[name] = response(forcefield, few, rng=_again(same), sources=sources, spins=spins)  # at the same sites
-    limit = half_period(lattice)
+        seen[name] = asked.see(answer, few, sources, _again(same))  # at the same sites for all
+    limit = half_period(asked.lattice)
     cutoffs = {name: seen[name].reach for name in students}
     if radii is None:
         within = [c for c in cutoffs.values() if c <= limit + DISTANCE_TOLERANCE]
         radii = sorted({*np.arange(0.0, np.floor(limit + DISTANCE_TOLERANCE) + 0.5), *within})
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
-    floor = truncation(exact, fields, radii, rng=_again(apart), samples=samples, groups=groups, spins=spins)
+    floor = asked.beyond(radii, _again(apart))
     say("errors of the students")
-    if truth is None:
-        truth = forces(exact, fields.double()) if students or probes else fields
-    truth = tangent(truth.double(), fields.double()) if spins else truth.double()
-    errors = {name: (cutoffs[name], _error(student, fields, truth, spins)) for name, student in students.items()}
     judged = judge_size(
         floor["radius"].values,
-        errors,
+        {name: (cutoffs[name], asked.error(student)) for name, student in students.items()},
         floor=floor["floor"].values,
         floor_error=floor["error"].values,
-        length=ensemble_length(fields, lattice, spins=spins),
+        length=asked.length,
         quantity=quantity,
     )
     decays = {name: seen[name].decay(rng=rng) for name in seen}
     data = judged.data.merge(_responses(seen, decays)).assign_attrs(judged.data.attrs)
     data["largest"] = floor["largest"]
     if students or probes:
-        data["rms"] = ((), float(truth.square().mean().sqrt()), {"long_name": f"rms {quantity}, by component"})
-    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(lattice)}
+        data["rms"] = ((), asked.rms, {"long_name": f"rms {quantity}"})
+    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(asked.lattice)}
     sentences = [*_on_response(f"exact {quantity}", seen["exact"], decays["exact"])]
     sentences += [
         f"The model {name} sees the whole lattice: examine it on a larger one." for name in students if seen[name].whole
@@ -109,10 +222,7 @@ def examine_locality(
     sentences += judged.sentences
     if probes:
         grown = {
-            name: (
-                response(probe, few[:PROBED], rng=_again(same), sources=1, spins=spins).reach,
-                _error(probe, fields, truth, spins),
-            )
+            name: (asked.see(probe, few[:PROBED], 1, _again(same)).reach, asked.error(probe))
             for name, probe in probes.items()
         }
         growth = judge_growth(grown, quantity=quantity)
@@ -128,10 +238,8 @@ def _again(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _error(student: ForceField, fields: Tensor, truth: Tensor, spins: bool) -> float:
-    """Rms error of a student's force, by component; of spins that of what turns them."""
-    found = forces(doubled(student), fields.double())
-    return float(((tangent(found, fields.double()) if spins else found) - truth).square().mean().sqrt())
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values).mean())) if values.size else 0.0
 
 
 def _responses(seen: Mapping[str, Response], decays: Mapping[str, Decay]) -> xr.Dataset:

@@ -69,7 +69,10 @@ class Response:
         can make.
         """
         total = self.data["norm"].sum("sample").cumsum("r")
-        return (total / total.isel(r=-1)).assign_attrs(long_name="share of the response within r").rename("share")
+        # What responds to nothing at all does so within any distance.
+        whole = total.isel(r=-1)
+        share = total / whole if float(whole) > 0 else xr.ones_like(total)
+        return share.assign_attrs(long_name="share of the response within r").rename("share")
 
     def radius(self, share: float) -> float:
         """The smallest distance within which lies this share of the response."""
@@ -209,10 +212,10 @@ def response(
         raise ValueError(f"sources must be at least 1, got {sources}.")
     forcefield = doubled(forcefield)
     chosen = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
-    r = distances(lattice, chosen.unique().tolist())
-    shell_of = dict(zip(chosen.unique().tolist(), _shells(r)[1], strict=True))
-    shells = _shells(r)[0]
-    shape = (len(fields), len(shells))
+    sites = chosen.unique().tolist()
+    r, label = shells(distances(lattice, sites))
+    shell_of = dict(zip(sites, label, strict=True))
+    shape = (len(fields), len(r))
     square, norm, pairs = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     signed = np.zeros((*shape, components, components))
     column = np.zeros((len(fields), sources, components, components))
@@ -235,7 +238,7 @@ def response(
             "column": (("sample", "source", "a", "b"), column),
             "weight": (("sample", "source", "a", "b"), weight),
         },
-        coords={"r": ("r", shells, {"long_name": "distance", "units": "a"})},
+        coords={"r": ("r", r, {"long_name": "distance", "units": "a"})},
     )
     return Response(lattice, data)
 
@@ -262,11 +265,11 @@ def distances(lattice: Lattice, sites: list[int]) -> np.ndarray:
     return np.stack([nearest_image(lattice.positions - lattice.positions[j], lattice) for j in sites])
 
 
-def _shells(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shells(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct distances, ascending, and for every entry of ``r`` which of them it is."""
     ordered = np.sort(r, axis=None)
-    shells = ordered[np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])]
-    return shells, np.searchsorted(shells, r + DISTANCE_TOLERANCE, side="right") - 1
+    distinct = ordered[np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])]
+    return distinct, np.searchsorted(distinct, r + DISTANCE_TOLERANCE, side="right") - 1
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:

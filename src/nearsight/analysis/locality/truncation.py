@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ def truncation(
     groups: np.ndarray | None = None,
     candidates: int = 64,
     spins: bool = False,
+    elsewhere: Tensor | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     r"""How much of the force at a site is decided beyond a radius R.
@@ -57,6 +59,7 @@ def truncation(
     groups: a label for every field, such as its trajectory: continuations come from fields with another label.
     candidates: 1 for a far field that knows nothing of the near one.
     spins: the fields are unit spins, of which only the part of the force normal to them counts.
+    elsewhere: more fields, of still other trajectories, from which continuations may come.
 
     Returns
     -------
@@ -65,40 +68,102 @@ def truncation(
     evaluation of the force field per sample and radius, and one per sample.
     """
     lattice = forcefield.lattice
-    if fields.ndim != 3 or len(fields) < 2:
-        raise ValueError(f"fields must hold at least two fields (sample, site, component), got {tuple(fields.shape)}.")
-    if samples < 2 or candidates < 1:
-        raise ValueError(f"samples must be at least 2 and candidates 1, got {samples} and {candidates}.")
-    cutoffs = np.unique(np.asarray(radii, dtype=float))
-    if not len(cutoffs) or cutoffs[0] < 0 or not np.isfinite(cutoffs).all():
-        raise ValueError(f"radii must be finite distances >= 0, got {list(radii)}.")
-    labels = np.arange(len(fields)) if groups is None else np.asarray(groups)
-    if labels.shape != (len(fields),) or len(np.unique(labels)) < 2:
-        raise ValueError("groups must label every field, with at least two different labels.")
+    cutoffs, source = checked(fields, radii, samples, groups, candidates, elsewhere)
     forcefield, fields = doubled(forcefield), fields.double()
-    # Every field in turn, so that the whole ensemble has its say.
-    chosen = torch.cat([torch.randperm(len(fields), generator=rng) for _ in range(-(-samples // len(fields)))])[
-        :samples
-    ]
+    chosen = in_turn(len(fields), samples, rng)
     centres = torch.randint(lattice.n_sites, (samples,), generator=rng)
     used, place = chosen.unique(return_inverse=True)
     true = forces(forcefield, fields[used])[place, centres]
+    here = fields[chosen, centres]
+
+    def change(mixed: Tensor) -> Tensor:
+        found = forces(forcefield, mixed)[torch.arange(samples), centres] - true
+        return tangent(found, here) if spins else found
+
     r = torch.from_numpy(distances(lattice, centres.tolist()))
-    pools = [_pool(fields, labels, lattice, int(s), candidates, rng) for s in chosen]
-    change = torch.zeros(len(cutoffs), samples, fields.shape[-1], dtype=torch.float64)
-    for n, cutoff in enumerate(cutoffs):
-        mixed = torch.stack(
-            [
-                _continued(fields[s], pool, distance, cutoff)
-                for s, pool, distance in zip(chosen.tolist(), pools, r, strict=True)
-            ]
+    pools = [source.pool(lattice, int(s), candidates, rng) for s in chosen]
+    return replaced(change, fields[chosen], pools, r, cutoffs, rng=rng, progress=progress)
+
+
+class Source(NamedTuple):
+    """Where continuations come from: fields, and a label for each, equal for those of one trajectory."""
+
+    fields: Tensor
+    labels: np.ndarray
+
+    def pool(self, lattice: Lattice, own: int, candidates: int, rng: torch.Generator) -> Tensor:
+        """Fields of other labels, shifted by random lattice vectors along periodic axes ``(candidate, site, b)``."""
+        others = torch.from_numpy(np.flatnonzero(self.labels != self.labels[own]))
+        chosen = others[torch.randint(len(others), (candidates,), generator=rng)]
+        periodic = np.broadcast_to(np.asarray(lattice.periodic), lattice.dim)
+        shifts = torch.stack([torch.randint(n, (candidates,), generator=rng) for n in lattice.shape], -1)
+        moved = lattice.cells + (shifts.numpy() * periodic)[:, None]
+        sites = torch.from_numpy(lattice.index(moved, lattice.sublattice))
+        return torch.gather(self.fields[chosen], 1, sites[..., None].expand(-1, -1, self.fields.shape[-1]))
+
+
+def checked(
+    fields: Tensor,
+    radii: Sequence[float],
+    samples: int,
+    groups: np.ndarray | None,
+    candidates: int,
+    elsewhere: Tensor | None,
+) -> tuple[np.ndarray, Source]:
+    """Ascending cutoffs, and where continuations come from; mistakes are answered in words."""
+    if fields.ndim != 3 or not len(fields):
+        raise ValueError(f"fields must have shape (sample, site, component), got {tuple(fields.shape)}.")
+    if samples < 2 or candidates < 1:
+        raise ValueError(f"samples must be at least 2 and candidates 1, got {samples} and {candidates}.")
+    cutoffs = np.unique(np.asarray(radii, dtype=float))
+    if not len(cutoffs) or not np.isfinite(cutoffs).all() or cutoffs[0] < 0:
+        raise ValueError(f"radii must be finite distances >= 0, got {list(radii)}.")
+    labels = np.arange(len(fields)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if labels.shape != (len(fields),):
+        raise ValueError(f"groups must label every field, got {labels.shape} labels of {len(fields)} fields.")
+    everything = fields.double()
+    if elsewhere is not None and len(elsewhere):
+        if elsewhere.shape[1:] != fields.shape[1:]:
+            raise ValueError(f"elsewhere must hold fields like {tuple(fields.shape)}, got {tuple(elsewhere.shape)}.")
+        everything = torch.cat([everything, elsewhere.double()])
+        labels = np.concatenate([labels, np.full(len(elsewhere), -1)])
+    if len(np.unique(labels)) < 2:
+        raise ValueError(
+            "groups must hold at least two different labels: what lies beyond a radius is taken from another "
+            "trajectory, and all fields are of one. Make more trajectories, or pass fields of others as elsewhere."
         )
-        change[n] = forces(forcefield, mixed)[torch.arange(samples), centres] - true
-        if spins:
-            change[n] = tangent(change[n], fields[chosen, centres])
+    return cutoffs, Source(everything, labels)
+
+
+def in_turn(fields: int, samples: int, rng: torch.Generator) -> Tensor:
+    """Numbers of fields ``(sample,)``: every field in turn, so that the whole ensemble has its say."""
+    rounds = -(-samples // fields)
+    return torch.cat([torch.randperm(fields, generator=rng) for _ in range(rounds)])[:samples]
+
+
+def replaced(
+    change: Callable[[Tensor], Tensor],
+    fields: Tensor,
+    pools: Sequence[Tensor],
+    distance: Tensor,
+    cutoffs: np.ndarray,
+    *,
+    rng: torch.Generator,
+    conserved: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> xr.Dataset:
+    """The floor at every cutoff, from the ``change`` ``(sample, component)`` of what is asked of every field.
+
+    ``fields`` ``(sample, site, component)`` lie within a cutoff, by the ``distance`` ``(sample, site)``, and candidates
+    from the pools beyond it.
+    """
+    found = []
+    for n, cutoff in enumerate(cutoffs):
+        mixed = [_continued(*sample, cutoff, conserved) for sample in zip(fields, pools, distance, strict=True)]
+        found.append(change(torch.stack(mixed)))
         if progress is not None:
             progress((n + 1) / len(cutoffs))
-    values = change.numpy()
+    values = torch.stack(found).numpy()
     estimates = [bootstrap(_rms, c / np.sqrt(2.0), rng=rng, samples=400) for c in values]
     return xr.Dataset(
         {
@@ -108,7 +173,7 @@ def truncation(
             "change": (("radius", "sample", "component"), values, {"long_name": "change of the force"}),
         },
         coords={"radius": ("radius", cutoffs, {"long_name": "cutoff $R$", "units": "a"})},
-        attrs={"candidates": candidates},
+        attrs={"candidates": len(pools[0])},
     )
 
 
@@ -141,23 +206,17 @@ def ensemble_length(fields: Tensor, lattice: Lattice, *, spins: bool = False) ->
     return found if found > 1.1 * length(xr.ones_like(S)) else 0.0
 
 
-def _pool(
-    fields: Tensor, labels: np.ndarray, lattice: Lattice, own: int, candidates: int, rng: torch.Generator
-) -> Tensor:
-    """Other fields, shifted by random lattice vectors along the periodic axes ``(candidate, site, component)``."""
-    others = torch.from_numpy(np.flatnonzero(labels != labels[own]))
-    chosen = others[torch.randint(len(others), (candidates,), generator=rng)]
-    periodic = np.broadcast_to(np.asarray(lattice.periodic), lattice.dim)
-    shifts = torch.stack([torch.randint(n, (candidates,), generator=rng) for n in lattice.shape], -1).numpy() * periodic
-    sites = torch.from_numpy(lattice.index(lattice.cells + shifts[:, None], lattice.sublattice))
-    return torch.gather(fields[chosen], 1, sites[..., None].expand(-1, -1, fields.shape[-1]))
+def _continued(field: Tensor, pool: Tensor, distance: Tensor, cutoff: float, conserved: bool) -> Tensor:
+    """The field within the cutoff, and beyond it the candidate that fits best on the outermost ring within.
 
-
-def _continued(field: Tensor, pool: Tensor, distance: Tensor, cutoff: float) -> Tensor:
-    """The field within the cutoff, and beyond it the candidate that fits best on the outermost ring within."""
+    Where the sum of the field is ``conserved``, that one of equally good candidates which changes it least.
+    """
     inside = distance <= cutoff + DISTANCE_TOLERANCE
     ring = inside & (distance >= cutoff - 1.0 - DISTANCE_TOLERANCE)
     misfit = (pool[:, ring] - field[ring]).square().sum((-2, -1))
+    if conserved:
+        excess = (pool[:, ~inside].sum((-2, -1)) - field[~inside].sum()).abs()
+        misfit = misfit + excess / (1.0 + len(field))
     return torch.where(inside[:, None], field, pool[misfit.argmin()])
 
 

@@ -13,7 +13,7 @@ from nearsight.studies.snapshots import split
 
 def subject(run: Run, config: Config) -> Subject:
     """The electrons of a finished run, at fixed μ and, if the quenches hold it, at fixed number."""
-    data = split(run, config.fit, config.seed).test
+    train, _, data = split(run, config.fit, config.seed)
     electrons, *_ = student(run, config, config.length).parts
     return Subject(
         exact=teacher(config, config.length).electrons,
@@ -21,4 +21,5 @@ def subject(run: Run, config: Config) -> Subject:
         data=data,
         force=data.force - ClassicalForceField(holstein(config, config.length))(data.field).force,
         held=None if config.filling is None else quenched(config, config.length).electrons,
+        more=train.field,
     )

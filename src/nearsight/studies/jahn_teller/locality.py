@@ -13,11 +13,12 @@ from nearsight.studies.snapshots import split
 
 def subject(run: Run, config: Config) -> Subject:
     """The electrons of a finished run, at μ = 0 and at the fixed number of the first filling."""
-    data = split(run, config.fit, config.seed).test
+    train, _, data = split(run, config.fit, config.seed)
     return Subject(
         exact=at_zero_mu(config, config.length).electrons,
         student=learned(run, config, config.length),
         data=data,
         force=data.force - ClassicalForceField(jahn_teller(config, config.length))(data.field).force,
         held=quenched(config, config.length, config.fillings[0]).electrons,
+        more=train.field,
     )

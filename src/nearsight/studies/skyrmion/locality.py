@@ -38,5 +38,6 @@ def subject(run: Run, config: Config) -> Subject:
         force=data.test.force,
         spins=True,
         quantity="torque of the electrons",
+        more=data.train.field,
         grow=grow,
     )
