@@ -1,9 +1,9 @@
 """One-electron matrices in, density matrices and thermodynamic potentials out."""
 
-from nearsight.solvers.block_chain import BlockChain
 from nearsight.solvers.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
 from nearsight.solvers.choose import Choice, choose
 from nearsight.solvers.dense import Dense
+from nearsight.solvers.dissection import Dissection
 from nearsight.solvers.error_bars import ErrorBars
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
@@ -16,12 +16,12 @@ from nearsight.solvers.solver import Electrons, Solver
 from nearsight.solvers.sparse import Pattern, SparseMatrix
 
 __all__ = [
-    "BlockChain",
     "Chebyshev",
     "ChebyshevElectrons",
     "Choice",
     "Dense",
     "DensityOfStates",
+    "Dissection",
     "Drift",
     "Electrons",
     "ErrorBars",

@@ -100,9 +100,9 @@ def choose(
     except ArithmeticError:
         return Choice(dense, seconds, f"no sum over poles has an error of {accuracy:g} at kT = {kT:g}")
     product = probe.to(torch.complex64 if accuracy >= 1e-6 else torch.complex128)
-    chain = pattern.chain(model.rows, model.columns)
+    order = pattern.dissection(model.rows, model.columns)
     rate = 8.0 * PROBE**3 / _seconds(lambda: product @ product, device)
-    one = HANDICAP * count * chain.flops / rate
+    one = HANDICAP * count * order.flops / rate
     if one < SHORT:
         # Small blocks cost their overhead, which is measured rather than counted.
         trial = Poles(kT=kT, mu=centre, tol=accuracy)
@@ -116,7 +116,7 @@ def choose(
     return Choice(
         named[best],
         seconds,
-        f"{times} for {n} orbitals on this machine ({chain!r}, {count} poles, {solutions} solution"
+        f"{times} for {n} orbitals on this machine ({order!r}, {count} poles, {solutions} solution"
         f"{'s' if solutions > 1 else ''})",
     )
 

@@ -1,25 +1,31 @@
-"""Selected inversion of a block-tridiagonal matrix, and the branch of its determinant."""
+"""Selected inversion of a sparse matrix, and the branch of its determinant."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nearsight.solvers.block_chain import BlockChain, Tables
+from nearsight.solvers.dissection import Dissection, Fronts, Link, Place
+from nearsight.solvers.sparse import SparseMatrix
+
+MEMORY = 2**30
+"""Bytes of fronts held at once; further poles and replicas wait their turn."""
+
+STREAM = 2**26
+"""Bytes of fronts held at once on a CPU: more would not be faster."""
+
+CACHE = 2**21
+"""Bytes of fronts worked on between two passes over memory, on a CPU."""
 
 LEAF = 32
 """Matrices up to this size are inverted by LAPACK, larger ones by halves: matrix products run several times faster."""
 
-
-class Coupled(NamedTuple):
-    """The block C between two adjacent blocks, a sparse matrix, and its conjugate transpose; one for each replica, or
-    one for all."""
-
-    up: list[Tensor]
-    down: list[Tensor]
+SEEN, UNSEEN = 1.5, 4.0
+"""Rounding over its two estimates: see :func:`_rounding`."""
 
 
 class Inverse(NamedTuple):
@@ -36,113 +42,195 @@ class Inverse(NamedTuple):
     transposed: Tensor
     rounding: Tensor
 
+    def of(self, first: int) -> Inverse:
+        """At the poles from ``first`` on."""
+        return Inverse(*(x[:, first:] for x in self))
 
-class Blocks(NamedTuple):
-    """Matrices taken apart: A_k ``(replica, n_k, n_k)`` and C_k. ``shared``: all replicas have the same C_k."""
-
-    diagonal: list[Tensor]
-    coupled: list[Coupled]
-    shared: bool
-
-    def of(self, first: int, last: int) -> Blocks:
-        """Those of the replicas from ``first`` up to ``last``."""
-        c = self.coupled if self.shared else [Coupled(c.up[first:last], c.down[first:last]) for c in self.coupled]
-        return Blocks([a[first:last] for a in self.diagonal], c, self.shared)
+    @staticmethod
+    def joined(parts: list[Inverse], dim: int) -> Inverse:
+        return parts[0] if len(parts) == 1 else Inverse(*(torch.cat(x, dim=dim) for x in zip(*parts, strict=True)))
 
 
-def take_apart(chain: BlockChain, where: Tables, values: Tensor) -> Blocks:
-    """The blocks of Hermitian matrices with ``values`` ``(replica, element)`` at the listed positions."""
-    elements = torch.cat([e for e, _, _ in where.above])
-    hops = values[:, elements]
-    shared = bool((hops == hops[:1]).all())
-    diagonal, coupled = [], []
-    for k, n in enumerate(chain.sizes):
-        element, row, column = where.inside[k]
-        flat = values.new_zeros(len(values), n * n).index_add(1, row * n + column, values[:, element])
-        diagonal.append(flat.reshape(-1, n, n))
-        if k + 1 < len(chain.sizes):
-            element, row, column = where.above[k]
-            index, shape = torch.stack([row, column]), (n, chain.sizes[k + 1])
-            c = [_sparse(index, v, shape) for v in (values[:1] if shared else values)[:, element]]
-            d = [_sparse(index.flip(0), v.conj(), shape[::-1]) for v in (values[:1] if shared else values)[:, element]]
-            coupled.append(Coupled(c, d))
-    return Blocks(diagonal, coupled, shared)
+@dataclass(frozen=True, eq=False)
+class Equations:
+    """Hermitian matrices in an order of elimination, and where G is wanted.
 
-
-def eliminate(blocks: Blocks, zeta: Tensor, wanted: Tables) -> Inverse:
-    r"""G = (h - ζ)⁻¹ at the ``wanted`` positions, for energies ζ ``(replica, pole)`` with Im ζ > 0.
-
-    Gaussian elimination by blocks and back substitution for the diagonal blocks of the inverse,
-
-    .. math:: g_k = (A_k - \zeta - C_{k-1}^\dagger g_{k-1} C_{k-1})^{-1}, \qquad
-              G_{kk} = g_k + g_k C_k G_{k+1,k+1} C_k^\dagger g_k, \qquad
-              G_{k,k+1} = -g_k C_k G_{k+1,k+1} .
-
-    No pivoting is needed, nor wanted: -Im(h - ζ) is positive, and Schur complements inherit that from the whole matrix.
-    So does every pivot of elimination without pivoting: it lies in the lower half-plane, and the sum of principal
-    logarithms of all pivots is the logarithm of the determinant on the branch Σ ln(ε_n - ζ).
-
-    Three products of n × n matrices per block and ζ, since the inverse costs as much as one.
+    ``diagonal`` ``(replica, orbital)`` is apart from the other ``values`` ``(replica, element)``, of which those on the
+    diagonal are not read: energies are subtracted in double precision whatever the precision of the elimination.
     """
-    batch = zeta.shape
-    count, last = zeta.numel(), len(blocks.diagonal) - 1
-    g: list[Tensor] = []
-    leaves: list[Tensor] = []
-    for k, a in enumerate(blocks.diagonal):
-        n = a.shape[-1]
-        s = a.unsqueeze(1).repeat(1, batch[1], 1, 1).reshape(count, n, n)
-        s.diagonal(dim1=-2, dim2=-1).sub_(zeta.reshape(-1, 1))
-        if k:
-            down = blocks.coupled[k - 1].down
-            s -= _apply(down, _apply(down, g[-1]).mH).mH
-        g.append(_invert(s, leaves))
 
-    number = sum(len(e) for part in (wanted.inside, wanted.above, wanted.below) for e, _, _ in part)
-    elements, transposed = (zeta.new_zeros(count, number) for _ in range(2))
-    trace = torch.zeros(count, dtype=torch.complex128, device=zeta.device)
-    full = g[last]
-    for k in range(last, -1, -1):
-        if k < last:
-            up = blocks.coupled[k].up
-            half = _apply(up, full)  # C G
-            if len(wanted.above[k][0]) or len(wanted.below[k][0]):
-                # Rows of g and columns of C G suffice: the positions are few.
-                other = _apply(up, full.mH).mH  # G C†
-                for (e, row, column), over, under in (
-                    (wanted.above[k], elements, transposed),
-                    (wanted.below[k], transposed, elements),
-                ):
-                    here, there = (row, column) if over is elements else (column, row)
-                    over[:, e] = -(g[k][:, here, :] * half.mT[:, there, :]).sum(-1)
-                    under[:, e] = -(other[:, there, :] * g[k].mT[:, here, :]).sum(-1)
-            full = torch.baddbmm(g[k], g[k] @ _apply(up, half.mH).mH, g[k])
-        e, row, column = wanted.inside[k]
-        if len(e):
-            elements[:, e], transposed[:, e] = full[:, row, column], full[:, column, row]
-        trace += full.diagonal(dim1=-2, dim2=-1).to(torch.complex128).sum(-1)
-    log_det, elements, transposed = _log_det(leaves), elements.to(torch.complex128), transposed.to(torch.complex128)
-    log_det, trace, elements, transposed = (x.unflatten(0, batch) for x in (log_det, trace, elements, transposed))
-    return Inverse(log_det, trace, elements, transposed, _rounding(blocks, g, zeta))
+    diagonal: Tensor
+    values: Tensor
+    rows: Tensor
+    fronts: tuple[Fronts, ...]
+    given: list[Place]
+    wanted: list[Place]
+    count: int
+
+    @classmethod
+    def of(cls, matrix: SparseMatrix, dissection: Dissection, rows: Tensor, columns: Tensor) -> Equations:
+        """For G at the positions ``(rows, columns)``."""
+        device, pattern = matrix.values.device, matrix.pattern
+        return cls(
+            matrix.diagonal(),
+            matrix.values,
+            pattern.rows.to(device),
+            dissection.on(device),
+            dissection.places("matrix", pattern.rows, pattern.columns, device, diagonal=False),
+            dissection.places("wanted", rows, columns, device),
+            len(rows),
+        )
+
+    def part(self, replicas: Tensor | slice) -> Equations:
+        parts = self.diagonal[replicas], self.values[replicas]
+        return Equations(*parts, self.rows, self.fronts, self.given, self.wanted, self.count)
+
+    def inverse(self, mu: Tensor, shifts: Tensor, dtype: torch.dtype) -> Inverse:
+        r"""G = (h - ζ)⁻¹ at ζ = ``mu`` ``(replica,)`` + ``shifts`` ``(pole,)``, Im ζ > 0, in a precision of choice.
+
+        Gaussian elimination by fronts, the innermost first, and back substitution for the part of the inverse on each
+        of them. With P the pivots of a front, B its border and F the equations that are left of both,
+
+        .. math:: g = F_{PP}^{-1}, \qquad F_{BB} \leftarrow F_{BB} - F_{BP}\, g\, F_{PB}
+
+        on the way in, added to the equations of the front around it, and on the way out
+
+        .. math:: G_{PB} = -g F_{PB} G_{BB}, \qquad G_{BP} = -G_{BB} F_{BP}\, g, \qquad
+                  G_{PP} = g - G_{PB} F_{BP}\, g .
+
+        No pivoting is needed, nor wanted: -Im(h - ζ) is positive, and Schur complements inherit that from the whole
+        matrix. So does every pivot of elimination without pivoting: it lies in the lower half-plane, and the sum of
+        principal logarithms of all pivots is the logarithm of the determinant on the branch Σ ln(ε_n - ζ).
+        """
+        replicas, poles = len(mu), len(shifts)
+        held = sum(group.shape[0] * group.size**2 for group in self.fronts) * shifts.to(dtype).element_size()
+        together = max(1, (MEMORY if mu.is_cuda else STREAM) // held)
+        some, most = max(1, together // poles), min(poles, together)
+        room = [mu.new_empty(0, dtype=dtype)] * len(self.fronts)
+        answers = []
+        for first in range(0, replicas, some):
+            mine = slice(first, first + some)
+            equations, levels = self.part(mine), self.diagonal[mine] - mu[mine, None]
+            pieces = [_Elimination(equations, levels, z, dtype, room).inverse() for z in shifts.split(most)]
+            answers.append(Inverse.joined(pieces, 1))
+        return Inverse.joined(answers, 0)
 
 
-def _sparse(index: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.sparse_coo_tensor(index, values, shape, check_invariants=False).coalesce()
+class _Elimination:
+    """Fronts ``(replica · pole, front, orbital, orbital)``: first what is left of the equations, in the end G.
 
+    ``room`` are buffers that serve one elimination after the other: fresh memory costs as much as what is done in it.
+    """
 
-def _apply(c: list[Tensor], x: Tensor) -> Tensor:
-    """C x for x ``(batch, n, m)``, with one C for the whole batch or one for each replica in it."""
-    parts = []
-    for matrix, y in zip(c, x.chunk(len(c)), strict=True):
-        flat = y.transpose(0, 1).reshape(y.shape[1], -1)  # no copy for a batch of one
-        parts.append((matrix @ flat).unflatten(1, (len(y), -1)).transpose(0, 1))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def __init__(
+        self, equations: Equations, levels: Tensor, shifts: Tensor, dtype: torch.dtype, room: list[Tensor]
+    ) -> None:
+        self.equations, self.groups, self.room = equations, equations.fronts, room
+        self.batch = len(levels), len(shifts)
+        self.levels = (levels[:, None, :] - shifts[:, None]).flatten(0, 1)  # h_aa - ζ
+        self.imaginary = shifts.imag.repeat(len(levels))
+        self.values = equations.values.to(dtype)
+        self.fronts = [self._empty(number) for number in range(len(self.groups))]
+        self.inner: dict[int, list[tuple[int, Link]]] = defaultdict(list)
+        for number, group in enumerate(self.groups):
+            for link in group.links:
+                self.inner[link.group].append((number, link))
+
+    def inverse(self) -> Inverse:
+        equations, groups, batch = self.equations, self.groups, self.batch
+        count = len(self.levels)
+        log_det, largest, diagonal = (torch.zeros_like(self.levels) for _ in range(3))
+        log_det = log_det[:, 0]
+        for number in reversed(range(len(groups))):
+            pivots = groups[number].pivots
+            largest[:, pivots] = self._assemble(number).to(largest)
+            log_det += self._reduce(number)
+        elements, transposed = (torch.zeros(count, equations.count).to(self.levels) for _ in range(2))
+        missing = torch.zeros_like(self.levels)
+        for number, group in enumerate(groups):
+            self._substitute(number)
+            flat = self.fronts[number].flatten(1)
+            mine = self.fronts[number].diagonal(dim1=-2, dim2=-1)[..., : group.shape[1]].to(self.levels)
+            diagonal[:, group.pivots] = mine
+            wanted, given = equations.wanted[number], equations.given[number]
+            elements[:, wanted.element] = flat.gather(1, wanted.over.expand(count, -1)).to(elements)
+            transposed[:, wanted.element] = flat.gather(1, wanted.under.expand(count, -1)).to(elements)
+            # Σ_b h_ab G_ba
+            h = equations.values[:, None, given.element].expand(*batch, -1).flatten(0, 1)
+            product = h * flat.gather(1, given.under.expand(count, -1))
+            missing.scatter_add_(1, equations.rows[given.element].expand(count, -1), product.to(missing))
+        missing += self.levels * diagonal - 1
+        rounding = _rounding(missing, largest, diagonal, self.imaginary, torch.finfo(self.values.dtype).eps)
+        parts = (log_det, diagonal.sum(-1), elements, transposed, rounding)
+        return Inverse(*(x.unflatten(0, batch) for x in parts))
+
+    def _empty(self, number: int) -> Tensor:
+        """Zeros for the fronts of a group."""
+        n, m = self.groups[number].shape[0], self.groups[number].size
+        size = len(self.levels) * n * m * m
+        if len(self.room[number]) < size:
+            self.room[number] = self.room[number].new_empty(size)
+        return self.room[number][:size].zero_().view(-1, n, m, m)
+
+    def _assemble(self, number: int) -> Tensor:
+        """The equations of a group: elements of the matrix, and what inner fronts have left. Returns their diagonal on
+        the pivots."""
+        group, front, place = self.groups[number], self.fronts[number], self.equations.given[number]
+        flat, count = front.flatten(1), len(front)
+        # Every element of the matrix stands in the first front that has it.
+        values = self.values[:, None, place.element].expand(*self.batch, -1).flatten(0, 1)
+        flat.scatter_add_(1, place.over.expand(count, -1), values)
+        diagonal = front.diagonal(dim1=-2, dim2=-1)[..., : group.shape[1]]
+        diagonal += self.levels[:, group.pivots].to(front)
+        for inner, link in self.inner[number]:
+            s = self.groups[inner].shape[1]
+            left = self.fronts[inner][:, link.first : link.last, s:, s:].reshape(count, -1)
+            flat.scatter_add_(1, link.flat(group.size).expand(count, -1), left)
+        return diagonal
+
+    def _chunks(self, number: int) -> tuple[Tensor, ...]:
+        fronts = self.fronts[number].flatten(0, 1)
+        if fronts.is_cuda:
+            return (fronts,)
+        return fronts.split(max(1, CACHE // (fronts[0].numel() * fronts.element_size())))
+
+    def _reduce(self, number: int) -> Tensor:
+        """Elimination of the pivots: g, g F_PB and F_BP g take the place of the equations. Returns Σ ln pivot."""
+        s, b = self.groups[number].shape[1:]
+        log_det = []
+        for f in self._chunks(number):
+            leaves: list[Tensor] = []
+            g = _invert(f[:, :s, :s], leaves)
+            log_det.append(_log_det(leaves))
+            f[:, :s, :s] = g
+            if b:
+                right, left = g @ f[:, :s, s:], f[:, s:, :s] @ g
+                f[:, s:, s:].baddbmm_(f[:, s:, :s], right, alpha=-1)
+                f[:, :s, s:], f[:, s:, :s] = right, left
+        return torch.cat(log_det).view(len(self.levels), -1).sum(-1)
+
+    def _substitute(self, number: int) -> None:
+        """G on the fronts of a group, from that on the fronts around them."""
+        group, front, count = self.groups[number], self.fronts[number], len(self.levels)
+        s = group.shape[1]
+        if not group.links:
+            return
+        for link in group.links:
+            around = self.fronts[link.group].flatten(1)
+            G = around.gather(1, link.flat(self.groups[link.group].size).expand(count, -1))
+            front[:, link.first : link.last, s:, s:] = G.view(count, link.last - link.first, *front[0, 0, s:, s:].shape)
+        for f in self._chunks(number):
+            G, right, left = f[:, s:, s:], f[:, :s, s:], f[:, s:, :s]
+            over, under = right @ G, G @ left
+            f[:, :s, :s].baddbmm_(over, left)
+            f[:, :s, s:], f[:, s:, :s] = over.neg_(), under.neg_()
 
 
 def _invert(a: Tensor, leaves: list[Tensor]) -> Tensor:
     """a⁻¹ ``(batch, n, n)`` by halves; the Schur complements of the smallest size go to ``leaves``."""
     n = a.shape[-1]
     if n <= LEAF:
-        leaves.append(a.clone())  # a view would keep the whole block in memory
+        leaves.append(a.clone())  # a view would change with what it is taken from
         return torch.linalg.inv(a)
     m = n // 2
     p = _invert(a[:, :m, :m], leaves)
@@ -172,35 +260,16 @@ def _log_det(leaves: list[Tensor]) -> Tensor:
     return total
 
 
-def _rounding(blocks: Blocks, g: list[Tensor], zeta: Tensor) -> Tensor:
-    """How much rounding has changed rows of G ``(replica, pole)``: the largest element of G r over the size of x.
+def _rounding(missing: Tensor, largest: Tensor, diagonal: Tensor, imaginary: Tensor, eps: float) -> Tensor:
+    r"""How much rounding has changed elements of G ``(replica · pole,)``, from two signs of it.
 
-    r = x - (h - ζ) y is the residual of y = G x, for one random x, and G r the correction that a refinement of y would
-    make. Its elements are random sums over the errors of a row, several times those of single elements; the largest is
-    taken because they pile up where a part of the lattice that is eliminated first has a level in a gap of the whole.
+    The rows of G have the norms √(Im G_aa / Im ζ). With the residual R = 1 - (h - ζ)G its error is -G R, no larger than
+    the norm of a row times that of a column of R, whose elements on the diagonal follow from those of G that the
+    matrix reaches: ``missing``. They do not show what happened where a part that was eliminated first has a level at
+    ζ and the whole has none: the equations of its border are then much larger than the matrix, and the last digits of
+    their elements F_aa, ``largest``, times |G_aa|² are lost.
     """
-    rng = torch.Generator().manual_seed(0)  # any x will do, and the same always
-    x = [torch.randn(a.shape[-1], generator=rng, dtype=torch.float64) for a in blocks.diagonal]
-    x = [part.to(zeta)[:, None].expand(zeta.numel(), -1, 1) for part in x]
-    y = _substitute(blocks, g, x)
-    r = []
-    for k, a in enumerate(blocks.diagonal):
-        h = (a @ y[k].reshape(*zeta.shape, -1).mT).mT.reshape(y[k].shape) - zeta.reshape(-1, 1, 1) * y[k]
-        if k:
-            h = h + _apply(blocks.coupled[k - 1].down, y[k - 1])
-        if k + 1 < len(g):
-            h = h + _apply(blocks.coupled[k].up, y[k + 1])
-        r.append(x[k] - h)
-    correction = torch.cat(_substitute(blocks, g, r), dim=1)
-    return correction.abs().amax((-2, -1)).double().reshape(zeta.shape)
-
-
-def _substitute(blocks: Blocks, g: list[Tensor], x: list[Tensor]) -> list[Tensor]:
-    """G x from the inverses g_k, block by block, for x_k ``(batch, n_k, 1)``."""
-    y, c = [x[0]], blocks.coupled
-    for k in range(1, len(g)):
-        y.append(x[k] - _apply(c[k - 1].down, g[k - 1] @ y[-1]))
-    y[-1] = g[-1] @ y[-1]
-    for k in range(len(g) - 2, -1, -1):
-        y[k] = g[k] @ (y[k] - _apply(c[k].up, y[k + 1]))
-    return y
+    rows = diagonal.imag.clamp_min(0) / imaginary[:, None]
+    seen = missing.abs().amax(-1) * rows.amax(-1).sqrt()
+    unseen = 0.5 * eps * (largest.abs() * rows).amax(-1)
+    return torch.maximum(SEEN * seen, UNSEEN * unseen)

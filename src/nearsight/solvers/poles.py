@@ -1,4 +1,4 @@
-"""Electrons from a few resolvents, each by selected inversion of a chain of blocks."""
+"""Electrons from a few resolvents, each by selected inversion of pieces within pieces."""
 
 from __future__ import annotations
 
@@ -11,18 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.solvers.elimination import Blocks, Inverse, eliminate, take_apart
+from nearsight.solvers.elimination import Equations, Inverse
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
-
-MEMORY = 2**30
-"""Bytes of inverses held at once; further poles and replicas wait their turn."""
-
-CACHE = 2**20
-"""Bytes of one block of each of them, on a CPU."""
 
 RAISED = 1.2
 """Bounds of the spectrum are rounded up to powers of this: fields that differ little share their poles exactly."""
@@ -45,11 +39,10 @@ class Poles(Solver):
                   + \mathrm{const}.
 
     Ω is the integral of the same rational function, so forces are its gradient to all digits however few the poles are.
-    Elements of G near the diagonal come from Gaussian elimination of the matrix as a chain of blocks
-    (:class:`BlockChain`), the determinants on the way. Cost 24 n³ per block and pole for blocks of n orbitals: a torus
-    of L × W cells, hops that reach r cells, and q orbitals in a cell have L/2r blocks of 2rqW. Sparse matrices of
-    lattices gain most where they are large, complex, or long: take :func:`choose` if in doubt. ρ far from the diagonal
-    may be asked for, at the price of larger blocks.
+    Elements of G near the diagonal come from Gaussian elimination of pieces within pieces of the matrix
+    (:class:`Dissection`), the determinants on the way. A torus of L × L cells costs O(L³) for every pole, where
+    diagonalisation costs O(L⁶) once. Sparse matrices of lattices gain most where they are large, complex, or long: take
+    :func:`choose` if in doubt. ρ far from the diagonal may be asked for, at the price of larger fronts.
 
     Parameters
     ----------
@@ -67,8 +60,7 @@ class Poles(Solver):
     References
     ----------
     L. Lin, J. Lu, L. Ying, R. Car, W. E, Commun. Math. Sci. 7, 755 (2009), pole expansion and selected inversion;
-    M. P. López Sancho et al., J. Phys. F 15, 851 (1985), and A. Svizhenko et al., J. Appl. Phys. 91, 2343 (2002),
-    recursive Green functions.
+    A. Svizhenko et al., J. Appl. Phys. 91, 2343 (2002), recursive Green functions: the same for a chain of blocks.
     """
 
     sparse = True
@@ -150,11 +142,11 @@ class Poles(Solver):
             rest = np.append(np.sqrt(np.cumsum(part[::-1] ** 2))[::-1], 0.0)
             more = int(np.argmax(rest <= self.tol - fit.error))
             problem.double += more
-            g = Inverse(*(x[:, more:] for x in g))
+            g = g.of(more)
         if problem.double == 0:
             return g  # type: ignore[return-value]
         exact = problem.inverse(mu, self.kT, fit.z[: problem.double], torch.complex128)
-        return exact if g is None else Inverse(*(torch.cat(x, dim=1) for x in zip(exact, g, strict=True)))
+        return Inverse.joined([exact] if g is None else [exact, g], 1)
 
     def _sum(self, problem: _Problem, mu: Tensor, fit: FermiPoles, g: Inverse) -> _Answer:
         kT, n = self.kT, problem.matrix.size
@@ -283,12 +275,8 @@ class _Problem:
     ) -> None:
         self.matrix, self.rows, self.columns = matrix, rows, columns
         self.spectrum = levels or spectrum(matrix, vectors=vectors)
-        device = matrix.values.device
-        self.chain = matrix.pattern.chain(rows, columns)
-        self.given = self.chain.tables("matrix", matrix.pattern.rows, matrix.pattern.columns, device)
-        self.wanted = self.chain.tables("wanted", rows, columns, device)
         self.double = 0  # poles for which rounding has been too much in single precision
-        self._blocks: dict[torch.dtype, Blocks] = {}
+        self.equations = Equations.of(matrix, matrix.pattern.dissection(rows, columns), rows, columns)
 
     def part(self, replicas: Tensor) -> _Problem:
         if len(replicas) == len(self.matrix.values):
@@ -300,26 +288,7 @@ class _Problem:
         return part
 
     def inverse(self, mu: Tensor, kT: float, z: np.ndarray, dtype: torch.dtype) -> Inverse:
-        if dtype not in self._blocks:
-            self._blocks[dtype] = take_apart(self.chain, self.given, self.matrix.values.to(dtype))
-        blocks, poles = self._blocks[dtype], torch.from_numpy(z.copy()).to(mu.device)
-        zeta = (mu[:, None] + kT * poles).to(dtype)
-        size = max(1, self._together(zeta) // len(poles)), min(len(poles), self._together(zeta))
-        replicas = []
-        for first in range(0, len(mu), size[0]):
-            some = blocks.of(first, first + size[0])
-            pieces = [
-                eliminate(some, part, self.wanted) for part in zeta[first : first + size[0]].split(size[1], dim=1)
-            ]
-            replicas.append(Inverse(*(torch.cat(x, dim=1) for x in zip(*pieces, strict=True))))
-        return Inverse(*(torch.cat(x) for x in zip(*replicas, strict=True)))
-
-    def _together(self, zeta: Tensor) -> int:
-        """How many inverses to work on at once: on a CPU, as many as its cache holds blocks of."""
-        held = sum(n * n for n in self.chain.sizes) * zeta.element_size()
-        if zeta.is_cuda:
-            return max(1, MEMORY // held)
-        return max(1, min(MEMORY // held, CACHE // (max(self.chain.sizes) ** 2 * zeta.element_size())))
+        return self.equations.inverse(mu, kT * torch.from_numpy(z.copy()).to(mu.device), dtype)
 
 
 def _raised(y: float) -> float:

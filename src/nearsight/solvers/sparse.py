@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nearsight.solvers.block_chain import BlockChain
+from nearsight.solvers.dissection import Dissection
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Pattern:
     rows, columns: positions ``(element,)``, both triangles; what is listed several times adds up.
     size: number of orbitals.
     cuts: integer labels ``(family, orbital)``, such as the cell of every orbital along each axis of a lattice. They are
-        hints: the orbitals with label 0 of a family are tried as the first block of a chain.
+        hints: the matrices are cut into pieces along layers of equal labels.
 
     Keep the object: how to take the matrices apart is found once and remembered here.
     """
@@ -28,27 +28,27 @@ class Pattern:
     columns: Tensor
     size: int
     cuts: Tensor | None = None
-    _chains: dict[str, tuple[Tensor, Tensor, BlockChain]] = field(default_factory=dict, repr=False)
+    _dissections: dict[str, tuple[Tensor, Tensor, Dissection]] = field(default_factory=dict, repr=False)
 
-    def chain(self, rows: Tensor, columns: Tensor) -> BlockChain:
-        """The matrices as a chain of blocks in which positions ``(rows, columns)`` join equal or adjacent blocks."""
-        known = self._chains.get("last")
+    def dissection(self, rows: Tensor, columns: Tensor) -> Dissection:
+        """An order of elimination in which positions ``(rows, columns)`` lie in its fronts, as all elements do."""
+        known = self._dissections.get("last")
         if known and known[0] is rows and known[1] is columns:
             return known[2]
-        if "own" not in self._chains:
-            own = BlockChain.of(self.rows, self.columns, self.size, self.cuts)
-            self._chains["own"] = self.rows, self.columns, own
-        chain = self._chains["own"][2]
-        if not chain.holds(rows, columns):
-            chain = BlockChain.of(
+        if "own" not in self._dissections:
+            own = Dissection.of(self.rows, self.columns, self.size, self.cuts)
+            self._dissections["own"] = self.rows, self.columns, own
+        dissection = self._dissections["own"][2]
+        if not dissection.holds(rows, columns):
+            dissection = Dissection.of(
                 torch.cat([self.rows.cpu(), rows.cpu()]),
                 torch.cat([self.columns.cpu(), columns.cpu()]),
                 self.size,
                 self.cuts,
             )
-        # The tensors are kept with the chain, so that nothing else can take their identity.
-        self._chains["last"] = rows, columns, chain
-        return chain
+        # The tensors are kept with the answer, so that nothing else can take their identity.
+        self._dissections["last"] = rows, columns, dissection
+        return dissection
 
 
 @dataclass(frozen=True, eq=False)
