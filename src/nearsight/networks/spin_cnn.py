@@ -155,12 +155,14 @@ class SpinLayer(nn.Module):
         if first:
             lift = np.ones((len(group), 1, 1))
             self.gather = GroupConvolution(
-                neighbourhood, group, 1, channels, rng=rng, representation=lift, columns=True
+                neighbourhood, group, 1, channels, rng=rng, representation=lift, columns=True, sectors=True
             )
         else:
-            self.gather = GroupConvolution(neighbourhood, group, channels, channels, rng=rng)
+            self.gather = GroupConvolution(neighbourhood, group, channels, channels, rng=rng, sectors=True)
         self.partner = GroupConvolution(point, group, channels, channels, rng=rng)
-        self.scalars = None if first else GroupConvolution(neighbourhood, group, channels, channels, rng=rng)
+        self.scalars = (
+            None if first else GroupConvolution(neighbourhood, group, channels, channels, rng=rng, sectors=True)
+        )
         self.cross = GroupConvolution(point, group, channels, channels, rng=rng) if cross and vectors else None
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -175,9 +177,7 @@ class SpinLayer(nn.Module):
         """s ``(batch, channel·|G|, *shape)``, v ``(batch · n, channel·|G|, *shape)``, both smaller afterwards."""
         n = self.components
         a = self.gather(v)
-        product = (a * self.partner(a)).unflatten(0, (-1, n)).sum(1)
-        bias = self.bias.repeat_interleave(self.order).reshape(-1, *(1,) * (product.ndim - 2))
-        h = product + bias
+        h = self._dots(a, self.partner(a)) + self.bias.repeat_interleave(self.order).reshape(-1, *(1,) * (a.ndim - 2))
         if self.scalars is not None and s is not None:
             h = h + self.scalars(s)
         if not self.vectors:
@@ -190,4 +190,16 @@ class SpinLayer(nn.Module):
                 new = new + torch.linalg.cross(new, other, dim=1)
             else:
                 new = new + torch.stack([-other[:, 1], other[:, 0]], dim=1)
+        if not torch.is_grad_enabled():
+            return h.mul_(gate), new.mul_(gate.unsqueeze(1)).flatten(0, 1)
         return h * gate, (new * gate.unsqueeze(1)).flatten(0, 1)
+
+    def _dots(self, a: Tensor, b: Tensor) -> Tensor:
+        """Scalar products of the vectors, one component after the other where no graph makes that dear."""
+        if torch.is_grad_enabled():
+            return (a * b).unflatten(0, (-1, self.components)).sum(1)
+        a, b = (x.unflatten(0, (-1, self.components)) for x in (a, b))
+        h = a[:, 0] * b[:, 0]
+        for k in range(1, self.components):
+            h.addcmul_(a[:, k], b[:, k])
+        return h
