@@ -251,6 +251,30 @@ def test_the_correlation_of_a_helix_is_the_mean_of_cosines():
     assert C.sel(r=[0, 1], method="nearest").values == pytest.approx([1.0, (1 + math.cos(np.pi / 4)) / 2])
 
 
+@pytest.mark.parametrize(
+    "lattice",
+    [
+        Lattice("triangular, skewed", np.array([[1.0, 0.0], [3.5, np.sqrt(0.75)]]), np.zeros((1, 2)), (6, 6)),
+        Lattice("square, skewed", np.array([[1.0, 0.0], [4.0, 1.0]]), np.zeros((1, 2)), (5, 5), (True, False)),
+        triangular(3, 14),
+        honeycomb(3, 5),
+    ],
+    ids=lambda lattice: f"{lattice.name} {lattice.shape}",
+)
+def test_pairs_at_one_distance_are_those_of_all_images_on_skewed_long_and_odd_tori(lattice, rng):
+    spins = random_spins(lattice, rng)
+    C = analysis.spin_correlation(spins, lattice, max_distance=4.0)
+    period = (np.asarray(lattice.shape) * np.broadcast_to(lattice.periodic, 2))[:, None] * lattice.vectors
+    images = np.stack(np.meshgrid(*2 * [np.arange(-8, 9)], indexing="ij"), -1).reshape(-1, 2) @ period
+    apart = lattice.positions[:, None] - lattice.positions
+    r = np.stack([np.linalg.norm(row[:, None] + images, axis=-1).min(1) for row in apart])
+    products = (spins @ spins.T).numpy()
+    for distance, value, pairs in zip(C.r.values, C.values, C.pairs.values, strict=True):
+        shell = np.abs(r - distance) < 1e-6
+        assert shell.sum() == pairs and products[shell].mean() == pytest.approx(value, abs=1e-12)
+    assert int(C.pairs.sum()) == int((r <= 4.0 + 1e-6).sum())
+
+
 # --- topology ---------------------------------------------------------------------------------------------------------
 
 

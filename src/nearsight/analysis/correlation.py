@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from nearsight.analysis.reciprocal import reduced
 from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import DISTANCE_TOLERANCE
@@ -155,14 +156,16 @@ def _shells(lattice: Lattice, max_distance: float | None) -> _Shells:
 
 
 def _periods(lattice: Lattice) -> np.ndarray:
-    """Translations of the torus as rows ``(periodic axes, dim)``."""
-    return (lattice.vectors * np.asarray(lattice.shape)[:, None])[~_open_axes(lattice)]
+    """Translations of the torus as rows ``(periodic axes, dim)``, the shortest that span all of them."""
+    return reduced((lattice.vectors * np.asarray(lattice.shape)[:, None])[~_open_axes(lattice)])
 
 
 def nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
     """Lengths of displacements ``(n, dim)`` to the nearest image along periodic axes."""
     smallest = np.full(len(vectors), np.inf)
     periods = _periods(lattice)
+    # Long or skewed tori: first by whole periods to the parallelepiped about 0, then to the cells next to it.
+    vectors = vectors - np.round(vectors @ np.linalg.pinv(periods)) @ periods if len(periods) else vectors
     for offset in itertools.product((-1, 0, 1), repeat=len(periods)):
         np.minimum(smallest, np.linalg.norm(vectors + np.asarray(offset, dtype=float) @ periods, axis=1), out=smallest)
     return smallest

@@ -19,7 +19,14 @@ def reciprocal_vectors(lattice: Lattice) -> np.ndarray:
 @lru_cache(maxsize=16)
 def reduced_vectors(lattice: Lattice) -> np.ndarray:
     """Primitive reciprocal vectors of the same lattice, as short as pairwise reduction makes them."""
-    b = reciprocal_vectors(lattice)
+    b = reduced(reciprocal_vectors(lattice))
+    b.setflags(write=False)
+    return b
+
+
+def reduced(vectors: np.ndarray) -> np.ndarray:
+    """Rows that span the same lattice, as short as pairwise reduction makes them."""
+    b = np.array(vectors, dtype=float)
     changed = True
     while changed:
         changed = False
@@ -28,7 +35,6 @@ def reduced_vectors(lattice: Lattice) -> np.ndarray:
             if n:
                 b[i] -= n * b[j]
                 changed = True
-    b.setflags(write=False)
     return b
 
 
