@@ -34,6 +34,9 @@ DIGITS = 40.0
 MOST_MOMENTS = 2**20
 """More moments than this are a sign of a temperature that was mistyped, or of a task for another solver."""
 
+MOST_NODES = 2**24
+"""Nodes of a transform, which holds that many numbers for every matrix."""
+
 
 def damping(kernel: Kernel | None, moments: int) -> np.ndarray:
     """The factors g_m ``(moment,)`` of a kernel; 1 without one.
@@ -233,4 +236,9 @@ class FermiSeries:
 def node_count(halfwidth: float, kT: float, moments: int) -> int:
     """A power of 2 of at least 4 nodes per moment, dense enough for the poles of f at μ ± iπkT."""
     resolved = DIGITS * halfwidth / (math.pi * kT) if kT > 0 else 0.0
+    if resolved > MOST_NODES:
+        raise ValueError(
+            f"kT = {kT:g} on a band of half width {halfwidth:.3g} is too sharp for any series; use kT=0 with a kernel, "
+            "Dense or Poles, or raise kT."
+        )
     return 2 ** math.ceil(math.log2(max(4 * moments, resolved, 64)))
