@@ -357,6 +357,41 @@ def test_errors_of_potentials_are_those_of_student(rng):
     assert binom.cdf(sum(inside), len(inside), 0.95) > 1e-3
 
 
+@estimators
+@pytest.mark.parametrize("accuracy", [1e-2, 1e-8])
+def test_the_accuracy_is_reached_where_few_levels_lie_near_mu(estimator, accuracy, rng):
+    """Level spacings of some kT: what N(μ) lacks moves μ by more than the same number would in a metal."""
+    model = SDModel(square(6), J=1.0)
+    h = model.matrix(model.field_type.random(36, 3, rng))
+    for filling in (0.5, 0.3):
+        exact = Dense(kT=0.02, filling=filling).solve(h, model.rows, model.columns)
+        solver = Chebyshev(kT=0.02, filling=filling, accuracy=accuracy, estimator=estimator)
+        answer = solver.solve(h, model.rows, model.columns)
+        assert float((answer.rho - exact.rho).abs().max()) <= float(answer.error) <= accuracy
+
+
+def test_a_batch_solved_in_parts_states_the_noise_of_every_part(rng, monkeypatch):
+    """Parts that needed unit vectors must not make those that did not look exact."""
+    model = Holstein(square(8), g=1.0)
+    field = torch.randn(64, generator=rng, dtype=torch.float64)
+    field = torch.stack([20 * field.sign(), field])
+    h = SparseMatrix(Pattern(*model.positions, model.orbitals), model.elements(field[..., None]))
+    monkeypatch.setattr("nearsight.solvers.chebyshev.ROWS", 64)
+
+    def solve(matrix):
+        chance = torch.Generator().manual_seed(2)
+        solver = Chebyshev(mu=0.0, kT=0.2, accuracy=0.01, probes=coloured_vectors(), rng=chance)
+        return solver.solve(matrix, model.rows, model.columns)
+
+    first, second = (solve(SparseMatrix(h.pattern, values)) for values in h.values)
+    assert {first.bars.sets, second.bars.sets} == {1, 2}
+    both = solve(h)
+    assert both.bars.sets == 2
+    torch.testing.assert_close(
+        both.error.sort().values, torch.stack([first.error, second.error]).sort().values, rtol=0.3, atol=0
+    )
+
+
 @pytest.mark.parametrize("probes", [random_vectors(), coloured_vectors()], ids=repr)
 def test_probes_left_open_reach_the_accuracy(probes, rng):
     model = Holstein(square(16), g=1.0)
@@ -485,9 +520,36 @@ def test_the_number_of_the_moments_is_that_of_the_levels(count):
     levels = np.linspace(-0.9, 0.8, count)
     moments = np.cos(np.arange(401)[:, None] * np.arccos(levels)).sum(-1)[None]
     thermodynamics = MomentThermodynamics(FermiSeries(band(), 0.05, 401), moments)
-    mu = thermodynamics.chemical_potential(0.4)
+    mu, gap = thermodynamics.chemical_potential(0.4)
+    assert gap.tolist() == [0.0]
     assert float(thermodynamics.at(mu).number[0]) == pytest.approx(0.4 * count, rel=1e-12)
     assert float(expit((mu - levels) / 0.05).sum()) == pytest.approx(0.4 * count, rel=1e-9)
+
+
+@estimators
+@pytest.mark.parametrize(
+    ("model", "filling"),
+    [
+        (SDModel(square(4), J=6.0), 0.5),
+        (SDModel(square(2), t=(1.0, 0.4), J=1.0), 0.25),
+        (SDModel(honeycomb(3), J=-4.0), 0.5),
+    ],
+    ids=["half filling", "smallest torus", "honeycomb"],
+)
+def test_in_a_gap_mu_is_its_middle_however_coarse_the_sum(model, filling, estimator, rng):
+    """Truncation and rounding leave N(μ) almost constant there: they may not choose where in the gap μ lies."""
+    h = model.matrix(model.field_type.random(model.lattice.n_sites, 3, rng))
+    levels = torch.linalg.eigvalsh(h)
+    below = round(filling * len(levels))
+    for kT in (0.01, 0.04):
+        exact = Dense(kT=kT, filling=filling).solve(h, model.rows, model.columns)
+        assert float(levels[below] - levels[below - 1]) > 20 * kT
+        for accuracy, dtype in ((1e-8, torch.float64), (1e-2, torch.float64), (1e-3, torch.float32)):
+            solver = Chebyshev(kT=kT, filling=filling, accuracy=accuracy, estimator=estimator, dtype=dtype)
+            answer = solver.solve(h, model.rows, model.columns)
+            assert float(answer.mu) == pytest.approx(float(exact.mu), abs=0.05 * kT)
+            assert float(answer.grand_potential) == pytest.approx(float(exact.grand_potential), abs=0.05)
+            assert float((answer.rho - exact.rho).abs().max()) <= float(answer.error) <= accuracy
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -520,6 +582,10 @@ def test_a_temperature_that_needs_millions_of_moments_is_refused():
     h = torch.diag(torch.tensor([-1.0, 1.0], dtype=torch.float64))
     with pytest.raises(ValueError, match=r"kT = 1e-09 needs about .* moments .* Dense or Poles"):
         Chebyshev(mu=0.0, kT=1e-9).solve(h, torch.arange(2), torch.arange(2))
+    # Nor are moments given by hand paid for with all the memory there is.
+    for kernel in (None, "jackson"):
+        with pytest.raises(ValueError, match="too sharp for any series; use kT=0 with a kernel"):
+            Chebyshev(mu=0.0, kT=1e-9, moments=64, kernel=kernel).solve(h, torch.arange(2), torch.arange(2))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ UNRESOLVED = 0.3
 ROWS = 2**18
 """Rows of a block: larger batches of matrices are solved one part after the other."""
 
+ROUNDING = {False: 2.0, True: 4.0}
+"""Elements lose at most this times ε √M to rounding, those of a gradient more: the way back repeats the way forth."""
+
 MARGIN = 0.01
 
 ATTEMPTS = 8
@@ -179,9 +182,12 @@ class Chebyshev(Solver):
             out([p.noise for p in parts]),
             d * out([p.potential_noise for p in parts]),
             d * out([p.number_noise for p in parts]),
-            min(p.layout.sets for p in parts),
+            # Parts that unit vectors solved have no noise, whatever its bar is multiplied by.
+            min((p.layout.sets for p in parts if not p.layout.exact), default=1),
             independent_pieces(given.size),
         )
+        bounded = torch.cat([torch.full((len(p.noise),), p.layout.exact and self.kT > 0) for p in parts])
+        bound = bars.truncation + bars.rounding
         return ChebyshevElectrons(
             out([pairs.unfold(p.rho) for p in parts]),
             mu,
@@ -190,7 +196,7 @@ class Chebyshev(Solver):
             free,
             omega,
             omega if self.filling is None else free,
-            error=bars.truncation + bars.rounding if bars.sets == 1 and self.kT > 0 else bars.rho(),
+            error=torch.where(bounded.reshape(batch).to(device), bound, bars.rho()),
             bars=bars,
             moments=max(p.moments for p in parts),
             probes=max(p.layout.vectors for p in parts),
@@ -222,8 +228,8 @@ class Chebyshev(Solver):
     # --- how it is found ----------------------------------------------------------------------------------------------
 
     def _solve(self, matrix: SparseMatrix, pairs: _Pairs) -> _Part:
-        """The answer for one batch ``(batch,)``; probes left open grow until the accuracy is reached."""
-        plan = self._plan(matrix, pairs)
+        """The answer for one batch ``(batch,)``; moments and probes left open grow until the accuracy is reached."""
+        plan, finer = self._plan(matrix, pairs), 1.0
         crow, col = plan.matrix.structure.crow, plan.matrix.structure.col
         probes = self.probes.start()
         history: list[tuple[int, float]] = []
@@ -232,6 +238,13 @@ class Chebyshev(Solver):
             if self.probes.open and arrangement.vectors >= matrix.size:
                 arrangement = layout(unit_vectors(), crow, col)
             part = self._sample(plan, arrangement)
+            cut, share = (part.truncation, 1.0) if arrangement.exact else (part.mean_truncation, 0.5)
+            excess = float(cut.max()) / (share * self.accuracy)
+            if self.moments is None and excess > 1:
+                # Few levels near μ turn a small error of their number into a large one of μ; that is known only now.
+                finer *= 0.8 / excess
+                plan = self._plan(matrix, pairs, finer=finer)
+                continue
             bar = noise_bar(float(part.noise.max()), arrangement.sets, independent_pieces(matrix.size))
             allowed = self.accuracy - float(part.mean_truncation.max()) - part.rounding
             if not self.probes.open or arrangement.exact or bar <= allowed:
@@ -241,8 +254,8 @@ class Chebyshev(Solver):
             probes = probes.enlarged(bar / max(allowed, 0.1 * self.accuracy), history)
         return part
 
-    def _plan(self, matrix: SparseMatrix, pairs: _Pairs) -> _Plan:
-        """The band, and the series that is summed on it."""
+    def _plan(self, matrix: SparseMatrix, pairs: _Pairs, *, finer: float = 1.0) -> _Plan:
+        """The band, and the series that is summed on it: ``finer`` than the accuracy asks for by this factor."""
         ends = spectrum(matrix)
         band = Band.around(ends.lowest.cpu().numpy(), ends.highest.cpu().numpy(), margin=self.margin)
         mu = band.centre if self.mu is None else np.full(len(band.centre), self.mu)
@@ -250,7 +263,7 @@ class Chebyshev(Solver):
         if self.moments is None:
             # The larger part of the accuracy is left to chance, and at fixed number to the μ of the moments at hand.
             part = 0.25 if self.filling is None else 0.1
-            series = series.resolved(part * self.accuracy, mu, of_gradient=self.gradient, margin=self.margin)
+            series = series.resolved(part * finer * self.accuracy, mu, of_gradient=self.gradient, margin=self.margin)
         if self.kernel is None:
             wrong = float(np.abs(series.residual(mu, of_gradient=False)).max())
             if wrong > UNRESOLVED:
@@ -268,6 +281,9 @@ class Chebyshev(Solver):
     def _products(self, matrix: Rows, band: Band, arrangement: Layout) -> Products:
         real = not matrix.values.is_complex() and arrangement.real
         return self._backend(matrix)(matrix.rescaled(band.centre, band.halfwidth), self.dtype, real)
+
+    def _rounding(self, series: FermiSeries) -> float:
+        return torch.finfo(self.dtype).eps * ROUNDING[self.gradient] * math.sqrt(series.moments)
 
     def _sample(self, plan: _Plan, arrangement: Layout) -> _Part:
         """The mean over all sets of probes, and their spread."""
@@ -287,7 +303,7 @@ class Chebyshev(Solver):
             Potentials(mu, number, energy, omega),
             np.mean([s.truncation for s in sets], axis=0),
             np.mean([s.mean_truncation for s in sets], axis=0),
-            torch.finfo(self.dtype).eps * math.sqrt(series.moments),
+            self._rounding(series),
             np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.asked)),
             mean_of_sets(np.stack(potential))[1],
             potentials[1][1],
@@ -300,11 +316,12 @@ class Chebyshev(Solver):
         matrix, pairs, series = plan
         blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
         if self.filling is None:
-            mu = np.full(matrix.batch, self.mu)
+            mu, gap = np.full(matrix.batch, self.mu), np.zeros(matrix.batch)
         else:
             steps = series.moments // 2 if self.gradient else series.moments - 1
             (total,) = _total(products, blocks, lambda b: forward(products, b, steps)[:1])
-            mu = MomentThermodynamics(series, total / arrangement.repeats).chemical_potential(self.filling)
+            thermodynamics = MomentThermodynamics(series, total / arrangement.repeats)
+            mu, gap = thermodynamics.chemical_potential(self.filling, self._rounding(series))
         if self.gradient:
             c = series.damped(series.grand_potential(mu)) / series.band.halfwidth[:, None]
             moments, rho = _total(products, blocks, lambda b: gradient(products, b, c, pairs.i, pairs.j))
@@ -316,7 +333,7 @@ class Chebyshev(Solver):
         mean = thermodynamics.mean_truncation(mu, of_gradient=self.gradient, margin=self.margin)
         mean = np.minimum(mean / math.sqrt(max(1, pairs.asked)), truncation)
         if self.filling is not None:
-            shift = thermodynamics.shift_of_mu(mu)
+            shift = thermodynamics.shift_of_mu(mu, gap)
             truncation, mean = truncation + shift, mean + shift
         rho = rho / arrangement.repeats
         rho = rho if matrix.values.is_complex() else rho.real

@@ -25,7 +25,7 @@ class ErrorBars:
     ``truncation``: max_ε |f(ε) - f_M(ε)| with a finite number of moments; no element of ρ is off by more.
     ``mean_truncation``: bound for the root mean square over the requested elements, √(Σ_n |f - f_M|²(ε_n) / elements),
         with the density of states that the moments resolve. Far smaller, since few levels lie near μ.
-    ``rounding``: of the recursion, ε √M with the machine's precision ε.
+    ``rounding``: of the recursion, 2 ε √M with the machine's precision ε, twice that for a gradient.
     ``noise``: root mean square over the requested elements of their standard error, from the spread over independent
         sets of probes; its square is an unbiased estimate of the mean square of the true error.
     ``potential``, ``number``: standard errors of the mean over the sets, of all copies.

@@ -12,7 +12,10 @@ import numpy as np
 from nearsight.solvers.chebyshev_series import FermiSeries, damping, fermi, nodes, to_values
 
 PLATEAU = 1e-12
-"""A number of electrons per orbital that differs by less is the same: what limits a plateau of N(μ) in a gap."""
+"""A number of electrons per orbital that differs by less is the same, even where nothing is cut off or rounded."""
+
+WIDE = 4.0
+"""N(μ) is called constant if it is so over this many kT: a gap, and not a coarse sum for a metal."""
 
 
 class Potentials(NamedTuple):
@@ -50,19 +53,31 @@ class MomentThermodynamics:
         number = self._sum(series.occupation(mu))
         return Potentials(mu, number, self._sum(series.energy(mu)), self._sum(series.grand_potential(mu)))
 
-    def chemical_potential(self, filling: float) -> np.ndarray:
-        """μ ``(batch,)`` with N(μ) = filling · μ_0, by bisection; in a gap far wider than kT its middle."""
+    def chemical_potential(self, filling: float, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """μ ``(batch,)`` with N(μ) = filling · μ_0, by bisection; and the width of the gap around it, or 0.
+
+        In a gap far wider than kT N(μ) is constant, and what the finite sum lacks, or the ``rounding`` of its moments,
+        would decide where it passes the number that is asked for: μ is the middle of the gap.
+        """
         series, total = self.series, self.moments[:, 0]
         target = filling * total
         # Even if all levels lay at the same edge of the band, μ is this close to it.
         reach = series.kT * (abs(math.log(filling / (1 - filling))) + 1)
         low = series.band.centre - series.band.halfwidth - reach
         high = series.band.centre + series.band.halfwidth + reach
-        resolution = max(series.kT, float(series.band.halfwidth.max()) * 1e-9)
-        left = _bisect(lambda mu: self.number(mu) < target - PLATEAU * total, low, high)
-        right = _bisect(lambda mu: self.number(mu) < target + PLATEAU * total, low, high)
+        resolution = max(WIDE * series.kT, float(series.band.halfwidth.max()) * 1e-9)
         exact = _bisect(lambda mu: self.number(mu) < target, low, high)
-        return np.where(right - left > resolution, 0.5 * (left + right), exact)
+        # Of all μ the middle of the band needs most moments.
+        same = (PLATEAU + rounding) * total + np.maximum(self._missing(exact), self._missing(series.band.centre))
+        left = _bisect(lambda mu: self.number(mu) < target - same, low, high)
+        right = _bisect(lambda mu: self.number(mu) < target + same, low, high)
+        gap = np.where(right - left > resolution, right - left, 0.0)
+        return np.where(gap > 0, 0.5 * (left + right), exact), gap
+
+    def _missing(self, mu: np.ndarray) -> np.ndarray:
+        """What N(μ) may lack ``(batch,)``: moments beyond the last as large as any of the second half of the known."""
+        size = self.moments.shape[-1]
+        return np.abs(self.moments[:, size // 2 :]).max(-1) * np.abs(self.series.occupation(mu)[:, size:]).sum(-1)
 
     def mean_truncation(self, mu: np.ndarray, *, of_gradient: bool, margin: float) -> np.ndarray:
         """√Tr (f - f_M)² ``(batch,)``, with a density of states that Jackson's kernel keeps positive.
@@ -74,20 +89,19 @@ class MomentThermodynamics:
         weights = smooth._weights * self.series.inside(of_gradient, margin)
         return np.sqrt(2 * (np.square(residual) * weights).sum(-1))
 
-    def shift_of_mu(self, mu: np.ndarray) -> np.ndarray:
+    def shift_of_mu(self, mu: np.ndarray, gap: np.ndarray) -> np.ndarray:
         """By how much occupations move at most ``(batch,)`` because N(μ) lacks the moments beyond the last.
 
-        The missing moments are taken to be as large as any of the second half of the known ones, and a number δN moves
-        no occupation by more than δN, nor by more than δN / (4 kT N').
+        A number δN moves no occupation by more than δN, nor by more than δN / (4 kT N'). In a gap occupations of its
+        edges stay below δN as long as μ is inside, and fall with the distance of μ, which is half of the gap give or
+        take a quarter.
         """
-        size = self.moments.shape[-1]
-        recent = np.abs(self.moments[:, size // 2 :]).max(-1)
-        missing = recent * np.abs(self.series.occupation(mu)[:, size:]).sum(-1)
+        missing = self._missing(mu)
         if self.series.kT == 0:
             return missing
         f = fermi((mu[:, None] - self._energies) / self.series.kT)
         slope = 4 * (f * (1 - f) * self._weights).sum(-1)
-        return missing / np.maximum(slope, 1.0)
+        return missing / np.maximum(slope, 1.0) * np.exp(-0.25 * gap / self.series.kT)
 
     def density_of_states(self, energies: np.ndarray) -> np.ndarray:
         """Levels per unit of energy ``(batch, energy)``; zero outside the band."""
