@@ -107,6 +107,20 @@ def test_the_floor_of_exchange_among_random_spins_is_the_torque_of_its_neighbour
     assert float(floor["largest"][1:].max()) < 1e-14
 
 
+def test_surroundings_that_are_turned_continue_as_they_are(rng):
+    """Spirals of all axes and senses are one texture: turned onto each other they leave no seam."""
+    lattice = triangular(12)
+    x = np.pi / 3 * torch.from_numpy(lattice.positions[:, 0])
+    spiral = torch.stack([x.cos(), x.sin(), 0 * x], -1)
+    turned = spiral @ torch.linalg.qr(torch.randn(10, 3, 3, generator=rng, dtype=torch.float64))[0]
+    far = ClassicalForceField(Heisenberg(lattice, J=(0.0, 0.0, J)))
+    seams = [
+        float(truncation(far, turned, [1.0], rng=rng, samples=20, spins=True, turn=turn)["floor"][0])
+        for turn in (False, True)
+    ]
+    assert seams[1] < 1e-12 < 1e-2 < seams[0]
+
+
 def test_correlations_of_spins_are_those_about_all_peaks_of_the_structure_factor(rng):
     """Skyrmions have six peaks: about one of them alone they would look like noise."""
     lattice = triangular(24)

@@ -38,7 +38,9 @@ class Subject:
     held: the same part of the force in the ensemble of the dynamics, where it is another one.
     spins: the fields are unit spins, of which only the part of a force normal to them counts.
     quantity: what ``force`` is, in words.
-    more: fields of other trajectories. Where the test data are of one, what lies beyond a cutoff is taken from them.
+    turn: the force turns along when all spins are turned or reversed at once.
+    more: fields of other trajectories, those of the training. What lies beyond a cutoff is taken from them too: a test
+        of few trajectories holds too little that fits.
     grow: ``grow(cutoff, steps, folder)`` trains a student of this cutoff for so many steps on the training data of the
         run, its checkpoint in the folder.
     """
@@ -49,6 +51,7 @@ class Subject:
     force: Tensor
     held: ForceField | None = None
     spins: bool = False
+    turn: bool = False
     quantity: str = "force of the electrons"
     more: Tensor | None = None
     grow: Callable[[float, int, Path], ForceField] | None = None
@@ -62,8 +65,9 @@ class Subject:
             held=self.held,
             probes=probes,
             spins=self.spins,
+            turn=self.turn,
             groups=self.data.trajectory,
-            elsewhere=self.more if len(set(self.data.trajectory.tolist())) == 1 else None,
+            elsewhere=self.more,
             quantity=self.quantity,
             **options,
         )
@@ -92,7 +96,7 @@ class HopSubject:
             students=students,
             probes=probes,
             groups=self.data.trajectory,
-            elsewhere=self.more if len(set(self.data.trajectory.tolist())) == 1 else None,
+            elsewhere=self.more,
             quantity=self.quantity,
             **options,
         )

@@ -37,6 +37,7 @@ def examine_locality(
     held: ForceField | None = None,
     probes: Mapping[str, ForceField] | None = None,
     spins: bool = False,
+    turn: bool = False,
     radii: Sequence[float] | None = None,
     rng: torch.Generator,
     samples: int = 64,
@@ -64,8 +65,8 @@ def examine_locality(
         the spin structure factor, :func:`ensemble_length`.
     radii: where the floor is measured; whole numbers up to half the period of the lattice, and the students' cutoffs,
         if not given.
-    samples, sources, groups, elsewhere: see :func:`truncation` and :func:`response`; a quarter of the samples, 4 to 16
-        fields, serve to measure responses.
+    samples, sources, groups, turn, elsewhere: see :func:`truncation` and :func:`response`; a quarter of the samples, 4
+        to 16 fields, serve to measure responses.
     say: is told what is being done.
     """
     lattice, students, probes = exact.lattice, dict(students or {}), dict(probes or {})

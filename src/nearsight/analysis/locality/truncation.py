@@ -33,6 +33,7 @@ def truncation(
     groups: np.ndarray | None = None,
     candidates: int = 64,
     spins: bool = False,
+    turn: bool = False,
     elsewhere: Tensor | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
@@ -59,7 +60,13 @@ def truncation(
     groups: a label for every field, such as its trajectory: continuations come from fields with another label.
     candidates: 1 for a far field that knows nothing of the near one.
     spins: the fields are unit spins, of which only the part of the force normal to them counts.
+    turn: continuations are turned and mirrored, all their spins alike, so that they fit best (Kabsch); for forces that
+        turn along with the spins, without spin-orbit coupling or a field.
     elsewhere: more fields, of still other trajectories, from which continuations may come.
+
+    References
+    ----------
+    W. Kabsch, Acta Cryst. A 32, 922 (1976), for the best rotation of one set of vectors onto another.
 
     Returns
     -------
@@ -82,7 +89,7 @@ def truncation(
 
     r = torch.from_numpy(distances(lattice, centres.tolist()))
     pools = [source.pool(lattice, int(s), candidates, rng) for s in chosen]
-    return replaced(change, fields[chosen], pools, r, cutoffs, rng=rng, progress=progress)
+    return replaced(change, fields[chosen], pools, r, cutoffs, rng=rng, turn=turn, progress=progress)
 
 
 class Source(NamedTuple):
@@ -150,6 +157,7 @@ def replaced(
     *,
     rng: torch.Generator,
     conserved: bool = False,
+    turn: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """The floor at every cutoff, from the ``change`` ``(sample, component)`` of what is asked of every field.
@@ -159,7 +167,8 @@ def replaced(
     """
     found = []
     for n, cutoff in enumerate(cutoffs):
-        mixed = [_continued(*sample, cutoff, conserved) for sample in zip(fields, pools, distance, strict=True)]
+        samples = zip(fields, pools, distance, strict=True)
+        mixed = [_continued(*sample, cutoff, conserved=conserved, turn=turn) for sample in samples]
         found.append(change(torch.stack(mixed)))
         if progress is not None:
             progress((n + 1) / len(cutoffs))
@@ -206,13 +215,17 @@ def ensemble_length(fields: Tensor, lattice: Lattice, *, spins: bool = False) ->
     return found if found > 1.1 * length(xr.ones_like(S)) else 0.0
 
 
-def _continued(field: Tensor, pool: Tensor, distance: Tensor, cutoff: float, conserved: bool) -> Tensor:
+def _continued(field: Tensor, pool: Tensor, distance: Tensor, cutoff: float, *, conserved: bool, turn: bool) -> Tensor:
     """The field within the cutoff, and beyond it the candidate that fits best on the outermost ring within.
 
-    Where the sum of the field is ``conserved``, that one of equally good candidates which changes it least.
+    With ``turn``, as each fits best after an orthogonal operation on its components. Where the sum of the field is
+    ``conserved``, that one of equally good candidates which changes it least.
     """
     inside = distance <= cutoff + DISTANCE_TOLERANCE
     ring = inside & (distance >= cutoff - 1.0 - DISTANCE_TOLERANCE)
+    if turn:
+        U, _, V = torch.linalg.svd(torch.einsum("cia,ib->cab", pool[:, ring], field[ring]))
+        pool = pool @ (U @ V)
     misfit = (pool[:, ring] - field[ring]).square().sum((-2, -1))
     if conserved:
         excess = (pool[:, ~inside].sum((-2, -1)) - field[~inside].sum()).abs()
