@@ -320,6 +320,25 @@ def test_continuations_come_from_other_trajectories(rng):
     assert np.allclose(np.abs(change), np.exp(-kernel.r[0]).sum() - 1.0)
 
 
+def test_a_single_trajectory_continues_by_others_from_elsewhere(rng):
+    kernel = Pairwise(square(6), lambda r: np.exp(-r))
+    fields, others = torch.zeros(5, 36, 1).double(), torch.ones(3, 36, 1).double()
+    found = truncation(kernel, fields, [0.0], rng=rng, samples=20, groups=np.zeros(5), elsewhere=others)
+    assert np.allclose(found["change"].values, np.exp(-kernel.r[0]).sum() - 1.0)
+    with pytest.raises(ValueError, match="pass fields of others"):
+        truncation(kernel, fields, [0.0], rng=rng, groups=np.zeros(5))
+    with pytest.raises(ValueError, match="fields like"):
+        truncation(kernel, fields, [0.0], rng=rng, elsewhere=others[:, :4])
+
+
+def test_a_force_that_responds_to_nothing_is_no_division_by_zero(rng):
+    deaf = Pairwise(square(6), lambda r: 0.0 * r)
+    found = response(deaf, noise(deaf.lattice, rng), rng=rng)
+    assert found.reach == 0.0 and found.radius(0.9) == 0.0 and not found.spread_out
+    report = examine_locality(deaf, noise(deaf.lattice, rng, 6), students={"deaf": deaf}, rng=rng, samples=8)
+    assert float(report.data["error"][0]) == 0.0 and np.isfinite(report.data["share"]).all()
+
+
 def test_noise_has_no_correlation_length_and_waves_have_theirs(rng):
     lattice = square(16)
     assert ensemble_length(noise(lattice, rng, 50), lattice) == 0.0
@@ -372,6 +391,8 @@ def test_mistakes_are_answered_in_words(rng):
         judge_size(SIZES, floor=[1.0])
     with pytest.raises(ValueError, match="at least two different labels"):
         truncation(local, fields, [1.0], rng=rng, groups=np.zeros(4))
+    with pytest.raises(ValueError, match="truth must hold"):
+        examine_locality(local, fields, truth=fields[:2], rng=rng)
     with pytest.raises(ValueError, match="finite distances"):
         truncation(local, fields, [-1.0], rng=rng)
     with pytest.raises(ValueError, match="sample, site, component"):

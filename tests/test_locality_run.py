@@ -137,6 +137,17 @@ def test_students_are_grown_once_and_each_from_the_same_start(spins):
     assert grown(spins, subject, 0, print) == {}
 
 
+def test_the_doctor_examines_hops_though_the_test_has_one_trajectory(tmp_path):
+    settings = [*SHORT, "trajectories.duration=2", "trajectories.snapshots=2"]
+    run = trained(tmp_path / "falicov_kimball" / "tiny", "falicov_kimball", settings)
+    assert len(np.unique(open_subject(run.path)[1].data.trajectory)) == 1
+    found = examine(run.path, samples=8, steps=2).data
+    assert float(found["size"][0]) == 4.0  # twice the radius of the network
+    np.testing.assert_allclose(found["probe_size"], [0, 2, 2 * np.sqrt(2), 4])
+    assert float(found["floor"][0]) > 0
+    assert "energy of a hop" in found.attrs["quantity"]
+
+
 def test_steps_for_a_study_that_grows_nothing_are_refused(runs):
     with pytest.raises(ValueError, match="grows no students"):
         examine(runs["near"].path, samples=8, steps=5)
