@@ -40,8 +40,15 @@ RECIPE = Recipe(
 )
 
 
-def teacher(length: int = 4, **parameters) -> ExactForceField:
-    return ExactForceField(Holstein(square(length), **parameters), Dense(filling=0.5, kT=0.05))
+def teacher(length: int = 4, model: type[Holstein] = Holstein, **parameters) -> ExactForceField:
+    return ExactForceField(model(square(length), **parameters), Dense(filling=0.5, kT=0.05))
+
+
+class Secretive(Holstein):
+    """A model whose name does not tell what decides its numbers."""
+
+    def __repr__(self) -> str:
+        return repr(Holstein(self.lattice))
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +236,10 @@ def test_a_damaged_part_is_computed_again(data, tmp_path, monkeypatch):
         ),
         (dict(exact=teacher(g=1.4)), "model:.*g=1.5.*g=1.4"),
         (dict(exact=teacher(5)), "lattice"),
-        (dict(exact=teacher(symmetric=False)), "other forces"),
+        (dict(exact=teacher(symmetric=False)), "model:.*symmetric"),
+        (dict(exact=teacher(model=Secretive, g=1.4)), "other forces"),
     ],
-    ids=["seed", "recipe", "model", "lattice", "hidden parameter"],
+    ids=["seed", "recipe", "model", "lattice", "convention", "hidden parameter"],
 )
 def test_resuming_with_something_else_is_refused_and_named(tmp_path, change, named):
     small = RECIPE
