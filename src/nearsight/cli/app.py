@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 STAGES = {
-    "ground_states": "Compare the exact energies of ordered states (skyrmion).",
+    "ground_states": "Compare the exact energies of ordered states (skyrmion, double_exchange).",
     "generate": "Compute exact snapshots (data.zarr).",
     "train": "Fit the learned force field (model/).",
     "validate": "Compare learned with exact: forces, then dynamics.",

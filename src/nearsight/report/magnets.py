@@ -1,4 +1,4 @@
-"""Pictures of magnets that order: phases in a field, order in time, errors of torques, and how far they see."""
+"""Pictures of magnets that order: phases, order in time, errors of torques, and how far they see."""
 
 from __future__ import annotations
 
@@ -64,6 +64,101 @@ def phases(omega: xr.DataArray, *, reference: str, charge: xr.DataArray | None =
     figure.caption = (
         f"Grand potentials per site of relaxed textures, named by where they started, less that of the {reference}."
         f"{numbers}{above}"
+    )
+    return figure
+
+
+@styled
+def coexistence(energy: xr.DataArray, *, low: float, high: float, mu: float, density: float | None = None) -> Picture:
+    """Energies per site ``(texture, density)`` less the common tangent of the phases of densities ``low`` and ``high``.
+
+    The tangent is the zero line; ``density``, the one of the dynamics, is dotted.
+    """
+    if set(energy.dims) != {"texture", "density"}:
+        raise ValueError(f"Energies have the dimensions texture and density, got {energy.dims}.")
+    n = energy.density.values
+    touching = float(energy.min("texture").sel(density=high, method="nearest"))
+    above = energy.transpose("texture", "density") - (touching + mu * (n - high))
+    figure = picture(0.62 * PAGE, 2.9)
+    axes = figure.add_subplot()
+    for texture, colour in zip(energy.texture.values, CYCLE * 2, strict=False):
+        dashes = {"linestyle": "--", "dashes": (3, 1.5)} if texture == "random" else {}
+        axes.plot(n, above.sel(texture=texture), color=colour, label=str(texture), **dashes)
+    axes.axhline(0.0, color="#888888", linewidth=0.7, zorder=0)
+    axes.plot([low, high], [0.0, 0.0], "o", color=EXACT, zorder=5)
+    if density is not None:
+        axes.axvline(density, color="#888888", linewidth=0.8, linestyle=":")
+    axes.set(ylim=(-0.02, 0.3), xlim=(n[0], n[-1] + 0.01), xlabel="electrons per site $n$")
+    axes.set_ylabel("$E/N$ less the tangent [t]")
+    light_grid(axes)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncol=3, fontsize=6.5)
+    figure.caption = (
+        f"Energies per site of ordered textures, the lowest of each family, and of random spins, less the common "
+        f"tangent of slope μ* = {mu:.3f} t. Between the dots, n = {low:.3g} and {high:.3g}, two phases coexist; the "
+        "dotted line is the density of the dynamics."
+    )
+    return figure
+
+
+@styled
+def trapped_holes(energy: xr.DataArray, *, bulk: float) -> Picture:
+    """Energy per hole ``(radius, holes)`` in ferromagnetic discs of an antiferromagnet; ``bulk``: in a large domain."""
+    if set(energy.dims) != {"radius", "holes"}:
+        raise ValueError(f"Energies have the dimensions radius and holes, got {energy.dims}.")
+    figure = picture(0.5 * PAGE, 2.7)
+    axes = figure.add_subplot()
+    for radius, colour in zip(energy.radius.values, CYCLE, strict=False):
+        label = {-1.0: "no disc", 0.0: "one spin reversed"}.get(float(radius), f"radius {radius:g} a")
+        axes.plot(energy.holes, energy.sel(radius=radius), "o-", color=colour, linewidth=0.9, label=label)
+    axes.axhline(bulk, color="#888888", linewidth=0.8, linestyle="--")
+    band = float(energy.max("holes").min("radius"))
+    axes.set(ylim=(bulk - 0.2, max(band, float(energy.isel(radius=0).max())) + 0.4))
+    axes.set(xlabel="holes in one disc", ylabel="energy per hole [t]", xticks=energy.holes.values)
+    light_grid(axes)
+    axes.legend(loc="upper right", fontsize=6.5)
+    figure.caption = (
+        "Energy per hole in a ferromagnetic disc of the half-filled antiferromagnet, at kT = 0; dashed: in the "
+        "ferromagnet with which it coexists. Where one hole alone lies below two or three together, holes stay apart."
+    )
+    return figure
+
+
+@styled
+def chemical_potentials(
+    curves: Mapping[str, xr.DataArray], torque: xr.Dataset, *, coexisting: float | None = None, time_unit: str = "1/t"
+) -> Picture:
+    """μ(t) that holds the number of electrons ``(replica, time)``, and what torques miss if μ is held instead.
+
+    ``torque`` has, for every snapshot, the rms torque and the errors ``at_mean`` and ``at_time`` of μ.
+    """
+    figure = picture(PAGE, 2.5)
+    left, right = figure.subplots(1, 2)
+    for name, colour in zip(curves, colours(curves), strict=True):
+        data = curves[name].sel(time=curves[name]["time"] > 0).transpose("replica", "time")
+        t, mean, spread = data.time.values, data.mean("replica").values, data.std("replica").values
+        left.fill_between(t, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        left.plot(t, mean, color=colour, label=name)
+    if coexisting is not None:
+        left.axhline(coexisting, color="#888888", linewidth=0.8, linestyle="--")
+    left.set(xscale="log", xlabel=with_unit("time $t$", time_unit), ylabel=r"$\mu$ [t]")
+    left.legend(loc="best")
+    squares = (torque[["torque", "at_mean", "at_time"]] ** 2).groupby("time").mean()
+    squares = squares.sel(time=squares.time > 0)
+    labels = {"torque": "torque", "at_mean": r"error at the mean $\mu$", "at_time": r"error at $\mu(t)$"}
+    for (name, label), colour in zip(labels.items(), (EXACT, *CYCLE), strict=False):
+        values = np.sqrt(squares[name].values)
+        if (values > 0).any():
+            right.plot(squares.time, np.where(values > 0, values, np.nan), color=colour, label=label)
+    right.set(xscale="log", yscale="log", xlabel=with_unit("time $t$", time_unit), ylabel="rms [t]")
+    right.legend(loc="best")
+    for axes in (left, right):
+        plain_log_ticks(axes)
+        light_grid(axes)
+    dashed = "; dashed: where two phases coexist" if coexisting is not None else ""
+    figure.caption = (
+        f"Left: chemical potential that holds the number of electrons in exact and learned quenches, mean and spread "
+        f"over replicas{dashed}. Right: exact torques on test trajectories, and how far they are from exact torques "
+        "at a fixed μ, which alone are local."
     )
     return figure
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from nearsight import report
 from nearsight.analysis import charge_density
 from nearsight.lattices import Lattice, triangular
-from nearsight.report import magnets, study
+from nearsight.report import magnets, study, torques
 from nearsight.report.style import Picture
+from nearsight.report.torques import TIME
 from nearsight.studies import Run
-from nearsight.studies.magnets.snapshots import ANGLE
 from nearsight.studies.skyrmion.config import Config
 from nearsight.studies.skyrmion.dynamics import path
 from nearsight.studies.skyrmion.physics import CELL_SITES
 
-TIME = "ħ/t"
-PANELS, ZONES = 6, 4
 CLOSE_UP = 24
 """Cells along an edge of the close-ups in which arrows are seen, at the last two times."""
 
@@ -27,8 +23,9 @@ CLOSE_UP = 24
 def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Skyrmions of an itinerant magnet: learned torques, crystals and quenches"
-    fits = {f"training_{kind}": partial(training, kind=kind) for kind in config.students}
-    study.write(run, config, study="skyrmion", title=title, figures=FIGURES | fits, notes=notes(config))
+    quench_zones = partial(torques.quench_zones, lattice=_lattice(config, "quench"))
+    figures = {**FIGURES, "quench_zones": quench_zones, **torques.of_students(config, triangular)}
+    study.write(run, config, study="skyrmion", title=title, figures=figures, notes=notes(config))
 
 
 def notes(config: Config) -> list[str]:
@@ -66,68 +63,6 @@ def textures(run: Run, config: Config) -> Picture:
 
 
 # --- learned against exact --------------------------------------------------------------------------------------------
-
-
-def torques(run: Run, config: Config) -> Picture:
-    data = run.observable("snapshots")
-    learned = {str(s): data.learned_force.sel(student=s).values for s in data.student.values}
-    return magnets.torque_errors(data.exact_force.values, learned, paper=ANGLE)
-
-
-def parity(run: Run, config: Config) -> Picture:
-    data = run.observable("snapshots")
-    figure = report.parity(
-        data.exact_force.values, data.learned_force.isel(student=0).values, quantity=r"H_\perp", unit="t"
-    )
-    figure.caption += f" Student: {data.student.values[0]}."
-    return figure
-
-
-def errors_by_start(run: Run, config: Config) -> Picture:
-    data = run.observable("snapshots")
-    error = (data.learned_force - data.exact_force).transpose("student", ...)
-    groups = {
-        f"{student},\n{start}": error.sel(student=student).values[(data.start == start).values]
-        for student in data.student.values
-        for start in np.unique(data.start.values)
-    }
-    return report.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="start")
-
-
-def equivariance(run: Run, config: Config) -> Picture:
-    """Violation of the symmetry beside the error of the prediction, student by student."""
-    data = run.observable("snapshots")
-    error = (data.learned_force - data.exact_force).transpose("student", ...)
-    groups = {}
-    for student in data.student.values:
-        groups[f"{student},\nerror"] = error.sel(student=student).values
-        groups[f"{student},\nviolation"] = data.equivariance.sel(student=student).values
-    figure = report.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="")
-    figure.caption = (
-        "Error of the prediction, and violation of the symmetry under SO(3) × D6, H(gRΦ) - gRH(Φ), root mean square."
-    )
-    return figure
-
-
-def receptive(run: Run, config: Config) -> Picture:
-    data = run.observable("response")
-    return magnets.receptive_fields(data.share, data.response, triangular(config.length))
-
-
-def paths(run: Run, config: Config) -> Picture:
-    S = run.observable("curves").S
-    lattice = triangular(config.comparison.length)
-    times = list(study.spread(S.time.values[1:], PANELS))
-    by_source = {source: S.sel(source=source) for source in ("exact", "learned")}
-    return report.path_profile(by_source, path(lattice), times=times, time_unit=TIME)
-
-
-def zones(run: Run, config: Config) -> Picture:
-    zone = run.observable("curves").zone.isel(time=-1)
-    lattice = triangular(config.comparison.length)
-    figure = report.zone_map({source: zone.sel(source=source) for source in ("exact", "learned")}, lattice, decades=3)
-    figure.caption += f" Mean over {config.comparison.quenches} quenches at t = {float(zone.time):g} {TIME}."
-    return figure
 
 
 def comparison(run: Run, config: Config) -> Picture:
@@ -194,23 +129,12 @@ def quench(run: Run, config: Config) -> Picture:
     return figure
 
 
-def quench_zones(run: Run, config: Config) -> Picture:
-    zone = run.observable("quench").zone
-    times = study.spread(zone.time.values[1:], ZONES)
-    by_time = {f"t = {t:g}": zone.sel(time=t) for t in times}
-    return report.zone_map(by_time, _lattice(config, "quench"), decades=3)
-
-
 def charge(run: Run, config: Config) -> Picture:
     data = run.observable("quench").isel(shown=-1)
     lattice = _lattice(config, "quench")
     figure = report.charge_map(charge_density(data.spins.values, lattice), lattice, limit=0.15)
     figure.caption += f" The first quench at t = {float(data.shown):g} {TIME}."
     return figure
-
-
-def training(run: Run, config: Config, *, kind: str) -> Picture:
-    return report.training_curves(run.path / "fit" / kind / "log.csv", x="step")
 
 
 def _lattice(config: Config, name: str) -> Lattice:
@@ -221,20 +145,13 @@ def _lattice(config: Config, name: str) -> Lattice:
 FIGURES: dict[str, Callable[[Run, Config], Picture]] = {
     "phases": phases,
     "textures": textures,
-    "structure_factor": paths,
-    "zones": zones,
+    "structure_factor": partial(torques.paths, path=path, lattice=triangular),
+    "zones": partial(torques.zones, lattice=triangular),
     "comparison": comparison,
     "restored": restored,
     "restored_maps": partial(maps, name="restored"),
     "quench": quench,
     "quench_maps": partial(maps, name="quench"),
     "quench_close_up": partial(maps, name="quench", window=CLOSE_UP),
-    "quench_zones": quench_zones,
     "charge": charge,
-    "torques": torques,
-    "parity": parity,
-    "errors_by_start": errors_by_start,
-    "equivariance": equivariance,
-    "receptive_field": receptive,
-    "symmetry": study.symmetry,
 }

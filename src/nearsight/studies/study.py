@@ -14,7 +14,7 @@ from nearsight.studies.lock import lock
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
-NAMES = ("falicov_kimball", "holstein", "ising_blocks", "jahn_teller", "skyrmion")
+NAMES = ("double_exchange", "falicov_kimball", "holstein", "ising_blocks", "jahn_teller", "skyrmion")
 """Every study is a package of this name beside this file and exports ``STUDY``."""
 
 
