@@ -290,6 +290,69 @@ def test_the_gradient_errs_less_than_the_direct_estimate(rng):
     assert noise["gradient"] < 0.7 * noise["direct"]
 
 
+SHARED = [random_vectors(16, orbitals=2), coloured_vectors(1, orbitals=2)]
+
+
+@estimators
+@pytest.mark.parametrize("probes", SHARED, ids=repr)
+def test_noise_turns_with_the_spins_where_both_spins_share_it(estimator, probes, rng):
+    """R = r ⊗ 1 commutes with any rotation of the spins: a potential of it leaves the total torque at zero."""
+    model = SDModel(honeycomb(4), J=1.5, twist=(0.3, 0.0))
+    spins = model.field_type.random(32, 3, rng)
+    R = model.field_type.internal_operation(3, rng)
+
+    def field(spins, probes):
+        chance = torch.Generator().manual_seed(1)
+        solver = Chebyshev(mu=-0.7, kT=0.1, moments=257, probes=probes, rng=chance, estimator=estimator)
+        return ExactForceField(model, solver).electrons(spins).force
+
+    force = field(spins, probes)
+    exact = ExactForceField(model, Dense(mu=-0.7, kT=0.1)).electrons(spins).force
+    assert float((force - exact).norm() / exact.norm()) > 0.01
+    # Equal up to the truncation, which moves with the band that Lanczos finds.
+    torch.testing.assert_close(field(spins @ R.T, probes), force @ R.T, atol=1e-6, rtol=0)
+    if estimator == "gradient":
+        apart = field(spins, random_vectors(16) if probes.kind == "random" else coloured_vectors(1))
+        kept, broken = (float(torch.linalg.cross(spins, x).sum(0).abs().max()) for x in (force, apart))
+        assert kept < 1e-12 and broken > 1e-2
+
+
+def test_shared_noise_is_less_in_torques_and_stays_within_its_bar(rng):
+    model, spins = magnet(rng, side=8)
+    h = model.matrix(spins)
+    exact = Dense(mu=-3.5, kT=0.1).solve(h, model.rows, model.columns)
+    across = torch.eye(3, dtype=torch.float64) - spins[:, :, None] * spins[:, None]
+
+    def torque(rho):
+        x = torch.stack([2 * rho[2::4].real, 2 * rho[2::4].imag, (rho[::4] - rho[1::4]).real], -1)
+        return torch.einsum("iab,ib->ia", across, x)
+
+    for make in (lambda n: random_vectors(32, orbitals=n), lambda n: coloured_vectors(1, orbitals=n)):
+        errors, inside = {1: [], 2: []}, []
+        for orbitals in errors:
+            for estimator in ("direct", "gradient"):
+                solver = Chebyshev(mu=-3.5, kT=0.1, accuracy=1e-3, probes=make(orbitals), rng=rng, estimator=estimator)
+                for _ in range(5):
+                    answer = solver.solve(h, model.rows, model.columns)
+                    errors[orbitals].append(float((torque(answer.rho) - torque(exact.rho)).norm()))
+                    inside.append(float(rms(answer.rho - exact.rho)) <= float(answer.error))
+        assert np.mean(errors[2]) < 0.7 * np.mean(errors[1])
+        assert binom.cdf(sum(inside), len(inside), 0.95) > 1e-3
+
+
+def test_sites_that_share_a_number_are_as_far_apart_as_the_distance(rng):
+    model, spins = magnet(rng, side=6)
+    form = structure(SparseMatrix.of(model.matrix(spins)).pattern)
+    arrangement = layout(coloured_vectors(1, orbitals=2), form.crow, form.col)
+    colours = torch.from_numpy(arrangement.colours).reshape(36, 2)
+    joined = (model.matrix(spins) != 0).reshape(36, 2, 36, 2).any(3).any(1)
+    same = (colours[:, None] == colours).any(-1)
+    assert torch.equal(colours[:, 1], colours[:, 0] + 1)
+    assert torch.equal(joined & same, torch.eye(36, dtype=torch.bool))
+    numbers = torch.from_numpy(arrangement.draw(1, rng)).reshape(36, 2)
+    assert torch.equal(numbers[:, 0], numbers[:, 1]) and len(set(numbers[:, 0].tolist())) == 36
+
+
 # --- error bars -------------------------------------------------------------------------------------------------------
 
 
@@ -614,6 +677,8 @@ def test_impossible_settings_are_refused(arguments, message):
     ("make", "message"),
     [
         (lambda: random_vectors(6), "multiple of sets = 4"),
+        (lambda: random_vectors(12, orbitals=2), "multiple of sets = 4 times orbitals = 2"),
+        (lambda: coloured_vectors(2, orbitals=0), "orbitals must be at least 1"),
         (lambda: random_vectors(8, sets=1), "sets must be at least 2"),
         (lambda: random_vectors(8, phases="z2"), "phases must be one of"),
         (lambda: coloured_vectors(0), "at least one hop"),
@@ -632,6 +697,20 @@ def test_colours_of_another_lattice_are_refused(rng):
     solver = Chebyshev(mu=0.0, kT=0.1, probes=coloured_vectors(colours=torch.arange(16)), rng=rng)
     with pytest.raises(ValueError, match="16 orbitals have a colour, but the matrix has 32"):
         solver.solve(model.matrix(spins), model.rows, model.columns)
+
+
+@pytest.mark.parametrize(
+    ("probes", "message"),
+    [
+        (random_vectors(12, orbitals=3), "32 orbitals are no whole number of sites with 3"),
+        (coloured_vectors(colours=torch.arange(32) // 2, orbitals=2), r"lattice_colours\(lattice, period, 2\)"),
+    ],
+    ids=repr,
+)
+def test_orbitals_that_are_not_those_of_a_site_are_refused(probes, message, rng):
+    model, spins = magnet(rng)
+    with pytest.raises(ValueError, match=message):
+        Chebyshev(mu=0.0, kT=0.1, probes=probes, rng=rng).solve(model.matrix(spins), model.rows, model.columns)
 
 
 def test_its_name_tells_how_it_looks():
@@ -660,6 +739,7 @@ def test_solvers_that_answer_differently_have_different_names():
         {"probes": random_vectors(8, sets=8)},
         {"probes": random_vectors(8, phases="sign")},
         {"probes": random_vectors(8), "estimator": "direct"},
+        {"probes": random_vectors(8, orbitals=2)},
         {"probes": coloured_vectors(colours=colours)},
         {"probes": coloured_vectors(colours=colours.flip(0))},
         {"probes": coloured_vectors(3)},
