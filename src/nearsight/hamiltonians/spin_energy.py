@@ -77,7 +77,7 @@ class SpinEnergy:
         terms = [f"J={numbers_text(J)}"] if any(J) else []
         terms += [f"D={number_text(self.D)} ({self.dm})"] if self.D else []
         terms += [f"K={number_text(self.K)} along {numbers_text(self.axis)}"] if self.K else []
-        terms += [f"B={numbers_text(self.B)}"] if any(self.B) else []  # type: ignore[union-attr,arg-type]
+        terms += [f"B={numbers_text(self.B)}"] if any(self.B) else []  # type: ignore[arg-type]
         return ", ".join(terms)
 
     def on(self, lattice: Lattice) -> Self:
