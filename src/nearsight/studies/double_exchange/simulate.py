@@ -10,7 +10,6 @@ import xarray as xr
 from nearsight import analysis
 from nearsight.analysis import Verdict
 from nearsight.lattices import square
-from nearsight.parallel import threads
 from nearsight.studies.agreement import at_last
 from nearsight.studies.double_exchange.config import Config
 from nearsight.studies.double_exchange.dynamics import inside_and_outside
@@ -49,8 +48,7 @@ def electrons(config: Config, quench: xr.Dataset, mu: float) -> xr.Dataset:
     field = torch.from_numpy(quench.spins.values).double()
     lattice = square(config.large.length)
     exact = at_fixed_mu(config, config.large.length, mu, tol=TOL).electrons
-    with threads(1):  # the same result on any number of cores
-        n = torch.cat([density(exact.model, exact.electrons(spins)) for spins in field.split(1)])
+    n = torch.cat([density(exact.model, exact.electrons(spins)) for spins in field.split(1)])
     dims = ("shown", "site")
     return xr.Dataset(
         {
