@@ -106,7 +106,7 @@ class Equations:
         held = sum(group.shape[0] * group.size**2 for group in self.fronts) * shifts.to(dtype).element_size()
         together = max(1, (MEMORY if mu.is_cuda else STREAM) // held)
         some, most = max(1, together // poles), min(poles, together)
-        room = [mu.new_empty(0, dtype=dtype)] * len(self.fronts)
+        room = _Room([mu.new_empty(0, dtype=dtype)] * len(self.fronts), {})
         answers = []
         for first in range(0, replicas, some):
             mine = slice(first, first + some)
@@ -116,21 +116,24 @@ class Equations:
         return Inverse.joined(answers, 0)
 
 
+class _Room(NamedTuple):
+    """What serves one elimination after the other: fresh memory costs as much as what is done in it."""
+
+    fronts: list[Tensor]
+    places: dict[tuple[int, int], Tensor]
+
+
 class _Elimination:
-    """Fronts ``(replica · pole, front, orbital, orbital)``: first what is left of the equations, in the end G.
+    """Fronts ``(replica · pole, front, orbital, orbital)``: first what is left of the equations, in the end G."""
 
-    ``room`` are buffers that serve one elimination after the other: fresh memory costs as much as what is done in it.
-    """
-
-    def __init__(
-        self, equations: Equations, levels: Tensor, shifts: Tensor, dtype: torch.dtype, room: list[Tensor]
-    ) -> None:
+    def __init__(self, equations: Equations, levels: Tensor, shifts: Tensor, dtype: torch.dtype, room: _Room) -> None:
         self.equations, self.groups, self.room = equations, equations.fronts, room
         self.batch = len(levels), len(shifts)
         self.levels = (levels[:, None, :] - shifts[:, None]).flatten(0, 1)  # h_aa - ζ
         self.imaginary = shifts.imag.repeat(len(levels))
         self.values = equations.values.to(dtype)
         self.fronts = [self._empty(number) for number in range(len(self.groups))]
+        self.leaves: dict[int, list[Tensor]] = defaultdict(list)
         self.inner: dict[int, list[tuple[int, Link]]] = defaultdict(list)
         for number, group in enumerate(self.groups):
             for link in group.links:
@@ -139,12 +142,11 @@ class _Elimination:
     def inverse(self) -> Inverse:
         equations, groups, batch = self.equations, self.groups, self.batch
         count = len(self.levels)
-        log_det, largest, diagonal = (torch.zeros_like(self.levels) for _ in range(3))
-        log_det = log_det[:, 0]
+        largest, diagonal = torch.zeros_like(self.levels), torch.zeros_like(self.levels)
         for number in reversed(range(len(groups))):
             pivots = groups[number].pivots
             largest[:, pivots] = self._assemble(number).to(largest)
-            log_det += self._reduce(number)
+            self._reduce(number)
         elements, transposed = (torch.zeros(count, equations.count).to(self.levels) for _ in range(2))
         missing = torch.zeros_like(self.levels)
         for number, group in enumerate(groups):
@@ -161,16 +163,16 @@ class _Elimination:
             missing.scatter_add_(1, equations.rows[given.element].expand(count, -1), product.to(missing))
         missing += self.levels * diagonal - 1
         rounding = _rounding(missing, largest, diagonal, self.imaginary, torch.finfo(self.values.dtype).eps)
-        parts = (log_det, diagonal.sum(-1), elements, transposed, rounding)
+        parts = (_log_det(self.leaves), diagonal.sum(-1), elements, transposed, rounding)
         return Inverse(*(x.unflatten(0, batch) for x in parts))
 
     def _empty(self, number: int) -> Tensor:
         """Zeros for the fronts of a group."""
         n, m = self.groups[number].shape[0], self.groups[number].size
         size = len(self.levels) * n * m * m
-        if len(self.room[number]) < size:
-            self.room[number] = self.room[number].new_empty(size)
-        return self.room[number][:size].zero_().view(-1, n, m, m)
+        if len(self.room.fronts[number]) < size:
+            self.room.fronts[number] = self.room.fronts[number].new_empty(size)
+        return self.room.fronts[number][:size].zero_().view(-1, n, m, m)
 
     def _assemble(self, number: int) -> Tensor:
         """The equations of a group: elements of the matrix, and what inner fronts have left. Returns their diagonal on
@@ -185,8 +187,15 @@ class _Elimination:
         for inner, link in self.inner[number]:
             s = self.groups[inner].shape[1]
             left = self.fronts[inner][:, link.first : link.last, s:, s:].reshape(count, -1)
-            flat.scatter_add_(1, link.flat(group.size).expand(count, -1), left)
+            flat.scatter_add_(1, self._around(inner, link).expand(count, -1), left)
         return diagonal
+
+    def _around(self, number: int, link: Link) -> Tensor:
+        """Where pairs of border orbitals of a group lie in the flat fronts around them."""
+        key = number, link.first
+        if key not in self.room.places:
+            self.room.places[key] = link.flat(self.groups[link.group].size)
+        return self.room.places[key]
 
     def _chunks(self, number: int) -> tuple[Tensor, ...]:
         fronts = self.fronts[number].flatten(0, 1)
@@ -194,20 +203,21 @@ class _Elimination:
             return (fronts,)
         return fronts.split(max(1, CACHE // (fronts[0].numel() * fronts.element_size())))
 
-    def _reduce(self, number: int) -> Tensor:
-        """Elimination of the pivots: g, g F_PB and F_BP g take the place of the equations. Returns Σ ln pivot."""
+    def _reduce(self, number: int) -> None:
+        """Elimination of the pivots: g, g F_PB and F_BP g take the place of the equations."""
         s, b = self.groups[number].shape[1:]
-        log_det = []
+        leaves: list[list[Tensor]] = []
         for f in self._chunks(number):
-            leaves: list[Tensor] = []
-            g = _invert(f[:, :s, :s], leaves)
-            log_det.append(_log_det(leaves))
+            leaves.append([])
+            g = _invert(f[:, :s, :s], leaves[-1])
             f[:, :s, :s] = g
             if b:
                 right, left = g @ f[:, :s, s:], f[:, s:, :s] @ g
                 f[:, s:, s:].baddbmm_(f[:, s:, :s], right, alpha=-1)
                 f[:, :s, s:], f[:, s:, :s] = right, left
-        return torch.cat(log_det).view(len(self.levels), -1).sum(-1)
+        for same in zip(*leaves, strict=True):
+            leaf = torch.cat(same).unflatten(0, (len(self.levels), -1))
+            self.leaves[leaf.shape[-1]].append(leaf)
 
     def _substitute(self, number: int) -> None:
         """G on the fronts of a group, from that on the fronts around them."""
@@ -216,8 +226,7 @@ class _Elimination:
         if not group.links:
             return
         for link in group.links:
-            around = self.fronts[link.group].flatten(1)
-            G = around.gather(1, link.flat(self.groups[link.group].size).expand(count, -1))
+            G = self.fronts[link.group].flatten(1).gather(1, self._around(number, link).expand(count, -1))
             front[:, link.first : link.last, s:, s:] = G.view(count, link.last - link.first, *front[0, 0, s:, s:].shape)
         for f in self._chunks(number):
             G, right, left = f[:, s:, s:], f[:, :s, s:], f[:, s:, :s]
@@ -245,19 +254,18 @@ def _invert(a: Tensor, leaves: list[Tensor]) -> Tensor:
     return result
 
 
-def _log_det(leaves: list[Tensor]) -> Tensor:
-    """Σ ln of all pivots ``(batch,)``, by elimination of all Schur complements of one size at once."""
-    by_size: dict[int, list[Tensor]] = defaultdict(list)
-    for leaf in leaves:
-        by_size[leaf.shape[-1]].append(leaf)
-    total = torch.zeros(len(leaves[0]), dtype=torch.complex128, device=leaves[0].device)
-    for n, group in by_size.items():
-        a = torch.stack(group).to(torch.complex128)
-        for _ in range(n):
-            pivot = a[..., 0, 0]
-            total += torch.log(pivot).sum(0)
-            a = a[..., 1:, 1:] - (a[..., 1:, 0] / pivot[..., None])[..., :, None] * a[..., None, 0, 1:]
-    return total
+def _log_det(leaves: dict[int, list[Tensor]]) -> Tensor:
+    """Σ ln of all pivots ``(batch,)``, by elimination of all matrices ``(batch, front, n, n)`` of one size at once."""
+    total: Tensor | float = 0.0
+    for n, parts in leaves.items():
+        a = torch.cat(parts, dim=1)
+        pivots = torch.empty(a.shape[:-1], dtype=torch.complex128, device=a.device)
+        for k in range(n):
+            pivots[..., k] = a[..., k, k]
+            row = a[..., k, None, k + 1 :] / a[..., k, k, None, None]
+            a[..., k + 1 :, k + 1 :] -= a[..., k + 1 :, k, None] * row
+        total = total + pivots.log().sum((-2, -1))
+    return total  # type: ignore[return-value]
 
 
 def _rounding(missing: Tensor, largest: Tensor, diagonal: Tensor, imaginary: Tensor, eps: float) -> Tensor:

@@ -134,19 +134,25 @@ class Poles(Solver):
         """G at all poles, ``(replica, pole, ...)``, those nearest to the axis in double precision if need be."""
         if self.dtype is not None or self.tol < 1e-6:
             return problem.inverse(mu, self.kT, fit.z, self.dtype or torch.complex128)
-        poles, double = len(fit.z), problem.double
-        g = problem.inverse(mu, self.kT, fit.z[double:], torch.complex64) if double < poles else None
-        if g is not None:
-            # Poles are in the order of their distance from the axis, and rounding in the reverse order nearly always.
-            part = self.kT * 2 * np.abs(fit.w[double:]) * g.rounding.amax(0).cpu().numpy()
-            rest = np.append(np.sqrt(np.cumsum(part[::-1] ** 2))[::-1], 0.0)
-            more = int(np.argmax(rest <= self.tol - fit.error))
-            problem.double += more
-            g = g.of(more)
+        weight, allowed = 2 * self.kT * np.abs(fit.w), self.tol - fit.error
+        first = max(problem.double, 1)
+        parts = [problem.inverse(mu, self.kT, fit.z[first:], torch.complex64)] if first < len(fit.z) else []
+        rounding = weight[first:] * parts[0].rounding.amax(0).cpu().numpy() if parts else np.zeros(0)
         if problem.double == 0:
-            return g  # type: ignore[return-value]
-        exact = problem.inverse(mu, self.kT, fit.z[: problem.double], torch.complex128)
-        return Inverse.joined([exact] if g is None else [exact, g], 1)
+            # That of the pole nearest to the axis is foretold, for it often is too much: it grows as (Im z)⁻² or less.
+            ratio = (fit.z[1].imag / fit.z[0].imag) ** 2 * weight[0] / weight[1] if parts else 0.0
+            if math.hypot(ratio * rounding[:1].sum(), *rounding) <= allowed:
+                parts.insert(0, problem.inverse(mu, self.kT, fit.z[:1], torch.complex64))
+                rounding = np.append(weight[0] * float(parts[0].rounding.max()), rounding)
+                first = 0
+        # Poles are in the order of their distance from the axis, and rounding in the reverse order nearly always.
+        rest = np.append(np.sqrt(np.cumsum(rounding[::-1] ** 2))[::-1], 0.0)
+        more = int(np.argmax(rest <= allowed))
+        problem.double = first + more
+        parts = [Inverse.joined(parts, 1).of(more)] if problem.double < len(fit.z) else []
+        if problem.double:
+            parts.insert(0, problem.inverse(mu, self.kT, fit.z[: problem.double], torch.complex128))
+        return Inverse.joined(parts, 1)
 
     def _sum(self, problem: _Problem, mu: Tensor, fit: FermiPoles, g: Inverse) -> _Answer:
         kT, n = self.kT, problem.matrix.size
