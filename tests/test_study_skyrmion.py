@@ -9,7 +9,7 @@ import torch
 from nearsight import analysis
 from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
-from nearsight.fields import ferromagnet, random_spins, skyrmion_lattice, tangent
+from nearsight.fields import cone, ferromagnet, random_spins, skyrmion_lattice, tangent
 from nearsight.forcefields import ExactForceField
 from nearsight.lattices import triangular
 from nearsight.report import magnets
@@ -18,7 +18,7 @@ from nearsight.studies import Run
 from nearsight.studies.magnets import response, snapshots
 from nearsight.studies.skyrmion import physics
 from nearsight.studies.skyrmion.dynamics import path
-from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, measure, verdicts
+from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, measure, tiled, verdicts
 from nearsight.studies.skyrmion.train import learned
 from nearsight.training import DataSet
 from study_runs import (
@@ -98,9 +98,23 @@ def test_the_ground_state_is_the_texture_of_lowest_energy(finished):
     data = finished.observable("ground_states").copy(deep=True)
     data["omega"].loc[{"texture": "skyrmions, n = 1", "field": 0.005}] = -1.0
     data["omega"].loc[{"texture": "helix", "field": 0.0}] = -1.0
-    zero, field = verdicts(TINY, data)
+    data["taught"].loc[{"texture": "skyrmions, n = 2", "field": 0.005}] = -1.0
+    zero, field, torus = verdicts(TINY, data)
     assert zero.exact == 0 and zero.passed is False and zero.note.startswith("helix")
     assert field.exact == 1 and field.passed is True
+    assert (torus.exact, torus.learned, torus.passed) == ("skyrmions, n = 1", "skyrmions, n = 2", False)
+
+
+def test_textures_are_repeated_on_the_torus_of_the_data_by_whole_cells():
+    cell, torus = triangular(12), triangular(36)
+    helices = torch.stack([cone(lattice, physics.Q, magnetisation=0.3) for lattice in (cell, cell)])
+    expected = cone(torus, physics.Q, magnetisation=0.3)
+    torch.testing.assert_close(tiled(helices, 12, 36)[1], expected, atol=1e-12, rtol=0)
+
+
+def test_a_torus_that_no_whole_number_of_cells_fills_is_refused():
+    with pytest.raises(ValueError, match=r"ground\.cell = 24 must divide length = 36"):
+        STUDY.configure("tiny", settings=["ground.cell=24", "length=36"])
 
 
 # --- the data and the student -----------------------------------------------------------------------------------------

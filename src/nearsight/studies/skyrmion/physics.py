@@ -25,10 +25,10 @@ def magnet(config: Config, length: int, *, B: float | None = None, twist: tuple[
     return skyrmion_magnet(triangular(length), t=(m.t1, 0.0, m.t3), J=m.J, B=m.B if B is None else B, twist=twist)
 
 
-def exact(config: Config, length: int) -> ExactForceField:
+def exact(config: Config, length: int, *, B: float | None = None) -> ExactForceField:
     """Electrons from a few resolvents, and the field: the teacher."""
     return ExactForceField(
-        magnet(config, length), Poles(mu=config.model.mu, kT=config.electron_kT, tol=config.solver_tol)
+        magnet(config, length, B=B), Poles(mu=config.model.mu, kT=config.electron_kT, tol=config.solver_tol)
     )
 
 

@@ -14,7 +14,7 @@ from nearsight.studies.skyrmion.config import (
 )
 
 QUICK = Config(fit=fitted(2500), resnet_fit=taught(1000))
-"""A laptop: lattices of 24 × 24 and some tens of minutes on two cores, most of them exact electrons."""
+"""A laptop: lattices of 36 × 36 and some tens of minutes on two cores, most of them exact electrons."""
 
 PAPER = Config(
     length=48,
@@ -39,7 +39,7 @@ PAPER = Config(
         growth=(200.0, 2000.0),
     ),
 )
-"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: a week of exact electrons on one core.
+"""The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: two days of exact electrons on one core.
 Give it many."""
 
 TINY = Config(
