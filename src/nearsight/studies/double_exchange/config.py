@@ -72,10 +72,10 @@ class Large(Section):
     """What no exact solver can follow, with learned fields alone."""
 
     length: Length = 64
-    duration: Positive = 2000.0
+    duration: Positive = 1000.0
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
-    growth: tuple[Positive, Positive] = (100.0, 1000.0)
+    growth: tuple[Positive, Positive] = (30.0, 300.0)
     """L(t) is fitted by a power of time between these times."""
 
 
