@@ -180,7 +180,7 @@ def dimers(first: float = 1.0, second: float = 0.1) -> torch.Tensor:
     return h + h.mT
 
 
-@pytest.mark.parametrize("kT", [0.05, 0.002])
+@pytest.mark.parametrize("kT", [0.05, 0.005])
 @pytest.mark.parametrize("matrix", [uniform, dimers, lambda: dimers(0.1, 1.0)], ids=["levels", "dimers", "cut dimers"])
 def test_single_precision_states_its_rounding(matrix, kT):
     h = matrix()
@@ -219,6 +219,40 @@ def test_replicas_with_gaps_and_without_find_their_numbers_together():
     answer = Poles(filling=0.5, kT=0.05).solve(torch.diag_embed(levels.double()), SITES, SITES)
     assert answer.number.tolist() == pytest.approx([60, 60], abs=1e-9)
     assert float(answer.mu[0]) == pytest.approx(0, abs=1e-5) and -1 < float(answer.mu[1]) < 5
+
+
+@pytest.mark.parametrize("size", [1, 3, 120])
+def test_a_matrix_of_zeros_alone_has_one_level(size):
+    zero = torch.zeros(size, size, dtype=torch.float64)
+    for fixed in ({"mu": 0.1}, {"filling": 0.5}):
+        answer, exact = (s.solve(zero, SITES[:1], SITES[:1]) for s in (Poles(kT=0.1, **fixed), Dense(kT=0.1, **fixed)))
+        assert float(answer.rho) == pytest.approx(float(exact.rho), abs=1e-6)
+        assert float(answer.number) == pytest.approx(float(exact.number), abs=1e-6 * size)
+
+
+THIN = [(1, 40), (2, 2), (2, 23), (3, 3), (3, 17), (4, 31), (7, 7)]
+
+
+@pytest.mark.parametrize("shape", THIN, ids=str)
+def test_hops_around_a_thin_torus_are_all_there(shape):
+    """Third neighbours wrap around it, some of them onto the site itself or onto each other."""
+    model = skyrmion_magnet(triangular(*shape))
+    spins = model.field_type.random(model.lattice.n_sites, 3, torch.Generator().manual_seed(3))
+    for fixed in ({"mu": -3.5}, {"filling": 0.3}):
+        poles, dense = (ExactForceField(model, s(kT=0.03, **fixed)).electrons.electrons(spins) for s in (Poles, Dense))
+        assert float((poles.rho - dense.rho).abs().max()) <= float(poles.error) <= 2e-6
+        assert float(poles.potential) == pytest.approx(float(dense.potential), abs=2e-6 * model.orbitals)
+
+
+def test_a_number_of_electrons_that_cuts_a_degenerate_level_is_met():
+    """Most levels of 8 × 8 free sites have four or more partners, and kT is a tenth of their distance or less."""
+    model = Holstein(square(8))
+    h = model.matrix(torch.zeros(64, 1, dtype=torch.float64))
+    for filling in (1 / 64, 0.3, 0.5):
+        for kT in (0.2, 0.01):
+            poles, dense = (s(kT=kT, filling=filling).solve(h, model.rows, model.columns) for s in (Poles, Dense))
+            assert float((poles.rho - dense.rho).abs().max()) <= float(poles.error) <= 2e-6
+            assert float(poles.number) == pytest.approx(64 * filling, abs=1e-9)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

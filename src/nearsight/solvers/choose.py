@@ -151,7 +151,7 @@ def choose(
         return Choice(dense, seconds, f"{why}, so every matrix is diagonalised")
     speed = Speed.of(matrix, accuracy)
     solvers: dict[str, Solver] = {"Dense": dense}
-    seconds, remarks = {"Dense": n**3 / speed.eigenproblem}, {"Dense": f"{n} orbitals"}
+    seconds, remarks = {"Dense": n**3 / speed.eigenproblem}, {"Dense": ""}
     levels = spectrum(matrix)
     task = _Task(matrix, model.rows, model.columns, kT, float(levels.energy.median()) if mu is None else mu, accuracy)
     try:
@@ -188,10 +188,10 @@ def choose(
         remarks["Chebyshev"] = f"too many moments for kT = {kT:g}"
     best = min(seconds, key=seconds.__getitem__)
     words = [
-        f"{name} {seconds[name]:.2g} s ({remark})" if name in seconds else f"{name}: {remark}"
+        f"{name} {seconds[name]:.2g} s{f' ({remark})' if remark else ''}" if name in seconds else f"{name}: {remark}"
         for name, remark in remarks.items()
     ]
-    return Choice(solvers[best], seconds, f"{', '.join(words)} on this machine")
+    return Choice(solvers[best], seconds, f"{', '.join(words)} for {n} orbitals on this machine")
 
 
 @dataclass(frozen=True)

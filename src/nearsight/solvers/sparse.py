@@ -66,9 +66,11 @@ class SparseMatrix:
 
     @classmethod
     def of(cls, matrix: Tensor) -> SparseMatrix:
-        """Dense matrices ``(*batch, orbital, orbital)``, listed wherever one of them differs from zero."""
+        """Dense matrices ``(*batch, orbital, orbital)``, listed on the diagonal and wherever one of them differs from
+        zero."""
         size = matrix.shape[-1]
         nonzero = (matrix != 0).reshape(-1, size, size).any(0)
+        nonzero.fill_diagonal_(True)
         rows, columns = (nonzero | nonzero.T).nonzero(as_tuple=True)
         return cls(Pattern(rows, columns, size), matrix[..., rows, columns])
 
