@@ -34,7 +34,7 @@ def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "The double-exchange magnet: learned torques and phases that part"
     zones = partial(torques.quench_zones, lattice=square(config.large.length))
-    figures = {**FIGURES, "quench_zones": zones, **torques.of_students(config, square)}
+    figures: dict[str, study.Draw] = {**FIGURES, "quench_zones": zones, **torques.of_students(config, square)}
     study.write(run, config, study="double_exchange", title=title, figures=figures, notes=notes(config))
 
 

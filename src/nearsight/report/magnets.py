@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -82,7 +83,7 @@ def coexistence(energy: xr.DataArray, *, low: float, high: float, mu: float, den
     figure = picture(0.62 * PAGE, 2.9)
     axes = figure.add_subplot()
     for texture, colour in zip(energy.texture.values, CYCLE * 2, strict=False):
-        dashes = {"linestyle": "--", "dashes": (3, 1.5)} if texture == "random" else {}
+        dashes: dict[str, Any] = {"linestyle": "--", "dashes": (3, 1.5)} if texture == "random" else {}
         axes.plot(n, above.sel(texture=texture), color=colour, label=str(texture), **dashes)
     axes.axhline(0.0, color="#888888", linewidth=0.7, zorder=0)
     axes.plot([low, high], [0.0, 0.0], "o", color=EXACT, zorder=5)

@@ -24,7 +24,11 @@ def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Skyrmions of an itinerant magnet: learned torques, crystals and quenches"
     quench_zones = partial(torques.quench_zones, lattice=_lattice(config, "quench"))
-    figures = {**FIGURES, "quench_zones": quench_zones, **torques.of_students(config, triangular)}
+    figures: dict[str, study.Draw] = {
+        **FIGURES,
+        "quench_zones": quench_zones,
+        **torques.of_students(config, triangular),
+    }
     study.write(run, config, study="skyrmion", title=title, figures=figures, notes=notes(config))
 
 

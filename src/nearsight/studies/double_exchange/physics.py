@@ -16,7 +16,7 @@ from nearsight.analysis.order import CHECKERBOARD
 from nearsight.analysis.site_field import neighbour_mean
 from nearsight.fields import perturbed, random_spins
 from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import SDModel, double_exchange
+from nearsight.hamiltonians import Hamiltonian, SDModel, double_exchange
 from nearsight.lattices import Lattice, square
 from nearsight.solvers import Dense, Electrons, Poles, Solver
 from nearsight.studies.double_exchange.config import Config
@@ -33,12 +33,12 @@ def magnet(config: Config, length: int) -> SDModel:
 
 def exact(config: Config, length: int) -> ExactForceField:
     """Electrons of the given number: the teacher. Half filling is μ = 0, by symmetry and in any texture."""
-    ensemble = {"mu": 0.0} if config.half_filled else {"filling": config.filling}
+    mu, filling = (0.0, None) if config.half_filled else (None, config.filling)
     solver: Solver
     if length <= DENSE:
-        solver = Dense(kT=config.electron_kT, **ensemble)
+        solver = Dense(kT=config.electron_kT, mu=mu, filling=filling)
     else:
-        solver = Poles(kT=config.electron_kT, tol=TOL, **ensemble)
+        solver = Poles(kT=config.electron_kT, tol=TOL, mu=mu, filling=filling)
     return ExactForceField(magnet(config, length), solver)
 
 
@@ -48,7 +48,7 @@ def at_fixed_mu(config: Config, length: int, mu: float, *, tol: float = TOL) -> 
     return ExactForceField(magnet(config, length), solver)
 
 
-def density(model: SDModel, electrons: Electrons) -> Tensor:
+def density(model: Hamiltonian, electrons: Electrons) -> Tensor:
     """⟨n_i⟩ ``(*batch, site)``: the occupations of both spins, from the elements of ρ that the model asks for."""
     diagonal = model.rows == model.columns
     site = torch.div(model.rows[diagonal], 2, rounding_mode="floor")

@@ -10,9 +10,9 @@ from nearsight.studies.double_exchange.config import (
     Large,
     Trajectories,
 )
-from nearsight.studies.magnets.config import Descriptor, Equivariant, ResNet, fitted, taught
+from nearsight.studies.magnets.config import Descriptor, Equivariant, ResNet, Student, fitted, taught
 
-STUDENTS = ("equivariant", "resnet", "descriptor")
+STUDENTS: tuple[Student, ...] = ("equivariant", "resnet", "descriptor")
 
 QUICK = Config(students=STUDENTS, fit=fitted(2000), resnet_fit=taught(1000))
 """A laptop: lattices of 12 × 12 and a quarter of an hour on two cores."""
