@@ -18,7 +18,7 @@ MEMORY = 2**30
 STREAM = 2**26
 """Bytes of fronts held at once on a CPU: more would not be faster."""
 
-CACHE = 2**21
+CACHE = 2**22
 """Bytes of fronts worked on between two passes over memory, on a CPU."""
 
 LEAF = 32
