@@ -263,7 +263,12 @@ def test_another_run_is_refused_and_the_difference_named(change, message, tmp_pa
 def test_a_force_field_that_only_looks_the_same_is_refused(tmp_path):
     field = FIELD + 0.5
     interrupted(tmp_path, field=field)
-    other = springs(k=1.0000001)
+
+    class Secretive(Holstein):
+        def __repr__(self) -> str:
+            return repr(springs().model)
+
+    other = ClassicalForceField(Secretive(square(3), k=1.0000001, kappa=0.1))
     assert repr(other) == repr(springs())
     with pytest.raises(ValueError, match="its forces on the first field differ by"):
         run(tmp_path, forcefield=other, field=field)
