@@ -119,6 +119,8 @@ def test_surroundings_that_are_turned_continue_as_they_are(rng):
         for turn in (False, True)
     ]
     assert seams[1] < 1e-12 < 1e-2 < seams[0]
+    whole = examine_locality(far, turned, spins=True, turn=True, radii=[1.0], rng=rng, samples=20)
+    assert float(whole.data["floor"][0]) < 1e-12
 
 
 def test_correlations_of_spins_are_those_about_all_peaks_of_the_structure_factor(rng):

@@ -91,7 +91,7 @@ def examine_locality(
 
     def beyond(radii: Sequence[float], rng: torch.Generator) -> xr.Dataset:
         return truncation(
-            exact, fields, radii, rng=rng, samples=samples, groups=groups, spins=spins, elsewhere=elsewhere
+            exact, fields, radii, rng=rng, samples=samples, groups=groups, spins=spins, turn=turn, elsewhere=elsewhere
         )
 
     length = ensemble_length(fields, lattice, spins=spins)
