@@ -10,7 +10,6 @@ from nearsight.studies.double_exchange.physics import discs, disordered, exact
 from nearsight.studies.magnets import trajectories
 from nearsight.studies.magnets.motion import scheme
 from nearsight.studies.run import Run
-from nearsight.training import DataSet
 
 SECONDS = 0.02
 """One exact field of 12 × 12 sites by diagonalisation on one core."""
@@ -18,16 +17,13 @@ SECONDS = 0.02
 
 def generate(run: Run, config: Config) -> None:
     """All trajectories in parallel, then their snapshots in ``data.zarr``."""
-    if not (run.path / "data.zarr").exists():
-        wanted, lattice, teacher = config.trajectories, square(config.length), exact(config, config.length)
-        run.log("note", text=f"{wanted.random} + {wanted.perturbed} trajectories with {teacher}")
-        starts = {
-            "random": disordered(lattice, wanted.random, run.rng("data", "random")),
-            "perturbed": discs(config, lattice, wanted.perturbed, run.rng("data", "perturbed")),
-        }
-        cost = SECONDS * (config.length / 12) ** 6
-        trajectories.generate(run, teacher, scheme(config), starts, steps(config), cost=cost)
-    run.log("note", text=f"{DataSet.open(run.path / 'data.zarr')}")
+    wanted, lattice = config.trajectories, square(config.length)
+    starts = {
+        "random": disordered(lattice, wanted.random, run.rng("data", "random")),
+        "perturbed": discs(config, lattice, wanted.perturbed, run.rng("data", "perturbed")),
+    }
+    cost = SECONDS * (config.length / 12) ** 6
+    trajectories.generate(run, exact(config, config.length), scheme(config), starts, steps(config), cost=cost)
 
 
 def steps(config: Config) -> tuple[int, ...]:

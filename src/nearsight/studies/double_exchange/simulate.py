@@ -7,7 +7,6 @@ from functools import partial
 import torch
 import xarray as xr
 
-from nearsight import analysis
 from nearsight.analysis import Verdict
 from nearsight.lattices import square
 from nearsight.studies.agreement import at_last
@@ -22,7 +21,7 @@ from nearsight.studies.double_exchange.physics import (
     observe,
 )
 from nearsight.studies.double_exchange.train import learned
-from nearsight.studies.magnets.motion import follow
+from nearsight.studies.magnets.motion import follow, growth
 from nearsight.studies.run import Run
 
 TOL = 1e-4
@@ -67,12 +66,6 @@ def verdicts(run: Run, config: Config, quench: xr.Dataset, maps: xr.Dataset) -> 
     small = run.observable("curves").sel(source="exact").isel(time=-1)
     beside = f"exact: {config.comparison.length} × {config.comparison.length} sites at t = {float(small.time):.3g}"
     when = f"t = {float(end.time):.3g}; {beside}"
-    first, last = config.large.growth
-    law = None
-    if int(((quench.time >= first) & (quench.time <= last)).sum()) >= 3:
-        law = analysis.growth_exponent(
-            quench.L.transpose("replica", "time"), rng=run.rng("bootstrap"), window=(first, last)
-        )
     inside, outside = inside_and_outside(maps.isel(shown=-1))
     n = float(maps.n.isel(shown=-1).mean())
     return [
@@ -90,11 +83,7 @@ def verdicts(run: Run, config: Config, quench: xr.Dataset, maps: xr.Dataset) -> 
             note=f"mean over sites of clusters; 5 are one reversed spin; {when}",
         ),
         Verdict("quench: length of the antiferromagnet at the end", learned=f"{at_last(end.L)} a"),
-        Verdict(
-            "quench: growth exponent of this length, L ~ t^n",
-            learned=None if law is None else f"{law.exponent:.2g} ± {law.sigma:.1g}",
-            note=f"between t = {first:g} and {last:g}",
-        ),
+        growth(run, "quench: growth exponent of this length, L ~ t^n", quench.L, config.large.growth),
         Verdict("quench: magnetisation at the end", learned=at_last(end.m)),
         Verdict(
             "quench: electrons per site at the end, at the μ of exact quenches",

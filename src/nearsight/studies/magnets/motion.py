@@ -70,6 +70,20 @@ def overlap(dataset: xr.Dataset) -> Verdict:
     )
 
 
+def growth(run: Run, name: str, curve: xr.DataArray, window: tuple[float, float], paper: str | None = None) -> Verdict:
+    """The exponent of a power of time between two times, if there are records enough."""
+    first, last = window
+    law = None
+    if int(((curve.time >= first) & (curve.time <= last)).sum()) >= 3:
+        law = analysis.growth_exponent(curve.transpose("replica", "time"), rng=run.rng("bootstrap"), window=window)
+    return Verdict(
+        name,
+        learned=None if law is None else f"{law.exponent:.2g} ± {law.sigma:.1g}",
+        paper=paper,
+        note=f"between t = {first:g} and {last:g}",
+    )
+
+
 def follow(
     run: Run,
     config: MagnetConfig,

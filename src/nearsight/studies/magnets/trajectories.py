@@ -33,8 +33,27 @@ def generate(
     """All trajectories in parallel, each kept where a resumed run finds it, then their snapshots in ``data.zarr``.
 
     ``starts`` are initial spins ``(trajectory, site, 3)`` by the names of ``STARTS``; ``cost`` is a guess of the
-    seconds of one exact field.
+    seconds of one exact field. Data that are there already are kept.
     """
+    data = run.path / "data.zarr"
+    if not data.exists():
+        number = " + ".join(str(len(fields)) for fields in starts.values())
+        run.log("note", text=f"{number} trajectories with {teacher}")
+        compute(run, teacher, scheme, starts, steps, data, cost=cost)
+    run.log("note", text=f"{DataSet.open(data)}")
+
+
+def compute(
+    run: Run,
+    teacher: ExactForceField,
+    scheme: Scheme,
+    starts: Mapping[str, Tensor],
+    steps: tuple[int, ...],
+    path: Path,
+    *,
+    cost: float,
+) -> None:
+    """The data set at ``path``, in one step: a killed run finds all or nothing."""
     folder = run.path / "ensembles"
     tasks = [
         (teacher, scheme, spins, steps, folder / f"{name}-{k:03d}", run.seed("data", "noise", name, k))
@@ -58,7 +77,7 @@ def generate(
         time=time,
         components=3,
     )
-    made.rename(run.path / "data.zarr")  # in one step: a killed run finds all or nothing
+    made.rename(path)
     shutil.rmtree(folder)
 
 

@@ -10,7 +10,6 @@ from nearsight.studies.magnets.motion import scheme
 from nearsight.studies.run import Run
 from nearsight.studies.skyrmion.config import Config
 from nearsight.studies.skyrmion.physics import disordered, exact, perturbed_skyrmions
-from nearsight.training import DataSet
 
 SECONDS = 0.25
 """One exact field of 24 × 24 sites on one core; 36 × 36 sites take two to three times as long, 48 × 48 five to six."""
@@ -18,16 +17,13 @@ SECONDS = 0.25
 
 def generate(run: Run, config: Config) -> None:
     """All trajectories in parallel, then their snapshots in ``data.zarr``."""
-    if not (run.path / "data.zarr").exists():
-        wanted, lattice, teacher = config.trajectories, triangular(config.length), exact(config, config.length)
-        run.log("note", text=f"{wanted.random} + {wanted.perturbed} trajectories with {teacher}")
-        starts = {
-            "random": disordered(lattice, wanted.random, run.rng("data", "random")),
-            "perturbed": perturbed_skyrmions(config, lattice, wanted.perturbed, run.rng("data", "perturbed")),
-        }
-        cost = SECONDS * (config.length / 24) ** 2.5
-        trajectories.generate(run, teacher, scheme(config), starts, steps(config), cost=cost)
-    run.log("note", text=f"{DataSet.open(run.path / 'data.zarr')}")
+    wanted, lattice = config.trajectories, triangular(config.length)
+    starts = {
+        "random": disordered(lattice, wanted.random, run.rng("data", "random")),
+        "perturbed": perturbed_skyrmions(config, lattice, wanted.perturbed, run.rng("data", "perturbed")),
+    }
+    cost = SECONDS * (config.length / 24) ** 2.5
+    trajectories.generate(run, exact(config, config.length), scheme(config), starts, steps(config), cost=cost)
 
 
 def steps(config: Config) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from nearsight import analysis
 from nearsight.analysis import Verdict
 from nearsight.lattices import Lattice, triangular
-from nearsight.studies.magnets.motion import follow
+from nearsight.studies.agreement import at_last
+from nearsight.studies.magnets.motion import follow, growth
 from nearsight.studies.run import Run
 from nearsight.studies.skyrmion.config import Config
 from nearsight.studies.skyrmion.physics import CELL_SITES, Q, disordered, in_field, perturbed_skyrmions
@@ -93,23 +94,16 @@ def held(config: Config, observed: xr.Dataset) -> list[Verdict]:
 def grown(run: Run, config: Config, observed: xr.Dataset) -> list[Verdict]:
     """How far random spins have ordered; there is no exact number to hold against it."""
     end = observed.isel(time=-1)
-    summary = {name: analysis.mean_and_error(end[name]) for name in ("M", "L", "Mz", "positive", "negative", "trivial")}
-    text = {k: f"{float(s['mean']):.3g} ± {float(s['error']):.1g}" for k, s in summary.items()}
-    first, last = config.large.growth
-    inside = (observed.time >= first) & (observed.time <= last)
-    law = None
-    if int(inside.sum()) >= 3:
-        law = analysis.growth_exponent(
-            observed.M.transpose("replica", "time"), rng=run.rng("bootstrap"), window=(first, last)
-        )
+    text = {name: at_last(end[name]) for name in ("M", "L", "Mz", "positive", "negative", "trivial")}
     return [
         Verdict("quench: height of the peaks at the end", learned=text["M"], note=f"t = {float(end.time):.3g}"),
         Verdict("quench: length of the ordered regions at the end", learned=f"{text['L']} a", paper="saturates"),
-        Verdict(
+        growth(
+            run,
             "quench: growth exponent of the peaks, M ~ t^n",
-            learned=None if law is None else f"{law.exponent:.2g} ± {law.sigma:.1g}",
+            observed.M,
+            config.large.growth,
             paper="1 in the intermediate stage",
-            note=f"between t = {first:g} and {last:g}",
         ),
         Verdict("quench: magnetisation along the field at the end", learned=text["Mz"]),
         Verdict(
