@@ -1,4 +1,4 @@
-"""What tests of all studies do with a run of the tiny preset."""
+"""What tests of all studies do with a run of the tiny preset, and what every such run must keep."""
 
 import shutil
 from collections.abc import Iterable
@@ -63,3 +63,24 @@ def resume(run: Run) -> list[str]:
     study = studies.get(run.manifest["study"])
     study.run(run.path, study.stored_config(run), resume=True, listener=listener)
     return skipped
+
+
+class StudyContract:
+    """Tests of ``finished``, a run of the tiny preset: the tests of a study inherit them and say what differs."""
+
+    observables: tuple[str, ...]
+    verdicts: int
+    """There are more."""
+    lost: tuple[str, ...] = ("model", "fit", "comparison", "large")
+    data = "data.zarr"
+
+    def test_every_stage_leaves_what_it_promises(self, finished):
+        assert_kept_promises(finished)
+
+    def test_a_stage_that_is_lost_ends_with_the_same_numbers(self, finished, tmp_path):
+        copy = without_results(finished, tmp_path, self.lost)
+        assert resume(copy) == ["generate"]
+        assert fingerprint(copy, self.observables, self.data) == fingerprint(finished, self.observables, self.data)
+
+    def test_every_verdict_says_what_it_judges(self, finished):
+        assert_verdicts_say_what_they_judge(finished, more_than=self.verdicts)

@@ -22,20 +22,12 @@ from nearsight.studies.double_exchange.ground_states import coexistence, energie
 from nearsight.studies.double_exchange.number import at_number
 from nearsight.studies.double_exchange.train import learned
 from nearsight.training import DataSet
-from study_runs import (
-    assert_kept_promises,
-    assert_verdicts_say_what_they_judge,
-    fingerprint,
-    finished_run,
-    resume,
-    without_results,
-)
+from study_runs import StudyContract, finished_run
 
 pytestmark = pytest.mark.xdist_group("double_exchange")
 
 STUDY = get("double_exchange")
 TINY = STUDY.configure("tiny")
-OBSERVABLES = ("phases", "bubbles", "snapshots", "number", "response", "curves", "densities", "quench", "maps")
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +38,9 @@ def finished(tmp_path_factory) -> Run:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_stage_leaves_what_it_promises(finished):
-    assert_kept_promises(finished)
-
-
-def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large"))
-    assert resume(copy) == ["generate"]
-    assert fingerprint(copy, OBSERVABLES) == fingerprint(finished, OBSERVABLES)
-
-
-def test_every_verdict_says_what_it_judges(finished):
-    assert_verdicts_say_what_they_judge(finished, more_than=30)
+class TestRun(StudyContract):
+    observables = ("phases", "bubbles", "snapshots", "number", "response", "curves", "densities", "quench", "maps")
+    verdicts = 30
 
 
 def test_presets_put_a_whole_number_of_holes_on_lattices_of_exact_electrons():

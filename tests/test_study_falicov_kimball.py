@@ -17,20 +17,12 @@ from nearsight.studies.falicov_kimball.barrier import magnetised
 from nearsight.studies.falicov_kimball.generate import DATA, split
 from nearsight.studies.falicov_kimball.train import learned
 from nearsight.training import MoveData
-from study_runs import (
-    assert_kept_promises,
-    assert_verdicts_say_what_they_judge,
-    fingerprint,
-    finished_run,
-    resume,
-    without_results,
-)
+from study_runs import StudyContract, finished_run
 
 pytestmark = pytest.mark.xdist_group("falicov_kimball")
 
 STUDY = get("falicov_kimball")
 TINY = STUDY.configure("tiny")
-OBSERVABLES = ("snapshots", "curves", "growth", "maps", "barrier", "potential")
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +30,10 @@ def finished(tmp_path_factory) -> Run:
     return finished_run("falicov_kimball", tmp_path_factory.mktemp("runs"))
 
 
-def test_every_stage_leaves_what_it_promises(finished):
-    assert_kept_promises(finished)
-
-
-def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large"))
-    assert resume(copy) == ["generate"]
-    assert fingerprint(copy, OBSERVABLES, DATA) == fingerprint(finished, OBSERVABLES, DATA)
-
-
-def test_every_verdict_says_what_it_judges(finished):
-    assert_verdicts_say_what_they_judge(finished, more_than=20)
+class TestRun(StudyContract):
+    observables = ("snapshots", "curves", "growth", "maps", "barrier", "potential")
+    verdicts = 20
+    data = DATA
 
 
 def test_no_quench_loses_an_f_electron(finished):

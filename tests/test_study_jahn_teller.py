@@ -14,20 +14,12 @@ from nearsight.studies.jahn_teller import network, physics
 from nearsight.studies.jahn_teller.generate import moved
 from nearsight.studies.jahn_teller.train import learned
 from nearsight.training import DataSet
-from study_runs import (
-    assert_kept_promises,
-    assert_verdicts_say_what_they_judge,
-    fingerprint,
-    finished_run,
-    resume,
-    without_results,
-)
+from study_runs import StudyContract, finished_run
 
 pytestmark = pytest.mark.xdist_group("jahn_teller")
 
 STUDY = get("jahn_teller")
 TINY = STUDY.configure("tiny")
-OBSERVABLES = ("snapshots", "curves", "growth", "maps")
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +30,9 @@ def finished(tmp_path_factory) -> Run:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_stage_leaves_what_it_promises(finished):
-    assert_kept_promises(finished)
-
-
-def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large"))
-    assert resume(copy) == ["generate"]
-    assert fingerprint(copy, OBSERVABLES) == fingerprint(finished, OBSERVABLES)
-
-
-def test_every_verdict_says_what_it_judges(finished):
-    assert_verdicts_say_what_they_judge(finished, more_than=15)
+class TestRun(StudyContract):
+    observables = ("snapshots", "curves", "growth", "maps")
+    verdicts = 15
 
 
 # --- the data ---------------------------------------------------------------------------------------------------------

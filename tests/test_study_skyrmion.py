@@ -21,20 +21,12 @@ from nearsight.studies.skyrmion.dynamics import path
 from nearsight.studies.skyrmion.ground_states import TEXTURES, TwistAverage, measure, tiled, verdicts
 from nearsight.studies.skyrmion.train import learned
 from nearsight.training import DataSet
-from study_runs import (
-    assert_kept_promises,
-    assert_verdicts_say_what_they_judge,
-    fingerprint,
-    finished_run,
-    resume,
-    without_results,
-)
+from study_runs import StudyContract, finished_run
 
 pytestmark = pytest.mark.xdist_group("skyrmion")
 
 STUDY = get("skyrmion")
 TINY = STUDY.configure("tiny")
-OBSERVABLES = ("ground_states", "snapshots", "response", "curves", "restored", "quench")
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +37,10 @@ def finished(tmp_path_factory) -> Run:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_stage_leaves_what_it_promises(finished):
-    assert_kept_promises(finished)
-
-
-def test_a_stage_that_is_lost_ends_with_the_same_numbers(finished, tmp_path):
-    copy = without_results(finished, tmp_path, ("model", "fit", "comparison", "large", "ground/0"))
-    assert resume(copy) == ["generate"]
-    assert fingerprint(copy, OBSERVABLES) == fingerprint(finished, OBSERVABLES)
-
-
-def test_every_verdict_says_what_it_judges(finished):
-    assert_verdicts_say_what_they_judge(finished, more_than=15)
+class TestRun(StudyContract):
+    observables = ("ground_states", "snapshots", "response", "curves", "restored", "quench")
+    verdicts = 15
+    lost = (*StudyContract.lost, "ground/0")
 
 
 # --- ground states ----------------------------------------------------------------------------------------------------
