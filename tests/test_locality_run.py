@@ -124,6 +124,21 @@ def test_the_doctor_examines_torques_and_grows_students(spins):
     assert float(found["rms"]) == pytest.approx(float(tangent(subject.data.force, field).square().mean().sqrt()))
 
 
+def test_torques_at_fixed_number_are_examined_at_the_mean_chemical_potential(tmp_path):
+    settings = [*SHORT, "students=[equivariant]", "trajectories.duration=8"]
+    run = trained(tmp_path / "double_exchange" / "tiny", "double_exchange", settings)
+    subject = open_subject(run.path)[1]
+    field = subject.data.field
+    assert subject.held is not None
+    torch.testing.assert_close(
+        tangent(subject.held(field).force, field), tangent(subject.force, field), atol=1e-9, rtol=0
+    )
+    away = tangent(subject.exact(field).force - subject.force, field)
+    assert float(away.abs().max()) > 1e-3  # one chemical potential does not serve all textures
+    found = examine(run.path, samples=8, steps=0)
+    assert list(found.data["source"].values) == ["exact", "tiny", "held"]
+
+
 def test_students_are_grown_once_and_each_from_the_same_start(spins):
     subject = open_subject(spins.path)[1]
     first = grown(spins, subject, 2, print)

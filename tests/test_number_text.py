@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nearsight.storage import number_text, numbers_text
+from nearsight.storage import number_text, numbers_text, rounded
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,11 @@ def test_every_number_reads_back_as_itself():
 
 def test_several_numbers_stand_in_parentheses():
     assert numbers_text((2.0,)) == "2" and numbers_text((1, 0, -0.85)) == "(1, 0, -0.85)"
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [(1000.0, "1000"), (5000, "5000"), (116.0, "116"), (116.27, "116"), (0.012345, "0.0123")],
+)
+def test_numbers_for_the_eye_have_three_digits_and_no_needless_exponent(x, text):
+    assert rounded(x) == text

@@ -10,6 +10,7 @@ import xarray as xr
 from nearsight.analysis import AllenCahn, Departure, mean_and_error
 from nearsight.report.curves import plain_log_ticks, ramp, replicas, some
 from nearsight.report.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
+from nearsight.storage import rounded
 
 AXIS_SHARE = "#888888"
 """Colour of what a curve is held against: ½, ¼, no preferred direction."""
@@ -122,7 +123,7 @@ def axial_correlations(
                 axes.fill_between(r, mean - error, mean + error, color=EXACT, alpha=0.2, linewidth=0)
                 axes.plot(r, mean, color=EXACT, linewidth=1.0, label="exact")
         axes.axhline(0.0, color=AXIS_SHARE, linewidth=0.6, zorder=0)
-        axes.set_title(f"$t = {float(chosen['time']):.3g}$")
+        axes.set_title(f"$t = {rounded(chosen['time'])}$")
         light_grid(axes)
     for axes in panels[-1]:
         axes.set_xlabel(with_unit("$r$", exact["r"].attrs.get("units", "a")))
@@ -157,7 +158,7 @@ def peak_profile(
             axes.fill_between(
                 k, np.maximum(mean - error, 1e-3 * mean), mean + error, color=colour, alpha=0.25, linewidth=0
             )
-            axes.plot(k, mean, color=colour, label=f"$t = {float(chosen['time']):.3g}$")
+            axes.plot(k, mean, color=colour, label=f"$t = {rounded(chosen['time'])}$")
         tail = k[(k > 0.25 * k[-1]) & (k < 0.6 * k[-1])]
         if len(tail) > 1:
             level = float(np.interp(tail[0], k, mean))

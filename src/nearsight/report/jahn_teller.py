@@ -18,6 +18,7 @@ from nearsight.lattices import Lattice, square
 from nearsight.report import study
 from nearsight.report.maps import Layer
 from nearsight.report.style import Picture
+from nearsight.storage import rounded
 from nearsight.studies import Run
 from nearsight.studies.jahn_teller.config import Config
 from nearsight.studies.jahn_teller.simulate import fitted
@@ -42,7 +43,7 @@ def notes(run: Run) -> list[str]:
     side = 2 * (curves.sizes["r"] - 1)
     return [
         f"Exact and learned quenches were compared on {side} × {side} sites at f = {_compared(curves):g} up to "
-        f"t = {float(curves.time[-1]):.3g} τ0; the quenches of {maps.sizes['x']} × {maps.sizes['y']} sites rest on the "
+        f"t = {rounded(curves.time[-1])} τ0; the quenches of {maps.sizes['x']} × {maps.sizes['y']} sites rest on the "
         "learned forces alone, and on the assumption that what matters there also occurs on the small lattice.",
         "A large p-value means that no difference was seen with this number of quenches, not that there is none: the "
         "error bars in the figures say how large a difference could have hidden.",

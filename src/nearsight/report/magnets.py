@@ -106,7 +106,7 @@ def trapped_holes(energy: xr.DataArray, *, bulk: float) -> Picture:
     """Energy per hole ``(radius, holes)`` in ferromagnetic discs of an antiferromagnet; ``bulk``: in a large domain."""
     if set(energy.dims) != {"radius", "holes"}:
         raise ValueError(f"Energies have the dimensions radius and holes, got {energy.dims}.")
-    figure = picture(0.5 * PAGE, 2.7)
+    figure = picture(0.65 * PAGE, 2.5)
     axes = figure.add_subplot()
     for radius, colour in zip(energy.radius.values, CYCLE, strict=False):
         label = {-1.0: "no disc", 0.0: "one spin reversed"}.get(float(radius), f"radius {radius:g} a")
@@ -116,7 +116,7 @@ def trapped_holes(energy: xr.DataArray, *, bulk: float) -> Picture:
     axes.set(ylim=(bulk - 0.2, max(band, float(energy.isel(radius=0).max())) + 0.4))
     axes.set(xlabel="holes in one disc", ylabel="energy per hole [t]", xticks=energy.holes.values)
     light_grid(axes)
-    axes.legend(loc="upper right", fontsize=6.5)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)
     figure.caption = (
         "Energy per hole in a ferromagnetic disc of the half-filled antiferromagnet, at kT = 0; dashed: in the "
         "ferromagnet with which it coexists. Where one hole alone lies below two or three together, holes stay apart."

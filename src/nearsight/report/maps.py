@@ -15,6 +15,7 @@ from torch import Tensor
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.report.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
+from nearsight.storage import rounded
 
 LARGEST_MAP = 1000
 """Cells along an edge beyond which a map is thinned out: no print resolves more."""
@@ -107,7 +108,7 @@ def gallery(
             image = draw_plane(axes, value, lattice, Normalize(low, high), colours)
         side_bar(row[-1], image, with_unit(layer.label, layer.unit), extend="max" if layer.centre is None else "both")
     for axes, time in zip(panels[0], times, strict=True):
-        axes.set_title(f"$t = {time:.3g}$")
+        axes.set_title(f"$t = {rounded(time)}$")
     panels[-1, 0].set_xlabel(rf"${lattice.shape[0]} \times {lattice.shape[1]}$ cells", fontsize=7.5, loc="left")
     clock = "" if time_unit in ("", "1") else f" (times in {time_unit})"
     labels = ", ".join(layer.label for layer in layers)

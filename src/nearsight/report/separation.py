@@ -15,6 +15,7 @@ from nearsight.report.curves import colours, plain_log_ticks, ramp, replicas, so
 from nearsight.report.maps import check_plane, draw_plane, plane_size
 from nearsight.report.published import Published, overlay, sources
 from nearsight.report.style import CYCLE, DIVERGING, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
+from nearsight.storage import rounded
 
 PALE = 0.22
 """Colour of σ under the particles, as a share of full colour."""
@@ -54,7 +55,7 @@ def sublattice_maps(
         for axes in panels[0]:
             axes.set(xlim=(-0.5, edge[0] - 0.5), ylim=(-0.5, edge[1] - 0.5))
     for axes, time in zip(panels[0], times, strict=True):
-        axes.set_title(f"$t = {time:.3g}$")
+        axes.set_title(f"$t = {rounded(time)}$")
     panels[1, 0].set_xlabel(rf"${lattice.shape[0]} \times {lattice.shape[1]}$ cells", fontsize=7.5, loc="left")
     clock = "" if time_unit in ("", "1") else f" (times in {time_unit})"
     part = "" if close_up is None else f", a corner of {close_up} cells"
@@ -144,7 +145,7 @@ def scaling_collapse(
         for axes, x, y in ((left, 1.0, 1.0), (right, length, length**-dimension)):
             low = np.maximum(mean - error, 1e-3 * mean)
             axes.fill_between(k * x, low * y, (mean + error) * y, color=colour, alpha=0.25, linewidth=0)
-            axes.plot(k * x, mean * y, color=colour, linewidth=1.0, label=f"$t = {float(chosen['time']):.3g}$")
+            axes.plot(k * x, mean * y, color=colour, linewidth=1.0, label=f"$t = {rounded(chosen['time'])}$")
     # The guide runs a little above the tail of the last time, up to where the lattice bends it.
     start = max(3.0, float(k[0]) * length)
     guide = np.geomspace(start, max(2.0 * start, LATTICE * length), 20)
@@ -214,7 +215,7 @@ def pair_correlations(
         lower.plot(r, pulls, "o-", color=CYCLE[1], markersize=2.4, linewidth=0.7)
         lower.axhline(0.0, color=GUIDE, linewidth=0.6)
         p = compare_curves(a, b, paired=paired).p_value
-        upper.set_title(f"$t = {float(a['time']):.3g}$, $p = {p:.2g}$")
+        upper.set_title(f"$t = {rounded(a['time'])}$, $p = {p:.2g}$")
         lower.set_xlabel(with_unit("$r$", exact["r"].attrs.get("units", "a")))
         light_grid(upper)
     above[0].set_ylabel(f"${symbol}$")

@@ -98,7 +98,7 @@ def zones(run: Run, config: MagnetConfig, *, lattice: Callable[[int], Lattice]) 
     """S(q) over the zone at the last time, exact and learned."""
     zone = run.observable("curves").zone.isel(time=-1)
     maps = {source: zone.sel(source=source) for source in SOURCES}
-    figure = report.zone_map(maps, lattice(config.comparison.length), decades=3)
+    figure = report.zone_map(maps, lattice(config.comparison.length), decades=4)
     figure.caption += f" Mean over {config.comparison.quenches} quenches at t = {float(zone.time):g} {TIME}."
     return figure
 
@@ -107,7 +107,7 @@ def quench_zones(run: Run, config: MagnetConfig, *, lattice: Lattice) -> Picture
     """S(q) over the zone of a large quench, at several times."""
     zone = run.observable("quench").zone
     times = study.spread(zone.time.values[1:], ZONES)
-    return report.zone_map({f"t = {t:g}": zone.sel(time=t) for t in times}, lattice, decades=3)
+    return report.zone_map({f"t = {t:g}": zone.sel(time=t) for t in times}, lattice, decades=4)
 
 
 def training(run: Run, config: MagnetConfig, *, kind: str) -> Picture:

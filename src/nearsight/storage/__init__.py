@@ -14,7 +14,7 @@ from nearsight.storage.files import (
     write_json,
     write_yaml,
 )
-from nearsight.storage.text import number_text, numbers_text
+from nearsight.storage.text import number_text, numbers_text, rounded
 
 __all__ = [
     "CorruptFileError",
@@ -24,6 +24,7 @@ __all__ = [
     "numbers_text",
     "read_json",
     "read_yaml",
+    "rounded",
     "save_tensors",
     "tensor_hash",
     "tree_hash",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import SupportsFloat
 
 
 def number_text(x: float) -> str:
@@ -13,6 +14,11 @@ def number_text(x: float) -> str:
     """
     short = f"{x:g}"
     return short if math.isnan(x) or float(short) == x else repr(float(x))
+
+
+def rounded(x: SupportsFloat, digits: int = 3) -> str:
+    """A number for the eye, in so many digits and without an exponent below a million: 0.0123, 116, 5000."""
+    return f"{float(f'{float(x):.{digits}g}'):g}"
 
 
 def numbers_text(values: Sequence[float]) -> str:

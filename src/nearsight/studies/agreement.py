@@ -9,6 +9,7 @@ import xarray as xr
 
 from nearsight import analysis
 from nearsight.analysis import Verdict
+from nearsight.storage import rounded
 
 SIGNIFICANCE = 0.01
 """Two ensembles of equal law are called different once in a hundred runs."""
@@ -35,7 +36,7 @@ def same_mean(
         target=f"p > {SIGNIFICANCE}",
         passed=result.p_value > SIGNIFICANCE,
         note=f"{values.sizes['replica']} pairs of quenches, Hotelling T² on {result.modes} modes that carry "
-        f"{100 * result.explained:.0f} % of the variance; values at t = {float(values.time[-1]):.3g}",
+        f"{100 * result.explained:.0f} % of the variance; values at t = {rounded(values.time[-1])}",
     )
 
 
@@ -48,8 +49,8 @@ def same_noise(L: xr.DataArray) -> Verdict:
     return Verdict(
         "domain size L(t) under the same noise, learned less exact",
         learned=f"{float(end['mean']):.2g} ± {float(end['error']):.1g} %",
-        note=f"mean of ln L at t = {float(end.time):.3g}; at most {float(worst['mean']):.2g} ± "
-        f"{float(worst['error']):.1g} %, at t = {float(worst.time):.3g}",
+        note=f"mean of ln L at t = {rounded(end.time)}; at most {float(worst['mean']):.2g} ± "
+        f"{float(worst['error']):.1g} %, at t = {rounded(worst.time)}",
     )
 
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from nearsight.analysis import Verdict
 from nearsight.lattices import square
+from nearsight.storage import rounded
 from nearsight.studies.agreement import at_last, same_mean
 from nearsight.studies.double_exchange.config import Config
 from nearsight.studies.double_exchange.number import at_number
@@ -80,7 +81,7 @@ def densities(config: Config, curves: xr.Dataset) -> tuple[xr.Dataset, list[Verd
             learned="; ".join(f"{x:.3f}" for x in words["learned"]),
             target=None if config.half_filled else "fewer inside, on both",
             passed=None if config.half_filled else all(inside < outside for inside, outside in words.values()),
-            note=f"exact electrons of the given number on the spins of t = {float(curves.time[-1]):.3g}",
+            note=f"exact electrons of the given number on the spins of t = {rounded(curves.time[-1])}",
         )
     ]
     if not config.half_filled:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from nearsight.analysis import Verdict
 from nearsight.lattices import square
+from nearsight.storage import rounded
 from nearsight.studies.agreement import at_last
 from nearsight.studies.double_exchange.config import Config
 from nearsight.studies.double_exchange.dynamics import inside_and_outside
@@ -64,8 +65,8 @@ def verdicts(run: Run, config: Config, quench: xr.Dataset, maps: xr.Dataset) -> 
     """What became of the quench; the small exact quenches stand beside it where sizes may be compared."""
     end = quench.isel(time=-1)
     small = run.observable("curves").sel(source="exact").isel(time=-1)
-    beside = f"exact: {config.comparison.length} × {config.comparison.length} sites at t = {float(small.time):.3g}"
-    when = f"t = {float(end.time):.3g}; {beside}"
+    beside = f"exact: {config.comparison.length} × {config.comparison.length} sites at t = {rounded(small.time)}"
+    when = f"t = {rounded(end.time)}; {beside}"
     inside, outside = inside_and_outside(maps.isel(shown=-1))
     n = float(maps.n.isel(shown=-1).mean())
     return [

@@ -11,6 +11,7 @@ from nearsight.analysis import AllenCahn, Verdict
 from nearsight.analysis.order import CHECKERBOARD
 from nearsight.dynamics import At, Guard
 from nearsight.hamiltonians import JahnTeller
+from nearsight.storage import rounded
 from nearsight.studies.jahn_teller.config import Config
 from nearsight.studies.jahn_teller.dynamics import root_mean_square
 from nearsight.studies.jahn_teller.physics import density, held, hot, jahn_teller, scheme, tau
@@ -128,7 +129,7 @@ def verdicts(run: Run, config: Config, filling: float, growth: xr.Dataset) -> li
         Verdict(
             f"{name}: domain size at the end",
             learned=f"{float(end.L.mean()):.3g} ± {float(end.L.std(ddof=1)) / len(end.replica) ** 0.5:.1g} a",
-            note=f"t = {float(end.time):.3g} τ0",
+            note=f"t = {rounded(end.time)} τ0",
         ),
         Verdict(
             f"{name}: Allen-Cahn law L = a (t - t0)^½",

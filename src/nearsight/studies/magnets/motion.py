@@ -13,6 +13,7 @@ from nearsight import analysis, dynamics
 from nearsight.analysis import Verdict
 from nearsight.dynamics import AB2Rotation, At
 from nearsight.forcefields import ForceField
+from nearsight.storage import rounded
 from nearsight.studies.magnets.config import MagnetConfig
 from nearsight.studies.options import torch_device
 from nearsight.studies.quenches import Quenches, fields_and_forces, in_time, log_steps
@@ -59,7 +60,7 @@ def overlap(dataset: xr.Dataset) -> Verdict:
     along = (both.sel(source="exact") * both.sel(source="learned")).sum("component").mean("site")
     summary = analysis.mean_and_error(along)
     values = ", ".join(
-        f"{float(mean):.3g} at t = {float(t):.3g}"
+        f"{float(mean):.3g} at t = {rounded(t)}"
         for t, mean in zip(dataset.time.values[1:], summary["mean"].values[1:], strict=True)
     )
     return Verdict(

@@ -11,6 +11,7 @@ from torch import Tensor
 from nearsight import analysis
 from nearsight.analysis import Verdict
 from nearsight.lattices import Lattice, triangular
+from nearsight.storage import rounded
 from nearsight.studies.agreement import at_last
 from nearsight.studies.magnets.motion import follow, growth
 from nearsight.studies.run import Run
@@ -75,7 +76,7 @@ def held(config: Config, observed: xr.Dataset) -> list[Verdict]:
             learned=", ".join(f"{q:.3g}" for q in charge[-1]),
             target=f"{cells:g} in every replica",
             passed=bool(np.allclose(charge[-1], cells, atol=0.1)),
-            note=f"|topological charge| at t = {float(end.time):.3g}; at the start "
+            note=f"|topological charge| at t = {rounded(end.time)}; at the start "
             f"{', '.join(f'{q:.3g}' for q in charge[0])}",
         ),
         Verdict(
@@ -84,8 +85,8 @@ def held(config: Config, observed: xr.Dataset) -> list[Verdict]:
             paper="none for five times as long, but for one dip",
             target=f"within {100 * HELD:g} %",
             passed=abs(change) <= HELD,
-            note=f"M from {float(seen.M.mean()):.3g} at t = {float(seen.time):.3g} to {float(end.M.mean()):.3g} at t = "
-            f"{float(end.time):.3g}, at least {float(late.min()):.3g} between; {float(observed.M[..., 0].mean()):.3g} "
+            note=f"M from {float(seen.M.mean()):.3g} at t = {rounded(seen.time)} to {float(end.M.mean()):.3g} at t = "
+            f"{rounded(end.time)}, at least {float(late.min()):.3g} between; {float(observed.M[..., 0].mean()):.3g} "
             "at the start",
         ),
     ]
@@ -96,7 +97,7 @@ def grown(run: Run, config: Config, observed: xr.Dataset) -> list[Verdict]:
     end = observed.isel(time=-1)
     text = {name: at_last(end[name]) for name in ("M", "L", "Mz", "positive", "negative", "trivial")}
     return [
-        Verdict("quench: height of the peaks at the end", learned=text["M"], note=f"t = {float(end.time):.3g}"),
+        Verdict("quench: height of the peaks at the end", learned=text["M"], note=f"t = {rounded(end.time)}"),
         Verdict("quench: length of the ordered regions at the end", learned=f"{text['L']} a", paper="saturates"),
         growth(
             run,
