@@ -46,7 +46,7 @@ console = Console(width=120)
 
 def learned(lattice: Lattice) -> dict[str, ForceField]:
     """The students of the study ``skyrmion``, and the equivariant one with an energy."""
-    law, radii = spin(), (9.1, 2.1, 1.1)
+    law, radii = spin(), (13.1, 2.1, 1.1)
     return {
         "SpinCNN, force": ConvolutionalForceField(
             lattice, SpinCNN(lattice, law, channels=4, radii=radii, head="force")

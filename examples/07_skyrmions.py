@@ -9,7 +9,7 @@ must not be smaller: on 24 × 24 sites levels are so few that skyrmions of charg
 
 # test: steps=1500 -> steps=3, warmup=1; triangular(36) -> triangular(12); triangular(150) -> triangular(24)
 # test: steps=150 -> steps=4; Every(6, -> Every(2,; steps=250 -> steps=5; Every(50, -> Every(5,
-# test: channels=4, radii=(9.1, 2.1, 1.1) -> channels=1, radii=(1.1,)
+# test: channels=4, radii=(13.1, 2.1, 1.1) -> channels=1, radii=(1.1,)
 import numpy as np
 import torch
 
@@ -43,7 +43,7 @@ data = ns.training.DataSet.from_arrays(
 # --- only what turns a spin is learned; the field along z is known ---------------------------------------------------
 
 split = data.split(validation=0.25, test=0.25, seed=1)
-network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(9.1, 2.1, 1.1), head="force")
+network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(13.1, 2.1, 1.1), head="force")
 student = ns.ConvolutionalForceField(lattice, network) + exact.classical
 options = ns.training.FitOptions(steps=1500, batch_size=4, component="tangent")
 student = ns.training.fit(student, split, options=options)

@@ -18,6 +18,7 @@ from nearsight.solvers import Dense, Poles
 from nearsight.studies import Run
 from nearsight.studies.double_exchange import physics
 from nearsight.studies.double_exchange.bubbles import bubbles
+from nearsight.studies.double_exchange.dynamics import in_words
 from nearsight.studies.double_exchange.ground_states import coexistence, energies, energy_per_site, levels
 from nearsight.studies.double_exchange.number import at_number
 from nearsight.studies.double_exchange.train import learned
@@ -186,6 +187,7 @@ def test_one_reversed_spin_is_a_ferromagnetic_cluster_of_five():
     assert labels.max("site").values.tolist() == [0, 1]
     assert int((labels[1] > 0).sum()) == 5
     seen = physics.observe(torch.stack([spins, reversed_]), lattice)
+    assert float(seen.L[0]) == min(lattice.shape)  # one domain is as long as the lattice
     np.testing.assert_allclose(seen.b, [-1.0, -1.0 + 16 / 144])
     np.testing.assert_allclose(seen.ferro, [0.0, 1 / 36])
     np.testing.assert_allclose(seen.cluster, [0.0, 5.0])
@@ -248,3 +250,8 @@ def test_pictures_without_content_are_refused(finished):
 def test_impossible_settings_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         STUDY.configure("tiny", [setting])
+
+
+def test_densities_are_told_in_words_also_where_no_site_is_ferromagnetic():
+    assert in_words((0.8, 0.999)) == "0.800; 0.999"
+    assert in_words((math.nan, 1.0)) == "no clusters; 1.000"

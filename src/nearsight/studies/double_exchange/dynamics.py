@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import xarray as xr
@@ -77,8 +79,8 @@ def densities(config: Config, curves: xr.Dataset) -> tuple[xr.Dataset, list[Verd
     verdicts = [
         Verdict(
             "electrons per site in ferromagnetic clusters; outside",
-            exact="; ".join(f"{x:.3f}" for x in words["exact"]),
-            learned="; ".join(f"{x:.3f}" for x in words["learned"]),
+            exact=in_words(words["exact"]),
+            learned=in_words(words["learned"]),
             target=None if config.half_filled else "fewer inside, on both",
             passed=None if config.half_filled else all(inside < outside for inside, outside in words.values()),
             note=f"exact electrons of the given number on the spins of t = {rounded(curves.time[-1])}",
@@ -101,3 +103,8 @@ def inside_and_outside(data: xr.Dataset) -> tuple[float, float]:
     """Mean density in ferromagnetic clusters and outside; NaN where there is no such site."""
     inside, outside = data.n.where(data.ferro), data.n.where(~data.ferro)
     return float(inside.mean()), float(outside.mean())
+
+
+def in_words(densities: tuple[float, float]) -> str:
+    inside, outside = densities
+    return f"{'no clusters' if math.isnan(inside) else f'{inside:.3f}'}; {outside:.3f}"

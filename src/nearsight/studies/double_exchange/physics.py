@@ -145,7 +145,8 @@ def observe(field: Tensor, lattice: Lattice) -> xr.Dataset:
             "zone": S.mean("replica"),
             "staggered": (peak / lattice.n_sites).assign_attrs(long_name="S(π, π)/N", units="1"),
             "m": named(field.mean(-2).norm(dim=-1).numpy(), "magnetisation"),
-            "L": analysis.peak_length(S, lattice, [CHECKERBOARD]),
+            # All weight at the peak would make it infinite; nothing is longer than the lattice.
+            "L": analysis.peak_length(S, lattice, [CHECKERBOARD]).clip(max=min(lattice.shape), keep_attrs=True),
             "b": named(b.mean(-1), "mean of S_i·S_j over bonds"),
             "ferro": named((b > 0).mean(-1), "share of sites with b > 0"),
             "cluster": named(sizes, "sites of a ferromagnetic cluster"),

@@ -12,7 +12,7 @@ from nearsight.lattices import square
 from nearsight.storage import rounded
 from nearsight.studies.agreement import at_last
 from nearsight.studies.double_exchange.config import Config
-from nearsight.studies.double_exchange.dynamics import inside_and_outside
+from nearsight.studies.double_exchange.dynamics import in_words, inside_and_outside
 from nearsight.studies.double_exchange.physics import (
     at_fixed_mu,
     bond_order,
@@ -94,7 +94,7 @@ def verdicts(run: Run, config: Config, quench: xr.Dataset, maps: xr.Dataset) -> 
         ),
         Verdict(
             "quench: electrons per site in ferromagnetic clusters; outside",
-            learned=f"{inside:.3f}; {outside:.3f}",
+            learned=in_words((inside, outside)),
             target=None if config.half_filled else "fewer inside",
             passed=None if config.half_filled else inside < outside,
             note="exact electrons, as above",

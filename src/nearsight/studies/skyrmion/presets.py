@@ -13,7 +13,7 @@ from nearsight.studies.skyrmion.config import (
     Trajectories,
 )
 
-QUICK = Config(fit=fitted(2500), resnet_fit=taught(1000))
+QUICK = Config(fit=fitted(1500), resnet_fit=taught(1000))
 """A laptop: lattices of 36 × 36 and some tens of minutes on two cores, most of them exact electrons."""
 
 PAPER = Config(
@@ -22,7 +22,7 @@ PAPER = Config(
     ground=GroundStates(mesh=6, fine_mesh=12, fields=(0.0, 0.0025, 0.005, 0.0075, 0.01, 0.02), steps=250),
     trajectories=Trajectories(perturbed=30, random=30, duration=500.0, snapshots=101),
     dynamics=Dynamics(dt=2.0, damping=0.05),
-    equivariant=Equivariant(channels=12, radii=(9.1, 3.1, 2.1)),
+    equivariant=Equivariant(channels=12, radii=(15.1, 3.1, 2.1)),
     students=("equivariant", "resnet", "descriptor"),
     resnet=ResNet(channels=(32, 64, 64, 32)),
     descriptor=Descriptor(cutoff=6.0, bond_cutoff=2.0, widths=(256, 128, 64)),
