@@ -9,7 +9,7 @@ import xarray as xr
 
 from nearsight import analysis
 from nearsight.analysis.reciprocal import reciprocal_vectors, wave_vectors
-from nearsight.fields import cone, ferromagnet, helix, perturbed, random_spins, skyrmion_lattice, spin
+from nearsight.fields import cone, ferromagnet, helix, perturbed, random_spins, skyrmion_lattice, spin, tangent
 from nearsight.forcefields import ClassicalForceField, ExactForceField
 from nearsight.hamiltonians import Heisenberg, SDModel
 from nearsight.lattices import (
@@ -243,6 +243,42 @@ def test_the_length_of_peaks_is_their_inverse_mean_distance():
     # All weight at Γ, which lies π/3 from every arm.
     assert float(analysis.peak_length(S, MAGNET, arms)) == pytest.approx(3 / np.pi)
     assert float(analysis.peak_length(S, MAGNET, [(0.0, 0.0)])) == np.inf
+
+
+def test_peaks_grow_by_damping_as_fast_as_stated():
+    rng = torch.Generator().manual_seed(0)
+    spins, H = random_spins(MAGNET, rng, 2), random_spins(MAGNET, rng, 2)
+    arms = analysis.star((np.pi / 3, 0), MAGNET)
+
+    def height(step: float) -> np.ndarray:
+        moved = torch.nn.functional.normalize(spins + step * tangent(H, spins), dim=-1)
+        return analysis.spin_structure_factor_at(moved, MAGNET, arms).mean("point").values
+
+    h = 1e-4
+    slope = (np.log(height(h)) - np.log(height(-h))) / (2 * h)
+    growth = analysis.peak_growth(spins, H, MAGNET, arms)
+    assert growth.dims == ("replica",)
+    np.testing.assert_allclose(2 * growth, slope, rtol=1e-6)
+    np.testing.assert_allclose(analysis.peak_growth(spins, H + 3 * spins, MAGNET, arms), growth, rtol=1e-9)
+
+
+def test_peaks_of_random_spins_grow_by_two_thirds_of_the_exchange():
+    rng = torch.Generator().manual_seed(0)
+    lattice = triangular(12)
+    model = Heisenberg(lattice, J=1.0)
+    spins = random_spins(lattice, rng, 2000)
+    growth = analysis.peak_growth(spins, ClassicalForceField(model)(spins).force, lattice, [(0.0, 0.0)])
+    weight = analysis.spin_structure_factor_at(spins, lattice, np.zeros((1, 2))).isel(point=0)
+    assert float((growth * weight).sum() / weight.sum()) == pytest.approx(4.0, abs=0.1)  # of J(0) = 6
+
+
+def test_peaks_that_cannot_grow_are_refused():
+    with pytest.raises(ValueError, match="grows from nothing"):
+        analysis.peak_growth(ferromagnet(MAGNET), ferromagnet(MAGNET), MAGNET, [(np.pi / 3, 0.0)])
+    with pytest.raises(ValueError, match="differ in shape"):
+        analysis.peak_growth(ferromagnet(MAGNET)[None], ferromagnet(MAGNET), MAGNET, [(np.pi / 3, 0.0)])
+    with pytest.raises(ValueError, match="2 finite components"):
+        analysis.peak_growth(ferromagnet(MAGNET), ferromagnet(MAGNET), MAGNET, [0.5])
 
 
 def test_the_correlation_of_a_helix_is_the_mean_of_cosines():

@@ -50,6 +50,7 @@ from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_
 from nearsight.analysis.separation import checkerboard_length, phase_separation
 from nearsight.analysis.skyrmions import charge_density, count_skyrmions, topological_charge
 from nearsight.analysis.spin_structure import (
+    peak_growth,
     peak_length,
     peak_order,
     spin_correlation,
@@ -134,6 +135,7 @@ __all__ = [
     "local_exponent",
     "mean_and_error",
     "particle_potential",
+    "peak_growth",
     "peak_length",
     "peak_order",
     "phase_separation",

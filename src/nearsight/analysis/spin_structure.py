@@ -144,6 +144,51 @@ def peak_length(S: xr.DataArray, lattice: Lattice, peaks: Sequence[Sequence[floa
     return length.rename("L")
 
 
+def peak_growth(
+    spins: SpinField,
+    H: SpinField,
+    lattice: Lattice,
+    peaks: Sequence[Sequence[float]] | np.ndarray,
+    *,
+    dims: tuple[str, ...] | None = None,
+) -> xr.DataArray:
+    r"""How fast damping in the fields ``H`` makes the peaks of S(q) grow: d ln M / dt = 2 α Γ, with
+
+    .. math::
+        \Gamma = \frac{\sum_p \mathrm{Re}\, \mathbf H^\perp(\mathbf q_p) \cdot \mathbf S(\mathbf q_p)^*}
+                      {\sum_p |\mathbf S(\mathbf q_p)|^2}, \qquad
+        \mathbf H^\perp_i = \mathbf H_i - (\mathbf H_i \cdot \mathbf S_i)\, \mathbf S_i .
+
+    With H_i = Σ_j J_ij S_j it is ⅔ J(q_p) on average over random spins. Precession adds a part of either sign, that of
+    -S being opposite to that of S. What a learned force field misses far away is small on every site and may add up
+    here: of errors of equal size this finds those that change how spins order.
+
+    Parameters
+    ----------
+    spins, H: unit spins and the fields on them, ``(*batch, site, 3)`` or labelled as for :func:`spin_structure_factor`.
+    peaks: wave vectors ``(peak, dim)``, such as :func:`star`; S must not vanish at all of them.
+
+    Returns Γ ``(*batch)`` in the units of H. Cost: two sums over the sites for every peak.
+    """
+    labelled, fields = spin_field(spins, lattice, dims), spin_field(H, lattice, dims)
+    S, value = labelled.values, fields.values
+    if S.shape != value.shape:
+        raise ValueError(f"Spins and fields differ in shape, {labelled.shape} and {fields.shape}.")
+    where = np.array([check_wave_vector(p, lattice) for p in np.atleast_2d(peaks)])
+    across = value - (value * S).sum(-2, keepdims=True) * S
+    wave = np.exp(1j * lattice.positions @ where.T)
+    S_q, H_q = S @ wave, across @ wave
+    power = (np.abs(S_q) ** 2).sum((-2, -1))
+    if (power < 1e-20 * lattice.n_sites).any():
+        raise ValueError(
+            "S vanishes at all peaks for at least one configuration, which grows from nothing. Leave it out."
+        )
+    rate = (H_q * S_q.conj()).real.sum((-2, -1)) / power
+    return relabel(
+        _scalar(labelled), rate, {}, long_name="growth of the peaks", units=fields.attrs.get("units", "1")
+    ).rename("growth")
+
+
 def spin_correlation(
     spins: SpinField,
     lattice: Lattice,

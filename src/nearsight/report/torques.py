@@ -31,6 +31,7 @@ def of_students(config: MagnetConfig, lattice: Callable[[int], Lattice]) -> Mapp
         "parity": parity,
         "errors_by_start": errors_by_start,
         "equivariance": equivariance,
+        "growth": growth,
         "receptive_field": partial(receptive, lattice=lattice),
         "symmetry": study.symmetry,
         **fits,
@@ -61,6 +62,22 @@ def errors_by_start(run: Run, config: MagnetConfig) -> Picture:
         for start in np.unique(data.start.values)
     }
     return report.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="start")
+
+
+def growth(run: Run, config: MagnetConfig) -> Picture:
+    """How fast the peaks of unseen quenches grow by exact and by learned torques on the same spins."""
+    data = run.observable("snapshots")
+    data = data.isel(snapshot=data.start.values == "random")
+    data = data.assign_coords(replica=data.trajectory).drop_vars(("start", "trajectory"))
+    curves = data[["exact_growth", "learned_growth"]].set_index(snapshot=("replica", "time")).unstack("snapshot")
+    learned = {str(s): curves.learned_growth.sel(student=s) for s in data.student.values}
+    sources = {"exact": curves.exact_growth, **learned}
+    figure = magnets.order_in_time({r"growth of the peaks $\Gamma$ [t]": sources}, time_unit=TIME)
+    figure.caption = (
+        "d ln M / dt = 2αΓ by damping, for the height M of the peaks of S(q), on exact quenches from random spins that "
+        f"no training has seen. {figure.caption}"
+    )
+    return figure
 
 
 def equivariance(run: Run, config: MagnetConfig) -> Picture:

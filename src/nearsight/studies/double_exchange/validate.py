@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from nearsight.analysis.order import CHECKERBOARD
 from nearsight.lattices import square
 from nearsight.studies import speed
 from nearsight.studies.double_exchange import dynamics
@@ -22,7 +24,8 @@ PAPER = Published(0.035, "all of H, which is 50 times as long as what turns spin
 
 def validate(run: Run, config: Config) -> None:
     """Errors of the torques, symmetry, what locality costs, how far fields reach, their price, and two ensembles."""
-    snapshot, verdicts = snapshots.compare(run, config, magnet(config, config.length).field_type, PAPER)
+    law = magnet(config, config.length).field_type
+    snapshot, verdicts = snapshots.compare(run, config, law, PAPER, peaks=np.array([CHECKERBOARD]))
     run.record("snapshots", snapshot)
     number, non_local = drift(run, config)
     run.record("number", number)

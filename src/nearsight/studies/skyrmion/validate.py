@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from nearsight import analysis
 from nearsight.lattices import triangular
 from nearsight.studies import speed
 from nearsight.studies.magnets import snapshots
@@ -12,7 +13,7 @@ from nearsight.studies.magnets.snapshots import Published
 from nearsight.studies.run import Run
 from nearsight.studies.skyrmion import dynamics
 from nearsight.studies.skyrmion.config import Config
-from nearsight.studies.skyrmion.physics import disordered, exact, magnet
+from nearsight.studies.skyrmion.physics import Q, disordered, exact, magnet
 from nearsight.studies.skyrmion.train import learned
 
 PAPER = Published(9.82e-7)
@@ -21,7 +22,9 @@ PAPER = Published(9.82e-7)
 
 def validate(run: Run, config: Config) -> None:
     """Errors of the torques, symmetry, how far they see, what they cost, and two ensembles of quenches."""
-    snapshot, verdicts = snapshots.compare(run, config, magnet(config, config.length).field_type, PAPER)
+    model = magnet(config, config.length)
+    peaks = analysis.star(Q, model.lattice)
+    snapshot, verdicts = snapshots.compare(run, config, model.field_type, PAPER, peaks=peaks)
     run.record("snapshots", snapshot)
     response, more = receptive_field(run, config, exact(config, config.length).electrons)
     run.record("response", response)
