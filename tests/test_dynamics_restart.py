@@ -11,11 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.dynamics import TDGL, Brownian, Every, KineticMonteCarlo, Langevin, SpinFlips, Trajectory, simulate
+from nearsight.dynamics import (
+    TDGL,
+    AB2Rotation,
+    Brownian,
+    Every,
+    KineticMonteCarlo,
+    Langevin,
+    SpinFlips,
+    Trajectory,
+    simulate,
+)
 from nearsight.dynamics.record_store import CHUNK_BYTES
-from nearsight.forcefields import ClassicalForceField
-from nearsight.hamiltonians import Holstein
+from nearsight.fields import random_spins
+from nearsight.forcefields import ClassicalForceField, ExactForceField
+from nearsight.hamiltonians import Holstein, SDModel
 from nearsight.lattices import square
+from nearsight.solvers import Chebyshev, random_vectors
 from nearsight.storage import CorruptFileError, tree_hash
 
 SCHEME = Langevin(dt=0.1, kT=0.2, damping=0.7)
@@ -359,3 +371,54 @@ def test_a_run_on_a_gpu_is_restarted_with_a_generator_of_either_device(device, t
     assert resumed.final.field.is_cuda and torch.equal(resumed.final.field, whole.final.field)
     if device == "cpu":
         torch.testing.assert_close(whole.final.field.cpu(), run(tmp_path / "cpu").final.field)
+
+
+class Estimates(Chebyshev):
+    """Fields by random vectors; the n-th is never found."""
+
+    left = 10**6
+
+    def solve(self, *arguments, **options):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().solve(*arguments, **options)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Estimates", "Chebyshev")
+
+
+def estimated(path, left: int = 10**6, seed: int = 5, rng: torch.Generator | None = None) -> Trajectory:
+    solver = Estimates(mu=-3.0, kT=0.5, moments=32, probes=random_vectors(8), rng=rng or generator(seed))
+    solver.left = left
+    electrons = ExactForceField(SDModel(square(4), t=1.0, J=1.0), solver)
+    spins = random_spins(square(4), generator(1))
+    return run(
+        path,
+        forcefield=electrons,
+        scheme=AB2Rotation(dt=0.1, kT=0.1, damping=0.2),
+        field=spins,
+        rng=rng,
+        record=Every(2, fields=("field", "force")),
+    )
+
+
+def test_fields_by_random_vectors_go_on_with_the_same_chance(tmp_path):
+    whole = estimated(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        estimated(tmp_path / "killed", left=15)
+    resumed = estimated(tmp_path / "killed")
+    torch.testing.assert_close(resumed.final.field, whole.final.field, rtol=0, atol=0)
+    assert tree_hash(tmp_path / "killed") == tree_hash(tmp_path / "whole")
+
+
+def test_fields_by_other_random_vectors_are_another_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        estimated(tmp_path, left=15)
+    with pytest.raises(ValueError, match="chance"):
+        estimated(tmp_path, seed=6)
+
+
+def test_a_run_does_not_share_its_chance_with_the_solver(tmp_path):
+    with pytest.raises(ValueError, match="generator of its own"):
+        estimated(tmp_path, rng=generator(2))

@@ -20,6 +20,7 @@ FORMAT = 1
 CHECKPOINT = "checkpoint.safetensors"
 TRAJECTORY = "trajectory.zarr"
 TALLY = "tally."
+CHANCE = "chance."
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,8 @@ class Checkpoint:
 
     ``records`` records are committed, and ``digests`` vouches for their content; whatever the trajectory holds beyond
     them is a leftover of the interrupted run. ``identity`` tells which run this is. ``first_force`` is the force of the
-    first field, by which a force field is recognised even if its description leaves parameters out.
+    first field, by which a force field is recognised even if its description leaves parameters out. ``chance`` are the
+    states of the generators that the forces draw from.
     """
 
     state: State
@@ -37,6 +39,7 @@ class Checkpoint:
     digests: dict[str, str]
     identity: dict[str, Any]
     first_force: Tensor
+    chance: tuple[Tensor, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; it replaces the one before, or nothing changes."""
@@ -52,6 +55,7 @@ class Checkpoint:
             "rng": self.rng,
             "first_force": self.first_force,
             **{f"{TALLY}{name}": value for name, value in state.tally.items()},
+            **{f"{CHANCE}{k}": value for k, value in enumerate(self.chance)},
         }
         # Copies, because safetensors refuses tensors that share memory, as a force may share it with a field.
         present = {name: value.detach().cpu().clone() for name, value in tensors.items() if value is not None}
@@ -82,6 +86,8 @@ class Checkpoint:
                 f"the run in {path.parent} and start it again."
             ) from error
         first_force, rng, energy = tensors.pop("first_force"), tensors.pop("rng", None), tensors.pop("energy", None)
+        count = sum(name.startswith(CHANCE) for name in tensors)
+        chance = tuple(tensors.pop(f"{CHANCE}{k}") for k in range(count))
         there = {name: value.to(device) for name, value in tensors.items()}
         state = State(
             field=there["field"],
@@ -93,4 +99,4 @@ class Checkpoint:
             history=there.get("history"),
             tally={name.removeprefix(TALLY): value for name, value in there.items() if name.startswith(TALLY)},
         )
-        return cls(state, rng, content["records"], content["digests"], content["identity"], first_force)
+        return cls(state, rng, content["records"], content["digests"], content["identity"], first_force, chance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ class RunFolder:
     not an interrupted run but a damaged one.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self.path, self.identity = path, identity
+    def __init__(self, path: Path, identity: dict[str, Any], generators: Sequence[torch.Generator] = ()) -> None:
+        self.path, self.identity, self.generators = path, identity, generators
         self.checkpoint: Checkpoint | None = None
         self.records: ZarrRecords
         self.first_force: Tensor
@@ -56,6 +56,8 @@ class RunFolder:
             )
         checkpoint = Checkpoint.load(self.path / CHECKPOINT, field.device)
         self._refuse_other(checkpoint, forcefield, field)
+        for generator, state in zip(self.generators, checkpoint.chance, strict=True):
+            generator.set_state(state)
         if rng is not None and checkpoint.rng is not None:
             rng.set_state(checkpoint.rng)
         self.checkpoint, self.first_force = checkpoint, checkpoint.first_force
@@ -94,7 +96,9 @@ class RunFolder:
 
     def _save(self, state: State, rng: torch.Generator | None, records: int, digests: dict[str, str]) -> None:
         random = None if rng is None else rng.get_state()
-        Checkpoint(state, random, records, digests, self.identity, self.first_force).save(self.path / CHECKPOINT)
+        chance = tuple(generator.get_state() for generator in self.generators)
+        checkpoint = Checkpoint(state, random, records, digests, self.identity, self.first_force, chance)
+        checkpoint.save(self.path / CHECKPOINT)
 
     def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField | None, field: Tensor) -> None:
         lines = differences(checkpoint.identity, self.identity)

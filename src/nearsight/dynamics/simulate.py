@@ -49,8 +49,8 @@ def simulate(
     one, they go to ``path/trajectory.zarr``, laid out in full at the start (what is not yet computed reads as NaN) and
     readable by ``xarray.open_zarr``, and the state goes to ``path/checkpoint.safetensors``. Killed at any moment, the
     same call with ``resume=True`` ends with the same bits as a run that was never killed, in the fields, in the
-    generator, and in the files. On another machine, or with another number of threads, linear algebra may round
-    differently.
+    generators (those of solvers with random vectors too), and in the files. On another machine, or with another number
+    of threads, linear algebra may round differently.
 
     Parameters
     ----------
@@ -85,7 +85,13 @@ def simulate(
 
     folder, state = None, None
     if path is not None:
-        folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, steps, record, rng))
+        drawn = () if forcefield is None else forcefield.generators
+        if rng in drawn:
+            raise ValueError(
+                "The forces draw from the rng of the run, so that a resumed run could not tell their chance from its "
+                "own: give the solver a generator of its own."
+            )
+        folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, steps, record, rng), drawn)
         state = folder.take_up(resume, forcefield, field, rng)
     if state is None:
         state = scheme.start(field, forcefield, rng, velocity=velocity)  # type: ignore[arg-type]
@@ -157,7 +163,7 @@ def _identity(
     rng: torch.Generator | None,
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a run, as plain data."""
-    identity = {
+    identity: dict[str, Any] = {
         "scheme": scheme.config(),
         "forcefield": None if forcefield is None else describe(forcefield),
         "steps": steps,
@@ -168,6 +174,8 @@ def _identity(
         "velocity": None if velocity is None else tensor_hash({"velocity": velocity}),
         "rng": None if rng is None else tensor_hash({"rng": rng.get_state()}),
     }
+    if forcefield is not None and forcefield.generators:
+        identity["chance"] = [tensor_hash({"rng": g.get_state()}) for g in forcefield.generators]
     # As it will read back: tuples become lists, so that a comparison sees differences of content only.
     return json.loads(json.dumps(identity))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
 from nearsight.fields import check_field
@@ -27,6 +28,14 @@ class ForceField(nn.Module, abc.ABC):
 
     lattice: Lattice
     components: int
+    chance: torch.Generator | None = None
+    """What the forces draw from, where they are estimates."""
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """All sources of chance, those of parts included: with their states a run goes on as if it had not stopped."""
+        drawn = (m.chance for m in self.modules() if isinstance(m, ForceField) and m.chance is not None)
+        return tuple(dict.fromkeys(drawn))
 
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Forces:

@@ -41,6 +41,8 @@ class Solver(abc.ABC):
     """
 
     sparse: ClassVar[bool] = False
+    rng: torch.Generator | None = None
+    """Chance of a solver whose answers are estimates."""
 
     @abc.abstractmethod
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
