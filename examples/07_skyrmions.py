@@ -1,4 +1,4 @@
-"""Skyrmions from electrons in a quarter of an hour: exact torques of 36 × 36 spins, learned, then 150 × 150 spins.
+"""Skyrmions from electrons in ten minutes: exact torques of 36 × 36 spins, learned, then 150 × 150 spins.
 
 Electrons on the triangular lattice that follow classical spins let skyrmions grow without any spin-orbit coupling. One
 exact torque of 1296 spins takes half a second, and seventeen times as many spins would take a minute. The student knows
@@ -7,7 +7,7 @@ snapshots. Half of them come from quenched random spins and half from skyrmions 
 must not be smaller: on 24 × 24 sites levels are so few that skyrmions of charge 2 per cell lie below those of charge 1.
 """
 
-# test: steps=1500 -> steps=3, warmup=1; triangular(36) -> triangular(12); triangular(150) -> triangular(24)
+# test: steps=800 -> steps=3, warmup=1; triangular(36) -> triangular(12); triangular(150) -> triangular(24)
 # test: steps=150 -> steps=4; Every(6, -> Every(2,; steps=250 -> steps=5; Every(50, -> Every(5,
 # test: channels=4, radii=(13.1, 2.1, 1.1) -> channels=1, radii=(1.1,)
 import numpy as np
@@ -45,7 +45,7 @@ data = ns.training.DataSet.from_arrays(
 split = data.split(validation=0.25, test=0.25, seed=1)
 network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(13.1, 2.1, 1.1), head="force")
 student = ns.ConvolutionalForceField(lattice, network) + exact.classical
-options = ns.training.FitOptions(steps=1500, batch_size=4, component="tangent")
+options = ns.training.FitOptions(steps=800, batch_size=4, component="tangent")
 student = ns.training.fit(student, split, options=options)
 errors = ns.training.evaluate(student, split.test, component="tangent")["force"]
 relative, degrees = errors["relative"], errors["angle"]["median"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearsight.studies.magnets.config import Descriptor, ResNet, fitted, taught
+from nearsight.studies.magnets.config import Descriptor, ResNet, Student, fitted, taught
 from nearsight.studies.skyrmion.config import (
     Comparison,
     Config,
@@ -13,7 +13,9 @@ from nearsight.studies.skyrmion.config import (
     Trajectories,
 )
 
-QUICK = Config(fit=fitted(1500), resnet_fit=taught(1000))
+STUDENTS: tuple[Student, ...] = ("equivariant", "resnet", "descriptor")
+
+QUICK = Config(students=STUDENTS, fit=fitted(1000), resnet_fit=taught(1000))
 """A laptop: lattices of 36 × 36 and some tens of minutes on two cores, most of them exact electrons."""
 
 PAPER = Config(
@@ -23,7 +25,7 @@ PAPER = Config(
     trajectories=Trajectories(perturbed=30, random=30, duration=500.0, snapshots=101),
     dynamics=Dynamics(dt=2.0, damping=0.05),
     equivariant=Equivariant(channels=12, radii=(15.1, 3.1, 2.1)),
-    students=("equivariant", "resnet", "descriptor"),
+    students=STUDENTS,
     resnet=ResNet(channels=(32, 64, 64, 32)),
     descriptor=Descriptor(cutoff=6.0, bond_cutoff=2.0, widths=(256, 128, 64)),
     fit=fitted(40000, batch_size=2, threads=None),
@@ -47,7 +49,7 @@ TINY = Config(
     ground=GroundStates(mesh=1, fine_mesh=1, fields=(0.0, 0.005), steps=3),
     trajectories=Trajectories(perturbed=3, random=3, duration=16.0, snapshots=3),
     equivariant=Equivariant(channels=2, radii=(1.1, 1.1)),
-    students=("equivariant", "resnet", "descriptor"),
+    students=STUDENTS,
     resnet=ResNet(channels=(3,), kernel=3),
     descriptor=Descriptor(cutoff=1.0, bond_cutoff=0.0, widths=(3,)),
     fit=fitted(12, batch_size=2, validate_every=6, checkpoint_every=6),
