@@ -56,6 +56,15 @@ def test_arrows_are_left_out_where_they_would_not_be_seen_and_drawn_in_a_window(
     np.testing.assert_allclose(np.ravel(picture.axes[0].collections[0].get_array()), corner[:, 2])
 
 
+def test_maps_of_large_lattices_fill_two_rows(rng):
+    for side, rows in ((24, 1), (66, 2)):
+        lattice = triangular(side)
+        picture = report.spin_map(random_spins(lattice, rng, 3), lattice, times=[0, 5, 10])
+        titled = [axes for axes in picture.axes if axes.get_title("left")]
+        assert len(titled) == 3 and len({round(axes.get_position().y0, 2) for axes in titled}) == rows
+        drawn(picture)
+
+
 def test_a_lattice_with_several_sites_per_cell_is_drawn_site_by_site(rng):
     lattice = kagome(5)
     spins = random_spins(lattice, rng)

@@ -33,6 +33,8 @@ from nearsight.report.style import (
 
 MOST_ARROWS = 40
 """Arrows along an edge beyond which a map is drawn without them: they would be shorter than they are wide."""
+ONE_ROW = 64
+"""Sites along an edge beyond which more than two maps fill two rows: in one, a skyrmion would be a speck."""
 
 
 @styled
@@ -57,7 +59,7 @@ def spin_map(
     if times is not None and len(times) != len(array):
         raise ValueError(f"times must name the {len(array)} configurations, got {len(times)}.")
     if len(array) > 6:
-        raise ValueError(f"One row holds at most 6 maps, got {len(array)}; choose some of the records.")
+        raise ValueError(f"One picture holds at most 6 maps, got {len(array)}; choose some of the records.")
     shown = lattice
     if window is not None:
         if not 1 <= window <= min(lattice.shape):
@@ -67,17 +69,22 @@ def spin_map(
     across = max(shown.shape) * np.sqrt(shown.n_basis)
     drawn = across <= MOST_ARROWS if arrows is None else arrows
     width, height = plane_size(shown)
-    panel = min(3.2, (PAGE - 0.7) / len(array))
-    figure = picture(len(array) * panel + 0.7, panel * min(height / width, 1.5) + 0.45)
-    panels = figure.subplots(1, len(array), squeeze=False)[0]
+    lines = 2 if across > ONE_ROW and len(array) > 2 else 1
+    columns = -(-len(array) // lines)
+    panel = min(3.2, (PAGE - 0.7) / columns)
+    figure = picture(columns * panel + 0.7, lines * (panel * min(height / width, 1.5) + 0.3) + 0.15)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    panels = list(grid.flat)[: len(array)]
+    for unused in grid.flat[len(array) :]:
+        unused.set_axis_off()
     for n, (axes, S) in enumerate(zip(panels, array, strict=True)):
         image = draw_plane(axes, S[:, 2], shown, Normalize(-1, 1), DIVERGING)
         if drawn:
             _arrows(axes, S, shown)
         if times is not None:
             axes.set_title(f"$t = {times[n]:g}$")
-    panels[0].set_xlabel(rf"${shown.shape[0]} \times {shown.shape[1]}$ cells", fontsize=7.5, loc="left")
-    side_bar(panels[-1], image, "$S^z$")
+    grid[-1, 0].set_xlabel(rf"${shown.shape[0]} \times {shown.shape[1]}$ cells", fontsize=7.5, loc="left")
+    side_bar(grid[0, -1], image, "$S^z$")
     part = f" ({window} × {window} cells of {lattice!r})" if window is not None else f" on {lattice!r}"
     clock = f", times in {time_unit}" if times is not None and time_unit not in ("", "1") else ""
     kind = "S^z in colour, the components in the plane as arrows" if drawn else "S^z in colour"
