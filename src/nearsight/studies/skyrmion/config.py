@@ -71,7 +71,7 @@ class Equivariant(magnets.Equivariant):
 
     radii: tuple[Positive, ...] = (13.1, 2.1, 1.1)
     """Cutoff of each layer; the receptive field is their sum. The first is wide because the interaction that electrons
-    carry falls off slowly, and what lies far adds up at the wave vector Q: with 9.1 the peaks of random spins grow 6 %
+    carry falls off slowly, and what lies far adds up at the wave vector Q: with 9.1 the peaks of random spins grow 5 %
     too slowly, with 13.1 as they should, though both have the same mean square error. The price is a fifth."""
 
 
