@@ -20,7 +20,7 @@ from nearsight.studies.quenches import Quenches, fields_and_forces, in_time, log
 from nearsight.studies.run import Run
 
 MAPS = 4
-"""Configurations of the first replica that are kept in full for the figures."""
+"""Configurations of the first replica that are kept in full for the figures: the start, and later ones."""
 
 
 def scheme(config: MagnetConfig) -> AB2Rotation:
@@ -116,7 +116,8 @@ def follow(
         progress=True,
     ).data
     count = trajectory.sizes["record"]
-    shown = np.unique(np.linspace(0, count - 1, MAPS).round().astype(int))
+    # Records are spaced by the logarithm of time, and spins stay disordered for the first half of them.
+    shown = np.unique([0, *np.linspace(count // 2, count - 1, MAPS - 1).round().astype(int)])
     found, maps, times = [], [], []
     for k in range(count):
         record = trajectory.isel(record=k).load()
