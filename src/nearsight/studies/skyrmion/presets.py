@@ -28,7 +28,7 @@ PAPER = Config(
     students=STUDENTS,
     resnet=ResNet(channels=(32, 64, 64, 32)),
     descriptor=Descriptor(cutoff=6.0, bond_cutoff=2.0, widths=(256, 128, 64)),
-    fit=fitted(40000, batch_size=2, threads=None),
+    fit=fitted(10000, batch_size=2, threads=None),
     resnet_fit=taught(200000, threads=None),
     comparison=Comparison(length=48, quenches=50, duration=4000.0, records=10),
     large=Large(
@@ -42,7 +42,7 @@ PAPER = Config(
     ),
 )
 """The lattices, the 60 trajectories and the 50 + 50 quenches of the thesis: two days of exact electrons on one core.
-Give it many."""
+Give it many, and for the network, of which a step takes some 10 s of a core, a GPU: ``--set device=cuda``."""
 
 TINY = Config(
     length=12,
