@@ -230,6 +230,14 @@ def test_a_batch_equals_a_loop(member, rng):
 
 
 @member
+def test_no_fields_have_no_forces(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng, 1)[:0]
+    force, energy = forcefield(field)
+    assert force.shape == field.shape
+    assert energy is None or energy.shape == (0,)
+
+
+@member
 def test_precision_of_the_field_comes_back(member, rng):
     double, single = member.make(member.lattice), member.make(member.lattice).float()
     field = member.random(rng)

@@ -51,6 +51,8 @@ class ElectronForceField(ForceField):
 
     def evaluate(self, field: Tensor) -> Forces:
         check_field(field, self.lattice.n_sites, self.components, finite=True)
+        if not field.numel():
+            return Forces(torch.zeros_like(field), field.new_zeros(field.shape[:-2]))
         flat = field.detach().double().reshape(-1, *field.shape[-2:])
         # Solvers of sparse matrices bound what they hold themselves.
         size = len(flat) if self.solver.sparse else max(1, CHUNK // self.model.orbitals**2)
