@@ -366,6 +366,16 @@ def test_the_step_that_is_proposed_is_never_warned_about(make, rng):
         assert 0.9 * make.largest_angle < angle <= make.largest_angle
 
 
+@schemes
+def test_a_bath_that_turns_spins_too_far_warns_with_a_step_that_does_not(make, rng):
+    quiet = ClassicalForceField(Heisenberg(chain(1), J=0.0, B=1e-3))
+    with pytest.warns(UserWarning, match=r"The bath of kT = 40 .* take dt <= ") as caught:
+        make(0.1, 40.0, 0.5).start(tilted(0.5), quiet, rng)
+    proposed = float(str(caught[0].message).split("dt <= ")[1].rstrip("."))
+    assert 0.5 * make.largest_angle < 2 * (0.5 * 40.0 * proposed) ** 0.5 <= make.largest_angle
+    make(proposed, 40.0, 0.5).start(tilted(0.5), quiet, rng)
+
+
 def test_a_midpoint_that_is_not_found_is_an_error(rng):
     field = random_spins(MAGNET.lattice, rng)
     with pytest.warns(UserWarning, match="too much"):

@@ -61,7 +61,8 @@ class LandauLifshitz(Scheme):
     tangent: bool = False
 
     largest_angle: ClassVar[float] = 1.0
-    """dt |A| in radians beyond which a step means nothing or is unstable; a start beyond it warns."""
+    """dt |A| in radians beyond which a step means nothing or is unstable; a start beyond it warns, and so does
+    a bath that turns spins further than that in one step."""
 
     def __post_init__(self) -> None:
         positive(dt=self.dt)
@@ -95,6 +96,14 @@ class LandauLifshitz(Scheme):
             warnings.warn(
                 f"The first step of dt = {self.dt:g} turns spins by {angle:.2g} rad about their fields, too much for "
                 f"{type(self).__name__}; {cure}.",
+                stacklevel=2,
+            )
+        kicked = 2 * math.sqrt(self.damping * self.kT * self.dt)  # two components across the spin, each of 2αkT dt
+        if kicked > self.largest_angle:
+            warnings.warn(
+                f"The bath of kT = {self.kT:g} turns spins by {kicked:.2g} rad (rms) in one step of dt = {self.dt:g}, "
+                f"too much for {type(self).__name__}; take dt <= "
+                f"{_rounded_down(self.largest_angle**2 / (4 * self.damping * self.kT)):.2g}.",
                 stacklevel=2,
             )
         return state
