@@ -61,8 +61,9 @@ class LandauLifshitz(Scheme):
     tangent: bool = False
 
     largest_angle: ClassVar[float] = 1.0
-    """dt |A| in radians beyond which a step means nothing or is unstable; a start beyond it warns, and so does
-    a bath that turns spins further than that in one step."""
+    """dt |A| in radians beyond which a step means nothing or is unstable; a start beyond it warns."""
+    largest_kick: ClassVar[float] = 1.0
+    """The same for the angle (rms) by which the bath turns a spin in one step."""
 
     def __post_init__(self) -> None:
         positive(dt=self.dt)
@@ -99,11 +100,11 @@ class LandauLifshitz(Scheme):
                 stacklevel=2,
             )
         kicked = 2 * math.sqrt(self.damping * self.kT * self.dt)  # two components across the spin, each of 2αkT dt
-        if kicked > self.largest_angle:
+        if kicked > self.largest_kick:
             warnings.warn(
                 f"The bath of kT = {self.kT:g} turns spins by {kicked:.2g} rad (rms) in one step of dt = {self.dt:g}, "
                 f"too much for {type(self).__name__}; take dt <= "
-                f"{_rounded_down(self.largest_angle**2 / (4 * self.damping * self.kT)):.2g}.",
+                f"{_rounded_down(self.largest_kick**2 / (4 * self.damping * self.kT)):.2g}.",
                 stacklevel=2,
             )
         return state
