@@ -10,9 +10,7 @@ from nearsight.studies.double_exchange.config import (
     Large,
     Trajectories,
 )
-from nearsight.studies.magnets.config import Descriptor, Equivariant, ResNet, Student, fitted, taught
-
-STUDENTS: tuple[Student, ...] = ("equivariant", "resnet", "descriptor")
+from nearsight.studies.magnets.config import STUDENTS, Descriptor, Equivariant, ResNet, fitted, taught
 
 QUICK = Config(students=STUDENTS, fit=fitted(2000), resnet_fit=taught(1000))
 """A laptop: lattices of 12 × 12 and a quarter of an hour on two cores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from nearsight.training import FitOptions
 
 NotNegative = Annotated[float, Field(ge=0)]
 Student = Literal["equivariant", "resnet", "descriptor"]
+STUDENTS: tuple[Student, ...] = get_args(Student)
 
 TORQUES = FitOptions(component="tangent", energy_weight=0.0, batch_size=4)
 """Only the part of H normal to the spins moves them; the other is 4 to 50 times larger and need not be learned."""

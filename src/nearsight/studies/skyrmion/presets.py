@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearsight.studies.magnets.config import Descriptor, ResNet, Student, fitted, taught
+from nearsight.studies.magnets.config import STUDENTS, Descriptor, ResNet, fitted, taught
 from nearsight.studies.skyrmion.config import (
     Comparison,
     Config,
@@ -12,8 +12,6 @@ from nearsight.studies.skyrmion.config import (
     Large,
     Trajectories,
 )
-
-STUDENTS: tuple[Student, ...] = ("equivariant", "resnet", "descriptor")
 
 QUICK = Config(students=STUDENTS, fit=fitted(1000), resnet_fit=taught(1000))
 """A laptop: lattices of 36 × 36 and some tens of minutes on two cores, most of them exact electrons."""
