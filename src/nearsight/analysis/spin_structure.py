@@ -15,6 +15,7 @@ from nearsight.analysis.reciprocal import check_wave_vector, distance_to, recipr
 from nearsight.analysis.site_field import on_cells, relabel
 from nearsight.analysis.spin_field import SpinField, spin_field
 from nearsight.analysis.structure_factor import momentum_dims
+from nearsight.fields import tangent
 from nearsight.lattices import Lattice
 
 Normalisation = Literal["1/N", "1/N^2"]
@@ -96,7 +97,7 @@ def spin_structure_factor_at(
     points = k.k if isinstance(k, Path) else np.asarray(k, dtype=float)
     if points.ndim != 2 or points.shape[1] != lattice.dim:
         raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {points.shape}.")
-    amplitude = labelled.values @ np.exp(1j * lattice.positions @ points.T)
+    amplitude = _modes(labelled.values, lattice, points)
     power = 1 if normalisation == "1/N" else 2
     intensity = (np.abs(amplitude) ** 2).sum(-2) / lattice.n_sites**power
     result = relabel(
@@ -171,13 +172,11 @@ def peak_growth(
     Returns Γ ``(*batch)`` in the units of H. Cost: two sums over the sites for every peak.
     """
     labelled, fields = spin_field(spins, lattice, dims), spin_field(H, lattice, dims)
-    S, value = labelled.values, fields.values
-    if S.shape != value.shape:
+    if labelled.shape != fields.shape:
         raise ValueError(f"Spins and fields differ in shape, {labelled.shape} and {fields.shape}.")
     where = np.array([check_wave_vector(p, lattice) for p in np.atleast_2d(peaks)])
-    across = value - (value * S).sum(-2, keepdims=True) * S
-    wave = np.exp(1j * lattice.positions @ where.T)
-    S_q, H_q = S @ wave, across @ wave
+    S, H_site = (torch.from_numpy(x.values).mT for x in (labelled, fields))  # (*batch, site, component)
+    S_q, H_q = (_modes(x.mT.numpy(), lattice, where) for x in (S, tangent(H_site, S)))
     power = (np.abs(S_q) ** 2).sum((-2, -1))
     if (power < 1e-20 * lattice.n_sites).any():
         raise ValueError(
@@ -207,6 +206,11 @@ def spin_correlation(
 def _scalar(labelled: xr.DataArray) -> xr.DataArray:
     """The labels of a spin field without its components."""
     return labelled.isel(component=0, drop=True)
+
+
+def _modes(values: np.ndarray, lattice: Lattice, k: np.ndarray) -> np.ndarray:
+    """Σ_i v_i exp(i k·r_i) of values ``(..., site)`` at wave vectors ``(point, dim)``: ``(..., point)``."""
+    return values @ np.exp(1j * lattice.positions @ k.T)
 
 
 def _centred(n: int) -> np.ndarray:
