@@ -384,9 +384,6 @@ class Estimates(Chebyshev):
             raise KeyboardInterrupt
         return super().solve(*arguments, **options)
 
-    def __repr__(self) -> str:
-        return super().__repr__().replace("Estimates", "Chebyshev")
-
 
 def estimated(path, left: int = 10**6, seed: int = 5, rng: torch.Generator | None = None) -> Trajectory:
     solver = Estimates(mu=-3.0, kT=0.5, moments=32, probes=random_vectors(8), rng=rng or generator(seed))

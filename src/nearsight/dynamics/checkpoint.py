@@ -39,7 +39,7 @@ class Checkpoint:
     digests: dict[str, str]
     identity: dict[str, Any]
     first_force: Tensor
-    chance: tuple[Tensor, ...] = ()
+    chance: tuple[Tensor, ...]
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; it replaces the one before, or nothing changes."""

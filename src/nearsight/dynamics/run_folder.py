@@ -31,7 +31,7 @@ class RunFolder:
     not an interrupted run but a damaged one.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], generators: Sequence[torch.Generator] = ()) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], generators: Sequence[torch.Generator]) -> None:
         self.path, self.identity, self.generators = path, identity, generators
         self.checkpoint: Checkpoint | None = None
         self.records: ZarrRecords

@@ -31,7 +31,10 @@ class ElectronForceField(ForceField):
         super().__init__()
         self.model, self.solver = model, solver
         self.lattice, self.components = model.lattice, model.components
-        self.chance = solver.rng
+
+    @property
+    def chance(self) -> torch.Generator | None:
+        return self.solver.rng
 
     def __repr__(self) -> str:
         return f"electrons of {self.model!r} by {self.solver!r}"

@@ -28,8 +28,11 @@ class ForceField(nn.Module, abc.ABC):
 
     lattice: Lattice
     components: int
-    chance: torch.Generator | None = None
-    """What the forces draw from, where they are estimates."""
+
+    @property
+    def chance(self) -> torch.Generator | None:
+        """What the forces draw from, where they are estimates."""
+        return None
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:

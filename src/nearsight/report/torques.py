@@ -68,7 +68,7 @@ def growth(run: Run, config: MagnetConfig) -> Picture:
     """How fast the peaks of unseen quenches grow by exact and by learned torques on the same spins."""
     data = run.observable("snapshots")
     data = data.isel(snapshot=data.start.values == "random")
-    data = data.assign_coords(replica=data.trajectory).drop_vars(("start", "trajectory"))
+    data = data.rename(trajectory="replica").drop_vars("start")
     curves = data[["exact_growth", "learned_growth"]].set_index(snapshot=("replica", "time")).unstack("snapshot")
     learned = {str(s): curves.learned_growth.sel(student=s) for s in data.student.values}
     sources = {"exact": curves.exact_growth, **learned}
