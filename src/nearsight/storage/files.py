@@ -123,7 +123,12 @@ class _PlainDumper(yaml.SafeDumper):
     """Numbers of numpy are written as those of Python, which compare and read the same."""
 
 
-_PlainDumper.add_multi_representer(np.generic, lambda dumper, number: dumper.represent_data(number.item()))
+def _represent_number(dumper: yaml.SafeDumper, number: Any) -> yaml.Node:
+    return dumper.represent_data(number.item())
+
+
+for _kind in (np.bool_, np.number):
+    _PlainDumper.add_multi_representer(_kind, _represent_number)
 
 
 def write_yaml(path: str | Path, content: Any) -> None:

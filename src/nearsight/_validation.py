@@ -1,0 +1,154 @@
+"""Checks of arguments at the door: every constructor and public function asks these, inner loops trust.
+
+Each takes a value and the name of its argument, returns the value as plain Python or as it came, and raises
+``TypeError`` for what is of the wrong kind, ``ValueError`` for what is out of range. NumPy scalars and
+zero-dimensional arrays or tensors are numbers like any other; ``bool``, ``str`` and ``None`` are not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+def integer(value: Any, name: str, *, least: int | None = None, most: int | None = None) -> int:
+    """A whole number: ``int``, a NumPy integer, or a zero-dimensional integer array or tensor; 4.0 is refused."""
+    value = _scalar(value)
+    if isinstance(value, bool | type) or not hasattr(value, "__index__") or hasattr(value, "shape"):
+        raise TypeError(f"{name} must be a whole number{_range(least, most)}, got {_shown(value)}.")
+    whole = operator.index(value)
+    if (least is not None and whole < least) or (most is not None and whole > most):
+        raise ValueError(f"{name} must be a whole number{_range(least, most)}, got {whole}.")
+    return whole
+
+
+def number(
+    value: Any,
+    name: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    finite: bool = True,
+) -> float:
+    """A real number within closed (``least``, ``most``) or open (``above``, ``below``) bounds; NaN is refused."""
+    value = _scalar(value)
+    wanted = f"{name} must be a {'finite ' if finite else ''}real number{_range(least, most, above, below)}"
+    if isinstance(value, bool | type) or not hasattr(value, "__float__") or hasattr(value, "shape"):
+        raise TypeError(f"{wanted}, got {_shown(value)}.")
+    real = float(value)
+    outside = (
+        (least is not None and real < least)
+        or (most is not None and real > most)
+        or (above is not None and real <= above)
+        or (below is not None and real >= below)
+    )
+    if math.isnan(real) or outside or (finite and math.isinf(real)):
+        raise ValueError(f"{wanted}, got {real:g}.")
+    return real
+
+
+def numbers(value: Any, name: str, *, length: int | None = None, **bounds: Any) -> tuple[float, ...]:
+    """Several real numbers, each within the bounds of :func:`number`; ``length`` of them if it is given."""
+    count = "" if length is None else f"{length} "
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
+        raise TypeError(f"{name} must hold {count}real numbers, got {_shown(value)}.")
+    values = tuple(number(x, f"{name}[{k}]", **bounds) for k, x in enumerate(value))
+    if length is not None and len(values) != length:
+        raise ValueError(f"{name} must hold {length} real numbers, got {len(values)}.")
+    return values
+
+
+def boolean(value: Any, name: str) -> bool:
+    """True or False; neither 1 nor "no", whose truth is an accident."""
+    value = _scalar(value)
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {_shown(value)}.")
+    return bool(value)
+
+
+def choice(value: Any, name: str, options: Sequence[T]) -> T:
+    """One of a few values; a misspelt word is answered by the nearest."""
+    for option in options:
+        if type(option) is type(value) and option == value:
+            return option
+    near = (
+        difflib.get_close_matches(value, [o for o in options if isinstance(o, str)], 1)
+        if isinstance(value, str)
+        else []
+    )
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(map(repr, options))
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(f"{name} must be one of {known}, got {_shown(value)}.{hint}")
+
+
+def instance(value: Any, kinds: type[T] | tuple[type[T], ...], name: str, cure: str = "") -> T:
+    """An object of a class (or of one of several); the class itself in place of an instance is refused by name."""
+    if isinstance(value, kinds):
+        return value
+    names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+    if isinstance(value, type):
+        got = f"the class {value.__name__} itself; call it: {value.__name__}(...)"
+    else:
+        got = _shown(value)
+    raise TypeError(f"{name} must be a {names}, got {got}.{' ' + cure if cure else ''}")
+
+
+def generator(value: Any, name: str = "rng", *, optional: bool = False) -> torch.Generator | None:
+    """A ``torch.Generator``: a bare seed would restart the sequence at every call."""
+    import torch
+
+    if isinstance(value, torch.Generator) or (optional and value is None):
+        return value
+    raise TypeError(f"{name} must be a torch.Generator, got {_shown(value)}; use torch.Generator().manual_seed(1).")
+
+
+def known_keywords(given: Iterable[str], function: Any, name: str) -> None:
+    """Names of options that ``function`` takes; the nearest is suggested for a misspelt one."""
+    options = [p for p in inspect.signature(function).parameters if p != "self"]
+    for key in given:
+        if key not in options:
+            near = difflib.get_close_matches(key, options, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(options)}."
+            raise TypeError(f"{name} has no option {key!r}.{hint}")
+
+
+def _scalar(value: Any) -> Any:
+    """The number inside a zero-dimensional array or tensor; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item") and not getattr(value, "is_meta", False):
+        return value.item()
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A value for an error message: its type and one short line."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    text = repr(value).splitlines()[0] if repr(value) else ""
+    return f"{text[:60]}{'…' if len(text) > 60 else ''} ({type(value).__name__})"
+
+
+def _range(
+    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> str:
+    lower = f" ≥ {least:g}" if least is not None else f" > {above:g}" if above is not None else ""
+    upper = f" ≤ {most:g}" if most is not None else f" < {below:g}" if below is not None else ""
+    return f"{lower}{' and' if lower and upper else ''}{upper}"

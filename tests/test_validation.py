@@ -1,0 +1,95 @@
+"""The checks at the door take every honest number and refuse, in words, what only looks like one."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight import _validation as v
+
+
+@pytest.mark.parametrize("value", [4, np.int64(4), np.array(4), torch.tensor(4), np.uint8(4)], ids=repr)
+def test_whole_numbers_of_every_library_are_the_same_number(value):
+    whole = v.integer(value, "steps", least=1)
+    assert whole == 4 and type(whole) is int
+
+
+@pytest.mark.parametrize("value", [4.0, "4", None, True, np.bool_(True), np.float64(4), (4,), torch.tensor([4]), int])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(TypeError, match="steps must be a whole number ≥ 1"):
+        v.integer(value, "steps", least=1)
+
+
+@pytest.mark.parametrize("value", [0, -3, np.int64(0)])
+def test_whole_numbers_out_of_range_are_refused(value):
+    with pytest.raises(ValueError, match="whole number ≥ 1 and ≤ 9, got"):
+        v.integer(value, "steps", least=1, most=9)
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5), Fraction(1, 2)], ids=repr)
+def test_real_numbers_of_every_library_are_the_same_number(value):
+    real = v.number(value, "kT", least=0)
+    assert real == 0.5 and type(real) is float
+
+
+@pytest.mark.parametrize("value", ["0.5", None, True, 0.5j, np.complex64(1), [0.5], torch.zeros(2), float], ids=repr)
+def test_what_is_no_real_number_is_refused(value):
+    with pytest.raises(TypeError, match="kT must be a finite real number ≥ 0"):
+        v.number(value, "kT", least=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds"),
+    [
+        (float("nan"), {}),
+        (float("inf"), {}),
+        (-1, {"least": 0}),
+        (0, {"above": 0}),
+        (1, {"below": 1}),
+        (2, {"most": 1}),
+    ],
+)
+def test_real_numbers_out_of_range_are_refused(value, bounds):
+    with pytest.raises(ValueError, match="must be a finite real number"):
+        v.number(value, "x", **bounds)
+    assert v.number(float("inf"), "x", finite=False) == float("inf")
+
+
+def test_several_numbers_are_counted_and_each_named():
+    assert v.numbers(np.array([1, 2.5]), "twist", length=2) == (1.0, 2.5)
+    with pytest.raises(ValueError, match="twist must hold 2 real numbers, got 1"):
+        v.numbers([1], "twist", length=2)
+    with pytest.raises(TypeError, match="twist must hold 2 real numbers"):
+        v.numbers(0.3, "twist", length=2)
+    with pytest.raises(ValueError, match=r"twist\[1\]"):
+        v.numbers([0, float("nan")], "twist")
+
+
+def test_truth_is_not_guessed():
+    assert v.boolean(np.bool_(False), "periodic") is False
+    for value in ("no", 1, 0, None):
+        with pytest.raises(TypeError, match="periodic must be True or False"):
+            v.boolean(value, "periodic")
+
+
+def test_a_misspelt_choice_is_answered_by_the_nearest():
+    assert v.choice("tangent", "component", ("all", "tangent")) == "tangent"
+    with pytest.raises(ValueError, match="Did you mean 'tangent'"):
+        v.choice("tangnet", "component", ("all", "tangent"))
+    with pytest.raises(TypeError, match="must be one of 1, 2, got True"):
+        v.choice(True, "spins", (1, 2))
+
+
+def test_a_class_is_no_instance():
+    assert v.instance(3, int, "n") == 3
+    with pytest.raises(TypeError, match=r"rate must be a Fraction, got the class Fraction itself; call it"):
+        v.instance(Fraction, Fraction, "rate")
+
+
+def test_a_seed_is_no_generator():
+    rng = torch.Generator()
+    assert v.generator(rng) is rng and v.generator(None, optional=True) is None
+    for value in (0, None, np.random.default_rng(1)):
+        with pytest.raises(TypeError, match="manual_seed"):
+            v.generator(value)
