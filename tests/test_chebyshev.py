@@ -121,6 +121,17 @@ def test_the_residual_is_what_the_sum_lacks(kT, of_gradient):
     np.testing.assert_allclose(series.residual(mu, of_gradient=of_gradient)[0], exact - cut, atol=1e-10)
 
 
+@pytest.mark.parametrize("of_gradient", [False, True])
+def test_no_residual_between_the_nodes_is_larger_than_the_truncation(of_gradient):
+    mu, x = np.array([0.0]), np.linspace(-1 / 1.01, 1 / 1.01, 50001)
+    for moments in range(33, 130, 6):
+        series = FermiSeries(band(), 0.05, moments)
+        stated = float(series.truncation(mu, of_gradient=of_gradient, margin=0.01)[0])
+        cut = chebyshev.Chebyshev(series.damped((series.grand_potential if of_gradient else series.occupation)(mu))[0])
+        found = float(np.abs(expit(-x / 0.05) - (cut.deriv() if of_gradient else cut)(x)).max())
+        assert found <= stated <= 1.2 * found
+
+
 @pytest.mark.parametrize("accuracy", [1e-2, 1e-5, 1e-10])
 def test_as_many_moments_as_the_accuracy_needs_and_no_more(accuracy):
     wide, mu = band(-4.0, 6.0), np.array([0.3])
@@ -483,12 +494,30 @@ def test_a_damped_step_errs_as_much_as_it_says(moments, rng):
     assert (rms(answer.rho - exact.rho) < answer.error).all() and (answer.error < 0.2).all()
 
 
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, "bound"),
+        ({"kT": 0.0, "kernel": "jackson", "moments": 64}, "rms"),
+        ({"probes": random_vectors(8)}, "95 %"),
+        ({"probes": coloured_vectors(1)}, "95 %"),
+        ({"probes": coloured_vectors(99)}, "bound"),
+    ],
+    ids=str,
+)
+def test_an_answer_says_what_its_error_is(options, kind, rng):
+    model, spins = magnet(rng, side=3)
+    solver = Chebyshev(**{"mu": -2.0, "kT": 0.2, "accuracy": 1e-3, "rng": rng} | options)
+    assert solver.solve(model.matrix(spins), model.rows, model.columns).error_kind == kind
+
+
 def test_a_force_errs_by_the_coupling_times_the_error_of_the_density_matrix(rng):
     model, spins = magnet(rng, 3)
     exact = ExactForceField(model, Dense(mu=-3.5, kT=0.1)).electrons
     field = ExactForceField(model, Chebyshev(mu=-3.5, kT=0.1, accuracy=1e-4)).electrons
-    # H = J_σ Tr ρσ takes two elements of ρ for every component.
-    bound = 2 * model.J_sigma * field.electrons(spins).error.max()
+    answer = field.electrons(spins)
+    assert answer.error_kind == "bound"
+    bound = model.force_error(answer.error.max(), answer.error_kind).component
     assert 0 < float((field(spins).force - exact(spins).force).abs().max()) <= float(bound) <= 1e-4
 
 

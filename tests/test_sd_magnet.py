@@ -9,7 +9,7 @@ import torch
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import SDModel, double_exchange, skyrmion_magnet
 from nearsight.lattices import Lattice, chain, honeycomb, square, triangular
-from nearsight.solvers import Dense, choose
+from nearsight.solvers import Chebyshev, Dense, Poles, choose
 
 
 def ferromagnet(lattice: Lattice) -> torch.Tensor:
@@ -251,3 +251,73 @@ def test_models_that_differ_anywhere_have_different_names(other):
     """Names decide whether two runs are the same run."""
     assert repr(SDModel(square(4), **other)) != repr(SDModel(square(4)))
     assert repr(SDModel(square(4), **({"twist": (0.0, 0.25)} | other))) != repr(SDModel(square(4)))
+
+
+# --- from errors of the density matrix to errors of fields ------------------------------------------------------------
+
+
+def worst_field(model, error):
+    """The largest change of a component and of a vector of H_0, over elements of ρ that are off by ``error`` each.
+
+    Phases and signs on a grid, through ∂h/∂S itself: -Σ δρ*_ab ∂h_ab/∂S.
+    """
+    spins = model.field_type.random(model.lattice.n_sites, 3, torch.Generator().manual_seed(1))
+    leaf = spins.requires_grad_()
+    angle = torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)
+    component = vector = 0.0
+    for up in (-1.0, 1.0):
+        for phase in angle.tolist():
+            mixed = complex(math.cos(phase), math.sin(phase))
+            rho = torch.zeros(len(model.rows), dtype=torch.complex128)
+            rho[:4] = error * torch.tensor([up, -up, mixed, mixed.conjugate()])
+            work = (model.coupling(leaf) * rho.conj()).real.sum()
+            (slope,) = torch.autograd.grad(work, leaf)
+            component, vector = max(component, float(slope.abs().max())), max(vector, float(slope[0].norm()))
+    return component, vector
+
+
+@pytest.mark.parametrize("model", [SDModel(square(3), J=-1.5), skyrmion_magnet(triangular(3))], ids=["J", "J half"])
+def test_a_bound_of_the_density_matrix_makes_one_of_the_fields_and_no_wider_one(model):
+    stated = model.force_error(torch.tensor(0.01, dtype=torch.float64))
+    component, vector = worst_field(model, 0.01)
+    assert component == pytest.approx(float(stated.component), rel=1e-5)
+    assert vector == pytest.approx(float(stated.vector), rel=1e-5)
+
+
+@pytest.mark.parametrize(("make", "attained"), [(Poles, 0.5), (Chebyshev, 1.8)])
+def test_a_field_errs_by_up_to_twice_the_coupling_times_the_error_of_the_density_matrix(make, attained):
+    """One spin without hopping: H = J tanh(J/2kT) S, with a level on either side of μ.
+
+    J scans the residual of the Fermi function. That of Chebyshev's sum is opposite at opposite levels.
+    """
+    kT, ratio = 0.3, []
+    spins = torch.tensor([[0.36, -0.48, 0.8]], dtype=torch.float64).repeat(2, 1)
+    for J in np.geomspace(0.1, 3.0, 25):
+        # A second pair of levels far away, which sets the interval on which the Fermi function is fitted.
+        model = SDModel(chain(2), t=1e-12, J=float(J))
+        wide = torch.stack([spins[0], 4 * spins[1] / J])
+        option = {"tol": 1e-3} if make is Poles else {"accuracy": 1e-3}
+        field = ExactForceField(model, make(kT=kT, mu=0.0, **option)).electrons
+        answer = field.electrons(wide)
+        assert answer.error_kind == "bound"
+        off = field(wide).force[0] - J * math.tanh(J / (2 * kT)) * spins[0]
+        stated = model.force_error(answer.error, answer.error_kind)
+        assert float(off.norm()) <= float(stated.vector) and float(off.abs().max()) <= float(stated.component)
+        ratio.append(float(off.norm() / (J * answer.error)))
+    assert attained < max(ratio) <= 2.0  # both errors are functions of h, for which 2 |J_σ| ε bounds the vector
+
+
+def test_the_mean_square_error_of_fields_is_at_most_eight_times_that_of_the_density_matrix(rng):
+    model = SDModel(triangular(30), J=2.0)
+    spins = model.field_type.random(900, 3, rng)
+    # Diagonal errors have a mean square of ½ here, the complex ones of 1: (4 + {1, 2, 0}) / (8 · 3/4).
+    for sign, expected in ((0.0, math.sqrt(5 / 6)), (-1.0, 1.0), (1.0, math.sqrt(4 / 6))):
+        rho = torch.randn(900, 4, generator=rng, dtype=torch.complex128)
+        rho = torch.stack([rho[:, 0].real, sign * rho[:, 0].real + (1 - sign**2) * rho[:, 1].real, rho[:, 2]], 1)
+        rho = torch.cat([rho, rho[:, 2:].conj()], 1).to(torch.complex128)
+        leaf = spins.clone().requires_grad_()
+        (slope,) = torch.autograd.grad((model.coupling(leaf) * rho.flatten().conj()).real.sum(), leaf)
+        stated = model.force_error(rho.abs().square().mean().sqrt(), "95 %")
+        vector, component = slope.square().sum(-1).mean().sqrt(), slope.square().mean().sqrt()
+        assert float(vector) <= (1 + 1e-12) * float(stated.vector) and float(component) <= float(stated.component)
+        assert float(vector / stated.vector) == pytest.approx(expected, rel=0.05)

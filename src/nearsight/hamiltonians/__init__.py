@@ -13,7 +13,7 @@ from nearsight.hamiltonians.holstein import Holstein
 from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
 from nearsight.hamiltonians.potts import Potts
-from nearsight.hamiltonians.sd_magnet import SDModel, double_exchange, skyrmion_magnet
+from nearsight.hamiltonians.sd_magnet import FieldError, SDModel, double_exchange, skyrmion_magnet
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ClassicalModel",
     "EdwardsAnderson",
     "FalicovKimball",
+    "FieldError",
     "Hamiltonian",
     "Heisenberg",
     "Holstein",

@@ -45,8 +45,8 @@ ATTEMPTS = 8
 class ChebyshevElectrons(Electrons):
     """Electrons with the error of a Chebyshev solution.
 
-    ``error`` bounds every element of ρ found by unit vectors at kT > 0. Otherwise it is ``bars.rho()``: the root mean
-    square error of the elements stays below it with 95 % confidence.
+    ``error_kind`` is ``bound`` for unit vectors at kT > 0, ``rms`` for unit vectors and a step, and ``95 %`` as soon as
+    one matrix of the batch was seen by random probes: ``error`` is then ``bars.rho()``.
     """
 
     bars: ErrorBars | None = None
@@ -78,7 +78,8 @@ class Chebyshev(Solver):
     ----------
     kT: temperature of the electrons; 0 needs a ``kernel`` and ``moments``.
     accuracy: root mean square error of the elements of ρ, at 95 % confidence, from which the number of moments follows,
-        and that of probes where ``probes`` leave it open. A force is off by this times the coupling.
+        and that of probes where ``probes`` leave it open. The force -Σ ρ_ba ∂h_ab/∂Φ is off by at most Σ |∂h_ab/∂Φ|
+        times the error of an element: ``SDModel.force_error`` for spins.
     moments: their number M, instead of what ``accuracy`` asks for.
     kernel: None, the plain sum, which converges exponentially at kT > 0; ``jackson``, ``lorentz`` or ``fejer``.
     probes: :func:`unit_vectors` (no noise), :func:`coloured_vectors` or :func:`random_vectors`.
@@ -90,8 +91,8 @@ class Chebyshev(Solver):
     margin: part of the bandwidth that is added on either side of what Lanczos finds.
     products: how matrices are multiplied; None: :class:`NumbaProducts` on a processor, :class:`TorchProducts` on a GPU.
 
-    Every answer carries ``error``, and its parts in ``bars``. Raises ``ValueError`` where the moments cannot resolve
-    kT, and ``ArithmeticError`` if a vector grows, which means that a level lies outside the band.
+    Every answer carries ``error`` and its ``error_kind``, and the parts in ``bars``. Raises ``ValueError`` where the
+    moments cannot resolve kT, and ``ArithmeticError`` if a vector grows: a level lies outside the band.
 
     References
     ----------
@@ -186,6 +187,7 @@ class Chebyshev(Solver):
             min((p.layout.sets for p in parts if not p.layout.exact), default=1),
             independent_pieces(given.size),
         )
+        exact = all(p.layout.exact for p in parts)
         bounded = torch.cat([torch.full((len(p.noise),), p.layout.exact and self.kT > 0) for p in parts])
         bound = bars.truncation + bars.rounding
         return ChebyshevElectrons(
@@ -197,6 +199,7 @@ class Chebyshev(Solver):
             omega,
             omega if self.filling is None else free,
             error=torch.where(bounded.reshape(batch).to(device), bound, bars.rho()),
+            error_kind=("bound" if self.kT > 0 else "rms") if exact else "95 %",
             bars=bars,
             moments=max(p.moments for p in parts),
             probes=max(p.layout.vectors for p in parts),

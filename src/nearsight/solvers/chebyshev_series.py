@@ -34,6 +34,9 @@ DIGITS = 40.0
 MOST_MOMENTS = 2**20
 """More moments than this are a sign of a temperature that was mistyped, or of a task for another solver."""
 
+FINER = 4
+"""The largest residual is looked for on so many times the nodes of the transforms."""
+
 MOST_NODES = 2**24
 """Nodes of a transform, which holds that many numbers for every matrix."""
 
@@ -180,8 +183,8 @@ class FermiSeries:
         moments = self.moments if moments is None else moments
         return coefficients[..., :moments] * damping(self.kernel, moments)
 
-    def residual(self, mu: np.ndarray, *, of_gradient: bool) -> np.ndarray:
-        """f minus what the finite sum gives instead ``(*batch, count)``, at the nodes.
+    def residual(self, mu: np.ndarray, *, of_gradient: bool, finer: int = 1) -> np.ndarray:
+        """f minus what the finite sum gives instead ``(*batch, finer * count)``, at so many nodes.
 
         ``of_gradient``: the sum for g is differentiated, as the gradient of a potential does, instead of summing f.
         """
@@ -192,18 +195,23 @@ class FermiSeries:
             cut = self.damped(full)
         difference = full.copy()
         difference[..., : self.moments] -= cut
-        return to_values(difference, self.count)
+        return to_values(difference, finer * self.count)
 
     def truncation(self, mu: np.ndarray, *, of_gradient: bool, margin: float) -> np.ndarray:
         """The largest residual ``(batch,)``; that of a gradient inside half of the margin, where levels can be.
 
-        The derivatives of T_m grow as m² at the ends of the band.
+        The derivatives of T_m grow as m² at the ends of the band. A polynomial of degree n exceeds its largest value at
+        N nodes by at most 1/cos(πn/2N) (H. Ehlich, K. Zeller, Math. Z. 86, 41 (1964)): N is 16 M, and what of the
+        residual lies beyond n = 2M is small.
         """
-        return (np.abs(self.residual(mu, of_gradient=of_gradient)) * self.inside(of_gradient, margin)).max(-1)
+        residual = np.abs(self.residual(mu, of_gradient=of_gradient, finer=FINER))
+        return (residual * self.inside(of_gradient, margin, finer=FINER)).max(-1) / math.cos(math.pi / (4 * FINER))
 
-    def inside(self, of_gradient: bool, margin: float) -> np.ndarray:
-        """The nodes ``(count,)`` at which a residual is judged."""
-        return np.abs(nodes(self.count)) <= (1 / (1 + margin) if of_gradient else 1.0)
+    def inside(self, of_gradient: bool, margin: float, *, finer: int = 1) -> np.ndarray:
+        """The nodes ``(finer * count,)`` at which a residual is judged: one beyond the last that can be a level."""
+        count = finer * self.count
+        angle = math.acos(1 / (1 + margin)) - math.pi / count if of_gradient else 0.0
+        return np.abs(nodes(count)) <= math.cos(max(angle, 0.0))
 
     def in_pairs(self) -> FermiSeries:
         """At least as many moments, and an odd number of them: after the first they come in pairs."""

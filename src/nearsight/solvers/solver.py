@@ -5,13 +5,20 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
+
+ErrorKind = Literal["bound", "rms", "95 %"]
+"""What ``Electrons.error`` says of the requested elements of ρ.
+
+``bound``: none is off by more. ``rms``: their root mean square error is no larger, by the density of states that was
+resolved. ``95 %``: their root mean square error is no larger in 95 of 100 draws of the probes.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class Electrons:
     ``rho`` holds ρ_ab = ⟨c_b† c_a⟩ of one copy at the requested positions ``(*batch, element)``; all others are
     ``(*batch,)``.
     ``potential`` is the one whose gradient is the force: the free energy F = Ω + μN at fixed number, Ω at fixed μ.
-    ``error`` ``(*batch,)`` bounds the error of elements of ρ where a solver approximates; ``None``: rounding alone.
+    ``error`` ``(*batch,)`` is that of the elements of ρ where a solver approximates; ``None``: rounding alone.
+    ``error_kind`` says in which sense (:data:`ErrorKind`): ``bound``, ``rms`` or ``95 %``.
     """
 
     rho: Tensor
@@ -32,6 +40,7 @@ class Electrons:
     grand_potential: Tensor
     potential: Tensor
     error: Tensor | None = None
+    error_kind: ErrorKind = "bound"
 
 
 class Solver(abc.ABC):
