@@ -8,7 +8,7 @@ WORKERS ?= 2
 # One thread per test worker and per data worker: two pools on the same cores are slower than one.
 PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -q -n $(WORKERS)
 
-.PHONY: help env env-dev test test-all demo bench lint format docs lock clean
+.PHONY: help env env-dev test test-all test-wheel demo bench lint format docs lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -38,6 +38,18 @@ test: env  ## Fast suite: everything but `slow` and `gpu`
 
 test-all: env  ## Everything this machine can run
 	$(PYTEST)
+
+# As a user without the lock file meets it: the newest packages that the wheel allows (torch alone is pinned, which would
+# otherwise bring gigabytes of CUDA), and no sources anywhere near.
+test-wheel: env  ## Build sdist and wheel, install the wheel into a fresh environment, run a tiny study from outside
+	rm -rf dist .wheel && $(BIN)/python -m hatchling build -d dist
+	"$(PYTHON)" -m venv .wheel/env
+	.wheel/env/bin/python -m pip install -qq --no-input --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	.wheel/env/bin/python -m pip install -qq --no-input --disable-pip-version-check dist/*.whl
+	mkdir .wheel/empty && cd .wheel/empty && export OMP_NUM_THREADS=1 && \
+	  ../env/bin/nearsight doctor && ../env/bin/nearsight list > list.txt && \
+	  ../env/bin/nearsight run holstein --preset tiny && test -s runs/holstein/tiny/report.html
+	rm -rf .wheel
 
 demo: env  ## The Holstein study at its quick preset: exact data, training, a quench, a report
 	$(BIN)/nearsight run holstein --preset quick --resume
@@ -71,5 +83,5 @@ lock:  ## Resolve pyproject.toml anew and write both lock files
 	rm -rf .lock
 
 clean:  ## Remove what can be built again; runs/ stays
-	rm -rf $(VENV) .lock site dist .benchmarks .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .lock .wheel site dist .benchmarks .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -109,7 +109,8 @@ def machine(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from nearsight.cli.doctor import examine
 
-        examine(Console())
+        if not examine(Console()):
+            raise typer.Exit(1)
 
 
 @doctor.command("locality")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -9,11 +10,11 @@ import shutil
 import time
 
 import torch
+from packaging.requirements import Requirement
 from rich.console import Console
 
 import nearsight
 
-REQUIRED = ("torch", "numpy", "scipy", "xarray", "zarr", "h5netcdf", "dask", "distributed", "pydantic", "safetensors")
 OPTIONAL = {
     "tensorboard": "training curves while a fit runs",
     "dask-jobqueue": "data generation on a SLURM cluster",
@@ -21,18 +22,23 @@ OPTIONAL = {
     "pytest": "running the tests",
     "spglib": "checking groups against a second source",
 }
+MODULES = {"pyyaml": "yaml"}
+"""Modules of packages that have other names than these."""
 
 
-def examine(console: Console) -> None:
-    """Print the state of the installation and of the machine."""
+def examine(console: Console) -> bool:
+    """Print the state of the installation and of the machine; False if the installation lacks something it needs."""
+    sound = True
 
     def say(key: str, value: object) -> None:
         console.print(f"{key:<16} {value}", highlight=False, markup=False)
 
     say("nearsight", nearsight.__version__)
     say("python", f"{platform.python_version()} on {platform.platform()}")
-    for package in REQUIRED:
-        say(package, version(package) or "MISSING: pip install " + package)
+    for requirement in requirements():
+        fault = what_is_wrong(requirement)
+        sound &= fault is None
+        say(requirement.name, fault or version(requirement.name))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     say("cores", f"{cores} usable, torch uses {torch.get_num_threads()} threads")
     say("memory", f"{memory() or 'unknown'}")
@@ -51,6 +57,30 @@ def examine(console: Console) -> None:
             name = str(dtype).removeprefix("torch.")
             say("matmul", f"{gemm(device, dtype):.0f} GFlop/s in {name} on {device}")
     say("eigh 900", f"{diagonalisation():.2f} s for one exact solution of a 30 × 30 lattice")
+    if not sound:
+        say("installation", "NOT SOUND: see the lines that say MISSING, TOO OLD or BROKEN above")
+    return sound
+
+
+def requirements() -> list[Requirement]:
+    """What nearsight needs to run on this machine, as its metadata declare it; extras are left out."""
+    found = [Requirement(text) for text in importlib.metadata.requires("nearsight") or []]
+    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def what_is_wrong(requirement: Requirement) -> str | None:
+    """Why a required package cannot be used, with the command that mends it; None if it can be imported."""
+    name, installed = requirement.name, version(requirement.name)
+    cure = f"pip install '{name}{requirement.specifier}'"
+    if installed is None:
+        return f"MISSING: {cure}"
+    if not requirement.specifier.contains(installed, prereleases=True):
+        return f"TOO OLD ({installed}): {cure}"
+    try:
+        importlib.import_module(MODULES.get(name, name))
+    except Exception as error:  # an extension built for another machine can raise anything
+        return f"BROKEN ({installed}; {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+    return None
 
 
 def version(package: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
-from cycler import cycler
+from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
