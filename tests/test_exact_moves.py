@@ -325,3 +325,60 @@ def test_temperatures_too_low_for_poles_say_so(rng):
     energies = ExactMoves(FalicovKimball(square(4)), kT=1e-12, mu=0.2)
     with pytest.raises(ArithmeticError, match="raise tol or the temperature"):
         energies.differences(random_field(energies.lattice, 0.3, rng))
+
+
+# --- internal energies ------------------------------------------------------------------------------------------------
+
+
+def internal_energy(matrix: np.ndarray, number: float, kT: float) -> float:
+    """E = Σ f ε at the μ that holds so many electrons, by diagonalisation and bisection alone."""
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    levels = np.linalg.eigvalsh(matrix)
+    span = 50 * kT + np.ptp(levels)
+    mu = brentq(lambda m: expit((m - levels) / kT).sum() - number, levels[0] - span, levels[-1] + span, xtol=1e-14)
+    return float((levels * expit((mu - levels) / kT)).sum())
+
+
+@pytest.mark.parametrize(("kT", "tolerance"), [(0.02, 1e-6), (0.05, 1e-6), (0.3, 1e-6), (2.0, 1e-6), (0.05, 1e-9)])
+def test_internal_energies_of_hops_are_those_of_two_spectra(kT, tolerance, rng):
+    model = FalicovKimball(square(6), spins=2)
+    energies = ExactMoves(model, kT=kT, number=37, tolerance=tolerance, energy="internal")
+    field = random_field(model.lattice, 0.3, rng)
+    found = energies.differences(field)
+    walk = energies.follow(field)
+    before = internal_energy(model.matrix(field).numpy(), 37 / 2, kT)
+    for move in torch.nonzero(torch.isfinite(found))[::7, 0].tolist():
+        after = model.matrix(energies.hops.apply(field, torch.tensor(move))).numpy()
+        wanted = 2 * (internal_energy(after, 37 / 2, kT) - before)
+        assert float(found[move]) == pytest.approx(wanted, abs=tolerance)
+        assert walk.difference(move) == pytest.approx(wanted, abs=tolerance)
+
+
+def test_a_walk_by_internal_energies_keeps_account_of_them(rng):
+    model = FalicovKimball(square(6))
+    energies = ExactMoves(model, kT=0.1, number=19, energy="internal", rank=12)
+    walk = energies.follow(random_field(model.lattice, 0.3, rng))
+    total = walk.potential
+    for _ in range(25):
+        possible = np.flatnonzero(np.isfinite(walk.differences()))
+        move = int(possible[torch.randint(len(possible), (), generator=rng)])
+        total += walk.difference(move)
+        walk.accept(move)
+    exact = internal_energy(model.matrix(walk.field).numpy(), 19, 0.1)
+    assert walk.potential == pytest.approx(exact, abs=1e-6)
+    assert total == pytest.approx(exact, abs=1e-6)
+    assert walk.diagonalisations > 4
+
+
+def test_internal_and_free_energies_differ_by_the_entropy_and_say_which_they_are():
+    lattice = square(4)
+    free, internal = (ExactMoves(FalicovKimball(lattice), kT=0.2, filling=0.5, energy=e) for e in ("free", "internal"))
+    assert "internal" in repr(internal) and "internal" not in repr(free)
+    assert free.config() != internal.config()
+    assert internal.on(square(6)).energy == "internal"
+    with pytest.raises(ValueError, match="number= or filling="):
+        ExactMoves(FalicovKimball(lattice), kT=0.2, mu=0.1, energy="internal")
+    with pytest.raises(ValueError, match="Did you mean 'internal'"):
+        ExactMoves(FalicovKimball(lattice), kT=0.2, filling=0.5, energy="internl")

@@ -84,6 +84,7 @@ MOVE_ENERGIES = [
     pytest.param(electrons(square(6)), id="electrons"),
     pytest.param(electrons(square(6), tolerance=1e-10), id="electrons, to 1e-10"),
     pytest.param(electrons(square(6), mu=0.4, kT=0.05), id="electrons at fixed mu"),
+    pytest.param(electrons(square(6), energy="internal"), id="electrons, internal energy"),
     pytest.param(electrons(square(5, 4), number=9, U=-3.0, spins=2), id="electrons with spin, attractive"),
     pytest.param(electrons(square(4), rank=4), id="electrons, always renewed"),
     pytest.param(electrons(square(5), t=(1.0, -0.3), shell=2), id="electrons, diagonal hops"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.move_energies import MoveEnergies, Walk
 from nearsight.hamiltonians import FalicovKimball
@@ -40,6 +41,11 @@ class ExactMoves(MoveEnergies):
     fixed μ the grand potential Ω; both by the determinant of two sites' Green's functions
     (:class:`~nearsight.solvers.LocalChanges`) to ``tolerance``, so that no new spectrum is ever needed.
 
+    With ``energy="internal"`` the internal energy E = Σ f ε at fixed number, which some published work puts into the
+    rates in place of F. It is a function of the configuration too, so detailed balance holds, with another
+    equilibrium: the entropy of the electrons is left out. E = ∂(βF)/∂β is taken from F at four temperatures about kT,
+    to the same ``tolerance`` and at four times the cost.
+
     * :meth:`differences` takes one diagonalisation for all moves of a configuration;
     * a :meth:`follow`\ ed walk takes none for most moves: differences come from the last diagonalisation and the sites
       changed since.
@@ -53,10 +59,11 @@ class ExactMoves(MoveEnergies):
         chemical potential. A number becomes a filling, which is kept on another lattice.
     tolerance: largest error of one difference (energy); 10⁻⁹ costs about twice as much as the default.
     rank: sites touched by a walk before it diagonalises again; see :class:`~nearsight.solvers.LocalChanges`.
+    energy: "free" or "internal".
 
     Raises
     ------
-    ValueError: U = 0, where no move costs anything; more electrons than states; kT ≤ 0.
+    ValueError: U = 0, where no move costs anything; more electrons than states; kT ≤ 0; the internal energy at fixed μ.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class ExactMoves(MoveEnergies):
         mu: float | None = None,
         tolerance: float = 1e-6,
         rank: int = 128,
+        energy: Literal["free", "internal"] = "free",
     ) -> None:
         if sum(x is not None for x in (number, filling, mu)) != 1:
             raise ValueError("Give exactly one of number= (of electrons), filling= (per orbital and spin) and mu=.")
@@ -90,8 +98,11 @@ class ExactMoves(MoveEnergies):
         if not hops.lattice.coincides(model.lattice):
             raise ValueError(f"The hops are on {hops.lattice!r}, the model is on {model.lattice!r}.")
         self.model, self.hops = model, hops
+        if choice(energy, "energy", ("free", "internal")) == "internal" and filling is None:
+            raise ValueError("At fixed μ particles are exchanged and no hop changes E alone; give number= or filling=.")
         self.electrons = Dense(kT=kT, filling=filling, mu=mu)
-        self.tolerance, self.rank = float(tolerance), rank
+        self.tolerance, self.rank, self.energy = float(tolerance), rank, energy
+        self.terms, self.tolerance_of_terms = _terms(self.electrons, energy, self.tolerance)
         levels = np.linalg.eigvalsh(self._constant)
         # An occupied site moves every level by something between 0 and U.
         self._bounds = float(levels[0] + min(model.U, 0.0)), float(levels[-1] + max(model.U, 0.0))
@@ -108,7 +119,8 @@ class ExactMoves(MoveEnergies):
         return {name: value for name, value in vars(self).items() if name != "_constant"}  # found again where needed
 
     def __repr__(self) -> str:
-        return f"ExactMoves({self.model!r}, {self.electrons!r}, tolerance={self.tolerance:g})"
+        internal = ', energy="internal"' if self.energy == "internal" else ""
+        return f"ExactMoves({self.model!r}, {self.electrons!r}, tolerance={self.tolerance:g}{internal})"
 
     def on(self, lattice: Lattice) -> Self:
         return type(self)(
@@ -119,6 +131,7 @@ class ExactMoves(MoveEnergies):
             mu=self.electrons.mu,
             tolerance=self.tolerance,
             rank=self.rank,
+            energy=self.energy,
         )
 
     def config(self) -> dict[str, Any]:
@@ -130,6 +143,7 @@ class ExactMoves(MoveEnergies):
             "filling": self.electrons.filling,
             "mu": self.electrons.mu,
             "tolerance": self.tolerance,
+            "energy": self.energy,
         }
 
     def matrix(self, occupied: np.ndarray) -> np.ndarray:
@@ -139,16 +153,19 @@ class ExactMoves(MoveEnergies):
         return matrix
 
     def differences(self, field: Tensor) -> Tensor:
-        """ΔF, at fixed μ ΔΩ, of every move: one diagonalisation for each configuration ``(*batch, move)``."""
-        return self._scattered(field, ("potential",))[0]
+        """ΔF, at fixed μ ΔΩ, or ΔE, of every move: one diagonalisation for each configuration ``(*batch, move)``."""
+        return self._scattered(field, ("potential",), self.terms, self.tolerance_of_terms)[0]
 
     def ensembles(self, field: Tensor) -> Ensembles:
-        """Both ensembles on the same moves, and the approximation that joins them; at fixed number only."""
+        """Both ensembles on the same moves, and the approximation that joins them; of F, at fixed number only."""
         if self.electrons.filling is None:
             raise ValueError("Two ensembles are compared at the number of electrons of one; give number= or filling=.")
-        return Ensembles(*self._scattered(field, ("potential", "omega", "number", "second_order")))
+        terms, tolerance = _terms(self.electrons, "free", self.tolerance)
+        return Ensembles(*self._scattered(field, ("potential", "omega", "number", "second_order"), terms, tolerance))
 
-    def _scattered(self, field: Tensor, names: tuple[str, ...]) -> list[Tensor]:
+    def _scattered(
+        self, field: Tensor, names: tuple[str, ...], terms: tuple[tuple[float, Dense], ...], tolerance: float
+    ) -> list[Tensor]:
         """Some results of possible moves, each at its place ``(*batch, move)``, infinite elsewhere."""
         possible = self.hops.possible(self.hops.check(field)).reshape(-1, len(self.hops)).cpu().numpy()
         targets = self.hops.targets.reshape(-1)
@@ -158,10 +175,21 @@ class ExactMoves(MoveEnergies):
             at = np.flatnonzero(moves)
             i, j = at // self.hops.directions, targets[at]
             change = np.array([-self.model.U, self.model.U])
-            changes = pair_changes(
-                self.matrix(occupied), self.electrons, i, j, change, bounds=self._bounds, tolerance=self.tolerance
-            )
-            rows[:, k, at] = np.stack([getattr(changes, name) for name in names]) * self.model.degeneracy
+            matrix = torch.from_numpy(self.matrix(occupied))
+            spectrum = torch.linalg.eigh(matrix)
+            rows[:, k, at] = 0.0
+            for weight, electrons in terms:
+                changes = pair_changes(
+                    matrix,
+                    electrons,
+                    i,
+                    j,
+                    change,
+                    bounds=self._bounds,
+                    tolerance=tolerance,
+                    spectrum=spectrum,
+                )
+                rows[:, k, at] += weight * self.model.degeneracy * np.stack([getattr(changes, n) for n in names])
         stacked = torch.from_numpy(rows).reshape(len(names), *field.shape[:-2], len(self.hops))
         return list(stacked.to(field.device))
 
@@ -173,6 +201,28 @@ class ExactMoves(MoveEnergies):
         if np.iscomplexobj(self._constant):
             return DiagonalisingWalk(self, field)
         return ExactWalk(self, field)
+
+
+def _terms(electrons: Dense, energy: str, tolerance: float) -> tuple[tuple[tuple[float, Dense], ...], float]:
+    r"""Temperatures at which F is needed, with their weights, and how well it must be known at each.
+
+    The internal energy is a derivative, :math:`E = \partial(\beta F)/\partial\beta`, by differences of fourth order:
+
+    .. math:: E = \sum_k c_k (1 + k\delta)\, F(kT/(1 + k\delta)) + O(\delta^4), \quad
+              c_{\pm 1} = \pm\frac{8}{12\delta}, \quad c_{\pm 2} = \mp\frac{1}{12\delta} .
+
+    A level at x kT from μ contributes kT x⁵ f⁗(x) δ⁴/30 < kT δ⁴ to the remainder, so this δ keeps it below a tenth of
+    ``tolerance``; the rest is left to the four terms, whose weights add up to 18/12δ.
+    """
+    if energy == "free":
+        return ((1.0, electrons),), tolerance
+    delta = min(0.5 * (tolerance / electrons.kT) ** 0.25, 0.05)
+    stencil = {-2: 1.0, -1: -8.0, 1: 8.0, 2: -1.0}
+    terms = tuple(
+        (c * (1 + k * delta) / (12 * delta), Dense(kT=electrons.kT / (1 + k * delta), filling=electrons.filling))
+        for k, c in stencil.items()
+    )
+    return terms, max(tolerance * delta / 3, 1e-12)
 
 
 class _ElectronWalk(Walk):
@@ -205,39 +255,44 @@ class ExactWalk(_ElectronWalk):
 
     def __init__(self, energies: ExactMoves, field: Tensor) -> None:
         super().__init__(energies, field)
-        self._changes = LocalChanges(
-            energies.matrix(self.occupied),
-            energies.electrons,
-            bounds=energies._bounds,
-            tolerance=energies.tolerance,
-            rank=energies.rank,
-        )
+        self._terms = [
+            (
+                weight * energies.model.degeneracy,
+                LocalChanges(
+                    energies.matrix(self.occupied),
+                    electrons,
+                    bounds=energies._bounds,
+                    tolerance=energies.tolerance_of_terms,
+                    rank=energies.rank,
+                ),
+            )
+            for weight, electrons in energies.terms
+        ]
 
     @property
     def drift(self) -> Drift:
-        """Errors that had come together when something was computed afresh."""
-        return self._changes.drift
+        """Errors that had come together when something was computed afresh, the largest of all temperatures."""
+        drifts = [changes.drift for _, changes in self._terms]
+        return Drift(max(d.potential for d in drifts), max(d.green for d in drifts))
 
     @property
     def diagonalisations(self) -> int:
         """How many there were: the first one, renewals, and moves that shift μ more than foreseen."""
-        return self._changes.diagonalisations
-
-    @property
-    def mu(self) -> float:
-        """The chemical potential of the present field."""
-        return self._changes.mu
+        return sum(changes.diagonalisations for _, changes in self._terms)
 
     @property
     def potential(self) -> float:
-        """F of the present field, at fixed μ Ω, of all copies of the electrons."""
-        return self.energies.model.degeneracy * self._changes.potential
+        """F of the present field, at fixed μ Ω, or E, of all copies of the electrons."""
+        return sum(weight * changes.potential for weight, changes in self._terms)
 
     def difference(self, move: int) -> float:
-        return self.energies.model.degeneracy * self._changes.difference(self._sites(move), self._change)
+        sites = self._sites(move)
+        return sum(weight * changes.difference(sites, self._change) for weight, changes in self._terms)
 
     def accept(self, move: int) -> None:
-        self._changes.accept(self._sites(move), self._change)
+        sites = self._sites(move)
+        for _, changes in self._terms:
+            changes.accept(sites, self._change)
         super().accept(move)
 
 
@@ -250,7 +305,8 @@ class DiagonalisingWalk(_ElectronWalk):
 
     def _potential(self, occupied: np.ndarray) -> float:
         levels = torch.linalg.eigvalsh(torch.from_numpy(self.energies.matrix(occupied)))
-        return self.energies.model.degeneracy * float(potential_of_levels(self.energies.electrons, levels))
+        terms = (w * float(potential_of_levels(electrons, levels)) for w, electrons in self.energies.terms)
+        return self.energies.model.degeneracy * sum(terms)
 
     def _after(self, move: int) -> float:
         occupied = self.occupied.copy()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nearsight.solvers.dense import Dense
 from nearsight.solvers.mu_window import BLOCK, MuWindow, potential_of_levels
@@ -29,7 +30,7 @@ class PairChanges(NamedTuple):
 
 
 def pair_changes(
-    matrix: np.ndarray,
+    matrix: Tensor,
     electrons: Dense,
     i: np.ndarray,
     j: np.ndarray,
@@ -37,14 +38,16 @@ def pair_changes(
     *,
     bounds: tuple[float, float],
     tolerance: float = 1e-6,
+    spectrum: tuple[Tensor, Tensor] | None = None,
 ) -> PairChanges:
     """Change of the potential if ``change[0]`` were added to the diagonal at i and ``change[1]`` at j ≠ i.
 
     ``matrix`` is Hermitian, real or complex, ``i`` and ``j`` are ``(change,)``; ``bounds`` enclose all levels before
-    and after. One ``eigh``, then O(n) for each pair and complex energy: on 900 sites all 600 hops together take little
-    longer than the diagonalisation. Changes that move μ out of the window are diagonalised.
+    and after. One ``eigh`` (none if its result is given as ``spectrum``), then O(n) for each pair and complex energy: on
+    900 sites all 600 hops together take little longer than the diagonalisation. Changes that move μ out of the window
+    are diagonalised.
     """
-    levels, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
+    levels, vectors = torch.linalg.eigh(matrix) if spectrum is None else spectrum
     psi = vectors.numpy()
     window = MuWindow(electrons, levels.numpy(), bounds, tolerance)
     if len(i) == 0:
@@ -62,9 +65,9 @@ def pair_changes(
     value, _, inside = window.potential(omega)
     before = window.reference[0]
     for k in np.flatnonzero(~inside):
-        moved = matrix.copy()
-        moved[[i[k], j[k]], [i[k], j[k]]] += change
-        value[k] = float(potential_of_levels(electrons, torch.linalg.eigvalsh(torch.from_numpy(moved))))
+        moved = matrix.clone()
+        moved[[i[k], j[k]], [i[k], j[k]]] += torch.from_numpy(change)
+        value[k] = float(potential_of_levels(electrons, torch.linalg.eigvalsh(moved)))
     if window.grand:
         unknown = np.full(len(i), np.nan)
         return PairChanges(value - before, omega[:, 0], unknown, unknown)

@@ -84,6 +84,8 @@ class Config(Section):
     """c electrons per site: their number is fixed, as in the thesis."""
     kT: Positive = 0.05
     """Temperature of c electrons and of the hops."""
+    energy: Literal["free", "internal"] = "free"
+    """What a hop costs: the free energy of the c electrons, or their internal energy, at four times the work."""
     rule: Literal["metropolis", "glauber"] = "metropolis"
     trajectories: Trajectories = Trajectories()
     network: Network = Network()

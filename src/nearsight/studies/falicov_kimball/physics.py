@@ -21,8 +21,8 @@ def falicov_kimball(config: Config, length: int) -> FalicovKimball:
 
 
 def exact(config: Config, length: int) -> ExactMoves:
-    """Free energies of c electrons at fixed number."""
-    return ExactMoves(falicov_kimball(config, length), kT=config.kT, filling=config.filling)
+    """Energies of c electrons at fixed number."""
+    return ExactMoves(falicov_kimball(config, length), kT=config.kT, filling=config.filling, energy=config.energy)
 
 
 def scheme(config: Config, energies: MoveEnergies, screen: MoveEnergies | None = None) -> HopMonteCarlo:
