@@ -206,6 +206,7 @@ def test_a_run_killed_from_outside_at_a_random_time_ends_with_the_same_bits(tmp_
     assert tree_hash(tmp_path / "killed") == tree_hash(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("misaligned_reads")
 @pytest.mark.parametrize(
     ("scheme", "start"),
     [(SCHEME, 0), (Brownian(0.1, 0.3), 0), (TDGL(0.1), 1), (KineticMonteCarlo(SpinFlips(springs(), kT=1.0)), 1)],

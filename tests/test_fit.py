@@ -209,6 +209,7 @@ def test_a_fit_leaves_global_settings_alone(data):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.usefixtures("misaligned_reads")
 @pytest.mark.parametrize("at", [1, 10, 13, 59])
 def test_a_fit_interrupted_at_any_step_resumes_bit_for_bit(data, tmp_path, monkeypatch, at):
     from nearsight.training.fit import _Fit

@@ -49,6 +49,7 @@ def test_what_is_learned_on_a_small_lattice_holds_on_a_large_one(rng):
     assert evaluate_moves(moves.on(large.lattice), labels) == evaluate_moves(moves, labels)
 
 
+@pytest.mark.usefixtures("misaligned_reads")
 @pytest.mark.parametrize("optimizer", ["soap", "adamw"])
 def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimizer, monkeypatch):
     from nearsight.training import move_fit as module

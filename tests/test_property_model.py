@@ -325,6 +325,7 @@ def test_a_planted_phase_is_learned(rng, loss):
     assert (predicted == (known > 0.5))[clear].mean() > 0.95
 
 
+@pytest.mark.usefixtures("misaligned_reads")
 @pytest.mark.parametrize("optimizer", ["soap", "adamw"])
 def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimizer, monkeypatch):
     from nearsight.training import property_fit as module

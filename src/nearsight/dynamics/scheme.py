@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nearsight.forcefields import ForceField, Forces
 from nearsight.lattices import Lattice
+from nearsight.storage import owned
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,14 @@ class State:
     noise: Tensor | None = None
     history: Tensor | None = None
     tally: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A state read from a checkpoint must lie in memory as one that was computed, or last bits differ after it.
+        for name in ("field", "velocity", "noise", "history"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, owned(value))
+        force, energy = self.forces
+        object.__setattr__(self, "forces", Forces(owned(force), None if energy is None else owned(energy)))
 
 
 class Scheme(abc.ABC):

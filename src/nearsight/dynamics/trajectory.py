@@ -12,6 +12,7 @@ from torch import Tensor
 from nearsight.dynamics.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
 from nearsight.dynamics.record_store import open_dataset
 from nearsight.dynamics.scheme import State
+from nearsight.storage import owned
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Trajectory:
     def tensor(self, name: str) -> Tensor:
         """One recorded quantity ``(record, *batch, ...)``, with the batch in its own shape."""
         variable = self.data[name]
-        values = torch.from_numpy(variable.values)
+        values = owned(torch.from_numpy(variable.values))
         if "replica" not in variable.dims:
             return values
         return values.reshape(len(values), *self.batch, *values.shape[2:])

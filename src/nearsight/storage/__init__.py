@@ -3,17 +3,14 @@
 from nearsight.storage.files import (
     CorruptFileError,
     atomic_directory,
-    load_tensors,
     read_json,
     read_yaml,
-    save_tensors,
-    tensor_hash,
     tree_hash,
-    whole_tensors,
     write_atomic,
     write_json,
     write_yaml,
 )
+from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, whole_tensors
 from nearsight.storage.text import number_text, numbers_text, rounded
 
 __all__ = [
@@ -22,6 +19,7 @@ __all__ = [
     "load_tensors",
     "number_text",
     "numbers_text",
+    "owned",
     "read_json",
     "read_yaml",
     "rounded",

@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
-import torch
 import yaml
-from torch import Tensor
 
 
 class CorruptFileError(ValueError):
@@ -77,35 +73,6 @@ def tree_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Tensors by name, as safetensors, atomically."""
-    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomic(path, safetensors.torch.save(contiguous, metadata))
-
-
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise _corrupt(path, "safetensors", error) from error
-
-
-def whole_tensors(path: str | Path) -> bool:
-    """Whether a safetensors file can be used; one that a full disk or a crash has damaged is deleted."""
-    try:
-        load_tensors(path)
-    except FileNotFoundError:
-        return False
-    except CorruptFileError:
-        Path(path).unlink()
-        return False
-    return True
-
-
 def write_json(path: str | Path, content: Any) -> None:
     """Plain data as JSON, atomically."""
     write_atomic(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
@@ -116,7 +83,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text())
     except ValueError as error:
-        raise _corrupt(path, "JSON", error) from error
+        raise corrupt(path, "JSON", error) from error
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -141,18 +108,8 @@ def read_yaml(path: str | Path) -> Any:
     try:
         return yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _corrupt(path, "YAML", error) from error
+        raise corrupt(path, "YAML", error) from error
 
 
-def tensor_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _corrupt(path: str | Path, kind: str, error: Exception) -> CorruptFileError:
+def corrupt(path: str | Path, kind: str, error: Exception) -> CorruptFileError:
     return CorruptFileError(f"{path} is not a whole {kind} file ({error}). Delete it and resume, or restore a copy.")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nearsight import __version__
 from nearsight.lattices import Lattice
+from nearsight.storage import owned
 from nearsight.training import imports, store
 
 KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported")
@@ -146,17 +147,17 @@ class DataSet:
     @cached_property
     def field(self) -> Tensor:
         """Φ ``(snapshot, site, component)``, float64."""
-        return torch.from_numpy(self._numpy("field"))
+        return owned(torch.from_numpy(self._numpy("field")))
 
     @cached_property
     def force(self) -> Tensor:
         """Total generalised force -∂E/∂Φ, shaped as the field."""
-        return torch.from_numpy(self._numpy("force"))
+        return owned(torch.from_numpy(self._numpy("force")))
 
     @cached_property
     def energy(self) -> Tensor | None:
         """Total energy ``(snapshot,)``, or None for a driven system."""
-        return torch.from_numpy(self._numpy("energy")) if self.has_energy else None
+        return owned(torch.from_numpy(self._numpy("energy"))) if self.has_energy else None
 
     @cached_property
     def trajectory(self) -> np.ndarray:

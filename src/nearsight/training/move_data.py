@@ -16,7 +16,7 @@ from torch import Tensor
 from nearsight import __version__
 from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import Lattice
-from nearsight.storage import CorruptFileError, load_tensors, save_tensors
+from nearsight.storage import CorruptFileError, load_tensors, owned, save_tensors
 from nearsight.training.dataset import deal
 
 FORMAT = 1
@@ -149,7 +149,7 @@ class MoveData:
     @cached_property
     def field(self) -> Tensor:
         """n ``(configuration, site, 1)``, float64."""
-        return torch.from_numpy(self.arrays["occupied"].astype(np.float64))[..., None]
+        return owned(torch.from_numpy(self.arrays["occupied"].astype(np.float64))[..., None])
 
     @property
     def difference(self) -> np.ndarray:

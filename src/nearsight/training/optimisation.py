@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.parallel import progress_bar
-from nearsight.storage import load_tensors, save_tensors, write_atomic
+from nearsight.storage import load_tensors, owned, save_tensors, write_atomic
 from nearsight.training.soap import SOAP
 
 
@@ -46,6 +46,9 @@ class Optimisation:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], knobs: Knobs) -> None:
         self.names, self.parameters, self.knobs = list(parameters), list(parameters.values()), knobs
+        for p in self.parameters:
+            # The state of an optimiser follows the order in memory of its parameter; from a file it comes contiguous.
+            p.data = owned(p.data)
         settings: dict[str, Any] = {"lr": knobs.learning_rate, "weight_decay": knobs.weight_decay}
         self.optimizer: torch.optim.Optimizer = (
             SOAP(self.parameters, **settings)

@@ -59,7 +59,7 @@ class SOAP(Optimizer):
         gradient = p.grad.reshape(p.shape[0] if p.ndim > 1 else 1, -1)  # type: ignore[union-attr]
         if not state:
             state["step"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
+            state["mean"], state["square"] = gradient.new_zeros(gradient.shape), gradient.new_zeros(gradient.shape)
             for average, basis, size in (("left", "U", gradient.shape[0]), ("right", "V", gradient.shape[1])):
                 state[average], state[basis] = gradient.new_zeros(size, size), torch.eye(size).to(gradient)
         state["step"] += 1
