@@ -253,7 +253,6 @@ def test_an_existing_run_is_not_touched_unless_asked(tmp_path):
     [
         ({"scheme": Langevin(dt=0.1, kT=0.21, damping=0.7)}, r"scheme\.kT: 0\.2 \(then\), 0\.21 \(now\)"),
         ({"scheme": TDGL(dt=0.1)}, r"scheme\.scheme: Langevin \(then\), TDGL \(now\)"),
-        ({"steps": 40}, r"steps: 20 \(then\), 40 \(now\)"),
         ({"record": Every(4)}, r"record\.every: 2 \(then\), 4 \(now\)"),
         ({"record": Every(2, fields=("field",))}, r"record\.fields: "),
         ({"forcefield": springs(k=1.5)}, r"forcefield\.forcefield: .*k=1, .*k=1\.5"),

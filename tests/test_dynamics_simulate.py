@@ -188,33 +188,47 @@ def test_the_run_is_silent_by_default(capsys):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Every(0), "whole number of steps >= 1"),
-        (lambda: Every(2.5), "whole number of steps >= 1"),
+        (lambda: Every(0), "n must be a whole number ≥ 1"),
+        (lambda: Every(2.5), "n must be a whole number ≥ 1"),
         (lambda: Every(1, fields=("fields",)), r"field, velocity, force, energy, .*not 'fields'"),
         (lambda: Every(1, fields=()), "keeps nothing"),
         (lambda: Every(1, observables={"energy": torch.sum}), "name of its own"),
         (lambda: Every(1, observables={"a b": torch.sum}), "name of its own"),
-        (lambda: At(()), "whole numbers"),
-        (lambda: At((-1, 2)), "whole numbers"),
-        (lambda: At((0.5,)), "whole numbers"),
-        (lambda: At.logarithmic(0), "steps >= 1"),
+        (lambda: At(()), "one step or more"),
+        (lambda: At((-1, 2)), "steps of At must be a whole number ≥ 0"),
+        (lambda: At((0.5,)), "steps of At must be a whole number ≥ 0"),
+        (lambda: At("0"), "steps of At must be a whole number ≥ 0"),
+        (lambda: At.logarithmic(0), "steps must be a whole number ≥ 1"),
+        (lambda: Every(1, observables=[torch.sum]), "observables must be a Mapping"),
     ],
 )
 def test_impossible_records_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_numbers_of_numpy_and_torch_are_numbers_of_steps():
+    assert (
+        Every(np.int64(2)) == Every(2) and At((np.int32(3), torch.tensor(1))) == At((1, 3)) and At(np.int64(4)) == At(4)
+    )
+    run = simulate(springs(), TDGL(0.1), zeros(), steps=np.int64(2), record=Every(1), rng=None)
+    assert run.final.step == 2
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"steps": -1}, ValueError, "steps must be a whole number >= 0"),
-        ({"steps": 1.5}, ValueError, "steps must be a whole number >= 0"),
-        ({"checkpoint_every": 0}, ValueError, "checkpoint_every must be a whole number >= 1"),
+        ({"steps": -1}, ValueError, "steps must be a whole number ≥ 0"),
+        ({"steps": 1.5}, TypeError, "steps must be a whole number ≥ 0"),
+        ({"checkpoint_every": 0}, ValueError, "checkpoint_every must be a whole number ≥ 1"),
         ({"record": At((11,))}, ValueError, "at step 11, but the run ends at step 10"),
         ({"field": torch.zeros(8, 1)}, ValueError, r"shape \(\*batch, 9, 1\)"),
         ({"field": torch.full((9, 1), torch.nan)}, ValueError, "9 NaN"),
         ({"rng": None}, TypeError, "pass rng="),
+        ({"rng": 1}, TypeError, r"rng must be a torch\.Generator"),
+        ({"record": 5}, TypeError, "record must be a Every or At"),
+        ({"scheme": TDGL}, TypeError, "the class TDGL itself"),
+        ({"resume": "no"}, TypeError, "resume must be True or False"),
         ({"record": Every(1, observables={"m": lambda q: q.mean()})}, ValueError, r"begins with the batch \(2,\)"),
         ({"record": Every(1, observables={"m": lambda q: 1.0})}, ValueError, "got float"),
         (

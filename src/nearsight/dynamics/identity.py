@@ -25,6 +25,15 @@ def describe(forcefield: ForceField) -> dict[str, str]:
     return description
 
 
+def until(identity: dict[str, Any], step: int) -> dict[str, Any]:
+    """What decided a run up to a step: neither how long it goes on nor which records are still to come."""
+    decisive = {name: value for name, value in identity.items() if name != "steps"}  # named by 0.1
+    record = decisive.get("record")
+    if record and "at" in record:
+        decisive["record"] = record | {"at": [at for at in record["at"] if at <= step]}
+    return decisive
+
+
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """One line for every entry that is not the same, nested entries by their full name."""
     lines = []

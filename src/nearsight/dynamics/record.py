@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, integer
 from nearsight.dynamics.scheme import State
 
 FIELDS = ("field", "velocity", "force", "energy")
@@ -38,8 +39,7 @@ class Every:
     observables: Observables = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n, int) or isinstance(self.n, bool) or self.n < 1:
-            raise ValueError(f"Every needs a whole number of steps >= 1, got {self.n!r}.")
+        object.__setattr__(self, "n", integer(self.n, "n", least=1))
         object.__setattr__(self, "fields", _checked(self.fields, self.observables))
 
     def schedule(self, steps: int) -> np.ndarray:
@@ -60,17 +60,17 @@ class At:
     observables: Observables = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        given = [self.steps] if isinstance(self.steps, int) else list(self.steps)
-        if not given or any(int(s) != s or s < 0 for s in given):
-            raise ValueError(f"At needs whole numbers of steps >= 0, got {self.steps!r}.")
-        object.__setattr__(self, "steps", tuple(sorted({int(s) for s in given})))
+        given = self.steps if isinstance(self.steps, Iterable) else [self.steps]
+        steps = {integer(step, "steps of At", least=0) for step in given}
+        if not steps:
+            raise ValueError("At needs one step or more; pass record=None to keep only the final state.")
+        object.__setattr__(self, "steps", tuple(sorted(steps)))
         object.__setattr__(self, "fields", _checked(self.fields, self.observables))
 
     @classmethod
     def logarithmic(cls, steps: int, per_decade: int = 10, **what: Any) -> Self:
         """Steps 0, 1, ... ``steps``, equally spaced in their logarithm: for what grows as a power of time."""
-        if steps < 1 or per_decade < 1:
-            raise ValueError(f"Logarithmic records need steps >= 1 and per_decade >= 1, got {steps} and {per_decade}.")
+        steps, per_decade = integer(steps, "steps", least=1), integer(per_decade, "per_decade", least=1)
         count = int(np.ceil(np.log10(steps) * per_decade)) + 1
         return cls((0, *np.rint(np.geomspace(1, steps, count)).astype(int).tolist()), **what)
 
@@ -140,6 +140,7 @@ def _flat(value: Tensor, batch: int) -> np.ndarray:
 
 
 def _checked(fields: Iterable[str], observables: Observables) -> tuple[str, ...]:
+    instance(observables, Mapping, "observables", 'Give {"name": function of the field}.')
     fields = (fields,) if isinstance(fields, str) else tuple(fields)
     unknown = [name for name in fields if name not in (*FIELDS, *TALLIES)]
     if unknown:

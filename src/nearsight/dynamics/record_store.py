@@ -19,6 +19,8 @@ from nearsight.dynamics.record import Column
 from nearsight.storage import CorruptFileError, atomic_directory, write_atomic
 
 CHUNK_BYTES = 2**22
+CHUNK_RECORDS = 2**10
+"""Small records are gathered to so many a chunk, whatever the length of the run: it may be extended later."""
 
 
 class AtomicStore(LocalStore):
@@ -57,26 +59,30 @@ class _Writer:
     def __init__(self, array: zarr.Array) -> None:
         self.array = array
         self.start, self.filled = 0, 0
-        self.buffer = np.empty((array.chunks[0], *array.shape[1:]), array.dtype)
+        self.buffer = np.full((array.chunks[0], *array.shape[1:]), array.fill_value, array.dtype)
         self.digest = ""
 
     def append(self, value: np.ndarray) -> None:
         if self.filled == len(self.buffer):
             self.flush()
             self.start, self.filled = self.start + self.filled, 0
+            self.buffer[...] = self.array.fill_value
         self.buffer[self.filled] = value
         self.digest = _chained(self.digest, self.buffer[self.filled])
         self.filled += 1
 
     def flush(self) -> None:
         if self.filled:
-            self.array[self.start : self.start + self.filled] = self.buffer[: self.filled]
+            # The whole chunk, so that nothing which a killed run left beyond the last row survives.
+            rows = min(len(self.buffer), self.array.shape[0] - self.start)
+            self.array[self.start : self.start + rows] = self.buffer[:rows]
 
     def replay(self, rows: int) -> None:
         """Take up an array whose first ``rows`` rows are committed."""
         size = len(self.buffer)
         for start in range(0, rows, size):
             self.start, self.filled = start, min(size, rows - start)
+            self.buffer[...] = self.array.fill_value
             self.buffer[: self.filled] = self.array[start : start + self.filled]
             for row in self.buffer[: self.filled]:
                 self.digest = _chained(self.digest, row)
@@ -90,7 +96,7 @@ class ZarrRecords:
     """
 
     def __init__(self, path: Path, group: zarr.Group, rows: int) -> None:
-        self.path, self.rows = path, rows
+        self.path, self.group, self.rows = path, group, rows
         self.writers = {name: _Writer(array) for name, array in group.arrays() if name != "step"}
 
     @classmethod
@@ -109,7 +115,7 @@ class ZarrRecords:
                     column.name,
                     shape=(rows, *column.shape),
                     dtype=column.dtype,
-                    chunks=_chunks(rows, column),
+                    chunks=_chunks(column),
                     # The checksum names a damaged file to every reader.
                     compressors=[ZstdCodec(level=3), Crc32cCodec()],
                     fill_value=np.nan if column.dtype.kind in "fc" else 0,
@@ -117,10 +123,7 @@ class ZarrRecords:
                     config={"write_empty_chunks": True},
                 )
             group["step"][...] = schedule  # type: ignore[index]
-            with warnings.catch_warnings():
-                # Readers such as xarray look for consolidated metadata, which zarr 3 calls an extension.
-                warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-                zarr.consolidate_metadata(group.store)
+            _consolidate(group)
         return cls.open(path, 0, {})
 
     @classmethod
@@ -129,7 +132,8 @@ class ZarrRecords:
         try:
             # An all-NaN chunk must be written like any other, or it would read back with another NaN.
             with zarr.config.set({"array.write_empty_chunks": True}):
-                records = cls(path, zarr.open_group(AtomicStore(path), mode="r+", zarr_format=3), rows)
+                store = AtomicStore(path)
+                records = cls(path, zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=False), rows)
         except (ValueError, KeyError, OSError) as error:
             raise _corrupt(path, str(error)) from error
         for name in digests:
@@ -143,6 +147,25 @@ class ZarrRecords:
             if writer.digest != digests.get(name, ""):
                 raise _corrupt(path / name, f"its first {rows} records are not those the checkpoint vouches for")
         return records
+
+    def fit(self, schedule: np.ndarray) -> None:
+        """Make room for the records of a run that goes on for longer, or ends sooner, than it was started for.
+
+        What is committed stays as it is. The consolidated metadata, by which others read the group, come last: killed
+        in between, the group reads as before and the next call begins again.
+        """
+        arrays = dict(self.group.arrays())
+        shown = zarr.open_group(self.group.store, mode="r", zarr_format=3)["step"]
+        lengths = {array.shape[0] for array in (shown, *arrays.values())}
+        if lengths == {len(schedule)} and np.array_equal(arrays["step"][...], schedule):
+            return
+        for array in arrays.values():
+            array.resize((len(schedule), *array.shape[1:]))
+        arrays["step"][...] = schedule
+        for name, writer in self.writers.items():
+            writer.array = arrays[name]
+        self.flush()
+        _consolidate(self.group)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -171,10 +194,17 @@ def open_dataset(path: Path, rows: int | None = None) -> xr.Dataset:
     return data if rows is None else data.isel(record=slice(rows))
 
 
-def _chunks(rows: int, column: Column) -> tuple[int, ...]:
-    """About 4 MiB: many small records together, or one record cut along its replicas. A lattice is never cut."""
+def _consolidate(group: zarr.Group) -> None:
+    with warnings.catch_warnings():
+        # Readers such as xarray look for consolidated metadata, which zarr 3 calls an extension.
+        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        zarr.consolidate_metadata(group.store)
+
+
+def _chunks(column: Column) -> tuple[int, ...]:
+    """At most 4 MiB: many small records together, or one record cut along its replicas. A lattice is never cut."""
     size = max(1, int(np.prod(column.shape)) * column.dtype.itemsize)
-    records = min(max(1, CHUNK_BYTES // size), max(1, rows))
+    records = min(max(1, CHUNK_BYTES // size), CHUNK_RECORDS)
     if not column.dimensions or column.dimensions[0] != "replica":
         return (records, *(max(1, n) for n in column.shape))
     replicas = max(1, min(column.shape[0], CHUNK_BYTES * column.shape[0] // size))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.identity import differences
+from nearsight.dynamics.identity import differences, until
 from nearsight.dynamics.record import Column
 from nearsight.dynamics.record_store import ZarrRecords
 from nearsight.dynamics.scheme import State, forces
@@ -38,9 +38,9 @@ class RunFolder:
         self.first_force: Tensor
 
     def take_up(
-        self, resume: bool, forcefield: ForceField | None, field: Tensor, rng: torch.Generator | None
+        self, resume: bool, steps: int, forcefield: ForceField | None, field: Tensor, rng: torch.Generator | None
     ) -> State | None:
-        """The state of the interrupted run, with the generator set to go on; None if there is no run yet."""
+        """The last state of the run that is there, with the generator set to go on; None if there is no run yet."""
         there = [name for name in (CHECKPOINT, TRAJECTORY) if (self.path / name).exists()]
         if there and not resume:
             raise FileExistsError(
@@ -56,6 +56,11 @@ class RunFolder:
             )
         checkpoint = Checkpoint.load(self.path / CHECKPOINT, field.device)
         self._refuse_other(checkpoint, forcefield, field)
+        if steps < checkpoint.state.step:
+            raise ValueError(
+                f"The run in {self.path} has gone {checkpoint.state.step} steps already, more than the {steps} asked "
+                f"for. Ask for at least {checkpoint.state.step}, or read what is there with Trajectory.open."
+            )
         for generator, state in zip(self.generators, checkpoint.chance, strict=True):
             generator.set_state(state)
         if rng is not None and checkpoint.rng is not None:
@@ -79,6 +84,7 @@ class RunFolder:
             self._save(state, rng, 0, {})
         if self.checkpoint is not None and (self.checkpoint.records or trajectory.exists()):
             self.records = ZarrRecords.open(trajectory, self.checkpoint.records, self.checkpoint.digests)
+            self.records.fit(schedule)
         else:
             self.records = ZarrRecords.create(trajectory, layout, schedule, attributes)
         return self.records
@@ -101,7 +107,9 @@ class RunFolder:
         checkpoint.save(self.path / CHECKPOINT)
 
     def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField | None, field: Tensor) -> None:
-        lines = differences(checkpoint.identity, self.identity)
+        lines = differences(
+            *(until(identity, checkpoint.state.step) for identity in (checkpoint.identity, self.identity))
+        )
         if forcefield is not None and not lines:
             now, then = forces(forcefield, field).force.cpu(), checkpoint.first_force
             scale = 1 + float(then.abs().max())

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 import nearsight
+from nearsight._validation import boolean, generator, instance, integer
 from nearsight.dynamics.guard import Guard, OutOfRangeError, check_finite
 from nearsight.dynamics.identity import describe
 from nearsight.dynamics.record import At, Every, columns, measure
@@ -52,18 +53,23 @@ def simulate(
     generators (those of solvers with random vectors too), and in the files. On another machine, or with another number
     of threads, linear algebra may round differently.
 
+    A run on disk can be extended: the same call with more ``steps`` and ``resume=True`` goes on from its last state,
+    with its noise and its clock, and ends with the same bits as one run of that length.
+
     Parameters
     ----------
     forcefield: exact or learned, on the lattice of the field. A scheme of discrete moves brings its own physics; there
         the force field only reports force and energy at every step, and None leaves that out.
     scheme: the equation of motion.
     field: start, ``(*batch, site, component)``. Its precision and device are those of the run.
-    steps: length of the run; one event per replica for :class:`KineticMonteCarlo`.
-    record: :class:`Every` n steps, :class:`At` given steps, or None to keep only the final state.
+    steps: length of the run from its start; one event per replica for :class:`KineticMonteCarlo`.
+    record: :class:`Every` n steps, :class:`At` given steps, or None to keep only the final state. Where a run is
+        extended, it may name steps to come that it did not name before.
     rng: source of all random numbers, left in the state it has after the run. None for a scheme that needs none.
     velocity: start of the velocity; by default the scheme draws it.
     path: folder of the run, created if needed.
-    resume: go on with what is there, or start if there is nothing; False refuses to touch an existing run.
+    resume: go on with what is there up to ``steps``, or start if there is nothing; False refuses to touch an existing
+        run.
     guard: the range in which the force field may be trusted, checked at every step. Without a guard a field that is not
         finite is still refused at every record and at the end.
     checkpoint_every: steps between checkpoints; by default one every 30 seconds. Each writes the state once.
@@ -73,9 +79,13 @@ def simulate(
     ``resume`` is False, ``ValueError`` if the run there was started with something else (it says what),
     ``CorruptFileError`` if its files are damaged (it says which).
     """
-    _whole(steps=steps, at_least=0)
+    steps = integer(steps, "steps", least=0)
     if checkpoint_every is not None:
-        _whole(checkpoint_every=checkpoint_every, at_least=1)
+        checkpoint_every = integer(checkpoint_every, "checkpoint_every", least=1)
+    _instances(forcefield=(forcefield, ForceField), record=(record, (Every, At)), guard=(guard, Guard))
+    instance(scheme, Scheme, "scheme")
+    generator(rng, optional=True)
+    resume = boolean(resume, "resume")
     lattice = _lattice(forcefield, scheme)
     components = field.shape[-1] if forcefield is None else forcefield.components
     check_field(field, lattice.n_sites, components, finite=True)
@@ -91,8 +101,8 @@ def simulate(
                 "The forces draw from the rng of the run, so that a resumed run could not tell their chance from its "
                 "own: give the solver a generator of its own."
             )
-        folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, steps, record, rng), drawn)
-        state = folder.take_up(resume, forcefield, field, rng)
+        folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, record, rng), drawn)
+        state = folder.take_up(resume, steps, forcefield, field, rng)
     if state is None:
         state = scheme.start(field, forcefield, rng, velocity=velocity)  # type: ignore[arg-type]
     layout = [] if record is None else columns(measure(record, state), batched=field.ndim > 2)
@@ -158,15 +168,13 @@ def _identity(
     scheme: Scheme,
     field: Tensor,
     velocity: Tensor | None,
-    steps: int,
     record: Every | At | None,
     rng: torch.Generator | None,
 ) -> dict[str, Any]:
-    """Everything that decides the numbers of a run, as plain data."""
+    """Everything that decides the numbers of a run, as plain data; how long it is does not."""
     identity: dict[str, Any] = {
         "scheme": scheme.config(),
         "forcefield": None if forcefield is None else describe(forcefield),
-        "steps": steps,
         "record": None if record is None else record.config(),
         "shape": list(field.shape),
         "dtype": str(field.dtype),
@@ -228,7 +236,7 @@ class _Progress:
             self.touched = now
 
 
-def _whole(*, at_least: int, **values: int) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-            raise ValueError(f"{name} must be a whole number >= {at_least}, got {value!r}.")
+def _instances(**given: tuple[object, type | tuple[type, ...]]) -> None:
+    for name, (value, kinds) in given.items():
+        if value is not None:
+            instance(value, kinds, name)
