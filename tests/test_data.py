@@ -19,7 +19,7 @@ from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import chain, square
 from nearsight.solvers import Dense
-from nearsight.storage import CorruptFileError
+from nearsight.storage import CorruptFileError, DamagedFileWarning
 from nearsight.training import (
     KINDS,
     DataSet,
@@ -223,7 +223,8 @@ def test_a_damaged_part_is_computed_again(data, tmp_path, monkeypatch):
         generate(teacher(), RECIPE, path, seed=5, workers=1, progress=False)
     part = tmp_path / "d.parts" / "000001.safetensors"
     part.write_bytes(part.read_bytes()[:100])
-    assert generate(teacher(), RECIPE, path, seed=5, workers=1, progress=False).hash == data.hash
+    with pytest.warns(DamagedFileWarning, match=r"d\.parts/000001\.safetensors"):
+        assert generate(teacher(), RECIPE, path, seed=5, workers=1, progress=False).hash == data.hash
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from nearsight.descriptors import ACSF, Irreps
@@ -216,6 +220,44 @@ def test_numbers_of_numpy_are_saved_as_plain_ones(tmp_path):
     assert again.lattice.coincides(lattice) and again.network.radii == (1.0, 1.5)
 
 
+def as_written_by_0_1(page: Path, text: str) -> str:
+    """The page of a model as it was before there were hashes; the file is rewritten so."""
+    lines = [line for line in text.splitlines() if not line.startswith(("hash:", "weights:"))]
+    page.write_text("\n".join(lines).replace("format: 2", "format: 1") + "\n")
+    return page.read_text()
+
+
+def test_models_of_0_1_are_read(tmp_path, rng):
+    forcefield = convolution()
+    save(forcefield, tmp_path / "model")
+    page = tmp_path / "model" / "model.yaml"
+    as_written_by_0_1(page, page.read_text())
+    weights = {name: value.contiguous() for name, value in forcefield.state_dict().items()}
+    safetensors.torch.save_file(weights, tmp_path / "model" / "weights.safetensors")
+    q = field(rng, dtype=torch.float32)
+    assert torch.equal(load(tmp_path / "model")(q).force, forcefield(q).force)
+
+
+def test_no_flipped_bit_of_a_model_and_no_foreign_weights_go_unnoticed(tmp_path, rng):
+    forcefield, q = convolution(), field(rng, dtype=torch.float32)
+    save(forcefield, tmp_path / "model")
+    for file in sorted((tmp_path / "model").iterdir()):
+        content = file.read_bytes()
+        for place in range(0, len(content), 23):
+            changed = bytearray(content)
+            changed[place] ^= 1 << place % 8
+            file.write_bytes(changed)
+            try:
+                assert torch.equal(load(tmp_path / "model")(q).force, forcefield(q).force)
+            except CorruptFileError as error:
+                assert str(tmp_path / "model") in str(error)
+        file.write_bytes(content)
+    save(convolution(rng=torch.Generator().manual_seed(8)), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "model")
+    with pytest.raises(CorruptFileError, match="the weights are not those the page was written with"):
+        load(tmp_path / "model")
+
+
 def test_damaged_model_files_are_named(tmp_path):
     save(convolution(), tmp_path / "model")
     weights = tmp_path / "model" / "weights.safetensors"
@@ -225,7 +267,10 @@ def test_damaged_model_files_are_named(tmp_path):
         load(tmp_path / "model")
     weights.write_bytes(whole)
     page = tmp_path / "model" / "model.yaml"
-    text = page.read_text()
+    page.write_text(page.read_text().replace("channels: 3", "channels: 4"))
+    with pytest.raises(CorruptFileError, match=r"model\.yaml.*hash.*fit the model again"):
+        load(tmp_path / "model")
+    text = as_written_by_0_1(page, text=page.read_text().replace("channels: 4", "channels: 3"))
     page.write_text(text.replace("channels: 3", "channels: 4"))
     with pytest.raises(CorruptFileError, match="do not fit together"):
         load(tmp_path / "model")
@@ -235,7 +280,7 @@ def test_damaged_model_files_are_named(tmp_path):
     page.write_text(text.replace("  type: GroupCNN\n", ""))  # as the first files were written
     assert isinstance(load(tmp_path / "model").network, GroupCNN)
     save(irreps(), tmp_path / "model")
-    page.write_text(page.read_text().replace("type: Irreps", "type: MODES"))
+    page.write_text(as_written_by_0_1(page, page.read_text()).replace("type: Irreps", "type: MODES"))
     with pytest.raises(CorruptFileError, match="'MODES' is no descriptor"):
         load(tmp_path / "model")
     page.unlink()

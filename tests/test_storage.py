@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from nearsight.dynamics import Langevin, simulate
@@ -10,7 +19,23 @@ from nearsight.dynamics.scheme import State
 from nearsight.forcefields import ClassicalForceField, Forces
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
-from nearsight.storage import load_tensors, owned, save_tensors
+from nearsight.storage import (
+    CorruptFileError,
+    DamagedFileWarning,
+    Parts,
+    atomic_directory,
+    load_tensors,
+    owned,
+    read_json,
+    read_yaml,
+    recover,
+    save_tensors,
+    tidy,
+    tidy_tree,
+    write_atomic,
+    write_json,
+    write_yaml,
+)
 
 
 def lies_as_fresh(tensor: torch.Tensor) -> bool:
@@ -59,3 +84,204 @@ def test_every_state_of_a_run_lies_in_memory_as_one_from_a_checkpoint():
     scheme = Langevin(dt=0.1, kT=0.1, damping=0.5)
     final = simulate(springs, scheme, odd[..., :1], steps=3, record=None, rng=rng).final
     assert lies_as_fresh(final.field) and lies_as_fresh(final.velocity) and lies_as_fresh(final.forces.force)
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def flips(file: Path, every: int = 1) -> Iterator[int]:
+    """The file with one bit changed, at every so many bytes in turn; whole again at the end."""
+    content = file.read_bytes()
+    for place in range(0, len(content), every):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place // every % 8
+        file.write_bytes(changed)
+        yield place
+    file.write_bytes(content)
+
+
+def test_no_flipped_bit_of_stored_tensors_goes_unnoticed(tmp_path, rng):
+    tensors = {"x": torch.rand(3, 4, generator=rng), "n": torch.arange(4), "on": torch.tensor(True)}
+    save_tensors(tmp_path / "t", tensors, {"step": "12", "why": "ünïcode"})
+    assert load_tensors(tmp_path / "t")[1] == {"step": "12", "why": "ünïcode"}
+    for _ in flips(tmp_path / "t"):
+        try:
+            found, texts = load_tensors(tmp_path / "t")
+        except CorruptFileError as error:
+            assert str(tmp_path / "t") in str(error)
+        else:  # in the padding, which means nothing
+            assert texts == {"step": "12", "why": "ünïcode"}
+            assert found.keys() == tensors.keys() and all(torch.equal(found[k], tensors[k]) for k in tensors)
+
+
+@pytest.mark.parametrize(("write", "read"), [(write_json, read_json), (write_yaml, read_yaml)])
+def test_no_flipped_bit_of_plain_data_goes_unnoticed(tmp_path, write, read):
+    content = {"a": 1.5, "b": [1, None, {"c": "text"}], "d": np.float64(1e-6), "e": 10**30, "f": True, "n": np.int64(3)}
+    write(tmp_path / "p", content, hashed=True)
+    plain = {**content, "n": 3}
+    assert read(tmp_path / "p", hashed=True) == plain
+    for _ in flips(tmp_path / "p"):
+        try:
+            assert read(tmp_path / "p", hashed=True) == plain
+        except CorruptFileError as error:
+            assert str(tmp_path / "p") in str(error)
+
+
+def test_files_without_a_hash_are_refused_where_one_is_due_and_read_where_none_is(tmp_path):
+    (tmp_path / "old").write_bytes(safetensors.torch.save({"x": torch.ones(2)}, {"kind": "old"}))
+    with pytest.raises(CorruptFileError, match=r"old .*no hash.*written by nearsight 0\.1.*delete it"):
+        load_tensors(tmp_path / "old")
+    assert load_tensors(tmp_path / "old", hashed=False)[1] == {"kind": "old"}
+
+
+def test_aliases_by_which_a_page_fills_all_memory_are_refused(tmp_path):
+    page = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    for name, before in zip("bcdefghij", "abcdefghi", strict=True):
+        page += f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    (tmp_path / "bomb.yaml").write_text(page)
+    with pytest.raises(CorruptFileError, match=r"bomb\.yaml.*aliases"):
+        read_yaml(tmp_path / "bomb.yaml")
+    shared = [1, 2]
+    write_yaml(tmp_path / "ours.yaml", {"a": shared, "b": shared})
+    assert read_yaml(tmp_path / "ours.yaml") == {"a": [1, 2], "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"a": 1', b"\xff\xfe", b""], ids=["deep", "cut", "bytes", "empty"]
+)
+def test_plain_files_that_are_none_are_named(tmp_path, content):
+    (tmp_path / "p").write_bytes(content)
+    for read in (read_json, read_yaml):
+        with pytest.raises(CorruptFileError, match=re.escape(str(tmp_path / "p"))):
+            read(tmp_path / "p", hashed=True)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def accept(plan: dict, folder: Path) -> None:
+    pass
+
+
+def test_a_part_of_another_plan_is_no_part(tmp_path):
+    """Even where the plan itself is lost, which alone says what the parts were made for."""
+    parts = Parts(tmp_path / "r")
+    parts.start({"seed": 1}, accept)
+    parts.save(0, {"x": torch.ones(2)})
+    (tmp_path / "r.parts" / "plan.json").unlink()
+    other = Parts(tmp_path / "r")
+    other.start({"seed": 2}, accept)
+    with pytest.warns(DamagedFileWarning, match=r"000000\.safetensors.*another plan"):
+        assert other.missing(2) == [0, 1]
+
+
+def test_a_damaged_plan_is_named_and_written_again_and_its_parts_stay(tmp_path):
+    parts = Parts(tmp_path / "r")
+    parts.start({"seed": 1}, accept)
+    parts.save(0, {"x": torch.ones(2)})
+    file = tmp_path / "r.parts" / "plan.json"
+    file.write_bytes(file.read_bytes().replace(b"1", b"3", 1))
+    again = Parts(tmp_path / "r")
+    with pytest.warns(DamagedFileWarning, match=r"plan\.json"):
+        again.start({"seed": 1}, lambda plan, folder: pytest.fail("a damaged plan is no other plan"))
+    assert again.missing(2) == [1] and torch.equal(again.load(0)["x"], torch.ones(2))
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nearsight.storage import atomic_directory, recover, tidy
+
+def replace(target, text):
+    with atomic_directory(target) as folder:
+        (folder / "a").write_text(text)
+        (folder / "b").write_text(text)
+
+count = 0
+root = Path(sys.argv[1])
+names = ("rename", "replace", "mkdir", "rmdir", "unlink")
+while True:
+    count += 1
+    target = root / str(count) / "model"
+    replace(target, "old")
+    pid = os.fork()
+    if pid == 0:
+        left = [count]
+        def dying(real):
+            def call(*a, **k):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*a, **k)
+            return call
+        for name in names:
+            setattr(os, name, dying(getattr(os, name)))
+        replace(target, "new")
+        os._exit(0)
+    killed = os.waitpid(pid, 0)[1] != 0
+    recover(target)
+    texts = {(target / name).read_text() for name in "ab"}
+    assert len(texts) == 1 and texts <= {"old", "new"}, (count, texts)
+    tidy(target)
+    assert [p.name for p in target.parent.iterdir()] == ["model"], count
+    if not killed:
+        assert texts == {"new"}
+        break
+print(count)
+"""
+
+
+def test_a_directory_replaced_by_a_writer_that_is_killed_at_any_moment_is_the_old_or_the_new(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 4
+
+
+def test_a_reader_that_puts_the_old_directory_back_does_not_stop_its_writer(tmp_path, monkeypatch):
+    target, rename = tmp_path / "model", os.rename
+    for text in ("old", "new"):
+        if text == "new":
+
+            def interfering(source, goal):
+                rename(source, goal)
+                if str(goal).endswith(".previous"):
+                    monkeypatch.setattr(os, "rename", rename)
+                    recover(target)
+
+            monkeypatch.setattr(os, "rename", interfering)
+        with atomic_directory(target) as folder:
+            (folder / "a").write_text(text)
+    assert (target / "a").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in (".a.json.0123abcd", "sub/.b.0123abcd", "a.json", ".hidden", ".a.json.note", "sub/b"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".model.ffffffff").mkdir()
+    tidy(tmp_path / "a.json")
+    assert not (tmp_path / ".a.json.0123abcd").exists() and (tmp_path / "sub/.b.0123abcd").exists()
+    tidy_tree(tmp_path)
+    left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert left == [".a.json.note", ".hidden", "a.json", "sub/b"] and not (tmp_path / ".model.ffffffff").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
+    import resource
+
+    write_atomic(tmp_path / "log", "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"Make room.*log") as error:
+            write_atomic(tmp_path / "log", "new" * 1000)
+        with pytest.raises(OSError, match=r"Make room.*model"), atomic_directory(tmp_path / "model") as folder:
+            (folder / "weights").write_bytes(b"x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(tmp_path / "log")
+    assert [p.name for p in tmp_path.iterdir()] == ["log"] and (tmp_path / "log").read_text() == "old"

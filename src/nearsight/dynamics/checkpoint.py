@@ -14,13 +14,21 @@ from nearsight.dynamics.scheme import State
 from nearsight.forcefields import Forces
 from nearsight.storage import CorruptFileError, load_tensors, save_tensors, tensor_hash
 
-FORMAT = 1
-"""Version of the layout; a reader refuses a newer one."""
+FORMAT = 2
+"""Version of the layout; a reader refuses a newer one. Those of version 1 have a hash of their tensors alone."""
 
 CHECKPOINT = "checkpoint.safetensors"
 TRAJECTORY = "trajectory.zarr"
 TALLY = "tally."
 CHANCE = "chance."
+
+
+def cure(folder: Path) -> str:
+    """What to do about a run whose files are damaged. Its folder may hold other things, which are not to be lost."""
+    return (
+        f"restore a copy, or delete {folder / CHECKPOINT} and {folder / TRAJECTORY} (nothing else), and start it "
+        "again: equal settings give equal numbers."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +74,22 @@ class Checkpoint:
             "records": self.records,
             "digests": self.digests,
             "identity": self.identity,
-            "hash": tensor_hash(present),
         }
-        # One entry only: safetensors writes several in random order, and equal runs shall leave equal files.
         save_tensors(path, present, {"run": json.dumps(content, sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Checkpoint:
         try:
-            tensors, metadata = load_tensors(path)
+            tensors, metadata = load_tensors(path, hashed=False, cure="")
             content = json.loads(metadata["run"])
-            if content["format"] > FORMAT:
-                raise ValueError(f"{path} has format {content['format']}, this version reads up to {FORMAT}.")
-            if content["hash"] != tensor_hash(tensors):
+            if content["format"] == 1 and content["hash"] != tensor_hash(tensors):
                 raise CorruptFileError("its content does not have the hash stored with it")
         except (CorruptFileError, KeyError, json.JSONDecodeError) as error:
             raise CorruptFileError(
-                f"{path} is not a whole checkpoint ({error}). The run cannot go on from it: restore a copy, or delete "
-                f"the run in {path.parent} and start it again."
+                f"{path} is not a whole checkpoint ({error}). The run cannot go on from it: {cure(path.parent)}"
             ) from error
+        if content["format"] > FORMAT:
+            raise ValueError(f"{path} has format {content['format']}, this version reads up to {FORMAT}; update.")
         first_force, rng, energy = tensors.pop("first_force"), tensors.pop("rng", None), tensors.pop("energy", None)
         count = sum(name.startswith(CHANCE) for name in tensors)
         chance = tuple(tensors.pop(f"{CHANCE}{k}") for k in range(count))

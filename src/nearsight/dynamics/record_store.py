@@ -15,12 +15,15 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
+from nearsight.dynamics.checkpoint import TRAJECTORY, cure
 from nearsight.dynamics.record import Column
-from nearsight.storage import CorruptFileError, atomic_directory, write_atomic
+from nearsight.storage import CorruptFileError, atomic_directory, data_hash, write_atomic
 
 CHUNK_BYTES = 2**22
 CHUNK_RECORDS = 2**10
 """Small records are gathered to so many a chunk, whatever the length of the run: it may be extended later."""
+ATTRIBUTES = "attributes of the group"
+"""Among the digests; those of runs of 0.1 lack it."""
 
 
 class AtomicStore(LocalStore):
@@ -134,15 +137,29 @@ class ZarrRecords:
             with zarr.config.set({"array.write_empty_chunks": True}):
                 store = AtomicStore(path)
                 records = cls(path, zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=False), rows)
-        except (ValueError, KeyError, OSError) as error:
+                shown = zarr.open_group(store, mode="r", zarr_format=3)
+                same = {name: _described(a) for name, a in shown.arrays()} == {
+                    name: _described(a) for name, a in records.group.arrays()
+                }
+        except Exception as error:  # damaged metadata fail in as many ways as there are bytes
             raise _corrupt(path, str(error)) from error
-        for name in digests:
+        if not same:
+            raise _corrupt(path / "zarr.json", "its arrays are not those that lie there")
+        if digests.get(ATTRIBUTES, records.attributes_digest) != records.attributes_digest:
+            raise _corrupt(path / "zarr.json", "its attributes are not those the checkpoint vouches for")
+        try:
+            steps = np.asarray(records.group["step"][:rows])  # type: ignore[index]
+        except Exception as error:  # as above
+            raise _corrupt(path / "step", str(error)) from error
+        if (np.diff(steps) <= 0).any():
+            raise _corrupt(path / "step", "steps do not grow: a part of them is missing")
+        for name in digests.keys() - {ATTRIBUTES}:
             if name not in records.writers:
                 raise _corrupt(path / name, "it is missing")
         for name, writer in records.writers.items():
             try:
                 writer.replay(rows)
-            except (ValueError, RuntimeError, KeyError, OSError) as error:
+            except Exception as error:  # as above
                 raise _corrupt(path / name, str(error)) from error
             if writer.digest != digests.get(name, ""):
                 raise _corrupt(path / name, f"its first {rows} records are not those the checkpoint vouches for")
@@ -169,7 +186,11 @@ class ZarrRecords:
 
     @property
     def digests(self) -> dict[str, str]:
-        return {name: writer.digest for name, writer in self.writers.items()}
+        return {name: writer.digest for name, writer in self.writers.items()} | {ATTRIBUTES: self.attributes_digest}
+
+    @property
+    def attributes_digest(self) -> str:
+        return data_hash(dict(self.group.attrs))
 
     def write(self, values: dict[str, np.ndarray]) -> None:
         for name, writer in self.writers.items():
@@ -189,9 +210,14 @@ def open_dataset(path: Path, rows: int | None = None) -> xr.Dataset:
     """The records of a run on disk, lazily; ``rows`` cuts off what an unfinished run has not committed."""
     try:
         data = xr.open_zarr(path, zarr_format=3)
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # as above
         raise _corrupt(path, str(error)) from error
     return data if rows is None else data.isel(record=slice(rows))
+
+
+def _described(array: zarr.Array) -> str:
+    """The metadata of an array, without the number of its records, which a killed extension leaves different."""
+    return repr({**array.metadata.to_dict(), "shape": array.shape[1:]})
 
 
 def _consolidate(group: zarr.Group) -> None:
@@ -216,6 +242,5 @@ def _chained(digest: str, row: np.ndarray) -> str:
 
 
 def _corrupt(path: Path, reason: str) -> CorruptFileError:
-    return CorruptFileError(
-        f"{path} is damaged ({reason}). Restore a copy, or delete the run in {path.parent} and start it again."
-    )
+    folder = next(place for place in (path, *path.parents) if place.name == TRAJECTORY).parent
+    return CorruptFileError(f"{path} is damaged ({reason}): {cure(folder)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from nearsight.dynamics.record import Column
 from nearsight.dynamics.record_store import ZarrRecords
 from nearsight.dynamics.scheme import State, forces
 from nearsight.forcefields import ForceField
-from nearsight.storage import CorruptFileError
+from nearsight.storage import CorruptFileError, tidy, tidy_tree
 
 SAME_FORCE = {torch.float64: 1e-8}
 """Two force fields are the same if their forces agree to this relative to 1 + the largest (1e-4 in lower precision)."""
@@ -51,8 +50,8 @@ class RunFolder:
             return None
         if CHECKPOINT not in there:
             raise CorruptFileError(
-                f"{self.path / TRAJECTORY} has no checkpoint beside it. Restore {CHECKPOINT}, or delete the run in "
-                f"{self.path} and start it again."
+                f"{self.path / TRAJECTORY} has no checkpoint beside it: restore {CHECKPOINT}, or delete "
+                f"{self.path / TRAJECTORY} (nothing else) and start it again."
             )
         checkpoint = Checkpoint.load(self.path / CHECKPOINT, field.device)
         self._refuse_other(checkpoint, forcefield, field)
@@ -128,7 +127,5 @@ class RunFolder:
     def _clean(self) -> None:
         """Delete what a killed writer left under a temporary name."""
         for name in (CHECKPOINT, TRAJECTORY):
-            for leftover in self.path.glob(f".{name}.*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        for leftover in (self.path / TRAJECTORY).rglob(".*"):
-            leftover.unlink()
+            tidy(self.path / name)
+        tidy_tree(self.path / TRAJECTORY)

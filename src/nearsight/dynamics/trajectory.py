@@ -10,7 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight.dynamics.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.record_store import open_dataset
+from nearsight.dynamics.record_store import ZarrRecords, open_dataset
 from nearsight.dynamics.scheme import State
 from nearsight.storage import owned
 
@@ -28,12 +28,18 @@ class Trajectory:
     final: State
 
     @classmethod
-    def open(cls, path: str | Path) -> Trajectory:
-        """A run on disk, finished or not: what it has committed so far."""
+    def open(cls, path: str | Path, *, verify: bool = True) -> Trajectory:
+        """A run on disk, finished or not: what it has committed so far.
+
+        Every record is read once and compared with what the checkpoint vouches for (``verify=False`` trusts the disk,
+        where a missing file reads as NaN or zeros). Raises ``CorruptFileError`` that names what is damaged.
+        """
         path = Path(path)
         if not (path / CHECKPOINT).exists():
             raise FileNotFoundError(f"There is no run in {path}: {CHECKPOINT} is missing. Check the path.")
         checkpoint = Checkpoint.load(path / CHECKPOINT, torch.device("cpu"))
+        if verify:
+            ZarrRecords.open(path / TRAJECTORY, checkpoint.records, checkpoint.digests)
         return cls(open_dataset(path / TRAJECTORY, checkpoint.records), checkpoint.state)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from nearsight.sampling.sampler import START, Sampler, check_temperatures, magne
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, Writer, pack
 from nearsight.sampling.streams import generator
-from nearsight.storage import load_tensors, read_json, save_tensors, whole_tensors, write_json
+from nearsight.storage import Parts, load_tensors, recover, save_tensors, usable_tensors
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -134,26 +133,25 @@ def sample(
         results = dict(_compute(model, units, plan, None, list(range(len(units))), workers, client, progress))
         return _assemble(None, model, units, about, results.__getitem__)
     path = Path(path)
-    parts = path.with_name(path.name + ".parts")
-    if not resume and (path.exists() or parts.exists()):
-        raise FileExistsError(f"{path if path.exists() else parts} exists; delete it, or pass resume=True to go on.")
+    parts = Parts(path)
+    recover(path)
+    if not resume and (path.exists() or parts.folder.exists()):
+        raise FileExistsError(
+            f"{path if path.exists() else parts.folder} exists; delete it, or pass resume=True to go on."
+        )
     if path.exists():
         stored = Snapshots.open(path)
         _refuse_other(about, stored.attributes, path)
-        shutil.rmtree(parts, ignore_errors=True)
+        shutil.rmtree(parts.folder, ignore_errors=True)
         return stored
-    if (parts / "plan.json").exists():
-        _refuse_other(about, read_json(parts / "plan.json"), parts)
-    else:
-        write_json(parts / "plan.json", about)
-    missing = [number for number in range(len(units)) if not whole_tensors(_part(parts, number))]
-    for number, result in _compute(model, units, plan, parts, missing, workers, client, progress):
-        save_tensors(_part(parts, number), {name: torch.from_numpy(array) for name, array in result.items()})
-        _unfinished(parts, number).unlink(missing_ok=True)
-    _assemble(parts / "assembled.zarr", model, units, about, lambda number: _load(_part(parts, number)))
-    # Built among the parts and moved in one step: a kill in between leaves nothing but the folder of parts.
-    os.replace(parts / "assembled.zarr", path)
-    shutil.rmtree(parts, ignore_errors=True)
+    parts.start(about, lambda stored, folder: _refuse_other(about, stored, folder))
+    missing = parts.missing(len(units))
+    for number, result in _compute(model, units, plan, parts.folder, missing, workers, client, progress):
+        parts.save(number, {name: torch.from_numpy(array) for name, array in result.items()})
+        _unfinished(parts.folder, number).unlink(missing_ok=True)
+    made = parts.folder / "assembled.zarr"
+    _assemble(made, model, units, parts.plan, lambda number: _arrays(parts.load(number)))
+    parts.finish(made)
     return Snapshots.open(path)
 
 
@@ -291,8 +289,9 @@ def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = 
     chain = SAMPLERS[unit.sampler](model, unit.kT, chains=unit.chains, seed=(plan.seed, *name), start=unit.start)
     turn = generator(plan.seed, *name, START + 1)
     rows: dict[str, list[np.ndarray]] = {"states": [], "energy": [], "magnetisation": []}
-    if kept is not None and whole_tensors(kept):
-        tensors, text = load_tensors(kept)
+    work = json.dumps([repr(model), asdict(unit), asdict(plan)])
+    if kept is not None and usable_tensors(kept) and (found := load_tensors(kept))[1]["work"] == work:
+        tensors, text = found
         chain.restore({key.removeprefix("chain/"): x for key, x in tensors.items() if key.startswith("chain/")})
         rows = {column: list(tensors[f"rows/{column}"].numpy()) for column in rows}
         turn.bit_generator.state = json.loads(text["turn"])
@@ -315,6 +314,7 @@ def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = 
             tensors = {f"chain/{key}": x for key, x in chain.checkpoint().items()}
             tensors |= {f"rows/{column}": torch.from_numpy(np.stack(parts)) for column, parts in rows.items()}
             text = {"turn": json.dumps(turn.bit_generator.state), "equilibration": json.dumps([done, tau, error])}
+            text["work"] = work
             save_tensors(kept, tensors, text)
             saved = time.monotonic()
     keep = np.arange(number)[None, :] < np.array(unit.snapshots)[:, None]
@@ -397,13 +397,9 @@ def _assemble(
     return Snapshots(writer.close(), path)
 
 
-def _part(parts: Path, number: int) -> Path:
-    return parts / f"{number:06d}.safetensors"
-
-
 def _unfinished(parts: Path, number: int) -> Path:
     return parts / f"unfinished-{number:06d}.safetensors"
 
 
-def _load(part: Path) -> dict[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in load_tensors(part)[0].items()}
+def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -15,10 +15,10 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from nearsight.lattices import Lattice
-from nearsight.storage import CorruptFileError
+from nearsight.storage import CorruptFileError, data_hash
 
-FORMAT = 1
-"""Version of the layout; a reader refuses a newer one."""
+FORMAT = 2
+"""Version of the layout; a reader refuses a newer one. Those of version 1 have no hash of the attributes."""
 CHUNK_BYTES = 2**22
 COLUMNS = {
     "states": (("byte",), "u1"),
@@ -75,13 +75,16 @@ class Snapshots:
             raise FileNotFoundError(f"There are no snapshots at {path}. {hint}")
         try:
             group = zarr.open_group(str(path), mode="r")
-            version = group.attrs.get("snapshots")
-        except (ValueError, KeyError, OSError) as error:
+            attributes = dict(group.attrs)
+            version = attributes.get("snapshots")
+        except Exception as error:  # damaged metadata fail in as many ways as there are bytes
             raise CorruptFileError(f"{path} is not a whole zarr group ({error}). {CURE}") from error
         if not isinstance(version, int):
             raise ValueError(f"{path} is a zarr group, but no store of snapshots.")
         if version > FORMAT:
             raise ValueError(f"{path} has format {version}, this version of nearsight reads up to {FORMAT}; update it.")
+        if version > 1 and attributes.pop("attributes_hash", None) != data_hash(attributes):
+            raise CorruptFileError(f"The attributes in {path / 'zarr.json'} do not have their stored hash. {CURE}")
         for name in COLUMNS:
             if name not in group:
                 raise CorruptFileError(f"{path / name} is missing. {CURE}")
@@ -276,6 +279,7 @@ class Writer:
         self.filled = stop
 
     def close(self) -> zarr.Group:
+        self.group.attrs["attributes_hash"] = data_hash(dict(self.group.attrs))
         with warnings.catch_warnings():
             # Readers such as xarray look for consolidated metadata, which zarr 3 calls an extension.
             warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)

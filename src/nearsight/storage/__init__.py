@@ -2,31 +2,45 @@
 
 from nearsight.storage.files import (
     CorruptFileError,
+    DamagedFileWarning,
     atomic_directory,
-    read_json,
-    read_yaml,
+    atomic_file,
+    data_hash,
+    file_hash,
+    recover,
+    tidy,
+    tidy_tree,
     tree_hash,
     write_atomic,
-    write_json,
-    write_yaml,
 )
-from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, whole_tensors
+from nearsight.storage.parts import Parts
+from nearsight.storage.plain import parse_yaml, read_json, read_yaml, write_json, write_yaml
+from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, usable_tensors
 from nearsight.storage.text import number_text, numbers_text, rounded
 
 __all__ = [
     "CorruptFileError",
+    "DamagedFileWarning",
+    "Parts",
     "atomic_directory",
+    "atomic_file",
+    "data_hash",
+    "file_hash",
     "load_tensors",
     "number_text",
     "numbers_text",
     "owned",
+    "parse_yaml",
     "read_json",
     "read_yaml",
+    "recover",
     "rounded",
     "save_tensors",
     "tensor_hash",
+    "tidy",
+    "tidy_tree",
     "tree_hash",
-    "whole_tensors",
+    "usable_tensors",
     "write_atomic",
     "write_json",
     "write_yaml",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -13,44 +15,111 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+
+CURE = "Restore a copy, or delete it and resume."
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+"""Names of what is being written, beside the place it will take."""
 
 
 class CorruptFileError(ValueError):
     """A file that is truncated, damaged, or not what its name says; the message names it and the cure."""
 
 
-def write_atomic(path: str | Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a killed writer, sees the old content or the new, never a part."""
+class DamagedFileWarning(UserWarning):
+    """A damaged file of unfinished work was deleted and is made again; the message names it."""
+
+
+def corrupt(path: str | Path, kind: str, error: object, cure: str = CURE) -> CorruptFileError:
+    return CorruptFileError(f"{path} is not a whole {kind} file ({error}). {cure}")
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Write a file under a temporary name; it appears at ``path``, on disk, when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     temporary = _beside(path)
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _named(path):
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_atomic(path: str | Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a killed writer, sees the old content or the new, never a part."""
+    with atomic_file(path) as temporary, open(temporary, "xb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Fill a directory under a temporary name; it appears at ``path``, whole, when the block ends without an error."""
+    """Fill a directory under a temporary name; it appears at ``path``, whole, when the block ends without an error.
+
+    No file system replaces a full directory in one step: an older one is renamed, the new one takes its place, and
+    the older one is deleted. A kill in between leaves one of them whole, and :func:`recover` puts it in its place.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _named(path):
+        try:
+            yield temporary
+            while True:
+                recover(path)
+                if path.exists():
+                    os.rename(path, _previous(path))
+                try:
+                    os.rename(temporary, path)
+                    break
+                except OSError as error:
+                    # A reader found the place empty just now and put the older one back.
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+        finally:
+            recover(path)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover(path: str | Path) -> None:
+    """What a kill within :func:`atomic_directory` left of the older directory: put back where there is no newer one."""
+    path = Path(path)
+    previous = _previous(path)
+    if not previous.exists():
+        return
+    if path.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            os.rename(previous, path)
+
+
+def tidy(path: str | Path) -> None:
+    """Remove what killed writers of this file or directory left beside it. Only for who alone writes there."""
+    path = Path(path)
+    recover(path)
+    for leftover in path.parent.glob(f".{_literal(path.name)}.*"):
+        if (name := TEMPORARY.fullmatch(leftover.name)) and name[1] == path.name:
+            _delete(leftover)
+
+
+def tidy_tree(folder: str | Path) -> None:
+    """The same for everything below a folder."""
+    for place, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            if name.startswith(".") and name.endswith(".previous"):
+                recover(Path(place) / name[1:].removesuffix(".previous"))
+            elif TEMPORARY.fullmatch(name):
+                _delete(Path(place) / name)
+        folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def _beside(path: Path) -> Path:
@@ -58,58 +127,82 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
+def _previous(path: Path) -> Path:
+    return path.with_name(f".{path.name}.previous")
+
+
+def _literal(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the disk says which file was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        cure = ". Make room and go on: what is finished is kept. The file that could not be written is" if full else ""
+        raise type(error)(error.errno, f"{error.strerror}{cure}", str(path)) from error
+
+
+# --- hashes -----------------------------------------------------------------------------------------------------------
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def tree_hash(path: str | Path) -> str:
     """SHA-256 of a file, or of names and contents of all files below a directory (hidden temporary files apart)."""
     path = Path(path)
-    digest = hashlib.sha256()
     if path.is_file():
-        digest.update(path.read_bytes())
-        return digest.hexdigest()
+        return file_hash(path)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist.")
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        name = file.relative_to(path)
+        if not any(part.startswith(".") for part in name.parts):
+            digest.update(name.as_posix().encode() + b"\0")
+            digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Plain data as JSON, atomically."""
-    write_atomic(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
+def data_hash(content: Any) -> str:
+    """SHA-256 of plain data: the same for every order of keys, for tuples and lists, for NumPy's numbers and ours."""
+    text = json.dumps(content, sort_keys=True, default=number)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_json(path: str | Path) -> Any:
-    """Plain data from a JSON file; ``CorruptFileError`` if it is not whole."""
-    try:
-        return json.loads(Path(path).read_text())
-    except ValueError as error:
-        raise corrupt(path, "JSON", error) from error
+def number(x: Any) -> Any:
+    """A number of NumPy as one of Python, for :func:`json.dumps`."""
+    if isinstance(x, np.generic):
+        return x.item()
+    raise TypeError(f"{x!r} is no plain data.")
 
 
-class _PlainDumper(yaml.SafeDumper):
-    """Numbers of numpy are written as those of Python, which compare and read the same."""
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Plain data with their hash as the last entry."""
+    return {**content, "hash": data_hash(content)}
 
 
-def _represent_number(dumper: yaml.SafeDumper, number: Any) -> yaml.Node:
-    return dumper.represent_data(number.item())
-
-
-for _kind in (np.bool_, np.number):
-    _PlainDumper.add_multi_representer(_kind, _represent_number)
-
-
-def write_yaml(path: str | Path, content: Any) -> None:
-    """Plain data as YAML in the given order, atomically."""
-    write_atomic(path, yaml.dump(content, Dumper=_PlainDumper, sort_keys=False))
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Plain data from a YAML file; ``CorruptFileError`` if it is not whole."""
-    try:
-        return yaml.safe_load(Path(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise corrupt(path, "YAML", error) from error
-
-
-def corrupt(path: str | Path, kind: str, error: Exception) -> CorruptFileError:
-    return CorruptFileError(f"{path} is not a whole {kind} file ({error}). Delete it and resume, or restore a copy.")
+def unsealed(content: Any) -> dict[str, Any]:
+    """What :func:`sealed` was given; ``ValueError`` in words if it is not that."""
+    if not isinstance(content, dict) or "hash" not in content:
+        raise ValueError("it carries no hash: it is damaged, or was written by nearsight 0.1")
+    plain = {key: value for key, value in content.items() if key != "hash"}
+    if data_hash(plain) != content["hash"]:
+        raise ValueError("its content does not have the hash stored with it")
+    return plain

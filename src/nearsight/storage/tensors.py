@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import safetensors
@@ -11,10 +12,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nearsight.storage.files import CorruptFileError, corrupt, write_atomic
+from nearsight.storage.files import CURE, CorruptFileError, DamagedFileWarning, corrupt, data_hash, write_atomic
 
 ALIGNMENT = 64
 """Bytes: where the allocator of torch begins every block of memory."""
+
+
+HEAD = "sealed"
+"""The entry of the metadata that holds texts and hash."""
 
 
 def owned(tensor: Tensor) -> Tensor:
@@ -29,34 +34,61 @@ def owned(tensor: Tensor) -> Tensor:
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Tensors by name, as safetensors, atomically."""
+    """Tensors by name with a few texts, as safetensors, atomically, and with a hash of it all."""
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomic(path, safetensors.torch.save(contiguous, metadata))
+    texts = metadata or {}
+    # One entry only: safetensors writes several in random order, and equal content shall leave equal files.
+    head = {HEAD: json.dumps({"texts": texts, "hash": _hash(contiguous, texts)}, sort_keys=True)}
+    write_atomic(path, safetensors.torch.save(contiguous, head))
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; every tensor lies in memory of its own, as a fresh one does."""
+def load_tensors(
+    path: str | Path, *, hashed: bool = True, cure: str = CURE
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and texts of a safetensors file; every tensor lies in memory of its own, as a fresh one does.
+
+    Raises ``CorruptFileError``, which ends in ``cure``, for a file that is not whole or was changed after writing.
+    Files of nearsight 0.1 carry no hash; they are read if ``hashed`` is False.
+    """
     content = Path(path).read_bytes()
     try:
         tensors = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise corrupt(path, "safetensors", error) from error
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        if HEAD not in header:
+            if hashed:
+                raise ValueError("it carries no hash: it is damaged, or was written by nearsight 0.1")
+            texts = header
+        else:
+            head = json.loads(header[HEAD])
+            texts = head["texts"]
+            if head["hash"] != _hash(tensors, texts):
+                raise ValueError("its content does not have the hash stored with it")
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise corrupt(path, "safetensors", error, cure) from error
     # What comes out of the reader are views of a buffer, which begin anywhere.
-    owning = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    return owning, header.get("__metadata__", {})
+    return {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}, texts
 
 
-def whole_tensors(path: str | Path) -> bool:
-    """Whether a safetensors file can be used; one that a full disk or a crash has damaged is deleted."""
+def usable_tensors(path: str | Path) -> bool:
+    """Whether there is such a file and it is whole; a damaged one is named by a warning and deleted."""
     try:
         load_tensors(path)
     except FileNotFoundError:
         return False
-    except CorruptFileError:
-        Path(path).unlink()
+    except CorruptFileError as error:
+        remade(path, error)
         return False
     return True
+
+
+def remade(path: str | Path, reason: object) -> None:
+    """Delete a damaged file of unfinished work, which is made again, and say so."""
+    warnings.warn(f"{path} cannot be used ({reason}); it is made again.", DamagedFileWarning, stacklevel=2)
+    Path(path).unlink(missing_ok=True)
+
+
+def _hash(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
+    return data_hash([tensor_hash(tensors), texts])
 
 
 def tensor_hash(tensors: dict[str, Tensor]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from nearsight import __version__
 from nearsight.forcefields import ForceField
 from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar, refuse_in_child
-from nearsight.storage import load_tensors, read_json, save_tensors, whole_tensors, write_json
+from nearsight.storage import Parts, recover
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.recipe import Recipe
@@ -39,8 +38,9 @@ def generate(
     The unit of work is a trajectory with random numbers of its own, drawn from ``seed`` and its number alone: the
     data do not depend on how many workers share the work or in which order. Each finished trajectory is kept as one
     file in ``path.parts/``; when all are there they become the data set and the parts go. Killed at any moment, the
-    same call finds the parts, computes the rest, and ends with the same ``hash``. A complete data set is opened, not
-    computed again. Bits may differ between machines whose linear algebra differs.
+    same call finds the parts, computes the rest, and ends with the same ``hash``; a part that was damaged meanwhile is
+    named by a ``storage.DamagedFileWarning`` and computed again. A complete data set is opened, not computed again.
+    Bits may differ between machines whose linear algebra differs.
 
     Parameters
     ----------
@@ -58,23 +58,21 @@ def generate(
     refuse_in_child()
     if workers is not None and workers < 0:
         raise ValueError(f"workers must not be negative, got {workers}.")
-    parts = path.with_name(path.name + ".parts")
-    if not resume and (path.exists() or parts.exists()):
+    parts = Parts(path)
+    recover(path)
+    if not resume and (path.exists() or parts.folder.exists()):
         raise FileExistsError(
-            f"{path if path.exists() else parts} exists; delete it, or pass resume=True to go on with it."
+            f"{path if path.exists() else parts.folder} exists; delete it, or pass resume=True to go on with it."
         )
     plan, cost = _plan(exact, recipe, seed)
     if path.exists():
         data = DataSet.open(path)
         _refuse_other(plan, data.attrs, path)
-        shutil.rmtree(parts, ignore_errors=True)
+        shutil.rmtree(parts.folder, ignore_errors=True)
         return data
-    if (parts / "plan.json").exists():
-        _refuse_other(plan, read_json(parts / "plan.json"), parts)
-    else:
-        write_json(parts / "plan.json", plan)
+    parts.start(plan, lambda stored, folder: _refuse_other(plan, stored, folder))
     kinds = recipe.plan()
-    missing = [i for i in range(len(kinds)) if not whole_tensors(_part(parts, i))]
+    missing = parts.missing(len(kinds))
     if missing:
         if workers is None:
             seconds = cost * recipe.solutions * len(missing) / len(kinds)
@@ -84,10 +82,9 @@ def generate(
         with progress_bar(progress) as bar:
             task = bar.add_task("exact trajectories", total=len(kinds), completed=len(kinds) - len(missing))
             for place, tensors in completed(snapshots.make, exact, tasks, workers=workers, client=client):
-                trajectory = missing[place]
-                save_tensors(_part(parts, trajectory), tensors, {"kind": kinds[trajectory]})
+                parts.save(missing[place], tensors)
                 bar.advance(task)
-    return _assemble(path, parts, exact, kinds, plan)
+    return _assemble(parts, exact, kinds)
 
 
 def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any], float]:
@@ -147,19 +144,13 @@ def _recipe_differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[s
     ]
 
 
-def _part(parts: Path, trajectory: int) -> Path:
-    return parts / f"{trajectory:06d}.safetensors"
-
-
-def _assemble(path: Path, parts: Path, exact: ForceField, kinds: list[str], plan: dict[str, Any]) -> DataSet:
-    pieces = [load_tensors(_part(parts, trajectory))[0] for trajectory in range(len(kinds))]
+def _assemble(parts: Parts, exact: ForceField, kinds: list[str]) -> DataSet:
+    pieces = [parts.load(trajectory) for trajectory in range(len(kinds))]
     counts = [len(piece["field"]) for piece in pieces]
     arrays = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     arrays["trajectory"] = np.repeat(np.arange(len(kinds)), counts)
     arrays["kind"] = np.repeat([KINDS.index(kind) for kind in kinds], counts)
-    # Built among the parts and moved in one step, so that a kill in between leaves nothing outside the folder of parts.
-    finished = parts / "assembled.zarr"
-    DataSet._write(finished, arrays, exact.lattice, plan)
-    os.replace(finished, path)
-    shutil.rmtree(parts, ignore_errors=True)
-    return DataSet.open(path)
+    finished = parts.folder / "assembled.zarr"
+    DataSet._write(finished, arrays, exact.lattice, parts.plan)
+    parts.finish(finished)
+    return DataSet.open(parts.path)

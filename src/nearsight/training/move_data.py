@@ -120,7 +120,7 @@ class MoveData:
     @classmethod
     def open(cls, path: str | Path) -> MoveData:
         """Read a data set; ``CorruptFileError`` if the file is damaged or was changed after writing."""
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = load_tensors(path, hashed=False, cure="Restore a copy, or label it again.")
         text = json.loads(metadata.get("nearsight", "{}"))
         if "format" not in text or set(tensors) != set(DTYPES):
             raise ValueError(f"{path} holds no energies of moves; make it with MoveData.label(...).save(path).")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.parallel import progress_bar
-from nearsight.storage import load_tensors, owned, save_tensors, write_atomic
+from nearsight.storage import load_tensors, owned, save_tensors, tidy, write_atomic
 from nearsight.training.soap import SOAP
 
 
@@ -208,9 +208,13 @@ class SteppedFit(abc.ABC):
 
 def prepared(path: str | Path | None, resume: bool) -> Path | None:
     """The checkpoint of a fit in a folder, None without one; ``FileExistsError`` if it is not to be resumed."""
-    checkpoint = None if path is None else Path(path) / "checkpoint.safetensors"
-    if checkpoint is not None and checkpoint.exists() and not resume:
+    if path is None:
+        return None
+    checkpoint = Path(path) / "checkpoint.safetensors"
+    if checkpoint.exists() and not resume:
         raise FileExistsError(f"{path} holds a fit already; pass resume=True to go on with it, or choose another path.")
+    for file in (checkpoint, checkpoint.with_name("log.csv")):
+        tidy(file)
     return checkpoint
 
 
@@ -234,7 +238,8 @@ def load_checkpoint(
     differences: Callable[[dict[str, Any], dict[str, Any]], list[str]],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and numbers of a checkpoint; ``ValueError`` that lists what sets its fit apart from this one."""
-    tensors, text = load_tensors(file)
+    cure = "Restore a copy, or delete it and resume: the fit then starts again."
+    tensors, text = load_tensors(file, cure=cure)
     found = differences(json.loads(text["identity"]), json.loads(json.dumps(identity)))
     if found:
         raise ValueError(

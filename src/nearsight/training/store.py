@@ -14,10 +14,11 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from nearsight.storage import CorruptFileError, atomic_directory
+from nearsight.storage import CorruptFileError, atomic_directory, data_hash, recover
 
-FORMAT = 1
-"""Version of the layout; a reader refuses a newer one."""
+FORMAT = 2
+"""Version of the layout; a reader refuses a newer one. Those of version 1 have no hash of the attributes."""
+CURE = "Generate the data set again or restore a copy."
 
 DIMENSIONS = {
     "field": ("snapshot", "site", "component"),
@@ -48,6 +49,7 @@ def write(path: Path | None, arrays: Mapping[str, np.ndarray], attributes: dict[
     It replaces a data set at ``path``; ``FileExistsError`` if something else is there.
     """
     attributes = {"format": FORMAT, **attributes, "hash": content_hash(arrays)}
+    attributes["attributes_hash"] = data_hash(attributes)
     if path is None:
         store = MemoryStore()
         _fill(store, arrays, attributes)
@@ -93,7 +95,8 @@ def _replaceable(path: Path) -> bool:
 
 
 def open_group(path: Path) -> zarr.Group:
-    """The group of a data set on disk, its format checked."""
+    """The group of a data set on disk, its format and the hash of its attributes checked."""
+    recover(path)
     if not path.exists():
         parts = path.with_name(path.name + ".parts")
         hint = (
@@ -104,16 +107,20 @@ def open_group(path: Path) -> zarr.Group:
         raise FileNotFoundError(f"There is no data set at {path}. {hint}")
     try:
         group = zarr.open_group(str(path), mode="r")
-        version = group.attrs.get("format")
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        raise CorruptFileError(
-            f"{path} is not a whole zarr group ({error}). Generate it again or restore a copy."
-        ) from error
+        attributes = dict(group.attrs)
+        version = attributes.get("format")
+    except Exception as error:  # damaged metadata fail in as many ways as there are bytes
+        raise CorruptFileError(f"{path} is not a whole zarr group ({error}). {CURE}") from error
     if not isinstance(version, int) or "hash" not in group.attrs:
         raise ValueError(f"{path} is a zarr group, but not a nearsight data set; import arrays with DataSet.from_npz.")
     if version > FORMAT:
         raise ValueError(
             f"{path} has format {version}, this version of nearsight reads up to {FORMAT}; update nearsight."
+        )
+    if version > 1 and attributes.pop("attributes_hash", None) != data_hash(attributes):
+        raise CorruptFileError(
+            f"The attributes in {path / 'zarr.json'} (lattice, recipe, seed) do not have the hash stored with them. "
+            + CURE
         )
     return group
 
@@ -122,12 +129,16 @@ def verify(group: zarr.Group, path: Path) -> None:
     """Read everything once; a damaged or missing chunk is named, and the content must have the stored hash."""
     arrays = {}
     for name in DIMENSIONS:
-        if name in group:
-            arrays[name] = _read_checked(group[name], path / name)  # type: ignore[arg-type]
+        try:
+            if name in group:
+                arrays[name] = _read_checked(group[name], path / name)  # type: ignore[arg-type]
+        except CorruptFileError:
+            raise
+        except Exception as error:  # as above
+            raise CorruptFileError(f"{path / name} cannot be read ({error}). {CURE}") from error
     if content_hash(arrays) != group.attrs["hash"]:
         raise CorruptFileError(
-            f"The arrays of {path} do not have the hash stored with them: they were changed after writing. "
-            "Generate the data set again or restore a copy."
+            f"The arrays of {path} do not have the hash stored with them: they were changed after writing. {CURE}"
         )
 
 
@@ -136,14 +147,12 @@ def _read_checked(array: zarr.Array, path: Path) -> np.ndarray:
     for place in itertools.product(*(range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True))):
         chunk = path / array.metadata.encode_chunk_key(place)
         if not chunk.exists():
-            raise CorruptFileError(f"{chunk} is missing. Generate the data set again or restore a copy.")
+            raise CorruptFileError(f"{chunk} is missing. {CURE}")
         part = tuple(slice(p * c, (p + 1) * c) for p, c in zip(place, array.chunks, strict=True))
         try:
             values[part] = array[part]
         except (ValueError, RuntimeError, OSError) as error:
-            raise CorruptFileError(
-                f"{chunk} is damaged ({error}). Generate the data set again or restore a copy."
-            ) from error
+            raise CorruptFileError(f"{chunk} is damaged ({error}). {CURE}") from error
     return values
 
 

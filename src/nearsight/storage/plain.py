@@ -1,0 +1,70 @@
+"""Plain data as JSON and YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nearsight.storage.files import CURE, corrupt, number, sealed, unsealed, write_atomic
+
+
+def write_json(path: str | Path, content: Any, *, hashed: bool = False) -> None:
+    """Plain data as JSON, atomically; a ``hashed`` mapping carries the hash of its content as its last entry."""
+    write_atomic(path, json.dumps(sealed(content) if hashed else content, indent=2, default=number) + "\n")
+
+
+def read_json(path: str | Path, *, hashed: bool = False, cure: str = CURE) -> Any:
+    """Plain data from a JSON file; ``CorruptFileError`` if it is not whole, or ``hashed`` and changed since."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+        return unsealed(content) if hashed else content
+    except (ValueError, RecursionError) as error:
+        raise corrupt(path, "JSON", error, cure) from error
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Numbers of NumPy are written as those of Python, which compare and read the same; nothing is abbreviated."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases, by which a page of text can stand for more data than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it uses aliases (*name): write the value in full")
+        return super().compose_node(parent, index)
+
+
+def _represent_number(dumper: yaml.SafeDumper, number: Any) -> yaml.Node:
+    return dumper.represent_data(number.item())
+
+
+for _kind in (np.bool_, np.number):
+    _PlainDumper.add_multi_representer(_kind, _represent_number)
+
+
+def write_yaml(path: str | Path, content: Any, *, hashed: bool = False) -> None:
+    """Plain data as YAML in the given order, atomically; ``hashed`` as in :func:`write_json`."""
+    whole = sealed(content) if hashed else content
+    write_atomic(path, yaml.dump(whole, Dumper=_PlainDumper, sort_keys=False))
+
+
+def read_yaml(path: str | Path, *, hashed: bool = False, cure: str = CURE) -> Any:
+    """Plain data from a YAML file without aliases; ``CorruptFileError`` as for :func:`read_json`."""
+    try:
+        content = parse_yaml(Path(path).read_bytes().decode())
+        return unsealed(content) if hashed else content
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise corrupt(path, "YAML", error, cure) from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data from a text; ``yaml.YAMLError`` for one that is no YAML, or uses aliases."""
+    return yaml.load(text, Loader=_PlainLoader)
