@@ -251,3 +251,158 @@ def test_the_difference_of_two_configurations_leads_from_one_to_the_other():
 def test_unknown_presets_are_refused():
     with pytest.raises(ValueError, match="nearest is 'short'"):
         STUDY.configure("shrt")
+
+
+# --- damage and its cures -------------------------------------------------------------------------------------------
+
+
+def cured(run: Run, error: str) -> Run:
+    """Delete the file that a message says to delete, and resume with what the run itself knows."""
+    victim = Path(re.search(r"[Dd]elete (\S+)", error)[1])
+    victim = victim if victim.is_absolute() else Path(re.match(r"\S+", error)[0])
+    assert victim.is_relative_to(run.path)
+    victim.unlink()
+    return STUDY.run(run.path, STUDY.stored_config(Run(run.path)), resume=True)
+
+
+@pytest.fixture
+def unusual(tmp_path: Path) -> Run:
+    """A run of no preset."""
+    return STUDY.run(tmp_path / "u", configure(Config(), ["walk.steps=7", "seed=11"]))
+
+
+def test_a_changed_digit_of_the_configuration_is_named_and_its_cure_leads_to_the_same_run(unusual):
+    page = unusual.path / "config.yaml"
+    before, stages = page.read_bytes(), unusual.stages
+    page.write_bytes(before.replace(b"steps: 7", b"steps: 8"))
+    for read in (lambda: unusual.config, lambda: STUDY.run(unusual.path, Config(), resume=True)):
+        with pytest.raises(CorruptFileError, match=r"config\.yaml.*SHA-256.*Delete it and resume") as error:
+            read()
+    again = cured(unusual, str(error.value))
+    assert page.read_bytes() == before and again.stages == stages
+    assert events(again)[-2:] == ["skip", "skip"]
+
+
+def test_no_flipped_bit_of_configuration_or_manifest_goes_unnoticed(unusual):
+    for name in ("config.yaml", "manifest.json"):
+        file = unusual.path / name
+        content, config, stages = file.read_bytes(), unusual.config, unusual.stages
+        for place in range(0, len(content), 11):
+            changed = bytearray(content)
+            changed[place] ^= 1 << place % 8
+            file.write_bytes(changed)
+            try:
+                assert (unusual.config, unusual.stages) == (config, stages)
+            except CorruptFileError as error:
+                assert name in str(error)
+        file.write_bytes(content)
+
+
+def test_the_cure_of_a_damaged_manifest_keeps_the_configuration(unusual):
+    file, config = unusual.path / "manifest.json", unusual.config
+    outputs = unusual.stages["add"]["outputs"]
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(CorruptFileError, match=r"manifest\.json.*delete it and resume") as error:
+        STUDY.run(unusual.path, Config(), resume=True)
+    again = cured(unusual, str(error.value))
+    assert again.config == config and again.stages["add"]["outputs"] == outputs
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", '"text"', '{"study": "walk"}', '{"study": "walk", "stages": {"draw": 3}}', '{"study": 1, "stages": {}}',
+     '{"study": "walk", "stages": {"draw": {"state": "complete"}}}', '{"study": "walk", "stages": {"draw": {}}}'],
+)  # fmt: skip
+def test_a_manifest_of_another_shape_is_named(run, content):
+    (run.path / "manifest.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"manifest\.json is not the manifest of a run.*delete it"):
+        STUDY.run(run.path, Config(), resume=True)
+
+
+def as_written_by_0_1(run: Run) -> None:
+    manifest = {k: v for k, v in run.manifest.items() if k not in ("config", "config_hash", "hash")}
+    write_json(run.path / "manifest.json", manifest)
+
+
+def test_a_run_of_0_1_is_read_and_vouched_for_from_then_on(unusual):
+    as_written_by_0_1(unusual)
+    stages, config = unusual.stages, unusual.config
+    STUDY.run(unusual.path, STUDY.stored_config(unusual), resume=True)
+    assert unusual.stages == stages and unusual.config == config == unusual.manifest["config"]
+    page = unusual.path / "config.yaml"
+    page.write_bytes(page.read_bytes().replace(b"7", b"8"))
+    with pytest.raises(CorruptFileError, match=r"config\.yaml"):
+        STUDY.stored_config(unusual)
+
+
+def test_a_run_of_0_1_without_its_configuration_is_not_begun_anew(unusual):
+    as_written_by_0_1(unusual)
+    (unusual.path / "config.yaml").unlink()
+    before = (unusual.path / "manifest.json").read_bytes()
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml is missing.*--name"):
+        STUDY.run(unusual.path, Config(), resume=True)
+    assert (unusual.path / "manifest.json").read_bytes() == before
+
+
+def test_a_folder_of_another_study_is_refused(run):
+    other = Study("flight", "?", STUDY.presets, STUDY.stages)
+    with pytest.raises(ValueError, match="study 'walk'"):
+        other.run(run.path, Config(), resume=True)
+
+
+def test_flipped_bytes_of_measured_curves_are_named_or_mean_nothing(run):
+    file = run.path / "observables.nc"
+    content, known = file.read_bytes(), run.hash("observables.nc:walk")
+    for place in range(0, len(content), 97):
+        changed = bytearray(content)
+        changed[place] ^= 0xFF
+        file.write_bytes(changed)
+        try:
+            assert run.complete("add") and run.hash("observables.nc:walk") == known
+        except CorruptFileError as error:
+            assert "observables.nc" in str(error) and "elete" in str(error)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"add": 3}', '{"add": [{"colour": 1}]}', '{"add": ["x"]}'])
+def test_verdicts_of_another_shape_are_named(run, content):
+    (run.path / "verdicts.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"verdicts\.json"):
+        assert run.verdicts == []
+
+
+def test_half_a_line_of_the_log_does_not_swallow_the_next_event(run):
+    log = run.path / "log.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-9])
+    run.log("note", text="after")
+    run.log("note", text="again")
+    lines = log.read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines[-2:]] == ["after", "again"]
+    assert len(lines) == len(whole.splitlines()) + 2
+    log.unlink()
+    run.log("note", text="first")
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_what_a_killed_writer_left_in_a_run_is_removed(run):
+    (run.path / ".observables.nc.0a1b2c3d").write_text("half")
+    (run.path / ".model.previous").mkdir()
+    (run.path / ".model.previous" / "model.yaml").write_text("old")
+    STUDY.run(run.path, Config(), resume=True)
+    assert not list(run.path.glob(".*")) and (run.path / "model" / "model.yaml").read_text() == "old"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_full_disk_is_named_with_the_file_of_curves(run):
+    import resource
+
+    before = (run.path / "observables.nc").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"observables\.nc"):
+            run.record("large", xr.Dataset({"x": ("i", np.arange(9000.0))}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (run.path / "observables.nc").read_bytes() == before
+    assert not list(run.path.glob(".*"))

@@ -5,6 +5,7 @@ from nearsight.storage.files import (
     DamagedFileWarning,
     atomic_directory,
     atomic_file,
+    check_hashed,
     data_hash,
     file_hash,
     recover,
@@ -12,6 +13,7 @@ from nearsight.storage.files import (
     tidy_tree,
     tree_hash,
     write_atomic,
+    write_hashed,
 )
 from nearsight.storage.parts import Parts
 from nearsight.storage.plain import parse_yaml, read_json, read_yaml, write_json, write_yaml
@@ -24,6 +26,7 @@ __all__ = [
     "Parts",
     "atomic_directory",
     "atomic_file",
+    "check_hashed",
     "data_hash",
     "file_hash",
     "load_tensors",
@@ -42,6 +45,7 @@ __all__ = [
     "tree_hash",
     "usable_tensors",
     "write_atomic",
+    "write_hashed",
     "write_json",
     "write_yaml",
 ]

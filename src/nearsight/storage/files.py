@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 CURE = "Restore a copy, or delete it and resume."
+MARK = b"\nsha256 "
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 """Names of what is being written, beside the place it will take."""
 
@@ -178,6 +179,19 @@ def tree_hash(path: str | Path) -> str:
             digest.update(name.as_posix().encode() + b"\0")
             digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()
+
+
+def write_hashed(path: str | Path, content: bytes) -> None:
+    """A file, atomically, with its hash behind its end, where readers of HDF5 do not look."""
+    write_atomic(path, content + MARK + hashlib.sha256(content).hexdigest().encode())
+
+
+def check_hashed(path: str | Path, cure: str = CURE) -> None:
+    """Raise ``CorruptFileError`` if a file has no longer the hash behind its end. One of 0.1 has none, and passes."""
+    content = Path(path).read_bytes()
+    end = content.rfind(MARK, max(0, len(content) - len(MARK) - 64))
+    if end >= 0 and content[end + len(MARK) :] != hashlib.sha256(content[:end]).hexdigest().encode():
+        raise CorruptFileError(f"{path} does not have the hash stored with it: it is damaged. {cure}")
 
 
 def data_hash(content: Any) -> str:

@@ -44,6 +44,7 @@ class Parts:
             write_json(file, plan, hashed=True)
 
     def file(self, number: int) -> Path:
+        """Where a piece is kept."""
         return self.folder / f"{number:06d}.safetensors"
 
     def missing(self, count: int) -> list[int]:
@@ -51,6 +52,7 @@ class Parts:
         return [number for number in range(count) if not self._usable(number)]
 
     def save(self, number: int, tensors: dict[str, Tensor]) -> None:
+        """Keep a piece, atomically."""
         save_tensors(self.file(number), tensors, {"plan": data_hash(self.plan)})
 
     def load(self, number: int) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from nearsight.analysis import LocalityReport, examine_hops, examine_locality
 from nearsight.analysis.correlation import half_period
 from nearsight.forcefields import ForceField, MoveEnergies
-from nearsight.storage import CorruptFileError, write_atomic
+from nearsight.storage import CorruptFileError, check_hashed, write_hashed
 from nearsight.studies.run import Run
 from nearsight.studies.study import get
 from nearsight.training import DataSet, MoveData
@@ -142,7 +142,7 @@ def examine(
         say=say,
     )
     content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
-    write_atomic(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
+    write_hashed(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
     return report
 
 
@@ -163,12 +163,14 @@ def stored(run: Run) -> xr.Dataset | None:
     path = run.path / FILE
     if not path.exists():
         return None
+    check_hashed(path, "Delete it and examine again.")
     try:
         with xr.open_dataset(path, engine=ENGINE) as dataset:
             found = dataset.load()
-    except (OSError, RuntimeError, KeyError) as error:
+        model = found.attrs["model_hash"]
+    except Exception as error:  # damaged files of HDF5 fail in as many ways as there are bytes
         raise CorruptFileError(f"{path} is not a whole netCDF file ({error}). Delete it and examine again.") from error
-    return found if found.attrs["model_hash"] == run.hash("model") else None
+    return found if model == run.hash("model") else None
 
 
 def open_subject(path: str | Path) -> tuple[Run, Subject | HopSubject]:

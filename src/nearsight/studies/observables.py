@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from nearsight.storage import CorruptFileError
+from nearsight.storage import check_hashed, write_hashed
+from nearsight.storage.files import corrupt
 
-ENGINE = "h5netcdf"
+ENGINE: Literal["h5netcdf"] = "h5netcdf"
+CURE = "Delete it and resume, or restore a copy."
 
 
 def names(path: Path) -> list[str]:
@@ -21,35 +23,34 @@ def names(path: Path) -> list[str]:
         return []
     import h5netcdf
 
+    check_hashed(path, CURE)
     try:
         with h5netcdf.File(path, "r") as file:
             return sorted(file.groups)
-    except OSError as error:
-        raise _corrupt(path, error) from error
+    except Exception as error:  # damaged files of HDF5 fail in as many ways as there are bytes
+        raise corrupt(path, "netCDF", error, CURE) from error
 
 
 def read(path: Path, name: str) -> xr.Dataset:
     """One data set, loaded into memory."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: no stage has recorded observables yet.")
+    check_hashed(path, CURE)
     try:
         with xr.open_dataset(path, group=name, engine=ENGINE) as dataset:
             return dataset.load()
-    except (OSError, RuntimeError, KeyError) as error:
-        raise _corrupt(path, error) from error
+    except Exception as error:  # as above
+        raise corrupt(path, "netCDF", error, CURE) from error
 
 
 def write(path: Path, name: str, dataset: xr.Dataset) -> None:
-    """Add or replace one data set; a reader sees the old file or the new."""
-    datasets = {other: read(path, other) for other in names(path)} | {name: dataset}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        for mode, (group, content) in zip("w" + "a" * len(datasets), sorted(datasets.items()), strict=False):
-            content.to_netcdf(temporary, mode=mode, group=group, engine=ENGINE)  # type: ignore[call-overload]
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Add or replace one data set; a reader sees the old file or the new.
+
+    The file is made in memory: HDF5 may crash the process where a disk is full.
+    """
+    datasets = {f"/{other}": read(path, other) for other in names(path)} | {f"/{name}": dataset}
+    tree = xr.DataTree.from_dict(dict(sorted(datasets.items())))
+    write_hashed(path, bytes(tree.to_netcdf(engine=ENGINE)))
 
 
 def content_hash(dataset: xr.Dataset) -> str:
@@ -68,7 +69,3 @@ def content_hash(dataset: xr.Dataset) -> str:
 
 def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _corrupt(path: Path, error: Exception) -> CorruptFileError:
-    return CorruptFileError(f"{path} is not a whole netCDF file ({error}). Delete it and resume, or restore a copy.")

@@ -24,7 +24,15 @@ import zarr
 
 import nearsight
 from nearsight.analysis import Verdict
-from nearsight.storage import CorruptFileError, read_json, read_yaml, tree_hash, write_json, write_yaml
+from nearsight.storage import (
+    CorruptFileError,
+    file_hash,
+    read_json,
+    read_yaml,
+    tree_hash,
+    write_json,
+    write_yaml,
+)
 from nearsight.studies import observables
 from nearsight.studies.settings import flatten
 
@@ -36,7 +44,8 @@ class Run:
 
     ========================  ==========================================================================
     ``config.yaml``           the configuration as used, defaults filled in
-    ``manifest.json``         version, commit, seed, machine; per stage: time spent and hashes of its outputs
+    ``manifest.json``         version, commit, seed, machine, configuration; per stage: time spent and hashes of its
+                              outputs
     ``data.zarr``             exact snapshots
     ``model/``                the learned force field
     ``observables.nc``        measured curves, one group each (:meth:`record`, :meth:`observable`)
@@ -66,24 +75,65 @@ class Run:
         run = cls(path, listener=listener)
         if run.exists:
             run._refuse_other_config(config)
-        if not run.exists or not (run.path / "manifest.json").exists():  # without it nothing vouches: stages run again
-            run.path.mkdir(parents=True, exist_ok=True)
+            if (other := run._study) not in (None, study):
+                raise ValueError(f"{run.path} holds a run of the study {other!r}. Give this run another --name.")
+        page, manifest = run.path / "config.yaml", run.path / "manifest.json"
+        if not manifest.exists():  # without it nothing vouches: stages run again
             head = {"study": study, "seed": config.get("seed")}
-            write_json(run.path / "manifest.json", head | provenance() | {"stages": {}})
-            write_yaml(run.path / "config.yaml", config)  # written last: with it, the run exists
+            content = head | provenance() | {"config": json.loads(json.dumps(config)), "stages": {}}
+        else:
+            content = {"config": run.config, **run.manifest}  # that of 0.1 does not hold it yet
+        if not page.exists():
+            write_yaml(page, config)
+        if not manifest.exists() or content.get("config_hash") != file_hash(page):
+            run._write_manifest(content | {"config_hash": file_hash(page)})
         return run
 
     @property
     def exists(self) -> bool:
-        return (self.path / "config.yaml").exists()
+        """Whether there is a run: its configuration is there, as a file or in the manifest."""
+        return (self.path / "config.yaml").exists() or (self.path / "manifest.json").exists()
+
+    @property
+    def _study(self) -> str | None:
+        return self.manifest["study"] if (self.path / "manifest.json").exists() else None
 
     @property
     def config(self) -> dict[str, Any]:
-        return read_yaml(self.path / "config.yaml")
+        """The configuration the run was started with: ``config.yaml`` as the manifest vouches for it."""
+        page = self.path / "config.yaml"
+        manifest = self.manifest if (self.path / "manifest.json").exists() else {}
+        known = manifest.get("config")
+        if not page.exists():
+            if known is None:
+                raise FileNotFoundError(
+                    f"{page} is missing, and the manifest of nearsight 0.1 does not hold its content. Restore a copy, "
+                    f"or start a run with another --name."
+                )
+            return known
+        if known is None:
+            return read_yaml(page, cure="Restore a copy, or start a run with another --name.")
+        if file_hash(page) != manifest["config_hash"]:
+            raise CorruptFileError(
+                f"{page} is not what this run was started with (its SHA-256 differs). Delete it and resume: it is "
+                f"written again from manifest.json. Other settings are another run: give it another --name."
+            )
+        return known
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return read_json(self.path / "manifest.json")
+        """What ``manifest.json`` holds, checked."""
+        path = self.path / "manifest.json"
+        cure = (
+            "Restore a copy, or delete it and resume: every stage then runs again, with the configuration in "
+            "config.yaml and what is left of the data."
+        )
+        content = read_json(path, cure=cure)
+        if isinstance(content, dict) and ("config_hash" in content or "hash" in content):
+            content = read_json(path, hashed=True, cure=cure)
+        if not _is_manifest(content):  # possible in those of 0.1, which carry no hash
+            raise CorruptFileError(f"{path} is not the manifest of a run. {cure}")
+        return content
 
     def _refuse_other_config(self, config: dict[str, Any]) -> None:
         old, new = flatten(self.config), flatten(json.loads(json.dumps(config)))
@@ -125,16 +175,22 @@ class Run:
 
     def judge(self, stage: str, verdicts: list[Verdict]) -> None:
         """Store the verdicts of one stage in ``verdicts.json``."""
-        path = self.path / "verdicts.json"
-        known = read_json(path) if path.exists() else {}
-        write_json(path, known | {stage: [dataclasses.asdict(verdict) for verdict in verdicts]})
+        known = {name: [dataclasses.asdict(v) for v in earlier] for name, earlier in self._judged().items()}
+        write_json(self.path / "verdicts.json", known | {stage: [dataclasses.asdict(verdict) for verdict in verdicts]})
 
     @property
     def verdicts(self) -> list[Verdict]:
         """All verdicts so far, in the order of the stages."""
+        return [verdict for stage in self._judged().values() for verdict in stage]
+
+    def _judged(self) -> dict[str, list[Verdict]]:
         path = self.path / "verdicts.json"
-        by_stage = read_json(path) if path.exists() else {}
-        return [Verdict(**verdict) for stage in by_stage.values() for verdict in stage]
+        if not path.exists():
+            return {}
+        try:
+            return {stage: [Verdict(**verdict) for verdict in found] for stage, found in read_json(path).items()}
+        except (TypeError, AttributeError) as error:
+            raise CorruptFileError(f"{path} holds no verdicts ({error}). Delete it and resume.") from error
 
     # --- stages -----------------------------------------------------------------------------------------------------
 
@@ -204,7 +260,7 @@ class Run:
                 raise FileNotFoundError(f"{path} holds no data set {part!r}.")
             return observables.content_hash(observables.read(path, part))
         content = read_json(path)
-        if part not in content:
+        if not isinstance(content, dict) or part not in content:
             raise FileNotFoundError(f"{path} holds nothing about {part!r}.")
         return hashlib.sha256(json.dumps(content[part]).encode()).hexdigest()
 
@@ -214,13 +270,37 @@ class Run:
 
     def _append(self, event: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with open(self.path / "log.jsonl", "a") as file:
-            file.write(json.dumps({"time": now} | event, default=str) + "\n")
+        line = json.dumps({"time": now} | event, default=str) + "\n"
+        with open(self.path / "log.jsonl", "ab+") as file:
+            # A killed writer may have left half a line, which shall not swallow this one.
+            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
+                line = "\n" + line
+            file.write(line.encode())
 
     def _note(self, stage: str, entry: dict[str, Any]) -> None:
         manifest = self.manifest
         manifest["stages"][stage] = entry
-        write_json(self.path / "manifest.json", manifest)
+        self._write_manifest(manifest)
+
+    def _write_manifest(self, content: dict[str, Any]) -> None:
+        write_json(self.path / "manifest.json", content, hashed=True)
+
+
+def _is_manifest(content: Any) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("study"), str):
+        return False
+    stages = content.get("stages")
+    if not isinstance(stages, dict) or not isinstance(content.get("config", {}), dict):
+        return False
+    for entry in stages.values():
+        if not isinstance(entry, dict) or entry.get("state") not in ("begun", "complete"):
+            return False
+        if not isinstance(entry.get("seconds", 0.0), int | float):
+            return False
+        parts = [entry.get(name, {} if entry["state"] == "begun" else None) for name in ("inputs", "outputs")]
+        if not all(isinstance(part, dict) for part in parts):
+            return False
+    return True
 
 
 _ABSENT = object()

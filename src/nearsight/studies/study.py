@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from nearsight.storage import tidy_tree
 from nearsight.studies.lock import lock
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
@@ -90,6 +91,7 @@ class Study:
             )
         path.mkdir(parents=True, exist_ok=True)
         with lock(path):
+            tidy_tree(path)
             run = Run.create(path, self.name, config.model_dump(mode="json"), listener=listener)
             if existed and not resume:
                 self._refuse_results(run, stages)
