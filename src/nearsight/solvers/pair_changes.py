@@ -43,9 +43,9 @@ def pair_changes(
     """Change of the potential if ``change[0]`` were added to the diagonal at i and ``change[1]`` at j ≠ i.
 
     ``matrix`` is Hermitian, real or complex, ``i`` and ``j`` are ``(change,)``; ``bounds`` enclose all levels before
-    and after. One ``eigh`` (none if its result is given as ``spectrum``), then O(n) for each pair and complex energy: on
-    900 sites all 600 hops together take little longer than the diagonalisation. Changes that move μ out of the window
-    are diagonalised.
+    and after. One ``eigh``, or none if its result is given as ``spectrum``; then O(n) for each pair and complex energy:
+    on 900 sites all 600 hops together take little longer than the diagonalisation. Changes that move μ out of the
+    window are diagonalised.
     """
     levels, vectors = torch.linalg.eigh(matrix) if spectrum is None else spectrum
     psi = vectors.numpy()
