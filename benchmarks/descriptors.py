@@ -25,7 +25,7 @@ from nearsight.fields import scalar, spin
 from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, LocalForceField
 from nearsight.lattices import Lattice, square, triangular
 from nearsight.networks import GroupCNN, SpinCNN, SymmetrisedMLP
-from nearsight.report.style import CYCLE, PAGE, Picture, light_grid, picture, styled
+from nearsight.plots.style import CYCLE, PAGE, Picture, light_grid, picture, styled
 from nearsight.training import FitOptions, Split, evaluate, fit
 
 console = Console(width=118)

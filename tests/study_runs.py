@@ -6,10 +6,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from nearsight import studies
 from nearsight.cli.app import app
-from nearsight.cli.studies import get
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.training import DataSet, MoveData
 
 
@@ -53,14 +51,14 @@ def without_results(run: Run, folder: Path, lost: Iterable[str]) -> Run:
 
 
 def resume(run: Run) -> list[str]:
-    """Go on with a run, without its report, and tell which stages were skipped."""
+    """Go on with a run, and tell which stages were skipped."""
     skipped: list[str] = []
 
     def listener(event: str, facts: dict) -> None:
         if event == "skip":
             skipped.append(facts["stage"])
 
-    study = studies.get(run.manifest["study"])
+    study = get(run.manifest["study"])
     study.run(run.path, study.stored_config(run), resume=True, listener=listener)
     return skipped
 

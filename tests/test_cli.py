@@ -61,8 +61,7 @@ def test_list_shows_every_study_with_its_question():
 
 
 def test_the_stages_of_every_study_have_a_command():
-    from nearsight.cli.studies import get
-    from nearsight.studies import NAMES
+    from nearsight.studies import NAMES, get
 
     for name in NAMES:
         stages = {stage.name for stage in get(name).stages}

@@ -22,8 +22,8 @@ LAYERS = (
     ("sampling",),
     ("analysis",),
     ("training",),
+    ("plots",),
     ("studies",),
-    ("report",),
     ("cli",),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
@@ -84,7 +84,7 @@ def test_imports_point_downward(path):
         ("from nearsight import solvers", {"solvers"}),
         ("from nearsight.solvers.dense import Dense", {"solvers"}),
         ("from ..training import fit", {"training"}),
-        ("from .. import report", {"report"}),
+        ("from .. import plots", {"plots"}),
         ("from . import langevin", {"dynamics"}),
         ("def f():\n    from nearsight.cli import main", {"cli"}),
         ("import nearsight\nversion = nearsight.__version__", set()),

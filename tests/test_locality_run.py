@@ -6,13 +6,12 @@ import torch
 import xarray as xr
 from typer.testing import CliRunner
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import judge_size
 from nearsight.cli.app import app
-from nearsight.cli.studies import get
 from nearsight.fields import tangent
 from nearsight.storage import CorruptFileError
-from nearsight.studies import Run, locality
+from nearsight.studies import Run, get, locality
 from nearsight.studies.locality import examine, grown, open_subject, stored
 
 SHORT = ["fit.steps=4", "fit.validate_every=2"]
@@ -66,16 +65,17 @@ def test_an_examination_can_be_repeated(runs):
 
 
 def test_the_report_shows_the_locality_once_it_is_known(runs, monkeypatch, tmp_path):
-    from nearsight.report import holstein, study
+    from nearsight.studies import report
+    from nearsight.studies.holstein import figures as holstein
 
     run = runs["near"]
     monkeypatch.setattr(holstein, "FIGURES", {})
     config = get("holstein").stored_config(run)
     (run.path / locality.FILE).unlink(missing_ok=True)
-    study.write(run, config, study="holstein", title="T", figures={}, notes=[])
+    report.write(run, config, study="holstein", title="T", figures={}, notes=[])
     assert "Locality." not in (run.path / "report.html").read_text()
     words = examine(run.path, samples=8).words
-    study.write(run, config, study="holstein", title="T", figures={}, notes=[])
+    report.write(run, config, study="holstein", title="T", figures={}, notes=[])
     page = (run.path / "report.html").read_text()
     assert 'id="locality"' in page and "Locality." in page
     assert words[:20] in page
@@ -197,7 +197,7 @@ def test_the_doctor_alone_still_looks_at_the_machine():
 
 def test_errors_of_block_models_can_be_drawn_alone():
     judged = judge_size([], {"l = 2": (2.0, 0.1), "l = 4": (4.0, 0.05)}, name="block size", unit="sites")
-    picture = report.locality(judged.data)
+    picture = plots.locality(judged.data)
     (axes,) = picture.axes
     assert axes.get_xlabel() == "block size [sites]" and len(axes.get_lines()) == 2
     assert len(picture.png()) > 2_000

@@ -7,15 +7,14 @@ import pytest
 import torch
 import xarray as xr
 
-from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.fields import cone, random_spins, tangent
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import double_exchange
 from nearsight.lattices import square
-from nearsight.report import magnets
+from nearsight.plots import magnets
 from nearsight.solvers import Dense, Poles
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.studies.double_exchange import physics
 from nearsight.studies.double_exchange.bubbles import bubbles
 from nearsight.studies.double_exchange.dynamics import in_words

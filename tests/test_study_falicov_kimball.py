@@ -7,11 +7,10 @@ import pytest
 import torch
 import yaml
 
-from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.forcefields import Hops, MoveCentred
 from nearsight.lattices import honeycomb, square
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.studies.falicov_kimball import physics, snapshots
 from nearsight.studies.falicov_kimball.barrier import magnetised
 from nearsight.studies.falicov_kimball.generate import DATA, split
@@ -113,7 +112,7 @@ def test_magnetisations_come_equally_often():
 
 
 def test_tables_of_others_are_drawn(finished, tmp_path):
-    from nearsight.report import falicov_kimball
+    from nearsight.studies.falicov_kimball import figures as falicov_kimball
 
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     folder = copy.path / falicov_kimball.PUBLISHED

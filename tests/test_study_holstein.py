@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearsight.cli.studies import get
 from nearsight.storage import CorruptFileError
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.training import DataSet
 
 pytestmark = pytest.mark.xdist_group("holstein")

@@ -9,11 +9,10 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from nearsight.cli.app import app
-from nearsight.cli.studies import get
 from nearsight.fields import SpinStore
 from nearsight.sampling import ExactBlocks, Snapshots
 from nearsight.storage import CorruptFileError
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.studies.ising_blocks import bound, physics, scaling
 from nearsight.studies.ising_blocks.accuracy import near_transition
 from nearsight.studies.ising_blocks.train import fit_options, seconds, tasks

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.forcefields import ExactForceField
 from nearsight.lattices import square
 from nearsight.solvers import Dense
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.studies.jahn_teller import network, physics
 from nearsight.studies.jahn_teller.generate import moved
 from nearsight.studies.jahn_teller.train import learned

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from nearsight import analysis
-from nearsight.cli.studies import get
 from nearsight.dynamics import Trajectory
 from nearsight.fields import cone, ferromagnet, random_spins, skyrmion_lattice, tangent
 from nearsight.forcefields import ExactForceField
 from nearsight.lattices import triangular
-from nearsight.report import magnets
+from nearsight.plots import magnets
 from nearsight.solvers import Dense
-from nearsight.studies import Run
+from nearsight.studies import Run, get
 from nearsight.studies.magnets import response, snapshots
 from nearsight.studies.skyrmion import physics
 from nearsight.studies.skyrmion.dynamics import path

@@ -156,8 +156,7 @@ def _carry_out(
     again = _command(study_name, stage, name or preset, runs)
     try:
         from nearsight.cli.progress import Narrator, summary
-        from nearsight.cli.studies import get
-        from nearsight.studies import Run
+        from nearsight.studies import Run, get
 
         study = get(study_name)
         path = runs / study.name / (name or preset or next(iter(study.presets)))

@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nearsight import report
-from nearsight.cli.studies import get
+from nearsight import plots
 from nearsight.storage import write_atomic
-from nearsight.studies import Run, locality
+from nearsight.studies import Run, get, locality
 
 
 def examine(
@@ -26,7 +25,7 @@ def examine(
         path, others, samples=samples, steps=steps, say=lambda text: progress.print(f"{text} ...", markup=False)
     )
     run = Run(path)
-    write_atomic(run.path / "figures" / "locality.png", report.locality(found.data).png())
+    write_atomic(run.path / "figures" / "locality.png", plots.locality(found.data).png())
     if (run.path / "report.html").exists():
         study = get(run.manifest["study"])
         study.run(run.path, study.stored_config(run), only="report", resume=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from nearsight.report.terminal import verdict_table
+from nearsight.cli.terminal import verdict_table
 from nearsight.studies import Run
 
 

@@ -65,9 +65,9 @@ def pair_changes(
     value, _, inside = window.potential(omega)
     before = window.reference[0]
     for k in np.flatnonzero(~inside):
-        moved = matrix.clone()
-        moved[[i[k], j[k]], [i[k], j[k]]] += torch.from_numpy(change)
-        value[k] = float(potential_of_levels(electrons, torch.linalg.eigvalsh(moved)))
+        changed = matrix.clone()
+        changed[[i[k], j[k]], [i[k], j[k]]] += torch.from_numpy(change)
+        value[k] = float(potential_of_levels(electrons, torch.linalg.eigvalsh(changed)))
     if window.grand:
         unknown = np.full(len(i), np.nan)
         return PairChanges(value - before, omega[:, 0], unknown, unknown)

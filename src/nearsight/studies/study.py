@@ -63,10 +63,6 @@ class Study:
         """The configuration an existing run was started with."""
         return validated(type(next(iter(self.presets.values()))), run.config)
 
-    def with_stage(self, stage: Stage) -> Study:
-        """The same study with one more stage at the end."""
-        return replace(self, stages=(*self.stages, stage))
-
     def run(
         self,
         path: str | Path,
@@ -160,9 +156,16 @@ def force_stages(
 
 
 def get(name: str) -> Study:
-    """The study of this name."""
+    """The study of this name, complete with the stage that writes its report."""
     if name not in NAMES:
         raise ValueError(
             f"There is no study {name!r}. The nearest is {nearest(name, NAMES)!r}; there are {', '.join(NAMES)}."
         )
-    return importlib.import_module(f"nearsight.studies.{name}").STUDY
+    study: Study = importlib.import_module(f"nearsight.studies.{name}").STUDY
+
+    def report(run: Run, config: Any) -> None:
+        # Not before it is drawn: matplotlib takes a second to load.
+        importlib.import_module(f"nearsight.studies.{name}.figures").build(run, config)
+
+    inputs = tuple(output for stage in study.stages for output in stage.outputs)
+    return replace(study, stages=(*study.stages, Stage("report", report, ("report.html",), inputs, cheap=True)))

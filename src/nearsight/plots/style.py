@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
-from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 EXACT = "#1f1f1f"
 LEARNED = "#d55e00"

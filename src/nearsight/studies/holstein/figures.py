@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import cdw_order, structure_factor
 from nearsight.lattices import square
-from nearsight.report import study
-from nearsight.report.style import Picture
-from nearsight.studies import Run
+from nearsight.plots.style import Picture
+from nearsight.studies import Run, report
 from nearsight.studies.holstein.config import Config
 from nearsight.studies.holstein.simulate import fitted
 from nearsight.studies.holstein.snapshots import PAPER_ERROR
@@ -22,7 +21,7 @@ TIMES = 4
 def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Holstein model: charge-density waves after a quench"
-    study.write(run, config, study="holstein", title=title, figures=FIGURES, notes=notes(config))
+    report.write(run, config, study="holstein", title=title, figures=FIGURES, notes=notes(config))
 
 
 def notes(config: Config) -> list[str]:
@@ -38,25 +37,25 @@ def notes(config: Config) -> list[str]:
 
 def parity(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
-    return report.parity(data.exact_density.values, data.learned_density.values, quantity="n")
+    return plots.parity(data.exact_density.values, data.learned_density.values, quantity="n")
 
 
 def errors(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     error = (data.learned_density - data.exact_density).values
-    return report.error_histogram(error, quantity="n", paper=PAPER_ERROR, source="arXiv:2201.00798")
+    return plots.error_histogram(error, quantity="n", paper=PAPER_ERROR, source="arXiv:2201.00798")
 
 
 def errors_by_kind(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     error = data.learned_density - data.exact_density
     groups = {str(kind): error.values[(data.kind == kind).values] for kind in data.group.values}
-    return report.error_by_group(groups, rng=run.rng("report"), quantity="n")
+    return plots.error_by_group(groups, rng=run.rng("report"), quantity="n")
 
 
 def lengths(run: Run, config: Config) -> Picture:
     L = run.observable("curves").L
-    picture = report.growth({source: L.sel(source=source) for source in ("exact", "learned")})
+    picture = plots.growth({source: L.sel(source=source) for source in ("exact", "learned")})
     side = config.comparison.length
     picture.caption = (
         f"Domain size after quenches of {side} × {side} sites with exact and with learned forces, from the same "
@@ -67,14 +66,14 @@ def lengths(run: Run, config: Config) -> Picture:
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    chosen = study.spread(C.time.values[1:], TIMES)
-    return report.correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(chosen))
+    chosen = report.spread(C.time.values[1:], TIMES)
+    return plots.correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(chosen))
 
 
 def domains(run: Run, config: Config) -> Picture:
     maps = _order(run, config)
-    chosen = maps.sel(time=study.spread(maps.time.values[1:], TIMES))
-    return report.snapshots(chosen, square(config.large.length), times=[round(float(t), 3) for t in chosen.time])
+    chosen = maps.sel(time=report.spread(maps.time.values[1:], TIMES))
+    return plots.snapshots(chosen, square(config.large.length), times=[round(float(t), 3) for t in chosen.time])
 
 
 def scattering(run: Run, config: Config) -> Picture:
@@ -82,13 +81,13 @@ def scattering(run: Run, config: Config) -> Picture:
     lattice = square(config.large.length)
     density = maps.density.isel(time=-1).values.reshape(-1)
     S = structure_factor(density - density.mean(), lattice)
-    return report.structure_factor_map(S, title=f"t = {float(maps.time[-1]):g}", about=(np.pi, np.pi))
+    return plots.structure_factor_map(S, title=f"t = {float(maps.time[-1]):g}", about=(np.pi, np.pi))
 
 
 def growth(run: Run, config: Config) -> Picture:
     observed = run.observable("growth")
     law = fitted(run, config, observed)
-    return report.growth({"learned": observed.L.transpose("replica", "time")}, {"learned": law} if law else None)
+    return plots.growth({"learned": observed.L.transpose("replica", "time")}, {"learned": law} if law else None)
 
 
 def _order(run: Run, config: Config) -> xr.DataArray:
@@ -96,7 +95,7 @@ def _order(run: Run, config: Config) -> xr.DataArray:
     return cdw_order(density, square(config.large.length), mean=config.mean_density)
 
 
-FIGURES: dict[str, study.Draw] = {
+FIGURES: dict[str, report.Draw] = {
     "domains": domains,
     "growth": growth,
     "comparison": lengths,
@@ -105,6 +104,6 @@ FIGURES: dict[str, study.Draw] = {
     "errors": errors,
     "errors_by_kind": errors_by_kind,
     "structure_factor": scattering,
-    "symmetry": study.symmetry,
-    "training": study.training,
+    "symmetry": report.symmetry,
+    "training": report.training,
 }

@@ -8,17 +8,18 @@ from functools import partial
 import numpy as np
 import torch
 
-from nearsight import report
+from nearsight import plots
 from nearsight.lattices import square
-from nearsight.report import magnets, study, torques
-from nearsight.report.maps import Layer
-from nearsight.report.style import Picture
-from nearsight.report.torques import SOURCES, TIME
-from nearsight.studies import Run
+from nearsight.plots import magnets
+from nearsight.plots.maps import Layer
+from nearsight.plots.style import Picture
+from nearsight.studies import Run, report
 from nearsight.studies.double_exchange.config import Config
 from nearsight.studies.double_exchange.ground_states import ONE_PHASE
 from nearsight.studies.double_exchange.ground_states import coexistence as maxwell
 from nearsight.studies.double_exchange.physics import bond_order, path
+from nearsight.studies.magnets import figures as torques
+from nearsight.studies.magnets.figures import SOURCES, TIME
 
 CLOSE_UP = 24
 """Cells along an edge of the close-ups in which arrows are seen, at the last two times."""
@@ -34,8 +35,8 @@ def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "The double-exchange magnet: learned torques and phases that part"
     zones = partial(torques.quench_zones, lattice=square(config.large.length))
-    figures: dict[str, study.Draw] = {**FIGURES, "quench_zones": zones, **torques.of_students(config, square)}
-    study.write(run, config, study="double_exchange", title=title, figures=figures, notes=notes(config))
+    figures: dict[str, report.Draw] = {**FIGURES, "quench_zones": zones, **torques.of_students(config, square)}
+    report.write(run, config, study="double_exchange", title=title, figures=figures, notes=notes(config))
 
 
 def notes(config: Config) -> list[str]:
@@ -100,13 +101,13 @@ def side_by_side(run: Run, config: Config) -> Picture:
     """Bond order and electrons of the first exact and the first learned quench."""
     data, n = (run.observable(name).isel(replica=0) for name in ("curves", "densities"))
     lattice = square(config.comparison.length)
-    times = study.spread(data.time.values, COLUMNS)
+    times = report.spread(data.time.values, COLUMNS)
     layers = []
     for source in SOURCES:
         spins = data.spins.sel(source=source, time=times).transpose("time", "site", "component")
         b = bond_order(torch.from_numpy(spins.values), lattice)
         layers += _layers(b, n.n.sel(source=source, time=times).transpose("time", "site").values, f", {source}")
-    figure = report.gallery(layers, lattice, times=list(times), time_unit=TIME)
+    figure = plots.gallery(layers, lattice, times=list(times), time_unit=TIME)
     figure.caption = f"An exact quench, and the learned one from the same random spins. {MAPS} Times in {TIME}."
     return figure
 
@@ -117,7 +118,7 @@ def side_by_side(run: Run, config: Config) -> Picture:
 def maps(run: Run, config: Config) -> Picture:
     data = run.observable("maps")
     lattice = square(config.large.length)
-    figure = report.gallery(_layers(data.b.values, data.n.values), lattice, times=data.shown.values, time_unit=TIME)
+    figure = plots.gallery(_layers(data.b.values, data.n.values), lattice, times=data.shown.values, time_unit=TIME)
     figure.caption = f"Learned torques on {lattice!r}. {MAPS} Times in {TIME}."
     return figure
 
@@ -125,7 +126,7 @@ def maps(run: Run, config: Config) -> Picture:
 def close_up(run: Run, config: Config) -> Picture:
     data = run.observable("quench").isel(shown=slice(-2, None))
     lattice = square(config.large.length)
-    return report.spin_map(
+    return plots.spin_map(
         data.spins.values,
         lattice,
         times=list(data.shown.values),

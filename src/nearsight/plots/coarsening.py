@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis import AllenCahn, Departure, mean_and_error
-from nearsight.report.curves import plain_log_ticks, ramp, replicas, some
-from nearsight.report.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
+from nearsight.plots.curves import plain_log_ticks, ramp, replicas, some
+from nearsight.plots.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
 from nearsight.storage import rounded
 
 AXIS_SHARE = "#888888"

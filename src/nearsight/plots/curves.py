@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from nearsight.analysis import PowerLaw, mean_and_error
-from nearsight.report.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled, with_unit
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled, with_unit
 
 
 @styled

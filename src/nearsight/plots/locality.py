@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from nearsight.report.curves import plain_log_ticks, some
-from nearsight.report.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, light_grid, picture, styled, with_unit
+from nearsight.plots.curves import plain_log_ticks, some
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, light_grid, picture, styled, with_unit
 
 NAMES = {"exact": "exact, fixed μ", "held": "exact, fixed number"}
 MARKERS = "osD^vP"

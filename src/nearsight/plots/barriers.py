@@ -12,9 +12,9 @@ from matplotlib.colors import Normalize
 from nearsight.analysis import LinearLaw, two_colouring
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.report.maps import check_plane, draw_plane, plane_size
-from nearsight.report.published import Published, overlay, sources
-from nearsight.report.style import (
+from nearsight.plots.maps import check_plane, draw_plane, plane_size
+from nearsight.plots.published import Published, overlay, sources
+from nearsight.plots.style import (
     CYCLE,
     DIVERGING,
     EXACT,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.report.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
+from nearsight.plots.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
 from nearsight.storage import rounded
 
 LARGEST_MAP = 1000

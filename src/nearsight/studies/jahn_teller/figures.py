@@ -6,7 +6,7 @@ from functools import partial
 
 import xarray as xr
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import (
     contrast_order,
     departure,
@@ -15,11 +15,10 @@ from nearsight.analysis import (
     weighted_mean_and_error,
 )
 from nearsight.lattices import Lattice, square
-from nearsight.report import study
-from nearsight.report.maps import Layer
-from nearsight.report.style import Picture
+from nearsight.plots.maps import Layer
+from nearsight.plots.style import Picture
 from nearsight.storage import rounded
-from nearsight.studies import Run
+from nearsight.studies import Run, report
 from nearsight.studies.jahn_teller.config import Config
 from nearsight.studies.jahn_teller.simulate import fitted
 from nearsight.studies.jahn_teller.snapshots import PAPER_ERROR
@@ -34,7 +33,7 @@ def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Cooperative Jahn-Teller model: orbital order after a quench"
     domains = {f"domains_{k}": partial(maps, filling=f) for k, f in enumerate(_names(run.observable("maps")))}
-    study.write(run, config, study="jahn_teller", title=title, figures=domains | FIGURES, notes=notes(run))
+    report.write(run, config, study="jahn_teller", title=title, figures=domains | FIGURES, notes=notes(run))
 
 
 def notes(run: Run) -> list[str]:
@@ -58,26 +57,26 @@ def parity(run: Run, config: Config) -> Picture:
         {SYMBOLS[str(mode)]: data[name].sel(mode=mode).values for mode in data.mode.values}
         for name in ("exact_force", "learned_force")
     )
-    return report.parity_by_mode(exact, learned, paper=PAPER_ERROR, source="thesis (sec. 7.3.4)")
+    return plots.parity_by_mode(exact, learned, paper=PAPER_ERROR, source="thesis (sec. 7.3.4)")
 
 
 def errors_by_kind(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     error = data.learned_force - data.exact_force
     groups = {str(kind): error.values[(data.kind == kind).values] for kind in data.group.values}
-    return report.error_by_group(groups, rng=run.rng("report"), quantity="F/λ")
+    return plots.error_by_group(groups, rng=run.rng("report"), quantity="F/λ")
 
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    times = study.spread(C.time.values[1:], PANELS)
-    return report.axial_correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(times), time_unit=TIME)
+    times = report.spread(C.time.values[1:], PANELS)
+    return plots.axial_correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(times), time_unit=TIME)
 
 
 def lengths(run: Run, config: Config) -> Picture:
     curves = run.observable("curves")
     by_source = {source: curves.L.sel(source=source) for source in ("exact", "learned")}
-    picture = report.growth(by_source, time_unit=TIME)
+    picture = plots.growth(by_source, time_unit=TIME)
     side = 2 * (curves.sizes["r"] - 1)
     picture.caption = (
         f"Size of the orbital domains after quenches of {side} × {side} sites at f = {_compared(curves):g} with "
@@ -98,13 +97,13 @@ def growth(run: Run, config: Config) -> Picture:
             falls[name] = departure(L, rng=run.rng("departure"), since=since)
         except ValueError:  # no window of the local exponent was recorded in full
             continue
-    return report.coarsening(lengths, exponents, laws=laws, departures=falls, time_unit=TIME)
+    return plots.coarsening(lengths, exponents, laws=laws, departures=falls, time_unit=TIME)
 
 
 def peak(run: Run, config: Config) -> Picture:
     S = run.observable("growth").S
-    times = list(study.spread(S.time.values[1:], MAPS))
-    return report.peak_profile(_by_filling(S), times=times, time_unit=TIME)
+    times = list(report.spread(S.time.values[1:], MAPS))
+    return plots.peak_profile(_by_filling(S), times=times, time_unit=TIME)
 
 
 def walls(run: Run, config: Config) -> Picture:
@@ -115,20 +114,20 @@ def walls(run: Run, config: Config) -> Picture:
         directions[name] = weighted_mean_and_error(data.diagonal, data.wall_length)
         last = data.isel(time=-1)
         profiles[name] = weighted_mean_and_error(last.charge, last.charge_sites)
-    return report.walls(directions, profiles, time_unit=TIME)
+    return plots.walls(directions, profiles, time_unit=TIME)
 
 
 def maps(run: Run, config: Config, filling: float) -> Picture:
     """Orbital domains, density and patches of charge order of one filling, row by row."""
     data = run.observable("maps").sel(filling=filling)
     lattice = square(data.sizes["x"], data.sizes["y"])
-    data = data.sel(time=study.spread(data.time.values[1:], MAPS)).stack(site=("x", "y"), create_index=False)
+    data = data.sel(time=report.spread(data.time.values[1:], MAPS)).stack(site=("x", "y"), create_index=False)
     layers = [
         Layer(data.phi, r"orbital order $\varphi$"),
         Layer(data.density, r"density $\langle n \rangle$", centre=2 * filling),
         Layer(charge_order(data.density, lattice), "charge order", centre=None),
     ]
-    return report.gallery(
+    return plots.gallery(
         layers, lattice, times=list(data.time.values), title=_names(run.observable("maps"))[filling], time_unit=TIME
     )
 
@@ -150,7 +149,7 @@ def _by_filling(data: xr.DataArray) -> dict[str, xr.DataArray]:
     return {name: data.sel(filling=filling).transpose("replica", ...) for filling, name in _names(data).items()}
 
 
-FIGURES: dict[str, study.Draw] = {
+FIGURES: dict[str, report.Draw] = {
     "growth": growth,
     "structure_factor": peak,
     "walls": walls,
@@ -158,6 +157,6 @@ FIGURES: dict[str, study.Draw] = {
     "comparison": lengths,
     "parity": parity,
     "errors_by_kind": errors_by_kind,
-    "symmetry": study.symmetry,
-    "training": study.training,
+    "symmetry": report.symmetry,
+    "training": report.training,
 }

@@ -6,11 +6,11 @@ import json
 
 import xarray as xr
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import Collapse
-from nearsight.report import scaling, study
-from nearsight.report.style import Picture
-from nearsight.studies import Run
+from nearsight.plots import scaling
+from nearsight.plots.style import Picture
+from nearsight.studies import Run, report
 from nearsight.studies.ising_blocks import accuracy as measured
 from nearsight.studies.ising_blocks import scaling as fitted
 from nearsight.studies.ising_blocks.config import Config
@@ -20,7 +20,7 @@ from nearsight.studies.ising_blocks.physics import TC
 def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Ising model: intensive properties from blocks"
-    study.write(run, config, study="ising_blocks", title=title, figures=FIGURES, notes=notes(config))
+    report.write(run, config, study="ising_blocks", title=title, figures=FIGURES, notes=notes(config))
 
 
 def notes(config: Config) -> list[str]:
@@ -47,7 +47,7 @@ def energy_irreps(run: Run, config: Config) -> Picture:
 
 def parity(run: Run, config: Config) -> Picture:
     data = run.observable("energy").sel(front="network").isel(side=-1)
-    return report.parity(data.sampled.values, data.learned.values, quantity="e", unit="J")
+    return plots.parity(data.sampled.values, data.learned.values, quantity="e", unit="J")
 
 
 def accuracy(run: Run, config: Config) -> Picture:
@@ -80,7 +80,7 @@ def collapse(run: Run, config: Config) -> Picture:
     return scaling.collapsed(sides, x, y, error, found)
 
 
-FIGURES: dict[str, study.Draw] = {
+FIGURES: dict[str, report.Draw] = {
     "accuracy": accuracy,
     "windows": windows,
     "collapse": collapse,

@@ -12,9 +12,9 @@ from matplotlib.colors import LogNorm
 
 from nearsight.analysis import mean_and_error
 from nearsight.lattices import Lattice
-from nearsight.report.curves import colours, plain_log_ticks
-from nearsight.report.maps import check_plane, draw_plane
-from nearsight.report.style import (
+from nearsight.plots.curves import colours, plain_log_ticks
+from nearsight.plots.maps import check_plane, draw_plane
+from nearsight.plots.style import (
     CYCLE,
     EXACT,
     LEARNED,

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from nearsight.report.curves import training_curves
-from nearsight.report.errors import symmetry_error
-from nearsight.report.html import write_report
-from nearsight.report.locality import locality
-from nearsight.report.style import Picture
+from nearsight.plots.curves import training_curves
+from nearsight.plots.errors import symmetry_error
+from nearsight.plots.locality import locality
+from nearsight.plots.style import Picture
 from nearsight.studies import Run, get
+from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
 from nearsight.studies.settings import difference
 from nearsight.studies.snapshots import SYMMETRY

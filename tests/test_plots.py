@@ -17,9 +17,11 @@ import torch
 import xarray as xr
 from rich.console import Console
 
-from nearsight import analysis, report
+from nearsight import analysis, plots
 from nearsight.analysis import Verdict
+from nearsight.cli.terminal import verdict_table
 from nearsight.lattices import Lattice, chain, square
+from nearsight.studies.html import plain, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 TRIANGULAR = Lattice("triangular", np.array([[1.0, 0.0], [0.5, np.sqrt(3) / 2]]), np.zeros((1, 2)), (6, 6))
@@ -47,34 +49,34 @@ def correlations() -> xr.DataArray:
 
 
 FIGURES = {
-    "parity": lambda: report.parity(
+    "parity": lambda: plots.parity(
         torch.randn(50, 1, generator=chance()), torch.zeros(50, 1), quantity="F", unit="t/a"
     ),
-    "parity density": lambda: report.parity(random().standard_normal(9000), random().standard_normal(9000)),
-    "error histogram": lambda: report.error_histogram(random().standard_normal(900), paper=0.023, unit="t/a"),
-    "error by group": lambda: report.error_by_group(
+    "parity density": lambda: plots.parity(random().standard_normal(9000), random().standard_normal(9000)),
+    "error histogram": lambda: plots.error_histogram(random().standard_normal(900), paper=0.023, unit="t/a"),
+    "error by group": lambda: plots.error_by_group(
         {"hot": np.ones((4, 9)), "cold": np.full((4, 9), 2.0)}, rng=chance()
     ),
-    "symmetry error": lambda: report.symmetry_error({"float32": [0.0, 1e-7]}, labels=["E", "C4"], tolerance=1e-5),
-    "growth": lambda: report.growth(
+    "symmetry error": lambda: plots.symmetry_error({"float32": [0.0, 1e-7]}, labels=["E", "C4"], tolerance=1e-5),
+    "growth": lambda: plots.growth(
         {"exact": lengths(), "learned": lengths()},
         {"exact": analysis.growth_exponent(lengths(), rng=chance(), samples=50)},
     ),
-    "growth of one replica": lambda: report.growth({"learned": lengths().isel(replica=[0])}),
-    "correlations": lambda: report.correlations(correlations(), correlations()),
-    "training curves": lambda: report.training_curves(
+    "growth of one replica": lambda: plots.growth({"learned": lengths().isel(replica=[0])}),
+    "correlations": lambda: plots.correlations(correlations(), correlations()),
+    "training curves": lambda: plots.training_curves(
         {"step": [0, 1], "loss": [1.0, 0.1], "learning_rate": [1e-3, 1e-4]}
     ),
-    "snapshots": lambda: report.snapshots(random().standard_normal((3, 36)), square(6), times=[1, 2, 3]),
-    "triangular map": lambda: report.snapshots(random().standard_normal(36), TRIANGULAR),
-    "honeycomb map": lambda: report.snapshots(random().standard_normal(32), HONEYCOMB, unit="a"),
-    "structure factor": lambda: report.structure_factor_map(
+    "snapshots": lambda: plots.snapshots(random().standard_normal((3, 36)), square(6), times=[1, 2, 3]),
+    "triangular map": lambda: plots.snapshots(random().standard_normal(36), TRIANGULAR),
+    "honeycomb map": lambda: plots.snapshots(random().standard_normal(32), HONEYCOMB, unit="a"),
+    "structure factor": lambda: plots.structure_factor_map(
         analysis.structure_factor(random().standard_normal(36), square(6)), about=(np.pi, np.pi)
     ),
-    "triangular structure factor": lambda: report.structure_factor_map(
+    "triangular structure factor": lambda: plots.structure_factor_map(
         analysis.structure_factor(random().standard_normal(36), TRIANGULAR)
     ),
-    "data overview": lambda: report.data_overview({"random": torch.zeros(3, 4), "quench": torch.ones(1, 4)}, unit="a"),
+    "data overview": lambda: plots.data_overview({"random": torch.zeros(3, 4), "quench": torch.ones(1, 4)}, unit="a"),
 }
 
 
@@ -117,13 +119,13 @@ def write(path: Path, **changes) -> Path:
         config={"seed": np.int64(7), "shape": (4, 4)},
         manifest={"version": "0.1.0", "path": Path("x")}, notes="Short.", command=["nearsight", "run", "a study"],
     )  # fmt: skip
-    return report.write_report(path / "report.html", **(arguments | changes))
+    return write_report(path / "report.html", **(arguments | changes))
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def panels(figure: report.Picture) -> list[matplotlib.axes.Axes]:
+def panels(figure: plots.Picture) -> list[matplotlib.axes.Axes]:
     """The axes that carry data rather than a colour scale."""
     return [axes for axes in figure.axes if axes.has_data() and axes.get_label() != "<colorbar>"]
 
@@ -152,7 +154,7 @@ def test_a_figure_leaves_no_trace(draw):
 
 def test_drawing_needs_neither_pyplot_nor_a_display():
     code = (
-        "import sys, numpy, nearsight.report as r; r.parity(numpy.arange(9.0), numpy.arange(9.0)).png(); "
+        "import sys, numpy, nearsight.plots as r; r.parity(numpy.arange(9.0), numpy.arange(9.0)).png(); "
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -163,13 +165,13 @@ def test_the_same_picture_gives_the_same_bytes():
 
 
 def test_parity_states_the_error_in_its_units():
-    figure = report.parity(np.zeros(10), np.full(10, 0.5), unit="t/a")
+    figure = plots.parity(np.zeros(10), np.full(10, 0.5), unit="t/a")
     assert "0.5 t/a" in figure.axes[0].get_title("left")
     assert "[t/a]" in figure.axes[0].get_xlabel()
 
 
 def test_histogram_shows_the_papers_number_on_both_sides():
-    axes = report.error_histogram(random().standard_normal(900), paper=0.5).axes[0]
+    axes = plots.error_histogram(random().standard_normal(900), paper=0.5).axes[0]
     lines = sorted(float(line.get_xdata()[0]) for line in axes.lines if len(set(line.get_xdata())) == 1)
     assert lines == pytest.approx([-0.5, 0.5])
 
@@ -184,7 +186,7 @@ def test_map_puts_every_site_where_it_is():
     lattice = square(3, 2)
     field = np.zeros(6)
     field[lattice.index(np.array([2, 1]))] = 1.0
-    mesh = report.snapshots(field, lattice).axes[0].collections[0]
+    mesh = plots.snapshots(field, lattice).axes[0].collections[0]
     corners = mesh.get_coordinates()
     centres = 0.25 * (corners[1:, 1:] + corners[:-1, 1:] + corners[1:, :-1] + corners[:-1, :-1])
     assert centres[mesh.get_array().reshape(centres.shape[:2]) == 1.0].tolist() == [[2.0, 1.0]]
@@ -193,7 +195,7 @@ def test_map_puts_every_site_where_it_is():
 def test_peak_of_the_checkerboard_stands_in_the_middle_of_its_map():
     lattice = square(8)
     S = analysis.structure_factor(0.5 - lattice.cells.sum(1) % 2, lattice)
-    mesh = report.structure_factor_map(S, about=(np.pi, np.pi)).axes[0].collections[0]
+    mesh = plots.structure_factor_map(S, about=(np.pi, np.pi)).axes[0].collections[0]
     peak = np.argmax(np.asarray(mesh.get_array()).ravel())
     assert np.unravel_index(peak, (8, 8)) == (4, 4)
 
@@ -201,7 +203,7 @@ def test_peak_of_the_checkerboard_stands_in_the_middle_of_its_map():
 def test_training_curves_read_the_log_of_a_fit(tmp_path):
     log = tmp_path / "log.csv"
     log.write_text("step,learning_rate,loss,energy_loss,best_rmse\n0,1e-3,1.0,,0.5\n10,5e-4,0.1,,0.2\n")
-    figure = report.training_curves(log)
+    figure = plots.training_curves(log)
     drawn = {line.get_label() for axes in figure.axes for line in axes.lines}
     assert drawn == {"loss", "best rmse", "learning rate"}
 
@@ -209,20 +211,20 @@ def test_training_curves_read_the_log_of_a_fit(tmp_path):
 @pytest.mark.parametrize(
     ("draw", "cure"),
     [
-        (lambda: report.parity([1.0], [1.0, 2.0]), "needs its learned one"),
-        (lambda: report.parity([], []), "finite numbers"),
-        (lambda: report.parity([np.nan], [1.0]), "finite numbers"),
-        (lambda: report.error_histogram([1.0, 1.0]), "no distribution"),
-        (lambda: report.error_by_group({}, rng=chance()), "no groups"),
-        (lambda: report.symmetry_error({"a": [1.0]}, labels=["E", "C2"]), "each of the 2 operations"),
-        (lambda: report.growth({}), "no lengths"),
-        (lambda: report.correlations(correlations(), correlations(), times=[]), "choose some"),
-        (lambda: report.training_curves({"loss": [1.0]}), "'step'"),
-        (lambda: report.snapshots(np.zeros(5), chain(5)), "two-dimensional"),
-        (lambda: report.snapshots(np.zeros((2, 36)), square(6), times=[1]), "name the 2 fields"),
-        (lambda: report.snapshots(np.zeros((7, 36)), square(6)), "at most 6"),
-        (lambda: report.structure_factor_map(xr.DataArray(np.ones((2, 2)), dims=("a", "b"))), "average over replicas"),
-        (lambda: report.data_overview({}), "no kinds"),
+        (lambda: plots.parity([1.0], [1.0, 2.0]), "needs its learned one"),
+        (lambda: plots.parity([], []), "finite numbers"),
+        (lambda: plots.parity([np.nan], [1.0]), "finite numbers"),
+        (lambda: plots.error_histogram([1.0, 1.0]), "no distribution"),
+        (lambda: plots.error_by_group({}, rng=chance()), "no groups"),
+        (lambda: plots.symmetry_error({"a": [1.0]}, labels=["E", "C2"]), "each of the 2 operations"),
+        (lambda: plots.growth({}), "no lengths"),
+        (lambda: plots.correlations(correlations(), correlations(), times=[]), "choose some"),
+        (lambda: plots.training_curves({"loss": [1.0]}), "'step'"),
+        (lambda: plots.snapshots(np.zeros(5), chain(5)), "two-dimensional"),
+        (lambda: plots.snapshots(np.zeros((2, 36)), square(6), times=[1]), "name the 2 fields"),
+        (lambda: plots.snapshots(np.zeros((7, 36)), square(6)), "at most 6"),
+        (lambda: plots.structure_factor_map(xr.DataArray(np.ones((2, 2)), dims=("a", "b"))), "average over replicas"),
+        (lambda: plots.data_overview({}), "no kinds"),
     ],
 )
 def test_bad_input_is_refused_with_the_cure(draw, cure):
@@ -232,7 +234,7 @@ def test_bad_input_is_refused_with_the_cure(draw, cure):
 
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"log\.csv"):
-        report.training_curves(tmp_path / "log.csv")
+        plots.training_curves(tmp_path / "log.csv")
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
@@ -276,13 +278,13 @@ def test_an_empty_report_is_still_a_report(tmp_path):
 
 
 def test_captions_lose_their_tex():
-    assert report.html.plain(r"Maps of $\varphi$ on $8 \times 8$ cells, $L^{2}$.") == "Maps of φ on 8 × 8 cells, L^2."
+    assert plain(r"Maps of $\varphi$ on $8 \times 8$ cells, $L^{2}$.") == "Maps of φ on 8 × 8 cells, L^2."
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "cure"),
     [
-        ({"figures": {"../x": report.picture()}}, ValueError, "letters, digits"),
+        ({"figures": {"../x": plots.picture()}}, ValueError, "letters, digits"),
         ({"figures": {"x": matplotlib.figure.Figure()}}, TypeError, "Picture"),
     ],
 )
@@ -294,12 +296,12 @@ def test_bad_figures_are_refused_before_anything_is_written(tmp_path, arguments,
 
 def test_a_report_is_an_html_file(tmp_path):
     with pytest.raises(ValueError, match=r"report\.html"):
-        report.write_report(tmp_path / "x.pdf", title="", question="", verdicts=[], figures={}, config={}, manifest={})
+        write_report(tmp_path / "x.pdf", title="", question="", verdicts=[], figures={}, config={}, manifest={})
 
 
 def test_terminal_table_shows_verdicts_as_they_are():
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(report.verdict_table([*VERDICTS, Verdict("k [1/a]", 1.0)]))
+    console.print(verdict_table([*VERDICTS, Verdict("k [1/a]", 1.0)]))
     text = console.export_text()
     for expected in ("k [1/a]", "0.01834", "0.42 ± 0.02", "pass", "FAIL", "not judged", "late times <script>"):
         assert expected in text

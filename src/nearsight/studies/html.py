@@ -13,7 +13,7 @@ import jinja2
 import yaml
 
 from nearsight.analysis import Verdict, written
-from nearsight.report.style import COLUMN, Picture
+from nearsight.plots.style import COLUMN, Picture
 from nearsight.storage import write_atomic
 
 SCREEN = 130.0
@@ -54,7 +54,7 @@ def write_report(
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot name a figure file; use letters, digits, '_', '-' and '.'.")
         if not isinstance(figure, Picture):
-            raise TypeError(f"Figure {name!r} must be a Picture of nearsight.report, got {type(figure).__name__}.")
+            raise TypeError(f"Figure {name!r} must be a Picture of nearsight.plots, got {type(figure).__name__}.")
     pictures = []
     for name, figure in figures.items():
         png = figure.png()
@@ -99,7 +99,7 @@ def plain(caption: str) -> str:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nearsight.report"),
+        loader=jinja2.PackageLoader("nearsight.studies"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

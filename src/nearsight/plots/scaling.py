@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis import Collapse, SizeLaw
-from nearsight.report.curves import plain_log_ticks, ramp, some
-from nearsight.report.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled
+from nearsight.plots.curves import plain_log_ticks, ramp, some
+from nearsight.plots.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled
 
 
 @styled

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
 from nearsight.analysis import bootstrap
-from nearsight.report.style import (
+from nearsight.plots.style import (
     CYCLE,
     EXACT,
     LEARNED,

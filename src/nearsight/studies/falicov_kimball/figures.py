@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import linear_law
 from nearsight.lattices import square
-from nearsight.report import study
-from nearsight.report.published import Published, read_published
-from nearsight.report.style import Picture
-from nearsight.studies import Run
+from nearsight.plots.published import Published, read_published
+from nearsight.plots.style import Picture
+from nearsight.studies import Run, report
 from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.simulate import fitted, scaled, tail
 
@@ -25,7 +24,7 @@ PUBLISHED = "published"
 def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Falicov-Kimball model: checkerboards, super-clusters, and what freezes them"
-    study.write(run, config, study="falicov_kimball", title=title, figures=FIGURES, notes=notes(run, config))
+    report.write(run, config, study="falicov_kimball", title=title, figures=FIGURES, notes=notes(run, config))
 
 
 def notes(run: Run, config: Config) -> list[str]:
@@ -44,7 +43,7 @@ def notes(run: Run, config: Config) -> list[str]:
 
 def parity(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
-    return report.parity(data.exact.values, data.learned.values, quantity=r"\Delta F", unit="t")
+    return plots.parity(data.exact.values, data.learned.values, quantity=r"\Delta F", unit="t")
 
 
 def errors(run: Run, config: Config) -> Picture:
@@ -52,8 +51,8 @@ def errors(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     error = (data.learned - data.exact).values
     times = np.unique(data.time.values)
-    groups = {f"t = {t:g}": error[data.time.values == t] for t in study.spread(times, PANELS + 1)}
-    return report.error_by_group(groups, rng=run.rng("report"), quantity=r"\Delta F / t")
+    groups = {f"t = {t:g}": error[data.time.values == t] for t in report.spread(times, PANELS + 1)}
+    return plots.error_by_group(groups, rng=run.rng("report"), quantity=r"\Delta F / t")
 
 
 def comparison(run: Run, config: Config) -> Picture:
@@ -61,7 +60,7 @@ def comparison(run: Run, config: Config) -> Picture:
     # Where one sublattice rules everywhere L is infinite: the mean is of its inverse.
     inverse = (1.0 / curves.L).assign_attrs(units="1/a")
     panels = {r"\ell(t)": curves.l, r"\langle s \rangle(t)": curves.weighted_size, "1/L(t)": inverse}
-    return report.separation_growth(
+    return plots.separation_growth(
         {
             symbol: {source: data.sel(source=source) for source in ("exact", "learned")}
             for symbol, data in panels.items()
@@ -72,9 +71,9 @@ def comparison(run: Run, config: Config) -> Picture:
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    times = study.spread(C.time.values[1:], PANELS)
+    times = report.spread(C.time.values[1:], PANELS)
     exact, learned = (C.sel(source=source, r=C.r > 0) for source in ("exact", "learned"))
-    return report.pair_correlations(exact, learned, times=list(times), paired=True, time_unit=TIME)
+    return plots.pair_correlations(exact, learned, times=list(times), paired=True, time_unit=TIME)
 
 
 def growth(run: Run, config: Config) -> Picture:
@@ -88,7 +87,7 @@ def growth(run: Run, config: Config) -> Picture:
     columns = {"cluster_length": "s", "l": "l", "R": "R", "L": "L"}
     tables = {name: published(run, column) for name, column in columns.items()}
     laws = {symbol: fitted(run, config, observed[name]) for symbol, name in panels.items()}
-    picture = report.separation_growth(
+    picture = plots.separation_growth(
         {symbol: {"learned": observed[name].transpose("replica", "time")} for symbol, name in panels.items()},
         fits={symbol: {"learned": law} for symbol, law in laws.items() if law},
         published={symbol: tables[name] for symbol, name in panels.items() if tables[name]},
@@ -101,9 +100,9 @@ def growth(run: Run, config: Config) -> Picture:
 def collapse(run: Run, config: Config) -> Picture:
     observed = run.observable("growth")
     S, R = observed.S.transpose("replica", "time", "k"), observed.R.transpose("replica", "time")
-    times = study.spread(observed.time.values[1:], CURVES)
+    times = report.spread(observed.time.values[1:], CURVES)
     found, law = scaled(run, config, observed), tail(run, observed)
-    return report.scaling_collapse(
+    return plots.scaling_collapse(
         S,
         R,
         dimension=2,
@@ -117,16 +116,16 @@ def collapse(run: Run, config: Config) -> Picture:
 
 def maps(run: Run, config: Config) -> Picture:
     data = run.observable("maps")
-    data = data.sel(time=study.spread(data.time.values, MAPS)).stack(site=("x", "y"), create_index=False)
+    data = data.sel(time=report.spread(data.time.values, MAPS)).stack(site=("x", "y"), create_index=False)
     side = config.large.length
     close_up = CLOSE_UP if side > 1.5 * CLOSE_UP else None
     times = list(data.time.values)
-    return report.sublattice_maps(data.n, data.sigma, square(side), times=times, close_up=close_up, time_unit=TIME)
+    return plots.sublattice_maps(data.n, data.sigma, square(side), times=times, close_up=close_up, time_unit=TIME)
 
 
 def potentials(run: Run, config: Config) -> Picture:
     data = run.observable("potential").stack(site=("x", "y"), create_index=False)
-    return report.particle_potentials(data.V, data.n, data.sigma, square(config.barrier.length))
+    return plots.particle_potentials(data.V, data.n, data.sigma, square(config.barrier.length))
 
 
 def barriers(run: Run, config: Config) -> Picture:
@@ -137,7 +136,7 @@ def barriers(run: Run, config: Config) -> Picture:
         linear_law(np.abs(data.phi.values), data.barrier.values, rng=run.rng("line")),
     )
     tables = [table for table, _ in published(run, "barrier")]
-    return report.barriers(data.barrier, data.L, data.phi, data.M, fits=fits, published=tables)
+    return plots.barriers(data.barrier, data.L, data.phi, data.M, fits=fits, published=tables)
 
 
 def published(run: Run, column: str) -> list[tuple[Published, str]]:
@@ -146,7 +145,7 @@ def published(run: Run, column: str) -> list[tuple[Published, str]]:
     return [(table, column) for table in tables if column in table.columns]
 
 
-FIGURES: dict[str, study.Draw] = {
+FIGURES: dict[str, report.Draw] = {
     "maps": maps,
     "growth": growth,
     "collapse": collapse,
@@ -156,6 +155,6 @@ FIGURES: dict[str, study.Draw] = {
     "barriers": barriers,
     "parity": parity,
     "errors_by_age": errors,
-    "symmetry": study.symmetry,
-    "training": study.training,
+    "symmetry": report.symmetry,
+    "training": report.training,
 }

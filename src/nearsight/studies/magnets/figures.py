@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import Path
 from nearsight.lattices import Lattice
-from nearsight.report import magnets, study
-from nearsight.report.style import Picture
-from nearsight.studies import Run
+from nearsight.plots import magnets
+from nearsight.plots.style import Picture
+from nearsight.studies import Run, report
 from nearsight.studies.magnets.config import MagnetConfig
 from nearsight.studies.magnets.snapshots import ANGLE
 
@@ -33,7 +33,7 @@ def of_students(config: MagnetConfig, lattice: Callable[[int], Lattice]) -> Mapp
         "equivariance": equivariance,
         "growth": growth,
         "receptive_field": partial(receptive, lattice=lattice),
-        "symmetry": study.symmetry,
+        "symmetry": report.symmetry,
         **fits,
     }
 
@@ -46,7 +46,7 @@ def torques(run: Run, config: MagnetConfig) -> Picture:
 
 def parity(run: Run, config: MagnetConfig) -> Picture:
     data = run.observable("snapshots")
-    figure = report.parity(
+    figure = plots.parity(
         data.exact_force.values, data.learned_force.isel(student=0).values, quantity=r"H_\perp", unit="t"
     )
     figure.caption += f" Student: {data.student.values[0]}."
@@ -61,7 +61,7 @@ def errors_by_start(run: Run, config: MagnetConfig) -> Picture:
         for student in data.student.values
         for start in np.unique(data.start.values)
     }
-    return report.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="start")
+    return plots.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="start")
 
 
 def growth(run: Run, config: MagnetConfig) -> Picture:
@@ -88,7 +88,7 @@ def equivariance(run: Run, config: MagnetConfig) -> Picture:
     for student in data.student.values:
         groups[f"{student},\nerror"] = error.sel(student=student).values
         groups[f"{student},\nviolation"] = data.equivariance.sel(student=student).values
-    figure = report.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="")
+    figure = plots.error_by_group(groups, rng=run.rng("report"), quantity=r"H_\perp", unit="t", group="")
     figure.caption = (
         "Error of the prediction, and violation of the symmetry under rotations of all spins and operations of the "
         "lattice, H(gRΦ) - gRH(Φ), root mean square."
@@ -106,16 +106,16 @@ def paths(
 ) -> Picture:
     """S(q, t) along a path through the zone, exact and learned."""
     S = run.observable("curves").S
-    times = list(study.spread(S.time.values[1:], PANELS))
+    times = list(report.spread(S.time.values[1:], PANELS))
     by_source = {source: S.sel(source=source) for source in SOURCES}
-    return report.path_profile(by_source, path(lattice(config.comparison.length)), times=times, time_unit=TIME)
+    return plots.path_profile(by_source, path(lattice(config.comparison.length)), times=times, time_unit=TIME)
 
 
 def zones(run: Run, config: MagnetConfig, *, lattice: Callable[[int], Lattice]) -> Picture:
     """S(q) over the zone at the last time, exact and learned."""
     zone = run.observable("curves").zone.isel(time=-1)
     maps = {source: zone.sel(source=source) for source in SOURCES}
-    figure = report.zone_map(maps, lattice(config.comparison.length), decades=4)
+    figure = plots.zone_map(maps, lattice(config.comparison.length), decades=4)
     figure.caption += f" Mean over {config.comparison.quenches} quenches at t = {float(zone.time):g} {TIME}."
     return figure
 
@@ -123,9 +123,9 @@ def zones(run: Run, config: MagnetConfig, *, lattice: Callable[[int], Lattice]) 
 def quench_zones(run: Run, config: MagnetConfig, *, lattice: Lattice) -> Picture:
     """S(q) over the zone of a large quench, at several times."""
     zone = run.observable("quench").zone
-    times = study.spread(zone.time.values[1:], ZONES)
-    return report.zone_map({f"t = {t:g}": zone.sel(time=t) for t in times}, lattice, decades=4)
+    times = report.spread(zone.time.values[1:], ZONES)
+    return plots.zone_map({f"t = {t:g}": zone.sel(time=t) for t in times}, lattice, decades=4)
 
 
 def training(run: Run, config: MagnetConfig, *, kind: str) -> Picture:
-    return report.training_curves(run.path / "fit" / kind / "log.csv", x="step")
+    return plots.training_curves(run.path / "fit" / kind / "log.csv", x="step")

@@ -11,10 +11,10 @@ from matplotlib.colors import Normalize
 from nearsight.analysis import DynamicalScaling, PowerLaw, SizeLaw, compare_curves, mean_and_error, two_colouring
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.report.curves import colours, plain_log_ticks, ramp, replicas, some
-from nearsight.report.maps import check_plane, draw_plane, plane_size
-from nearsight.report.published import Published, overlay, sources
-from nearsight.report.style import CYCLE, DIVERGING, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
+from nearsight.plots.curves import colours, plain_log_ticks, ramp, replicas, some
+from nearsight.plots.maps import check_plane, draw_plane, plane_size
+from nearsight.plots.published import Published, overlay, sources
+from nearsight.plots.style import CYCLE, DIVERGING, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
 from nearsight.storage import rounded
 
 PALE = 0.22

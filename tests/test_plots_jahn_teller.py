@@ -6,11 +6,12 @@ import torch
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from nearsight import analysis, report
+from nearsight import analysis, plots
 from nearsight.lattices import square
-from nearsight.report import jahn_teller, style
-from nearsight.report.maps import Layer
+from nearsight.plots import style
+from nearsight.plots.maps import Layer
 from nearsight.studies import Run, get
+from nearsight.studies.jahn_teller import figures as jahn_teller
 from nearsight.studies.jahn_teller.simulate import fitted, frozen
 
 TIME = {"long_name": "time", "units": "τ0"}
@@ -84,7 +85,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def drawn(picture: report.Picture) -> bytes:
+def drawn(picture: plots.Picture) -> bytes:
     png = picture.png()
     assert picture.caption.endswith(".") and len(png) > 2_000
     return png
@@ -99,7 +100,7 @@ def test_coarsening_shows_laws_beyond_their_windows_and_the_time_of_departure(cu
     laws = {name: analysis.allen_cahn(L, rng=generator(), window=(2, 15), samples=50) for name, L in lengths.items()}
     local = {name: analysis.local_exponent(L, rng=generator(), samples=50) for name, L in lengths.items()}
     falls = {name: analysis.departure(L, rng=generator(), samples=50) for name, L in lengths.items()}
-    picture = report.coarsening(lengths, local, laws=laws, departures=falls, time_unit=r"$\tau_0$")
+    picture = plots.coarsening(lengths, local, laws=laws, departures=falls, time_unit=r"$\tau_0$")
     drawn(picture)
     left, right = picture.axes
     assert lines(left) == ["f = 0.5 (5 replicas)", "f = 0.49 (5 replicas)"]
@@ -114,7 +115,7 @@ def test_coarsening_without_laws_or_departures_draws_the_lengths_alone(curves):
     lengths = {"f = 0.5": curves["f = 0.5"].L}
     never = analysis.Departure(None, np.inf, np.inf, 0.0, 0.25, 100.0)
     local = {"f = 0.5": analysis.local_exponent(lengths["f = 0.5"], rng=generator(), samples=50)}
-    picture = report.coarsening(lengths, local, laws={"f = 0.5": None}, departures={"f = 0.5": never})
+    picture = plots.coarsening(lengths, local, laws={"f = 0.5": None}, departures={"f = 0.5": never})
     drawn(picture)
     assert not [line for line in picture.axes[1].lines if line.get_marker() == "o"]
 
@@ -122,7 +123,7 @@ def test_coarsening_without_laws_or_departures_draws_the_lengths_alone(curves):
 def test_every_time_has_a_panel_of_correlations(curves):
     exact, learned = curves["f = 0.5"].C, curves["f = 0.49"].C
     chosen = list(TIMES[[2, 5, 9, 12, 20]])
-    picture = report.axial_correlations(exact, learned, times=chosen)
+    picture = plots.axial_correlations(exact, learned, times=chosen)
     drawn(picture)
     visible = [axes for axes in picture.axes if axes.get_visible()]
     assert [axes.get_title("left") for axes in visible] == [f"$t = {t:.3g}$" for t in chosen]
@@ -132,7 +133,7 @@ def test_every_time_has_a_panel_of_correlations(curves):
 
 def test_peak_profile_has_one_panel_for_each_ensemble_and_one_line_for_each_time(curves):
     S = {name: data.S for name, data in curves.items()}
-    picture = report.peak_profile(S, times=[1.0, 10.0, 100.0])
+    picture = plots.peak_profile(S, times=[1.0, 10.0, 100.0])
     drawn(picture)
     assert [axes.get_title("left") for axes in picture.axes] == list(S)
     assert len(lines(picture.axes[0])) == 3
@@ -144,7 +145,7 @@ def test_walls_show_direction_and_charge(curves):
     }
     late = curves["f = 0.49"].isel(time=-1)
     profile = analysis.weighted_mean_and_error(late.charge, late.charge_sites)
-    picture = report.walls(directions, {"f = 0.49": profile})
+    picture = plots.walls(directions, {"f = 0.49": profile})
     drawn(picture)
     left, right = picture.axes
     assert lines(left) == list(curves) and lines(right) == ["f = 0.49"]
@@ -160,7 +161,7 @@ def test_a_gallery_shows_every_layer_at_every_time_in_its_own_colours(data):
         Layer(maps.density, "density", centre=0.98),
         Layer(charge, "charge", centre=None),
     ]
-    picture = report.gallery(layers, lattice, times=list(maps.time.values), title="f = 0.49")
+    picture = plots.gallery(layers, lattice, times=list(maps.time.values), title="f = 0.49")
     drawn(picture)
     images = [axes.collections[0] for axes in picture.axes if axes.collections]
     assert len(images) >= 9
@@ -176,7 +177,7 @@ def test_parity_by_mode_states_the_error_of_every_mode():
     exact = {mode: random(k).standard_normal(4000) for k, mode in enumerate(("F^{A_1}", "F^x", "F^z"))}
     learned = {mode: F + 0.01 * (k + 1) for k, (mode, F) in enumerate(exact.items())}
     learned = {mode: F + 1e-3 * random(9).standard_normal(4000) for mode, F in learned.items()}
-    picture = report.parity_by_mode(exact, learned, paper=0.005, source="thesis")
+    picture = plots.parity_by_mode(exact, learned, paper=0.005, source="thesis")
     drawn(picture)
     titles = [axes.get_title("left") for axes in picture.axes]
     assert titles[:3] == ["$F^{A_1}$", "$F^x$", "$F^z$"]
@@ -187,12 +188,12 @@ def test_parity_by_mode_states_the_error_of_every_mode():
 @pytest.mark.parametrize(
     ("draw", "cure"),
     [
-        (lambda: report.gallery([], square(4), times=[1.0]), "at least one layer"),
-        (lambda: report.gallery([Layer(np.zeros((2, 16)), "Q")], square(4), times=[1.0]), "must name the 2 fields"),
-        (lambda: report.parity_by_mode({"x": [1.0]}, {"y": [1.0]}), "same components"),
-        (lambda: report.parity_by_mode({"x": [1.0]}, {"x": [1.0, 2.0]}), "needs its learned one"),
-        (lambda: report.walls({}, {}), "no walls"),
-        (lambda: report.axial_correlations(xr.DataArray(), xr.DataArray(), times=[]), "1 to 8 times"),
+        (lambda: plots.gallery([], square(4), times=[1.0]), "at least one layer"),
+        (lambda: plots.gallery([Layer(np.zeros((2, 16)), "Q")], square(4), times=[1.0]), "must name the 2 fields"),
+        (lambda: plots.parity_by_mode({"x": [1.0]}, {"y": [1.0]}), "same components"),
+        (lambda: plots.parity_by_mode({"x": [1.0]}, {"x": [1.0, 2.0]}), "needs its learned one"),
+        (lambda: plots.walls({}, {}), "no walls"),
+        (lambda: plots.axial_correlations(xr.DataArray(), xr.DataArray(), times=[]), "1 to 8 times"),
     ],
 )
 def test_bad_input_is_refused_with_the_cure(draw, cure):

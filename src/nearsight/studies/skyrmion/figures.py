@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from nearsight import report
+from nearsight import plots
 from nearsight.analysis import charge_density
 from nearsight.lattices import Lattice, triangular
-from nearsight.report import magnets, study, torques
-from nearsight.report.style import Picture
-from nearsight.report.torques import TIME
-from nearsight.studies import Run
+from nearsight.plots import magnets
+from nearsight.plots.style import Picture
+from nearsight.studies import Run, report
+from nearsight.studies.magnets import figures as torques
+from nearsight.studies.magnets.figures import TIME
 from nearsight.studies.skyrmion.config import Config
 from nearsight.studies.skyrmion.dynamics import path
 from nearsight.studies.skyrmion.physics import CELL_SITES
@@ -24,12 +25,12 @@ def build(run: Run, config: Config) -> None:
     """Write ``figures/`` and ``report.html``."""
     title = "Skyrmions of an itinerant magnet: learned torques, crystals and quenches"
     quench_zones = partial(torques.quench_zones, lattice=_lattice(config, "quench"))
-    figures: dict[str, study.Draw] = {
+    figures: dict[str, report.Draw] = {
         **FIGURES,
         "quench_zones": quench_zones,
         **torques.of_students(config, triangular),
     }
-    study.write(run, config, study="skyrmion", title=title, figures=figures, notes=notes(config))
+    report.write(run, config, study="skyrmion", title=title, figures=figures, notes=notes(config))
 
 
 def notes(config: Config) -> list[str]:
@@ -61,7 +62,7 @@ def textures(run: Run, config: Config) -> Picture:
     data = run.observable("ground_states").sel(field=config.model.B, method="nearest")
     shown = [str(t) for t in data.texture.values if t != "ferromagnet"]
     lattice = triangular(config.ground.cell)
-    figure = report.spin_map(data.spins.sel(texture=shown).values, lattice, arrows=True)
+    figure = plots.spin_map(data.spins.sel(texture=shown).values, lattice, arrows=True)
     figure.caption = f"Relaxed at B = {float(data.field):g}, from left to right: {'; '.join(shown)}. {figure.caption}"
     return figure
 
@@ -90,7 +91,7 @@ def maps(run: Run, config: Config, *, name: str, window: int | None = None) -> P
     part = None if window is None else min(window, lattice.shape[0])
     if window is not None:
         data = data.isel(shown=slice(-2, None))
-    return report.spin_map(
+    return plots.spin_map(
         data.spins.values,
         lattice,
         times=list(data.shown.values),
@@ -136,7 +137,7 @@ def quench(run: Run, config: Config) -> Picture:
 def charge(run: Run, config: Config) -> Picture:
     data = run.observable("quench").isel(shown=-1)
     lattice = _lattice(config, "quench")
-    figure = report.charge_map(charge_density(data.spins.values, lattice), lattice, limit=0.15)
+    figure = plots.charge_map(charge_density(data.spins.values, lattice), lattice, limit=0.15)
     figure.caption += f" The first quench at t = {float(data.shown):g} {TIME}."
     return figure
 

@@ -16,8 +16,8 @@ from nearsight.analysis.plaquettes import plaquettes
 from nearsight.analysis.reciprocal import reciprocal_vectors
 from nearsight.analysis.spin_field import SpinField, rows, spin_field
 from nearsight.lattices import Lattice
-from nearsight.report.maps import check_plane, draw_plane, plane_size
-from nearsight.report.style import (
+from nearsight.plots.maps import check_plane, draw_plane, plane_size
+from nearsight.plots.style import (
     CYCLE,
     DIVERGING,
     EXACT,

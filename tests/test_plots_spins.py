@@ -7,10 +7,10 @@ import xarray as xr
 from matplotlib.collections import PolyCollection
 from matplotlib.quiver import Quiver
 
-from nearsight import analysis, report
+from nearsight import analysis, plots
 from nearsight.fields import helix, perturbed, random_spins, skyrmion_lattice
 from nearsight.lattices import honeycomb, kagome, square, triangular
-from nearsight.report import style
+from nearsight.plots import style
 
 LATTICE = triangular(24)
 TEXTURE = skyrmion_lattice(LATTICE, magnetisation=0.5)
@@ -23,7 +23,7 @@ def coarse(monkeypatch):
     monkeypatch.setitem(style.STYLE, "savefig.dpi", 40.0)
 
 
-def drawn(picture: report.Picture) -> bytes:
+def drawn(picture: plots.Picture) -> bytes:
     png = picture.png()
     assert picture.caption.endswith(".") and len(png) > 2_000
     return png
@@ -35,7 +35,7 @@ def arrows(axes) -> list[Quiver]:
 
 def test_a_spin_map_shows_the_z_component_and_the_others_as_arrows(rng):
     both = torch.stack([TEXTURE, perturbed(TEXTURE, 0.3, rng)])
-    picture = report.spin_map(both, LATTICE, times=[0, 50])
+    picture = plots.spin_map(both, LATTICE, times=[0, 50])
     drawn(picture)
     left, right = picture.axes[:2]
     assert [axes.get_title("left") for axes in (left, right)] == ["$t = 0$", "$t = 50$"]
@@ -49,8 +49,8 @@ def test_a_spin_map_shows_the_z_component_and_the_others_as_arrows(rng):
 def test_arrows_are_left_out_where_they_would_not_be_seen_and_drawn_in_a_window(rng):
     large = triangular(60)
     spins = random_spins(large, rng)
-    assert not arrows(report.spin_map(spins, large).axes[0])
-    (quiver,) = arrows((picture := report.spin_map(spins, large, window=20)).axes[0])
+    assert not arrows(plots.spin_map(spins, large).axes[0])
+    (quiver,) = arrows((picture := plots.spin_map(spins, large, window=20)).axes[0])
     assert quiver.N == 400 and "20 × 20 cells of" in picture.caption
     corner = spins.reshape(60, 60, 3)[:20, :20].reshape(-1, 3)
     np.testing.assert_allclose(np.ravel(picture.axes[0].collections[0].get_array()), corner[:, 2])
@@ -59,7 +59,7 @@ def test_arrows_are_left_out_where_they_would_not_be_seen_and_drawn_in_a_window(
 def test_maps_of_large_lattices_fill_two_rows(rng):
     for side, rows in ((24, 1), (66, 2)):
         lattice = triangular(side)
-        picture = report.spin_map(random_spins(lattice, rng, 3), lattice, times=[0, 5, 10])
+        picture = plots.spin_map(random_spins(lattice, rng, 3), lattice, times=[0, 5, 10])
         titled = [axes for axes in picture.axes if axes.get_title("left")]
         assert len(titled) == 3 and len({round(axes.get_position().y0, 2) for axes in titled}) == rows
         drawn(picture)
@@ -68,7 +68,7 @@ def test_maps_of_large_lattices_fill_two_rows(rng):
 def test_a_lattice_with_several_sites_per_cell_is_drawn_site_by_site(rng):
     lattice = kagome(5)
     spins = random_spins(lattice, rng)
-    picture = report.spin_map(spins, lattice)
+    picture = plots.spin_map(spins, lattice)
     drawn(picture)
     np.testing.assert_allclose(picture.axes[0].collections[0].get_array(), spins[:, 2])
     assert arrows(picture.axes[0])[0].N == 75
@@ -76,7 +76,7 @@ def test_a_lattice_with_several_sites_per_cell_is_drawn_site_by_site(rng):
 
 def test_the_zone_is_drawn_with_its_boundary_and_the_peaks_where_they_are():
     S = analysis.spin_structure_factor(TEXTURE, LATTICE)
-    picture = report.zone_map({"ordered": S, "again": S}, LATTICE, decades=4)
+    picture = plots.zone_map({"ordered": S, "again": S}, LATTICE, decades=4)
     drawn(picture)
     axes = picture.axes[0]
     boundary = np.array(axes.lines[0].get_data()).T
@@ -93,10 +93,10 @@ def test_zones_beyond_the_first_are_drawn_as_they_are_where_the_cell_holds_sever
     Q = analysis.reciprocal_vectors(lattice)[0] / 6
     spins = helix(lattice, Q)
     S = analysis.spin_structure_factor(spins, lattice, reach=6.0)
-    picture = report.zone_map(S, lattice, extent=1.6)
+    picture = plots.zone_map(S, lattice, extent=1.6)
     drawn(picture)
     first = analysis.spin_structure_factor(spins, lattice)
-    cells = report.zone_map(first, lattice).axes[0].collections[0]
+    cells = plots.zone_map(first, lattice).axes[0].collections[0]
     assert isinstance(cells, PolyCollection) and len(cells.get_paths()) == 36
     assert len(picture.axes[0].collections[0].get_paths()) > 36
 
@@ -107,7 +107,7 @@ def test_a_path_shows_the_mean_over_replicas_with_its_standard_error(rng):
         return analysis.spin_structure_factor_at(spins, LATTICE, PATH)
 
     exact, learned = ensemble(), ensemble()
-    picture = report.path_profile({"exact": exact, "learned": learned}, PATH)
+    picture = plots.path_profile({"exact": exact, "learned": learned}, PATH)
     drawn(picture)
     (axes,) = picture.axes
     line, points = axes.lines[0], axes.containers[0]
@@ -123,7 +123,7 @@ def test_a_path_at_several_times_has_a_panel_for_each(rng):
     spins = torch.stack([random_spins(LATTICE, rng, 3) for _ in range(4)], dim=1)
     S = analysis.spin_structure_factor_at(spins, LATTICE, PATH, dims=("replica", "time"))
     S = S.assign_coords(time=[0.0, 10.0, 100.0, 1000.0])
-    picture = report.path_profile({"exact": S, "learned": S}, PATH)
+    picture = plots.path_profile({"exact": S, "learned": S}, PATH)
     drawn(picture)
     titles = [axes.get_title("left") for axes in picture.axes if axes.get_visible()]
     assert titles == ["$t = 0$", "$t = 10$", "$t = 100$", "$t = 1000$"]
@@ -134,7 +134,7 @@ def test_a_path_at_several_times_has_a_panel_for_each(rng):
 def test_a_charge_map_paints_every_plaquette_once_and_states_the_sum(lattice, rng):
     spins = TEXTURE if lattice is LATTICE else random_spins(lattice, rng)
     q = analysis.charge_density(spins, lattice)
-    picture = report.charge_map(q, lattice)
+    picture = plots.charge_map(q, lattice)
     drawn(picture)
     cells = picture.axes[0].collections[0]
     assert np.asarray(cells.get_array()) == pytest.approx(q.values)
@@ -149,15 +149,15 @@ def test_a_charge_map_paints_every_plaquette_once_and_states_the_sum(lattice, rn
 @pytest.mark.parametrize(
     ("draw", "cure"),
     [
-        (lambda: report.spin_map(TEXTURE, LATTICE, window=30), "between 1 and 24 cells"),
-        (lambda: report.spin_map(TEXTURE, LATTICE, times=[1, 2]), "must name the 1 configurations"),
-        (lambda: report.spin_map(TEXTURE.expand(7, -1, -1), LATTICE), "at most 6 maps"),
-        (lambda: report.zone_map({}, LATTICE), "1 to 4 zones"),
-        (lambda: report.zone_map(analysis.spin_structure_factor(TEXTURE, LATTICE) * 0, LATTICE), "vanishes everywhere"),
-        (lambda: report.zone_map(analysis.spin_structure_factor(TEXTURE[None], LATTICE), LATTICE), "average over repl"),
-        (lambda: report.path_profile({}, PATH), "at least one structure factor"),
-        (lambda: report.path_profile({"a": xr.DataArray(np.ones(3), dims="point")}, PATH), "a has 3 points"),
-        (lambda: report.charge_map(analysis.charge_density(TEXTURE[None], LATTICE), LATTICE), "choose one"),
+        (lambda: plots.spin_map(TEXTURE, LATTICE, window=30), "between 1 and 24 cells"),
+        (lambda: plots.spin_map(TEXTURE, LATTICE, times=[1, 2]), "must name the 1 configurations"),
+        (lambda: plots.spin_map(TEXTURE.expand(7, -1, -1), LATTICE), "at most 6 maps"),
+        (lambda: plots.zone_map({}, LATTICE), "1 to 4 zones"),
+        (lambda: plots.zone_map(analysis.spin_structure_factor(TEXTURE, LATTICE) * 0, LATTICE), "vanishes everywhere"),
+        (lambda: plots.zone_map(analysis.spin_structure_factor(TEXTURE[None], LATTICE), LATTICE), "average over repl"),
+        (lambda: plots.path_profile({}, PATH), "at least one structure factor"),
+        (lambda: plots.path_profile({"a": xr.DataArray(np.ones(3), dims="point")}, PATH), "a has 3 points"),
+        (lambda: plots.charge_map(analysis.charge_density(TEXTURE[None], LATTICE), LATTICE), "choose one"),
     ],
 )
 def test_bad_input_is_refused_with_the_cure(draw, cure):

@@ -6,10 +6,10 @@ import torch
 import xarray as xr
 import yaml
 
-from nearsight import analysis, report
+from nearsight import analysis, plots
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, honeycomb, square
-from nearsight.report import style
+from nearsight.plots import style
 from nearsight.storage import CorruptFileError
 
 TIMES = np.array([0.0, 1.0, 2.0, 5.0, 10.0, 20.0])
@@ -25,7 +25,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def drawn(picture: report.Picture) -> bytes:
+def drawn(picture: plots.Picture) -> bytes:
     png = picture.png()
     assert picture.caption.endswith(".") and len(png) > 2_000
     return png
@@ -77,7 +77,7 @@ def table(tmp_path):
 def test_maps_show_particles_by_sublattice_over_pale_sigma(lattice):
     n = (np.random.default_rng(0).random((3, lattice.n_sites)) < 0.2).astype(float)
     sigma = analysis.sublattice_field(n, lattice)
-    picture = report.sublattice_maps(n, sigma.values, lattice, times=[0, 5, 10])
+    picture = plots.sublattice_maps(n, sigma.values, lattice, times=[0, 5, 10])
     drawn(picture)
     images = [axes.collections[0] for axes in picture.axes]
     assert len(images) == 6 and all(image.get_clim() == (-1.0, 1.0) for image in images)
@@ -92,7 +92,7 @@ def test_maps_show_particles_by_sublattice_over_pale_sigma(lattice):
 
 def test_a_close_up_shows_a_corner_above_and_everything_below(runs):
     n = runs["exact"].isel(replica=0, time=[1, 5])
-    picture = report.sublattice_maps(n, analysis.sublattice_field(n, square(16)), square(16), times=[1, 20], close_up=8)
+    picture = plots.sublattice_maps(n, analysis.sublattice_field(n, square(16)), square(16), times=[1, 20], close_up=8)
     drawn(picture)
     assert picture.axes[0].get_xlim() == (-0.5, 7.5) and picture.axes[2].get_xlim()[1] > 15
 
@@ -101,11 +101,11 @@ def test_a_close_up_shows_a_corner_above_and_everything_below(runs):
 
 
 def test_every_quantity_has_a_panel_with_fits_and_published_points(summaries, table):
-    published = report.read_published(table(label="paper"))
+    published = plots.read_published(table(label="paper"))
     symbols = {r"\langle s \rangle(t)": "mean_size", r"\ell(t)": "l", "L(t)": "R"}
     quantities = {s: {name: data[v] for name, data in summaries.items()} for s, v in symbols.items()}
     fit = analysis.growth_exponent(summaries["exact"].R, rng=generator(), window=(1, 20), samples=50)
-    picture = report.separation_growth(
+    picture = plots.separation_growth(
         quantities, fits={"L(t)": {"exact": fit}}, published={"L(t)": [(published, "L")]}, time_unit="100 steps"
     )
     drawn(picture)
@@ -121,7 +121,7 @@ def test_every_quantity_has_a_panel_with_fits_and_published_points(summaries, ta
 
 def test_a_single_replica_is_drawn_without_a_band(summaries):
     one = {"learned": summaries["learned"].L.isel(replica=[0])}
-    picture = report.separation_growth({"L(t)": one})
+    picture = plots.separation_growth({"L(t)": one})
     drawn(picture)
     assert lines(picture.axes[0]) == ["learned (1 replica, no error bars)"]
 
@@ -136,7 +136,7 @@ def test_a_perfect_collapse_lies_on_one_line():
     L = xr.DataArray(np.ones((5, 1)) * size[:, 0], dims=("replica", "time"), coords={"time": times})
     found = analysis.dynamical_scaling(S, L, dimension=2, rng=generator(), samples=20)
     tail = analysis.porod_law(S.isel(time=-1), window=(1.0, 2.0), rng=generator(), samples=50)
-    picture = report.scaling_collapse(S, L, dimension=2, times=list(times), found=found, tail=tail)
+    picture = plots.scaling_collapse(S, L, dimension=2, times=list(times), found=found, tail=tail)
     drawn(picture)
     left, right = picture.axes
     curves = [line for line in right.lines if line.get_linestyle() == "-"]
@@ -152,7 +152,7 @@ def test_a_perfect_collapse_lies_on_one_line():
 def test_correlations_show_their_difference_in_standard_errors(runs):
     exact, learned = (analysis.axial_correlation(n, square(16)) for n in runs.values())
     for paired in (False, True):
-        picture = report.pair_correlations(exact, learned, times=[5, 20], paired=paired)
+        picture = plots.pair_correlations(exact, learned, times=[5, 20], paired=paired)
         drawn(picture)
         assert len(picture.axes) == 4
         at_five = [C.sel(time=5)[:, 1:] for C in (exact, learned)]
@@ -169,7 +169,7 @@ def test_correlations_show_their_difference_in_standard_errors(runs):
 def test_differences_of_hops_are_drawn_as_points_or_density():
     """Predicted against exact ΔF: the scatter of the thesis is the picture of parity."""
     exact = np.random.default_rng(0).standard_normal(20_000)
-    picture = report.parity(exact, exact + 0.2, quantity=r"\Delta F", unit="t")
+    picture = plots.parity(exact, exact + 0.2, quantity=r"\Delta F", unit="t")
     drawn(picture)
     assert picture.axes[0].get_title("left") == "RMSE 0.2 t"
 
@@ -183,7 +183,7 @@ def test_potentials_are_drawn_from_their_minimum_with_particles_black():
     arranged = analysis.block_arrangements(lattice, patch, rng=generator(), count=2)
     V = analysis.particle_potential(arranged.n, FalicovKimball(lattice), kT=0.1, mu=-0.5).V
     sigma = analysis.sublattice_field(arranged.n, lattice)
-    picture = report.particle_potentials(V, arranged.n, sigma, lattice, titles=["a", "b"])
+    picture = plots.particle_potentials(V, arranged.n, sigma, lattice, titles=["a", "b"])
     drawn(picture)
     images = [axes.collections[0] for axes in picture.axes if axes.collections][:4]
     below = images[2].get_array()
@@ -191,7 +191,7 @@ def test_potentials_are_drawn_from_their_minimum_with_particles_black():
     finite = np.isfinite(V[0])
     np.testing.assert_allclose(below.compressed(), (V[0] - V[0].min())[finite])
     assert [axes.get_title("left") for axes in picture.axes[:2]] == ["a", "b"]
-    plain = report.particle_potentials(V.values, arranged.n.values, sigma.values, lattice)
+    plain = plots.particle_potentials(V.values, arranged.n.values, sigma.values, lattice)
     np.testing.assert_array_equal(plain.axes[2].collections[0].get_array(), below)
 
 
@@ -203,8 +203,8 @@ def test_barriers_are_coloured_by_the_magnetisation_of_the_blocks(table):
     arrays = {k: xr.DataArray(v.astype(float), dims="configuration") for k, v in data.items()}
     arrays["L"][4] = np.inf
     law = analysis.linear_law(np.abs(phi), data["barrier"], rng=generator())
-    published = report.read_published(table("phi,barrier\n0.1,0.2\n0.9,0.5\n"))
-    picture = report.barriers(**arrays, fits=(None, law), published=[published])
+    published = plots.read_published(table("phi,barrier\n0.1,0.2\n0.9,0.5\n"))
+    picture = plots.barriers(**arrays, fits=(None, law), published=[published])
     drawn(picture)
     left, right = picture.axes
     assert lines(right)[:5] == [f"$|M| = {m}$" for m in (1, 3, 5, 7, 9)]
@@ -218,12 +218,12 @@ def test_barriers_are_coloured_by_the_magnetisation_of_the_blocks(table):
 
 def test_a_table_is_read_with_its_card(table):
     path = table(units={"t": "100 steps", "L": "a"}, scale={"t": 100, "L": 2}, label="paper")
-    published = report.read_published(path)
+    published = plots.read_published(path)
     t, L, error = published.curve("t", "L")
     assert t.tolist() == [100.0, 1000.0] and L.tolist() == [4.0, 6.0]
     assert error.tolist() == [0.2, 0.4]  # errors scale with their column
     assert published.units == {"t": "100 steps", "L": "a"} and published.label == "paper"
-    assert report.read_published(table("t,l\n1,2\n\n")).curve("t", "l")[2] is None
+    assert plots.read_published(table("t,l\n1,2\n\n")).curve("t", "l")[2] is None
 
 
 @pytest.mark.parametrize(
@@ -242,35 +242,35 @@ def test_a_table_is_read_with_its_card(table):
 )
 def test_a_bad_table_is_refused_with_the_cure(table, text, card, cure):
     with pytest.raises(ValueError, match=cure):
-        report.read_published(table(text, **card))
+        plots.read_published(table(text, **card))
 
 
 def test_a_table_without_its_card_or_column_is_missed(table, tmp_path):
     with pytest.raises(ValueError, match="no column 'phi', but t, L"):
-        report.read_published(table()).curve("t", "phi")
+        plots.read_published(table()).curve("t", "phi")
     with pytest.raises(FileNotFoundError, match="card"):
         (tmp_path / "alone.csv").write_text("t,L\n1,2\n")
-        report.read_published(tmp_path / "alone.csv")
+        plots.read_published(tmp_path / "alone.csv")
     path = table()
     path.with_suffix(".yaml").write_text("quantity: [")
     with pytest.raises(CorruptFileError, match="YAML"):
-        report.read_published(path)
+        plots.read_published(path)
 
 
 @pytest.mark.parametrize(
     ("draw", "cure"),
     [
-        (lambda: report.sublattice_maps(np.zeros((2, 16)), np.zeros((2, 16)), square(4), times=[1]), "1 to 6 times"),
-        (lambda: report.sublattice_maps(np.zeros((1, 8)), np.zeros((1, 8)), chain(8), times=[1]), "two-dimensional"),
-        (lambda: report.separation_growth({}), "no quantities"),
-        (lambda: report.separation_growth({key: {} for key in "abcde"}), "at most 4 panels"),
-        (lambda: report.scaling_collapse(xr.DataArray(), xr.DataArray(), dimension=2, times=[]), "1 to 8 times"),
-        (lambda: report.pair_correlations(xr.DataArray(), xr.DataArray(), times=[]), "1 to 5 times"),
-        (lambda: report.particle_potentials(np.zeros((2, 16)), np.zeros((1, 16)), np.zeros((2, 16)), square(4)),
+        (lambda: plots.sublattice_maps(np.zeros((2, 16)), np.zeros((2, 16)), square(4), times=[1]), "1 to 6 times"),
+        (lambda: plots.sublattice_maps(np.zeros((1, 8)), np.zeros((1, 8)), chain(8), times=[1]), "two-dimensional"),
+        (lambda: plots.separation_growth({}), "no quantities"),
+        (lambda: plots.separation_growth({key: {} for key in "abcde"}), "at most 4 panels"),
+        (lambda: plots.scaling_collapse(xr.DataArray(), xr.DataArray(), dimension=2, times=[]), "1 to 8 times"),
+        (lambda: plots.pair_correlations(xr.DataArray(), xr.DataArray(), times=[]), "1 to 5 times"),
+        (lambda: plots.particle_potentials(np.zeros((2, 16)), np.zeros((1, 16)), np.zeros((2, 16)), square(4)),
          "same configurations"),
-        (lambda: report.particle_potentials(*(np.zeros((2, 16)) for _ in range(3)), square(4), titles=["a"]),
+        (lambda: plots.particle_potentials(*(np.zeros((2, 16)) for _ in range(3)), square(4), titles=["a"]),
          "must name the 2"),
-        (lambda: report.barriers(*(xr.DataArray(np.zeros(n)) for n in (3, 3, 3, 2))), "one finite barrier"),
+        (lambda: plots.barriers(*(xr.DataArray(np.zeros(n)) for n in (3, 3, 3, 2))), "one finite barrier"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_with_the_cure(draw, cure):
