@@ -1,7 +1,10 @@
 """Spins of other programs: any layout is read, and wrong conventions are found where they can be."""
 
+import io
 import itertools
+import tracemalloc
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,8 +16,8 @@ from nearsight.forcefields import ClassicalForceField, ExactForceField
 from nearsight.hamiltonians import Heisenberg, SDModel
 from nearsight.lattices import Lattice, honeycomb, square, triangular
 from nearsight.solvers import Dense
-from nearsight.storage import CorruptFileError, write_yaml
-from nearsight.training import DataSet, check_spins, import_spins
+from nearsight.storage import CorruptFileError, read_yaml, write_yaml
+from nearsight.training import DataSet, array_files, check_spins, import_spins
 
 J = (0.3, 0.0, -0.2)
 LATTICE = triangular(6)
@@ -36,7 +39,13 @@ def data_set(forcefield, field, **options) -> DataSet:
 
 
 def card(folder, *files, shape=(6, 6), axes=("snapshot", "site", "component"), **entries):
-    content = {"lattice": "triangular", "shape": list(shape), "files": list(files), "axes": list(axes), **entries}
+    content = {
+        "lattice": "triangular",
+        "shape": list(shape),
+        "files": list(files),
+        "axes": axes and list(axes),
+        **entries,
+    }
     write_yaml(folder / "card.yaml", content)
     return folder / "card.yaml"
 
@@ -77,7 +86,7 @@ def test_sites_of_a_cell_have_an_axis_of_their_own(tmp_path, rng):
     np.savez(tmp_path / "a.npz", spins=S, fields=H)
     axes = ("snapshot", "basis", "0", "1", "component")
     data = read(tmp_path, "a.npz", lattice="honeycomb", shape=(3, 3), axes=axes)
-    assert torch.equal(data.force, force) and data.attrs["checks"]["exchange"] is None
+    assert torch.equal(data.force, force) and data.attrs["checks"]["exchange"]["left"] < 1e-12
 
 
 def test_axes_at_120_degrees_are_brought_into_the_order_of_the_library(tmp_path, rng):
@@ -90,7 +99,7 @@ def test_axes_at_120_degrees_are_brought_into_the_order_of_the_library(tmp_path,
     data = read(tmp_path, "a.npz", vectors=[[1, 0], [-0.5, 0.866]])
     torch.testing.assert_close(data.field, field, atol=1e-15, rtol=0)
     torch.testing.assert_close(data.force, force, atol=0, rtol=0)
-    with pytest.warns(UserWarning, match=r"axis 1 reversed; give the primitive vectors"):
+    with pytest.raises(ValueError, match=r"axis 1 reversed; give the primitive vectors"):
         import_spins(card(tmp_path, "a.npz"))
 
 
@@ -117,7 +126,7 @@ def test_an_external_field_is_found_and_taken_out(meaning, tmp_path, rng):
     stored = torch.linalg.cross(field, force) if meaning == "torque" else force
     np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=stored.numpy(), E=energy.numpy())
     with pytest.warns(UserWarning, match=r"uniform field of \(0\.02, .*, 0\.05\); give it as external"):
-        found = import_spins(card(tmp_path, "a.npz", meaning=meaning)).attrs["checks"]["uniform_field"]
+        found = import_spins(card(tmp_path, "a.npz", meaning=meaning), trust=True).attrs["checks"]["uniform_field"]
     assert found["B"] == pytest.approx(B, abs=1e-12) and found["left"] < 1e-12
     data = read(tmp_path, "a.npz", meaning=meaning, external=list(B), energy="E")
     without = exact()(field)
@@ -135,6 +144,154 @@ def test_every_file_is_a_trajectory_unless_the_files_say_otherwise(tmp_path, rng
     assert data.trajectory.tolist() == [0, 0, 0, 1, 1, 1] and data.time.tolist() == [0, 1, 2] * 2
     assert read(tmp_path, "run_*.npz", trajectory="run").trajectory.tolist() == [7, 7, 8] * 2
     assert set(data.attrs["source_hash"]) == {"card.yaml", "run_a.npz", "run_b.npz"}
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def table(field: torch.Tensor, force: torch.Tensor, separator: str, header: str = "") -> str:
+    """Rows x y Sx Sy Sz Hx Hy Hz E, one for every site of every snapshot."""
+    lines = [header] if header else []
+    for snapshot, (S, H) in enumerate(zip(field.tolist(), force.tolist(), strict=True)):
+        for cell, s, h in zip(LATTICE.cells.tolist(), S, H, strict=True):
+            lines.append(separator.join(map(repr, [*cell, *s, *h, float(snapshot)])))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "header"),
+    [
+        ("a.csv", ",", "x,y,Sx,Sy,Sz,Hx,Hy,Hz,E"),
+        ("a.csv", "; ", '"x";"y";"Sx";"Sy";"Sz";"Hx";"Hy";"Hz";"E"'),
+        ("a.dat", "  ", "# x y Sx Sy Sz Hx Hy Hz E"),
+        ("a.txt", "\t", "# written by another program\n"),
+        ("a.dat", " ", ""),
+    ],
+)
+def test_columns_of_text_are_read_by_name_and_by_number(name, separator, header, tmp_path, rng):
+    field = spins(2, rng)
+    force = exact()(field).force
+    text = table(field, force, separator, header)
+    (tmp_path / name).write_text(text.replace("e-", "D-") if name == "a.txt" else text)
+    columns = (["Sx", "Sy", "Sz"], ["Hx", "Hy", "Hz"], "E") if "Sx" in header else ([2, 3, 4], [5, 6, 7], 8)
+    known = dict(zip(("spins", "fields", "energy"), columns, strict=True))
+    for axes in (("snapshot", "site"), ("snapshot", "0", "1")):
+        data = read(tmp_path, name, axes=axes, **known)
+        torch.testing.assert_close(data.field, field, atol=1e-15, rtol=0)
+        assert torch.equal(data.force, force) and data.energy.tolist() == [0.0, 1.0]
+    with pytest.raises(ValueError, match="has 72 rows, not 25 for each snapshot"):
+        import_spins(card(tmp_path, name, axes=("snapshot", "site"), shape=[5, 5], **known))
+
+
+def test_every_array_may_have_files_of_its_own(tmp_path, rng):
+    field = spins(4, rng)
+    force = exact()(field).force
+    for n in range(2):
+        part = slice(2 * n, 2 * n + 2)
+        np.save(tmp_path / f"S_{n}.npy", field[part].numpy())
+        torch.save(force[part].clone(), tmp_path / f"H_{n}.pt")
+        np.savetxt(tmp_path / f"E_{n}.txt", [n, n + 0.5])
+    files = {"spins": "S_*.npy", "fields": "H_*.pt", "energy": "E_*.txt"}
+    data = import_spins(_card(tmp_path, files, energy="energy"))
+    assert torch.equal(data.force, force) and data.energy.tolist() == [0.0, 0.5, 1.0, 1.5]
+    assert data.trajectory.tolist() == [0, 0, 1, 1]
+    (tmp_path / "H_1.pt").unlink()
+    with pytest.raises(ValueError, match="as many for each array, found 2 of spins, 1 of fields"):
+        import_spins(_card(tmp_path, files))
+    with pytest.raises(ValueError, match="files gives no file for 'fields'; it has spins"):
+        import_spins(_card(tmp_path, {"spins": "S_*.npy"}))
+
+
+def _card(folder, files, **entries):
+    path = card(folder, **entries)
+    content = read_yaml(path) | {"files": files}
+    write_yaml(path, content)
+    return path
+
+
+def test_snapshots_of_a_file_are_independent_if_the_card_says_so(tmp_path, rng):
+    field = spins(100, rng)
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=exact()(field).force.numpy())
+    with pytest.raises(ValueError, match="1 trajectories are too few"):
+        read(tmp_path, "a.npz").split()
+    data = read(tmp_path, "a.npz", independent=True)
+    assert sorted(len(part) for part in data.split()) == [15, 15, 70]
+
+
+@pytest.mark.parametrize("periodic", [False, [True, False]])
+def test_open_boundaries_are_declared(periodic, tmp_path, rng):
+    lattice = triangular(6, periodic=periodic if periodic is False else tuple(periodic))
+    field = spins(3, rng, lattice)
+    np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=exact(lattice)(field).force.numpy())
+    assert read(tmp_path, "a.npz", periodic=periodic).lattice.coincides(lattice)
+
+
+def test_files_lie_anywhere_and_have_any_name(tmp_path, rng):
+    field = spins(2, rng)
+    arrays = {"spins": field.numpy(), "fields": exact()(field).force.numpy()}
+    elsewhere, here = tmp_path / "data [old]", tmp_path / "cards [new]"
+    elsewhere.mkdir()
+    here.mkdir()
+    for place in (elsewhere / "run[1].npz", here / "run[1].npz", here / "run[2].npz"):
+        np.savez(place, **arrays)
+    write_yaml(here / "card.yaml", {"lattice": "triangular", "shape": 6, "axes": ["snapshot", "site", "component"]})
+    for files, count in [
+        ("run[1].npz", 2),
+        ("run*.npz", 4),
+        ([str(elsewhere / "run[1].npz"), "run[[]1].npz"], 4),
+        (str(tmp_path / "*" / "run*.npz"), 6),
+    ]:
+        data = import_spins(_card_at(here, files))
+        assert len(data) == count and len(data.attrs["source_hash"]) == count // 2 + 1
+
+
+def _card_at(folder, files):
+    write_yaml(folder / "card.yaml", read_yaml(folder / "card.yaml") | {"files": files})
+    return folder / "card.yaml"
+
+
+def test_a_file_that_unpacks_to_far_more_than_it_holds_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "UNPACKED", 2**22)
+    np.savez_compressed(tmp_path / "a.npz", spins=np.zeros((5000, 36, 3)), fields=np.zeros((5000, 36, 3)))
+    torch.save({"spins": torch.zeros(1).expand(5000, 36, 3), "fields": torch.zeros(1)}, tmp_path / "b.pt")
+    np.savez_compressed(tmp_path / "c.npz", field=np.zeros((5000, 36, 3)), force=np.zeros((5000, 36, 3)))
+    tracemalloc.start()
+    for name in ("a.npz", "b.pt"):
+        with pytest.raises(ValueError, match=r"bytes but unpacks to [\d,]+: it is not read"):
+            import_spins(card(tmp_path, name))
+    with pytest.raises(ValueError, match=r"bytes but unpacks to [\d,]+: it is not read"):
+        DataSet.from_npz(tmp_path / "c.npz", lattice=LATTICE, components=3)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_header_that_promises_more_than_follows_is_refused(tmp_path):
+    for name in ("a.npy", "a.npz"):
+        content = io.BytesIO()
+        np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 36, 3)})
+        content.write(b"\0" * 64)
+        if name == "a.npy":
+            (tmp_path / name).write_bytes(content.getvalue())
+        else:
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                archive.writestr("spins.npy", content.getvalue())
+                archive.writestr("fields.npy", content.getvalue())
+        with pytest.raises(CorruptFileError, match=r"the header of .* promises"):
+            import_spins(card(tmp_path, name, **({"spins": [0, 1, 2], "axes": ("site",)} if name == "a.npy" else {})))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda x: x.to_sparse(), "sparse_coo"),
+        (lambda x: x.to("meta"), "meta"),
+    ],
+)
+def test_tensors_without_elements_are_refused(make, kind, tmp_path, rng):
+    field = spins(2, rng)
+    torch.save({"spins": field, "fields": make(field)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=f"'fields' is a {kind} tensor; save a dense one"):
+        import_spins(card(tmp_path, "a.pt"))
 
 
 # --- conventions ----------------------------------------------------------------------------------------------------
@@ -169,7 +326,7 @@ def test_components_in_another_order_break_the_sum_rule(tmp_path, rng):
     field = spins(8, rng)
     force = exact()(field).force[..., [1, 0, 2]]
     np.savez(tmp_path / "a.npz", spins=field.numpy(), fields=force.numpy())
-    with pytest.warns(UserWarning, match="add up to .* instead of 0"):
+    with pytest.raises(ValueError, match=r"add up to .* instead of 0.* had components in the order y, x, z"):
         import_spins(card(tmp_path, "a.npz"))
 
 
@@ -215,7 +372,7 @@ def test_motion_and_energies_tell_the_sign_of_the_fields(damping, tmp_path):
         if damping:
             assert checks["work"] == pytest.approx({"slope": sign, "correlation": sign}, rel=1e-3)
     np.savez(tmp_path / "a.npz", spins=fields.numpy(), fields=force.numpy(), t=time)
-    with pytest.warns(UserWarning, match=r"dS/dt = S × H holds for -1 H instead of H; give factor: -1 instead of 1"):
+    with pytest.raises(ValueError, match=r"dS/dt = S × H holds for -1 H instead of H; give factor: -1 instead of 1"):
         import_spins(card(tmp_path, "a.npz", time="t"))
 
 
@@ -228,7 +385,7 @@ def test_the_factor_that_is_proposed_is_the_cure(scale, factor, told_by, tmp_pat
     np.savez(tmp_path / "a.npz", spins=fields.numpy(), fields=scale * force.numpy(), t=time, E=energy.numpy())
     known = {"time": "t"} if told_by == "time" else {"time": "t", "energy": "E"}
     with pytest.warns(UserWarning, match="give factor") as caught:
-        import_spins(card(tmp_path, "a.npz", factor=factor, **known))
+        import_spins(card(tmp_path, "a.npz", factor=factor, **known), trust=True)
     claim = "dS/dt = S × H" if told_by == "time" else "H = -∂E/∂S"
     proposed = str(caught[0].message).split(claim)[1].split("give factor: ")[1].split(" instead")[0]
     data = read(tmp_path, "a.npz", factor=float(proposed), **known)
@@ -255,7 +412,16 @@ def test_the_factor_that_is_proposed_is_the_cure(scale, factor, told_by, tmp_pat
         ({"factor": 0.0}, "a factor of 0 leaves no fields"),
         ({"factor": float("nan")}, "finite number"),
         ({"external": [0.0, 0.0, float("inf")]}, "finite number"),
-        ({"meaning": "torqe"}, "'field' or 'torque'"),
+        ({"meaning": "torqe"}, "meaning must be 'field' or 'torque', got 'torqe'"),
+        (
+            {"hopping": 1.0, "shapes": 6},
+            "there is no entry hopping; entries are .*; there is no entry shapes; did you mean",
+        ),
+        ({"periodic": "no"}, "periodic should be a valid boolean, got 'no'"),
+        ({"factor": "twice"}, "factor should be a valid number.*, got 'twice'"),
+        ({"axes": None}, "axes should be a valid list, got None"),
+        ({"spins": ["Sx", "Sy"]}, "spins "),
+        ({"spins": ["Sx", "Sy", "Sz"]}, "has no array 'Sx'; it has fields, spins"),
     ],
     ids=lambda x: str(x)[:30],
 )
@@ -342,6 +508,6 @@ def test_files_that_are_missing_cut_or_unknown_are_named(tmp_path, rng):
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:500])
     with pytest.raises(CorruptFileError, match=r"a\.pt is not a whole file"):
         import_spins(card(tmp_path, "a.pt"))
-    (tmp_path / "a.txt").write_text("1 2 3")
-    with pytest.raises(ValueError, match=r"files are \.npz or \.pt, not '\.txt'"):
-        import_spins(card(tmp_path, "a.txt"))
+    (tmp_path / "a.xyz").write_text("1 2 3")
+    with pytest.raises(ValueError, match=r"files are \.npz, .*, not '\.xyz'"):
+        import_spins(card(tmp_path, "a.xyz"))

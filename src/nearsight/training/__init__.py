@@ -3,6 +3,7 @@
 from nearsight.training.dataset import KINDS, DataSet, Split
 from nearsight.training.fit import fit
 from nearsight.training.generate import generate
+from nearsight.training.identify import Identification, identify
 from nearsight.training.metrics import evaluate
 from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.move_fit import MoveFitOptions, evaluate_moves, fit_moves
@@ -10,14 +11,16 @@ from nearsight.training.options import FitOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
 from nearsight.training.soap import SOAP
+from nearsight.training.spin_card import SpinCard
 from nearsight.training.spin_checks import check_spins
-from nearsight.training.spin_import import SpinCard, import_spins
+from nearsight.training.spin_import import import_spins
 
 __all__ = [
     "KINDS",
     "SOAP",
     "DataSet",
     "FitOptions",
+    "Identification",
     "MoveData",
     "MoveFitOptions",
     "MoveSplit",
@@ -36,5 +39,6 @@ __all__ = [
     "fit_moves",
     "fit_property",
     "generate",
+    "identify",
     "import_spins",
 ]

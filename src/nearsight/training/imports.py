@@ -10,6 +10,7 @@ import numpy as np
 
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError
+from nearsight.training import array_files
 
 REQUIRED, OPTIONAL = ("field", "force"), ("energy", "trajectory", "time")
 
@@ -18,26 +19,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The known arrays of an ``.npz`` file; an unknown key is refused, because it is most often a misspelt one."""
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
-    arrays: dict[str, np.ndarray] = {}
-    if not zipfile.is_zipfile(path):
-        raise CorruptFileError(f"{path} is not a whole .npz file. Write it with np.savez(path, field=..., force=...).")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            unknown = sorted(set(file.files) - {*REQUIRED, *OPTIONAL})
-            if unknown:
-                raise ValueError(
-                    f"{path} has the unknown key {', '.join(map(repr, unknown))}; the keys are "
-                    f"{', '.join(REQUIRED)} (required), {', '.join(OPTIONAL)} (optional). Rename or remove it."
-                )
-            for key in file.files:
-                try:
-                    arrays[key] = file[key]
-                except ValueError as error:
-                    if "pickle" not in str(error):
-                        raise
-                    raise ValueError(
-                        f"{path}: {key!r} holds Python objects, not numbers; save it as a rectangular float array."
-                    ) from error
+        arrays = array_files.read_npz(path, known=(*REQUIRED, *OPTIONAL))
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise CorruptFileError(f"{path} is not a whole .npz file ({error}). Write it again with np.savez.") from error
     return _require(arrays, str(path))

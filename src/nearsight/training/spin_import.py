@@ -3,83 +3,39 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
+from torch import Tensor
 
-from nearsight import lattices
+from nearsight._validation import boolean, instance
 from nearsight.fields import tangent
+from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
-from nearsight.storage import CorruptFileError, read_yaml
+from nearsight.training.array_files import read_arrays
 from nearsight.training.dataset import DataSet
 from nearsight.training.imports import file_hash
-from nearsight.training.spin_checks import check_spins, suspicions
+from nearsight.training.spin_card import SpinCard
+from nearsight.training.spin_checks import check_spins, compare_exact
+from nearsight.training.spin_suspicions import suspicions
 
 LENGTH = 1e-3
 """Largest deviation of a spin from length 1 that counts as rounding, which normalising takes away."""
-
-Axis = Annotated[str, BeforeValidator(lambda axis: str(axis) if type(axis) is int else axis)]
-"""The name of an axis; the grid axes 0, 1, ... may stand in the card without quotation marks."""
-
-Kind = Literal["chain", "square", "triangular", "honeycomb", "kagome", "cubic", "fcc", "bcc", "diamond"]
+NORMAL = 0.01
+"""Largest part of a torque along its spin, relative to the torque, that counts as rounding."""
 
 
-def _not_zero(factor: float) -> float:
-    if factor == 0:
-        raise ValueError("a factor of 0 leaves no fields")
-    return factor
-
-
-class SpinCard(BaseModel):
-    """What the arrays of :func:`import_spins` mean; the content of its YAML file.
-
-    ``Axis`` names are "snapshot", "component", "site", and "0", "1", ... for the axes of the grid of cells (with
-    "basis", the sites of a cell).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lattice: Kind
-    """A lattice of this library."""
-    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
-    """Cells along every axis of the grid; one number where all are equal."""
-    vectors: list[list[float]] | None = None
-    """Cartesian primitive vectors the axes of the grid run along, in lattice constants; by default the library's own,
-    which on the triangular lattice are (1, 0) and (1/2, √3/2), at 60°."""
-    files: list[str]
-    """``.npz`` or ``.pt`` files beside the card (patterns allowed, every one must be found); each file is a trajectory
-    of its own, unless ``trajectory`` is given."""
-    spins: str = "spins"
-    fields: str = "fields"
-    """Names of the two arrays in every file."""
-    axes: list[Axis]
-    """The axes of these arrays, in their order; without "snapshot" a file holds one."""
-    meaning: Literal["field", "torque"] = "field"
-    """Whether ``fields`` holds H, whole or its part normal to the spins, or the torque T = S × H."""
-    factor: Annotated[FiniteFloat, AfterValidator(_not_zero)] = 1.0
-    """H = factor × array: -1 for arrays of ∂E/∂S, and the ratio of the units."""
-    external: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.0, 0.0, 0.0)
-    """A uniform field that H still holds, in its final units; it is taken out, with its energy -B·ΣS."""
-    energy: str | None = None
-    time: str | None = None
-    trajectory: str | None = None
-    """Names of arrays with one number a snapshot, if there are any. The energy (free energy or grand potential of the
-    whole lattice) is in the units of H after ``factor``."""
-    model: dict[str, Any] = {}
-    """Hoppings, coupling, filling, temperature, sources: kept with the data and not interpreted."""
-
-
-def import_spins(card: str | Path, path: str | Path | None = None, *, check: bool = True) -> DataSet:
-    """A data set of unit spins and their fields from ``.npz`` or PyTorch files of other programs.
+def import_spins(
+    card: str | Path, path: str | Path | None = None, *, exact: ForceField | None = None, trust: bool = False
+) -> DataSet:
+    """A data set of unit spins and their fields from NumPy, PyTorch or text files of other programs.
 
     The card is a YAML file beside them with the entries of :class:`SpinCard`::
 
         lattice: triangular
-        shape: [48, 48]
+        shape: 48
         vectors: [[1, 0], [-0.5, 0.8660254]]       # axes at 120 degrees
         files: [run_*.pt]
         spins: S
@@ -88,64 +44,74 @@ def import_spins(card: str | Path, path: str | Path | None = None, *, check: boo
         meaning: torque
         model: {t: [1, 0, -0.85], J: 1, mu: -3.5}
 
+    or, for a text file with columns x y Sx Sy Sz Hx Hy Hz and one row a site::
+
+        lattice: square
+        shape: [20, 45]
+        periodic: false
+        files: [snapshot_*.csv]
+        spins: [Sx, Sy, Sz]
+        fields: [Hx, Hy, Hz]
+        axes: ["0", "1"]                           # rows run along y first
+
     Sites are brought into the order of the library, torques become fields, spins are normalised if they are unit
     vectors up to rounding and refused if they are not. Nothing is unpickled: ``.pt`` files may hold tensors by name
-    only. The results of :func:`check_spins` are kept as ``attrs["checks"]``, and a warning names what they speak
-    against; ``check=False`` leaves them out. Torques and normal fields are labels for
-    ``FitOptions(component="tangent")`` alone.
+    only. Torques and normal fields are labels for ``FitOptions(component="tangent")`` alone.
+
+    The results of :func:`check_spins` are kept as ``attrs["checks"]``. What they speak against (another shape or order
+    of sites, other boundaries, the sign or unit of H, torques for fields) is a ``ValueError`` that names the likely
+    slip.
 
     Parameters
     ----------
     card: the YAML file. path: where to write the data set; None keeps it in memory.
+    exact: a force field of the model the data were computed with; the fields of two snapshots are compared with its,
+        which alone tells the unit of fields without energies and times.
+    trust: import the arrays as the card has them; what speaks against it is a warning.
     """
     card = Path(card)
-    try:
-        content = SpinCard.model_validate(read_yaml(card))
-    except ValidationError as error:
-        raise ValueError(f"{card} is no card of spins: {error}") from error
-    lattice = _lattice(content)
+    boolean(trust, "trust")
+    content = SpinCard.read(card)
+    lattice = content.build_lattice()
+    if exact is not None:
+        instance(exact, ForceField, "exact")
+        if not exact.lattice.coincides(lattice):
+            raise ValueError(f"The card is about {lattice!r}, exact lives on {exact.lattice!r}; give both the same.")
     order = _order(content, lattice)
-    files = _files(content, card)
-    parts = [_read(file, content, lattice, order, number) for number, file in enumerate(files)]
+    files = content.find_files(card)
+    parts, found = [], []
+    for number, file in enumerate(files):
+        part, doubts = _read(file, content, lattice, order, number)
+        parts.append(part)
+        found += doubts
     data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if content.independent and content.trajectory is None:
+        data["trajectory"] = np.arange(len(data["field"]))
     attrs: dict[str, Any] = {
         "source": card.name,
-        "source_hash": {file.name: file_hash(file) for file in (card, *files)},
+        "source_hash": {_name(f, card): file_hash(f) for f in (card, *(f for each in files for f in each.values()))},
         "card": content.model_dump(mode="json"),
     }
     arrays: dict[str, Any] = dict(lattice=lattice, components=3, **data)
-    if check:
-        attrs["checks"] = check_spins(DataSet.from_arrays(**arrays))
-        if found := suspicions(attrs["checks"], content.factor):
-            warnings.warn(f"{card}: {'; '.join(found)}.", stacklevel=2)
+    attrs["checks"] = check_spins(memory := DataSet.from_arrays(**arrays))
+    found = found[:1] or suspicions(attrs["checks"], content.factor, content.meaning)
+    if exact is not None:
+        attrs["checks"]["exact"], doubts = compare_exact(memory, exact, content.factor)
+        found += doubts
+    if found:
+        what = f"{card}: {'; '.join(found)}."
+        if not trust:
+            raise ValueError(f"{what} Correct the card, or pass trust=True to import the arrays as they are.")
+        warnings.warn(what, stacklevel=2)
     return DataSet.from_arrays(path, attrs=attrs, **arrays)
 
 
-def _lattice(card: SpinCard) -> Lattice:
-    if len(set(card.shape)) == 1:
-        lattice = getattr(lattices, card.lattice)(card.shape[0])
-        if len(card.shape) in (1, lattice.dim):
-            return lattice
+def _name(file: Path, card: Path) -> str:
+    """A file relative to the card: two folders may hold files of one name."""
     try:
-        return getattr(lattices, card.lattice)(*card.shape)
-    except TypeError as error:
-        raise ValueError(
-            f"shape: {card.shape} is not one of a lattice of kind {card.lattice}; give one number of cells, or one for "
-            f"every axis of the grid where they may differ."
-        ) from error
-
-
-def _files(content: SpinCard, card: Path) -> list[Path]:
-    """The files of a card, each once, in the order of their patterns."""
-    files: dict[Path, None] = {}
-    for pattern in content.files:
-        found = sorted(card.parent.glob(pattern))
-        if not found:
-            raise FileNotFoundError(f"No file beside {card} is named {pattern}.")
-        files.update(dict.fromkeys(found))
-    if not files:
-        raise ValueError(f"{card} names no files; give files: [...].")
-    return list(files)
+        return file.resolve().relative_to(card.parent.resolve()).as_posix()
+    except ValueError:
+        return file.as_posix()
 
 
 def _order(card: SpinCard, lattice: Lattice) -> np.ndarray | None:
@@ -167,13 +133,17 @@ def _order(card: SpinCard, lattice: Lattice) -> np.ndarray | None:
         )
     order = lattice.index(lattice.cells @ cells)
     corners = np.diag(lattice.shape) @ cells
-    if np.any(corners % np.array(lattice.shape)):
-        raise ValueError(f"A torus of {card.shape} cells along {card.vectors} is not that of {lattice!r}.")
+    if np.any(corners % np.array(lattice.shape)) or not all(lattice.periodic):  # type: ignore[arg-type]
+        raise ValueError(f"{card.shape} cells along {card.vectors} are not those of {lattice!r}.")
     return order
 
 
-def _read(file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None, number: int) -> dict[str, np.ndarray]:
-    arrays = _arrays(file)
+def _read(
+    files: dict[str, Path], card: SpinCard, lattice: Lattice, order: np.ndarray | None, number: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of one set of files, and what speaks against their meaning."""
+    arrays = _arrays(files, card)
+    file = next(iter(files.values()))
     spins, fields = (_sites(arrays, name, file, card, lattice, order) for name in (card.spins, card.fields))
     if len(spins) != len(fields):
         raise ValueError(f"{file}: {len(spins)} snapshots of {card.spins!r}, {len(fields)} of {card.fields!r}.")
@@ -184,7 +154,7 @@ def _read(file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None
         if bool(bad.any()):
             raise ValueError(
                 f"{file}: {array!r} holds NaN or infinite values in {int(bad.sum())} snapshots, first in snapshot "
-                f"{int(bad.nonzero()[0])}; leave those snapshots out."
+                f"{int(bad.int().argmax())}; leave those snapshots out."
             )
     length = spins.norm(dim=-1)
     deviation = float((length - 1).abs().max())
@@ -194,8 +164,14 @@ def _read(file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None
             f"axes names the right axis as component, and divide spins of length S by S and their fields by 1/S."
         )
     spins = spins / length[..., None]
-    fields = card.factor * fields
+    fields, doubts = card.factor * fields, []
     if card.meaning == "torque":
+        along = float((fields * spins).sum(-1).square().sum().sqrt() / fields.norm().clamp_min(1e-300))
+        if along > NORMAL:
+            doubts.append(
+                f"{along:.2g} of the size of {card.fields!r} lies along the spins, where a torque S × H has nothing; "
+                f"give meaning: field"
+            )
         fields = torch.linalg.cross(fields, spins)
     external = torch.tensor(card.external, dtype=torch.float64)
     whole = card.meaning == "field" and float((fields * spins).sum(-1).abs().max()) > 1e-5 * float(fields.abs().max())
@@ -203,62 +179,79 @@ def _read(file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None
     result = {"field": spins.numpy(), "force": fields.numpy(), "trajectory": np.full(len(spins), number)}
     for key, name in (("energy", card.energy), ("time", card.time), ("trajectory", card.trajectory)):
         if name is not None:
-            values = _array(arrays, name, file).reshape(-1)
-            if values.shape != (len(spins),):
-                raise ValueError(f"{file}: {name!r} needs one number for each of {len(spins)} snapshots.")
-            result[key] = values.numpy().astype(np.int64 if key == "trajectory" else np.float64)
+            result[key] = _numbers(arrays[name], name, file, len(spins), lattice.n_sites)
+    if card.trajectory is not None:
+        result["trajectory"] = result["trajectory"].astype(np.int64)
+    if card.time is not None:
+        result["time"] = card.time_factor * result["time"]
     if card.energy is not None:
         result["energy"] = result["energy"] + (spins.sum(-2) @ external).numpy()
-    return result
+    return result, doubts
 
 
-def _arrays(file: Path) -> dict[str, Any]:
-    try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as content:
-                read = {name: content[name] for name in content.files}
-                return {name: torch.from_numpy(x) for name, x in read.items() if x.dtype.kind in "fiuc"}
-        if file.suffix in (".pt", ".pth"):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-            if isinstance(content, dict):
-                return content
-            raise ValueError(f"{file} holds a {type(content).__name__}; save a dict of tensors by name.")
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
-        raise CorruptFileError(f"{file} is not a whole file of arrays ({error}).") from error
-    except Exception as error:
-        if "pickle" not in str(error).lower() and "weights_only" not in str(error).lower():
-            raise
-        raise ValueError(f"{file} holds Python objects, which are not loaded; save tensors only.") from error
-    raise ValueError(f"{file}: files are .npz or .pt, not {file.suffix!r}.")
+def _arrays(files: dict[str, Path], card: SpinCard) -> dict[str, Tensor]:
+    """What the card names, from one file or from a file for each."""
+    names = [card.energy, card.time, card.trajectory]
+    for array in (card.spins, card.fields):
+        names += [array] if isinstance(array, str) else array
+    wanted = [name for name in names if name is not None]
+    if "" in files:
+        return read_arrays(files[""], wanted)
+    if unnamed := [name for name in wanted if name not in files]:
+        raise ValueError(f"files gives no file for {', '.join(map(repr, unnamed))}; it has {', '.join(files)}.")
+    return {name: _alone(files[name], name) for name in wanted}
 
 
-def _array(arrays: dict[str, Any], name: str, file: Path) -> torch.Tensor:
-    if not isinstance(arrays.get(name), torch.Tensor):
-        raise ValueError(f"{file} has no array {name!r}; it has {', '.join(sorted(map(str, arrays)))}.")
-    values = arrays[name].detach()
-    if values.is_complex():
-        raise ValueError(f"{file}: {name!r} holds complex numbers, {values.dtype}; store the real part.")
-    return values
+def _alone(file: Path, name: str) -> Tensor:
+    """The array of a file that holds one, by its name where it has one."""
+    return read_arrays(file, [name if file.suffix == ".npz" else ""])[name if file.suffix == ".npz" else ""]
+
+
+def _numbers(values: Tensor, name: str, file: Path, count: int, sites: int) -> np.ndarray:
+    """One number a snapshot; a column of a table repeats it on every row."""
+    flat = values.reshape(-1)
+    if flat.shape == (count * sites,) and count * sites > count:
+        rows = flat.reshape(count, sites)
+        if bool((rows == rows[:, :1]).all()):
+            flat = rows[:, 0]
+    if flat.shape != (count,):
+        raise ValueError(f"{file}: {name!r} needs one number for each of {count} snapshots.")
+    return flat.numpy()
 
 
 def _sites(
-    arrays: dict[str, Any], name: str, file: Path, card: SpinCard, lattice: Lattice, order: np.ndarray | None
-) -> torch.Tensor:
+    arrays: dict[str, Tensor],
+    name: str | list[str],
+    file: Path,
+    card: SpinCard,
+    lattice: Lattice,
+    order: np.ndarray | None,
+) -> Tensor:
     """An array as ``(snapshot, site, 3)`` in the library's order."""
     grid = {str(k): n for k, n in enumerate(lattice.shape)}
     if lattice.n_basis > 1:
         grid["basis"] = lattice.n_basis
     space = {"site": lattice.n_sites} if "site" in card.axes else grid
+    columns = isinstance(name, list)
     wanted = ["snapshot", *space, "component"]
-    if sorted(card.axes) not in (sorted(wanted), sorted(wanted[1:])):
+    axes = [*card.axes, "component"] if columns else list(card.axes)
+    if sorted(axes) not in (sorted(wanted), sorted(wanted[1:])):
         raise ValueError(
-            f"axes must be an order of {', '.join(wanted)} (without snapshot for one a file), or of snapshot, site, "
-            f"component; got {', '.join(card.axes)}."
+            f"axes must be an order of {', '.join(wanted[:-1] if columns else wanted)} (without snapshot for one a "
+            f"file), or of snapshot, site{'' if columns else ', component'}; got {', '.join(card.axes)}."
         )
-    values, axes = _array(arrays, name, file).double(), list(card.axes)
+    sizes = {**space, "component": 3}
+    if isinstance(name, list):
+        parts = [arrays[x] for x in name]
+        if len({x.shape for x in parts}) > 1:
+            raise ValueError(f"{file}: {', '.join(name)} differ in shape; the x, y and z of one array do not.")
+        values = torch.stack(parts, -1)
+    else:
+        values = arrays[name]
     if "snapshot" not in axes:
         values, axes = values[None], ["snapshot", *axes]
-    sizes = {**space, "component": 3}
+    if columns and values.ndim < len(axes):
+        values = _unfolded(values, axes, sizes, file)
     expected = [sizes.get(axis) for axis in axes]
     if len(axes) != values.ndim or any(n not in (None, m) for n, m in zip(expected, values.shape, strict=True)):
         shape = ", ".join(f"{a}: {'any' if n is None else n}" for a, n in zip(axes, expected, strict=True))
@@ -269,3 +262,11 @@ def _sites(
     result = torch.empty_like(values, memory_format=torch.contiguous_format)
     result[:, torch.from_numpy(order)] = values
     return result
+
+
+def _unfolded(values: Tensor, axes: list[str], sizes: dict[str, int], file: Path) -> Tensor:
+    """Rows of a table as a grid: they run over all axes, the last fastest."""
+    rows, sites = values.shape[:-1].numel(), int(np.prod([n for axis, n in sizes.items() if axis != "component"]))
+    if rows % sites:
+        raise ValueError(f"{file} has {rows} rows, not {sites} for each snapshot, as the shape of the card says.")
+    return values.reshape([sizes.get(axis, rows // sites) for axis in axes])
