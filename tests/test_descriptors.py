@@ -257,7 +257,7 @@ def test_a_neighbourhood_of_one_site_is_its_value():
         (dict(cutoff=0.9, include_centre=False), "No neighbour lies within 0.9"),
         (dict(mode="phases"), "mode must be one of 'lifted'"),
         (dict(eps=0.0), "eps must be positive"),
-        (dict(cutoff=-1.0), "cutoff must be a finite distance"),
+        (dict(cutoff=-1.0), "cutoff must be a finite real number ≥ 0"),
         (dict(field_type=FieldType("Q", ("B3",))), "no irrep 'B3'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -71,6 +71,33 @@ def numbers(value: Any, name: str, *, length: int | None = None, **bounds: Any) 
     return values
 
 
+def integers(value: Any, name: str, *, length: int | None = None, **bounds: Any) -> tuple[int, ...]:
+    """Several whole numbers, each within the bounds of :func:`integer`; ``length`` of them if it is given."""
+    count = "" if length is None else f"{length} "
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
+        raise TypeError(f"{name} must hold {count}whole numbers{_range(**bounds)}, got {_shown(value)}.")
+    values = tuple(integer(x, f"{name}[{k}]", **bounds) for k, x in enumerate(value))
+    if length is not None and len(values) != length:
+        raise ValueError(f"{name} must hold {length} whole numbers{_range(**bounds)}, got {len(values)}.")
+    return values
+
+
+def array(value: Any, name: str, shape: Sequence[int | str]) -> np.ndarray:
+    """Finite real numbers of a shape, float64; a word in ``shape`` stands for any length, as in ``("site", 3)``."""
+    wanted = f"{name} must have shape ({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+    try:
+        given = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TypeError(f"{wanted} and hold finite real numbers, got {_shown(value)}.") from error
+    if given.dtype.kind not in "iuf":
+        raise TypeError(f"{wanted} and hold finite real numbers, got {_shown(value)}.")
+    if given.ndim != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, given.shape, strict=True)):
+        raise ValueError(f"{wanted}, got {given.shape}.")
+    if not np.isfinite(given).all():
+        raise ValueError(f"{wanted} and hold finite real numbers, got NaN or infinite ones.")
+    return given.astype(float)
+
+
 def boolean(value: Any, name: str) -> bool:
     """True or False; neither 1 nor "no", whose truth is an accident."""
     value = _scalar(value)

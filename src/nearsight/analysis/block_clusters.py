@@ -23,7 +23,7 @@ def grow_checkerboard(lattice: Lattice, particles: int, *, rng: torch.Generator,
     on both sublattices of the block, however it is turned.
     """
     second = lattice.neighbourhood(float(_bravais(lattice).shell_distances[1]))
-    steps = second.cells[second.distances > second.cutoff - 1e-6]
+    steps = second.cells[second.distances > second.cutoff - lattice.tolerance]
     if particles < 1:
         raise ValueError(f"A patch has at least one particle, got {particles}.")
     patch = [(0,) * lattice.dim]

@@ -14,7 +14,6 @@ from scipy.sparse.csgraph import connected_components
 from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.site_field import SiteField, relabel, site_field
 from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 BATCH = 2**22
 """Bonds looked at together: bounds the memory of a large batch."""
@@ -185,7 +184,7 @@ def _bonds(lattice: Lattice) -> _Bonds:
     real = slots < degree[second.i][:, None]
     path = np.where(real, path, 0)
     rest = np.linalg.norm(second.displacement[:, None] - vector[path], axis=-1)
-    shared = real & (np.abs(rest - lattice.shell_distances[0]) < DISTANCE_TOLERANCE)
+    shared = real & (np.abs(rest - lattice.shell_distances[0]) < lattice.tolerance)
     if not shared.any(1).all():
         raise ValueError(f"Second neighbours of {lattice!r} share no nearest neighbour: it has no checkerboard.")
     between = np.sort(np.where(shared, step[path], n), axis=1)[:, : int(shared.sum(1).max(initial=1))]

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.reciprocal import reduced
 from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units
-from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+from nearsight.lattices import Lattice, half_period, torus_distance
 
 
 def correlation(
@@ -86,7 +84,7 @@ def axial_correlation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ..
     """
     labelled = site_field(field, lattice, dims)
     spacing = np.linalg.norm(lattice.vectors, axis=1)
-    if not np.allclose(spacing, spacing[0]):
+    if not np.allclose(spacing, spacing[0], atol=0.0):
         raise ValueError(f"The primitive vectors of {lattice!r} differ in length; use correlation(field, lattice).")
     opened = _open_axes(lattice)
     largest = min(n - 1 if free else n // 2 for n, free in zip(lattice.shape, opened, strict=True))
@@ -139,42 +137,17 @@ def _shells(lattice: Lattice, max_distance: float | None) -> _Shells:
     lengths = np.asarray(lattice.shape)
     count = np.maximum(np.where(_open_axes(lattice), lengths - np.abs(cells), lengths), 0).prod(axis=1)
     distances = {
-        (a, b): nearest_image(cells @ lattice.vectors + lattice.basis[b] - lattice.basis[a], lattice)
+        (a, b): torus_distance(cells @ lattice.vectors + lattice.basis[b] - lattice.basis[a], lattice)
         for a, b in itertools.product(range(lattice.n_basis), repeat=2)
     }
-    inside = {key: (d <= limit + DISTANCE_TOLERANCE) & (count > 0) for key, d in distances.items()}
+    inside = {key: (d <= limit + lattice.tolerance) & (count > 0) for key, d in distances.items()}
     ordered = np.unique(np.concatenate([distances[key][inside[key]] for key in distances]))
-    starts = np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])
+    starts = np.concatenate([[True], np.diff(ordered) > lattice.tolerance])
     shell_distance = ordered[starts]
     pairs = np.zeros(len(shell_distance))
     members = {}
     for key, d in distances.items():
-        shell = np.searchsorted(shell_distance, d + DISTANCE_TOLERANCE, side="right") - 1
+        shell = np.searchsorted(shell_distance, d + lattice.tolerance, side="right") - 1
         members[key] = np.where(inside[key], shell, -1)
         np.add.at(pairs, shell[inside[key]], count[inside[key]])
     return _Shells(shell_distance, pairs, members)
-
-
-def _periods(lattice: Lattice) -> np.ndarray:
-    """Translations of the torus as rows ``(periodic axes, dim)``, the shortest that span all of them."""
-    return reduced((lattice.vectors * np.asarray(lattice.shape)[:, None])[~_open_axes(lattice)])
-
-
-def nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Lengths of displacements ``(n, dim)`` to the nearest image along periodic axes."""
-    smallest = np.full(len(vectors), np.inf)
-    periods = _periods(lattice)
-    # Long or skewed tori: first by whole periods to the parallelepiped about 0, then to the cells next to it.
-    vectors = vectors - np.round(vectors @ np.linalg.pinv(periods)) @ periods if len(periods) else vectors
-    for offset in itertools.product((-1, 0, 1), repeat=len(periods)):
-        np.minimum(smallest, np.linalg.norm(vectors + np.asarray(offset, dtype=float) @ periods, axis=1), out=smallest)
-    return smallest
-
-
-def half_period(lattice: Lattice) -> float:
-    """Half the shortest translation of the torus, or half the shortest edge if no axis is periodic."""
-    periods = _periods(lattice)
-    if not len(periods):
-        return 0.5 * float(np.min(np.linalg.norm(lattice.vectors, axis=1) * np.asarray(lattice.shape)))
-    offsets = [o for o in itertools.product((-1, 0, 1), repeat=len(periods)) if any(o)]
-    return 0.5 * float(np.min(np.linalg.norm(np.asarray(offsets) @ periods, axis=1)))

@@ -11,7 +11,7 @@ from scipy.spatial import Delaunay
 from nearsight.lattices import Lattice
 
 SAME = 1e-6
-"""Lengths in units of a that agree to this are equal."""
+"""Lengths that agree to this, in units of the shortest distance, are equal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +70,17 @@ def _faces(lattice: Lattice) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Centre, cells and sublattices (anticlockwise corners) of every face whose centre lies in cell 0."""
     longest = float(np.linalg.norm(lattice.vectors, axis=1).sum())
     cells, sublattice, _ = lattice._around(np.zeros(2), 4 * longest)
-    points = cells @ lattice.vectors + lattice.basis[sublattice]
+    # In units of the shortest distance, for which the tolerances are made.
+    unit = lattice.spacing
+    vectors = lattice.vectors / unit
+    points = cells @ vectors + lattice.basis[sublattice] / unit
     simplices = points[Delaunay(points).simplices]
     # Slivers on the rim and between points on one circle have no area, and a centre anywhere.
     edges = simplices[:, 1:] - simplices[:, :1]
     area = np.abs(np.linalg.det(edges))
     edges, corner = edges[area > SAME], simplices[area > SAME, 0]
     centres = corner + np.linalg.solve(edges, 0.5 * (edges**2).sum(-1)[..., None]).squeeze(-1)
-    fraction = centres @ np.linalg.inv(lattice.vectors)
+    fraction = centres @ np.linalg.inv(vectors)
     home = np.all((fraction > -SAME) & (fraction < 1 - SAME), axis=1)
     chosen: list[np.ndarray] = []
     result = []
@@ -89,7 +92,7 @@ def _faces(lattice: Lattice) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         on = np.flatnonzero(distance < distance.min() + SAME)
         angle = np.arctan2(*(points[on] - centre).T[::-1])
         ring = on[np.argsort(np.round(angle, 6) % (2 * np.pi))]
-        result.append((centre, cells[ring], sublattice[ring]))
+        result.append((centre * unit, cells[ring], sublattice[ring]))
     triangles = sum(len(cells) - 2 for _, cells, _ in result)
     if triangles != 2 * lattice.n_basis:
         raise ArithmeticError(f"{lattice!r} was cut into {triangles} triangles per cell, not {2 * lattice.n_basis}.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from nearsight.lattices import Lattice
+from nearsight.lattices.reduction import reduced, shortest
 
 
 def reciprocal_vectors(lattice: Lattice) -> np.ndarray:
@@ -21,20 +21,6 @@ def reduced_vectors(lattice: Lattice) -> np.ndarray:
     """Primitive reciprocal vectors of the same lattice, as short as pairwise reduction makes them."""
     b = reduced(reciprocal_vectors(lattice))
     b.setflags(write=False)
-    return b
-
-
-def reduced(vectors: np.ndarray) -> np.ndarray:
-    """Rows that span the same lattice, as short as pairwise reduction makes them."""
-    b = np.array(vectors, dtype=float)
-    changed = True
-    while changed:
-        changed = False
-        for i, j in itertools.permutations(range(len(b)), 2):
-            n = np.round(b[i] @ b[j] / (b[j] @ b[j]) - np.sign(b[i] @ b[j]) * 1e-9)
-            if n:
-                b[i] -= n * b[j]
-                changed = True
     return b
 
 
@@ -53,17 +39,9 @@ def wave_vectors(lattice: Lattice) -> np.ndarray:
 
 
 def distance_to(k: np.ndarray, lattice: Lattice, about: Sequence[float] | None = None) -> np.ndarray:
-    """|k - Q| to the nearest image of Q: the smallest |k - Q + G| over reciprocal vectors G; Q = 0 if not given.
-
-    The primitive vectors may be skewed: the search over G covers the cells next to the vector in a reduced basis.
-    """
-    b = reduced_vectors(lattice)
-    fraction = (np.asarray(k, dtype=float) - check_wave_vector(about, lattice)) @ np.linalg.inv(b)
-    reduced = (fraction - np.round(fraction)) @ b
-    smallest = np.full(reduced.shape[:-1], np.inf)
-    for offset in itertools.product((-1, 0, 1), repeat=lattice.dim):
-        np.minimum(smallest, np.linalg.norm(reduced + np.asarray(offset) @ b, axis=-1), out=smallest)
-    return smallest
+    """|k - Q| to the nearest image of Q: the smallest |k - Q + G| over reciprocal vectors G; Q = 0 if not given."""
+    difference = np.asarray(k, dtype=float) - check_wave_vector(about, lattice)
+    return np.linalg.norm(shortest(difference, reduced_vectors(lattice)), axis=-1)
 
 
 def check_wave_vector(Q: Sequence[float] | None, lattice: Lattice) -> np.ndarray:

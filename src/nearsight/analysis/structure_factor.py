@@ -50,7 +50,7 @@ def structure_factor(
     amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
     intensity = amplitude.abs().square() / lattice.n_sites
 
-    straight = np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)))
+    straight = np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)), atol=lattice.tolerance)
     names = AXES[: lattice.dim] if straight else tuple(f"h{j + 1}" for j in range(lattice.dim))
     result = relabel(
         labelled,

@@ -10,7 +10,6 @@ from nearsight.analysis.clusters import occupation_field
 from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.site_field import SiteField, relabel
 from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 
 def sublattice_field(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -54,7 +53,7 @@ def sublattice_field(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
         for b in range(lattice.n_basis):
             around = lattice.neighbourhood(radius, centre=b)
             d = around.distances
-            shell = np.cumsum(np.r_[0, np.diff(d) > DISTANCE_TOLERANCE])
+            shell = np.cumsum(np.r_[0, np.diff(d) > lattice.tolerance])
             # The outermost shell may be cut by rounding; it is complete in the next, larger neighbourhood.
             inner = shell < shell[-1]
             offsets, sublattice, shell = around.cells[inner], around.sublattice[inner], shell[inner]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,8 @@ from scipy.spatial import cKDTree
 
 from nearsight.analysis.site_field import SiteField, relabel, site_field
 from nearsight.lattices import Lattice
+from nearsight.lattices.images import periods
+from nearsight.lattices.reduction import image_shifts
 
 CORNER = np.sqrt(0.5)
 """Length of a wall that cuts a corner, in units of a: from one bond's midpoint to that of a bond at a right angle."""
@@ -79,19 +80,20 @@ def wall_distance(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] |
     labelled = site_field(sigma, lattice, dims)
     signs = np.where(labelled.values.reshape(-1, lattice.n_sites) < 0, -1, 1)
     bonds, half = lattice.bonds(1), 0.5 * lattice.shell_distances[0]
-    periods = lattice.vectors * np.asarray(lattice.shape)[:, None]
-    turns = [(-1, 0, 1) if p else (0,) for p in np.broadcast_to(lattice.periodic, lattice.dim)]
-    images = np.array(list(itertools.product(*turns))) @ periods
+    # Sites in one cell of the reduced periods differ by less than one of each.
+    rows = periods(lattice)
+    points = lattice.positions - np.floor(lattice.positions @ np.linalg.pinv(rows)) @ rows
+    images = image_shifts(rows, 1.0)
     distance = np.full(signs.shape, np.inf)
     for row, sign in zip(distance, signs, strict=True):
         broken = sign[bonds.i] != sign[bonds.j]
         beside = np.unique(np.concatenate([bonds.i[broken], bonds.j[broken]]))
         for side in (-1, 1):
-            across = lattice.positions[beside[sign[beside] == -side]]
+            across = points[beside[sign[beside] == -side]]
             mine = sign == side
             if len(across):
                 tree = cKDTree((across[:, None] + images).reshape(-1, lattice.dim))
-                row[mine] = tree.query(lattice.positions[mine])[0] - half
+                row[mine] = tree.query(points[mine])[0] - half
     attrs = {"long_name": "distance from the nearest wall", "units": "a"}
     return relabel(labelled, distance, {"site": lattice.n_sites}, **attrs).rename("distance")
 
@@ -134,7 +136,7 @@ def wall_profile(
     s = s - s.mean(-1, keepdims=True)
     bins, rows = len(bounds) - 1, np.arange(len(s))[:, None]
     # A distance of exactly 1 or 2 belongs to the upper bin, also after rounding.
-    which = np.searchsorted(bounds, d + 1e-9, side="right") - 1
+    which = np.searchsorted(bounds, d + lattice.tolerance, side="right") - 1
     inside = (which >= 0) & (which < bins)
     flat = (rows * bins + which)[inside]
     count, total, square, far = (
@@ -161,7 +163,11 @@ def wall_profile(
 
 def _signs(sigma: xr.DataArray, lattice: Lattice) -> np.ndarray:
     a = lattice.vectors
-    if lattice.dim != 2 or lattice.n_basis != 1 or not np.allclose(a @ a.T, a[0, 0] ** 2 * np.eye(2)):
+    if (
+        lattice.dim != 2
+        or lattice.n_basis != 1
+        or not np.allclose(a @ a.T, a[0, 0] ** 2 * np.eye(2), atol=1e-9 * abs(a[0, 0]) ** 2)
+    ):
         raise ValueError(
             f"Directions of walls are defined on the square lattice, not on {lattice!r}; use wall_density."
         )

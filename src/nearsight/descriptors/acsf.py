@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nearsight._validation import instance, number
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.site_invariants import SiteInvariants
 from nearsight.descriptors.symmetry_functions import (
@@ -22,7 +23,9 @@ from nearsight.descriptors.symmetry_functions import (
     radial_functions,
 )
 from nearsight.fields import FieldType, check_field
+from nearsight.fields.field_type import checked_field_type
 from nearsight.lattices import Lattice, site_group
+from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -61,8 +64,9 @@ class ACSF(Descriptor):
     lattice: any lattice with sites of one species; laws other than "trivial" need one site per cell.
     field_type: components of the field and their law.
     cutoff: R_c, in units of a; all weights vanish there.
-    radial: functions F2; by default :func:`radial_functions`, one ring per unit of distance.
-    angular: functions F3; by default :func:`angular_functions` with the rings at 1, 2, 3 inside the cutoff.
+    radial: functions F2; by default :func:`radial_functions`, one ring for each multiple of the shortest distance.
+    angular: functions F3; by default :func:`angular_functions` with rings at one, two, three times that, inside the
+        cutoff.
 
     The angular functions are expanded in harmonics, which makes a sum over n² pairs the product of two convolutions.
     With D different rings, n neighbours and exponents up to ζ this takes n D (2ζ + 1) multiplications a site in the
@@ -87,8 +91,14 @@ class ACSF(Descriptor):
         angular: Sequence[Angular] | None = None,
     ) -> None:
         super().__init__()
-        if not cutoff > 0:
-            raise ValueError(f"cutoff must be a positive distance, got {cutoff}.")
+        checked_lattice(lattice)
+        checked_field_type(field_type)
+        cutoff = checked_cutoff(lattice, number(cutoff, "cutoff", above=0))
+        for name, given, kind in (("radial", radial, Radial), ("angular", angular, Angular)):
+            if given is not None and not isinstance(given, list | tuple):
+                raise TypeError(f"{name} must be a list of {kind.__name__}(...), got {given!r}.")
+            for k, function in enumerate(given or ()):
+                instance(function, kind, f"{name}[{k}]")
         if len(set(lattice.species)) > 1:
             raise ValueError(
                 f"{lattice!r} has sites of {len(set(lattice.species))} species, which sums over all neighbours do not "
@@ -99,10 +109,11 @@ class ACSF(Descriptor):
                 f"{lattice!r} has sites with different axes, on which the law {field_type.law} means different things; "
                 f"symmetry functions of such a lattice need components that are 'trivial'."
             )
-        self.lattice, self.field_type, self.cutoff = lattice, field_type, float(cutoff)
-        inside = [d for d in (1.0, 2.0, 3.0) if d < cutoff]
-        self.radial = tuple(radial_functions(cutoff) if radial is None else radial)
-        self.angular = tuple(angular_functions(inside) if angular is None else angular)
+        self.lattice, self.field_type, self.cutoff = lattice, field_type, cutoff
+        unit = lattice.spacing
+        inside = [d for d in (unit, 2 * unit, 3 * unit) if d < cutoff]
+        self.radial = tuple(radial_functions(cutoff, unit) if radial is None else radial)
+        self.angular = tuple(angular_functions(inside, unit) if angular is None else angular)
         self.invariants = SiteInvariants(field_type, site_group(lattice))
         self.components = self.invariants.components
         self.expansion = Expansion(self.angular)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import choice, integer
 from nearsight.descriptors.blocks import Block, symmetry_blocks
 from nearsight.descriptors.contraction import Contraction, Variables
 from nearsight.descriptors.contractions import MODES, contraction
@@ -49,11 +50,8 @@ class BlockIrreps(nn.Module):
 
     def __init__(self, side: int, *, mode: str = "power+phase") -> None:
         super().__init__()
-        if side < 2:
-            raise ValueError(f"A block has 2 or more sites a side, got {side}.")
-        if mode not in ("power+phase", *MODES):
-            raise ValueError(f"mode must be one of {', '.join(map(repr, ('power+phase', *MODES)))}, got {mode!r}.")
-        self.side, self.mode = int(side), mode
+        self.side = integer(side, "side, for blocks of 2 or more sites,", least=2)
+        self.mode = choice(mode, "mode", ("power+phase", *MODES))
         around = _square_neighbourhood(self.side)
         group = site_group(square(4), centre=_centre(self.side))
         law = ising().representation(group)
@@ -135,9 +133,7 @@ class BlockMoments(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        if side < 2:
-            raise ValueError(f"A block has 2 or more sites a side, got {side}.")
-        self.side = int(side)
+        self.side = integer(side, "side, for blocks of 2 or more sites,", least=2)
 
     def __repr__(self) -> str:
         return f"BlockMoments({self.side} × {self.side})"

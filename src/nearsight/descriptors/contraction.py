@@ -23,7 +23,8 @@ class Variables:
     """The coefficients of a neighbourhood: what a contraction has to know in order to combine them.
 
     ``vectors`` ``(neighbour, dim)`` are the positions about the centre, ``blocks`` their decomposition; ``mixing`` says
-    whether an operation turns the components of a site into each other.
+    whether an operation turns the components of a site into each other. ``unit`` is the length in which weights measure
+    distances, so that features do not depend on the unit of the lattice.
     """
 
     group: PointGroup
@@ -32,6 +33,7 @@ class Variables:
     field_type: FieldType
     components: int
     mixing: bool = field(default=False, kw_only=True)
+    unit: float = field(default=1.0, kw_only=True)
     numbered: ClassVar[str] = ","
     """What stands before the number of a copy in its label."""
 
@@ -82,7 +84,7 @@ class Variables:
 
     def place(self, block: int, orbit: np.ndarray) -> str:
         """Where an orbit of a block lies, for the labels of its copies."""
-        return f"r={self.distances[orbit[0]]:.3f}"
+        return f"r={_length(self.distances[orbit[0]])}"
 
     def multiplicities(self) -> dict[str, int]:
         """How often each irrep occurs."""
@@ -105,7 +107,9 @@ class Variables:
             irreps = " + ".join(f"{count if count > 1 else ''}{name}" for name, count in block.copies)
             for orbit in block.members:
                 sites = f"{len(orbit)} site{'s' if len(orbit) > 1 else ''}"
-                lines.append((self.distances[orbit[0]], f"{sites} at r = {self.distances[orbit[0]]:.3f}: {irreps}"))
+                lines.append(
+                    (self.distances[orbit[0]], f"{sites} at r = {_length(self.distances[orbit[0]])}: {irreps}")
+                )
         return "\n".join(text for _, text in sorted(lines))
 
     def views(self) -> list[tuple[str, list[str]]]:
@@ -166,3 +170,8 @@ class Contraction(abc.ABC):
                     for name, array in self.arrays().items()
                 }
         return self.contract(f, self._constants[key])
+
+
+def _length(r: float) -> str:
+    """A distance for labels: 2.236, and 3.9e-10 where a lattice is given in metres."""
+    return f"{r:.3f}" if r == 0 or r >= 0.1 else f"{r:.4g}"

@@ -27,7 +27,7 @@ class Lifted(Contraction):
         super().__init__(variables, eps)
         if eps == 0:
             raise ValueError("eps must be positive (0 is allowed for the phases of the papers), got 0.")
-        template = generic_template(variables.distances, variables.components)
+        template = generic_template(variables.distances / variables.unit, variables.components)
         self.odd = variables.trivial is None
         self.reference = Reference(variables.blocks, variables.group, template, trivial=variables.trivial)
 

@@ -50,10 +50,11 @@ class Eigenvalues(Contraction):
 
     def arrays(self) -> dict[str, np.ndarray]:
         variables = self.variables
-        size, vectors = variables.components, variables.vectors
+        size, vectors = variables.components, variables.vectors / variables.unit
         separation = np.linalg.norm(vectors[:, None] - vectors, axis=-1)
         np.fill_diagonal(separation, 1.0)
-        distance = np.where(variables.distances > 0, variables.distances, 1.0)
+        distance = np.linalg.norm(vectors, axis=1)
+        distance[distance == 0] = 1.0
         kernel = 1 / (distance[:, None] * distance * separation)
         # A site has no distance from itself by which its components could be correlated.
         same = np.kron(np.eye(len(vectors)), np.ones((size, size)) - np.eye(size))

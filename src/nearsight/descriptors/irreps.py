@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import boolean, choice, number
 from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.contraction import Variables
 from nearsight.descriptors.contractions import MODES, contraction
@@ -15,7 +16,9 @@ from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.frames import Frames
 from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
+from nearsight.fields.field_type import checked_field_type
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
+from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 
 AT_ONCE = 2**18
 """Values around a list of centres that are read together: they stay in the cache until they are multiplied."""
@@ -101,15 +104,15 @@ class Irreps(Descriptor):
         include_centre: bool = True,
     ) -> None:
         super().__init__()
+        checked_lattice(lattice)
+        checked_field_type(field_type)
+        cutoff, eps = checked_cutoff(lattice, cutoff), number(eps, "eps", least=0)
         if not all(lattice.periodic):  # type: ignore[arg-type]
             raise ValueError(f"Irreps works on periodic lattices; {lattice!r} has sites that lack neighbours.")
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}.")
-        if not eps >= 0:
-            raise ValueError(f"eps must be positive, got {eps}.")
+        choice(mode, "mode", MODES)
         self.lattice, self.field_type = lattice, field_type
-        self.cutoff, self.mode, self.eps = float(cutoff), mode, float(eps)
-        self.include_centre = bool(include_centre)
+        self.cutoff, self.mode, self.eps = cutoff, mode, eps
+        self.include_centre = boolean(include_centre, "include_centre")
         self.group = site_group(lattice)
         self.components = field_type.representation(self.group).shape[-1]
         self.around = aligned_neighbourhoods(lattice, cutoff)
@@ -123,7 +126,13 @@ class Irreps(Descriptor):
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)
         mixing = not np.allclose(law, law * np.eye(self.components))
         variables = Variables(
-            self.group, self.blocks, neighbourhood.vectors, field_type, self.components, mixing=mixing
+            self.group,
+            self.blocks,
+            neighbourhood.vectors,
+            field_type,
+            self.components,
+            mixing=mixing,
+            unit=lattice.spacing,
         )
         self.contraction = contraction(mode, variables, self.eps)
         self.smooth = self.contraction.smooth

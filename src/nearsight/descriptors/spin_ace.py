@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import boolean, generator, integer, number
 from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.products import exchange_symmetric
@@ -19,6 +20,7 @@ from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
 from nearsight.groups import clebsch_gordan
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
+from nearsight.lattices.lattice import checked_cutoff
 
 
 class SpinACE(Descriptor):
@@ -75,12 +77,10 @@ class SpinACE(Descriptor):
     ) -> None:
         super().__init__()
         self.components = check_spins(lattice, field_type, type(self).__name__)
-        if channels < 1 or order not in (2, 3, 4):
-            raise ValueError(f"channels must be positive and order 2, 3 or 4, got {channels} and {order}.")
-        if not eps > 0:
-            raise ValueError(f"eps must be positive, got {eps}.")
-        self.lattice, self.field_type, self.cutoff = lattice, field_type, float(cutoff)
-        self.channels, self.order, self.learnable, self.eps = int(channels), int(order), bool(learnable), float(eps)
+        self.lattice, self.field_type, self.cutoff = lattice, field_type, checked_cutoff(lattice, cutoff)
+        self.channels = integer(channels, "channels, a positive number,", least=1)
+        self.order = integer(order, "order", least=2, most=4)
+        self.learnable, self.eps = boolean(learnable, "learnable"), number(eps, "eps", above=0)
         self.group = site_group(lattice)
         self.around = tuple(around.without_centre() for around in aligned_neighbourhoods(lattice, cutoff))
         self.neighbourhood = self.around[0]
@@ -89,11 +89,11 @@ class SpinACE(Descriptor):
         for block in self.blocks:
             for name, count in block.copies:
                 copies[name] += np.repeat(self.neighbourhood.distances[block.members[:, 0]], count).tolist()
-        rng = rng or torch.Generator().manual_seed(0)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         self.weights = nn.ParameterDict()
         for name, distances in copies.items():
             if distances:
-                scale = 1 / (1 + torch.tensor(distances))
+                scale = 1 / (1 + torch.tensor(distances) / lattice.spacing)
                 drawn = torch.randn(self.channels, len(distances), generator=rng) * scale / scale.norm()
                 self.weights[name] = nn.Parameter(drawn, requires_grad=self.learnable)
         self.couplings = tuple(self._couplings()) if self.order == 4 else ()

@@ -14,7 +14,6 @@ from nearsight.descriptors.blocks import Block
 from nearsight.descriptors.contraction import Variables
 from nearsight.groups import Irrep, PointGroup
 from nearsight.lattices import Neighbourhood, Selection, lengths, select_pairs, select_sites, select_triplets
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 
 class ReversalGroup(PointGroup):
@@ -128,7 +127,7 @@ def spin_families(
     """The scalars of spins with 2 or 3 ``components`` within a neighbourhood: see :class:`SpinInvariants`."""
 
     def within(cutoff: float) -> Callable[..., np.ndarray]:
-        return lambda m, n, mn: lengths(mn) <= cutoff + DISTANCE_TOLERANCE
+        return lambda m, n, mn: lengths(mn) <= cutoff + around.tolerance
 
     neighbours = select_sites(around, group, centre=False)
     near = select_pairs(around, group, within(bond_cutoff), centre=False)

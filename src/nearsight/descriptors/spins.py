@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, number
 from nearsight.descriptors.contractions import CONTRACTIONS, MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.pair_stencil import PairStencil
 from nearsight.descriptors.spin_variables import ReversalGroup, SpinVariables, spin_blocks, spin_families
 from nearsight.fields import FieldType, check_field, scalar
+from nearsight.fields.field_type import checked_field_type
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
+from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 
 SPIN_MODES = tuple(mode for mode in MODES if mode != "eigenvalues")
 
@@ -42,7 +45,8 @@ class SpinInvariants(Descriptor):
     lattice: a periodic lattice of any dimension, with one site or several equivalent sites per cell.
     field_type: a spin, ``fields.spin(...)``.
     cutoff: radius of the neighbourhood in units of a, the sites at the cutoff included.
-    bond_cutoff: largest distance of two neighbours that form a bond; 0 leaves the bonds of the centre alone.
+    bond_cutoff: largest distance of two neighbours that form a bond, twice the shortest one if not given; 0 leaves the
+        bonds of the centre alone.
     chirality_cutoff: the same for χ and the turns; by default ``bond_cutoff``, 0 for none.
     mode: one of ``MODES``, but "eigenvalues", which knows no signs.
     eps: softening ε of the references, in units of a typical scalar, |S|².
@@ -63,23 +67,20 @@ class SpinInvariants(Descriptor):
         field_type: FieldType,
         cutoff: float,
         *,
-        bond_cutoff: float = 2.0,
+        bond_cutoff: float | None = None,
         chirality_cutoff: float | None = None,
         mode: str = "lifted",
         eps: float = 0.4,
     ) -> None:
         super().__init__()
         self.components = check_spins(lattice, field_type, type(self).__name__)
-        if mode not in SPIN_MODES:
-            raise ValueError(f"mode must be one of {', '.join(map(repr, SPIN_MODES))}, got {mode!r}.")
-        if not eps >= 0:
-            raise ValueError(f"eps must be positive, got {eps}.")
+        choice(mode, "mode", SPIN_MODES)
         self.lattice, self.field_type = lattice, field_type
-        self.cutoff, self.mode, self.eps = float(cutoff), mode, float(eps)
-        self.bond_cutoff = float(bond_cutoff)
-        self.chirality_cutoff = self.bond_cutoff if chirality_cutoff is None else float(chirality_cutoff)
-        if min(self.bond_cutoff, self.chirality_cutoff) < 0:
-            raise ValueError(f"bond_cutoff and chirality_cutoff are distances, got {bond_cutoff}, {chirality_cutoff}.")
+        self.cutoff, self.mode, self.eps = checked_cutoff(lattice, cutoff), mode, number(eps, "eps", least=0)
+        bond_cutoff = 2.0 * lattice.spacing if bond_cutoff is None else bond_cutoff
+        self.bond_cutoff = checked_cutoff(lattice, bond_cutoff, "bond_cutoff, one of the distances,")
+        chirality_cutoff = self.bond_cutoff if chirality_cutoff is None else chirality_cutoff
+        self.chirality_cutoff = checked_cutoff(lattice, chirality_cutoff, "chirality_cutoff, one of the distances,")
         self.around = aligned_neighbourhoods(lattice, cutoff)
         around = self.neighbourhood = self.around[0]
         around.without_centre()  # refuses a cutoff that holds no neighbour
@@ -104,6 +105,7 @@ class SpinInvariants(Descriptor):
             family_of=family_of,
             sites=sites,
             around=around,
+            unit=lattice.spacing,
         )
         self.contraction = CONTRACTIONS[mode](self.variables, self.eps)
         self.smooth = self.contraction.smooth
@@ -162,9 +164,9 @@ class SpinInvariants(Descriptor):
         spins = values.reshape(-1, *values.shape[-2:])
         bases = [basis for stencil in self.tables(spins) for basis in stencil.bases]
         rows = []
-        for basis, members, number in zip(bases, self.variables.members, self.variables.family_of, strict=True):
+        for basis, members, which in zip(bases, self.variables.members, self.variables.family_of, strict=True):
             sites = torch.as_tensor(members, device=spins.device)
-            family = self.variables.families[number]
+            family = self.variables.families[which]
             scalars = family.of(spins[:, None, None, 0], *(spins[:, sites[..., j]] for j in range(family.sites)))
             rows.append(torch.bmm(basis, scalars.permute(1, 2, 0)).flatten(0, 1))
         return self.contraction(torch.cat(rows)).view(-1, *values.shape[:-2]).movedim(0, -1)
@@ -250,6 +252,8 @@ class SpinInvariants(Descriptor):
 
 def check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
     """The number of spin components; refuses lattices and fields that spin descriptors do not serve."""
+    checked_lattice(lattice)
+    checked_field_type(field_type)
     if not all(lattice.periodic):  # type: ignore[arg-type]
         raise ValueError(f"{who} works on periodic lattices; {lattice!r} has sites that lack neighbours.")
     if field_type.internal not in ("SO(n)", "O(n)") or len(field_type.law) not in (2, 3):

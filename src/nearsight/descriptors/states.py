@@ -36,7 +36,7 @@ class LiftedStates(Contraction):
         self.states = variables.components
         blocks = [_first_component(block, self.states) for block in variables.blocks]
         self.single = replace(variables, blocks=blocks, field_type=FieldType("n"), components=1)
-        template = generic_template(self.single.distances, 1)
+        template = generic_template(self.single.distances / variables.unit, 1)
         self.reference = Reference(blocks, variables.group, template, trivial=None)
 
     @property

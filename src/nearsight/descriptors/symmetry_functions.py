@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev, legendre, polynomial
 
+from nearsight._validation import integer, number, numbers
+
 NEGLIGIBLE = 1e-14
 """Eigenvalues of an angular kernel below this fraction of the largest are rounding."""
 
@@ -24,10 +26,8 @@ class Radial:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("distance", "width"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        if not (np.isfinite(self.distance) and self.width > 0):
-            raise ValueError(f"A ring has a finite distance and a positive width, got {self.distance}, {self.width}.")
+        object.__setattr__(self, "distance", number(self.distance, "distance, a finite distance of a ring,"))
+        object.__setattr__(self, "width", number(self.width, "width, a positive width of a ring,", above=0))
 
     def __call__(self, r: np.ndarray, cutoff: float) -> np.ndarray:
         envelope = 0.5 * (np.cos(np.pi * np.minimum(r / cutoff, 1.0)) + 1.0)
@@ -52,15 +52,16 @@ class Angular:
     pair: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        d1, d2 = map(float, self.distances)
-        object.__setattr__(self, "distances", (d1, d2))
-        object.__setattr__(self, "width", float(self.width))
+        set_ = object.__setattr__
+        set_(self, "distances", numbers(self.distances, "distances", length=2))
+        set_(self, "width", number(self.width, "width, a positive width,", above=0))
         if self.pair is not None:
-            object.__setattr__(self, "pair", tuple(float(x) for x in self.pair))
-        if self.zeta < 1 or self.zeta != int(self.zeta) or self.sign not in (1, -1):
-            raise ValueError(f"zeta is a positive integer and sign 1 or -1, got zeta={self.zeta}, sign={self.sign}.")
-        if not self.width > 0:
-            raise ValueError(f"A ring has a positive width, got {self.width}.")
+            pair = numbers(self.pair, "pair", length=2)
+            set_(self, "pair", (pair[0], number(pair[1], "pair[1], a positive width,", above=0)))
+        set_(self, "zeta", integer(self.zeta, "zeta, a positive integer,", least=1))
+        set_(self, "sign", integer(self.sign, "sign, 1 or -1,", least=-1, most=1))
+        if self.sign == 0:
+            raise ValueError("sign must be 1 or -1, got 0.")
 
     @property
     def rings(self) -> tuple[Radial, Radial]:
@@ -75,6 +76,7 @@ class Angular:
 
 def radial_functions(cutoff: float, spacing: float = 1.0) -> tuple[Radial, ...]:
     """Overlapping rings at one, two, ... ``spacing`` inside the cutoff, as wide as they are far apart."""
+    cutoff, spacing = number(cutoff, "cutoff", above=0), number(spacing, "spacing", above=0)
     return tuple(Radial(d, spacing) for d in spacing * np.arange(1, np.ceil(cutoff / spacing)).astype(float))
 
 
@@ -128,7 +130,7 @@ class Expansion:
     def filters(self, vectors: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
         """``filters`` and ``collect`` for neighbours at ``vectors`` ``(neighbour, dim)``; the centre has no weight."""
         r = np.linalg.norm(vectors, axis=1)
-        away = r > 1e-9
+        away = r > 1e-9 * cutoff
         units = vectors[away] / r[away, None]
         cosine = np.clip(units @ units.T, -1.0, 1.0)
         evaluate = legendre.legval if vectors.shape[1] == 3 else chebyshev.chebval

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.groups import PointGroup
 
 Internal = Literal["none", "Z2", "SO(n)", "O(n)", "S(n)"]
@@ -187,6 +188,11 @@ class FieldType:
         basis = config.get("basis")
         rest = {k: v for k, v in config.items() if k not in ("law", "basis")}
         return cls(law=tuple(config["law"]), basis=basis and tuple(map(tuple, basis)), **rest)
+
+
+def checked_field_type(value: Any) -> FieldType:
+    """A field type; anything else is refused with the way to make one."""
+    return instance(value, FieldType, "field_type", "nearsight.fields makes them: scalar(), spin().")
 
 
 def check_field(field: Tensor, sites: int, components: int, *, finite: bool = False) -> Tensor:

@@ -52,7 +52,7 @@ class FiveCases(LearnedMoveEnergies):
         self._around = lattice.neighbourhood(cutoff).without_centre()
         group = site_group(lattice)
         self._turned = neighbour_permutations(self._around, group)
-        step = lattice.neighbourhood(1.0).without_centre().vectors  # in the order of the hops
+        step = lattice.neighbourhood(lattice.spacing).without_centre().vectors  # in the order of the hops
         occupied = [(), (0,), (0, 1), (0, 3), (0, 1, 2)]  # -x, -y, y, x: canonical patterns of the cases
         arrives = np.abs(np.einsum("gij,nj->gni", group.matrices, step)[:, :, None] - step).sum(-1).argmin(-1)
         self._case, self._turn = np.full(16, -1), np.zeros((16, 4), np.int64)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nearsight.fields import check_field
 from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 
 
 class Hops:
@@ -34,7 +33,7 @@ class Hops:
         tables = []
         for b in range(lattice.n_basis):
             around = lattice.neighbourhood(radius, centre=b)
-            on_shell = around.distances > radius - DISTANCE_TOLERANCE
+            on_shell = around.distances > radius - lattice.tolerance
             tables.append(lattice.neighbour_table(around)[:, on_shell])
         width = max(table.shape[1] for table in tables)
         targets = np.full((lattice.n_cells, lattice.n_basis, width), -1)

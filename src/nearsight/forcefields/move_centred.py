@@ -12,7 +12,6 @@ from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.learned_moves import LearnedMoveEnergies
 from nearsight.forcefields.local_differences import displacements
 from nearsight.lattices import Lattice, Neighbourhood
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
 from nearsight.lattices.symmetry import matching_operations, neighbour_map
 from nearsight.networks import MLP
 
@@ -71,8 +70,8 @@ class MoveCentred(LearnedMoveEnergies):
         bond = step @ lattice.vectors + lattice.basis[target % lattice.n_basis] - lattice.basis[b]
         middle, shift = lattice.locate(lattice.basis[b] + bond / 2)
         around = lattice.neighbourhood(self.cutoff, centre=middle)
-        ends = np.abs(np.abs(around.vectors @ bond) - bond @ bond / 2) < DISTANCE_TOLERANCE
-        ends &= np.abs(around.distances - np.linalg.norm(bond) / 2) < DISTANCE_TOLERANCE
+        ends = np.abs(np.abs(around.vectors @ bond) - bond @ bond / 2) < lattice.tolerance * np.linalg.norm(bond)
+        ends &= np.abs(around.distances - np.linalg.norm(bond) / 2) < lattice.tolerance
         if not ends.any() or ends.all():
             raise ValueError(f"cutoff={self.cutoff:g} does not reach beyond the ends of the bond; raise it.")
         kept = Neighbourhood(
@@ -87,7 +86,7 @@ class MoveCentred(LearnedMoveEnergies):
         arrives = operations @ first[2]
         pair = []
         for sign in (1.0, -1.0):
-            chosen = operations[np.abs(arrives - sign * other[2]).max(1) < 1e-6]
+            chosen = operations[np.abs(arrives - sign * other[2]).max(1) < self.lattice.tolerance]
             pair.append(np.array([neighbour_map(first[0], other[0], g) for g in chosen]))
         return pair[0], pair[1]
 

@@ -82,7 +82,11 @@ class JahnTeller(Hamiltonian):
         twist: tuple[float, ...] | None = None,
     ) -> None:
         check_finite(t=t, lam=lam, K=K, beta=beta)
-        if lattice.dim != 2 or lattice.n_basis != 1 or not np.allclose(lattice.vectors, np.eye(2)):
+        if (
+            lattice.dim != 2
+            or lattice.n_basis != 1
+            or not np.allclose(lattice.vectors, lattice.vectors[0, 0] * np.eye(2), atol=lattice.tolerance)
+        ):
             raise ValueError(f"The orbitals are those of the square lattice, not of {lattice!r}; use lattices.square.")
         check_twist(lattice, twist)
         coupling = np.zeros((3, 3)) if kappa is None else np.asarray(kappa, dtype=float)

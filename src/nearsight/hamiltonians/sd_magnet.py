@@ -230,6 +230,12 @@ def skyrmion_magnet(lattice: Lattice, *, B: float = 0.005, **options: Any) -> SD
     as -t and the exchange as J = 1 times the electron's spin σ/2; with the opposite sign, or with J_σ = 1, this filling
     has no skyrmions.
     """
-    if lattice.dim != 2 or lattice.n_basis != 1 or not math.isclose(lattice.vectors[0] @ lattice.vectors[1], 0.5):
+    if lattice.dim != 2 or lattice.n_basis != 1 or not _triangular(lattice.vectors):
         raise ValueError(f"The parameters are those of the triangular lattice, not of {lattice!r}.")
     return SDModel(lattice, **{"t": (1.0, 0.0, -0.85), "J": 1.0, "pauli": False, "B": B, **options})
+
+
+def _triangular(vectors: np.ndarray) -> bool:
+    """Whether two vectors of equal length enclose 60 degrees."""
+    metric = vectors @ vectors.T / (vectors[0] @ vectors[0])
+    return bool(np.allclose(metric, [[1.0, 0.5], [0.5, 1.0]], atol=1e-6))

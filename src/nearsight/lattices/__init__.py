@@ -2,6 +2,7 @@
 
 from nearsight.lattices.catalogue import bcc, chain, cubic, diamond, fcc, honeycomb, kagome, square, triangular
 from nearsight.lattices.centres import bond_centre, plaquette_centre
+from nearsight.lattices.images import half_period, nearest_image, torus_distance
 from nearsight.lattices.lattice import Bonds, Lattice, Neighbourhood
 from nearsight.lattices.selection import Selection, lengths, select_pairs, select_sites, select_triplets
 from nearsight.lattices.sublattices import aligned_neighbourhoods, crystal_class, sublattice_operations
@@ -20,9 +21,11 @@ __all__ = [
     "cubic",
     "diamond",
     "fcc",
+    "half_period",
     "honeycomb",
     "kagome",
     "lengths",
+    "nearest_image",
     "neighbour_permutations",
     "plaquette_centre",
     "select_pairs",
@@ -32,6 +35,7 @@ __all__ = [
     "site_permutations",
     "square",
     "sublattice_operations",
+    "torus_distance",
     "torus_group",
     "triangular",
 ]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE, Lattice
+from nearsight._validation import integer
+from nearsight.lattices.lattice import Lattice, within
 
 
 def bond_centre(lattice: Lattice, shell: int = 1) -> np.ndarray:
@@ -29,6 +30,7 @@ def plaquette_centre(lattice: Lattice, *, corners: int | None = None) -> np.ndar
     asks for the hole that so many sites touch: 3 is the triangle of kagome, 4 the tetrahedron of fcc.
     """
     holes = _holes(lattice)
+    corners = corners if corners is None else integer(corners, "corners", least=2)
     chosen = [hole for hole in holes if corners in (None, hole[1])]
     if not chosen:
         known = sorted({hole[1] for hole in holes})
@@ -44,7 +46,7 @@ def _holes(lattice: Lattice) -> list[tuple[float, int, np.ndarray]]:
     middle = lattice.vectors.sum(axis=0) / 2
     # A point of cell 0 has a site within half a diagonal, so that farther sites touch no hole in it.
     span = float(np.linalg.norm(lattice.vectors, axis=1).sum())
-    around = lattice.neighbourhood(1.5 * span, centre=middle)
+    around = within(lattice, 1.5 * span, middle)
     sites = around.vectors + around.centre
     if lattice.dim == 1:
         line = np.sort(sites[:, 0])
@@ -55,11 +57,11 @@ def _holes(lattice: Lattice) -> list[tuple[float, int, np.ndarray]]:
     found: dict[tuple[float, ...], tuple[float, int, np.ndarray]] = {}
     for point in vertices[inside]:
         distance = np.linalg.norm(sites - point, axis=1)
-        touching = sites[distance < distance.min() + DISTANCE_TOLERANCE]
+        touching = sites[distance < distance.min() + lattice.tolerance]
         # All corners lie on one sphere: 2 (r_k - r_0)·x = r_k² - r_0², which sharpens the vertex to full precision.
         offsets = touching - touching[0]
         point = touching[0] + np.linalg.lstsq(2 * offsets, (offsets**2).sum(axis=1), rcond=1e-9)[0]
         point = lattice.locate(point)[0]
-        key = (-round(float(distance.min()), 5), *(np.round(point @ inverse, 5) + 0.0).tolist())
+        key = (-round(float(distance.min() / lattice._nearest), 5), *(np.round(point @ inverse, 5) + 0.0).tolist())
         found.setdefault(key, (float(distance.min()), len(touching), point))
     return [found[key] for key in sorted(found)]

@@ -121,9 +121,17 @@ def lengths(vectors: np.ndarray) -> np.ndarray:
 
     √3 comes out as ``3**0.5`` on every bond, so that ``<=``, ``<`` and ``==`` in a condition mean what they say.
     """
-    square = np.square(vectors).sum(axis=-1)
+    square = np.square(np.asarray(vectors, dtype=float)).sum(axis=-1)
+    # In a unit in which lattices have simple squares: a, or where it is none the shortest of the vectors.
+    least = np.min(square, where=square > 1e-9 * np.max(square, initial=0.0), initial=np.inf)
+    unit = 1.0 if not np.isfinite(least) or (least > 1e-3 and _simple(least) != least) else least
+    return np.sqrt(unit * _simple(square / unit))
+
+
+def _simple(square: np.ndarray) -> np.ndarray:
+    """Numbers rounded to multiples of 1/720 where they are that up to rounding."""
     fraction = np.round(square * 720) / 720
-    return np.sqrt(np.where(np.abs(square - fraction) < 1e-9, fraction, square))
+    return np.where(np.abs(square - fraction) < 1e-9, fraction, square)
 
 
 def _first(neighbourhood: Neighbourhood, centre: bool) -> int:

@@ -6,8 +6,9 @@ import itertools
 
 import numpy as np
 
+from nearsight._validation import number
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Centre, Lattice, Neighbourhood
+from nearsight.lattices.lattice import Centre, Lattice, Neighbourhood, within
 
 TOLERANCE = 1e-6
 
@@ -28,6 +29,7 @@ def matching_operations(lattice: Lattice, a: Centre, b: Centre, *, radius: float
     around b with the same Gram matrix; h survives if it maps the neighbourhood of ``radius``, with its species, onto
     that of b. The result is empty if the centres are inequivalent.
     """
+    radius = None if radius is None else number(radius, "radius", above=0)
     if radius is None:
         radius = 3.01 * lattice._nearest + float(np.linalg.norm(lattice.vectors, axis=1).max())
     found = _operations(lattice, a, b, radius)
@@ -41,32 +43,32 @@ def matching_operations(lattice: Lattice, a: Centre, b: Centre, *, radius: float
 
 
 def _operations(lattice: Lattice, a: Centre, b: Centre, radius: float) -> np.ndarray:
-    around, onto = lattice.neighbourhood(radius, centre=a), lattice.neighbourhood(radius, centre=b)
+    around, onto = within(lattice, radius, a), within(lattice, radius, b)
     species = np.asarray(lattice.species)
     labels, onto_labels = species[around.sublattice], species[onto.sublattice]
     none = np.zeros((0, lattice.dim, lattice.dim))
     if len(around) != len(onto):
         return none
+    # In units of the shortest distance, for which the tolerances are made.
+    vectors, targets = around.vectors / lattice._nearest, onto.vectors / lattice._nearest
+    distances, onto_distances = np.linalg.norm(vectors, axis=1), np.linalg.norm(targets, axis=1)
     frame: list[int] = []
     for k in range(len(around)):
-        if np.linalg.matrix_rank(around.vectors[[*frame, k]], tol=TOLERANCE) == len(frame) + 1:
+        if np.linalg.matrix_rank(vectors[[*frame, k]], tol=TOLERANCE) == len(frame) + 1:
             frame.append(k)
         if len(frame) == lattice.dim:
             break
     if len(frame) < lattice.dim:
         raise ValueError(f"A radius of {radius:.6g} holds no {lattice.dim} independent neighbours; pass a larger one.")
-    base = around.vectors[frame]
-    images = [
-        onto.vectors[(onto_labels == labels[k]) & (np.abs(onto.distances - around.distances[k]) < TOLERANCE)]
-        for k in frame
-    ]
-    targets = np.array(list(itertools.product(*images))).reshape(-1, lattice.dim, lattice.dim)
-    gram = targets @ targets.transpose(0, 2, 1)
-    targets = targets[np.abs(gram - base @ base.T).max(axis=(1, 2), initial=0) < TOLERANCE]
+    base = vectors[frame]
+    images = [targets[(onto_labels == labels[k]) & (np.abs(onto_distances - distances[k]) < TOLERANCE)] for k in frame]
+    frames = np.array(list(itertools.product(*images))).reshape(-1, lattice.dim, lattice.dim)
+    gram = frames @ frames.transpose(0, 2, 1)
+    frames = frames[np.abs(gram - base @ base.T).max(axis=(1, 2), initial=0) < TOLERANCE]
     operations = []
-    for target in targets:
+    for target in frames:
         g = np.linalg.solve(base, target).T  # g base_k = target_k as columns
-        arrival = find_points(around.vectors @ g.T, onto.vectors)
+        arrival = find_points(vectors @ g.T, targets)
         if (arrival >= 0).all() and (onto_labels[arrival] == labels).all():
             operations.append(g)
     return np.array(operations) if operations else none
@@ -98,7 +100,7 @@ def neighbour_permutations(neighbourhood: Neighbourhood, group: PointGroup) -> n
 def neighbour_map(a: Neighbourhood, b: Neighbourhood, g: np.ndarray, *, name: str = "The operation") -> np.ndarray:
     """``p[k]``: the neighbour of centre b at which neighbour k of centre a arrives under g."""
     moved = a.vectors @ g.T
-    found = find_points(moved, b.vectors)
+    found = find_points(moved, b.vectors, tolerance=10 * b.tolerance)
     if (found < 0).any():
         missing = tuple((moved[found < 0][0].round(5) + 0.0).tolist())
         raise ValueError(f"{name} does not map this neighbourhood onto itself (no site at {missing}).")

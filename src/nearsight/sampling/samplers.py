@@ -151,7 +151,11 @@ def not_checkerboard(model: ClassicalModel) -> str | None:
     lattice = model.lattice
     if type(model) is not Ising or len(model.J) != 1:
         return f"checkerboard code is for Ising spins with equal couplings of nearest neighbours, not {model!r}"
-    if lattice.dim != 2 or lattice.n_basis != 1 or not np.allclose(lattice.vectors, np.eye(2) * lattice.vectors[0, 0]):
+    if (
+        lattice.dim != 2
+        or lattice.n_basis != 1
+        or not np.allclose(lattice.vectors, np.eye(2) * lattice.vectors[0, 0], atol=lattice.tolerance)
+    ):
         return f"a checkerboard is made of squares, not of {lattice!r}"
     if lattice.periodic != (True, True) or any(n % 2 for n in lattice.shape):
         return f"a checkerboard needs periodic boundaries and even sides, not {lattice!r}"

@@ -13,8 +13,8 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight.analysis import LocalityReport, examine_hops, examine_locality
-from nearsight.analysis.correlation import half_period
 from nearsight.forcefields import ForceField, MoveEnergies
+from nearsight.lattices import half_period
 from nearsight.storage import CorruptFileError, check_hashed, write_hashed
 from nearsight.studies.run import Run
 from nearsight.studies.study import get

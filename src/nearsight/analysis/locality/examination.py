@@ -10,7 +10,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.correlation import half_period
 from nearsight.analysis.locality.derivative import doubled, forces
 from nearsight.analysis.locality.hops import doubled_moves, hop_response, hop_truncation
 from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
@@ -18,8 +17,7 @@ from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, MoveEnergies
-from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+from nearsight.lattices import Lattice, half_period
 
 Say = Callable[[str], None]
 Answer = TypeVar("Answer")
@@ -197,8 +195,9 @@ def _examine(
     limit = half_period(asked.lattice)
     cutoffs = {name: seen[name].reach for name in students}
     if radii is None:
-        within = [c for c in cutoffs.values() if c <= limit + DISTANCE_TOLERANCE]
-        radii = sorted({*np.arange(0.0, np.floor(limit + DISTANCE_TOLERANCE) + 0.5), *within})
+        tolerance, spacing = asked.lattice.tolerance, asked.lattice.spacing
+        within = [c for c in cutoffs.values() if c <= limit + tolerance]
+        radii = sorted({*(spacing * np.arange(np.floor((limit + tolerance) / spacing) + 0.5)), *within})
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
     floor = asked.beyond(radii, _again(apart))
     say("errors of the students")

@@ -44,7 +44,7 @@ def hop_response(energies: MoveEnergies, fields: Tensor, *, rng: torch.Generator
     fields = fields.double()
     chosen = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
     sites = chosen.unique().tolist()
-    r, label = shells(distances(lattice, sites))
+    r, label = shells(distances(lattice, sites), lattice.tolerance)
     shell_of = dict(zip(sites, label, strict=True))
     first, last = ends(hops)
     shape = (len(fields), len(r))
@@ -114,7 +114,9 @@ def hop_truncation(
     def change(mixed: Tensor) -> Tensor:
         return (energies.differences(mixed)[torch.arange(samples), moves] - true)[:, None]
 
-    return replaced(change, fields[chosen], pools, torch.from_numpy(r), cutoffs, rng=rng, conserved=True)
+    return replaced(
+        change, fields[chosen], pools, torch.from_numpy(r), cutoffs, spacing=lattice.spacing, rng=rng, conserved=True
+    )
 
 
 def ends(hops: Hops) -> tuple[np.ndarray, np.ndarray]:

@@ -11,13 +11,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.correlation import half_period, nearest_image
 from nearsight.analysis.locality.derivative import directional_derivative, doubled
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.statistics import bootstrap
 from nearsight.forcefields import ForceField
-from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+from nearsight.lattices import Lattice, half_period, torus_distance
 
 BLIND = 1e-9
 """A response below this share of the largest is the rounding of a force field that sees nothing there."""
@@ -84,12 +82,12 @@ class Response:
     def reach(self) -> float:
         """The largest distance at which there is any response: the cutoff of a force field, as measured."""
         seen = float(self.r[self._rms > BLIND * self._rms.max()].max(initial=0.0))
-        return round(seen, 9)  # 2, and not the distance of two positions that are 2.0000000000000004 apart
+        return float(f"{seen:.10g}")  # 2, and not the distance of two positions that are 2.0000000000000004 apart
 
     @property
     def whole(self) -> bool:
         """Whether the reach is the whole lattice, which then says nothing about a cutoff."""
-        return self.reach > self.r[-1] - DISTANCE_TOLERANCE
+        return self.reach > self.r[-1] - self.lattice.tolerance
 
     def decay(self, *, rng: torch.Generator, window: tuple[float, float] | None = None) -> Decay:
         """The length of exponential decay: a straight line through ln(response) against r.
@@ -99,13 +97,13 @@ class Response:
 
         Parameters
         ----------
-        window: smallest and largest distance; from 1 to half the shortest period if not given.
+        window: smallest and largest distance; from one spacing to half the shortest period if not given.
         """
-        low, high = (1.0, half_period(self.lattice)) if window is None else window
+        spacing, tolerance = self.lattice.spacing, self.lattice.tolerance
+        low, high = (spacing, half_period(self.lattice)) if window is None else window
         r, data = self.r, self.data
-        spacing = float(self.lattice.shell_distances[0])
-        inside = (r >= low * spacing - DISTANCE_TOLERANCE) if window is None else (r >= low - DISTANCE_TOLERANCE)
-        inside &= (r <= high + DISTANCE_TOLERANCE) & (self._rms > BLIND * self._rms.max())
+        inside = r >= low - tolerance
+        inside &= (r <= high + tolerance) & (self._rms > BLIND * self._rms.max())
         ring = np.rint(r / spacing).astype(int)
         rings = np.unique(ring[inside])
         limits = (float(low), float(high))
@@ -213,7 +211,7 @@ def response(
     forcefield = doubled(forcefield)
     chosen = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
     sites = chosen.unique().tolist()
-    r, label = shells(distances(lattice, sites))
+    r, label = shells(distances(lattice, sites), lattice.tolerance)
     shell_of = dict(zip(sites, label, strict=True))
     shape = (len(fields), len(r))
     square, norm, pairs = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -262,14 +260,14 @@ def _on_sphere(forcefield: ForceField, field: Tensor, sources: list[int], step: 
 
 def distances(lattice: Lattice, sites: list[int]) -> np.ndarray:
     """Distance of every site from each of ``sites`` ``(len(sites), site)``, to the nearest image."""
-    return np.stack([nearest_image(lattice.positions - lattice.positions[j], lattice) for j in sites])
+    return np.stack([torus_distance(lattice.positions - lattice.positions[j], lattice) for j in sites])
 
 
-def shells(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shells(r: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """The distinct distances, ascending, and for every entry of ``r`` which of them it is."""
     ordered = np.sort(r, axis=None)
-    distinct = ordered[np.concatenate([[True], np.diff(ordered) > DISTANCE_TOLERANCE])]
-    return distinct, np.searchsorted(distinct, r + DISTANCE_TOLERANCE, side="right") - 1
+    distinct = ordered[np.concatenate([[True], np.diff(ordered) > tolerance])]
+    return distinct, np.searchsorted(distinct, r + tolerance, side="right") - 1
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from nearsight.analysis.structure_factor import momentum_dims, structure_factor
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import DISTANCE_TOLERANCE
+from nearsight.lattices.lattice import SAME
 
 
 def truncation(
@@ -89,7 +89,9 @@ def truncation(
 
     r = torch.from_numpy(distances(lattice, centres.tolist()))
     pools = [source.pool(lattice, int(s), candidates, rng) for s in chosen]
-    return replaced(change, fields[chosen], pools, r, cutoffs, rng=rng, turn=turn, progress=progress)
+    return replaced(
+        change, fields[chosen], pools, r, cutoffs, spacing=lattice.spacing, rng=rng, turn=turn, progress=progress
+    )
 
 
 class Source(NamedTuple):
@@ -155,6 +157,7 @@ def replaced(
     distance: Tensor,
     cutoffs: np.ndarray,
     *,
+    spacing: float,
     rng: torch.Generator,
     conserved: bool = False,
     turn: bool = False,
@@ -163,12 +166,13 @@ def replaced(
     """The floor at every cutoff, from the ``change`` ``(sample, component)`` of what is asked of every field.
 
     ``fields`` ``(sample, site, component)`` lie within a cutoff, by the ``distance`` ``(sample, site)``, and candidates
-    from the pools beyond it.
+    from the pools beyond it. ``spacing`` is the nearest-neighbour distance, the width of the ring on which candidates
+    are compared.
     """
     found = []
     for n, cutoff in enumerate(cutoffs):
         samples = zip(fields, pools, distance, strict=True)
-        mixed = [_continued(*sample, cutoff, conserved=conserved, turn=turn) for sample in samples]
+        mixed = [_continued(*sample, cutoff, spacing, conserved=conserved, turn=turn) for sample in samples]
         found.append(change(torch.stack(mixed)))
         if progress is not None:
             progress((n + 1) / len(cutoffs))
@@ -215,14 +219,16 @@ def ensemble_length(fields: Tensor, lattice: Lattice, *, spins: bool = False) ->
     return found if found > 1.1 * length(xr.ones_like(S)) else 0.0
 
 
-def _continued(field: Tensor, pool: Tensor, distance: Tensor, cutoff: float, *, conserved: bool, turn: bool) -> Tensor:
+def _continued(
+    field: Tensor, pool: Tensor, distance: Tensor, cutoff: float, spacing: float, *, conserved: bool, turn: bool
+) -> Tensor:
     """The field within the cutoff, and beyond it the candidate that fits best on the outermost ring within.
 
     With ``turn``, as each fits best after an orthogonal operation on its components. Where the sum of the field is
     ``conserved``, that one of equally good candidates which changes it least.
     """
-    inside = distance <= cutoff + DISTANCE_TOLERANCE
-    ring = inside & (distance >= cutoff - 1.0 - DISTANCE_TOLERANCE)
+    inside = distance <= cutoff + SAME * spacing
+    ring = inside & (distance >= cutoff - (1.0 + SAME) * spacing)
     if turn:
         U, _, V = torch.linalg.svd(torch.einsum("cia,ib->cab", pool[:, ring], field[ring]))
         pool = pool @ (U @ V)

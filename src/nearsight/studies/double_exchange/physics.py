@@ -11,13 +11,12 @@ from torch import Tensor
 
 from nearsight import analysis
 from nearsight.analysis import Path
-from nearsight.analysis.correlation import nearest_image
 from nearsight.analysis.order import CHECKERBOARD
 from nearsight.analysis.site_field import neighbour_mean
 from nearsight.fields import perturbed, random_spins
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Hamiltonian, SDModel, double_exchange
-from nearsight.lattices import Lattice, square
+from nearsight.lattices import Lattice, square, torus_distance
 from nearsight.solvers import Dense, Electrons, Poles, Solver
 from nearsight.studies.double_exchange.config import Config
 
@@ -75,7 +74,7 @@ def antiferromagnet(lattice: Lattice) -> Tensor:
 
 def with_disc(spins: Tensor, lattice: Lattice, centre: int, radius: float, direction: Tensor) -> Tensor:
     """A copy in which all spins within ``radius`` of a site point along ``direction``."""
-    inside = nearest_image(lattice.positions - lattice.positions[centre], lattice) <= radius + 1e-9
+    inside = torus_distance(lattice.positions - lattice.positions[centre], lattice) <= radius + 1e-9
     result = spins.clone()
     result[torch.from_numpy(inside)] = direction
     return result

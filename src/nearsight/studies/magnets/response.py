@@ -9,9 +9,8 @@ from torch import Tensor
 
 from nearsight import analysis
 from nearsight.analysis import Verdict
-from nearsight.analysis.correlation import nearest_image
 from nearsight.forcefields import ForceField
-from nearsight.lattices import Lattice
+from nearsight.lattices import Lattice, torus_distance
 from nearsight.studies.magnets.config import MagnetConfig
 from nearsight.studies.magnets.students import learned
 from nearsight.studies.run import Run
@@ -67,7 +66,7 @@ def responses(forcefield: ForceField, field: Tensor, source: int) -> Tensor:
 
 def by_distance(lattice: Lattice, chi: Tensor, source: int) -> tuple[np.ndarray, np.ndarray]:
     """Distances from the source and the sum of the responses at each."""
-    r = nearest_image(lattice.positions - lattice.positions[source], lattice)
+    r = torus_distance(lattice.positions - lattice.positions[source], lattice)
     shells, index = np.unique(np.round(r, 6), return_inverse=True)
     return shells, np.bincount(index, chi.numpy(), len(shells))
 
