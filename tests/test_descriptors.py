@@ -254,7 +254,7 @@ def test_a_neighbourhood_of_one_site_is_its_value():
     [
         (dict(lattice=BORON_NITRIDE), "inequivalent"),
         (dict(lattice=square(4, periodic=False)), "periodic lattices"),
-        (dict(cutoff=0.9, include_centre=False), "No neighbour lies within 0.9"),
+        (dict(cutoff=0.9, include_centre=False), "cutoff=0.9 sees no neighbour"),
         (dict(mode="phases"), "mode must be one of 'lifted'"),
         (dict(eps=0.0), "eps must be positive"),
         (dict(cutoff=-1.0), "cutoff must be a finite real number ≥ 0"),

@@ -388,11 +388,11 @@ RECTANGULAR = Lattice("rectangular", np.diag([1.0, 1.3]), np.zeros((1, 2)), (4, 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ACSF(square(4), scalar(), 0.0), "positive distance"),
+        (lambda: ACSF(square(4), scalar(), 0.0), "cutoff must be a finite real number > 0"),
         (lambda: ACSF(honeycomb(4), displacement(), 2.0), "different axes"),
         (lambda: ACSF(replace(honeycomb(4), species=(5, 7)), scalar(), 2.0), "2 species"),
         (lambda: Angular((1.0, 2.0), zeta=0), "positive integer"),
-        (lambda: Angular((1.0, 2.0), sign=2), "sign 1 or -1"),
+        (lambda: Angular((1.0, 2.0), sign=2), "sign=1 or -1"),
         (lambda: Angular((1.0, 2.0), width=0.0), "positive width"),
         (lambda: Radial(1.0, -1.0), "positive width"),
         (lambda: ACSF(square(4), scalar()).on(RECTANGULAR), "in any size"),

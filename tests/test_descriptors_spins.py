@@ -378,11 +378,11 @@ def test_a_saved_model_of_spins_returns(descriptor, rng, tmp_path):
         (lambda: SpinInvariants(square(4), displacement(), 1.5), "Take Irreps"),
         (lambda: SpinACE(square(4), FieldType("S", ("trivial",) * 4, "SO(n)"), 1.5), "2 or 3 components"),
         (lambda: SpinInvariants(square(4, periodic=False), FREE, 1.5), "lack neighbours"),
-        (lambda: SpinInvariants(square(4), FREE, 0.5), "No neighbour lies within 0.5"),
-        (lambda: SpinACE(square(4), FREE, 0.5), "No neighbour lies within 0.5"),
+        (lambda: SpinInvariants(square(4), FREE, 0.5), "cutoff=0.5 sees no neighbour"),
+        (lambda: SpinACE(square(4), FREE, 0.5), "cutoff=0.5 sees no neighbour"),
         (lambda: SpinInvariants(square(4), FREE, 1.5, mode="eigenvalues"), "mode must be"),
-        (lambda: SpinInvariants(square(4), FREE, 1.5, bond_cutoff=-1.0), "are distances"),
-        (lambda: SpinACE(square(4), FREE, 1.5, order=5), "order 2, 3 or 4"),
+        (lambda: SpinInvariants(square(4), FREE, 1.5, bond_cutoff=-1.0), "bond_cutoff, one of the distances, must be"),
+        (lambda: SpinACE(square(4), FREE, 1.5, order=5), "order must be a whole number ≥ 2 and ≤ 4"),
     ],
 )
 def test_what_is_not_served_is_refused(build, message):

@@ -59,9 +59,9 @@ class Angular:
             pair = numbers(self.pair, "pair", length=2)
             set_(self, "pair", (pair[0], number(pair[1], "pair[1], a positive width,", above=0)))
         set_(self, "zeta", integer(self.zeta, "zeta, a positive integer,", least=1))
-        set_(self, "sign", integer(self.sign, "sign, 1 or -1,", least=-1, most=1))
-        if self.sign == 0:
-            raise ValueError("sign must be 1 or -1, got 0.")
+        set_(self, "sign", integer(self.sign, "sign"))
+        if self.sign not in (1, -1):
+            raise ValueError(f"The sign of λ must be sign=1 or -1, got {self.sign}.")
 
     @property
     def rings(self) -> tuple[Radial, Radial]:
