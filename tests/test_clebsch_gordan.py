@@ -290,5 +290,5 @@ def test_restricting_an_irrep_to_a_subgroup_follows_the_correlation_table():
     assert restricted("T2g", C4v) == {"B2": 1, "E": 1}
     with pytest.raises(ValueError, match="Oh is no subgroup of this Td"):
         Td.indices(Oh)
-    with pytest.raises(ValueError, match=r"shape \(n, 3\) for Oh"):
+    with pytest.raises(ValueError, match=r"vectors for Oh must have shape \(n, 3\)"):
         Oh.stabiliser([1.0, 0.0])

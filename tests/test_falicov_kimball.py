@@ -102,12 +102,12 @@ def test_its_name_tells_the_parameters():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"U": math.nan}, "U must be finite"),
-        ({"t": math.inf}, "t of shell 1 must be finite"),
-        ({"t": (1.0, math.nan)}, "t of shell 2 must be finite"),
-        ({"t": ()}, "t must give 1 to"),
+        ({"U": math.nan}, "U.* must be a finite real number"),
+        ({"t": math.inf}, "t.* must be a finite real number"),
+        ({"t": (1.0, math.nan)}, r"t\[1\] must be a finite real number"),
+        ({"t": ()}, "t must be one finite number"),
         ({"t": (1.0,) * 200}, "t must give 1 to"),
-        ({"spins": 3}, "spins must be 1"),
+        ({"spins": 3}, r"spins, 1 \(spinless\) or 2, must be"),
         ({"twist": (0.0,)}, "one phase for each"),
     ],
     ids=str,

@@ -256,8 +256,8 @@ def test_bloch_and_the_torus_agree():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"t": math.nan}, "t must be finite"),
-        ({"beta": math.inf}, "beta must be finite"),
+        ({"t": math.nan}, "t.* must be a finite real number"),
+        ({"beta": math.inf}, "beta.* must be a finite real number"),
         ({"kappa": [[0.1, 0.2], [0.2, 0.1]]}, "symmetric 3 × 3"),
         ({"kappa": [[0, 1, 0], [0, 0, 0], [0, 0, 0]]}, "symmetric 3 × 3"),
         ({"twist": (0.1,)}, "one phase for each of the 2 axes"),

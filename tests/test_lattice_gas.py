@@ -130,7 +130,7 @@ def test_what_is_no_gas_is_refused(rng):
         gas.differences(torch.full((16, 1), 0.5))
     with pytest.raises(ValueError, match="A walk is of one replica"):
         gas.follow(torch.zeros(2, 16, 1))
-    with pytest.raises(ValueError, match="J must be one finite number"):
+    with pytest.raises(ValueError, match="J, one number or one for each neighbour shell, must be"):
         LatticeGas(square(4), J=float("nan"))
     with pytest.raises(ValueError, match="take three cells or more"):
         LatticeGas(square(2))

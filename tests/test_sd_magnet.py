@@ -186,11 +186,11 @@ def test_without_an_error_or_a_temperature_the_choice_is_exact(rng):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"t": math.nan}, "t must be one finite number"),
+        ({"t": math.nan}, "t, one number or one for each neighbour shell, must be"),
         ({"t": ()}, "t must be one finite number"),
         ({"t": (1.0,) * 40}, "shell must lie in"),
-        ({"J": math.inf}, "J must be finite"),
-        ({"B": (0.0, 1.0)}, "B must have three"),
+        ({"J": math.inf}, "J.* must be a finite real number"),
+        ({"B": (0.0, 1.0)}, "B, of three finite components, must hold 3"),
         ({"k": 1.0}, "set unit=False"),
         ({"twist": (0.1,)}, "one phase for each of the 2 axes"),
     ],

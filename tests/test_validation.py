@@ -93,3 +93,20 @@ def test_a_seed_is_no_generator():
     for value in (0, None, np.random.default_rng(1)):
         with pytest.raises(TypeError, match="manual_seed"):
             v.generator(value)
+
+
+def test_numpy_scalars_and_arrays_without_dimensions_are_numbers_everywhere():
+    from nearsight.hamiltonians import Holstein, Ising, Potts, SDModel
+    from nearsight.lattices import chain, square
+
+    four, half = (np.int64(4), np.array(4), torch.tensor(4)), (np.float32(0.5), np.array(0.5), torch.tensor(0.5))
+    for n, x in zip(four, half, strict=True):
+        lattice = square(n, n, periodic=np.bool_(True))
+        assert lattice.shape == (4, 4)
+        assert lattice.resized(n).shape == (4, 4)
+        assert repr(SDModel(lattice, B=x, J=x)) == repr(SDModel(square(4), B=0.5, J=0.5))
+        assert repr(Ising(lattice, J=x, h=x)) == repr(Ising(square(4), J=0.5, h=0.5))
+        assert repr(Potts(lattice, n, J=(x, x))) == repr(Potts(square(4), 4, J=(0.5, 0.5)))
+        assert repr(Holstein(chain(n), twist=x)) == repr(Holstein(chain(4), twist=(0.5,)))
+        assert len(lattice.neighbourhood(x * 4, centre=n)) == 13
+        assert len(lattice.bonds(n - 3)) == 32

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from nearsight._validation import instance
 from nearsight.groups.irreps import TOLERANCE
 from nearsight.groups.point_group import PointGroup
 
@@ -28,6 +29,7 @@ def clebsch_gordan(group: PointGroup, a: str, b: str, c: str) -> np.ndarray:
     change it last: with one vector for equal irreps only the former differ from zero. The order of a, b, c does not
     matter, ``clebsch_gordan(group, b, a, c)`` is ``clebsch_gordan(group, a, b, c).transpose(0, 2, 1, 3)``.
     """
+    instance(group, PointGroup, "group", "site_group(lattice) makes one.")
     names = [irrep.name for irrep in group.irreps]
     rank = [names.index(group.irrep(name).name) for name in (a, b, c)]
     order = sorted(range(3), key=rank.__getitem__)

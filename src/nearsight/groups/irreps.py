@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from nearsight._validation import array
+
 TOLERANCE = 1e-8
 """Characters, overlaps and eigenvalues closer than this are equal: they are built from a few sums of order one."""
 
@@ -122,7 +124,9 @@ def decompose(representation: np.ndarray, irreps: Sequence[Irrep]) -> Mapping[st
     which is what allows scalar products between coefficients of different copies. Each copy is the average
     :math:`\sum_g T(g)\, e_j e_1^T D(g)^T` of the first basis vector :math:`e_j` that earlier copies do not exhaust.
     """
-    representation = np.asarray(representation, dtype=float)
+    if isinstance(irreps, str) or not all(isinstance(i, Irrep) for i in (irreps if np.iterable(irreps) else [None])):
+        raise TypeError(f"irreps must be those of a group, group.irreps, got {irreps!r}.")
+    representation = array(representation, "representation", (len(irreps[0].matrices), "n", "n"))
     n = representation.shape[-1]
     copies: dict[str, np.ndarray] = {}
     for irrep in irreps:

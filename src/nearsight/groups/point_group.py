@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nearsight._validation import array, boolean, instance
 from nearsight.groups.irreps import Irrep, decompose, norm, real_irreps, snap
 from nearsight.groups.naming import group_name, irrep_names
 
@@ -23,8 +24,8 @@ class PointGroup:
     matrices: np.ndarray
 
     def __post_init__(self) -> None:
-        matrices = np.asarray(self.matrices, dtype=float)
-        if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or not len(matrices):
+        matrices = array(self.matrices, "matrices", ("order", "dim", "dim"))
+        if matrices.shape[1] != matrices.shape[2] or not len(matrices):
             raise ValueError(f"matrices must have shape (order, dim, dim), got {matrices.shape}.")
         if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(matrices.shape[1]), atol=1e-6):
             raise ValueError("The matrices of a point group must be orthogonal; give them in Cartesian coordinates.")
@@ -86,6 +87,8 @@ class PointGroup:
     def irrep(self, name: str) -> Irrep:
         """The irrep of this name; ``ValueError`` lists the names that exist."""
         names = [irrep.name for irrep in self.irreps]
+        if not isinstance(name, str):
+            raise TypeError(f"An irrep of {self.name} is asked for by its name, {' '.join(names)}, got {name!r}.")
         if name not in names:
             near = difflib.get_close_matches(name, names, n=2, cutoff=0.3)
             hint = f"; nearest: {', '.join(near)}" if near else ""
@@ -158,7 +161,14 @@ class PointGroup:
         if callable(elements):
             elements = np.array([bool(elements(g)) for g in self.matrices])
         chosen = np.asarray(elements)
+        fits = chosen.dtype.kind in "iu" or (chosen.dtype == bool and chosen.shape[:1] and len(chosen) == len(self))
+        if chosen.size and (chosen.ndim != 1 or not fits):
+            raise TypeError(
+                f"elements must be indices of {self.name}, {len(self)} flags or a condition, got {elements!r}."
+            )
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else np.unique(chosen.astype(int))
+        if len(chosen) and not 0 <= chosen[0] <= chosen[-1] < len(self):
+            raise ValueError(f"The elements of {self.name} are numbered 0..{len(self) - 1}, got {chosen.tolist()}.")
         products = self.table[chosen[:, None], chosen]
         outside = np.argwhere(~np.isin(products, chosen))
         if not len(chosen) or len(outside):
@@ -177,17 +187,17 @@ class PointGroup:
         With the group of a site, ``stabiliser(d)`` of a displacement d is the group of the directed hop along d, {1,
         mirror along the bond} on the square lattice, and ``stabiliser([d, -d])`` that of its line.
         """
-        points = np.atleast_2d(np.asarray(vectors, dtype=float))
-        if points.shape[1] != self.dim:
-            raise ValueError(f"vectors must have shape (n, {self.dim}) for {self.name}, got {points.shape}.")
+        points = array(vectors if np.ndim(vectors) > 1 else [vectors], f"vectors for {self.name}", ("n", self.dim))
+        ordered = boolean(ordered, "ordered")
         distance = np.abs(np.einsum("gij,nj->gni", self.matrices, points)[:, :, None] - points).max(axis=-1)
-        arrives = distance < 1e-6 * max(1.0, float(np.abs(points).max()))
+        arrives = distance <= 1e-6 * float(np.abs(points).max())
         return self.subgroup(
             arrives[:, range(len(points)), range(len(points))].all(1) if ordered else arrives.any(2).all(1)
         )
 
     def indices(self, subgroup: PointGroup) -> np.ndarray:
         """Where the elements of a subgroup H stand in this group: ``matrices[indices(H)]`` are those of H, in order."""
+        instance(subgroup, PointGroup, "subgroup", "group.subgroup(...) makes one.")
         if subgroup.dim == self.dim:
             distance = np.abs(subgroup.matrices[:, None] - self.matrices).max(axis=(2, 3))
             if distance.min(axis=1).max() < 1e-6:

@@ -7,8 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nearsight._validation import number
 from nearsight.fields import spin_one
-from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, finite, shell_bonds
+from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
 from nearsight.storage import number_text
 
@@ -37,10 +38,9 @@ class BlumeCapel(ClassicalModel):
     """
 
     def __init__(self, lattice: Lattice, *, J: Coupling = 1.0, D: float = 0.0, h: float = 0.0) -> None:
-        finite(D=D, h=h)
-        self.J, self.D, self.h = couplings(J), float(D), float(h)
+        self.J, self.D, self.h = couplings(J), number(D, "D"), number(h, "h")
         values = torch.tensor([[-1.0], [0.0], [1.0]])
-        super().__init__(lattice, spin_one(even=h == 0), values, torch.eye(1), shell_bonds(lattice, J))
+        super().__init__(lattice, spin_one(even=self.h == 0), values, torch.eye(1), shell_bonds(lattice, J))
 
     def __repr__(self) -> str:
         J = ", ".join(map(number_text, self.J))

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.fields import FieldType
+from nearsight._validation import generator, number, numbers
+from nearsight.fields import FieldType, check_field
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
+from nearsight.lattices.lattice import checked_lattice
 
 Coupling = float | Sequence[float]
 """One coupling of nearest neighbours, or one for every neighbour shell from the first."""
@@ -76,7 +78,7 @@ class ClassicalModel(Hamiltonian):
         metric: Tensor,
         bonds: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        self.lattice, self.field_type = lattice, field_type
+        self.lattice, self.field_type = checked_lattice(lattice), field_type
         self.values, self._metric = values.double(), metric.double()
         self.components = self.values.shape[-1]
         self.constant = torch.zeros(0, 0, dtype=torch.float64)
@@ -164,7 +166,7 @@ class ClassicalModel(Hamiltonian):
 
     def to_states(self, field: Tensor) -> Tensor:
         """The states ``(*batch, site)``, int8, of a field of allowed values ``(*batch, site, component)``."""
-        self.field_type.check_values(field)
+        self.field_type.check_values(check_field(field, self.lattice.n_sites, self.components))
         distance = (field[..., None, :] - self.values.to(field)).square().sum(-1)
         return distance.argmin(-1).to(torch.int8)
 
@@ -188,6 +190,7 @@ class ClassicalModel(Hamiltonian):
 
     def random_states(self, rng: torch.Generator, *batch: int) -> Tensor:
         """Uncorrelated states ``(*batch, site)``, int8, all equally likely: infinite temperature."""
+        generator(rng)
         shape = (*batch, self.lattice.n_sites)
         return torch.randint(self.n_states, shape, generator=rng, dtype=torch.int8, device=rng.device)
 
@@ -241,20 +244,16 @@ class ClassicalModel(Hamiltonian):
 def shell_bonds(lattice: Lattice, J: Coupling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bonds of the first neighbour shells (i, j, strength), one strength per shell."""
     shells = couplings(J)
-    if not np.isfinite(shells).all() or not shells:
-        raise ValueError(f"J must be one finite number, or one for each neighbour shell, got {J}.")
-    bonds = [lattice.bonds(k) for k in range(1, len(shells) + 1)]
+    bonds = [checked_lattice(lattice).bonds(k) for k in range(1, len(shells) + 1)]
     strength = np.concatenate([np.full(len(b), s) for b, s in zip(bonds, shells, strict=True)])
     return np.concatenate([b.i for b in bonds]), np.concatenate([b.j for b in bonds]), strength
 
 
-def couplings(J: Coupling) -> tuple[float, ...]:
-    """J as one number per shell."""
-    return tuple(map(float, np.atleast_1d(J)))
-
-
-def finite(**values: float) -> None:
-    """Refuse parameters that are not finite numbers."""
-    for name, value in values.items():
-        if not np.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {value}.")
+def couplings(J: Coupling, name: str = "J") -> tuple[float, ...]:
+    """One finite number per shell."""
+    if isinstance(J, str) or not np.iterable(J):
+        return (number(J, f"{name}, one number or one for each neighbour shell,"),)
+    values = numbers(J, name)
+    if not values:
+        raise ValueError(f"{name} must be one finite number, or one for each neighbour shell, got none.")
+    return values

@@ -9,10 +9,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nearsight._validation import integer, number
 from nearsight.fields import occupation
+from nearsight.hamiltonians.classical_model import couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import number_text
 
 
@@ -55,16 +58,14 @@ class FalicovKimball(Hamiltonian):
         spins: int = 1,
         twist: tuple[float, ...] | None = None,
     ) -> None:
-        self.t = tuple(float(x) for x in t) if isinstance(t, Sequence) else (float(t),)
-        check_finite(U=U, **{f"t of shell {k}": x for k, x in enumerate(self.t, 1)})
+        checked_lattice(lattice)
+        self.t = couplings(t, "t")
         if not 1 <= len(self.t) <= len(lattice.shell_distances):
             raise ValueError(f"t must give 1 to {len(lattice.shell_distances)} amplitudes, got {len(self.t)}.")
-        if spins not in (1, 2):
-            raise ValueError(f"spins must be 1 (spinless) or 2, got {spins}.")
-        check_twist(lattice, twist)
         self.lattice = lattice
         self.field_type = occupation()
-        self.U, self.degeneracy, self.twist = float(U), spins, twist
+        self.U, self.twist = number(U, "U"), checked_twist(lattice, twist)
+        self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     def __repr__(self) -> str:

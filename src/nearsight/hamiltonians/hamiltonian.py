@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
+from nearsight.lattices.lattice import checked_lattice
 
 
 class Hamiltonian(abc.ABC):
@@ -57,7 +58,7 @@ class Hamiltonian(abc.ABC):
 
     def _of_kind(self, lattice: Lattice) -> Lattice:
         """The lattice, refused if it is of another kind than that of the model."""
-        if not self.lattice.same_kind(lattice):
+        if not self.lattice.same_kind(checked_lattice(lattice)):
             raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
         return lattice
 

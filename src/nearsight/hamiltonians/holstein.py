@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import boolean, integer, number
 from nearsight.fields import scalar
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import number_text
 
 
@@ -60,14 +62,11 @@ class Holstein(Hamiltonian):
         symmetric: bool = True,
         twist: tuple[float, ...] | None = None,
     ) -> None:
-        check_finite(t=t, g=g, k=k, kappa=kappa)
-        if spins not in (1, 2):
-            raise ValueError(f"spins must be 1 (spinless) or 2, got {spins}.")
-        check_twist(lattice, twist)
-        self.lattice = lattice
+        self.lattice = checked_lattice(lattice)
         self.field_type = scalar()
-        self.t, self.g, self.k, self.kappa = t, g, k, kappa
-        self.degeneracy, self.symmetric, self.twist = spins, symmetric, twist
+        self.t, self.g, self.k, self.kappa = number(t, "t"), number(g, "g"), number(k, "k"), number(kappa, "kappa")
+        self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
+        self.symmetric, self.twist = boolean(symmetric, "symmetric"), checked_twist(lattice, twist)
         self.bonds = lattice.bonds(1)
         self._ends = torch.from_numpy(np.stack([self.bonds.i, self.bonds.j]))
         self.rows = self.columns = torch.arange(lattice.n_sites)

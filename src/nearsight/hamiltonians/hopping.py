@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import numbers
 from nearsight.lattices import Bonds, Lattice
 from nearsight.storage import number_text
 
 
-def check_twist(lattice: Lattice, twist: tuple[float, ...] | None) -> None:
-    """Refuse phases that are not one for each axis, or that lie on an open axis."""
+def checked_twist(lattice: Lattice, twist: Any) -> tuple[float, ...] | None:
+    """One phase for each axis, none on an open one; a bare number is the phase of a chain."""
     if twist is None:
-        return
-    if len(twist) != lattice.dim:
-        raise ValueError(f"twist must give one phase for each of the {lattice.dim} axes, got {twist}.")
-    if np.any(np.asarray(twist)[~np.broadcast_to(lattice.periodic, lattice.dim)]):
+        return None
+    if lattice.dim == 1 and not isinstance(twist, str) and not np.iterable(twist):
+        twist = (twist,)
+    if isinstance(twist, str) or not np.iterable(twist) or len(twist) != lattice.dim:
+        raise ValueError(f"twist must give one phase for each of the {lattice.dim} axes, in radians, got {twist!r}.")
+    phases = numbers(twist, "twist", length=lattice.dim)
+    if np.any(np.asarray(phases)[~np.broadcast_to(lattice.periodic, lattice.dim)]):
         raise ValueError(
             f"A twist acts across a periodic boundary, but {lattice!r} is open there; set that phase to 0."
         )
-    if not np.isfinite(twist).all():
-        raise ValueError(f"twist must hold finite phases in radians, got {twist}.")
+    return phases
 
 
 def twist_text(twist: tuple[float, ...] | None) -> str:
@@ -69,10 +74,3 @@ def hopping_matrix(
 def dense(rows: Tensor, columns: Tensor, values: Tensor, size: int) -> Tensor:
     """The matrix ``(size, size)`` of listed elements; those listed several times add up."""
     return values.new_zeros(size * size).index_add(0, rows * size + columns, values).reshape(size, size)
-
-
-def check_finite(**parameters: float) -> None:
-    """Refuse parameters that are infinite or NaN, by name."""
-    for name, value in parameters.items():
-        if not np.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {value}.")

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import array, choice, integer, number
 from nearsight.fields import FieldType, ising
-from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, finite, shell_bonds
+from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import number_text, tensor_hash
 
 VALUES = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
@@ -41,9 +43,8 @@ class Ising(ClassicalModel):
     """
 
     def __init__(self, lattice: Lattice, *, J: Coupling = 1.0, h: float = 0.0) -> None:
-        finite(h=h)
-        self.J, self.h = couplings(J), float(h)
-        field_type = ising() if h == 0 else FieldType("s", values="+-1")
+        self.J, self.h = couplings(J), number(h, "h")
+        field_type = ising() if self.h == 0 else FieldType("s", values="+-1")
         super().__init__(lattice, field_type, VALUES, torch.eye(1), shell_bonds(lattice, J))
 
     def __repr__(self) -> str:
@@ -89,14 +90,12 @@ class EdwardsAnderson(ClassicalModel):
         J: float = 1.0,
         seed: int | None = None,
     ) -> None:
-        bonds = lattice.bonds(1)
+        bonds = checked_lattice(lattice).bonds(1)
         if (couplings is None) == (seed is None):
             raise ValueError("Pass either couplings, one for every bond, or seed= to draw them.")
-        if distribution not in ("gaussian", "+-J"):
-            raise ValueError(f'distribution must be "gaussian" or "+-J", got {distribution!r}; or pass couplings.')
-        if not 0 < J < np.inf:
-            raise ValueError(f"J is the scale of the couplings and must be > 0 and finite, got {J}.")
-        self.distribution, self.J, self.seed = distribution, float(J), seed
+        self.distribution = choice(distribution, "distribution", ("gaussian", "+-J"))
+        self.J = number(J, "J, the scale of the couplings,", above=0)
+        self.seed = seed = None if seed is None else integer(seed, "seed", least=0)
         if couplings is None:
             rng = np.random.default_rng(seed)
             signs_or_normals = (
@@ -104,12 +103,7 @@ class EdwardsAnderson(ClassicalModel):
             )
             self.couplings = self.J * signs_or_normals
         else:
-            self.couplings = np.array(couplings, dtype=float)
-        if self.couplings.shape != (len(bonds),) or not np.isfinite(self.couplings).all():
-            raise ValueError(
-                f"couplings must be {len(bonds)} finite numbers, one for each of lattice.bonds(1), "
-                f"got shape {self.couplings.shape}."
-            )
+            self.couplings = array(couplings, "couplings, one for each of lattice.bonds(1),", (len(bonds),))
         self.couplings.setflags(write=False)
         super().__init__(lattice, ising(), VALUES, torch.eye(1), (bonds.i, bonds.j, self.couplings))
 

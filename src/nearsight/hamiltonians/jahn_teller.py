@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import array, boolean, number
 from nearsight.fields import jahn_teller
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, hopping_matrix, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix, twist_text
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import number_text
 
 MODES = ("Q1", "Qx", "Qz")
@@ -81,22 +83,21 @@ class JahnTeller(Hamiltonian):
         symmetric: bool = False,
         twist: tuple[float, ...] | None = None,
     ) -> None:
-        check_finite(t=t, lam=lam, K=K, beta=beta)
+        checked_lattice(lattice)
         if (
             lattice.dim != 2
             or lattice.n_basis != 1
             or not np.allclose(lattice.vectors, lattice.vectors[0, 0] * np.eye(2), atol=lattice.tolerance)
         ):
             raise ValueError(f"The orbitals are those of the square lattice, not of {lattice!r}; use lattices.square.")
-        check_twist(lattice, twist)
-        coupling = np.zeros((3, 3)) if kappa is None else np.asarray(kappa, dtype=float)
-        if coupling.shape != (3, 3) or not np.isfinite(coupling).all() or not np.array_equal(coupling, coupling.T):
+        coupling = np.zeros((3, 3)) if kappa is None else array(kappa, "kappa, a symmetric 3 × 3 matrix,", (3, 3))
+        if not np.array_equal(coupling, coupling.T):
             raise ValueError(f"kappa must be a symmetric 3 × 3 matrix in the order {', '.join(MODES)}, got {kappa}.")
         self.lattice = lattice
         self.field_type = jahn_teller()
-        self.t, self.lam, self.K, self.beta = t, lam, K, beta
+        self.t, self.lam, self.K, self.beta = number(t, "t"), number(lam, "lam"), number(K, "K"), number(beta, "beta")
         self.kappa = None if kappa is None else tuple(map(tuple, coupling.tolist()))
-        self.symmetric, self.twist = symmetric, twist
+        self.symmetric, self.twist = boolean(symmetric, "symmetric"), checked_twist(lattice, twist)
         self.bonds = lattice.bonds(1)
         self._along_y = self.bonds.displacement[:, 1] != 0
         reflection = np.diag([1.0, -1.0, 1.0])

@@ -7,6 +7,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, integer
 from nearsight.fields import FieldType, potts
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
@@ -45,11 +46,8 @@ class Potts(ClassicalModel):
     def __init__(
         self, lattice: Lattice, q: int, *, J: Coupling = 1.0, kind: Literal["standard", "clock"] = "standard"
     ) -> None:
-        if not 2 <= q <= 127 or q != int(q):
-            raise ValueError(f"q must be a whole number of states from 2 to 127, got {q}.")
-        if kind not in ("standard", "clock"):
-            raise ValueError(f'kind must be "standard" or "clock", got {kind!r}.')
-        self.q, self.J, self.kind = int(q), couplings(J), kind
+        self.q = q = integer(q, "q", least=2, most=127)
+        self.J, self.kind = couplings(J), choice(kind, "kind", ("standard", "clock"))
         metric = torch.eye(q, dtype=torch.float64)
         field_type = potts(q)
         if kind == "clock":

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import choice
+from nearsight._validation import boolean, choice, number
 from nearsight.fields import check_field, spin
 from nearsight.hamiltonians.classical_model import Coupling, couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import check_finite, check_twist, dense, hopping_elements, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements, twist_text
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import number_text, numbers_text
 
 
@@ -95,19 +96,16 @@ class SDModel(Hamiltonian):
         unit: bool = True,
         twist: tuple[float, ...] | None = None,
     ) -> None:
-        check_finite(J=J, k=k)
-        self.t = couplings(t)
-        if not self.t or not np.isfinite(self.t).all():
-            raise ValueError(f"t must be one finite number, or one for each neighbour shell, got {t}.")
-        if k and unit:
+        checked_lattice(lattice)
+        self.t, self.J, self.k = couplings(t, "t"), number(J, "J"), number(k, "k")
+        self.pauli, self.unit = boolean(pauli, "pauli"), boolean(unit, "unit")
+        if self.k and self.unit:
             raise ValueError("The stiffness k acts on the length of spins, which unit=True keeps at 1; set unit=False.")
-        check_twist(lattice, twist)
-        self.lattice, self.twist = lattice, twist
-        self.J, self.pauli, self.k, self.unit = float(J), pauli, float(k), unit
+        self.lattice, self.twist = lattice, checked_twist(lattice, twist)
         self.spin_energy = SpinEnergy(lattice, J=exchange, K=K, axis=axis, B=B)
         for shell in range(1, len(self.t) + 1):
             lattice.bonds(shell)  # refuses a shell that does not exist
-        handed = twist is not None and bool(np.any(np.abs(np.sin(twist)) > 1e-12))
+        handed = self.twist is not None and bool(np.any(np.abs(np.sin(self.twist)) > 1e-12))
         self.field_type = spin(unit=unit, time_reversal=not handed)
         up, down = 2 * torch.arange(lattice.n_sites), 2 * torch.arange(lattice.n_sites) + 1
         self.rows = torch.stack([up, down, up, down], dim=1).reshape(-1)
@@ -230,6 +228,7 @@ def skyrmion_magnet(lattice: Lattice, *, B: float = 0.005, **options: Any) -> SD
     as -t and the exchange as J = 1 times the electron's spin σ/2; with the opposite sign, or with J_σ = 1, this filling
     has no skyrmions.
     """
+    checked_lattice(lattice)
     if lattice.dim != 2 or lattice.n_basis != 1 or not _triangular(lattice.vectors):
         raise ValueError(f"The parameters are those of the triangular lattice, not of {lattice!r}.")
     return SDModel(lattice, **{"t": (1.0, 0.0, -0.85), "J": 1.0, "pauli": False, "B": B, **options})

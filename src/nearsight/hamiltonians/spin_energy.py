@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, number, numbers
 from nearsight.fields import FieldType, spin
-from nearsight.hamiltonians.classical_model import Coupling, couplings, finite
+from nearsight.hamiltonians.classical_model import Coupling, couplings
 from nearsight.lattices import Lattice, site_group
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import number_text, numbers_text
 
 DM = Literal["bulk", "interfacial"]
@@ -53,20 +55,23 @@ class SpinEnergy:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        if not np.isfinite(couplings(self.J)).all() or not couplings(self.J):
-            raise ValueError(f"J must be one finite number, or one for each neighbour shell, got {self.J}.")
-        finite(D=self.D, K=self.K)
-        if self.dm not in ("bulk", "interfacial"):
-            raise ValueError(f'dm must be "bulk" or "interfacial", got {self.dm!r}.')
+        checked_lattice(self.lattice)
+        shells = couplings(self.J)
+        for shell in range(1, len(shells) + 1):
+            self.lattice.bonds(shell)  # refuses a shell that does not exist
+        set_(self, "J", shells[0] if len(shells) == 1 else shells)
+        set_(self, "D", number(self.D, "D"))
+        set_(self, "K", number(self.K, "K"))
+        choice(self.dm, "dm", ("bulk", "interfacial"))
         if self.D and self.lattice.dim != 2:
             raise ValueError(
                 f"The Dzyaloshinskii-Moriya interaction needs a lattice in the plane, got {self.lattice!r}."
             )
-        B = (0.0, 0.0, self.B) if isinstance(self.B, int | float) else tuple(map(float, self.B))
-        axis = np.asarray(self.axis, dtype=float)
-        for name, vector in (("B", np.asarray(B)), ("axis", axis)):
-            if vector.shape != (3,) or not np.isfinite(vector).all():
-                raise ValueError(f"{name} must have three finite components, got {getattr(self, name)}.")
+        if isinstance(self.B, str) or not np.iterable(self.B):
+            B = (0.0, 0.0, number(self.B, "B, one number along z or three finite components,"))
+        else:
+            B = numbers(self.B, "B, of three finite components,", length=3)  # type: ignore[assignment]
+        axis = np.array(numbers(self.axis, "axis, of three finite components,", length=3))
         if not np.any(axis):
             raise ValueError("axis must not be zero; set K=0 to leave the anisotropy out.")
         set_(self, "B", B)

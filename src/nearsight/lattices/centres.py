@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nearsight._validation import integer
-from nearsight.lattices.lattice import Lattice, within
+from nearsight.lattices.lattice import Lattice, checked_lattice, within
 
 
 def bond_centre(lattice: Lattice, shell: int = 1) -> np.ndarray:
@@ -18,6 +18,7 @@ def bond_centre(lattice: Lattice, shell: int = 1) -> np.ndarray:
     square, triangular and honeycomb lattices and D3d in diamond. A longer bond may have less symmetry than its
     midpoint, where other bonds cross it: ``group.stabiliser([d / 2, -d / 2])`` keeps what maps the bond d onto itself.
     """
+    checked_lattice(lattice)
     bonds = replace(lattice, shape=(1,) * lattice.dim, periodic=True).bonds(shell)
     return lattice.locate(lattice.basis[bonds.i[0]] + bonds.displacement[0] / 2)[0]
 
@@ -29,7 +30,7 @@ def plaquette_centre(lattice: Lattice, *, corners: int | None = None) -> np.ndar
     kagome, of the cube, of the octahedron in fcc, of a tetrahedron in bcc, and the interstitial of diamond. ``corners``
     asks for the hole that so many sites touch: 3 is the triangle of kagome, 4 the tetrahedron of fcc.
     """
-    holes = _holes(lattice)
+    holes = _holes(checked_lattice(lattice))
     corners = corners if corners is None else integer(corners, "corners", least=2)
     chosen = [hole for hole in holes if corners in (None, hole[1])]
     if not chosen:

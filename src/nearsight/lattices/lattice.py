@@ -115,8 +115,7 @@ class Lattice:
     """The largest shift of a site or vector from where it was typed, in units of the shortest distance."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise TypeError(f"name must be a word for the lattice, got {self.name!r}.")
+        instance(self.name, str, "name")
         dim = len(self.vectors) if hasattr(self.vectors, "__len__") else 1
         vectors = array(self.vectors, "vectors", (dim, dim))
         if abs(np.linalg.det(vectors)) <= 1e-9 * np.prod(np.linalg.norm(vectors, axis=1)):
@@ -232,6 +231,8 @@ class Lattice:
 
     def resized(self, *shape: int) -> Lattice:
         """The same lattice with other numbers of cells."""
+        if not shape:
+            raise TypeError("resized needs numbers of cells: lattice.resized(6), or one for every axis.")
         result = replace(self, shape=shape if len(shape) > 1 else shape * self.dim)
         object.__setattr__(result, "moved", self.moved)
         return result
@@ -331,6 +332,7 @@ class Lattice:
 
         The rows run over the cells in C order: for a centre on a site, over the sites of its sublattice.
         """
+        instance(neighbourhood, Neighbourhood, "neighbourhood", "lattice.neighbourhood(2.0) makes one.")
         centres = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), axis=-1).reshape(-1, 1, self.dim)
         return self.index(centres + neighbourhood.cells[None], neighbourhood.sublattice[None])
 

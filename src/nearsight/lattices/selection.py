@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nearsight._validation import array, boolean, instance
 from nearsight.groups import PointGroup
 from nearsight.lattices.lattice import Neighbourhood
 from nearsight.lattices.symmetry import neighbour_permutations
@@ -109,6 +110,7 @@ def select_triplets(
     The scalar chirality S₀·(Sₘ × Sₙ) of such a triplet changes sign under operations that exchange m and n in the
     order of the neighbours: use ``signs``. The centre must be a site.
     """
+    _first(neighbourhood, True)
     if not neighbourhood.on_site:
         raise ValueError("A triplet is the site at the centre and two others; here the centre is no site. Take pairs.")
     pairs = np.stack(np.triu_indices(len(neighbourhood) - 1, 1), axis=1) + 1
@@ -121,7 +123,8 @@ def lengths(vectors: np.ndarray) -> np.ndarray:
 
     √3 comes out as ``3**0.5`` on every bond, so that ``<=``, ``<`` and ``==`` in a condition mean what they say.
     """
-    square = np.square(np.asarray(vectors, dtype=float)).sum(axis=-1)
+    axes = [f"axis {k}" for k in range(max(np.ndim(vectors), 1))]
+    square = np.square(array(vectors, "vectors", axes)).sum(axis=-1)
     # In a unit in which lattices have simple squares: a, or where it is none the shortest of the vectors.
     least = np.min(square, where=square > 1e-9 * np.max(square, initial=0.0), initial=np.inf)
     unit = 1.0 if not np.isfinite(least) or (least > 1e-3 and _simple(least) != least) else least
@@ -135,13 +138,16 @@ def _simple(square: np.ndarray) -> np.ndarray:
 
 
 def _first(neighbourhood: Neighbourhood, centre: bool) -> int:
-    return int(neighbourhood.on_site and not centre)
+    instance(neighbourhood, Neighbourhood, "neighbourhood", "lattice.neighbourhood(2.0) makes one.")
+    return int(neighbourhood.on_site and not boolean(centre, "centre"))
 
 
 def _select(
     kind: str, neighbourhood: Neighbourhood, group: PointGroup, candidates: np.ndarray, where: Callable | None
 ) -> Selection:
     members = candidates
+    if where is not None and not callable(where):
+        raise TypeError(f"where must be a function of vectors that answers with booleans, got {where!r}.")
     if where is not None:
         vectors = [neighbourhood.vectors[k] for k in candidates.T[-2:]]
         arguments = vectors if kind == "sites" else [*vectors, vectors[1] - vectors[0]]

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Lattice, Neighbourhood
+from nearsight.lattices.lattice import Lattice, Neighbourhood, checked_lattice
 from nearsight.lattices.symmetry import find_points, matching_operations, neighbour_map
 
 
@@ -39,7 +39,7 @@ def crystal_class(lattice: Lattice) -> PointGroup:
     D6 for honeycomb (site group D3) and kagome (site group D2), Oh for diamond (site group Td). Operations outside the
     site group of 0 need the law of the field in this group.
     """
-    found = np.concatenate(_equivalences(lattice)).reshape(-1, lattice.dim**2)
+    found = np.concatenate(_equivalences(checked_lattice(lattice))).reshape(-1, lattice.dim**2)
     return PointGroup(found[np.unique(find_points(found, found))].reshape(-1, lattice.dim, lattice.dim))
 
 
@@ -50,7 +50,7 @@ def aligned_neighbourhoods(lattice: Lattice, cutoff: float) -> tuple[Neighbourho
     neighbours means the same on every sublattice. Each of them serves ``lattice.neighbour_table``, whose rows are the
     sites b, b + n_basis, b + 2 n_basis and so on.
     """
-    first = lattice.neighbourhood(cutoff)
+    first = checked_lattice(lattice).neighbourhood(cutoff)
     result = []
     for b, h in enumerate(sublattice_operations(lattice)):
         own = lattice.neighbourhood(cutoff, centre=b)

@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 
-from nearsight._validation import number
+from nearsight._validation import instance, number
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Centre, Lattice, Neighbourhood, within
+from nearsight.lattices.lattice import Centre, Lattice, Neighbourhood, checked_lattice, within
 
 TOLERANCE = 1e-6
 
@@ -19,7 +19,7 @@ def site_group(lattice: Lattice, *, centre: Centre = 0, radius: float | None = N
     The centre is a site or the coordinates of any other point, such as :func:`bond_centre` or :func:`plaquette_centre`.
     A larger radius must give the same group, which excludes the accidental symmetry of small clusters.
     """
-    return PointGroup(matching_operations(lattice, centre, centre, radius=radius))
+    return PointGroup(matching_operations(checked_lattice(lattice), centre, centre, radius=radius))
 
 
 def matching_operations(lattice: Lattice, a: Centre, b: Centre, *, radius: float | None = None) -> np.ndarray:
@@ -94,6 +94,8 @@ def find_points(points: np.ndarray, among: np.ndarray, *, tolerance: float = 1e-
 
 def neighbour_permutations(neighbourhood: Neighbourhood, group: PointGroup) -> np.ndarray:
     """``p[g, k]``: the neighbour at which neighbour k arrives under g, i.e. ``vectors[p[g, k]] = g vectors[k]``."""
+    instance(neighbourhood, Neighbourhood, "neighbourhood", "lattice.neighbourhood(2.0) makes one.")
+    instance(group, PointGroup, "group", "site_group(lattice) makes one.")
     return np.array([neighbour_map(neighbourhood, neighbourhood, g, name=repr(group)) for g in group.matrices])
 
 
@@ -130,6 +132,8 @@ def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0
     The centre is a site index or a position. Operations that do not fit the shape (a quarter turn of a rectangle) are
     refused; :func:`torus_group` has those that do.
     """
+    checked_lattice(lattice)
+    instance(group, PointGroup, "group", "site_group(lattice) makes one.")
     if not all(lattice.periodic):  # type: ignore[arg-type]
         raise ValueError("Only a fully periodic lattice is invariant about every site; make all axes periodic.")
     point, shift = lattice.locate(centre)
