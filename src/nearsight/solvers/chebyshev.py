@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -13,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.solvers.chebyshev_parts import Estimate, Pairs, Part, Plan, Spread, sum_of_blocks
 from nearsight.solvers.chebyshev_recursion import Block, direct, forward, gradient
 from nearsight.solvers.chebyshev_series import KERNELS, Band, FermiSeries, Kernel
-from nearsight.solvers.error_bars import ErrorBars, independent_pieces, mean_of_sets, noise_bar
+from nearsight.solvers.error_bars import ErrorBars, mean_of_sets, noise_bar
 from nearsight.solvers.lanczos import spectrum
-from nearsight.solvers.moment_thermodynamics import MomentThermodynamics, Potentials
+from nearsight.solvers.moment_thermodynamics import MomentThermodynamics
+from nearsight.solvers.noise_modes import element_pieces, independent_pieces, level_pieces
 from nearsight.solvers.probing import Layout, Probes, layout, unit_vectors
 from nearsight.solvers.products import NumbaProducts, Products, Rows, TorchProducts
 from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
@@ -164,7 +163,7 @@ class Chebyshev(Solver):
     ) -> ChebyshevElectrons:
         given = _sparse(matrix)
         batch, device = given.values.shape[:-1], given.values.device
-        pairs = _Pairs.of(rows.cpu().numpy(), columns.cpu().numpy(), given.size)
+        pairs = Pairs.of(rows.cpu().numpy(), columns.cpu().numpy(), given.size)
         chunks = given.values.reshape(-1, given.values.shape[-1]).split(max(1, ROWS // given.size))
         parts = [self._solve(SparseMatrix(given.pattern, values), pairs) for values in chunks]
 
@@ -183,9 +182,10 @@ class Chebyshev(Solver):
             out([p.noise for p in parts]),
             d * out([p.potential_noise for p in parts]),
             d * out([p.number_noise for p in parts]),
+            d * out([p.energy_noise for p in parts]),
             # Parts that unit vectors solved have no noise, whatever its bar is multiplied by.
             min((p.layout.sets for p in parts if not p.layout.exact), default=1),
-            independent_pieces(given.size),
+            out([p.pieces for p in parts]),
         )
         exact = all(p.layout.exact for p in parts)
         bounded = torch.cat([torch.full((len(p.noise),), p.layout.exact and self.kT > 0) for p in parts])
@@ -213,7 +213,7 @@ class Chebyshev(Solver):
         given = _sparse(matrix)
         flat = SparseMatrix(given.pattern, given.values.reshape(-1, given.values.shape[-1]))
         nowhere = np.zeros(0, np.int64)
-        plan = self._plan(flat, _Pairs.of(nowhere, nowhere, given.size))
+        plan = self._plan(flat, Pairs.of(nowhere, nowhere, given.size))
         plan = plan._replace(series=replace(plan.series, kernel=self.kernel or "jackson"))
         arrangement = layout(self.probes.start(), plan.matrix.structure.crow, plan.matrix.structure.col)
         products = self._products(plan.matrix, plan.series.band, arrangement)
@@ -221,7 +221,7 @@ class Chebyshev(Solver):
         found = []
         for _ in range(arrangement.sets):
             blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
-            (total,) = _total(products, blocks, lambda b: forward(products, b, plan.series.moments // 2)[:1])
+            (total,) = sum_of_blocks(products, blocks, lambda b: forward(products, b, plan.series.moments // 2)[:1])
             moments = total[:, : plan.series.moments] / arrangement.repeats
             found.append(MomentThermodynamics(plan.series, moments).density_of_states(at))
         batch, device = given.values.shape[:-1], given.values.device
@@ -230,7 +230,7 @@ class Chebyshev(Solver):
 
     # --- how it is found ----------------------------------------------------------------------------------------------
 
-    def _solve(self, matrix: SparseMatrix, pairs: _Pairs) -> _Part:
+    def _solve(self, matrix: SparseMatrix, pairs: Pairs) -> Part:
         """The answer for one batch ``(batch,)``; moments and probes left open grow until the accuracy is reached."""
         plan, finer = self._plan(matrix, pairs), 1.0
         crow, col = plan.matrix.structure.crow, plan.matrix.structure.col
@@ -248,7 +248,8 @@ class Chebyshev(Solver):
                 finer *= 0.8 / excess
                 plan = self._plan(matrix, pairs, finer=finer)
                 continue
-            bar = noise_bar(float(part.noise.max()), arrangement.sets, independent_pieces(matrix.size))
+            bars = noise_bar(torch.from_numpy(part.noise), arrangement.sets, torch.from_numpy(part.pieces))
+            bar = float(bars.max())
             allowed = self.accuracy - float(part.mean_truncation.max()) - part.rounding
             if not self.probes.open or arrangement.exact or bar <= allowed:
                 break
@@ -257,7 +258,7 @@ class Chebyshev(Solver):
             probes = probes.enlarged(bar / max(allowed, 0.1 * self.accuracy), history)
         return part
 
-    def _plan(self, matrix: SparseMatrix, pairs: _Pairs, *, finer: float = 1.0) -> _Plan:
+    def _plan(self, matrix: SparseMatrix, pairs: Pairs, *, finer: float = 1.0) -> Plan:
         """The band, and the series that is summed on it: ``finer`` than the accuracy asks for by this factor."""
         ends = spectrum(matrix)
         band = Band.around(ends.lowest.cpu().numpy(), ends.highest.cpu().numpy(), margin=self.margin)
@@ -276,7 +277,7 @@ class Chebyshev(Solver):
                     f"{float(band.halfwidth.max()):.3g}: f would be wrong by {wrong:.2f}. Use moments={enough} for "
                     "errors below 0.001, accuracy= to have them chosen, or a kernel, which smears the Fermi edge."
                 )
-        return _Plan(Rows.of(matrix), pairs, series)
+        return Plan(Rows.of(matrix), pairs, series)
 
     def _backend(self, matrix: Rows) -> type[Products]:
         return self.products or (NumbaProducts if matrix.values.device.type == "cpu" else TorchProducts)
@@ -288,130 +289,112 @@ class Chebyshev(Solver):
     def _rounding(self, series: FermiSeries) -> float:
         return torch.finfo(self.dtype).eps * ROUNDING[self.gradient] * math.sqrt(series.moments)
 
-    def _sample(self, plan: _Plan, arrangement: Layout) -> _Part:
+    def _sample(self, plan: Plan, arrangement: Layout) -> Part:
         """The mean over all sets of probes, and their spread."""
         matrix, pairs, series = plan
         products = self._products(matrix, series.band, arrangement)
-        sets = [self._set(plan, products, arrangement) for _ in range(arrangement.sets)]
-        rho, deviation = mean_of_sets(np.stack([s.rho for s in sets]))
-        potentials = [mean_of_sets(np.stack(x)) for x in zip(*(s.potentials for s in sets), strict=True)]
-        mu, number, energy, omega = (x for x, _ in potentials)
-        potential = [s.potentials.grand_potential for s in sets]
+        mu, gap = np.full(matrix.batch, math.nan if self.mu is None else self.mu), np.zeros(matrix.batch)
         if self.filling is not None:
-            potential = [p + s.potentials.mu * s.potentials.number for p, s in zip(potential, sets, strict=True)]
-            # Every set has the same number of electrons at its own μ: the mean of F defines that of Ω.
-            omega = np.mean(potential, axis=0) - mu * number
-        return _Part(
-            rho,
-            Potentials(mu, number, energy, omega),
-            np.mean([s.truncation for s in sets], axis=0),
-            np.mean([s.mean_truncation for s in sets], axis=0),
+            # One μ for all sets: with one for each, its fluctuation would leave a bias that no spread shows.
+            chance = None if self.rng is None else self.rng.get_state()
+            steps = series.moments // 2 if self.gradient else series.moments - 1
+            found = []
+            for _ in range(arrangement.sets):
+                blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
+                found += sum_of_blocks(products, blocks, lambda b: forward(products, b, steps)[:1])
+            if self.rng is not None and chance is not None:
+                self.rng.set_state(chance)  # the same vectors once more
+            thermodynamics = MomentThermodynamics(series, np.mean(found, axis=0) / arrangement.repeats)
+            mu, gap = thermodynamics.chemical_potential(self.filling, self._rounding(series))
+        sets = [self._set(plan, products, arrangement, mu) for _ in range(arrangement.sets)]
+        all_sets = MomentThermodynamics(series, np.mean([s.moments for s in sets], axis=0))
+        truncation = series.truncation(mu, of_gradient=self.gradient, margin=self.margin)
+        mean = all_sets.mean_truncation(mu, of_gradient=self.gradient, margin=self.margin)
+        mean = np.minimum(mean / math.sqrt(max(1, pairs.asked)), truncation)
+        if self.filling is not None:
+            shift = all_sets.shift_of_mu(mu, gap)
+            truncation, mean = truncation + shift, mean + shift
+        spread = self._spread(plan, arrangement, sets, mu)
+        return Part(
+            np.mean([s.rho for s in sets], axis=0),
+            all_sets.at(mu),
+            truncation,
+            mean,
             self._rounding(series),
-            np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.asked)),
-            mean_of_sets(np.stack(potential))[1],
-            potentials[1][1],
+            np.sqrt((np.square(spread.rho) * pairs.weights).sum(-1) / max(1, pairs.asked)),
+            self._pieces(plan, arrangement, all_sets, mu, spread.rho),
+            spread.potential,
+            spread.number,
+            spread.energy,
             series.moments,
             arrangement,
         )
 
-    def _set(self, plan: _Plan, products: Products, arrangement: Layout) -> _Set:
-        """The complete answer from one set of probes: at fixed number it has a μ of its own."""
+    def _set(self, plan: Plan, products: Products, arrangement: Layout, mu: np.ndarray) -> Estimate:
+        """The answer from one set of probes at a chemical potential ``(batch,)``."""
         matrix, pairs, series = plan
         blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
-        if self.filling is None:
-            mu, gap = np.full(matrix.batch, self.mu), np.zeros(matrix.batch)
-        else:
-            steps = series.moments // 2 if self.gradient else series.moments - 1
-            (total,) = _total(products, blocks, lambda b: forward(products, b, steps)[:1])
-            thermodynamics = MomentThermodynamics(series, total / arrangement.repeats)
-            mu, gap = thermodynamics.chemical_potential(self.filling, self._rounding(series))
+        follows = self.filling is not None and self.kT > 0 and not arrangement.exact
+        response = series.damped(series.response(mu)) if follows else None
         if self.gradient:
             c = series.damped(series.grand_potential(mu)) / series.band.halfwidth[:, None]
-            moments, rho = _total(products, blocks, lambda b: gradient(products, b, c, pairs.i, pairs.j))
+            # Half of the moments resolve ∂f/∂μ well enough for an error bar, and vectors go no further.
+            response = None if response is None else response[:, : series.moments // 2 + 1]
+            terms = sum_of_blocks(products, blocks, lambda b: gradient(products, b, c, pairs.i, pairs.j, response))
         else:
             c = series.damped(series.occupation(mu))
-            moments, rho = _total(products, blocks, lambda b: direct(products, b, c, pairs.i, pairs.j))
-        thermodynamics = MomentThermodynamics(series, moments / arrangement.repeats)
-        truncation = series.truncation(mu, of_gradient=self.gradient, margin=self.margin)
-        mean = thermodynamics.mean_truncation(mu, of_gradient=self.gradient, margin=self.margin)
-        mean = np.minimum(mean / math.sqrt(max(1, pairs.asked)), truncation)
+            terms = sum_of_blocks(products, blocks, lambda b: direct(products, b, c, pairs.i, pairs.j, response))
+        moments, *elements = (x / arrangement.repeats for x in terms)
+        if not matrix.values.is_complex():
+            elements = [x.real for x in elements]
+        return Estimate(moments, *elements)
+
+    def _spread(self, plan: Plan, arrangement: Layout, sets: list[Estimate], mu: np.ndarray) -> Spread:
+        """Standard errors of ρ ``(batch, pair)``, of the potential, the number and the energy from those of the sets.
+
+        At fixed number a set that holds δN too many electrons asks for a μ that is lower by δN / N', and would have
+        elements lower by that times ∂ρ/∂μ: its deviation to first order. F is stationary in μ.
+        """
+        series, rho = plan.series, np.stack([s.rho for s in sets])
+        found = (MomentThermodynamics(series, s.moments).at(mu) for s in sets)
+        _, number, energy, omega = (np.stack(x) for x in zip(*found, strict=True))
         if self.filling is not None:
-            shift = thermodynamics.shift_of_mu(mu, gap)
-            truncation, mean = truncation + shift, mean + shift
-        rho = rho / arrangement.repeats
-        rho = rho if matrix.values.is_complex() else rho.real
-        return _Set(rho, thermodynamics.at(mu), truncation, mean)
+            target = self.filling * np.stack([s.moments[:, 0] for s in sets])
+            following = [s.following for s in sets if s.following is not None]
+            if following:
+                total = np.mean([s.moments for s in sets], axis=0)
+                response = series.response(mu)
 
+                def summed(coefficients: np.ndarray) -> np.ndarray:
+                    return (series.damped(coefficients, total.shape[-1]) * total).sum(-1)
 
-class _Pairs(NamedTuple):
-    """The wanted positions, every pair i <= j once: the other triangle is the conjugate."""
+                # One level half filled has this slope; less is rounding in a gap.
+                shift = (target - number) / np.maximum(summed(response), 0.25 / self.kT)
+                rho = rho + shift[..., None] * np.mean(following, axis=0)
+                energy = energy + shift * summed(series.times_energy(response))
+            number, omega = target, omega + mu * target
+        return Spread(*(mean_of_sets(x)[1] for x in (rho, omega, number, energy)))
 
-    i: np.ndarray
-    j: np.ndarray
-    weights: np.ndarray
-    place: np.ndarray
-    swapped: np.ndarray
-
-    @classmethod
-    def of(cls, rows: np.ndarray, columns: np.ndarray, size: int) -> _Pairs:
-        key, place, count = np.unique(
-            np.minimum(rows, columns) * size + np.maximum(rows, columns), return_inverse=True, return_counts=True
+    def _pieces(
+        self, plan: Plan, arrangement: Layout, found: MomentThermodynamics, mu: np.ndarray, deviation: np.ndarray
+    ) -> np.ndarray:
+        """Independent numbers that the noise of a set consists of ``(batch,)``."""
+        if arrangement.exact:
+            return np.ones(plan.matrix.batch)
+        pairs, real = plan.pairs, not plan.matrix.values.is_complex()
+        energies, weights = found.smooth.levels
+        levels = level_pieces(
+            energies,
+            weights,
+            mu,
+            self.kT,
+            of_gradient=self.gradient,
+            real=real,
+            unit_modulus=arrangement.phases != "gaussian",
+            fixed_number=self.filling is not None,
         )
-        return cls(key // size, key % size, count, place, rows > columns)
-
-    @property
-    def asked(self) -> int:
-        """Positions that were asked for."""
-        return int(self.weights.sum())
-
-    def unfold(self, values: np.ndarray) -> np.ndarray:
-        """From one value for each pair to the positions that were asked for."""
-        return np.where(self.swapped, values[:, self.place].conj(), values[:, self.place])
-
-
-class _Plan(NamedTuple):
-    matrix: Rows
-    pairs: _Pairs
-    series: FermiSeries
-
-
-class _Set(NamedTuple):
-    """What one set of probes says ``(batch, ...)``."""
-
-    rho: np.ndarray
-    potentials: Potentials
-    truncation: np.ndarray
-    mean_truncation: np.ndarray
-
-
-class _Part(NamedTuple):
-    """What all sets say of a batch."""
-
-    rho: np.ndarray
-    potentials: Potentials
-    truncation: np.ndarray
-    mean_truncation: np.ndarray
-    rounding: float
-    noise: np.ndarray
-    potential_noise: np.ndarray
-    number_noise: np.ndarray
-    moments: int
-    layout: Layout
-
-
-def _total(
-    products: Products, blocks: list[Block], work: Callable[[Block], tuple[np.ndarray, ...]]
-) -> list[np.ndarray]:
-    """The sum over all blocks of what ``work`` says; on the processor as many at a time as torch has threads."""
-    threads = torch.get_num_threads() if isinstance(products, NumbaProducts) else 1
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        # In the order of the blocks, so that sums do not depend on the number of threads.
-        results = iter(pool.map(work, blocks) if pool else map(work, blocks))
-        total = list(next(results))
-        for result in results:
-            for sum_, term in zip(total, result, strict=True):
-                sum_ += term
-    return total
+        elements = element_pieces(deviation, pairs.weights, pairs.i == pairs.j, real, arrangement.sets)
+        return independent_pieces(levels, elements)
 
 
 def _sparse(matrix: Tensor | SparseMatrix) -> SparseMatrix:

@@ -124,38 +124,60 @@ def forward(products: Products, block: Block, steps: int, watch: Any = None) -> 
 
 
 def direct(
-    products: Products, block: Block, coefficients: np.ndarray, i: np.ndarray, j: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    products: Products,
+    block: Block,
+    coefficients: np.ndarray,
+    i: np.ndarray,
+    j: np.ndarray,
+    response: np.ndarray | None = None,
+) -> tuple[np.ndarray, ...]:
     """Moments, and what the block adds to the Hermitian part of ρ_ij = (f(A) R R†)_ij ``(batch, position)``.
 
-    ``coefficients (batch, moment)`` are those of f.
+    ``coefficients (batch, moment)`` are those of f; ``response`` those of another function, whose elements come last.
     """
     start = products.vectors(block.vectors)
-    where, sums = products.places(i, j), products.zeros(len(i))
+    where, sums = products.places(i, j), [products.zeros(len(i)) for _ in (coefficients, response)]
 
     def watch(m: int, vector: Any) -> None:
-        products.correlate(vector, start, where, 0.5 * coefficients[:, m], sums)
+        for c, sum_ in zip((coefficients, response), sums, strict=True):
+            if c is not None:
+                products.correlate(vector, start, where, 0.5 * c[:, m], sum_)
 
     moments, _, _ = forward(products, block, coefficients.shape[-1] - 1, watch)
-    return moments, products.total(sums)
+    return moments, *(products.total(x) for x in sums[: 1 if response is None else 2])
 
 
 def gradient(
-    products: Products, block: Block, coefficients: np.ndarray, i: np.ndarray, j: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    products: Products,
+    block: Block,
+    coefficients: np.ndarray,
+    i: np.ndarray,
+    j: np.ndarray,
+    response: np.ndarray | None = None,
+) -> tuple[np.ndarray, ...]:
     """Moments μ_0 ... μ_2K, and what the block adds to ∂(Σ c_m μ_m)/∂A_ji at the positions ``(batch, position)``.
 
-    ``coefficients (batch, 2K + 1)`` are those of the potential.
+    ``coefficients (batch, 2K + 1)`` are those of the potential; ``response (batch, K + 1)`` those of another function,
+    whose direct elements come last.
     """
     last = coefficients.shape[-1] // 2
-    moments, previous, current = forward(products, block, last + 1)
+    where, sums, further = products.places(i, j), products.zeros(len(i)), products.zeros(len(i))
+    watch = None
+    if response is not None:
+        start = products.vectors(block.vectors)
+
+        def watch(m: int, vector: Any) -> None:
+            if m < response.shape[-1]:
+                products.correlate(vector, start, where, 0.5 * response[:, m], further)
+
+    moments, previous, current = forward(products, block, last + 1, watch)
     c = np.pad(coefficients, ((0, 0), (0, 1)))
     c[:, 1] = 0.5 * (c[:, 1] - c[:, 3::2].sum(-1))
     beta, after = products.empty(current), products.empty(current)
-    where, sums = products.places(i, j), products.zeros(len(i))
     for m in range(last, 0, -1):
         sources = np.stack([2 * c[:, 2 * m], c[:, 2 * m + 1], c[:, 2 * m - 1]], axis=-1)
         products.reverse(current, previous, beta, after, sources)
         current, previous, beta, after = previous, current, after, beta
         products.correlate(current, beta, where, np.full(products.batch, 2.0 if m > 1 else 1.0), sums)
-    return moments[:, : 2 * last + 1], products.total(sums)
+    found = moments[:, : 2 * last + 1], products.total(sums)
+    return found if response is None else (*found, products.total(further))

@@ -161,9 +161,17 @@ class FermiSeries:
         angle = np.arccos(np.clip((mu - self.band.centre) / self.band.halfwidth, -1, 1))[..., None]
         return np.concatenate([1 - angle / math.pi, -2 * np.sin(m * angle) / (m * math.pi)], axis=-1)
 
+    def response(self, mu: np.ndarray) -> np.ndarray:
+        """Coefficients of ∂f/∂μ ``(*batch, count)``, at kT > 0."""
+        f = fermi((mu[..., None] - self.band.energies(nodes(self.count))) / self.kT)
+        return to_coefficients(f * (1 - f) / self.kT)
+
     def energy(self, mu: np.ndarray) -> np.ndarray:
-        """Coefficients of ε f(ε), from those of f by 2x T_m = T_{m+1} + T_{m-1}."""
-        c = self.occupation(mu)
+        """Coefficients of ε f(ε)."""
+        return self.times_energy(self.occupation(mu))
+
+    def times_energy(self, c: np.ndarray) -> np.ndarray:
+        """Coefficients of ε times a function, from its own by 2x T_m = T_{m+1} + T_{m-1}."""
         raised = np.zeros_like(c)
         raised[..., 1:] += 0.5 * c[..., :-1]
         raised[..., 1] += 0.5 * c[..., 0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from nearsight.solvers.chebyshev import MARGIN, Chebyshev
 from nearsight.solvers.chebyshev_series import Band, FermiSeries
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.error_bars import independent_pieces, noise_bar
+from nearsight.solvers.error_bars import noise_bar
 from nearsight.solvers.fermi_poles import fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.poles import Poles
@@ -252,7 +252,9 @@ class _Task:
                 )
                 bars = trial.solve(piece, rows, columns).bars
                 assert bars is not None
-                bar = noise_bar(float(bars.noise), bars.sets, independent_pieces(self.matrix.size))
+                # The piece stands for a lattice with as many more independent numbers.
+                pieces = bars.pieces * (self.matrix.size / piece.size)
+                bar = float(noise_bar(bars.noise, bars.sets, pieces))
                 noise.append(math.log(bar))
             else:
                 rate = min(0.0, (noise[-1] - noise[0]) / (len(noise) - 1))

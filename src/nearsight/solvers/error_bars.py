@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 CONFIDENCE = 0.95
 """Of an error bar unless another is asked for."""
-
-NEIGHBOURS = 8
-"""Orbitals whose noise is alike, on the safe side of what ratios of true and stated errors show."""
-
-Noise = TypeVar("Noise", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -28,10 +22,11 @@ class ErrorBars:
     ``rounding``: of the recursion, 2 ε √M with the machine's precision ε, twice that for a gradient.
     ``noise``: root mean square over the requested elements of their standard error, from the spread over independent
         sets of probes; its square is an unbiased estimate of the mean square of the true error.
-    ``potential``, ``number``: standard errors of the mean over the sets, of all copies.
+    ``potential``, ``number``, ``energy``: standard errors of the mean over the sets, of all copies; at fixed number to
+        first order in the μ that every set would have.
     ``sets``: their number. 1: nothing was random, all noise is 0.
-    ``pieces``: noise of different colours is independent and that of neighbours alike, so that true error and ``noise``
-        are each a mean over about so many independent pieces: one for every ``NEIGHBOURS`` orbitals.
+    ``pieces``: of how many independent numbers the noise of a set consists (:mod:`nearsight.solvers.noise_modes`): one
+        for a single electron at a low temperature, about one for every element that is asked for in a metal.
     """
 
     truncation: Tensor
@@ -40,15 +35,16 @@ class ErrorBars:
     noise: Tensor
     potential: Tensor
     number: Tensor
+    energy: Tensor
     sets: int
-    pieces: int
+    pieces: Tensor
 
     def rho(self, confidence: float = CONFIDENCE) -> Tensor:
         """A bar for the root mean square error of the elements of ρ ``(*batch,)``."""
         return self.mean_truncation + self.rounding + noise_bar(self.noise, self.sets, self.pieces, confidence)
 
     def quantile(self, confidence: float = CONFIDENCE) -> float:
-        """By how much the standard errors of ``potential`` and ``number`` are to be multiplied (Student)."""
+        """By how much the standard errors of potential, number and energy are to be multiplied (Student)."""
         if self.sets == 1:
             return 0.0
         from scipy.special import stdtrit  # imported when needed: the door of the library stays light
@@ -56,12 +52,7 @@ class ErrorBars:
         return float(stdtrit(self.sets - 1, 0.5 + 0.5 * confidence))
 
 
-def independent_pieces(size: int) -> int:
-    """Of the noise of a matrix with ``size`` orbitals, at least 2."""
-    return max(2, size // NEIGHBOURS)
-
-
-def noise_bar(noise: Noise, sets: int, pieces: int, confidence: float = CONFIDENCE) -> Noise:
+def noise_bar(noise: Tensor, sets: int, pieces: Tensor, confidence: float = CONFIDENCE) -> Tensor:
     """What the root mean square error stays below with this confidence, for a measured standard error ``noise``.
 
     The ratio of two mean squares of ``pieces`` numbers, one of them from ``sets`` sets, has Fisher's distribution.
@@ -70,7 +61,9 @@ def noise_bar(noise: Noise, sets: int, pieces: int, confidence: float = CONFIDEN
         return 0.0 * noise
     from scipy.special import fdtri
 
-    return noise * math.sqrt(fdtri(pieces, pieces * (sets - 1), confidence))
+    count = pieces.cpu().numpy()
+    ratio = np.sqrt(fdtri(count, count * (sets - 1), confidence))
+    return noise * torch.as_tensor(ratio).to(noise)
 
 
 def mean_of_sets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,16 @@ class MomentThermodynamics:
         doubled = np.concatenate([self.moments[:, :1], 2 * self.moments[:, 1:]], axis=-1)
         self._weights = to_values(doubled, series.count) / series.count
         self._energies = series.band.energies(nodes(series.count))
+
+    @property
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies of the nodes and how many levels each stands for ``(batch, node)``."""
+        return self._energies, self._weights
+
+    @cached_property
+    def smooth(self) -> MomentThermodynamics:
+        """With Jackson's kernel, which keeps the density of states positive."""
+        return MomentThermodynamics(replace(self.series, kernel="jackson"), self.undamped)
 
     def number(self, mu: np.ndarray) -> np.ndarray:
         """N(μ): at kT > 0 by the weights of the nodes, which is the same sum with one transform for all μ."""
@@ -84,9 +95,8 @@ class MomentThermodynamics:
 
         Twice its square: where |f - f_M|² oscillates within the resolution, a single level may sit on top of it.
         """
-        smooth = MomentThermodynamics(replace(self.series, kernel="jackson"), self.undamped)
         residual = self.series.residual(mu, of_gradient=of_gradient)
-        weights = smooth._weights * self.series.inside(of_gradient, margin)
+        weights = self.smooth._weights * self.series.inside(of_gradient, margin)
         return np.sqrt(2 * (np.square(residual) * weights).sum(-1))
 
     def shift_of_mu(self, mu: np.ndarray, gap: np.ndarray) -> np.ndarray:

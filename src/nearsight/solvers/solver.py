@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -40,7 +40,7 @@ class Electrons:
     grand_potential: Tensor
     potential: Tensor
     error: Tensor | None = None
-    error_kind: ErrorKind = "bound"
+    error_kind: ErrorKind = field(default="bound", kw_only=True)
 
 
 class Solver(abc.ABC):
