@@ -1,12 +1,7 @@
 """A run folder knows whether it is whole: stages resume, damage is named, one process at a time."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +9,8 @@ import pytest
 import xarray as xr
 
 from nearsight.analysis import Verdict
-from nearsight.storage import CorruptFileError, write_json
+from nearsight.storage import CorruptFileError, LockedError, lock, write_json
 from nearsight.studies import Run, Section, Stage, Study
-from nearsight.studies.lock import RunLockedError, lock
 from nearsight.studies.settings import configure, difference
 
 
@@ -164,49 +158,8 @@ def test_a_failed_stage_is_logged_and_repeated(tmp_path):
     assert run.complete("add")
 
 
-def test_the_lock_of_a_living_process_is_respected(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(RunLockedError, match=f"process {holder.pid}"), lock(tmp_path):
-            pass
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.wait()
-        with lock(tmp_path):
-            assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
-    finally:
-        holder.kill()
-        holder.wait()
-        holder.stdout.close()
-    assert not list(tmp_path.iterdir())
-
-
-HOLD = textwrap.dedent("""
-    import sys, time
-    from pathlib import Path
-    from nearsight.studies.lock import lock
-    with lock(Path(sys.argv[1])):
-        print("held", flush=True)
-        time.sleep(60)
-""")
-
-
-def test_a_reused_process_number_does_not_keep_a_lock(tmp_path):
-    with lock(tmp_path):
-        claim = json.loads((tmp_path / "lock").read_text())
-    write_json(tmp_path / "lock", claim | {"started": "1"})
-    with lock(tmp_path):
-        pass
-
-
-def test_a_lock_from_another_machine_is_left_to_the_user(tmp_path):
-    write_json(tmp_path / "lock", {"host": "elsewhere", "pid": 1, "started": "1"})
-    with pytest.raises(RunLockedError, match="elsewhere"), lock(tmp_path):
-        pass
-
-
 def test_a_run_in_use_is_refused(run):
-    with lock(run.path), pytest.raises(RunLockedError, match="in use"):
+    with lock(run.path), pytest.raises(LockedError, match="in use"):
         STUDY.run(run.path, Config(), resume=True)
 
 

@@ -168,8 +168,10 @@ def _carry_out(
         console = Console(stderr=True)
         run = study.run(path, config, only=stage, resume=resume, listener=Narrator(console))
         summary(run, Console())
-    except KeyboardInterrupt:
-        _stop(f"Interrupted; what is finished is kept. Go on with: {again}", code=130)
+    except KeyboardInterrupt as stop:
+        terminated = type(stop).__name__ == "Terminated"  # by SIGTERM; importing the class would cost a second
+        word, code = ("Terminated", 143) if terminated else ("Interrupted", 130)
+        _stop(f"{word}; what is finished is kept. Go on with: {again}", code=code)
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
         if debug:
             raise

@@ -24,7 +24,7 @@ from nearsight.dynamics.trajectory import Trajectory
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
-from nearsight.storage import tensor_hash
+from nearsight.storage import lock, tensor_hash
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -77,7 +77,7 @@ def simulate(
 
     Raises ``OutOfRangeError`` if the field leaves the allowed range, ``FileExistsError`` if there is a run and
     ``resume`` is False, ``ValueError`` if the run there was started with something else (it says what),
-    ``CorruptFileError`` if its files are damaged (it says which).
+    ``CorruptFileError`` if its files are damaged (it says which), ``LockedError`` if another process works in it.
     """
     steps = integer(steps, "steps", least=0)
     if checkpoint_every is not None:
@@ -92,7 +92,29 @@ def simulate(
     schedule = np.zeros(0, dtype=np.int64) if record is None else record.schedule(steps)
     if guard is not None:
         guard.check(field, 0)
+    with lock(path):
+        return _run(
+            forcefield, scheme, field, velocity, steps, schedule, record, rng, path, resume, guard, checkpoint_every,
+            progress,
+        )  # fmt: skip
 
+
+def _run(
+    forcefield: ForceField | None,
+    scheme: Scheme,
+    field: Tensor,
+    velocity: Tensor | None,
+    steps: int,
+    schedule: np.ndarray,
+    record: Every | At | None,
+    rng: torch.Generator | None,
+    path: str | Path | None,
+    resume: bool,
+    guard: Guard | None,
+    checkpoint_every: int | None,
+    progress: bool,
+) -> Trajectory:
+    """What :func:`simulate` does once its arguments are checked and the folder is its own."""
     folder, state = None, None
     if path is not None:
         drawn = () if forcefield is None else forcefield.generators
@@ -106,7 +128,7 @@ def simulate(
     if state is None:
         state = scheme.start(field, forcefield, rng, velocity=velocity)  # type: ignore[arg-type]
     layout = [] if record is None else columns(measure(record, state), batched=field.ndim > 2)
-    attributes = _attributes(forcefield, scheme, lattice, field)
+    attributes = _attributes(forcefield, scheme, _lattice(forcefield, scheme), field)
     records: MemoryRecords | ZarrRecords
     if folder is None:
         records = MemoryRecords(layout, schedule, attributes)

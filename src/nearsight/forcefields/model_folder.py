@@ -13,6 +13,7 @@ from nearsight.storage import (
     CorruptFileError,
     atomic_directory,
     load_tensors,
+    lock,
     read_yaml,
     recover,
     save_tensors,
@@ -35,7 +36,7 @@ def write_model(model: nn.Module, description: dict[str, Any], dtype: torch.dtyp
     """
     head = {"format": FORMAT, "dtype": str(dtype).removeprefix("torch.")}
     weights = model.state_dict()
-    with atomic_directory(directory) as folder:
+    with lock(directory, beside=True), atomic_directory(directory) as folder:
         write_yaml(folder / FILES[0], head | description | {"weights": tensor_hash(weights)}, hashed=True)
         save_tensors(folder / FILES[1], weights)
 

@@ -25,7 +25,7 @@ from nearsight.sampling.sampler import START, Sampler, check_temperatures, magne
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, Writer, pack
 from nearsight.sampling.streams import generator
-from nearsight.storage import Parts, load_tensors, recover, save_tensors, usable_tensors
+from nearsight.storage import Parts, load_tensors, lock, recover, save_tensors, usable_tensors
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -139,11 +139,27 @@ def sample(
         raise FileExistsError(
             f"{path if path.exists() else parts.folder} exists; delete it, or pass resume=True to go on."
         )
-    if path.exists():
-        stored = Snapshots.open(path)
-        _refuse_other(about, stored.attributes, path)
-        shutil.rmtree(parts.folder, ignore_errors=True)
-        return stored
+    if not path.exists():
+        with lock(path, beside=True):
+            if not path.exists():  # nor has another process finished it meanwhile
+                _sample(parts, model, units, plan, about, workers, client, progress)
+    stored = Snapshots.open(path)
+    _refuse_other(about, stored.attributes, path)
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    return stored
+
+
+def _sample(
+    parts: Parts,
+    model: ClassicalModel,
+    units: list[Unit],
+    plan: Plan,
+    about: dict[str, Any],
+    workers: int | None,
+    client: Client | None,
+    progress: bool,
+) -> None:
+    """Compute what is missing and put the snapshots together."""
     parts.start(about, lambda stored, folder: _refuse_other(about, stored, folder))
     missing = parts.missing(len(units))
     for number, result in _compute(model, units, plan, parts.folder, missing, workers, client, progress):
@@ -152,7 +168,6 @@ def sample(
     made = parts.folder / "assembled.zarr"
     _assemble(made, model, units, parts.plan, lambda number: _arrays(parts.load(number)))
     parts.finish(made)
-    return Snapshots.open(path)
 
 
 def choose(model: ClassicalModel, kT: float) -> str:

@@ -15,6 +15,7 @@ from nearsight.storage.files import (
     write_atomic,
     write_hashed,
 )
+from nearsight.storage.locks import LockedError, Terminated, lock
 from nearsight.storage.parts import Parts
 from nearsight.storage.plain import parse_yaml, read_json, read_yaml, write_json, write_yaml
 from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, usable_tensors
@@ -23,13 +24,16 @@ from nearsight.storage.text import number_text, numbers_text, rounded
 __all__ = [
     "CorruptFileError",
     "DamagedFileWarning",
+    "LockedError",
     "Parts",
+    "Terminated",
     "atomic_directory",
     "atomic_file",
     "check_hashed",
     "data_hash",
     "file_hash",
     "load_tensors",
+    "lock",
     "number_text",
     "numbers_text",
     "owned",

@@ -15,7 +15,7 @@ from torch import Tensor
 from nearsight.analysis import LocalityReport, examine_hops, examine_locality
 from nearsight.forcefields import ForceField, MoveEnergies
 from nearsight.lattices import half_period
-from nearsight.storage import CorruptFileError, check_hashed, write_hashed
+from nearsight.storage import CorruptFileError, check_hashed, lock, write_hashed
 from nearsight.studies.run import Run
 from nearsight.studies.study import get
 from nearsight.training import DataSet, MoveData
@@ -134,15 +134,11 @@ def examine(
         if (name := other.path.name) in students:
             name = str(other.path)
         students[name] = more.student
-    report = subject.examine(
-        students,
-        grown(run, subject, STEPS if steps is None else steps, say),
-        rng=run.rng("locality"),
-        samples=samples,
-        say=say,
-    )
-    content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
-    write_hashed(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
+    with lock(run.path):
+        probes = grown(run, subject, STEPS if steps is None else steps, say)
+        report = subject.examine(students, probes, rng=run.rng("locality"), samples=samples, say=say)
+        content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
+        write_hashed(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
     return report
 
 

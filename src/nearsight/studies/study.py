@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nearsight.storage import tidy_tree
-from nearsight.studies.lock import lock
+from nearsight.storage import lock, tidy_tree
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
@@ -85,7 +84,6 @@ class Study:
                 f"There is no run in {path}, and the stage {only!r} needs {', '.join(stages[0].inputs)}. Run "
                 f"{self.stages[0].name!r} first, with the same --name."
             )
-        path.mkdir(parents=True, exist_ok=True)
         with lock(path):
             tidy_tree(path)
             run = Run.create(path, self.name, config.model_dump(mode="json"), listener=listener)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, LearnedForceField, LocalForceField
 from nearsight.parallel import progress_bar, threads
+from nearsight.storage import lock
 from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
@@ -72,11 +73,11 @@ def fit(
     split = data if isinstance(data, Split) else _split(data, options)
     if tensorboard and path is None:
         raise ValueError("TensorBoard events need a folder; pass path=.")
-    checkpoint = prepared(path, resume)
 
     dtype = getattr(torch, options.dtype)
     student.to(dtype)
-    with threads(options.threads):
+    with threads(options.threads), lock(path if _rank() == 0 else None):
+        checkpoint = prepared(path, resume)
         run = _Fit(student, split, options)
         if checkpoint is not None and checkpoint.exists():
             run.load(checkpoint)

@@ -13,7 +13,7 @@ import torch
 from nearsight import __version__
 from nearsight.forcefields import ForceField
 from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar, refuse_in_child
-from nearsight.storage import Parts, recover
+from nearsight.storage import Parts, lock, recover
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.recipe import Recipe
@@ -65,11 +65,28 @@ def generate(
             f"{path if path.exists() else parts.folder} exists; delete it, or pass resume=True to go on with it."
         )
     plan, cost = _plan(exact, recipe, seed)
-    if path.exists():
-        data = DataSet.open(path)
-        _refuse_other(plan, data.attrs, path)
-        shutil.rmtree(parts.folder, ignore_errors=True)
-        return data
+    if not path.exists():
+        with lock(path, beside=True):
+            if not path.exists():  # nor has another process finished it meanwhile
+                _generate(exact, recipe, parts, plan, cost, seed, workers, client, progress)
+    data = DataSet.open(path)
+    _refuse_other(plan, data.attrs, path)
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    return data
+
+
+def _generate(
+    exact: ForceField,
+    recipe: Recipe,
+    parts: Parts,
+    plan: dict[str, Any],
+    cost: float,
+    seed: int,
+    workers: int | None,
+    client: Client | None,
+    progress: bool,
+) -> None:
+    """Compute what is missing and put the data set together."""
     parts.start(plan, lambda stored, folder: _refuse_other(plan, stored, folder))
     kinds = recipe.plan()
     missing = parts.missing(len(kinds))
@@ -84,7 +101,7 @@ def generate(
             for place, tensors in completed(snapshots.make, exact, tasks, workers=workers, client=client):
                 parts.save(missing[place], tensors)
                 bar.advance(task)
-    return _assemble(parts, exact, kinds)
+    _assemble(parts, exact, kinds)
 
 
 def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any], float]:
@@ -144,7 +161,7 @@ def _recipe_differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[s
     ]
 
 
-def _assemble(parts: Parts, exact: ForceField, kinds: list[str]) -> DataSet:
+def _assemble(parts: Parts, exact: ForceField, kinds: list[str]) -> None:
     pieces = [parts.load(trajectory) for trajectory in range(len(kinds))]
     counts = [len(piece["field"]) for piece in pieces]
     arrays = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
@@ -153,4 +170,3 @@ def _assemble(parts: Parts, exact: ForceField, kinds: list[str]) -> DataSet:
     finished = parts.folder / "assembled.zarr"
     DataSet._write(finished, arrays, exact.lattice, parts.plan)
     parts.finish(finished)
-    return DataSet.open(parts.path)

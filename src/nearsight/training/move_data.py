@@ -16,7 +16,7 @@ from torch import Tensor
 from nearsight import __version__
 from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import Lattice
-from nearsight.storage import CorruptFileError, load_tensors, owned, save_tensors
+from nearsight.storage import CorruptFileError, load_tensors, lock, owned, save_tensors
 from nearsight.training.dataset import deal
 
 FORMAT = 1
@@ -115,7 +115,8 @@ class MoveData:
             "attrs": self.attrs,
         }
         tensors = {name: torch.from_numpy(values) for name, values in self.arrays.items()}
-        save_tensors(path, tensors, {"nearsight": json.dumps(text)})
+        with lock(path, beside=True):
+            save_tensors(path, tensors, {"nearsight": json.dumps(text)})
 
     @classmethod
     def open(cls, path: str | Path) -> MoveData:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nearsight.forcefields import LearnedMoveEnergies, MoveEnergies
 from nearsight.parallel import threads
+from nearsight.storage import lock
 from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
 from nearsight.training.options import Schedule
@@ -80,9 +81,9 @@ def fit_moves(
     options = options or MoveFitOptions()
     if isinstance(data, MoveData):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
-    checkpoint = prepared(path, resume)
     student.to(getattr(torch, options.dtype))
-    with threads(options.threads):
+    with threads(options.threads), lock(path):
+        checkpoint = prepared(path, resume)
         run = _Fit(student, data, options)
         if checkpoint is not None and checkpoint.exists():
             run.load(checkpoint)

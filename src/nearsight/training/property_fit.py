@@ -17,6 +17,7 @@ from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
 from nearsight.forcefields.property_model import Blocks, as_blocks
 from nearsight.parallel import threads
+from nearsight.storage import lock
 from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
 from nearsight.training.options import Schedule
 
@@ -100,8 +101,8 @@ def fit_property(
         the optimiser, the seed and its own number only.
     """
     options, snapshots = options or PropertyFitOptions(), as_blocks(snapshots)
-    checkpoint = prepared(path, resume)
-    with threads(options.threads):
+    with threads(options.threads), lock(path):
+        checkpoint = prepared(path, resume)
         run = _Fit(model.to(getattr(torch, options.dtype)), snapshots, check_labels(model, snapshots, labels), options)
         if checkpoint is not None and checkpoint.exists():
             run.load(checkpoint)
