@@ -23,8 +23,8 @@ LOCK = dict(
     if "==" in line and not line.startswith("#")
 )
 INSTALLED = importlib.metadata.packages_distributions()
-THROUGH_ANOTHER = {"h5netcdf", "h5py"}
-"""Packages that xarray imports on our behalf when observables.nc is written or read."""
+THROUGH_ANOTHER = {"h5netcdf", "h5py", "dask"}
+"""Packages that xarray imports on our behalf when observables.nc is written or a trajectory is read lazily."""
 
 
 def distributions(module: str) -> set[str]:

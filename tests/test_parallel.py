@@ -1,11 +1,17 @@
-"""Tasks on local workers: errors are raised here, and nobody waits for workers that never come."""
+"""Tasks on local processes: errors are raised here, scripts need no main guard, nobody is left behind."""
 
-import contextlib
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from multiprocessing import resource_tracker
 
 import pytest
 
-from nearsight.parallel import completed, local_client, tasks
+from nearsight.parallel import completed
 
 
 def missing():
@@ -31,45 +37,135 @@ def deadly(shared, number):
     os._exit(1)
 
 
+def clumsy(shared, number):
+    """Dies once, over the second task."""
+    if number == 2 and not shared.exists():
+        shared.touch()
+        os._exit(1)
+    return number
+
+
 @pytest.fixture(scope="module")
 def client():
-    with local_client(1) as found:
+    from distributed import Client, LocalCluster
+
+    options = dict(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+    with LocalCluster(processes=False, **options) as cluster, Client(cluster) as found:
         yield found
 
 
-def test_results_are_numbered_whoever_computes_them(client):
+@pytest.fixture(params=["processes", "cluster"])
+def place(request):
+    return {"workers": 2} if request.param == "processes" else {"client": request.getfixturevalue("client")}
+
+
+def test_results_are_numbered_whoever_computes_them(place):
     work = [(1,), (2, 3), (4,)]
     alone = dict(completed(total, 10, work))
     assert alone == {0: 11, 1: 15, 2: 14}
-    assert dict(completed(total, 10, work, client=client)) == alone
-    assert dict(completed(total, 20, work, client=client)) == {0: 21, 1: 25, 2: 24}
+    assert dict(completed(total, 10, work, **place)) == alone
+    assert dict(completed(total, 20, work, **place)) == {0: 21, 1: 25, 2: 24}
 
 
-def test_errors_of_tasks_are_raised_here(client):
+def test_errors_of_tasks_are_raised_here(place):
     with pytest.raises(ValueError, match="2 is not allowed"):
-        list(completed(failing, None, [(2,)], client=client))
+        list(completed(failing, None, [(2,), (2,)], **place))
 
 
-def test_a_worker_that_cannot_import_what_it_needs_says_so(client):
+def test_a_worker_that_cannot_import_what_it_needs_says_so(place):
     with pytest.raises(RuntimeError, match=r"cannot read its work: ImportError: No module named 'ghost'"):
-        list(completed(total, Unreadable(), [(1,), (2,)], client=client))
+        list(completed(total, Unreadable(), [(1,), (2,)], **place))
 
 
-def test_nobody_waits_for_workers_that_never_come(monkeypatch):
-    from distributed import Client, LocalCluster
-
-    @contextlib.contextmanager
-    def empty(workers):
-        with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
-            yield client
-
-    monkeypatch.setattr(tasks, "local_client", empty)
-    monkeypatch.setattr(tasks, "PATIENCE", 0.5)
-    with pytest.raises(RuntimeError, match=r"No worker has lived for 0\.5 s"):
-        list(completed(total, 1, [(1,), (2,)], workers=2))
+def test_nobody_waits_for_workers_that_never_come():
+    resource_tracker.ensure_running()  # started by the same executable
+    multiprocessing.set_executable("/bin/false")
+    try:
+        with pytest.raises(RuntimeError, match="Workers died"):
+            list(completed(total, 1, [(1,), (2,)], workers=2))
+    finally:
+        multiprocessing.set_executable(sys.executable)
 
 
-@pytest.mark.slow
 def test_workers_that_die_over_a_task_end_the_computation():
     with pytest.raises(RuntimeError, match="died over a task"):
         list(completed(deadly, None, [(1,), (2,)], workers=2))
+
+
+def test_a_worker_that_dies_once_is_replaced(tmp_path):
+    assert sorted(completed(clumsy, tmp_path / "died", [(1,), (2,), (3,)], workers=2)) == [(0, 1), (1, 2), (2, 3)]
+
+
+SCRIPT = textwrap.dedent("""
+    from nearsight.parallel import completed
+    print("top", flush=True)
+    class Pair:
+        def __init__(self, x, y): self.x, self.y = x, y
+    def add(shared, pair):
+        return Pair(shared, pair.x + pair.y)
+    found = dict(completed(add, 10, [(Pair(k, 1),) for k in range(3)], workers=2))
+    assert all(isinstance(p, Pair) for p in found.values())
+    print(sorted((k, p.x, p.y) for k, p in found.items()), flush=True)
+""")
+
+
+@pytest.mark.parametrize("how", ["file", "standard input", "argument"])
+def test_a_script_needs_no_main_guard(how, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    words = {"file": ["script.py"], "standard input": ["-"], "argument": ["-c", SCRIPT]}[how]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, input=SCRIPT, capture_output=True, text=True, timeout=100
+    )
+    assert done.stderr == "" and done.stdout == "top\n[(0, 10, 1), (1, 10, 2), (2, 10, 3)]\n"
+
+
+SLEEPY = textwrap.dedent("""
+    import os, sys, time
+    from nearsight.parallel import completed
+    def nap(shared, number):
+        if number:
+            time.sleep(100)
+        return os.getpid()
+    for number, process in completed(nap, None, [(0,), (1,), (1,)], workers=2):
+        print(process, flush=True)
+""")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("early", [False, True], ids=["at work", "at the start"])
+def test_workers_end_with_the_process_that_started_them_and_say_nothing(sent, early):
+    piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SLEEPY], start_new_session=True, **piped)
+    assert process.stdout is not None and process.stderr is not None
+    if early:
+        while not children(process.pid):
+            time.sleep(0.02)
+        workers = []
+    else:
+        workers = [int(process.stdout.readline())]
+    workers += children(process.pid)
+    if sent == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, sent)  # as the terminal does, and a queue: to all of them
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -sent
+    if sent != signal.SIGKILL:
+        assert errors.count("Traceback") == (sent == signal.SIGINT), errors
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -172,8 +172,8 @@ class ZarrRecords:
         in between, the group reads as before and the next call begins again.
         """
         arrays = dict(self.group.arrays())
-        shown = zarr.open_group(self.group.store, mode="r", zarr_format=3)["step"]
-        lengths = {array.shape[0] for array in (shown, *arrays.values())}
+        shown = dict(zarr.open_group(self.group.store, mode="r", zarr_format=3).arrays())
+        lengths = {array.shape[0] for array in (*shown.values(), *arrays.values())}
         if lengths == {len(schedule)} and np.array_equal(arrays["step"][...], schedule):
             return
         for array in arrays.values():

@@ -1,34 +1,18 @@
-"""Independent tasks, one after the other or on local processes."""
+"""Independent tasks, one after the other, on local processes, or on a cluster."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-import multiprocessing
 import pickle
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nearsight.parallel.workers import local_client
+from nearsight.parallel.processes import on_processes
 
 if TYPE_CHECKING:
     from distributed import Client
-
-PATIENCE = 60.0
-"""Seconds without a single worker after which a computation is given up: starting one takes 2 to 10."""
-POLL = 2.0
-"""Seconds between two looks at the workers."""
-
-
-def refuse_in_child() -> None:
-    """A script without a main guard is run again by each of its workers: say so, start no workers of workers."""
-    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            'Workers import the script again: put its calls below `if __name__ == "__main__":`, or pass workers=1.'
-        )
 
 
 def progress_bar(show: bool = True) -> Progress:
@@ -48,44 +32,40 @@ def completed(
 ) -> Iterator[tuple[int, Any]]:
     """(number of the task, ``function(shared, *task)``) as they finish; ``shared`` travels to every worker once.
 
-    With ``workers`` 0 or 1, and no ``client`` of your own (SLURM), the tasks run in this process in their order.
-    An error in a task is raised here. A ``RuntimeError`` says so if a worker cannot read ``shared``, if workers die
-    over a task, or if for a minute there is no local worker; those of a ``client`` are waited for, as long as a queue
-    takes.
+    With ``workers`` 0 or 1 the tasks run in this process in their order. With more they run on local processes, which
+    never import the script that called and so need no main guard; functions and classes of the script travel with the
+    tasks. They talk through pipes that nobody else can open, and end with this process however it ends. A ``client``
+    of your own (SLURM) takes the place of local processes, and is waited for as long as a queue takes.
+
+    An error in a task is raised here. A ``RuntimeError`` says so if a worker cannot read its work, or if workers die
+    over a task.
     """
-    if client is None and min(workers, len(tasks)) <= 1:
+    if client is not None:
+        yield from _on_cluster(function, shared, tasks, client)
+    elif min(workers, len(tasks)) > 1:
+        yield from on_processes(function, shared, tasks, min(workers, len(tasks)))
+    else:
         for number, task in enumerate(tasks):
             yield number, function(shared, *task)
-        return
-    refuse_in_child()
-    import cloudpickle
-    from distributed import wait
 
-    with contextlib.ExitStack() as stack:
-        own = client is None
-        if client is None:
-            client = stack.enter_context(local_client(min(workers, len(tasks))))
-        _await_worker(client, PATIENCE if own else math.inf)
-        # Bytes, which a worker takes whatever it can import: what fails in reading them fails in a task, and is told.
-        [handle] = client.scatter([cloudpickle.dumps(shared)], broadcast=True, hash=False)
-        futures = {
-            client.submit(_call, handle, function, *task, pure=False): number for number, task in enumerate(tasks)
-        }
-        try:
-            left = set(futures)
-            while left:
-                with contextlib.suppress(TimeoutError), _deaths():
-                    wait(list(left), timeout=POLL, return_when="FIRST_COMPLETED")
-                done = {future for future in left if future.done()}
-                left -= done
-                for future in sorted(done, key=futures.__getitem__):
-                    with _deaths():
-                        result = future.result()
-                    yield futures[future], result
-                if not done and own:
-                    _await_worker(client, PATIENCE)
-        finally:
-            client.cancel(list(futures))
+
+def _on_cluster(
+    function: Callable[..., Any], shared: Any, tasks: Sequence[tuple[Any, ...]], client: Client
+) -> Iterator[tuple[int, Any]]:
+    import cloudpickle
+    from distributed import as_completed
+
+    client.wait_for_workers(1)
+    # Bytes, which a worker takes whatever it can import: what fails in reading them fails in a task, and is told.
+    [handle] = client.scatter([cloudpickle.dumps(shared)], broadcast=True, hash=False)
+    futures = {client.submit(_call, handle, function, *task, pure=False): number for number, task in enumerate(tasks)}
+    try:
+        for future in as_completed(list(futures)):
+            with _deaths():
+                result = future.result()
+            yield futures[future], result
+    finally:
+        client.cancel(list(futures))
 
 
 _READ: dict[int, tuple[bytes, Any]] = {}
@@ -119,16 +99,3 @@ def _deaths() -> Iterator[None]:
             "Workers died over a task: out of memory, most likely, or a crash in compiled code. Take fewer workers; "
             "workers=1 shows what happens."
         ) from error
-
-
-def _await_worker(client: Client, patience: float) -> None:
-    """Return as soon as there is a worker; none for so many seconds is an error, and not a reason to wait on."""
-    start = time.monotonic()
-    while not client.scheduler_info()["workers"]:
-        if time.monotonic() - start > patience:
-            raise RuntimeError(
-                f"No worker has lived for {patience:g} s. A local one that does not start prints its error above: a "
-                f"package that cannot be imported, or sources that changed under it; on a cluster, see the logs of "
-                f"its jobs. workers=1 works without."
-            )
-        time.sleep(min(POLL, 0.2))

@@ -121,7 +121,7 @@ def sample(
         Blume-Capel model at h = 0 change sign with probability 1/2, states of a standard Potts model are permuted.
         Below the transition a local sampler never does so in any reasonable time. Energies are not touched.
     workers: local processes of one thread each; by default one for every core, or this process if the work is a matter
-        of seconds. A script that uses several needs ``if __name__ == "__main__":`` around its calls.
+        of seconds.
     client: a :class:`distributed.Client` of your own, such as one on a ``dask_jobqueue.SLURMCluster``.
     resume: go on with what is there; False refuses to touch it.
     """

@@ -11,7 +11,7 @@ from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
 def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, seconds: float, title: str) -> list[Any]:
     """``function(*task)`` for every task, in their order; ``seconds`` is a guess of the whole work.
 
-    Long work is shared by one process for every core (Dask), which end with this process even if it is killed. Tasks
+    Long work is shared by one process for every core, which end with this process even if it is killed. Tasks
     keep their own progress on disk, where a resumed run finds it.
     """
     workers = min(cores(), len(tasks)) if seconds >= WORTHWHILE else 1

@@ -12,7 +12,7 @@ import torch
 
 from nearsight import __version__
 from nearsight.forcefields import ForceField
-from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar, refuse_in_child
+from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
 from nearsight.storage import Parts, lock, recover
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet
@@ -46,8 +46,7 @@ def generate(
     ----------
     exact: the teacher, on the lattice of the data set.
     workers: local processes of one thread each; 0 or 1 works in this process. By default one for every core, or this
-        process if the work is a matter of seconds. A script that uses several needs the usual
-        ``if __name__ == "__main__":`` around its calls.
+        process if the work is a matter of seconds.
     client: a :class:`distributed.Client` of your own, such as one on a ``dask_jobqueue.SLURMCluster``. Workers need no
         common file system: results come back to this process, which alone writes.
     resume: go on with what is there; False refuses to touch it.
@@ -55,7 +54,6 @@ def generate(
     Raises ``ValueError`` if what is there was made with another recipe, seed or model, and says what differs.
     """
     path = Path(path)
-    refuse_in_child()
     if workers is not None and workers < 0:
         raise ValueError(f"workers must not be negative, got {workers}.")
     parts = Parts(path)
