@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,24 @@ def test_file_systems_without_hard_links_will_do(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)
-    with lock(tmp_path), pytest.raises(LockedError, match="by this process already"), lock(tmp_path):
-        pass
+    with lock(tmp_path):
+        assert (tmp_path / ".lock").exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_another_thread_is_another_writer_and_an_inner_block_is_not(tmp_path):
+    with lock(tmp_path), ThreadPoolExecutor(1) as other:
+        with lock(tmp_path):
+            pass
+        assert (tmp_path / ".lock").exists()
+        with pytest.raises(LockedError, match="by this process already"):
+            other.submit(enter, tmp_path).result()
+    assert not list(tmp_path.iterdir())
+
+
+def enter(path):
+    with lock(path):
+        pass
 
 
 def test_a_folder_where_nothing_can_be_written_can_be_read(tmp_path, monkeypatch):
@@ -225,8 +241,8 @@ def test_two_do_not_write_in_one_place(write, beside, tmp_path):
     path = tmp_path / "results" / "place"
     with lock(path, beside=beside):
         before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(LockedError, match="in use"):
-            write(path)
+        with pytest.raises(LockedError, match="in use"), ThreadPoolExecutor(1) as other:
+            other.submit(write, path).result()
         assert sorted(tmp_path.rglob("*")) == before
     write(path)
     assert path.exists() and not list(tmp_path.rglob("*.lock"))

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,8 @@ def test_a_failed_stage_is_logged_and_repeated(tmp_path):
 
 
 def test_a_run_in_use_is_refused(run):
-    with lock(run.path), pytest.raises(LockedError, match="in use"):
-        STUDY.run(run.path, Config(), resume=True)
+    with lock(run.path), ThreadPoolExecutor(1) as other, pytest.raises(LockedError, match="in use"):
+        other.submit(STUDY.run, run.path, Config(), resume=True).result()
 
 
 def test_a_listener_hears_every_event(tmp_path):

@@ -22,6 +22,7 @@ HEARTBEAT = 5.0
 """Seconds between two signs of life."""
 
 log = logging.getLogger(__name__)
+_HELD: dict[Path, int] = {}
 
 
 class LockedError(RuntimeError):
@@ -41,6 +42,8 @@ def lock(path: str | Path | None, *, beside: bool = False) -> Iterator[None]:
     is taken over at once, any other after two minutes without a sign of life, from whatever machine; clocks need not
     agree. A process that loses its lock so, after a long sleep, stops at its next instruction.
 
+    A block inside a block of the same thread is the same writer: a study that runs a simulation in its folder.
+
     SIGTERM inside the block raises :class:`Terminated`, so that the lock is released and temporary files go.
 
     In a folder where this process cannot write it is not locked either: what is finished there can be read.
@@ -52,6 +55,9 @@ def lock(path: str | Path | None, *, beside: bool = False) -> Iterator[None]:
         return
     path = Path(path).absolute()
     marker = path.with_name(f".{path.name}.lock") if beside else path / ".lock"
+    if _HELD.get(marker) == threading.get_ident():
+        yield
+        return
     made = not marker.parent.exists()
     marker.parent.mkdir(parents=True, exist_ok=True)
     interrupt = threading.current_thread() is threading.main_thread()
@@ -65,12 +71,14 @@ def lock(path: str | Path | None, *, beside: bool = False) -> Iterator[None]:
     try:
         with _stopped_by_sigterm():
             _acquire(lease, marker, path)
+            _HELD[marker] = threading.get_ident()
             try:
                 yield
             except KeyboardInterrupt:
                 if lease.compromise is None:
                     raise
             finally:
+                _HELD.pop(marker, None)
                 lease.release()
             if lease.compromise is not None:
                 raise LockedError(
