@@ -176,6 +176,19 @@ def test_rounding_of_a_constant_feature_is_not_blown_up(rng):
     torch.testing.assert_close(network.scale, torch.stack([1 / varied.std(), torch.ones(())]))
 
 
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+@pytest.mark.parametrize("noise", [5e-9, 6e-8])
+def test_a_constant_feature_is_told_by_its_own_size_in_any_unit(unit, noise, rng):
+    """Features of double precision made from spins of single precision: lengths are 1 up to the noise."""
+    draw = torch.randn(500, 3, generator=rng, dtype=torch.float64)
+    features = torch.stack([draw[:, 0], 1.0 + noise * draw[:, 1], 1e-16 * draw[:, 2], 3.0 + 1e-4 * draw[:, 2]], -1)
+    network = MLP((4,)).double().build(4)
+    network.double().calibrate(unit * features)
+    deviation = (unit * features).std(0)
+    expected = torch.tensor([1 / deviation[0], 1.0, 1.0, 1 / deviation[3]])
+    torch.testing.assert_close(network.scale, expected.double())
+
+
 def test_a_sum_acts_on_one_field():
     parts = [LearnedForceField(Irreps(LATTICE, law, 1.0), MLP((4,))) for law in (scalar(), displacement())]
     with pytest.raises(ValueError, match="one field, got 1 and 2 components"):

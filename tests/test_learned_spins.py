@@ -22,10 +22,10 @@ from nearsight.hamiltonians import Heisenberg, SDModel, skyrmion_magnet
 from nearsight.lattices import cubic, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
 from nearsight.solvers import Dense
-from nearsight.storage import load_tensors, save_tensors
+from nearsight.storage import load_tensors, read_yaml, save_tensors, write_yaml
 from nearsight.training import DataSet, FitOptions, evaluate, fit
 from nearsight.training.augmentation import Augmentation
-from nearsight.training.loss import Labels, Loss
+from nearsight.training.loss import Labels, Loss, labels
 
 LATTICE = triangular(4)
 SPIN = spin()
@@ -95,7 +95,7 @@ def test_a_field_along_the_spins_changes_nothing_in_a_fit_of_tangents(rng):
     torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
     data = snapshots(exact, field, along=10.0)
     assert evaluate(found[1], data, component="tangent")["force"]["relative"] < 0.3
-    assert evaluate(found[1], data)["force"]["relative"] > 0.9
+    assert evaluate(found[1], data, component="all")["force"]["relative"] > 0.9
 
 
 def test_small_torques_are_learned_in_units_of_their_own_size(rng):
@@ -107,6 +107,48 @@ def test_small_torques_are_learned_in_units_of_their_own_size(rng):
         found.append(evaluate(student, data, component="tangent")["force"]["relative"])
         assert float(student.reference.scale) == pytest.approx(J * 2**0.5, rel=0.2)  # six neighbours: |H⊥|² = 2/3 · 6
     assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_unit_spins_are_fitted_and_judged_by_their_tangents_unless_told_otherwise(rng):
+    field = spins(16, rng)
+    data = snapshots(ClassicalForceField(Heisenberg(LATTICE)), field, along=5.0)
+    default = TANGENT.model_copy(update={"component": None, "optimizer": "adamw", "steps": 20})
+    found = []
+    for options in (default, default.model_copy(update={"component": "tangent"})):
+        found.append(fit(network(), data, options=options, progress=False))
+    assert torch.equal(found[0](field).force, found[1](field).force)
+    assert evaluate(found[0], data) == evaluate(found[0], data, component="tangent")
+    real = LearnedForceField(SpinInvariants(LATTICE, spin(unit=False), 1.0), MLP((4,)))
+    assert evaluate(real, data) == evaluate(real, data, component="all")
+    assert "angle" in evaluate(ExactForceField(SDModel(LATTICE), Dense(mu=0.0, kT=0.1)), data)["force"]
+
+
+def test_lengths_that_are_one_up_to_rounding_do_not_stop_a_fit(rng):
+    """Spins stored in single precision, whose lengths a descriptor of spins of any length sees as features."""
+    field = spins(16, rng)
+    exact = ClassicalForceField(Heisenberg(LATTICE))
+    options = TANGENT.model_copy(update={"optimizer": "adamw", "steps": 60})
+    errors = []
+    for stored in (field, field.float().double()):
+        student = LearnedForceField(SpinInvariants(LATTICE, spin(unit=False), 1.0), MLP((8,)))
+        fit(student, snapshots(exact, stored), options=options, progress=False)
+        errors.append(evaluate(student, snapshots(exact, stored), component="tangent")["force"]["relative"])
+        assert float(student.network.scale.max()) < 1e3
+    assert errors[1] == pytest.approx(errors[0], rel=0.1) and errors[1] < 0.5
+
+
+def test_labels_that_are_rounding_are_not_blown_up(rng):
+    """Fields along the spins have no tangents, and one snapshot repeated no spread of energies."""
+    field = spins(1, rng).expand(8, -1, -1)
+    data = DataSet.from_arrays(
+        lattice=LATTICE, field=field, force=7.3 * field, energy=1e3 + 1e-13 * torch.arange(8.0), components=3
+    )
+    known = labels(
+        data, None, energy=True, dtype=torch.float64, device=torch.device("cpu"), batch=8, component="tangent"
+    )
+    loss = Loss.of(known, 1.0, 1.0, component="tangent")
+    assert (loss.force_scale, loss.energy_scale, loss.energy_weight) == (1.0, 1.0, 0.0)
+    assert all(float(part.detach()) < 1e6 for part in loss(network().double(), known))
 
 
 def test_spins_of_varying_length_have_no_tangents(rng):
@@ -352,4 +394,7 @@ def test_the_unit_of_a_fit_is_saved_and_older_files_have_unit_one(tmp_path, rng)
     tensors, _ = load_tensors(tmp_path / "model" / "weights.safetensors")
     del tensors["reference.scale"]
     save_tensors(tmp_path / "model" / "weights.safetensors", tensors)
+    page = read_yaml(tmp_path / "model" / "model.yaml")
+    old = {name: value for name, value in page.items() if name not in ("weights", "sha256")}
+    write_yaml(tmp_path / "model" / "model.yaml", old | {"format": 1})
     torch.testing.assert_close(0.02 * load(tmp_path / "model")(field).force, student(field).force)

@@ -18,6 +18,8 @@ Kind = Literal["value", "probability"]
 FRONTS: dict[str, type[BlockIrreps] | type[BlockMoments] | type[BlockCNN]] = {
     front.__name__: front for front in (BlockIrreps, BlockMoments, BlockCNN)
 }
+ROUNDING = 1e-12
+"""Labels whose spread is a smaller share of their size than this are equal."""
 CHUNK = 2**19
 """Spins that pass through a network at once where no gradient is needed."""
 
@@ -102,9 +104,10 @@ class PropertyModel(nn.Module):
         dtype = self.offset.dtype
         self.head.calibrate(self.front(blocks.to(dtype)))
         if self.kind == "value" and labels is not None:
-            spread = labels.double().std(correction=0)
+            spread, size = labels.double().std(correction=0), labels.double().abs().max()
             self.offset.copy_(labels.double().mean())
-            self.unit.copy_(torch.where(spread > 0, spread, 1.0))
+            # Labels that are equal but for rounding hold nothing to learn.
+            self.unit.copy_(torch.where(spread > ROUNDING * size, spread, 1.0))
 
     def raw(self, blocks: Tensor) -> Tensor:
         """The head's output z ``(batch,)``: log(p / (1 - p)) of a probability, (Q - offset) / unit of a value."""

@@ -10,12 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+CONSTANT = 1e-6
+"""Relative changes of a feature below this are rounding: unit spins in single precision have lengths to 6e-8."""
+
+
 class MLP(nn.Module):
     """Features ``(*batch, site, feature)`` to one number a site ``(*batch, site)``, through smooth hidden layers.
 
     ``widths`` are the sizes of the hidden layers; SiLU between them, so that forces are smooth. The number of inputs is
     known once a descriptor is: :meth:`build` is called by the force field that joins the two. :meth:`calibrate` shifts
-    and scales every feature to mean 0 and variance 1 over typical fields.
+    and scales every feature to mean 0 and variance 1 over typical fields, unless it is constant.
 
     Weights are drawn from ``rng``; without one, from a generator seeded with 0: equal calls, equal nets.
     """
@@ -61,12 +65,19 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:
-        """Set shift and scale from features ``(..., feature)``; one that changes by rounding only keeps scale 1."""
+        """Set shift and scale from features ``(..., feature)``; one that changes by rounding only keeps scale 1.
+
+        Rounding is what lies below ``CONSTANT`` of the feature's own size or of the median size of all: a feature that
+        vanishes by symmetry is a difference of numbers of that size.
+        """
         flat = features.double().flatten(0, -2)
         deviation, size = flat.std(0), flat.square().mean(0).sqrt()
-        rounding = 1e-9 + 16 * torch.finfo(features.dtype).eps * size
+        present = size[size > 0]
+        typical = present.median() if len(present) else size.new_zeros(())
+        rounding = max(CONSTANT, 16 * torch.finfo(features.dtype).eps) * torch.maximum(size, typical)
         self.shift.copy_(flat.mean(0))
-        self.scale.copy_(torch.where(deviation > rounding, 1.0 / deviation.clamp_min(1e-9), 1.0))
+        # Not dropped: the length of a unit spin is constant, and its slope is the field along the spin.
+        self.scale.copy_(torch.where(deviation > rounding, 1.0 / deviation, 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
         # Feature by feature, as descriptors store them: products and gradients then need no transposed copies. Shift

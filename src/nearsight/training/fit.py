@@ -21,7 +21,7 @@ from nearsight.storage import lock
 from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part
-from nearsight.training.metrics import predict
+from nearsight.training.metrics import natural_component, predict
 from nearsight.training.optimisation import Optimisation, load_checkpoint, prepared, save_checkpoint
 from nearsight.training.options import FitOptions
 from nearsight.training.snapshots import generator
@@ -105,6 +105,7 @@ class _Fit:
         learned, fixed = learned_part(student)
         lattice = split.train.lattice
         self.model = learned if lattice.coincides(learned.lattice) else learned.on(lattice)
+        self.component = options.component or natural_component(self.model)
         self.named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.parameters = list(self.named.values())
         if {id(p) for p in self.parameters} != {id(p) for p in learned.parameters() if p.requires_grad}:
@@ -121,7 +122,7 @@ class _Fit:
         self.has_energy = predict(self.model, split.train.field[:1], 1).energy is not None
         energy = options.energy_weight > 0 and self.has_energy
         settings = dict(
-            energy=energy, dtype=self.parameters[0].dtype, device=device, batch=CHUNK, component=options.component
+            energy=energy, dtype=self.parameters[0].dtype, device=device, batch=CHUNK, component=self.component
         )
         fixed = None if fixed is None else fixed.on(lattice)
         self.train: Labels = labels(split.train, fixed, **settings)  # type: ignore[arg-type]
@@ -131,10 +132,10 @@ class _Fit:
             self.train,
             options.force_weight,
             options.energy_weight,
-            component=options.component,
+            component=self.component,
             relative_floor=options.relative_floor if options.force_loss == "relative" else None,
         )
-        if options.component == "tangent":
+        if self.component == "tangent":
             self._set_scale()
         self.augmentation = Augmentation.of(self.model) if options.augment else None
         self.optimisation = Optimisation(self.named, options)
@@ -218,7 +219,7 @@ class _Fit:
     def validate(self) -> dict[str, float]:
         with self.optimisation.averaged():
             force = predict(self.model, self.validation.field, CHUNK).force
-        if self.options.component == "tangent":
+        if self.component == "tangent":
             force = tangent(force, self.validation.field.cpu().double())
         rmse = float((force - self.validation.force.cpu().double()).square().mean().sqrt())
         if rmse < self.best_rmse:

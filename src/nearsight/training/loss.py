@@ -13,6 +13,10 @@ from nearsight.training.dataset import DataSet
 from nearsight.training.metrics import Component, predict, unit_spins
 
 
+ROUNDING = 1e-12
+"""Forces and spreads of energies smaller than this share of what they are differences of are rounding."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """Fields and what is left to learn of their forces and energies, in the precision and on the device of the fit."""
@@ -22,6 +26,9 @@ class Labels:
     energy: Tensor | None
     """Centred; ``mean_energy`` is what was taken away."""
     mean_energy: float = 0.0
+    force_rounding: float = 0.0
+    energy_rounding: float = 0.0
+    """Rms of forces and of energies per site below which they are rounding of what was taken away."""
 
     def __len__(self) -> int:
         return len(self.field)
@@ -73,10 +80,12 @@ class Loss:
         force_scale = float(labels.force.double().square().mean().sqrt())
         with_energy = labels.energy is not None and len(labels) > 1
         energy_scale = float((labels.energy.double() / sites).std()) if with_energy else 0.0  # type: ignore[union-attr]
-        # Labels without any spread (all zero, one snapshot repeated) leave nothing to divide by.
-        energy_weight = energy_weight if with_energy else 0.0
-        scales = force_scale or 1.0, energy_scale or 1.0
-        return cls(force_weight, energy_weight, *scales, sites, component, relative_floor)
+        # Labels without any spread (all zero, one snapshot repeated, energies that are conserved) leave nothing to
+        # divide by but rounding.
+        force_scale = force_scale if force_scale > labels.force_rounding else 1.0
+        if energy_scale <= labels.energy_rounding:
+            energy_weight, energy_scale = 0.0, 1.0
+        return cls(force_weight, energy_weight, force_scale, energy_scale, sites, component, relative_floor)
 
     def __call__(self, forcefield: ForceField, batch: Labels) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and its force and energy parts without their weights."""
@@ -129,6 +138,8 @@ def labels(
     fit needs its fluctuations. Of the field on spins only the tangential part remains if asked for.
     """
     force, energies = data.force, data.energy if energy else None
+    rounding = ROUNDING * float(force.square().mean().sqrt())
+    size = 0.0 if energies is None else float(energies.abs().max())
     if fixed is not None:
         known = predict(fixed, data.field, batch)
         force = force - known.force
@@ -139,4 +150,5 @@ def labels(
     if energies is not None:
         mean = float(energies.mean())
         energies = (energies - mean).to(device, dtype)
-    return Labels(data.field.to(device, dtype), force.to(device, dtype), energies, mean)
+    energy_rounding = ROUNDING * size / data.lattice.n_sites
+    return Labels(data.field.to(device, dtype), force.to(device, dtype), energies, mean, rounding, energy_rounding)

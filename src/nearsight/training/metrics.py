@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nearsight.fields import tangent
+from nearsight.fields import FieldType, tangent
 from nearsight.forcefields import ForceField, Forces
 from nearsight.training.dataset import KINDS, DataSet
 
@@ -29,7 +29,18 @@ def unit_spins(data: DataSet) -> Tensor:
     return data.field
 
 
-def evaluate(forcefield: ForceField, data: DataSet, *, batch: int = 64, component: Component = "all") -> dict[str, Any]:
+def natural_component(forcefield: ForceField) -> Component:
+    """What of the forces matters: of unit vectors the tangential part, of other fields all."""
+    for part in forcefield.modules():
+        kind = getattr(getattr(part, "model", part), "field_type", None)
+        if isinstance(kind, FieldType) and kind.values == "unit":
+            return "tangent"
+    return "all"
+
+
+def evaluate(
+    forcefield: ForceField, data: DataSet, *, batch: int = 64, component: Component | None = None
+) -> dict[str, Any]:
     r"""Errors of a force field on a data set, as plain numbers.
 
     ``force``: rms error of a component, its standard deviation, its largest absolute value, the rms of the exact force
@@ -40,8 +51,10 @@ def evaluate(forcefield: ForceField, data: DataSet, *, batch: int = 64, componen
 
     ``component="tangent"``, for unit spins: the numbers of ``force`` are those of H⊥ = H - (H·S) S, and there are two
     more, ``mse`` = rmse², which is also that of the torque since |S × H| = |H⊥|, and ``angle``, the ``median`` and the
-    90 % quantile (``q90``) of the angle in degrees between learned and exact H⊥ on sites where neither vanishes.
+    90 % quantile (``q90``) of the angle in degrees between learned and exact H⊥ on sites where neither vanishes. It is
+    the default where the field type of the force field has unit vectors.
     """
+    component = component or natural_component(forcefield)
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}.")
     predicted = predict(forcefield.on(data.lattice), data.field, batch)

@@ -47,10 +47,10 @@ class FitOptions(Schedule):
     energy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     """Weights of the two losses, each in units of the variance of its labels. Without an energy on either side the
     energy loss drops out by itself."""
-    component: Literal["all", "tangent"] = "all"
+    component: Literal["all", "tangent"] | None = None
     """What to learn of the forces; "tangent", for unit spins: :func:`nearsight.fields.tangent`, H⊥ = H - (H·S) S. The
-    rest of H does nothing to a spin, and electrons make it 4 to 100 times larger: a fit of all of H spends itself on
-    it."""
+    rest of H does nothing to a spin, and electrons make it 2 to 250 times larger: a fit of all of H spends itself on
+    it. None: "tangent" if the field type of the force field has unit vectors, else "all"."""
     force_loss: Literal["squared", "relative"] = "squared"
     """The error of the forces: its mean square, or the mean of |F - F̂|₁ / |F̂| over the sites, which weighs small forces
     like large ones. For tangents it is the error of the torque S × H."""

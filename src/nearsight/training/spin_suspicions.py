@@ -13,6 +13,8 @@ EVIDENCE = 40.0
 """... and if -n ln(ratio) is larger than this for n components: that chance has 25."""
 EDGE = 10.0
 """The same for the sites at an edge, where 3 was reached by chance."""
+LINEAR = 0.8
+"""What the linear law may leave of the fields where its energies are believed."""
 FARSIGHTED = 0.95
 """Neighbours leave more than this in unrelated orders; right data left 0.89 at most, metals of 54 sites at low kT."""
 
@@ -40,7 +42,8 @@ def suspicions(checks: dict[str, Any], factor: float = 1.0, meaning: str = "fiel
                     f"{factor:.3g}{times if name == 'precession' else ''}"
                 )
     known = any(checks[name] is not None and abs(checks[name]["correlation"]) > 0.5 for name in ("precession", "work"))
-    if not found and not known and checks["parallel"] < 0.05 and (checks["level"] or 0.0) > 5:
+    linear = checks["exchange"] is not None and checks["exchange"]["left"] < LINEAR
+    if not found and not known and linear and checks["parallel"] < 0.05 and checks["level"] > 5:
         found.append(
             f"the energies of these spins, estimated from their neighbours, lie {checks['level']:.0f} standard "
             f"deviations above those of random spins; if the spins are relaxed or in equilibrium, give factor: "
