@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 CONSTANT = 1e-6
 """Relative changes of a feature below this are rounding: unit spins in single precision have lengths to 6e-8."""
 

@@ -12,7 +12,6 @@ from nearsight.forcefields import ForceField, SumForceField
 from nearsight.training.dataset import DataSet
 from nearsight.training.metrics import Component, predict, unit_spins
 
-
 ROUNDING = 1e-12
 """Forces and spreads of energies smaller than this share of what they are differences of are rounding."""
 
