@@ -163,10 +163,10 @@ def test_any_orthogonal_matrices_make_a_law(rng):
     ("make", "message"),
     [
         (lambda: FieldType("S", ("vector",), internal="SO(n)"), "must be 'trivial'"),
-        (lambda: FieldType("S", internal="U(1)"), "none of 'none', 'Z2'"),
+        (lambda: FieldType("S", internal="U(1)"), "internal must be one of 'none', 'Z2'"),
         (lambda: FieldType("S", ()), "at least one component"),
         (lambda: spin(components=1), r"see ising\(\)"),
-        (lambda: potts(1), "at least 2 states"),
+        (lambda: potts(1), "states, of a Potts variable, must be a whole number ≥ 2"),
         (lambda: FieldType("Q", basis=((1.0, 0.0), (0.0, 1.0))).representation(site_group(square(3))), "1 × 1"),
         (lambda: spin().check_values(torch.ones(4, 3)), r"4 sites differ, the first at \(0,\).*divide by"),
         (lambda: ising().check_values(torch.zeros(2, 4, 1)), r"\+1 or -1"),

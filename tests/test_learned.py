@@ -308,7 +308,7 @@ def test_damaged_model_files_are_named(tmp_path):
     ("call", "message"),
     [
         (lambda: GroupCNN(honeycomb(4), scalar()), "one site per cell"),
-        (lambda: GroupCNN(LATTICE, scalar(), channels=0), "positive"),
+        (lambda: GroupCNN(LATTICE, scalar(), channels=0), "channels must be a whole number ≥ 1"),
         (lambda: GroupCNN(LATTICE, scalar(), parity="even"), "parity"),
         (lambda: GroupCNN(LATTICE, scalar(), head="density"), "head"),
         (lambda: GroupCNN(LATTICE, spin()), "SpinCNN"),

@@ -353,7 +353,7 @@ def test_chirality_is_learned_with_cross_products_and_without_mirrors_only(law, 
     [
         (lambda: SpinCNN(square(4), scalar()), "take GroupCNN"),
         (lambda: SpinCNN(square(4), FieldType("S", ("trivial",) * 4, "SO(n)")), "2 or 3 components"),
-        (lambda: SpinCNN(square(4), spin(), channels=0), "positive"),
+        (lambda: SpinCNN(square(4), spin(), channels=0), "channels must be a whole number ≥ 1"),
         (lambda: SpinCNN(honeycomb(4), spin()), "one site per cell"),
         (lambda: SpinCNN(square(4), spin(), head="torque"), "head"),
         (lambda: SymmetrisedMLP(square(4), spin()), "SpinCNN"),

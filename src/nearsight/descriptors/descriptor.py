@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 
 
 class Descriptor(nn.Module, abc.ABC):
@@ -47,7 +48,9 @@ class Descriptor(nn.Module, abc.ABC):
 
     def on(self, lattice: Lattice) -> Self:
         """The same features on another lattice of the same kind. Parameters are shared, not copied."""
-        if not lattice.same_kind(self.lattice) or not (self.open_boundaries or np.all(lattice.periodic)):
+        if not checked_lattice(lattice).same_kind(self.lattice) or not (
+            self.open_boundaries or np.all(lattice.periodic)
+        ):
             raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
         other = copy.copy(self)
         other.lattice, other._tables = lattice, {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from nearsight._validation import array, boolean, instance, number
 from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
 
@@ -21,6 +22,9 @@ def inequivalent_occupations(
     the other. By Burnside's lemma there are :math:`\langle 2^{c(g)} \rangle_g` of them, where g moves the sites in c(g)
     cycles. With ``centre=False`` the sites at distance 0 are left out, from the answer too.
     """
+    instance(neighbourhood, Neighbourhood, "neighbourhood", "lattice.neighbourhood(1.5) makes one.")
+    instance(group, PointGroup, "group", "site_group(lattice) makes one.")
+    centre, flip = boolean(centre, "centre"), boolean(flip, "flip")
     chosen = np.flatnonzero((np.linalg.norm(neighbourhood.vectors, axis=1) > 0) | centre)
     n = len(chosen)
     if n > LARGEST:
@@ -44,8 +48,10 @@ def count_distinct(features: Tensor | np.ndarray, *, tolerance: float = 1e-6) ->
     Rows are compared by a 64-bit hash of their rounded numbers; two different ones among n agree by chance with
     probability n² / 2⁶⁵.
     """
+    tolerance = number(tolerance, "tolerance", above=0)
+    features = array(features, "features", ("point", "feature"))
     # The shift keeps numbers that symmetry makes equal (0, 1/2, √2) away from the edges between two roundings.
-    steps = np.floor(np.asarray(features, dtype=float) / tolerance + 0.377).astype(np.int64).astype(np.uint64)
+    steps = np.floor(features / tolerance + 0.377).astype(np.int64).astype(np.uint64)
     odd = np.array(2 * np.random.default_rng(0).integers(0, 2**62, size=steps.shape[1]) + 1, dtype=np.uint64)
     mixed = np.zeros(len(steps), dtype=np.uint64)
     for k in range(steps.shape[1]):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
+from nearsight._validation import instance, integer
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError
 
@@ -41,13 +42,15 @@ class SpinStore:
     """
 
     def __init__(self, bits: np.ndarray, length: int) -> None:
+        length = integer(length, "length", least=1)
         size = octets(length)
+        instance(bits, np.ndarray, "bits", "SpinStore.pack makes them from ±1 spins.")
         if bits.dtype != np.uint8 or bits.ndim != 2 or bits.shape[1] != size:
             raise ValueError(
                 f"Snapshots of {length} × {length} spins are bytes of shape (snapshot, {size}), got {bits.dtype} of "
                 f"shape {bits.shape}; SpinStore.pack makes them from ±1 spins."
             )
-        self.bits, self.length = bits, int(length)
+        self.bits, self.length = bits, length
 
     def __len__(self) -> int:
         return len(self.bits)
@@ -79,8 +82,10 @@ class SpinStore:
                 f"{len(snapshots.values)} states on {lattice!r}."
             )
         length, count = lattice.shape[0], len(snapshots)
-        store = cls(np.zeros((count, octets(length)), np.uint8), length) if path is None else None
-        store = store or cls.create(path, count, length)  # type: ignore[arg-type]
+        if path is None:
+            store = cls(np.zeros((count, octets(length)), np.uint8), length)
+        else:
+            store = cls.create(path, count, length)
         for start in range(0, count, CHUNK):
             states = snapshots.states(slice(start, start + CHUNK)).numpy()
             store.bits[start : start + CHUNK] = np.packbits(states > 0, axis=1, bitorder="little")
@@ -130,7 +135,7 @@ def octets(length: int) -> int:
 
 def check_side(side: int, length: int) -> None:
     """Refuse a block that is larger than the lattice it is cut from: it would hold a spin twice."""
-    if not 1 <= side <= length:
+    if not 1 <= integer(side, "side") <= length:
         raise ValueError(
             f"A block of {side} × {side} sites does not fit on {length} × {length} sites; take a larger lattice, or a "
             f"model of smaller blocks."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nearsight._validation import boolean, integer
 from nearsight.fields.field_type import FieldType
 
 
@@ -31,10 +32,10 @@ def spin(name: str = "S", *, components: int = 3, unit: bool = True, time_revers
     time_reversal: the energy is even under S → -S as well; False in a magnetic field, or where an odd invariant such as
         a scalar chirality may enter alone.
     """
-    if components not in (2, 3):
+    if integer(components, "components") not in (2, 3):
         raise ValueError(f"A spin has 2 (XY) or 3 (Heisenberg) components, got {components}; see ising() for one.")
-    law, values = ("trivial",) * components, "unit" if unit else "real"
-    return FieldType(name, law, "O(n)" if time_reversal else "SO(n)", values)  # type: ignore[arg-type]
+    law, values = ("trivial",) * int(components), "unit" if boolean(unit, "unit") else "real"
+    return FieldType(name, law, "O(n)" if boolean(time_reversal, "time_reversal") else "SO(n)", values)  # type: ignore[arg-type]
 
 
 def ising(name: str = "s") -> FieldType:
@@ -44,7 +45,7 @@ def ising(name: str = "s") -> FieldType:
 
 def spin_one(name: str = "s", *, even: bool = True) -> FieldType:
     """s = -1, 0 or 1, a spin that may be absent; ``even``: with the symmetry s → -s (False in a field)."""
-    return FieldType(name, internal="Z2" if even else "none", values="-1,0,1")
+    return FieldType(name, internal="Z2" if boolean(even, "even") else "none", values="-1,0,1")
 
 
 def occupation(name: str = "n") -> FieldType:
@@ -54,6 +55,5 @@ def occupation(name: str = "n") -> FieldType:
 
 def potts(states: int, name: str = "p") -> FieldType:
     """One of q equivalent states per site, stored as q components of which one is 1."""
-    if states < 2:
-        raise ValueError(f"A Potts variable has at least 2 states, got {states}.")
+    states = integer(states, "states, of a Potts variable,", least=2)
     return FieldType(name, ("trivial",) * states, "S(n)", "one-hot")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import instance
+from nearsight._validation import array, choice, generator, instance, integer
 from nearsight.groups import PointGroup
 
 Internal = Literal["none", "Z2", "SO(n)", "O(n)", "S(n)"]
@@ -50,14 +50,19 @@ class FieldType:
     basis: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        instance(self.name, str, "name")
+        if isinstance(self.law, str) or not np.iterable(self.law) or not all(isinstance(x, str) for x in self.law):
+            raise TypeError(f"law must hold a word for every block, such as ('B1', 'trivial'), got {self.law!r}.")
         object.__setattr__(self, "law", tuple(self.law))
         if self.basis is not None:
-            object.__setattr__(self, "basis", tuple(tuple(map(float, row)) for row in self.basis))
+            U = array(self.basis, "basis", ("component", "component"))
+            if U.shape[0] != U.shape[1] or not np.allclose(U @ U.T, np.eye(len(U)), atol=1e-6):
+                raise ValueError(f"basis must be an orthogonal matrix, got shape {U.shape} and U Uᵀ ≠ 1.")
+            object.__setattr__(self, "basis", tuple(map(tuple, U.tolist())))
         if not self.law:
             raise ValueError("A field has at least one component; law=('trivial',) is a scalar.")
-        for value, allowed in ((self.internal, get_args(Internal)), (self.values, get_args(Values))):
-            if value not in allowed:
-                raise ValueError(f"{value!r} is none of {', '.join(map(repr, allowed))}.")
+        choice(self.internal, "internal", get_args(Internal))
+        choice(self.values, "values", get_args(Values))
         if self.internal not in ("none", "Z2") and set(self.law) != {"trivial"}:
             raise ValueError(
                 f"internal={self.internal!r} mixes components that the lattice must leave alone: every entry of law "
@@ -66,10 +71,12 @@ class FieldType:
 
     def components(self, group: PointGroup) -> int:
         """Number of components per site."""
+        instance(group, PointGroup, "group", "site_group(lattice) makes one.")
         return sum(self._block(name, group).shape[-1] for name in self.law)
 
     def representation(self, group: PointGroup) -> np.ndarray:
         """M(g) for every element ``(order, components, components)``."""
+        instance(group, PointGroup, "group", "site_group(lattice) makes one.")
         blocks = [self._block(name, group) for name in self.law]
         size = sum(b.shape[-1] for b in blocks)
         result = np.zeros((len(group), size, size))
@@ -100,7 +107,7 @@ class FieldType:
         They are taken apart into irreps, so that the law is stored as names and one basis U. ``ValueError`` if they are
         no representation of the group.
         """
-        copies = group.decompose(matrices)
+        copies = instance(group, PointGroup, "group", "site_group(lattice) makes one.").decompose(matrices)
         law = tuple(irrep for irrep, x in copies.items() for _ in x)
         basis = np.concatenate([column for x in copies.values() for column in x], axis=1)
         diagonal = np.array_equal(basis, np.eye(len(basis)))
@@ -115,7 +122,8 @@ class FieldType:
 
     def internal_operation(self, components: int, rng: torch.Generator) -> Tensor:
         """A random element R of the internal group ``(component, component)``, float64: Φ_i → R Φ_i on every site."""
-        identity = torch.eye(components, dtype=torch.float64)
+        generator(rng)
+        identity = torch.eye(integer(components, "components", least=1), dtype=torch.float64)
         sign = 1.0 if torch.rand((), generator=rng) < 0.5 else -1.0
         if self.internal == "none":
             return identity
@@ -132,7 +140,9 @@ class FieldType:
 
     def random(self, sites: int, components: int, rng: torch.Generator, *batch: int) -> Tensor:
         """An uncorrelated field ``(*batch, site, component)`` of allowed values, float64; real numbers are normal."""
-        shape = (*batch, sites, components)
+        generator(rng)
+        sites, components = integer(sites, "sites", least=0), integer(components, "components", least=1)
+        shape = (*(integer(n, "batch", least=0) for n in batch), sites, components)
         if self.values == "one-hot":
             state = torch.randint(components, shape[:-1], generator=rng)
             return torch.nn.functional.one_hot(state, components).double()

@@ -8,20 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import array, generator, instance, integer, number, numbers
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 
 Vector = Sequence[float] | np.ndarray
 
 
 def random_spins(lattice: Lattice, rng: torch.Generator, *batch: int) -> Tensor:
     """Independent directions, uniform on the sphere, ``(*batch, site, 3)``, float64: the start of a quench."""
-    spins = torch.randn(*batch, lattice.n_sites, 3, generator=rng, dtype=torch.float64)
+    generator(rng)
+    batch = tuple(integer(n, "batch", least=0) for n in batch)
+    spins = torch.randn(*batch, checked_lattice(lattice).n_sites, 3, generator=rng, dtype=torch.float64)
     return spins / spins.norm(dim=-1, keepdim=True)
 
 
 def ferromagnet(lattice: Lattice, direction: Vector = (0.0, 0.0, 1.0)) -> Tensor:
     """All spins along ``direction``, ``(site, 3)``."""
-    return torch.from_numpy(np.tile(_unit(direction, "direction"), (lattice.n_sites, 1)))
+    return torch.from_numpy(np.tile(_unit(direction, "direction"), (checked_lattice(lattice).n_sites, 1)))
 
 
 def helix(lattice: Lattice, Q: Vector, *, axis: Vector = (0.0, 0.0, 1.0), phase: float = 0.0) -> Tensor:
@@ -36,10 +40,8 @@ def cone(
     lattice: Lattice, Q: Vector, *, axis: Vector = (0.0, 0.0, 1.0), magnetisation: float = 0.5, phase: float = 0.0
 ) -> Tensor:
     """A helix tilted towards its axis, to a magnetisation per site between -1 and 1, ``(site, 3)``."""
-    if not -1 <= magnetisation <= 1:
-        raise ValueError(f"The magnetisation of a cone of unit spins lies between -1 and 1, got {magnetisation}.")
-    if not np.isfinite(phase):
-        raise ValueError(f"The phase of a wave is a finite number, got {phase}.")
+    checked_lattice(lattice)
+    magnetisation, phase = number(magnetisation, "magnetisation", least=-1, most=1), number(phase, "phase")
     e1, e2, e3 = _frame(axis)
     angle = (lattice.positions @ _fitting(Q, lattice) + phase)[:, None]
     across = np.sqrt(1 - magnetisation**2)
@@ -84,17 +86,18 @@ def skyrmion_lattice(
     R. Ozawa, S. Hayami, Y. Motome, Phys. Rev. Lett. 118, 147205 (2017); S. Hayami, R. Ozawa, Y. Motome, Phys. Rev. B
     95, 224424 (2017).
     """
-    if lattice.dim != 2:
+    if checked_lattice(lattice).dim != 2:
         raise ValueError(f"A lattice of skyrmions lies in a plane, got {lattice!r}.")
-    if vorticity not in (1, -1):
+    if integer(vorticity, "vorticity, 1 or -1,") not in (1, -1):
         raise ValueError(f"vorticity must be 1 or -1, got {vorticity}.")
     amplitude, magnetisation, phase = (np.asarray(value) for value in (amplitude, magnetisation, phase))
     for name, value in (("amplitude", amplitude), ("magnetisation", magnetisation), ("phase", phase)):
-        if np.shape(value) not in ((), (lattice.n_sites,)) or not np.isfinite(value).all():
+        real = value.dtype.kind in "iuf"
+        if np.shape(value) not in ((), (lattice.n_sites,)) or not real or not np.isfinite(value).all():
             raise ValueError(f"{name} must be one finite number or {lattice.n_sites}, one for each site.")
     e1, e2, e3 = _frame(axis)
     turns = [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in 2 * np.pi / 3 * np.array([0, 1, -1])]
-    q = np.array([lattice.positions @ _fitting(turn @ np.asarray(Q, dtype=float), lattice) for turn in turns])
+    q = np.array([lattice.positions @ _fitting(turn @ array(Q, "Q", (2,)), lattice) for turn in turns])
     c, s = np.cos(q), np.sin(q + phase).sum(0)
     planar = (c[0] - c[1] / 2 - c[2] / 2)[:, None] * e1 + vorticity * np.sqrt(0.75) * (c[1] - c[2])[:, None] * e2
     spins = planar + (amplitude * s + magnetisation)[:, None] * e3
@@ -107,16 +110,17 @@ def perturbed(spins: Tensor, spread: float, rng: torch.Generator) -> Tensor:
 
     A copy ``(*batch, site, 3)``; a spread of 0.1 turns every spin by about 0.14 rad, one of 1 melts the texture.
     """
-    if not 0 <= spread < np.inf:
-        raise ValueError(f"spread must be a finite number >= 0, got {spread}.")
+    generator(rng)
+    instance(spins, Tensor, "spins")
+    spread = number(spread, "spread", least=0)
     noise = torch.randn(spins.shape, generator=rng, dtype=spins.dtype, device=rng.device).to(spins.device)
     moved = spins + spread * noise
     return moved / moved.norm(dim=-1, keepdim=True)
 
 
 def _unit(vector: Vector, name: str) -> np.ndarray:
-    v = np.asarray(vector, dtype=float)
-    if v.shape != (3,) or not np.isfinite(v).all() or not v.any():
+    v = np.array(numbers(vector, f"{name}, three finite numbers, not all zero,", length=3))
+    if not v.any():
         raise ValueError(f"{name} must be three finite numbers, not all zero, got {vector}.")
     return v / np.linalg.norm(v)
 
@@ -133,9 +137,8 @@ def _frame(axis: Vector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _fitting(Q: Vector, lattice: Lattice) -> np.ndarray:
     """Q as an array; refused where a wave would jump across a periodic boundary."""
-    q = np.asarray(Q, dtype=float)
-    if q.shape != (lattice.dim,) or not np.isfinite(q).all():
-        raise ValueError(f"A wave vector of {lattice!r} has {lattice.dim} finite components in units of 1/a, got {Q}.")
+    name = f"Q, a wave vector of {lattice!r} of {lattice.dim} finite components in units of 1/a,"
+    q = np.array(numbers(Q, name, length=lattice.dim))
     turns = lattice.vectors @ q * np.asarray(lattice.shape) / (2 * np.pi)
     misfit = np.asarray(lattice.periodic) & (np.abs(turns - np.round(turns)) > 1e-6)
     if misfit.any():

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integer
 from nearsight.lattices import site_group, square
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.pointwise import energy_terms
@@ -59,12 +60,10 @@ class BlockCNN(nn.Module):
 
     def __init__(self, side: int, *, channels: int = 3, rng: torch.Generator | None = None) -> None:
         super().__init__()
-        if side < 3:
-            raise ValueError(f"The first convolution needs 3 × 3 sites, so a side of 3 or more, got {side}.")
-        if channels < 1:
-            raise ValueError(f"channels must be 1 or more, got {channels}.")
-        self.side, self.channels = int(side), int(channels)
-        rng = rng or torch.Generator().manual_seed(0)
+        # The first convolution needs 3 × 3 sites.
+        self.side = integer(side, "side, for the first convolution of 3 × 3 sites,", least=3)
+        self.channels = channels = integer(channels, "channels", least=1)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         lattice = square(4)
         group, window = site_group(lattice), lattice.neighbourhood(1.5)
         self.order = len(group)

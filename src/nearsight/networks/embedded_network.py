@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integer, integers
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_cutoff
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
 
@@ -71,18 +73,15 @@ class EmbeddedNetwork(LatticeNetwork):
         super().__init__(lattice, field_type, head=head, group=group)
         if head != "energy":
             raise ValueError('EmbeddedNetwork is an energy; take head="energy", or GroupCNN for direct forces.')
-        if channels < 1 or radius < 0 or any(w < 1 for w in widths):
-            raise ValueError(
-                f"channels and widths must be positive, radius not negative, got channels={channels}, "
-                f"radius={radius}, widths={widths}."
-            )
+        self.channels = channels = integer(channels, "channels", least=1)
+        self.widths = integers(widths, "widths", least=1)
+        self.radius = radius = checked_cutoff(lattice, radius, "radius")
         if field_type.internal != "none":
             raise ValueError(
                 f"{field_type.name} has the internal symmetry {field_type.internal}, which this network has not built "
                 "in; take GroupCNN for Z2, SpinCNN for rotations."
             )
-        self.radius, self.channels, self.widths = float(radius), int(channels), tuple(int(w) for w in widths)
-        rng = rng or torch.Generator().manual_seed(0)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         around = lattice.neighbourhood(radius)
         self.lift = GroupConvolution(
             around, self.group, self.components, channels, rng=rng, representation=self.representation, bias=True,

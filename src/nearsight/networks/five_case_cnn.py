@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integer
+
 CASES = 5
 """Patterns of occupied neighbours on the square lattice: none, one, two adjacent, two opposite, three."""
 
@@ -20,11 +22,12 @@ class FiveCaseCNN(nn.Module):
 
     def __init__(self, features: int = 316, *, rng: torch.Generator | None = None) -> None:
         super().__init__()
+        features = integer(features, "features", least=1)
         pooled = ((features - 4) // 3 - 2) // 3
         if pooled < 1:
             raise ValueError(f"{features} features are too few for two convolutions and poolings; give 19 or more.")
         self.features = features
-        rng = rng or torch.Generator().manual_seed(0)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         self.cases = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(1, 16, 5), nn.MaxPool1d(3), nn.ReLU(),

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integer, numbers
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_cutoff
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
 from nearsight.networks.pointwise import bend, check_parity, energy_terms
@@ -58,11 +60,13 @@ class GroupCNN(LatticeNetwork):
         rng: torch.Generator | None = None,
     ) -> None:
         super().__init__(lattice, field_type, head=head, group=group)
-        if channels < 1 or not radii or min(radii) < 0:
-            raise ValueError(f"channels and radii must be positive, got channels={channels}, radii={radii}.")
+        channels = integer(channels, "channels", least=1)
+        radii = tuple(checked_cutoff(lattice, r, f"radii[{k}]") for k, r in enumerate(numbers(radii, "radii", least=0)))
+        if not radii:
+            raise ValueError("radii must hold the cutoff of one layer or more, got none.")
         self.parity = check_parity(parity, field_type)
-        rng = rng or torch.Generator().manual_seed(0)
-        self.channels, self.radii, self.scales = channels, tuple(radii), tuple(scales)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
+        self.channels, self.radii, self.scales = channels, radii, numbers(scales, "scales")
         self.saturation = Saturation(field_type, self.group, self.scales)
         lifted = np.kron(np.eye(self.saturation.copies)[None], self.saturation.law)
         self.layers = nn.ModuleList(

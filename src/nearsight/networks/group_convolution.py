@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import generator, instance, integer
 from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
 from nearsight.networks.kept import Kept
@@ -58,6 +59,10 @@ class GroupConvolution(nn.Module):
         super().__init__()
         self.moved: Tensor
         self.relative: Tensor
+        instance(neighbourhood, Neighbourhood, "neighbourhood", "lattice.neighbourhood(1.5) makes one.")
+        instance(group, PointGroup, "group", "site_group(lattice) makes one.")
+        inputs, outputs = integer(inputs, "inputs", least=1), integer(outputs, "outputs", least=1)
+        generator(rng)
         self.reach = neighbourhood.reach
         self.box = tuple(2 * r + 1 for r in self.reach)
         self.inputs, self.outputs, self.order = inputs, outputs, len(group)

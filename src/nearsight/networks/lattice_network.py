@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import choice, instance
 from nearsight.fields import FieldType
+from nearsight.fields.field_type import checked_field_type
 from nearsight.fields.halo import wrap
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, site_group
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.networks.kept import Kept
 
 Head = Literal["energy", "force"]
@@ -49,10 +52,13 @@ class LatticeNetwork(nn.Module, abc.ABC):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        checked_lattice(lattice)
+        checked_field_type(field_type)
+        if group is not None:
+            instance(group, PointGroup, "group", "site_group(lattice) makes one.")
         if lattice.n_basis != 1:
             raise ValueError(f"{name} needs one site per cell, {lattice!r} has {lattice.n_basis}; use a descriptor.")
-        if head not in get_args(Head):
-            raise ValueError(f'head must be "energy" or "force", got {head!r}.')
+        choice(head, "head", get_args(Head))
         full = site_group(lattice)
         if group is not None:
             distance = np.abs(group.matrices[:, None] - full.matrices[None]).max((-1, -2)).min(1)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integers
+
 CONSTANT = 1e-6
 """Relative changes of a feature below this are rounding: unit spins in single precision have lengths to 6e-8."""
 
@@ -25,11 +27,11 @@ class MLP(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = (64, 64), *, rng: torch.Generator | None = None) -> None:
         super().__init__()
-        if not widths or any(w < 1 for w in widths):
+        self.widths = integers(widths, "widths, positive sizes of hidden layers,", least=1)
+        if not self.widths:
             raise ValueError(f"widths must be positive sizes of one or more hidden layers, got {widths}.")
-        self.widths = tuple(int(w) for w in widths)
         self.inputs: int | None = None
-        self._rng = rng or torch.Generator().manual_seed(0)
+        self._rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
 
     def __repr__(self) -> str:
         return f"MLP({' - '.join(map(str, (self.inputs or '?', *self.widths, 1)))})"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nearsight._validation import choice
 from nearsight.fields import FieldType
 
 Parity = Literal["odd"] | None
@@ -27,8 +28,7 @@ def energy_terms(h: Tensor, parity: Parity) -> Tensor:
 
 def check_parity(parity: Parity, field_type: FieldType) -> Parity:
     """The parity of a network for a field of type I; one whose sign is a symmetry is always odd."""
-    if parity not in (None, "odd"):
-        raise ValueError(f'parity must be "odd" or None, got {parity!r}.')
+    choice(parity, "parity", ("odd", None))
     if field_type.internal in ("SO(n)", "O(n)"):
         raise ValueError(f"{field_type.name} has the internal symmetry {field_type.internal}; SpinCNN has it built in.")
     if field_type.internal == "S(n)":

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integers
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_cutoff
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
 from nearsight.networks.pointwise import bend, check_parity, energy_terms
@@ -50,11 +52,12 @@ class SymmetrisedMLP(LatticeNetwork):
         rng: torch.Generator | None = None,
     ) -> None:
         super().__init__(lattice, field_type, head=head, group=group)
-        if not widths or min(widths) < 1:
+        self.widths = integers(widths, "widths, positive sizes of hidden layers,", least=1)
+        if not self.widths:
             raise ValueError(f"widths must be positive sizes of one or more hidden layers, got {widths}.")
         self.parity = check_parity(parity, field_type)
-        self.cutoff, self.widths = float(cutoff), tuple(int(w) for w in widths)
-        rng = rng or torch.Generator().manual_seed(0)
+        self.cutoff = cutoff = checked_cutoff(lattice, cutoff)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         bias = self.parity is None
         self.lift = GroupConvolution(
             lattice.neighbourhood(cutoff),

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import generator, integer, integers
 from nearsight.fields import FieldType
 from nearsight.fields.halo import wrap
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
+from nearsight.lattices.lattice import checked_lattice
 from nearsight.networks.lattice_network import CONVOLUTIONS, LatticeNetwork
 
 
@@ -60,17 +62,19 @@ class TorqueResNet(LatticeNetwork):
         kernel: int = 5,
         rng: torch.Generator | None = None,
     ) -> None:
-        super().__init__(lattice, field_type, head="force", group=PointGroup(np.eye(lattice.dim)[None]))
+        identity = PointGroup(np.eye(checked_lattice(lattice).dim)[None])
+        super().__init__(lattice, field_type, head="force", group=identity)
         if self.components != 3:
             raise ValueError(
                 f"Torques are cross products of three components; {field_type.name} has {self.components}: "
                 f"take SpinCNN."
             )
-        if not channels or min(channels) < 1:
+        channels = integers(channels, "channels, a positive number for every block,", least=1)
+        if not channels:
             raise ValueError(f"channels must hold one positive number for every block, got {channels}.")
-        if kernel < 1 or kernel % 2 == 0:
+        if (kernel := integer(kernel, "kernel", least=1)) % 2 == 0:
             raise ValueError(f"A kernel has a centre if its size is odd, got kernel={kernel}.")
-        rng = rng or torch.Generator().manual_seed(0)
+        rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         self.channels, self.kernel = tuple(channels), kernel
         sizes = [(n, m) for a, b in pairwise((3, *channels)) for n, m in ((a, b), (b, b))]
         sizes += [(channels[-1], channels[-1]), (channels[-1], 3)]

@@ -1,0 +1,75 @@
+"""Networks: sizes, cutoffs, heads and what they are built on."""
+
+import math
+
+import numpy as np
+import torch
+
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_OBJECTS, each, row
+from nearsight.fields import scalar, spin
+from nearsight.lattices import Lattice, honeycomb, site_group, square, triangular
+from nearsight.networks import (
+    MLP,
+    BlockCNN,
+    EmbeddedNetwork,
+    FiveCaseCNN,
+    GroupCNN,
+    GroupConvolution,
+    SpinCNN,
+    SymmetrisedMLP,
+    TorqueResNet,
+)
+
+LATTICE = square(4)
+WIDE = Lattice("wide", 3.9 * np.eye(2), [[0, 0]], (4, 4))
+FIELDS = {
+    GroupCNN: scalar(),
+    SymmetrisedMLP: scalar(),
+    EmbeddedNetwork: scalar(),
+    SpinCNN: spin(),
+    TorqueResNet: spin(),
+}
+NOT_RNG = (0, 1.5, "seed", np.random.default_rng(1), torch.Generator)
+NOT_SIZES = (None, 8, "88", (0,), (8, None), (8.5,), (True,), (-1,), (math.nan,), np.ones((2, 2)))
+NOT_RADII = (None, 1.5, "12", (), (math.nan,), (1.5, None), (-1.0,), (0.5,), (1j,), (True,), (1e9,))
+AROUND, D4 = LATTICE.neighbourhood(1.0), site_group(LATTICE)
+LAYER = {"neighbourhood": AROUND, "group": D4, "inputs": 1, "outputs": 1, "rng": torch.Generator()}
+
+ROWS = [
+    *(r for kind, field in FIELDS.items() for r in each(kind, "lattice", [*NOT_OBJECTS, honeycomb(3)],
+                                                      field_type=field)),
+    *(r for kind in FIELDS for r in each(kind, "field_type", NOT_OBJECTS, lattice=LATTICE)),
+    *(r for kind, field in FIELDS.items() for r in each(kind, "rng", NOT_RNG, lattice=LATTICE, field_type=field)),
+    *(r for kind in (GroupCNN, SymmetrisedMLP, SpinCNN)
+      for r in each(kind, "head", (None, "forces", 1), lattice=LATTICE, field_type=FIELDS[kind])),
+    *(r for kind in (GroupCNN, SymmetrisedMLP, SpinCNN, EmbeddedNetwork)
+      for r in each(kind, "group", (3, "D4", [], site_group(triangular(3))), lattice=LATTICE, field_type=FIELDS[kind])),
+    *(r for kind in (GroupCNN, SymmetrisedMLP)
+      for r in each(kind, "parity", ("even", 1, True), lattice=LATTICE, field_type=scalar())),
+    *(r for kind in (GroupCNN, SpinCNN, EmbeddedNetwork)
+      for r in each(kind, "channels", NOT_COUNTS, lattice=LATTICE, field_type=FIELDS[kind])),
+    *(r for kind in (GroupCNN, SpinCNN)
+      for r in each(kind, "radii", NOT_RADII, lattice=LATTICE, field_type=FIELDS[kind])),
+    *each(GroupCNN, "scales", (None, 1.0, "x", (math.nan,), (1j,)), lattice=LATTICE, field_type=scalar()),
+    *each(SymmetrisedMLP, "cutoff", [*NOT_FINITE, -1.0, 0.5], lattice=LATTICE, field_type=scalar()),
+    *each(SymmetrisedMLP, "widths", (*NOT_SIZES, ()), lattice=LATTICE, field_type=scalar()),
+    *each(EmbeddedNetwork, "radius", [*NOT_FINITE, -1.0, 0.5], lattice=LATTICE, field_type=scalar()),
+    *each(EmbeddedNetwork, "widths", NOT_SIZES, lattice=LATTICE, field_type=scalar()),
+    *each(TorqueResNet, "channels", (*NOT_SIZES, ()), lattice=LATTICE, field_type=spin()),
+    *each(TorqueResNet, "kernel", [*NOT_COUNTS, 4], lattice=LATTICE, field_type=spin()),
+    row(GroupCNN, LATTICE, spin()),
+    row(SpinCNN, LATTICE, scalar()),
+    row(TorqueResNet, LATTICE, scalar()),
+    row(EmbeddedNetwork, LATTICE, spin()),
+    row(GroupCNN, WIDE, scalar()),
+    *each(MLP, "widths", (*NOT_SIZES, ())),
+    *each(MLP, "rng", NOT_RNG),
+    *each(BlockCNN, "side", [*NOT_COUNTS, 2]),
+    *each(BlockCNN, "channels", NOT_COUNTS, side=4),
+    *each(BlockCNN, "rng", NOT_RNG, side=4),
+    *each(FiveCaseCNN, "features", [*NOT_COUNTS, 18]),
+    *each(FiveCaseCNN, "rng", NOT_RNG),
+    *(r for name in ("neighbourhood", "group") for r in each(GroupConvolution, name, NOT_OBJECTS, **LAYER)),
+    *(r for name in ("inputs", "outputs") for r in each(GroupConvolution, name, NOT_COUNTS, **LAYER)),
+    *each(GroupConvolution, "rng", (None, *NOT_RNG), **LAYER),
+]  # fmt: skip
