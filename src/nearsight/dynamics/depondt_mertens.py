@@ -19,8 +19,7 @@ class DepondtMertens(LandauLifshitz):
     The spins are turned by A(S) to a predicted configuration Y, then from S again by the mean of A(S) and A(Y); A is
     H - α S × H + η with one η for both. Second order, lengths exact, two force calls a step. All calls are made at unit
     spins, which suits learned force fields that know no others, and thermal errors are those of
-    :class:`SemiImplicit`; the price against :class:`SemiImplicit` is a step half
-    as long in damped relaxation.
+    :class:`SemiImplicit`; the price against it is a step half as long in damped relaxation.
 
     References
     ----------

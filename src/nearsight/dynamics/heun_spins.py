@@ -18,7 +18,7 @@ class HeunSpins(LandauLifshitz):
 
     The scheme of many published codes, kept to compare with them. It is of second order at two force calls a step, but
     undamped motion gains energy thirty times faster than with :class:`SemiImplicit`, and damped motion is stable only
-    up to dt |H| ≈ 0.4.
+    up to dt |H| ≈ 0.4. A thermal spin in a field is as in a bath at kT (1 + ½ α kT dt), to first order.
     """
 
     force_calls: ClassVar[int | None] = 2
