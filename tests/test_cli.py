@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nearsight.cli.app import STAGES, app
+from nearsight.studies import NAMES, get
 
 
 def nearsight(*words: str | Path):
@@ -43,6 +44,21 @@ def test_mistakes_are_answered_in_words(words, answer, tmp_path):
     assert not list(tmp_path.rglob("config.yaml"))
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(get(name).presets["tiny"], "device")])
+def test_what_no_stage_can_do_here_is_said_before_the_first(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = nearsight("run", name, "--preset", "tiny", "--set", "device=cuda", "--runs", tmp_path)
+    assert result.exit_code == 2 and "torch sees no CUDA device. Start one with --set device=cpu" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_without_a_gpu_makes_the_data_for_one_that_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = ["holstein", "--preset", "tiny", "--set", "device=cuda", "--runs", tmp_path]
+    assert nearsight("generate", *words).exit_code == 0
+    assert "no CUDA device" in nearsight("train", *words).stderr
+
+
 def test_an_unknown_stage_or_option_is_refused():
     assert nearsight("trian", "holstein").exit_code == 2
     assert nearsight("run", "holstein", "--presett", "quick").exit_code == 2
@@ -61,7 +77,6 @@ def test_list_shows_every_study_with_its_question():
 
 
 def test_the_stages_of_every_study_have_a_command():
-    from nearsight.studies import NAMES, get
 
     for name in NAMES:
         stages = {stage.name for stage in get(name).stages}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +12,11 @@ Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=4, multiple_of=2)]
 """Even: on an odd torus the checkerboard does not fit and frustrates the order of a bipartite lattice."""
 Device = Literal["cpu", "cuda"]
+
+
+def device_present(config: Any) -> None:
+    """What a stage requires that works on ``config.device``."""
+    torch_device(config.device)
 
 
 def torch_device(name: Device) -> torch.device:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nearsight.storage import lock, tidy_tree
+from nearsight.studies.options import device_present
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
@@ -24,6 +25,7 @@ class Stage:
 
     ``action`` may be called again after it was killed at any moment, and must then end with the same outputs.
     A stage that is ``cheap`` is simply repeated instead of being verified and skipped.
+    ``requires(config)`` raises an error if the machine lacks what the stage needs; it is asked before the first stage.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Stage:
     outputs: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     cheap: bool = False
+    requires: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,14 @@ class Study:
                 f"There is no run in {path}, and the stage {only!r} needs {', '.join(stages[0].inputs)}. Run "
                 f"{self.stages[0].name!r} first, with the same --name."
             )
+        if not existed:
+            _require(stages, {}, config)
         with lock(path):
             tidy_tree(path)
             run = Run.create(path, self.name, config.model_dump(mode="json"), listener=listener)
             if existed and not resume:
                 self._refuse_results(run, stages)
+            _require(stages, run.stages, config)
             if only is not None:
                 self._require_earlier(run, stages[0])
             for stage in stages:
@@ -127,6 +133,13 @@ class Study:
                 )
 
 
+def _require(stages: Sequence[Stage], begun: Mapping[str, Mapping[str, Any]], config: Any) -> None:
+    """Find out before the first stage what a later one would fail for."""
+    for stage in stages:
+        if stage.requires is not None and begun.get(stage.name, {}).get("state") != "complete":
+            stage.requires(config)
+
+
 def force_stages(
     generate: Callable[[Run, Any], None],
     train: Callable[[Run, Any], None],
@@ -137,7 +150,7 @@ def force_stages(
     learned = ("data.zarr", "model")
     return (
         Stage("generate", generate, outputs=("data.zarr",)),
-        Stage("train", train, outputs=("model",), inputs=("data.zarr",)),
+        Stage("train", train, outputs=("model",), inputs=("data.zarr",), requires=device_present),
         Stage(
             "validate",
             validate,
@@ -149,6 +162,7 @@ def force_stages(
             simulate,
             outputs=("observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
             inputs=learned,
+            requires=device_present,
         ),
     )
 

@@ -6,6 +6,7 @@ from nearsight.studies.double_exchange.presets import PRESETS
 from nearsight.studies.double_exchange.simulate import simulate
 from nearsight.studies.double_exchange.train import train
 from nearsight.studies.double_exchange.validate import validate
+from nearsight.studies.options import device_present
 from nearsight.studies.study import Stage, Study
 
 LEARNED = ("data.zarr", "model")
@@ -22,7 +23,7 @@ STUDY = Study(
             ("observables.nc:phases", "observables.nc:bubbles", "verdicts.json:ground_states"),
         ),
         Stage("generate", generate, ("data.zarr",)),
-        Stage("train", train, ("model",), ("data.zarr",)),
+        Stage("train", train, ("model",), ("data.zarr",), requires=device_present),
         Stage(
             "validate",
             validate,
@@ -37,6 +38,7 @@ STUDY = Study(
             simulate,
             ("observables.nc:quench", "observables.nc:maps", "verdicts.json:simulate"),
             ("model", "observables.nc:densities"),
+            requires=device_present,
         ),
     ),
 )

@@ -1,5 +1,6 @@
 """Skyrmions of the triangular itinerant magnet: torques learned on a small lattice, followed on a large one."""
 
+from nearsight.studies.options import device_present
 from nearsight.studies.skyrmion.generate import generate
 from nearsight.studies.skyrmion.ground_states import ground_states
 from nearsight.studies.skyrmion.presets import PRESETS
@@ -17,7 +18,7 @@ STUDY = Study(
     stages=(
         Stage("ground_states", ground_states, ("observables.nc:ground_states", "verdicts.json:ground_states")),
         Stage("generate", generate, ("data.zarr",)),
-        Stage("train", train, ("model",), ("data.zarr",)),
+        Stage("train", train, ("model",), ("data.zarr",), requires=device_present),
         Stage(
             "validate",
             validate,
@@ -29,6 +30,7 @@ STUDY = Study(
             simulate,
             ("observables.nc:restored", "observables.nc:quench", "verdicts.json:simulate"),
             ("model",),
+            requires=device_present,
         ),
     ),
 )
