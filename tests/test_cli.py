@@ -1,5 +1,6 @@
 """The command line: mistakes are answered in words, results are never touched by accident."""
 
+import io
 import subprocess
 import sys
 import time
@@ -106,10 +107,78 @@ def test_help_answers_at_once():
 def test_interruption_says_how_to_go_on(tmp_path, monkeypatch):
     from nearsight.studies import Study
 
-    def interrupted(*_, **__):
+    def interrupted(self, path, *_, **__):
+        path.mkdir(parents=True)
+        (path / "config.yaml").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Study, "run", interrupted)
     result = nearsight("train", "holstein", "--preset", "tiny", "--name", "my run", "--runs", tmp_path)
     assert result.exit_code == 130
     assert f"nearsight train holstein --name 'my run' --runs {tmp_path} --resume" in result.stderr.replace("\n", " ")
+
+
+def test_interruption_before_there_is_a_run_repeats_all_that_was_asked_for(tmp_path, monkeypatch):
+    from nearsight.studies import Study
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "run", interrupted)
+        words = ["generate", "holstein", "--preset", "tiny", "--set", "model.g=1.7", "--name", "a", "--runs", tmp_path]
+        again = nearsight(*words).stderr.partition("Go on with: nearsight ")[2].split()
+    assert again == [*map(str, words), "--resume"]
+    assert nearsight(*again).exit_code == 0
+    from nearsight.studies import Run
+
+    assert Run(tmp_path / "holstein" / "a").config["model"]["g"] == 1.7
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", ".", "a/b", "/tmp/x", "a\\b", "C:x", "-x", "a\0b", "a\nb"])
+def test_the_name_of_a_run_is_one_folder(name, tmp_path):
+    result = nearsight("generate", "holstein", "--preset", "tiny", f"--name={name}", "--runs", tmp_path / "a" / "runs")
+    assert result.exit_code == 2 and "cannot be the name of a run" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+NAME = "[/b] [red] [bold"
+
+
+def test_brackets_are_shown_as_they_are(tmp_path):
+    from rich.console import Console
+
+    from nearsight.analysis import Verdict
+    from nearsight.cli.progress import Narrator, summary
+    from nearsight.parallel import progress_bar
+    from nearsight.studies import Run
+
+    run = Run(tmp_path / NAME)
+    run.path.mkdir(parents=True)
+    run.judge("x", [Verdict(NAME, learned=1.0, note=NAME)])
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    summary(run, console)
+    Narrator(console)("note", {"text": NAME})
+    Narrator(console)(NAME, {NAME: NAME})
+    with progress_bar() as bar:
+        bar.add_task(NAME, total=1)
+        console.print(bar.make_tasks_table(bar.tasks))
+    assert console.file.getvalue().count(NAME) >= 8
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_any_terminal_shows_the_last_table(encoding, tmp_path, monkeypatch):
+    from nearsight.analysis import Verdict
+    from nearsight.studies import Run, Study
+
+    def done(self, path, *_, **__):
+        run = Run(path)
+        run.path.mkdir(parents=True)
+        run.judge("x", [Verdict("ξ / a, ΔE → ∞", learned=1.0, note="χ² ≤ 1 — ✓")])
+        return run
+
+    monkeypatch.setattr(Study, "run", done)
+    words = ["run", "holstein", "--preset", "tiny", "--runs", str(tmp_path)]
+    result = CliRunner(charset=encoding).invoke(app, words)
+    assert result.exit_code == 0 and result.exception is None
+    assert "E" in result.stdout and "?" in result.stdout and "Run folder" in result.stdout

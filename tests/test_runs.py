@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from nearsight.analysis import Verdict
-from nearsight.storage import CorruptFileError, LockedError, lock, write_json
+from nearsight.storage import CorruptFileError, LockedError, lock, read_yaml, write_json, write_yaml
 from nearsight.studies import Run, Section, Stage, Study
 from nearsight.studies.settings import configure, difference
 
@@ -189,12 +189,60 @@ def test_settings_reach_nested_values():
         ("walk=3", "set one of walk.steps, walk.width"),
         ("walk.steps", "key=value"),
         ("walk.steps=[1", "not a YAML value"),
+        ("walk.width=1:30", "walk.width = '1:30' is not allowed: it should be a finite number"),
+        ("walk.steps=1:30", "walk.steps = '1:30' is not allowed: it should be a whole number"),
+        ("walk.steps=2024-01-02", "walk.steps = '2024-01-02' is not allowed: it should be a whole number"),
+        ("walk.steps=true", "walk.steps = true is not allowed: it should be a number"),
+        ("walk.steps=1000000000000", "walk.steps = 1000000000000 is not allowed: nothing here is larger than 1e+07"),
+        ("walk.width=-1e30", "walk.width = -1e+30 is not allowed: nothing here is larger than 1e+09"),
+        ("walk.steps=[&a [1], *a]", "not a YAML value"),
+        ("walk.steps=" + 5000 * "[", "not a YAML value"),
+        ("walk.steps=" + 5000 * "9", "not a YAML value"),
     ],
 )
 def test_bad_settings_are_refused_in_words(setting, words):
     with pytest.raises(ValueError, match=re.escape(words)) as error:
         configure(Config(), [setting])
     assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"), [("010", 10), ("+7", 7), ("0x10", 16), ("0o10", 8), ("1_000", 1000), ("08", 8), ("7.0", 7)]
+)
+def test_whole_numbers_are_read_as_people_mean_them(text, steps):
+    assert configure(Config(), [f"walk.steps={text}"]).walk.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "width"), [("010.50", 10.5), ("1e-3", 0.001), (".5", 0.5), ("1E2", 100.0), ("2", 2.0)]
+)
+def test_numbers_are_read_as_people_mean_them(text, width):
+    assert configure(Config(), [f"walk.width={text}"]).walk.width == width
+
+
+TEXTS = [
+    "010",
+    "08",
+    "1:30",
+    "yes",
+    "no",
+    "on",
+    "1e5",
+    "1_000",
+    "0x1F",
+    "0b11",
+    "~",
+    "null",
+    "true",
+    ".inf",
+    "2024-01-02",
+]
+
+
+def test_a_text_that_looks_like_a_number_is_read_back_as_text(tmp_path):
+    content = {"texts": [*TEXTS, ""], "numbers": [10, -3, 1e-7, 1e300, 0.1, True, None, 10**20]}
+    write_yaml(tmp_path / "page.yaml", content)
+    assert read_yaml(tmp_path / "page.yaml") == content
 
 
 def test_the_difference_of_two_configurations_leads_from_one_to_the_other():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 STAGES = {
     "ground_states": "Compare the exact energies of ordered states (skyrmion, double_exchange).",
@@ -49,6 +51,14 @@ def main() -> None:
     app()
 
 
+@app.callback()
+def on_any_terminal() -> None:
+    # What a terminal cannot show appears as "?": results are not lost for a Greek letter in their last table.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 @app.command("list")
 def list_studies() -> None:
     """Show the studies, their questions and presets."""
@@ -57,9 +67,9 @@ def list_studies() -> None:
     console = Console()
     for name in NAMES:
         study = get(name)
-        console.print(f"[bold]{name}[/bold]  {study.question}", highlight=False)
-        console.print(f"  presets: {', '.join(study.presets)}", highlight=False)
-        console.print(f"  stages:  {', '.join([stage.name for stage in study.stages] + ['report'])}", highlight=False)
+        console.print(Text.assemble((name, "bold"), "  ", study.question))
+        console.print(Text(f"  presets: {', '.join(study.presets)}"))
+        console.print(Text(f"  stages:  {', '.join(stage.name for stage in study.stages)}"))
 
 
 @app.command("run")
@@ -153,13 +163,13 @@ def _carry_out(
     resume: bool,
     debug: bool,
 ) -> None:
-    again = _command(study_name, stage, name or preset, runs)
+    again, path = _command(study_name, stage, preset, settings, name, runs), None
     try:
         from nearsight.cli.progress import Narrator, summary
         from nearsight.studies import Run, get
 
         study = get(study_name)
-        path = runs / study.name / (name or preset or next(iter(study.presets)))
+        path = runs / study.name / _one_folder(name or preset or next(iter(study.presets)))
         existing = Run(path)
         if existing.exists and preset is None and not settings:
             config: Any = study.stored_config(existing)
@@ -169,6 +179,8 @@ def _carry_out(
         run = study.run(path, config, only=stage, resume=resume, listener=Narrator(console))
         summary(run, Console())
     except KeyboardInterrupt as stop:
+        if path is not None and (path / "config.yaml").exists():
+            again = _command(study_name, stage, None, [], path.name, runs)
         terminated = type(stop).__name__ == "Terminated"  # by SIGTERM; importing the class would cost a second
         word, code = ("Terminated", 143) if terminated else ("Interrupted", 130)
         _stop(f"{word}; what is finished is kept. Go on with: {again}", code=code)
@@ -178,8 +190,23 @@ def _carry_out(
         _stop(f"{error}\n(--debug shows where this comes from.)")
 
 
-def _command(study: str, stage: str | None, name: str | None, runs: Path) -> str:
+def _one_folder(name: str) -> str:
+    """The name of a run, which is one folder in RUNS/STUDY and leads nowhere else."""
+    if name in (".", "..") or name.startswith("-") or any(c in "/\\:" or not c.isprintable() for c in name):
+        raise ValueError(
+            f"{name!r} cannot be the name of a run: it is one folder, without slashes, colons and control characters. "
+            f"--runs says where the runs are."
+        )
+    return name
+
+
+def _command(
+    study: str, stage: str | None, preset: str | None, settings: list[str], name: str | None, runs: Path
+) -> str:
+    """The command that goes on with a run; once it holds its configuration its name is enough."""
     words = ["nearsight", *([stage] if stage else ["run"]), study]
+    words += ["--preset", preset] if preset else []
+    words += [word for setting in settings for word in ("--set", setting)]
     words += ["--name", name] if name else []
     words += ["--runs", str(runs)] if runs != Path("runs") else []
     return shlex.join([*words, "--resume"])

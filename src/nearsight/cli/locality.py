@@ -34,7 +34,7 @@ def examine(
     if "probe" in found.data.coords:
         console.print(growth_table(found.data))
     console.print(found.words, highlight=False, markup=False)
-    console.print(f"Data: {run.path / locality.FILE}", highlight=False, soft_wrap=True)
+    console.print(Text(f"Data: {run.path / locality.FILE}"), soft_wrap=True)
 
 
 def floor_table(data: xr.Dataset) -> Table:
@@ -82,5 +82,5 @@ def _table(first: str, *columns: str) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first, justify="left" if first == "student" else "right")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(Text(column), justify="right")
     return table

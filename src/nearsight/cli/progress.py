@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from nearsight.cli.terminal import verdict_table
 from nearsight.studies import Run
@@ -43,8 +44,6 @@ def duration(seconds: float) -> str:
 def summary(run: Run, console: Console) -> None:
     """The table of verdicts, and where the report is."""
     if verdicts := run.verdicts:
-        console.print(verdict_table(verdicts, title=str(run.path)))
+        console.print(verdict_table(verdicts, title=Text(str(run.path))))
     report = run.path / "report.html"
-    console.print(
-        f"Report: {report}" if report.exists() else f"Run folder: {run.path}", highlight=False, soft_wrap=True
-    )
+    console.print(Text(f"Report: {report}" if report.exists() else f"Run folder: {run.path}"), soft_wrap=True)

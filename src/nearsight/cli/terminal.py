@@ -14,7 +14,7 @@ WIDTHS = {"verdict": 10, "quantity": 22, "exact": 11, "learned": 11, "paper": 8,
 COLOURS = {"pass": "green", "FAIL": "bold red", "not judged": "yellow"}
 
 
-def verdict_table(verdicts: Iterable[Verdict], *, title: str | None = None) -> Table:
+def verdict_table(verdicts: Iterable[Verdict], *, title: Text | None = None) -> Table:
     """The verdicts as a table for a rich console."""
     verdicts = list(verdicts)
     table = Table(

@@ -231,10 +231,10 @@ class _Progress:
     def __init__(self, name: str, first: int, steps: int, *, shown: bool) -> None:
         self.first, self.began, self.touched = first, time.monotonic(), 0.0
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
             disable=not shown,
         )

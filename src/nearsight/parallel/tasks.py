@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def progress_bar(show: bool = True) -> Progress:
     """A bar that counts tasks, or steps, and guesses the time that remains."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not show
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=not show,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -34,7 +35,12 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Without aliases, by which a page of text can stand for more data than any memory holds."""
+    """Numbers and truth as in YAML 1.2: 010 is ten, 1e-3 a number, 1:30 and yes are text (90 and true in YAML 1.1).
+
+    Without aliases, by which a page of text can stand for more data than any memory holds.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -42,12 +48,30 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    # The writer quotes a text that either version would take for something else.
+    for _side in (_PlainLoader, _PlainDumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _whole)
+
+
 def _represent_number(dumper: yaml.SafeDumper, number: Any) -> yaml.Node:
     return dumper.represent_data(number.item())
 
 
-for _kind in (np.bool_, np.number):
-    _PlainDumper.add_multi_representer(_kind, _represent_number)
+for _number in (np.bool_, np.number):
+    _PlainDumper.add_multi_representer(_number, _represent_number)
 
 
 def write_yaml(path: str | Path, content: Any, *, hashed: bool = False) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nearsight.storage import parse_yaml
+
 Config = TypeVar("Config", bound=BaseModel)
+LARGEST = {int: 10**7, float: 1e9}
+"""Largest sizes of numbers in settings: beyond, a slip of the keyboard would fill the memory or never end."""
 
 
 class Section(BaseModel):
@@ -20,9 +25,10 @@ class Section(BaseModel):
 
 
 def configure(preset: Config, settings: Iterable[str]) -> Config:
-    """The preset with settings such as ``"model.g=1.7"`` applied; values are read as YAML.
+    """The preset with settings such as ``"model.g=1.7"`` applied; values are read as YAML 1.2.
 
-    Raises ``ValueError`` for a key that does not exist (naming the nearest that does) or a value that is not allowed.
+    Raises ``ValueError`` for a key that does not exist (naming the nearest that does), for a value that is not allowed,
+    and for numbers that nobody means: whole ones above 10⁷ (seeds apart), others above 10⁹, would run without end.
     """
     content = preset.model_dump(mode="json")
     for setting in settings:
@@ -31,11 +37,12 @@ def configure(preset: Config, settings: Iterable[str]) -> Config:
         if not equals:
             raise ValueError(f"A setting has the form key=value, got {setting!r}.")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse_yaml(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise ValueError(
                 f"{key}: {text!r} is not a YAML value; quote text that holds ':', '#' or brackets."
             ) from None
+        _check_size(key, value)
         _assign(content, key, value)
     return validated(type(preset), content)
 
@@ -89,7 +96,19 @@ def _assign(content: dict[str, Any], key: str, value: Any) -> None:
     if isinstance(target[last], dict):
         inner = ", ".join(f"{key}.{name}" for name in target[last])
         raise ValueError(f"{key!r} is a group of settings; set one of {inner}.")
+    if isinstance(value, bool) and isinstance(target[last], int | float) and not isinstance(target[last], bool):
+        raise ValueError(f"{key} = {json.dumps(value)} is not allowed: it should be a number.")
     target[last] = value
+
+
+def _check_size(key: str, value: Any) -> None:
+    values = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+    for x in values:
+        if isinstance(x, list | dict):
+            _check_size(key, x)
+        most = LARGEST[type(x)] if type(x) in LARGEST and key.rpartition(".")[2] != "seed" else None
+        if most is not None and math.isfinite(x) and abs(x) > most:
+            raise ValueError(f"{key} = {x} is not allowed: nothing here is larger than {most:g}.")
 
 
 def _in_words(complaint: Any, content: Any) -> str:
