@@ -40,7 +40,7 @@ def generate(
     file in ``path.parts/``; when all are there they become the data set and the parts go. Killed at any moment, the
     same call finds the parts, computes the rest, and ends with the same ``hash``; a part that was damaged meanwhile is
     named by a ``storage.DamagedFileWarning`` and computed again. A complete data set is opened, not computed again.
-    Bits may differ between machines whose linear algebra differs.
+    All this holds to the last bit on one machine; another processor or library of linear algebra may round differently.
 
     Parameters
     ----------
