@@ -95,7 +95,7 @@ def test_farther_shells_hop_with_their_own_amplitudes():
 
 def test_its_name_tells_the_parameters():
     assert repr(FalicovKimball(square(3), t=(1, 0.5), U=-2)) == (
-        "FalicovKimball(square, 3 × 3 sites, periodic; t=1, 0.5, U=-2, spins=1)"
+        "FalicovKimball(square, 3 × 3 sites, periodic; t=(1, 0.5), U=-2, spins=1)"
     )
 
 

@@ -288,5 +288,5 @@ def test_its_name_tells_the_parameters():
     expected = "JahnTeller(square, 4 × 4 sites, periodic; t=1, lam=1.25, K=1.1574, beta=2)"
     assert repr(JahnTeller(square(4))) == expected
     kappa = ((0.2, 0.1, 0), (0.1, 0.3, 0), (0, 0, 0.25))
-    expected = expected.replace("beta=2", "beta=2, kappa=(0.2, 0.1, 0; 0.1, 0.3, 0; 0, 0, 0.25)")
+    expected = expected.replace("beta=2", "beta=2, kappa=((0.2, 0.1, 0), (0.1, 0.3, 0), (0, 0, 0.25))")
     assert repr(JahnTeller(square(4), kappa=kappa)) == expected

@@ -225,7 +225,7 @@ def test_other_lattices_are_refused():
 
 
 def test_its_name_tells_the_parameters():
-    expected = "SDModel(triangular, 4 × 4 sites, periodic; t=(1, 0, -0.85), J=1, J_sigma=J/2, B=(0, 0, 0.005))"
+    expected = "SDModel(triangular, 4 × 4 sites, periodic; t=(1, 0, -0.85), J=1, pauli=False, B=(0, 0, 0.005))"
     assert repr(skyrmion_magnet(triangular(4))) == expected
     assert repr(SDModel(square(4), J=0.5, twist=(0.25, 0))).endswith("; t=1, J=0.5, twist=(0.25, 0))")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 
@@ -231,3 +232,13 @@ def test_bad_fields_are_refused_with_their_cure(model, rng):
     field[0, 0] = torch.nan
     with pytest.raises(ValueError, match="1 NaN"):
         model.matrix(field)
+
+
+@model
+def test_a_model_is_what_its_constructor_was_given(model, rng):
+    again = Hamiltonian.from_config(json.loads(json.dumps(model.config())))
+    assert type(again) is type(model) and repr(again) == repr(model) and again.config() == model.config()
+    field = random_field(model, rng)
+    torch.testing.assert_close(again.classical_energy(field), model.classical_energy(field), rtol=0, atol=0)
+    if model.orbitals:
+        torch.testing.assert_close(again.matrix(field), model.matrix(field), rtol=0, atol=0)

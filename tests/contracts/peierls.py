@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,9 +35,6 @@ class Peierls(Hamiltonian):
         amplitude = -t * torch.cat([self.phase, self.phase.conj()])
         self.constant = constant.index_put((self.rows, self.columns), amplitude, accumulate=True)
 
-    def __repr__(self) -> str:
-        return f"Peierls({self.lattice!r}; t={self.t:g}, alpha={self.alpha:g}, k={self.k:g}, twist={self.twist:g})"
-
     def stretch(self, field: Tensor) -> Tensor:
         return field[..., self.j, 0] - field[..., self.i, 0]
 
@@ -49,6 +44,3 @@ class Peierls(Hamiltonian):
 
     def classical_energy(self, field: Tensor) -> Tensor:
         return 0.5 * self.k * self.stretch(field).square().sum(-1)
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(lattice, twist=self.twist, t=self.t, alpha=self.alpha, k=self.k)

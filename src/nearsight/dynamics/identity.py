@@ -32,15 +32,3 @@ def until(identity: dict[str, Any], step: int) -> dict[str, Any]:
     if record and "at" in record:
         decisive["record"] = record | {"at": [at for at in record["at"] if at <= step]}
     return decisive
-
-
-def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """One line for every entry that is not the same, nested entries by their full name."""
-    lines = []
-    for name in dict.fromkeys([*then, *now]):
-        a, b = then.get(name), now.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += [f"{name}.{line}" for line in differences(a, b)]
-        elif a != b:
-            lines.append(f"{name}: {a} (then), {b} (now)")
-    return lines

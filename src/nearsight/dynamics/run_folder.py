@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._description import differences
 from nearsight.dynamics.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.identity import differences, until
+from nearsight.dynamics.identity import until
 from nearsight.dynamics.record import Column
 from nearsight.dynamics.record_store import ZarrRecords
 from nearsight.dynamics.scheme import State, forces

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,6 @@ from nearsight._validation import number
 from nearsight.fields import spin_one
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
-from nearsight.storage import number_text
 
 
 class BlumeCapel(ClassicalModel):
@@ -41,13 +38,6 @@ class BlumeCapel(ClassicalModel):
         self.J, self.D, self.h = couplings(J), number(D, "D"), number(h, "h")
         values = torch.tensor([[-1.0], [0.0], [1.0]])
         super().__init__(lattice, spin_one(even=self.h == 0), values, torch.eye(1), shell_bonds(lattice, J))
-
-    def __repr__(self) -> str:
-        J = ", ".join(map(number_text, self.J))
-        return f"BlumeCapel({self.lattice!r}; J={J}, D={number_text(self.D)}, h={number_text(self.h)})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self._of_kind(lattice), J=self.J, D=self.D, h=self.h)
 
     def site_energy(self, field: Tensor) -> Tensor:
         s = field[..., 0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,10 +12,9 @@ from nearsight._validation import integer, number
 from nearsight.fields import occupation
 from nearsight.hamiltonians.classical_model import couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.storage import number_text
 
 
 class FalicovKimball(Hamiltonian):
@@ -65,26 +63,8 @@ class FalicovKimball(Hamiltonian):
         self.lattice = lattice
         self.field_type = occupation()
         self.U, self.twist = number(U, "U"), checked_twist(lattice, twist)
-        self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
+        self.spins = self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
         self.rows = self.columns = torch.arange(lattice.n_sites)
-
-    def __repr__(self) -> str:
-        t = ", ".join(map(number_text, self.t))
-        spins = f"spins={self.degeneracy}{twist_text(self.twist)}"
-        return f"FalicovKimball({self.lattice!r}; t={t}, U={number_text(self.U)}, {spins})"
-
-    def config(self) -> dict[str, Any]:
-        """Everything that decides the matrix, as plain data, with all digits."""
-        return {
-            "lattice": self.lattice.config(),
-            "t": list(self.t),
-            "U": self.U,
-            "spins": self.degeneracy,
-            "twist": None if self.twist is None else [float(x) for x in self.twist],
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self._of_kind(lattice), t=self.t, U=self.U, spins=self.degeneracy, twist=self.twist)
 
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]

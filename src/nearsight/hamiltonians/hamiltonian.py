@@ -9,12 +9,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
 from nearsight.lattices.lattice import checked_lattice
 
 
-class Hamiltonian(abc.ABC):
+class Hamiltonian(Described, abc.ABC):
     r"""A model whose electrons are non-interacting in any given classical field Φ,
 
     .. math:: \mathcal H = \sum_{ab} h_{ab}(\Phi)\, c_a^\dagger c_b + B(\Phi) + V(\Phi).
@@ -47,9 +48,13 @@ class Hamiltonian(abc.ABC):
     def coupling(self, field: Tensor) -> Tensor:
         """Field-dependent matrix elements ``(*batch, element)``, differentiable in the field."""
 
-    @abc.abstractmethod
     def on(self, lattice: Lattice) -> Self:
         """The same model on another lattice of the same kind."""
+        return self.replaced(lattice=self._of_kind(lattice))
+
+    @classmethod
+    def _revived(cls, name: str, value: Any) -> Any:
+        return Lattice.from_config(value) if name == "lattice" else super()._revived(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is worked out on demand: a model travels to other processes, its dense matrices need not."""

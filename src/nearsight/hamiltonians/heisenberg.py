@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -44,17 +43,11 @@ class Heisenberg(Hamiltonian):
         B: float | Sequence[float] = 0.0,
     ) -> None:
         self.lattice = lattice
-        self.spin_energy = SpinEnergy(lattice, J, D, dm, K, axis, B)
+        self.spin_energy = e = SpinEnergy(lattice, J, D, dm, K, axis, B)
+        self.J, self.D, self.dm, self.K, self.axis, self.B = e.J, e.D, e.dm, e.K, e.axis, e.B
         self.field_type = self.spin_energy.field_type
         self.constant = torch.zeros(0, 0, dtype=torch.float64)
         self.rows = self.columns = torch.zeros(0, dtype=torch.long)
-
-    def __repr__(self) -> str:
-        return f"Heisenberg({self.lattice!r}; {self.spin_energy})"
-
-    def on(self, lattice: Lattice) -> Self:
-        e = self.spin_energy
-        return type(self)(self._of_kind(lattice), J=e.J, D=e.D, dm=e.dm, K=e.K, axis=e.axis, B=e.B)
 
     def coupling(self, field: Tensor) -> Tensor:
         return field[..., :0, 0]

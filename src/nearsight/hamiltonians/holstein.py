@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor
 from nearsight._validation import boolean, integer, number
 from nearsight.fields import scalar
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.storage import number_text
 
 
 class Holstein(Hamiltonian):
@@ -65,28 +63,11 @@ class Holstein(Hamiltonian):
         self.lattice = checked_lattice(lattice)
         self.field_type = scalar()
         self.t, self.g, self.k, self.kappa = number(t, "t"), number(g, "g"), number(k, "k"), number(kappa, "kappa")
-        self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
+        self.spins = self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
         self.symmetric, self.twist = boolean(symmetric, "symmetric"), checked_twist(lattice, twist)
         self.bonds = lattice.bonds(1)
         self._ends = torch.from_numpy(np.stack([self.bonds.i, self.bonds.j]))
         self.rows = self.columns = torch.arange(lattice.n_sites)
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{name}={number_text(getattr(self, name))}" for name in ("t", "g", "k", "kappa"))
-        shifted = "" if self.symmetric else ", symmetric=False"
-        return f"Holstein({self.lattice!r}; {values}, spins={self.degeneracy}{shifted}{twist_text(self.twist)})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(
-            self._of_kind(lattice),
-            t=self.t,
-            g=self.g,
-            k=self.k,
-            kappa=self.kappa,
-            spins=self.degeneracy,
-            symmetric=self.symmetric,
-            twist=self.twist,
-        )
 
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from nearsight.fields import FieldType, ising
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.storage import number_text, tensor_hash
 
 VALUES = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
 """State 0 is s = -1, state 1 is s = +1."""
@@ -46,12 +45,6 @@ class Ising(ClassicalModel):
         self.J, self.h = couplings(J), number(h, "h")
         field_type = ising() if self.h == 0 else FieldType("s", values="+-1")
         super().__init__(lattice, field_type, VALUES, torch.eye(1), shell_bonds(lattice, J))
-
-    def __repr__(self) -> str:
-        return f"Ising({self.lattice!r}; J={', '.join(map(number_text, self.J))}, h={number_text(self.h)})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self._of_kind(lattice), J=self.J, h=self.h)
 
     def site_energy(self, field: Tensor) -> Tensor:
         return -self.h * field[..., 0]
@@ -107,17 +100,16 @@ class EdwardsAnderson(ClassicalModel):
         self.couplings.setflags(write=False)
         super().__init__(lattice, ising(), VALUES, torch.eye(1), (bonds.i, bonds.j, self.couplings))
 
-    def __repr__(self) -> str:
-        sample = f"{self.distribution}, J={number_text(self.J)}, seed={self.seed}"
-        if self.seed is None:
-            sample = f"given couplings {tensor_hash({'J': torch.from_numpy(self.couplings.copy())})[:8]}"
-        return f"EdwardsAnderson({self.lattice!r}; {sample})"
-
     def on(self, lattice: Lattice) -> Self:
         """The sample that the same seed draws on another lattice: other couplings, from the same distribution."""
         if self.seed is None:
             raise ValueError("Given couplings belong to one lattice; draw a sample with seed= to have one on another.")
-        return type(self)(self._of_kind(lattice), distribution=self.distribution, J=self.J, seed=self.seed)
+        return super().on(lattice)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Either the couplings or the seed that drew them."""
+        return super().arguments | ({} if self.seed is None else {"couplings": None})
 
     def site_energy(self, field: Tensor) -> Tensor:
         return 0.0 * field[..., 0]

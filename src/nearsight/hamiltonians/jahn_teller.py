@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import torch
@@ -13,10 +12,9 @@ from torch import Tensor
 from nearsight._validation import array, boolean, number
 from nearsight.fields import jahn_teller
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.storage import number_text
 
 MODES = ("Q1", "Qx", "Qz")
 """The components of the field, in this order."""
@@ -109,25 +107,6 @@ class JahnTeller(Hamiltonian):
         a, b = 2 * torch.arange(lattice.n_sites), 2 * torch.arange(lattice.n_sites) + 1
         self.rows = torch.stack([a, b, a, b], dim=1).reshape(-1)
         self.columns = torch.stack([a, b, b, a], dim=1).reshape(-1)
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{name}={number_text(getattr(self, name))}" for name in ("t", "lam", "K", "beta"))
-        rows = [", ".join(map(number_text, row)) for row in self.kappa or ()]
-        kappa = f", kappa=({'; '.join(rows)})" if rows else ""
-        symmetric = ", symmetric" if self.symmetric else ""
-        return f"JahnTeller({self.lattice!r}; {values}{kappa}{symmetric}{twist_text(self.twist)})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(
-            self._of_kind(lattice),
-            t=self.t,
-            lam=self.lam,
-            K=self.K,
-            beta=self.beta,
-            kappa=self.kappa,
-            symmetric=self.symmetric,
-            twist=self.twist,
-        )
 
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from nearsight._validation import choice, integer
 from nearsight.fields import FieldType, potts
 from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
 from nearsight.lattices import Lattice
-from nearsight.storage import number_text
 
 
 class Potts(ClassicalModel):
@@ -56,12 +55,6 @@ class Potts(ClassicalModel):
             if q > 3:
                 field_type = FieldType("p", ("trivial",) * q, values="one-hot")
         super().__init__(lattice, field_type, torch.eye(q), metric, shell_bonds(lattice, J))
-
-    def __repr__(self) -> str:
-        return f"Potts({self.lattice!r}; q={self.q}, {self.kind}, J={', '.join(map(number_text, self.J))})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self._of_kind(lattice), self.q, J=self.J, kind=self.kind)
 
     def site_energy(self, field: Tensor) -> Tensor:
         return 0.0 * field.sum(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +15,10 @@ from nearsight._validation import boolean, choice, number
 from nearsight.fields import check_field, spin
 from nearsight.hamiltonians.classical_model import Coupling, couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements, twist_text
+from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.storage import number_text, numbers_text
 
 
 class FieldError(NamedTuple):
@@ -102,7 +101,8 @@ class SDModel(Hamiltonian):
         if self.k and self.unit:
             raise ValueError("The stiffness k acts on the length of spins, which unit=True keeps at 1; set unit=False.")
         self.lattice, self.twist = lattice, checked_twist(lattice, twist)
-        self.spin_energy = SpinEnergy(lattice, J=exchange, K=K, axis=axis, B=B)
+        self.spin_energy = e = SpinEnergy(lattice, J=exchange, K=K, axis=axis, B=B)
+        self.exchange, self.K, self.axis, self.B = e.J, e.K, e.axis, e.B
         for shell in range(1, len(self.t) + 1):
             lattice.bonds(shell)  # refuses a shell that does not exist
         handed = self.twist is not None and bool(np.any(np.abs(np.sin(self.twist)) > 1e-12))
@@ -110,29 +110,6 @@ class SDModel(Hamiltonian):
         up, down = 2 * torch.arange(lattice.n_sites), 2 * torch.arange(lattice.n_sites) + 1
         self.rows = torch.stack([up, down, up, down], dim=1).reshape(-1)
         self.columns = torch.stack([up, down, down, up], dim=1).reshape(-1)
-
-    def __repr__(self) -> str:
-        rest = [str(self.spin_energy)] if str(self.spin_energy) else []
-        rest += [f"k={number_text(self.k)}"] if self.k else []
-        coupling = f"J={number_text(self.J)}" + ("" if self.pauli else ", J_sigma=J/2")
-        words = ", ".join([f"t={numbers_text(self.t)}", coupling, *rest])
-        return f"SDModel({self.lattice!r}; {words}{twist_text(self.twist)})"
-
-    def on(self, lattice: Lattice) -> Self:
-        e = self.spin_energy
-        return type(self)(
-            self._of_kind(lattice),
-            t=self.t,
-            J=self.J,
-            pauli=self.pauli,
-            exchange=e.J,
-            K=e.K,
-            axis=e.axis,
-            B=e.B,
-            k=self.k,
-            unit=self.unit,
-            twist=self.twist,
-        )
 
     @property
     def J_sigma(self) -> float:
