@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nearsight._validation import numbers
 from nearsight.lattices import Bonds, Lattice
-from nearsight.storage import number_text
 
 
 def checked_twist(lattice: Lattice, twist: Any) -> tuple[float, ...] | None:
@@ -27,11 +26,6 @@ def checked_twist(lattice: Lattice, twist: Any) -> tuple[float, ...] | None:
             f"A twist acts across a periodic boundary, but {lattice!r} is open there; set that phase to 0."
         )
     return phases
-
-
-def twist_text(twist: tuple[float, ...] | None) -> str:
-    """The part of a representation that tells a model with a twist from one without."""
-    return "" if twist is None else f", twist=({', '.join(map(number_text, twist))})"
 
 
 def hopping_elements(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from nearsight.fields import FieldType, spin
 from nearsight.hamiltonians.classical_model import Coupling, couplings
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.storage import number_text, numbers_text
 
 DM = Literal["bulk", "interfacial"]
 
@@ -76,18 +75,6 @@ class SpinEnergy:
             raise ValueError("axis must not be zero; set K=0 to leave the anisotropy out.")
         set_(self, "B", B)
         set_(self, "axis", tuple(axis.tolist()))
-
-    def __str__(self) -> str:
-        J = couplings(self.J)
-        terms = [f"J={numbers_text(J)}"] if any(J) else []
-        terms += [f"D={number_text(self.D)} ({self.dm})"] if self.D else []
-        terms += [f"K={number_text(self.K)} along {numbers_text(self.axis)}"] if self.K else []
-        terms += [f"B={numbers_text(self.B)}"] if any(self.B) else []  # type: ignore[arg-type]
-        return ", ".join(terms)
-
-    def on(self, lattice: Lattice) -> Self:
-        """The same energy on another lattice."""
-        return replace(self, lattice=lattice)
 
     @property
     def field_type(self) -> FieldType:

@@ -19,7 +19,7 @@ from nearsight.storage.locks import LockedError, Terminated, lock
 from nearsight.storage.parts import Parts
 from nearsight.storage.plain import parse_yaml, read_json, read_yaml, write_json, write_yaml
 from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, usable_tensors
-from nearsight.storage.text import number_text, numbers_text, rounded
+from nearsight.storage.text import number_text, rounded
 
 __all__ = [
     "CorruptFileError",
@@ -35,7 +35,6 @@ __all__ = [
     "load_tensors",
     "lock",
     "number_text",
-    "numbers_text",
     "owned",
     "parse_yaml",
     "read_json",

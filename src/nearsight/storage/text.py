@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import SupportsFloat
 
 
@@ -19,9 +18,3 @@ def number_text(x: float) -> str:
 def rounded(x: SupportsFloat, digits: int = 3) -> str:
     """A number for the eye, in so many digits and without an exponent below a million: 0.0123, 116, 5000."""
     return f"{float(f'{float(x):.{digits}g}'):g}"
-
-
-def numbers_text(values: Sequence[float]) -> str:
-    """One number as it is, several in parentheses, all with :func:`number_text`."""
-    words = ", ".join(map(number_text, values))
-    return words if len(values) == 1 else f"({words})"
