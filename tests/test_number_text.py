@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from nearsight.storage import number_text, numbers_text, rounded
+from nearsight._description import text
+from nearsight.storage import number_text, rounded
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_every_number_reads_back_as_itself():
 
 
 def test_several_numbers_stand_in_parentheses():
-    assert numbers_text((2.0,)) == "2" and numbers_text((1, 0, -0.85)) == "(1, 0, -0.85)"
+    assert text((2.0,)) == "2" and text((1, 0, -0.85)) == "(1, 0, -0.85)"
 
 
 @pytest.mark.parametrize(
