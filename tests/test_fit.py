@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, Forces
@@ -19,7 +19,7 @@ from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, square
 from nearsight.solvers import Dense
 from nearsight.storage import CorruptFileError
-from nearsight.training import DataSet, FitOptions, evaluate, fit
+from nearsight.training import DataSet, FitOptions, Random, evaluate, fit
 
 
 class Springs(ForceField):
@@ -428,6 +428,18 @@ def test_a_force_field_that_copies_its_parameters_is_refused():
 def test_options_that_make_no_sense_are_refused(bad):
     with pytest.raises(ValidationError):
         FitOptions(**bad)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers_and_files_may_write_them_as_text():
+    given = dict(steps=np.int64(7), learning_rate=np.float32(0.5), patience=torch.tensor(3), augment=np.bool_(True))
+    assert FitOptions(**given) == FitOptions(steps=7, learning_rate=0.5, patience=3, augment=True)
+    assert Random(trajectories=np.int32(2), snapshots=1, amplitude=np.array([0.5, 1.0])).amplitude == (0.5, 1.0)
+    assert type(FitOptions(**given).steps) is int
+
+    class Config(BaseModel):
+        fit: FitOptions
+
+    assert Config.model_validate({"fit": {"learning_rate": "1e-3"}}).fit == FitOptions(learning_rate=1e-3)
 
 
 def test_options_are_frozen():

@@ -1,6 +1,7 @@
 """The checks at the door take every honest number and refuse, in words, what only looks like one."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,13 @@ def test_truth_is_not_guessed():
     for value in ("no", 1, 0, None):
         with pytest.raises(TypeError, match="periodic must be True or False"):
             v.boolean(value, "periodic")
+
+
+def test_a_path_is_text_or_a_path():
+    assert v.filename("a/b", "path") == Path("a/b") == v.filename(Path("a/b"), "path")
+    for wrong in (None, 3, "", b"a", str, ["a"]):
+        with pytest.raises(TypeError, match="path must be the path of a file or folder, got"):
+            v.filename(wrong, "path")
 
 
 def test_a_misspelt_choice_is_answered_by_the_nearest():

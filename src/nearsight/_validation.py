@@ -11,7 +11,9 @@ import difflib
 import inspect
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -96,6 +98,13 @@ def array(value: Any, name: str, shape: Sequence[int | str]) -> np.ndarray:
     if not np.isfinite(given).all():
         raise ValueError(f"{wanted} and hold finite real numbers, got NaN or infinite ones.")
     return given.astype(float)
+
+
+def filename(value: Any, name: str) -> Path:
+    """A path of a file or folder."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise TypeError(f"{name} must be the path of a file or folder, got {_shown(value)}.")
+    return Path(value)
 
 
 def boolean(value: Any, name: str) -> bool:

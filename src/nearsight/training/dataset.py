@@ -14,6 +14,7 @@ import zarr
 from torch import Tensor
 
 from nearsight import __version__
+from nearsight._validation import boolean, choice, filename, integer, integers, number, numbers
 from nearsight.lattices import Lattice
 from nearsight.storage import owned
 from nearsight.training import imports, store
@@ -55,7 +56,8 @@ class DataSet:
         Every chunk is read once and the content compared with its hash (2 to 3 s per gigabyte; ``verify=False``
         trusts the disk). Raises ``storage.CorruptFileError`` naming the damaged file.
         """
-        path = Path(path)
+        path = filename(path, "path")
+        boolean(verify, "verify")
         group = store.open_group(path)
         if verify:
             store.verify(group, path)
@@ -82,18 +84,17 @@ class DataSet:
         lattice. Without ``trajectory`` every snapshot counts as independent: name the trajectories if several snapshots
         come from one run, or neighbours in time end up on both sides of a split. ``kind`` is one name or one code each.
         """
-        given = dict(field=field, force=force, energy=energy, trajectory=trajectory, time=time)
-        arrays = imports.checked(
-            {k: np.asarray(v) for k, v in given.items() if v is not None}, lattice, components, source="The arrays"
-        )
+        path = None if path is None else filename(path, "path")
+        optional = dict(energy=energy, trajectory=trajectory, time=time)
+        given = dict(field=field, force=force) | {k: v for k, v in optional.items() if v is not None}
+        arrays = {name: imports.as_numpy(values, name) for name, values in given.items()}
+        arrays = imports.checked(arrays, lattice, components, source="The arrays")
         count = len(arrays["field"])
         if isinstance(kind, str):
-            if kind not in KINDS:
-                raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
-            codes = np.full(count, KINDS.index(kind))
+            codes = np.full(count, KINDS.index(choice(kind, "kind", KINDS)))
         else:
-            codes = np.asarray(kind)
-            if codes.shape != (count,) or not np.isin(codes, range(len(KINDS))).all():
+            codes = imports.as_numpy(kind, "kind")
+            if codes.dtype.kind not in "iu" or codes.shape != (count,) or not np.isin(codes, range(len(KINDS))).all():
                 raise ValueError(f"kind must hold one code in 0..{len(KINDS) - 1} for each of the {count} snapshots.")
         arrays["kind"] = codes
         arrays.setdefault("trajectory", np.arange(count))
@@ -110,8 +111,9 @@ class DataSet:
         :meth:`from_arrays`. ``force`` is the total generalised force -∂E/∂Φ and ``energy`` the total energy of the
         whole lattice, in the same units. Everything is checked; an error names the key and the cure.
         """
-        arrays = imports.read_npz(Path(npz))
-        attrs = {"source": Path(npz).name, "source_hash": imports.file_hash(Path(npz))}
+        source = filename(npz, "npz")
+        arrays = imports.read_npz(source)
+        attrs = {"source": source.name, "source_hash": imports.file_hash(source)}
         return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)
 
     @classmethod
@@ -213,15 +215,17 @@ class DataSet:
         """The snapshots of these kinds, of these trajectories, in this closed interval of time (all that are given)."""
         keep = np.ones(len(self), dtype=bool)
         if kind is not None:
-            names = [kind] if isinstance(kind, str) else list(kind)
-            unknown = sorted(set(names) - set(KINDS))
-            if unknown:
-                raise ValueError(f"Unknown kind {', '.join(unknown)}; kinds are {', '.join(KINDS)}.")
+            if not isinstance(kind, Iterable):
+                raise TypeError(f"kind must be one or several of {', '.join(KINDS)}, got {kind!r}.")
+            names = [choice(name, "kind", KINDS) for name in ([kind] if isinstance(kind, str) else kind)]
             keep &= np.isin(self.kind, [KINDS.index(name) for name in names])
         if trajectory is not None:
-            keep &= np.isin(self.trajectory, list(np.atleast_1d(np.asarray(trajectory))))
+            several = isinstance(trajectory, Iterable) and getattr(trajectory, "ndim", 1) > 0
+            wanted = integers(list(trajectory) if several else [trajectory], "trajectory")  # type: ignore[arg-type]
+            keep &= np.isin(self.trajectory, wanted)
         if time is not None:
-            keep &= (self.time >= time[0]) & (self.time <= time[1])
+            start, end = numbers(time, "time", length=2, finite=False)
+            keep &= (self.time >= start) & (self.time <= end)
         if not keep.any():
             raise ValueError(f"No snapshot is left by this selection from {self!r}.")
         return self._subset(np.flatnonzero(keep))
@@ -237,7 +241,9 @@ class DataSet:
         default (all the rest) leaves data out: test and validation sets stay the same and a smaller training set is
         contained in a larger one, as a learning curve needs.
         """
-        train = 1.0 - validation - test if train is None else train
+        validation, test = number(validation, "validation"), number(test, "test")
+        train = 1.0 - validation - test if train is None else number(train, "train")
+        seed = integer(seed, "seed", least=0)
         parts = {"test": test, "validation": validation, "train": train}
         if not (train > 0 and validation >= 0 and test >= 0 and sum(parts.values()) <= 1 + 1e-9):
             raise ValueError(

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from nearsight._validation import boolean, instance
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, LearnedForceField, LocalForceField
 from nearsight.parallel import progress_bar, threads
@@ -68,7 +69,11 @@ def fit(
     batch and the gradients are averaged over the ranks, which is all that data-parallel training of small models
     needs.
     """
-    options = options or FitOptions()
+    instance(student, ForceField, "student", "Exact force fields are no students: give a learned one.")
+    instance(data, (DataSet, Split), "data", "Make one with training.generate, or DataSet.from_arrays.")
+    options = FitOptions() if options is None else instance(options, FitOptions, "options")
+    for name, flag in (("resume", resume), ("progress", progress), ("tensorboard", tensorboard)):
+        boolean(flag, name)
     path = None if path is None else Path(path)
     split = data if isinstance(data, Split) else _split(data, options)
     if tensorboard and path is None:

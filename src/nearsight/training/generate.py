@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nearsight import __version__
+from nearsight._validation import boolean, filename, instance, integer
 from nearsight.forcefields import ForceField
 from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
 from nearsight.storage import Parts, lock, recover
@@ -53,9 +54,12 @@ def generate(
 
     Raises ``ValueError`` if what is there was made with another recipe, seed or model, and says what differs.
     """
-    path = Path(path)
-    if workers is not None and workers < 0:
-        raise ValueError(f"workers must not be negative, got {workers}.")
+    instance(exact, ForceField, "exact", "Give an ExactForceField of a model and a solver.")
+    instance(recipe, Recipe, "recipe")
+    path, seed = filename(path, "path"), integer(seed, "seed", least=0)
+    workers = None if workers is None else integer(workers, "workers", least=0)
+    for name, flag in (("progress", progress), ("resume", resume)):
+        boolean(flag, name)
     parts = Parts(path)
     recover(path)
     if not resume and (path.exists() or parts.folder.exists()):
@@ -107,8 +111,6 @@ def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any],
 
     The description of a model may leave parameters out; the forces on one fixed field see all of them.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}.")
     probe = snapshots.gaussian(exact, snapshots.generator(0, 0))
     start = time.perf_counter()
     force, energy = exact(probe)

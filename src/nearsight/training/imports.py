@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from nearsight._validation import instance, integer
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError
 from nearsight.training import array_files
@@ -26,6 +30,18 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return _require(arrays, str(path))
 
 
+def as_numpy(values: Any, name: str) -> np.ndarray:
+    """An array, tensor or nested list as an array; ``TypeError`` for what has no such elements."""
+    if isinstance(values, Tensor):
+        if values.layout != torch.strided or values.is_meta:
+            raise TypeError(f"{name} must be a dense tensor with elements, got one that is sparse or meta.")
+        return values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise TypeError(f"{name} must be a rectangular array of numbers, got rows of different lengths.") from error
+
+
 def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -39,8 +55,8 @@ def _require(arrays: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray
 
 def checked(arrays: dict[str, np.ndarray], lattice: Lattice, components: int, *, source: str) -> dict[str, np.ndarray]:
     """The arrays in the shapes and types of a data set, or a ``ValueError`` naming the key and the cure."""
-    if components < 1:
-        raise ValueError(f"components must be at least 1, got {components}.")
+    instance(lattice, Lattice, "lattice")
+    components = integer(components, "components", least=1)
     _require(arrays, source)
     result: dict[str, np.ndarray] = {}
     for key, values in arrays.items():

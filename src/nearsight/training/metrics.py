@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, instance, integer
 from nearsight.fields import FieldType, tangent
 from nearsight.forcefields import ForceField, Forces
 from nearsight.training.dataset import KINDS, DataSet
@@ -54,18 +55,20 @@ def evaluate(
     90 % quantile (``q90``) of the angle in degrees between learned and exact H⊥ on sites where neither vanishes. It is
     the default where the field type of the force field has unit vectors.
     """
-    component = component or natural_component(forcefield)
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}.")
+    instance(forcefield, ForceField, "forcefield")
+    instance(data, DataSet, "data")
+    integer(batch, "batch", least=1)
+    known: tuple[Component, ...] = get_args(Component)
+    judged = natural_component(forcefield) if component is None else choice(component, "component", known)
     predicted = predict(forcefield.on(data.lattice), data.field, batch)
     learned, exact = predicted.force, data.force
-    if component == "tangent":
+    if judged == "tangent":
         learned, exact = (tangent(force, unit_spins(data)) for force in (learned, exact))
     energies = None
     if predicted.energy is not None and data.energy is not None:
         energies = (predicted.energy - data.energy) / data.lattice.n_sites
     kinds = torch.from_numpy(data.kind)
-    result = _summary(learned, exact, energies, data.energy, data.lattice.n_sites, component)
+    result = _summary(learned, exact, energies, data.energy, data.lattice.n_sites, judged)
     result["kinds"] = {}
     for name in data.counts:
         here = kinds == KINDS.index(name)
@@ -75,7 +78,7 @@ def evaluate(
             None if energies is None else energies[here],
             None if data.energy is None else data.energy[here],
             data.lattice.n_sites,
-            component,
+            judged,
         )
     return result
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from nearsight import __version__
+from nearsight._validation import instance, integer, number
 from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError, load_tensors, lock, owned, save_tensors
 from nearsight.training.dataset import deal
+from nearsight.training.imports import as_numpy
 
 FORMAT = 1
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
@@ -62,8 +64,12 @@ class MoveData:
         The energies must be finite for possible moves and infinite for all others. Without ``trajectory`` every
         configuration counts as independent: name the trajectories if several come from one run.
         """
-        fields = hops.check(torch.as_tensor(field))
-        labels = np.asarray(difference, dtype=float)
+        instance(hops, Hops, "hops", "Give Hops(lattice).")
+        fields = hops.check(torch.from_numpy(as_numpy(field, "field")))
+        labels = as_numpy(difference, "difference")
+        if labels.dtype.kind not in "iuf":
+            raise TypeError(f"difference must hold real numbers, energies of moves, got {labels.dtype}.")
+        labels = labels.astype(float)
         if fields.ndim != 3 or labels.shape != (len(fields), len(hops)):
             raise ValueError(
                 f"{hops!r} needs fields (configuration, {hops.lattice.n_sites}, 1) and energies (configuration, "
@@ -84,7 +90,9 @@ class MoveData:
             "time": np.zeros(count) if time is None else np.asarray(time),
         }
         for name in ("trajectory", "time"):
-            if arrays[name].shape != (count,):
+            if arrays[name].shape != (count,) or arrays[name].dtype.kind not in (
+                "iu" if name == "trajectory" else "iuf"
+            ):
                 raise ValueError(f"{name} must hold one number for each of {count} configurations.")
         return cls(hops, arrays, {"nearsight": __version__, **(attrs or {})})
 
@@ -99,6 +107,7 @@ class MoveData:
         attrs: Mapping[str, Any] | None = None,
     ) -> MoveData:
         """Ask energies, usually the exact ones, for all hops of many fields ``(configuration, site, 1)``."""
+        instance(energies, MoveEnergies, "energies")
         found = [energies.differences(one) for one in field]
         return cls.from_arrays(
             hops=energies.hops, field=field, difference=torch.stack(found).cpu().numpy(), trajectory=trajectory,
@@ -193,6 +202,8 @@ class MoveData:
 
     def split(self, *, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> MoveSplit:
         """Training, validation and test sets that share no trajectory, in these fractions of the trajectories."""
+        validation, test = number(validation, "validation"), number(test, "test")
+        seed = integer(seed, "seed", least=0)
         if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
             raise ValueError(f"The fractions must leave something to train on, got {validation:g} and {test:g}.")
         order = np.random.default_rng(seed).permutation(np.unique(self.trajectory))

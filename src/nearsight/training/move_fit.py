@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from nearsight._validation import boolean, instance, number
 from nearsight.forcefields import LearnedMoveEnergies, MoveEnergies
 from nearsight.parallel import threads
 from nearsight.storage import lock
@@ -78,7 +79,11 @@ def fit_moves(
         is that of an undisturbed fit, bit for bit, on the same machine: a step depends on the weights, the moments of
         the optimiser, the seed and its own number only.
     """
-    options = options or MoveFitOptions()
+    instance(student, LearnedMoveEnergies, "student")
+    instance(data, (MoveData, MoveSplit), "data", "Make one with MoveData.label.")
+    options = MoveFitOptions() if options is None else instance(options, MoveFitOptions, "options")
+    for name, flag in (("resume", resume), ("progress", progress)):
+        boolean(flag, name)
     if isinstance(data, MoveData):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
     student.to(getattr(torch, options.dtype))
@@ -163,6 +168,9 @@ def evaluate_moves(energies: MoveEnergies, data: MoveData, *, kT: float | None =
     ``mse``, ``rmse``, ``bias`` (mean error) and ``max`` over all hops, ``label`` (rms of ΔE), ``relative`` = rmse /
     label, and with ``kT`` the error in the exponent of a rate, ``rmse_kT``. ``configurations`` holds the mse of each.
     """
+    instance(energies, MoveEnergies, "energies")
+    instance(data, MoveData, "data")
+    kT = None if kT is None else number(kT, "kT", above=0)
     if energies.hops.shell != data.hops.shell:
         raise ValueError(f"The data are of hops to shell {data.hops.shell}, the energies to {energies.hops.shell}.")
     if not data.labels:

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nearsight._validation import boolean, integer, number, numbers
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Schedule(BaseModel):
-    """The learning rate of every step of a fit: a rise, then half a cosine."""
+class Options(BaseModel):
+    """Base of options: frozen, without unknown names, and numbers are numbers: not True, not "3", not 4.0 for a count.
+
+    Files are read more freely (``model_validate``): YAML gives 1e-3 as text.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        fields = type(self).model_fields
+        super().__init__(**{n: _plain(v, n, fields[n].annotation) if n in fields else v for n, v in values.items()})
+
+    # Marks this as a door for callers only; sections of files that pydantic builds itself do not come through it.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def _plain(value: Any, name: str, annotation: Any) -> Any:
+    """The value as plain Python if it is of the kind that the option has; ``TypeError`` in words if it is not."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    plain = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds]
+    if value is None and type(None) in plain:
+        return None
+    if int in plain:
+        return integer(value, name)
+    if float in plain:
+        return number(value, name, finite=False)
+    if bool in plain:
+        return boolean(value, name)
+    if any(get_origin(kind) is tuple for kind in plain):
+        return numbers(value, name, finite=False)
+    return value
+
+
+class Schedule(Options):
+    """The learning rate of every step of a fit: a rise, then half a cosine."""
 
     steps: Annotated[int, Field(ge=1)] = 1000
     """Optimiser steps."""

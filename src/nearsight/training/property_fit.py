@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from nearsight._validation import boolean, instance
 from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
 from nearsight.forcefields.property_model import Blocks, as_blocks
@@ -100,7 +101,11 @@ def fit_property(
         is that of an undisturbed fit, bit for bit, on the same machine: a step depends on the weights, the moments of
         the optimiser, the seed and its own number only.
     """
-    options, snapshots = options or PropertyFitOptions(), as_blocks(snapshots)
+    instance(model, PropertyModel, "model")
+    options = PropertyFitOptions() if options is None else instance(options, PropertyFitOptions, "options")
+    for name, flag in (("resume", resume), ("progress", progress)):
+        boolean(flag, name)
+    snapshots = as_blocks(snapshots)
     with threads(options.threads), lock(path):
         checkpoint = prepared(path, resume)
         run = _Fit(model.to(getattr(torch, options.dtype)), snapshots, check_labels(model, snapshots, labels), options)
@@ -113,7 +118,10 @@ def fit_property(
 def check_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray) -> np.ndarray:
     """Labels as float64 ``(snapshot,)``, refused if they do not fit the snapshots or the kind of property."""
     check_side(model.side, snapshots.length)
-    values = np.asarray(labels, dtype=float)
+    values = np.asarray(labels)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"labels must hold one real number for each snapshot, got {values.dtype}.")
+    values = values.astype(float)
     if values.shape != (len(snapshots),):
         raise ValueError(f"{len(snapshots)} snapshots need as many labels, got shape {values.shape}.")
     if not np.isfinite(values).all():

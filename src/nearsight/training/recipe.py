@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from nearsight._validation import number
+from nearsight.training.options import Options
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -23,9 +26,7 @@ Interval = Annotated[
 """(low, high) of a number drawn uniformly for every trajectory or snapshot; equal ends fix it."""
 
 
-class _Kind(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Kind(Options):
     trajectories: Count
     snapshots: Annotated[int, Field(ge=1)]
     """Snapshots of each trajectory."""
@@ -117,7 +118,7 @@ class NearEquilibrium(_Kind):
     steps: Annotated[int, Field(ge=0)] = 100
 
 
-class Recipe(BaseModel):
+class Recipe(Options):
     """How many snapshots of which kind, and how each is made.
 
     A force field is asked for forces along its own trajectories: random fields far from equilibrium at first, ever more
@@ -125,8 +126,6 @@ class Recipe(BaseModel):
     model: amplitudes are in units of the field, dt in units of time, kT of energy. Set a kind's ``trajectories`` to 0
     to leave it out; :meth:`scaled` keeps the proportions.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     random: Random = Random(trajectories=40, snapshots=5)
     thermal: Thermal = Thermal(trajectories=20, snapshots=10)
@@ -160,8 +159,7 @@ class Recipe(BaseModel):
 
     def scaled(self, factor: float) -> Recipe:
         """The same proportions with ``factor`` times the trajectories (every kind keeps at least one)."""
-        if not factor > 0:
-            raise ValueError(f"factor must be positive, got {factor}.")
+        factor = number(factor, "factor", above=0)
         return self.model_copy(
             update={
                 name: kind.model_copy(update={"trajectories": max(1, round(kind.trajectories * factor))})

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nearsight._validation import integer, number, numbers
+
 RIDGE = 1e-5
 """Weight of the identity in the preconditioner, relative to its mean eigenvalue."""
 
@@ -42,6 +44,9 @@ class SOAP(Optimizer):
         weight_decay: float = 0.0,
         every: int = 10,
     ) -> None:
+        lr, weight_decay = number(lr, "lr", least=0), number(weight_decay, "weight_decay", least=0)
+        betas = numbers(betas, "betas", length=2, least=0, below=1)  # type: ignore[assignment]
+        eps, every = number(eps, "eps", above=0), integer(every, "every", least=1)
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, every=every))
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import boolean, instance
+from nearsight._validation import boolean, filename, instance
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
@@ -69,7 +69,7 @@ def import_spins(
         which alone tells the unit of fields without energies and times.
     trust: import the arrays as the card has them; what speaks against it is a warning.
     """
-    card = Path(card)
+    card = filename(card, "card")
     boolean(trust, "trust")
     content = SpinCard.read(card)
     lattice = content.build_lattice()
