@@ -576,7 +576,7 @@ def test_exchange_between_sites_has_no_curvature(rng):
             lambda: analysis.charge_density(np.ones((5, 3, 16)), square(4)),
             r"shape \(\*batch, 16, 3\), got \(5, 3, 16\)",
         ),
-        (lambda: helix(square(4), (0, 0), phase=math.nan), "phase of a wave is a finite number"),
+        (lambda: helix(square(4), (0, 0), phase=math.nan), "phase must be a finite real number"),
         (lambda: analysis.spin_structure_factor(np.zeros((4, 3)), chain(4)), "lattices of two dimensions"),
         (lambda: analysis.spin_structure_factor(np.ones((16, 3)), square(4), normalisation="N"), '"1/N" or "1/N.2"'),  # type: ignore[arg-type]
         (lambda: analysis.spin_structure_factor(np.ones((16, 3)), square(4), reach=-1.0), "positive wave number"),
@@ -586,7 +586,7 @@ def test_exchange_between_sites_has_no_curvature(rng):
         (lambda: analysis.spin_temperature(np.ones((2, 16, 3)), np.ones((16, 3)), square(4)), "same configurations"),
         (lambda: skyrmion_lattice(MAGNET, vorticity=2), "must be 1 or -1"),
         (lambda: skyrmion_lattice(MAGNET, phase=np.zeros(7)), "phase must be one finite number or 576"),
-        (lambda: cone(MAGNET, (0, 0), magnetisation=1.1), "between -1 and 1"),
+        (lambda: cone(MAGNET, (0, 0), magnetisation=1.1), "magnetisation must be .* ≥ -1 and ≤ 1"),
         (lambda: ferromagnet(MAGNET, (0, 0, 0)), "not all zero"),
     ],
 )

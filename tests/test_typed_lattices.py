@@ -8,6 +8,7 @@ import spglib
 import torch
 
 from crystal_classes import generated, turn
+from nearsight.analysis import star, symmetry_points, zone_boundary
 from nearsight.analysis.plaquettes import plaquettes
 from nearsight.descriptors import ACSF, Irreps
 from nearsight.fields import scalar
@@ -99,6 +100,10 @@ def test_metres_are_not_too_small_to_tell_lattices_apart():
         torch.testing.assert_close(small(field), unit(field))
     assert plaquette_centre(lattice) == pytest.approx([1.95e-10, 1.95e-10])
     assert len(plaquettes(lattice)) == 16
+    np.testing.assert_allclose(zone_boundary(lattice), zone_boundary(square(4)) / 3.9e-10, rtol=1e-12)
+    assert set(symmetry_points(lattice)) == {"Γ", "X", "M"}
+    quarter = np.array([np.pi / 2, 0.0])
+    np.testing.assert_allclose(star(quarter / 3.9e-10, lattice), star(quarter, square(4)) / 3.9e-10, atol=1e-3)
     np.testing.assert_allclose(
         lengths(lattice.neighbourhood(8e-10).vectors[:6]), 3.9e-10 * np.array([0, 1, 1, 1, 1, 2**0.5])
     )

@@ -13,7 +13,7 @@ from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reduce
 from nearsight.lattices import Lattice, crystal_class
 
 ON_BOUNDARY = 1e-9
-"""Lengths in reciprocal space that agree to this (in units of 1/a) are equal."""
+"""Wave numbers that agree to this, in units of the inverse shortest distance, are equal."""
 
 
 @lru_cache(maxsize=16)
@@ -26,7 +26,7 @@ def nearest_reciprocal(lattice: Lattice) -> np.ndarray:
     span = range(-2, 3)
     vectors = np.array(list(itertools.product(span, repeat=lattice.dim))) @ b
     lengths = np.linalg.norm(vectors, axis=1)
-    keep = lengths <= np.linalg.norm(b, axis=1).sum() + ON_BOUNDARY
+    keep = lengths <= np.linalg.norm(b, axis=1).sum() + ON_BOUNDARY / lattice.spacing
     vectors = vectors[keep][np.argsort(lengths[keep], kind="stable")]
     vectors.setflags(write=False)
     return vectors
@@ -43,17 +43,18 @@ def fold(k: np.ndarray, lattice: Lattice) -> np.ndarray:
     fraction = k @ np.linalg.inv(b)
     images = ((fraction - np.round(fraction)) @ b)[..., None, :] + nearest_reciprocal(lattice)
     length = np.linalg.norm(images, axis=-1)
-    candidate = length <= length.min(-1, keepdims=True) + ON_BOUNDARY
+    candidate = length <= length.min(-1, keepdims=True) + ON_BOUNDARY / lattice.spacing
     for axis in reversed(range(lattice.dim)):
         value = np.where(candidate, images[..., axis], -np.inf)
-        candidate &= value >= value.max(-1, keepdims=True) - 1e-7
+        candidate &= value >= value.max(-1, keepdims=True) - 1e-7 / lattice.spacing
     return np.take_along_axis(images, candidate.argmax(-1)[..., None, None], -2).squeeze(-2)
 
 
 def zone_boundary(lattice: Lattice) -> np.ndarray:
     """Corners of the first Brillouin zone of a two-dimensional lattice, anticlockwise, ``(corner, 2)``."""
     _plane(lattice)
-    G = nearest_reciprocal(lattice)[1:]
+    unit = 1.0 / lattice.spacing
+    G = nearest_reciprocal(lattice)[1:] / unit
     corners = []
     for a, b in itertools.combinations(range(len(G)), 2):
         pair = G[[a, b]]
@@ -64,7 +65,7 @@ def zone_boundary(lattice: Lattice) -> np.ndarray:
                 corners.append(corner)
     points = np.array(corners)
     points = points[np.argsort(np.arctan2(points[:, 1], points[:, 0] - 1e-12), kind="stable")]
-    return points[np.linalg.norm(points - np.roll(points, 1, axis=0), axis=1) > 1e-6]
+    return points[np.linalg.norm(points - np.roll(points, 1, axis=0), axis=1) > 1e-6] * unit
 
 
 def symmetry_points(lattice: Lattice) -> dict[str, np.ndarray]:
@@ -78,12 +79,12 @@ def symmetry_points(lattice: Lattice) -> dict[str, np.ndarray]:
     middles = 0.5 * (corners + np.roll(corners, -1, axis=0))
     edges = np.linalg.norm(middles, axis=1)
     gamma = np.zeros(2)
-    if len(corners) == 6 and np.ptp(edges) < 1e-6:
+    if len(corners) == 6 and np.ptp(edges) < 1e-6 / lattice.spacing:
         K = _along_x(corners)
         return {"Γ": gamma, "K": K, "M": _near(middles, K)}
     if len(corners) == 4:
         X = _along_x(middles)
-        if np.ptp(edges) < 1e-6:
+        if np.ptp(edges) < 1e-6 / lattice.spacing:
             return {"Γ": gamma, "X": X, "M": _near(corners, X)}
         S = _near(corners, X)
         return {"Γ": gamma, "X": X, "S": S, "Y": S - X}
@@ -143,7 +144,7 @@ def symmetry_path(
     ticks = [0.0]
     for (_, a), (name, b) in itertools.pairwise(stops):
         step = float(np.linalg.norm(b - a))
-        if step < ON_BOUNDARY:
+        if step < ON_BOUNDARY / lattice.spacing:
             raise ValueError(f"Two points of the path in a row are the same, at {name}.")
         t = _allowed(lattice, a, b) if spacing is None else np.linspace(0, 1, int(np.ceil(step / spacing)) + 1)
         pieces.append(a + t[:, None] * (b - a))
@@ -152,7 +153,7 @@ def symmetry_path(
         ticks.append(length)
     k, distance = np.concatenate(pieces), np.concatenate(travelled)
     # The end of one piece is the start of the next.
-    new = np.concatenate([[True], np.diff(distance) > ON_BOUNDARY])
+    new = np.concatenate([[True], np.diff(distance) > ON_BOUNDARY / lattice.spacing])
     return Path(k[new], distance[new], np.array(ticks), tuple(name for name, _ in stops))
 
 
@@ -169,7 +170,7 @@ def star(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
     folded = fold(np.concatenate([images, -images]), lattice)
     arms: list[np.ndarray] = []
     for arm in folded:
-        if not arms or float(distance_to(np.array(arms) - arm, lattice).min()) > 1e-6:
+        if not arms or float(distance_to(np.array(arms) - arm, lattice).min()) > 1e-6 / lattice.spacing:
             arms.append(arm)
     result = np.array(arms)
     if lattice.dim != 2:
@@ -208,4 +209,5 @@ def _along_x(points: np.ndarray) -> np.ndarray:
 
 def _near(points: np.ndarray, to: np.ndarray) -> np.ndarray:
     """The point nearest to another; of two at equal distance the upper one."""
-    return points[np.lexsort((-points[:, 1], np.round(np.linalg.norm(points - to, axis=1), 6)))[0]]
+    distance = np.linalg.norm(points - to, axis=1) / np.linalg.norm(points, axis=1).max()
+    return points[np.lexsort((-points[:, 1], np.round(distance, 6)))[0]]

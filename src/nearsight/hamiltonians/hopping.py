@@ -18,7 +18,7 @@ def checked_twist(lattice: Lattice, twist: Any) -> tuple[float, ...] | None:
         return None
     if lattice.dim == 1 and not isinstance(twist, str) and not np.iterable(twist):
         twist = (twist,)
-    if isinstance(twist, str) or not np.iterable(twist) or len(twist) != lattice.dim:
+    if isinstance(twist, str) or not hasattr(twist, "__len__") or len(twist) != lattice.dim:
         raise ValueError(f"twist must give one phase for each of the {lattice.dim} axes, in radians, got {twist!r}.")
     phases = numbers(twist, "twist", length=lattice.dim)
     if np.any(np.asarray(phases)[~np.broadcast_to(lattice.periodic, lattice.dim)]):

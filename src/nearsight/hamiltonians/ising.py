@@ -86,7 +86,8 @@ class EdwardsAnderson(ClassicalModel):
         bonds = checked_lattice(lattice).bonds(1)
         if (couplings is None) == (seed is None):
             raise ValueError("Pass either couplings, one for every bond, or seed= to draw them.")
-        self.distribution = choice(distribution, "distribution", ("gaussian", "+-J"))
+        choice(distribution, "distribution", ("gaussian", "+-J"))
+        self.distribution = distribution
         self.J = number(J, "J, the scale of the couplings,", above=0)
         self.seed = seed = None if seed is None else integer(seed, "seed", least=0)
         if couplings is None:

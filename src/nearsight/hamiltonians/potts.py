@@ -46,7 +46,8 @@ class Potts(ClassicalModel):
         self, lattice: Lattice, q: int, *, J: Coupling = 1.0, kind: Literal["standard", "clock"] = "standard"
     ) -> None:
         self.q = q = integer(q, "q", least=2, most=127)
-        self.J, self.kind = couplings(J), choice(kind, "kind", ("standard", "clock"))
+        choice(kind, "kind", ("standard", "clock"))
+        self.J, self.kind = couplings(J), kind
         metric = torch.eye(q, dtype=torch.float64)
         field_type = potts(q)
         if kind == "clock":

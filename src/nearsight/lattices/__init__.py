@@ -3,7 +3,8 @@
 from nearsight.lattices.catalogue import bcc, chain, cubic, diamond, fcc, honeycomb, kagome, square, triangular
 from nearsight.lattices.centres import bond_centre, plaquette_centre
 from nearsight.lattices.images import half_period, nearest_image, torus_distance
-from nearsight.lattices.lattice import Bonds, Lattice, Neighbourhood
+from nearsight.lattices.lattice import Lattice
+from nearsight.lattices.neighbourhood import Bonds, Neighbourhood
 from nearsight.lattices.selection import Selection, lengths, select_pairs, select_sites, select_triplets
 from nearsight.lattices.sublattices import aligned_neighbourhoods, crystal_class, sublattice_operations
 from nearsight.lattices.symmetry import neighbour_permutations, site_group, site_permutations, torus_group

@@ -38,5 +38,5 @@ def half_period(lattice: Lattice) -> float:
 
 def displacements(vectors: np.ndarray, dim: int) -> np.ndarray:
     """Finite vectors ``(..., dim)``, float64."""
-    shape = getattr(vectors, "shape", np.shape(vectors))  # type: ignore[arg-type]
+    shape = getattr(vectors, "shape", np.shape(vectors))
     return array(vectors, "vectors", (*(f"axis {k}" for k in range(len(shape) - 1)), dim))

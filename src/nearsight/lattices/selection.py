@@ -12,7 +12,7 @@ import numpy as np
 
 from nearsight._validation import array, boolean, instance
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Neighbourhood
+from nearsight.lattices.neighbourhood import Neighbourhood
 from nearsight.lattices.symmetry import neighbour_permutations
 
 

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Lattice, Neighbourhood, checked_lattice
+from nearsight.lattices.lattice import Lattice, checked_lattice
+from nearsight.lattices.neighbourhood import Neighbourhood
 from nearsight.lattices.symmetry import find_points, matching_operations, neighbour_map
 
 

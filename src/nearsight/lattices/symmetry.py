@@ -8,7 +8,8 @@ import numpy as np
 
 from nearsight._validation import instance, number
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Centre, Lattice, Neighbourhood, checked_lattice, within
+from nearsight.lattices.lattice import Centre, Lattice, checked_lattice, within
+from nearsight.lattices.neighbourhood import Neighbourhood
 
 TOLERANCE = 1e-6
 

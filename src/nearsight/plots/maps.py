@@ -12,6 +12,7 @@ from matplotlib.collections import Collection, EllipseCollection
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from torch import Tensor
 
+from nearsight._validation import number
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.plots.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
@@ -46,7 +47,7 @@ def snapshots(
         raise ValueError(f"times must name the {len(values)} fields, got {len(times)}.")
     if len(values) > 6:
         raise ValueError(f"One row holds at most 6 maps, got {len(values)}; choose some of the records.")
-    limit = limit or float(np.quantile(np.abs(values), 0.995)) or 1.0
+    limit = float(np.quantile(np.abs(values), 0.995)) or 1.0 if limit is None else number(limit, "limit", above=0)
     width, height = plane_size(lattice)
     panel = min(3.0, (PAGE - 0.7) / len(values))
     figure = picture(len(values) * panel + 0.7, panel * min(height / width, 1.5) + 0.45)
@@ -101,7 +102,9 @@ def gallery(
         if len(values) != len(times):
             raise ValueError(f"times must name the {len(values)} fields of {layer.label}, got {len(times)}.")
         far = values if layer.centre is None else values - layer.centre
-        limit = layer.limit or float(np.quantile(np.abs(far), 0.995)) or 1.0
+        limit = layer.limit
+        if limit is None:
+            limit = float(np.quantile(np.abs(far), 0.995)) or 1.0
         low, high = (0.0, limit) if layer.centre is None else (layer.centre - limit, layer.centre + limit)
         colours = SEQUENTIAL if layer.centre is None else DIVERGING
         for axes, value in zip(row, values, strict=True):

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 
+from nearsight._validation import number
 from nearsight.analysis import mean_and_error
 from nearsight.analysis.brillouin import Path, fold, zone_boundary
 from nearsight.analysis.plaquettes import plaquettes
@@ -235,7 +236,7 @@ def charge_map(
             f"configuration first."
         )
     values = density.values
-    limit = limit or float(np.abs(values).max()) or 1.0
+    limit = float(np.abs(values).max()) or 1.0 if limit is None else number(limit, "limit", above=0)
     polygons = []
     for centre, size, corners in zip(faces.centres, faces.size, faces.corners, strict=True):
         # Across a periodic boundary the image of the corner that is next to the centre.
@@ -288,7 +289,9 @@ def _arrows(axes: Axes, S: np.ndarray, lattice: Lattice) -> None:
 
 def _cell(lattice: Lattice) -> np.ndarray:
     """The patch of reciprocal space around every wave vector: the zone of the whole torus, ``(corner, 2)``."""
-    torus = Lattice("torus", np.asarray(lattice.shape)[:, None] * lattice.vectors, np.zeros((1, 2)), (1, 1))
+    torus = Lattice(
+        "torus", np.asarray(lattice.shape)[:, None] * lattice.vectors, np.zeros((1, 2)), (1, 1), symmetrise=False
+    )
     return zone_boundary(torus)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
+from nearsight._validation import integer
+
 STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
 BATCH = 2**22
 """Entries of the Pfaffians that are worked out at once."""
@@ -47,12 +49,11 @@ class ExactBlocks:
     """
 
     def __init__(self, side: int, *, box: int | None = None) -> None:
-        box = max(96, 3 * side) if box is None else box
-        if side < 2:
-            raise ValueError(f"A block has 2 or more sites a side, got {side}.")
+        side = integer(side, "side, for blocks of 2 or more sites,", least=2)
+        box = max(96, 3 * side) if box is None else integer(box, "box")
         if box < side + 2:
             raise ValueError(f"A block of {side} × {side} spins inside the edge needs box ≥ {side + 2}, got {box}.")
-        self.side, self.box = int(side), int(box)
+        self.side, self.box = side, box
         self._low = (self.box + 1 - self.side) // 2
         self._outside = _Walls(self.box, self._low, self.side)
         self._known: dict[float, tuple[float, np.ndarray]] = {}

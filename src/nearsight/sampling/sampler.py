@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import integer
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.sampling import clusters, single_spin
 from nearsight.sampling.streams import generator
@@ -55,9 +56,10 @@ class Sampler(abc.ABC):
         if chains is None:
             given = len(start) if isinstance(start, Tensor) and start.ndim == 2 else 1
             chains = temperatures.size if temperatures.ndim else given
-        if chains < 1 or (temperatures.ndim and temperatures.size != chains):
+        chains = integer(chains, "chains", least=1)
+        if temperatures.ndim and temperatures.size != chains:
             raise ValueError(f"{temperatures.size} temperatures do not fit {chains} chains; pass one, or one for each.")
-        self.model, self.chains = model, int(chains)
+        self.model, self.chains = model, chains
         self.seed = seed if isinstance(seed, tuple) else (seed,)
         self._bonds = (model.pairs.i.astype(np.int32), model.pairs.j.astype(np.int32), model.pairs.strength)
         self._arrays = self._place(self._first_states(start))

@@ -20,7 +20,7 @@ from nearsight.analysis.structure_factor import momentum_dims, structure_factor
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import SAME
+from nearsight.lattices.neighbourhood import SAME
 
 
 def truncation(

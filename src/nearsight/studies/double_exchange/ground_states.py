@@ -48,7 +48,7 @@ def levels(config: Config, Q: tuple[float, float], cone: float, *, mesh: int | N
     Wave vectors are shifted by half a step, which leaves out the points of highest symmetry.
     """
     t, J = config.model.t, config.model.J
-    mesh = mesh or config.ground.mesh
+    mesh = config.ground.mesh if mesh is None else mesh
     k = 2 * math.pi * (np.arange(mesh) + 0.5) / mesh
     kx, ky = np.meshgrid(k, k, indexing="ij")
     up, down = (-2 * t * (np.cos(kx + s * Q[0] / 2) + np.cos(ky + s * Q[1] / 2)) for s in (1, -1))
