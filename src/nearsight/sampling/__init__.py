@@ -7,12 +7,12 @@ serves every temperature at once: :func:`ising_levels` (square torus), :func:`en
 
 Sampled: :func:`sample` draws independent configurations at many temperatures into a store of :class:`Snapshots`. It
 runs the chains of a :class:`Sampler`, :class:`Metropolis`, :class:`HeatBath`, :class:`SwendsenWang` or :class:`Wolff`,
-which can be run by hand; :class:`ParallelTempering` and :func:`anneal` serve glasses. :func:`autocorrelation_time` and
-:func:`mean_and_error` judge a series.
+which can be run by hand; :class:`ParallelTempering` and :func:`anneal` serve glasses. :func:`autocorrelation_time`,
+:func:`agreement` and :func:`mean_and_error` judge a series.
 """
 
 from nearsight.sampling.annealing import Annealed, anneal
-from nearsight.sampling.autocorrelation import AutocorrelationTime, autocorrelation_time, mean_and_error
+from nearsight.sampling.autocorrelation import AutocorrelationTime, agreement, autocorrelation_time, mean_and_error
 from nearsight.sampling.density_of_states import DensityOfStates, ising_levels
 from nearsight.sampling.enumeration import enumerate_states
 from nearsight.sampling.equilibrium import sample
@@ -40,6 +40,7 @@ __all__ = [
     "SwendsenWang",
     "Thermodynamics",
     "Wolff",
+    "agreement",
     "anneal",
     "autocorrelation_time",
     "chain_thermodynamics",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 WINDOW = 6.0
 """The sum over lags ends at the first that exceeds so many autocorrelation times."""
@@ -52,6 +53,37 @@ def autocorrelation_time(series: np.ndarray) -> AutocorrelationTime:
     # Alternation can push a noisy sum below zero; nothing is remembered less than not at all by more than this.
     tau = max(float(sums[window]), 0.5 / n)
     return AutocorrelationTime(tau, tau * float(np.sqrt(2 * (2 * window + 1) / (chains * n))), window)
+
+
+def agreement(series: np.ndarray) -> float:
+    r"""How likely chains ``(chain, time)`` that sample the same distribution differ as much as these: a p-value,
+
+    .. math:: \chi^2 = \sum_c \frac{(\bar x_c - \bar x)^2}{2 \tau_w s_w^2 / n} \quad\text{with chains} - 1
+              \text{ degrees of freedom},
+
+    where the variance s² and the memory τ are those *within* chains, each about its own mean: a chain that is stuck has
+    little of either, and cannot hide what sets it apart. With chains from different starts this is the comparison of
+    variances between and within of Gelman and Rubin. Chains of 20 τ or more are needed for the p-value to be right.
+    0 for chains that do not move and differ, 1 if none differs.
+
+    References
+    ----------
+    A. Gelman, D. B. Rubin, Statist. Sci. 7, 457 (1992); U. Wolff, Comput. Phys. Commun. 156, 143 (2004) (bias of τ).
+    """
+    x = np.atleast_2d(np.asarray(series, dtype=float))
+    chains, n = x.shape
+    own = x.mean(1, keepdims=True)
+    between = float(((own - own.mean()) ** 2).sum())
+    if chains < 2 or between <= 1e-24 * max(1.0, float(np.abs(x).max()) ** 2):
+        return 1.0
+    within = x - own
+    tau, _, window = autocorrelation_time(within)
+    if np.isnan(tau):
+        return 0.0
+    # About its own mean, and not the true one, a chain of n steps loses 2τ/n of its variance at every lag of the sum.
+    tau = max(tau, 0.5) * (1 + (2 * window + 1) / n)
+    variance = 2 * tau * within.var() / (n * max(1 - 2 * tau / n, 0.1))
+    return float(stats.chi2.sf(between / variance, chains - 1))
 
 
 def mean_and_error(series: np.ndarray) -> tuple[float, float]:

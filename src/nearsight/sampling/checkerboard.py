@@ -16,7 +16,9 @@ from nearsight.sampling.streams import U32, kernel
 I8 = np.int8
 
 SCALE = 2.0**31
-"""Acceptance probabilities in :func:`sweep_bytes` are whole multiples of 1/SCALE."""
+"""Random numbers in :func:`sweep_bytes` have 31 bits."""
+RARE = 2**16
+"""Odds below RARE/SCALE = 3e-5, those of a spin that turns in the cold, are given by 62 bits, others rounded to 31."""
 
 
 def split(spins: np.ndarray) -> np.ndarray:
@@ -50,8 +52,12 @@ def flip_odds(rule: str, J: float, h: float, kT: float) -> np.ndarray:
 
 
 def thresholds(odds: np.ndarray) -> np.ndarray:
-    """The odds as :func:`sweep_bytes` reads them: entry 5 (s + 1)/2 + (n + 4)/2."""
-    return np.rint(odds * SCALE).astype(U32).reshape(-1)
+    """The odds as :func:`sweep_bytes` reads them, ``(2, 10)``: their first 31 binary digits and, below ``RARE``, the 31
+    that follow, in entry 5 (s + 1)/2 + (n + 4)/2."""
+    scaled = odds * SCALE
+    first = np.where(scaled < RARE, np.floor(scaled), np.rint(scaled))
+    rest = np.where(scaled < RARE, np.floor((scaled - first) * SCALE), 0.0)
+    return np.stack([first, rest]).astype(U32).reshape(2, -1)
 
 
 @numba.njit(nogil=True)
@@ -83,11 +89,35 @@ def _update_row(own, above, below, same, side, draw, table):
         own[j] = I8(-s) if draw[j] < (low if s < 0 else high) else s
 
 
+@numba.njit(nogil=True)
+def _lowest(draw):
+    lowest = draw[0]
+    for j in range(len(draw)):
+        lowest = min(lowest, draw[j])
+    return lowest
+
+
+@numba.njit(nogil=True)
+def _update_row_exactly(own, above, below, same, side, draw, table, rest, a, b, c, d):
+    """As :func:`_update_row`, with a second draw where the first 31 bits are those of the odds and decide nothing."""
+    again = np.empty(1, np.uint32)
+    for j in range(len(draw)):
+        s = own[j]
+        entry = (5 if s > 0 else 0) + (above[j] + below[j] + same[j] + side[j] + 4) // 2
+        flip = draw[j] < table[entry]
+        if draw[j] == table[entry]:
+            _draw_row(a[j : j + 1], b[j : j + 1], c[j : j + 1], d[j : j + 1], again)
+            flip = again[0] < rest[entry]
+        if flip:
+            own[j] = I8(-s)
+
+
 @kernel
 def sweep_bytes(grid, state, table, sweeps):
-    """``sweeps`` sweeps of one lattice ``grid`` (2, Lx, Ly/2 + 2), int8 of ±1, with one 32-bit stream per column."""
+    """``sweeps`` sweeps of one lattice ``grid`` (2, Lx, Ly/2 + 2), int8 of ±1, with one 32-bit stream per column;
+    ``table`` is that of :func:`thresholds`."""
     rows, width = grid.shape[1], grid.shape[2] - 2
-    draw = np.empty(width, np.uint32)
+    draw, first, rest = np.empty(width, np.uint32), table[0], table[1]
     a, b, c, d = state[0], state[1], state[2], state[3]
     for _ in range(sweeps):
         for colour in range(2):
@@ -98,5 +128,10 @@ def sweep_bytes(grid, state, table, sweeps):
                 below = grid[1 - colour, x + 1 if x + 1 < rows else 0, 1:]
                 # In rows of the colour that start at y = 0 the fourth neighbour is on the left, in others on the right.
                 side = 0 if (x + colour) % 2 == 0 else 2
-                _update_row(own[1:], above, below, other[1:], other[side:], draw, table)
+                same, beside = other[1:], other[side:]
+                # Below it alone can a draw be the first digits of odds that have more.
+                if _lowest(draw) < RARE:
+                    _update_row_exactly(own[1:], above, below, same, beside, draw, first, rest, a, b, c, d)
+                else:
+                    _update_row(own[1:], above, below, same, beside, draw, first)
                 own[0], own[width + 1] = own[width], own[1]

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.streams import U64, below, kernel, next64
+from nearsight.sampling.streams import TRIED, U64, below, kernel, next64, uniform
 
 
 def cluster_costs(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
@@ -33,13 +33,20 @@ def cluster_costs(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
             f"Cluster updates need bonds that tell equal states from different ones alone, unlike {model!r}: {cure}"
         )
     cost = gain * model.pairs.strength
-    flip = np.zeros(model.lattice.n_sites, np.int8)
-    if (cost < 0).any():
-        signs = _gauge(model, cost) if q == 2 else None
-        if signs is None:
-            raise ValueError(f"Clusters do not turn freely in {model!r}, whose bonds are frustrated: {cure}")
-        flip = signs
+    flip = alignment(model)
+    if flip is None:
+        raise ValueError(f"Clusters do not turn freely in {model!r}, whose bonds are frustrated: {cure}")
     return np.abs(cost), flip
+
+
+def alignment(model: ClassicalModel) -> np.ndarray | None:
+    """The sites to reverse ``(site,)`` so that every bond favours equal states, whatever the fields; None if no set
+    does (frustration, or antiferromagnetic bonds of more than two states)."""
+    g = model.interaction
+    cost = (g[0, 0] - g[0, 1]) * model.pairs.strength
+    if not (cost < 0).any():
+        return np.zeros(model.lattice.n_sites, np.int8)
+    return _gauge(model, cost) if model.n_states == 2 else None
 
 
 def _gauge(model: ClassicalModel, cost: np.ndarray) -> np.ndarray | None:
@@ -103,11 +110,16 @@ def sweep_swendsen_wang(spins, first, second, odds, q, rng, sweeps):
 
 @kernel
 def step_wolff(spins, index, odds, q, rng, steps):
-    """Grow one cluster from a random site and give it another state, ``steps`` times; returns the sites turned."""
+    """Grow one cluster from a random site and give it another state, ``steps`` times; returns the sites turned.
+
+    A step is skipped with probability 1 - ``TRIED``: clusters of one site each would turn in even numbers for ever.
+    """
     sites, slots = index.shape
     waiting = np.empty(sites, np.int32)
     turned = 0
     for _ in range(steps):
+        if uniform(rng) >= TRIED:
+            continue
         seed = below(rng, sites)
         old = spins[seed]
         new = old + 1 + below(rng, q - 1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.sampling import checkerboard, multispin, single_spin
-from nearsight.sampling.streams import stream
+from nearsight.sampling.streams import TRIED, stream
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,8 +37,9 @@ class Code(abc.ABC):
     def read(self, arrays: Arrays) -> np.ndarray:
         """States ``(chain, site)``, int8."""
 
-    def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray] | None:
-        """Energies and counts of states, if the layout knows a faster way than to read all states."""
+    def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Energies and counts of states, as they are and aligned (:meth:`Sampler.observe`), if the layout knows a way
+        faster than to read all states."""
         return None
 
 
@@ -84,7 +85,8 @@ class Bytes(Code):
 
     def tune(self, kT: np.ndarray) -> None:
         J, h = self.model.J[0], self.model.h  # type: ignore[attr-defined]
-        self.tables = [checkerboard.thresholds(checkerboard.flip_odds(self.rule, J, h, t)) for t in kT]
+        tried = TRIED if self.rule == "metropolis" else 1.0
+        self.tables = [checkerboard.thresholds(tried * checkerboard.flip_odds(self.rule, J, h, t)) for t in kT]
 
     def sweep(self, arrays: Arrays, number: int) -> None:
         for grid, state, table in zip(arrays["states"], arrays["streams"], self.tables, strict=True):
@@ -124,11 +126,12 @@ class Words(Code):
         lattices = np.concatenate([multispin.unpack_replicas(grid, columns) for grid in arrays["states"]])
         return lattices.reshape(len(lattices), -1)
 
-    def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         half, n = self.model.lattice.shape[1] // 2, self.model.lattice.n_sites
         counted = [multispin.count(grid, half, self.gauge) for grid in arrays["states"]]
-        unsatisfied, up = (np.concatenate(numbers) for numbers in zip(*counted, strict=True))
-        return abs(self.model.J[0]) * (2.0 * unsatisfied - 2 * n), np.stack([n - up, up], axis=-1)  # type: ignore[attr-defined]
+        unsatisfied, up, aligned = (np.concatenate(numbers) for numbers in zip(*counted, strict=True))
+        energy = abs(self.model.J[0]) * (2.0 * unsatisfied - 2 * n)  # type: ignore[attr-defined]
+        return energy, np.stack([n - up, up], axis=-1), np.stack([n - aligned, aligned], axis=-1)
 
 
 def chain_streams(seed: tuple[int, ...], chains: int) -> np.ndarray:

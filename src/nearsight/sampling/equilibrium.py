@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import shutil
@@ -15,11 +16,11 @@ import numpy as np
 import torch
 
 from nearsight import __version__
-from nearsight.hamiltonians import ClassicalModel, Ising
+from nearsight.hamiltonians import ClassicalModel
 from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
-from nearsight.sampling.autocorrelation import autocorrelation_time
+from nearsight.sampling.autocorrelation import agreement, autocorrelation_time
+from nearsight.sampling.choice import choose, choose_start
 from nearsight.sampling.clusters import cluster_costs
-from nearsight.sampling.exact_ising_bulk import critical_temperature
 from nearsight.sampling.multispin import REPLICAS
 from nearsight.sampling.sampler import START, Sampler, check_temperatures, magnetisation
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
@@ -30,12 +31,12 @@ from nearsight.storage import Parts, load_tensors, lock, recover, save_tensors, 
 if TYPE_CHECKING:
     from distributed import Client
 
-CRITICAL_WINDOW = 0.4
-"""Within so many |J| of the transition of the square Ising model "auto" takes Swendsen-Wang."""
 DISCARD, MEASURE = 20, 200
 """Autocorrelation times that every chain discards, and that all chains of a unit together measure."""
 CHAINS = 4
-"""Chains for each temperature, unless 64 share words."""
+"""Chains for each temperature, unless 64 share words; equilibrium is judged on no fewer."""
+DISAGREEMENT = 1e-3
+"""Chains whose differences have a smaller p-value (:func:`agreement`) go on."""
 RECORDS = 512
 KEEP = 10.0
 """Seconds after which what a unit has drawn is kept on disk."""
@@ -88,10 +89,12 @@ def sample(
 
     Chains equilibrate until they have forgotten their start, and are then read so rarely that successive snapshots are
     nearly independent. Both are measured, not guessed. With τ the larger of the integrated autocorrelation times of E
-    and of m² (:func:`autocorrelation_time`), the number of sweeps is doubled until its first half, which is discarded,
-    is at least 20 τ and its second half, in which τ is measured, at least 200 τ for all chains together, so that τ is
-    known to 36 % or better. Then a snapshot is taken every ⌈2τ⌉ sweeps, after which exp(-2) of a correlation is left.
-    What was measured is kept in ``Snapshots.attributes["units"]``.
+    and of m² (:func:`autocorrelation_time`; m is the staggered magnetisation in a bipartite antiferromagnet), the
+    number of sweeps is doubled until its first half, which is discarded, is at least 20 τ and its second half, in which
+    τ is measured, at least 200 τ for all chains together, so that τ is known to 36 % or better, and until chains, four
+    or more, that began in order and in disorder agree in E and m² (:func:`agreement`, p > 0.001): τ alone is blind to
+    what did not happen. Then a snapshot is taken every ⌈2τ⌉ sweeps, after which exp(-2) of a correlation is left. What
+    was measured is kept in ``Snapshots.attributes["units"]``.
 
     Every unit of work, some chains at one temperature, has random numbers that follow from ``seed``, its temperature's
     place in ``kT`` and its number alone: the snapshots do not depend on how many workers share the work. Finished units
@@ -107,14 +110,16 @@ def sample(
     seed: whole number >= 0.
     sampler: "metropolis", "heat-bath", "swendsen-wang", "wolff", or "auto". On an even square torus with equal bonds
         "auto" is Swendsen-Wang for |kT - kT_c| < 0.4 |J|, Metropolis elsewhere up to 2 kT_c, a heat bath above, where
-        Metropolis's rule turns nearly every spin at every sweep; on other lattices and for Potts models Swendsen-Wang;
+        Metropolis's rule turns nearly every spin at every sweep; on other lattices, for Potts models, and on tori so
+        narrow or small that domains reach around them with a weight that counts (1e-6) below kT_c, Swendsen-Wang;
         where clusters do not turn freely (field, frustration, vacancies) a heat bath. No rule that moves one site at a
         time equilibrates glasses: see :class:`ParallelTempering`.
     chains: independent chains at every temperature; by default 64 where they share words, 4 elsewhere.
-    start: "random", "ordered" (:func:`~nearsight.sampling.sampler.ordered_states`), or "auto": ordered below the
-        transition of an Ising model with nearest neighbours, where that is known, and random elsewhere. A random start
-        may freeze into stripes in an ordered phase, and no measurement notices a barrier that is never crossed: give
-        "ordered" for other models below their transition.
+    start: "random", "ordered" (:func:`~nearsight.sampling.sampler.ordered_states`), "mixed" (half of the chains each),
+        or "auto": ordered below the transition of an Ising model with nearest neighbours, where that is known and walls
+        across the lattice have no weight, and mixed elsewhere. Random chains may freeze into stripes in an ordered
+        phase, and are then seen to differ from the others: where you know the phase, give "ordered". Chains that all
+        begin alike prove less.
     interval, equilibration: sweeps between snapshots and discarded before the first, in place of the measured ones.
     max_sweeps: what a chain may spend on equilibration before it gives up with a ``RuntimeError``.
     symmetrise: turn every snapshot by a random element of the model's internal symmetry: all spins of an Ising or
@@ -170,19 +175,6 @@ def _sample(
     parts.finish(made)
 
 
-def choose(model: ClassicalModel, kT: float) -> str:
-    """The sampler that "auto" stands for."""
-    try:
-        cluster_costs(model)
-    except ValueError:
-        return "heat-bath"
-    if not_checkerboard(model) is None:
-        tc = critical_temperature("square", J=model.J[0])  # type: ignore[attr-defined]
-        near = abs(kT - tc) < CRITICAL_WINDOW * abs(model.J[0])  # type: ignore[attr-defined]
-        return "swendsen-wang" if near else "metropolis" if kT < 2 * tc else "heat-bath"
-    return "swendsen-wang"
-
-
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
@@ -191,8 +183,8 @@ def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains:
         raise TypeError(f"Samplers need a classical model such as Ising(lattice), got {type(model).__name__}.")
     if sampler != "auto" and sampler not in SAMPLERS:
         raise ValueError(f'sampler must be "auto" or one of {", ".join(SAMPLERS)}, got {sampler!r}.')
-    if start not in ("auto", "random", "ordered"):
-        raise ValueError(f'start must be "auto", "random" or "ordered", got {start!r}.')
+    if start not in ("auto", "random", "ordered", "mixed"):
+        raise ValueError(f'start must be "auto", "random", "ordered" or "mixed", got {start!r}.')
     for name, value in (("snapshots", snapshots), ("chains", chains)):
         if value is not None and (value != int(value) or value < 1):
             raise ValueError(f"{name} must be a whole number >= 1, got {value}.")
@@ -212,20 +204,10 @@ def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains:
         counts = [snapshots // number + (chain < snapshots % number) for chain in range(number)]
         for group, first in enumerate(range(0, number, size)):
             own = tuple(counts[first : first + size])
-            units.append(Unit(place, group, t, name, _start(model, t, start), len(own), own))
+            units.append(
+                Unit(place, group, t, name, choose_start(model, t) if start == "auto" else start, len(own), own)
+            )
     return units
-
-
-def _start(model: ClassicalModel, kT: float, start: str) -> str:
-    if start != "auto":
-        return start
-    if not isinstance(model, Ising) or len(model.J) > 1:
-        return "random"
-    try:
-        # An antiferromagnet that never orders has the transition temperature 0.
-        return "ordered" if kT < critical_temperature(model.lattice, J=model.J[0]) else "random"
-    except ValueError:
-        return "random"
 
 
 def _check(model: ClassicalModel, plan: Plan, workers: int | None) -> None:
@@ -301,7 +283,8 @@ def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = 
     ``kept`` is a file for what there is every ``KEEP`` seconds; one that exists is gone on with, bit for bit.
     """
     name = (unit.temperature, unit.group)
-    chain = SAMPLERS[unit.sampler](model, unit.kT, chains=unit.chains, seed=(plan.seed, *name), start=unit.start)
+    make = functools.partial(SAMPLERS[unit.sampler], model, unit.kT, seed=(plan.seed, *name), start=unit.start)
+    chain = make(chains=unit.chains)
     turn = generator(plan.seed, *name, START + 1)
     rows: dict[str, list[np.ndarray]] = {"states": [], "energy": [], "magnetisation": []}
     work = json.dumps([repr(model), asdict(unit), asdict(plan)])
@@ -312,7 +295,11 @@ def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = 
         turn.bit_generator.state = json.loads(text["turn"])
         done, tau, error = json.loads(text["equilibration"])
     else:
-        done, tau, error = _equilibrate(chain, plan)
+        # One chain alone agrees with itself: others help to judge, and are left when snapshots are taken.
+        judged = make(chains=CHAINS) if unit.chains < CHAINS else chain
+        done, tau, error = _equilibrate(judged, plan)
+        if judged is not chain:
+            chain.restore({key: x[: unit.chains] for key, x in judged.checkpoint().items()})
     interval = plan.interval or max(1, math.ceil(2 * max(tau)))
     number = max(unit.snapshots)
     saved = time.monotonic()
@@ -357,15 +344,18 @@ def _equilibrate(chain: Sampler, plan: Plan) -> tuple[int, tuple[float, float], 
         every = max(1, length // RECORDS)
         series = chain.record(length, every=every)
         done += length
+        agreed = min(agreement(x) for x in series) > DISAGREEMENT
         times = [autocorrelation_time(x) for x in series]
         tau = tuple(0.5 if np.isnan(t.tau) else every * t.tau for t in times)
         error = tuple(0.0 if np.isnan(t.tau) else every * t.error for t in times)
-        if length >= DISCARD * max(tau) and chain.chains * length >= MEASURE * max(tau):
+        if agreed and length >= DISCARD * max(tau) and chain.chains * length >= MEASURE * max(tau):
             return done, tau, error  # type: ignore[return-value]
         if 2 * done > plan.max_sweeps:
             raise RuntimeError(
-                f"{chain!r} has not equilibrated after {done} sweeps (autocorrelation time about {max(tau):.0f}). "
-                'Take sampler="swendsen-wang" near a transition, parallel tempering in a glass, or raise max_sweeps.'
+                f"{chain!r} has not equilibrated after {done} sweeps (autocorrelation time about {max(tau):.0f}"
+                f"{'' if agreed else '; chains from different starts disagree'}). "
+                'Take sampler="swendsen-wang" near a transition and on small or narrow lattices, ParallelTempering in '
+                'a glass or far below a transition, start="ordered" if you know the phase, or raise max_sweeps.'
             )
         length = done
 

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from nearsight.sampling.checkerboard import join, split
-from nearsight.sampling.streams import U64, kernel
+from nearsight.sampling.streams import U64, kernel, next64
 
 LANES = 16
 """Words of one row that draw their random bits together; rows of words are padded to a multiple of it."""
@@ -115,6 +115,9 @@ def _count_unsatisfied(own, above, below, same, side, gauge, none, two, three, f
 def sweep_words(grid, half, state, first, second, gauge, heat_bath, sweeps):
     """``sweeps`` sweeps of 64 lattices with ``half`` words a row, by Metropolis's rule or a heat bath.
 
+    Metropolis's rule skips one site in 16 (1 - ``TRIED``), in all replicas alike: which ones does not depend on any
+    state, and the replicas remain independent at every time.
+
     ``first`` and ``second`` are those of :func:`word_digits`, ``state`` (4, LANES) the generators, ``gauge`` all ones
     for antiferromagnetic bonds.
     """
@@ -127,6 +130,7 @@ def sweep_words(grid, half, state, first, second, gauge, heat_bath, sweeps):
         np.empty(LANES, U64),
         np.empty(LANES, U64),
     )
+    schedule, tried = state[:, 0], np.empty(LANES, U64)
     for _ in range(sweeps):
         for colour in range(2):
             for x in range(rows):
@@ -152,14 +156,16 @@ def sweep_words(grid, half, state, first, second, gauge, heat_bath, sweeps):
                             against = common[l] & (rare[l] | ~(none[l] | four[l]))
                             block[l] ^= coin[l] | (~two[l] & (three[l] ^ against))
                     else:
+                        bits = next64(schedule)
                         for l in range(LANES):
-                            undecided[l] = ~(two[l] | three[l])
+                            tried[l] = ONES if (bits >> U64(4 * l)) & U64(15) else ZERO
+                            undecided[l] = ~(two[l] | three[l]) & tried[l]
                         _bernoulli(a, b, c, d, first, undecided, common)
                         for l in range(LANES):
                             undecided[l] = common[l] & none[l]
                         _bernoulli(a, b, c, d, second, undecided, rare)
                         for l in range(LANES):
-                            block[l] ^= two[l] | three[l] | (common[l] & (rare[l] | ~none[l]))
+                            block[l] ^= tried[l] & (two[l] | three[l] | (common[l] & (rare[l] | ~none[l])))
                 own[0], own[half + 1] = own[half], own[1]
 
 
@@ -182,12 +188,13 @@ def _totals(planes):
 
 @kernel
 def count(grid, half, gauge):
-    """Unsatisfied bonds and spins up of every replica (64,), from counters that hold one digit of 64 numbers a word."""
+    """Unsatisfied bonds, spins up, and spins up after those of colour 1 were reversed where ``gauge`` says so, of every
+    replica (64,), from counters that hold one digit of 64 numbers a word."""
     rows = grid.shape[1]
     depth = 3
     while 1 << depth <= 4 * rows * (half // LANES + 1):
         depth += 1
-    bonds, ups = np.zeros((depth, LANES), U64), np.zeros((depth, LANES), U64)
+    bonds, first, second = np.zeros((depth, LANES), U64), np.zeros((depth, LANES), U64), np.zeros((depth, LANES), U64)
     for x in range(rows):
         own, other = grid[0, x], grid[1, x]
         above, below = grid[1, x - 1 if x > 0 else rows - 1], grid[1, x + 1 if x + 1 < rows else 0]
@@ -201,6 +208,8 @@ def count(grid, half, gauge):
             _add(bonds, l, odd ^ t, 0)
             _add(bonds, l, pair ^ (odd & t), 1)
             _add(bonds, l, pair & odd & t, 2)
-            _add(ups, l, own[j], 0)
-            _add(ups, l, other[j], 0)
-    return _totals(bonds), _totals(ups)
+            _add(first, l, own[j], 0)
+            _add(second, l, other[j], 0)
+    up = _totals(second)
+    ups = _totals(first) + up
+    return _totals(bonds), ups, ups if gauge == ZERO else ups + rows * half - 2 * up

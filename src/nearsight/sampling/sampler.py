@@ -32,7 +32,8 @@ class Sampler(abc.ABC):
     kT: temperature, one for all chains or one for each ``(chain,)``, in the units of the couplings.
     chains: number of chains; by default as many as temperatures or states are given.
     seed: whole number >= 0, or several that together name the streams.
-    start: "random", "ordered" (:func:`ordered_states`), or states ``(site,)`` or ``(chain, site)``.
+    start: "random", "ordered" (the last of :func:`ordered_states`), "mixed" (every other chain random, the rest from
+        each of the ordered states in turn), or states ``(site,)`` or ``(chain, site)``.
     """
 
     name: ClassVar[str]
@@ -61,6 +62,7 @@ class Sampler(abc.ABC):
             raise ValueError(f"{temperatures.size} temperatures do not fit {chains} chains; pass one, or one for each.")
         self.model, self.chains = model, chains
         self.seed = seed if isinstance(seed, tuple) else (seed,)
+        self._aligned = clusters.alignment(model)
         self._bonds = (model.pairs.i.astype(np.int32), model.pairs.j.astype(np.int32), model.pairs.strength)
         self._arrays = self._place(self._first_states(start))
         self.kT = np.broadcast_to(temperatures, (chains,))
@@ -115,19 +117,28 @@ class Sampler(abc.ABC):
         """Energies ``(chain,)`` and how many sites are in which state ``(chain, state)``."""
         return single_spin.measure(self._read(), *self._bonds, self.model.interaction, self.model.onsite)
 
+    def observe(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and squares of the order parameter (:func:`order`) ``(chain,)``; the staggered one where bonds of
+        two states favour different ones on a bipartite lattice."""
+        energy, counts = self.measure()
+        if self._aligned is not None and self._aligned.any():
+            up = (self._read() ^ self._aligned).sum(1, dtype=np.int64)
+            counts = np.stack([self.model.lattice.n_sites - up, up], axis=-1)
+        return energy, order(self.model, counts)
+
     @property
     def energy(self) -> Tensor:
         """E of all chains ``(chain,)``, float64."""
         return torch.from_numpy(self.measure()[0])
 
     def record(self, sweeps: int, *, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Move on by ``sweeps`` and measure after ``every`` one: energies and m² (:func:`order`) ``(chain, time)``."""
+        """Move on by ``sweeps`` and :meth:`observe` after ``every`` one: energies and m² ``(chain, time)``."""
         energies, orders = [], []
         for _ in range(sweeps // every):
             self.sweep(every)
-            energy, counts = self.measure()
+            energy, m2 = self.observe()
             energies.append(energy)
-            orders.append(order(self.model, counts))
+            orders.append(m2)
         return np.stack(energies, axis=-1), np.stack(orders, axis=-1)
 
     def checkpoint(self) -> dict[str, Tensor]:
@@ -152,24 +163,28 @@ class Sampler(abc.ABC):
         if isinstance(start, Tensor):
             states = self.model.check_states(start).to(torch.int8).expand(self.chains, n)
             return np.array(states.cpu().numpy())
+        ordered = ordered_states(self.model)
         if start == "ordered":
-            return np.broadcast_to(ordered_states(self.model), (self.chains, n)).copy()
-        if start == "random":
+            return np.broadcast_to(ordered[-1], (self.chains, n)).copy()
+        if start in ("random", "mixed"):
             names = [(*self.seed[1:], START, chain) for chain in range(self.chains)]
-            return np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
-        raise ValueError(f'start must be "random", "ordered" or a tensor of states, got {start!r}.')
+            states = np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
+            if start == "mixed":
+                states[1::2] = ordered[np.arange(self.chains // 2) % len(ordered)]
+            return states
+        raise ValueError(f'start must be "random", "ordered", "mixed" or a tensor of states, got {start!r}.')
 
 
 def ordered_states(model: ClassicalModel) -> np.ndarray:
-    """The uniform state of lowest energy ``(site,)``, int8, the last of several (s = 1 without a field); the staggered
-    one of a bipartite antiferromagnet of two states."""
+    """Those of lowest energy among the uniform states and the two staggered ones of a bipartite antiferromagnet,
+    ``(state, site)``, int8; without a field the last is s = 1."""
     n, q = model.lattice.n_sites, model.n_states
-    try:
-        return (q - 1) ^ clusters.cluster_costs(model)[1]
-    except ValueError:
-        uniform = torch.arange(q, dtype=torch.int8)[:, None].expand(q, n)
-        energy = model.energy(uniform).numpy()
-        return np.full(n, np.flatnonzero(energy <= energy.min() + 1e-12 * abs(energy.min()))[-1], np.int8)
+    states = np.repeat(np.arange(q, dtype=np.int8)[:, None], n, axis=1)
+    staggered = clusters.alignment(model)
+    if staggered is not None and staggered.any():
+        states = np.concatenate([states, [staggered, staggered ^ 1]])
+    energy = model.energy(torch.from_numpy(states)).numpy()
+    return states[energy <= energy.min() + 1e-12 * abs(energy.min())]
 
 
 def _signed(array: np.ndarray) -> np.ndarray:

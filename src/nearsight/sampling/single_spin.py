@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from nearsight.sampling.streams import below, kernel, uniform
+from nearsight.sampling.streams import TRIED, below, kernel, uniform
 
 
 @kernel
 def sweep_metropolis(states, index, strength, interaction, onsite, beta, streams, sweeps):
     """As many attempts as there are sites, at sites drawn at random, in every chain ``(chain, site)``.
 
-    Sites in a fixed order would save their random number. But Metropolis's rule always accepts a change that costs
-    nothing, and there are models on which a fixed order then moves through a few states for ever.
+    An attempt is skipped with probability 1 - ``TRIED``: without energies every attempt is accepted, and the number of
+    changes after so many of them would have one parity for ever.
     """
     chains, sites = states.shape
     q, slots = interaction.shape[0], index.shape[1]
@@ -30,7 +30,7 @@ def sweep_metropolis(states, index, strength, interaction, onsite, beta, streams
             for k in range(slots):
                 neighbour = spins[index[i, k]]
                 cost += strength[i, k] * (interaction[a, neighbour] - interaction[b, neighbour])
-            if cost <= 0 or uniform(rng) < math.exp(-inverse * cost):
+            if uniform(rng) < TRIED * math.exp(-inverse * max(cost, 0.0)):
                 spins[i] = b
 
 

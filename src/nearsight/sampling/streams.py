@@ -74,6 +74,15 @@ def uniform(state):
     return (next64(state) >> U64(11)) * (1.0 / 9007199254740992.0)
 
 
+TRIED = 15 / 16
+"""Share of the changes that Metropolis's rule, and Wolff's, try at all; the others are skipped.
+
+Metropolis's rule always accepts what costs nothing, and a sweep that tries every site then moves states in which every
+change is free through a cycle, for ever. Skipped at random, every single change happens alone with a positive
+probability, and nothing happens with another: any state leads to any other, on any lattice, and to itself.
+"""
+
+
 @numba.njit(inline="always")
 def below(state, n):
     """A whole number 0..n-1, all equally likely up to n / 2^53."""

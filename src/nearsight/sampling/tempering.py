@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.sampler import START, Sampler, check_temperatures, order
+from nearsight.sampling.sampler import START, Sampler, check_temperatures
 from nearsight.sampling.samplers import SAMPLERS, HeatBath, Metropolis
 from nearsight.sampling.streams import generator
 
@@ -82,9 +82,9 @@ class ParallelTempering:
         energies, orders = [], []
         for _ in range(sweeps // every):
             self.sweep(every)
-            energy, counts = self.chains.measure()
+            energy, m2 = self.chains.observe()
             energies.append(energy[self._copy])
-            orders.append(order(self.model, counts)[self._copy])
+            orders.append(m2[self._copy])
         return np.stack(energies, axis=-1), np.stack(orders, axis=-1)
 
     @property
