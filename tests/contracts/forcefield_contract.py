@@ -14,7 +14,15 @@ from torch import Tensor
 from contracts.peierls import Peierls
 from nearsight.descriptors import Irreps, SpinInvariants
 from nearsight.fields import FieldType, ising, jahn_teller, scalar, spin
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, LearnedForceField
+from nearsight.forcefields import (
+    ClassicalForceField,
+    ConvolutionalForceField,
+    ElectronForceField,
+    ExactForceField,
+    FixedNumber,
+    ForceField,
+    LearnedForceField,
+)
 from nearsight.groups import PointGroup
 from nearsight.hamiltonians import Holstein, JahnTeller, SDModel
 from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
@@ -73,6 +81,11 @@ def descriptor(lattice: Lattice, field_type: FieldType) -> ForceField:
     return LearnedForceField(irreps, MLP((12, 12))).double().eval()
 
 
+def growing(lattice: Lattice) -> ForceField:
+    """A learned force that grows with a uniform shift, as that of electrons does."""
+    return descriptor(lattice, scalar()) + ClassicalForceField(Holstein(lattice, k=0.0, kappa=-1.0))
+
+
 def spin_invariants(lattice: Lattice) -> ForceField:
     invariants = SpinInvariants(lattice, spin(unit=False), 1.0, bond_cutoff=1.0)
     return LearnedForceField(invariants, MLP((6, 6))).double().eval()
@@ -91,6 +104,10 @@ FORCEFIELDS = [
             scalar(),
         ),
         id="exact, number by a shift",
+    ),
+    pytest.param(
+        Member(lambda x: FixedNumber(growing(x), 0.1, tolerance=1e-12), square(6), scalar()),
+        id="irreps, number by a shift",
     ),
     pytest.param(Member(lambda x: ExactForceField(Peierls(x), FIXED_NUMBER), chain(6), DISPLACEMENT), id="peierls"),
     pytest.param(
@@ -246,6 +263,66 @@ def test_precision_of_the_field_comes_back(member, rng):
         assert force.dtype == dtype and (energy is None or energy.dtype == dtype)
         expected = member.make(member.lattice)(field).force
         torch.testing.assert_close(force.double(), expected, atol=1e-12 if dtype == torch.float64 else 1e-4, rtol=0)
+
+
+@member
+def test_the_gradient_of_an_energy_in_any_expression_is_minus_the_force(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng, 2)
+    force, energy = forcefield(field)
+    if energy is None:
+        pytest.skip("this force field is not conservative")
+    weight = torch.tensor([0.7, -1.3], dtype=torch.float64)
+    leaf = field.clone().requires_grad_()
+    ((weight * forcefield(leaf).energy).sum() + 0.05 * leaf.square().sum()).backward()
+    torch.testing.assert_close(leaf.grad, -weight[:, None, None] * force + 0.1 * field, atol=1e-11, rtol=0)
+
+
+@member
+def test_forces_are_differentiated_as_they_change_or_not_at_all(member, rng):
+    """Against differences of forces along a random direction; second derivatives of the energy are the same numbers."""
+    forcefield, field, weight, way = member.make(member.lattice), *(member.random(rng, 2) for _ in range(3))
+    leaf = field.clone().requires_grad_()
+    force, energy = forcefield(leaf)
+    if any(isinstance(part, ElectronForceField) for part in forcefield.modules()):
+        with pytest.raises(RuntimeError, match=r"no derivatives by the field.*directional_derivative"):
+            (leaf.square().sum() + force.sum()).backward()
+        (gradient,) = torch.autograd.grad(forcefield(leaf).energy.sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"no derivatives by the field.*directional_derivative"):
+            gradient.square().sum().backward()
+        return
+    step = 1e-5  # small enough to miss the kinks of rectified networks
+    up, down = (forcefield(field + m * step * way).force for m in (1, -1))
+    expected = (weight * (up - down)).sum() / (2 * step)
+    (product,) = torch.autograd.grad((weight * force).sum(), leaf)
+    torch.testing.assert_close((product * way).sum(), expected, atol=1e-6, rtol=1e-6)
+    if energy is not None:
+        (gradient,) = torch.autograd.grad(forcefield(leaf).energy.sum(), leaf, create_graph=True)
+        (product,) = torch.autograd.grad(-(weight * gradient).sum(), leaf)
+        torch.testing.assert_close((product * way).sum(), expected, atol=1e-6, rtol=1e-6)
+
+
+@member
+def test_no_graph_is_kept_where_none_is_asked_for(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng)
+    expected = forcefield(field)
+    leaf = field.clone().requires_grad_()
+    with torch.no_grad():
+        quiet = forcefield(leaf)
+    with torch.inference_mode():
+        inferred = forcefield(field)
+    for answer in (expected, quiet, inferred):
+        assert torch.equal(answer.force, expected.force) and not answer.force.requires_grad
+        assert answer.energy is None or not answer.energy.requires_grad
+    torch.testing.assert_close(forcefield(leaf).force.detach(), expected.force, atol=1e-12, rtol=0)
+
+
+@member
+def test_fields_that_are_not_finite_are_refused(member, rng):
+    forcefield, field = member.make(member.lattice), member.random(rng, 2)
+    for value in (math.nan, math.inf):
+        field[1, -1, 0] = value
+        with pytest.raises(ValueError, match="1 NaN or infinite"):
+            forcefield(field)
 
 
 @member

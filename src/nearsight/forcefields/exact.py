@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from nearsight.fields import check_field
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
+from nearsight.forcefields.gradients import slope, wanted
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.lattices import Lattice
 from nearsight.solvers import Electrons, Pattern, Solver, SparseMatrix
@@ -25,6 +25,9 @@ class ElectronForceField(ForceField):
     coupling, and the force is minus its gradient, exactly:
 
     .. math:: F = -\sum_{ab} \rho_{ba}\, \partial h_{ab}/\partial \Phi - \partial B/\partial \Phi .
+
+    The energy can be differentiated by the field once. Derivatives of the force are the response of the electrons:
+    :func:`nearsight.analysis.directional_derivative`.
     """
 
     def __init__(self, model: Hamiltonian, solver: Solver) -> None:
@@ -47,13 +50,20 @@ class ElectronForceField(ForceField):
         return Pattern(*self.model.positions, self.model.orbitals, self.model.cuts)
 
     def electrons(self, field: Tensor) -> Electrons:
-        """The solver's full answer for one field or a batch; a solver of sparse matrices never sees a dense one."""
+        """The solver's full answer for one field or a batch; a solver of sparse matrices never sees a dense one.
+
+        Its numbers are not differentiable: the energy of the force field is, by a field that requires a gradient.
+        """
+        if wanted(field):
+            raise ValueError(
+                "The electrons of a field that requires a gradient would lose it: take the energy of the force field, "
+                "whose gradient is minus its force, or pass field.detach()."
+            )
         model = self.model
         matrix = SparseMatrix(self._pattern, model.elements(field)) if self.solver.sparse else model.matrix(field)
         return self.solver.solve(matrix, model.rows, model.columns, degeneracy=model.degeneracy)
 
     def evaluate(self, field: Tensor) -> Forces:
-        check_field(field, self.lattice.n_sites, self.components, finite=True)
         if not field.numel():
             return Forces(torch.zeros_like(field), field.new_zeros(field.shape[:-2]))
         flat = field.detach().double().reshape(-1, *field.shape[-2:])
@@ -91,11 +101,12 @@ class ClassicalForceField(ForceField):
         return type(self)(self.model.on(lattice))
 
     def evaluate(self, field: Tensor) -> Forces:
+        keep = wanted(field)
         with torch.enable_grad():
-            leaf = field.detach().requires_grad_()
+            leaf = field if keep else field.detach().requires_grad_()
             energy = self.model.classical_energy(leaf)
-            (gradient,) = torch.autograd.grad(energy.sum(), leaf)
-        return Forces(-gradient, energy.detach())
+            gradient = slope(energy, leaf, keep=keep)
+        return Forces(-gradient, energy if keep else energy.detach())
 
 
 class ExactForceField(SumForceField):

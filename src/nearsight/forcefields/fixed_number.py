@@ -8,7 +8,9 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from nearsight.fields import check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.forcefields.gradients import energy_of_force, implicit, wanted
 from nearsight.lattices import Lattice
 
 
@@ -39,7 +41,7 @@ class FixedNumber(ForceField):
 
     Raises ``ArithmeticError`` if no shift gives the number: the densities are beyond what the electrons know, or jump
     (kT = 0). Costs four to six evaluations of ``electrons``, one at μ₀; the energy is that of ``electrons`` and
-    lacks the constant μ₀ times the number.
+    lacks the constant μ₀ times the number. Derivatives of a field that requires a gradient cost three more.
     """
 
     def __init__(
@@ -64,14 +66,49 @@ class FixedNumber(ForceField):
 
     def shift(self, field: Tensor) -> Tensor:
         """s ``(*batch,)``; the chemical potential is μ₀ + λs."""
+        check_field(field, self.lattice.n_sites, self.components, finite=True)
+        if wanted(field):
+            raise ValueError("The shift has no derivatives by the field, pass field.detach(); force and energy have.")
         return self._solve(field.reshape(-1, *field.shape[-2:])).shift.reshape(field.shape[:-2])
 
     def evaluate(self, field: Tensor) -> Forces:
-        shift, force, energy = self._solve(field.detach().reshape(-1, *field.shape[-2:]))
+        fitted = self.training and torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        flat = field.reshape(-1, *field.shape[-2:])
+        with torch.no_grad():
+            shift, force, energy = self._solve(flat.detach())
+        if field.numel() and (fitted or wanted(field)):
+            force, energy = self._differentiable(flat if wanted(field) else flat.detach(), shift)
         if energy is not None:
             energy = energy + shift * self.mean_force * self.lattice.n_sites
             energy = energy.reshape(field.shape[:-2]).to(field.dtype)
         return Forces(force.reshape(field.shape).to(field.dtype), energy)
+
+    def _differentiable(self, field: Tensor, shift: Tensor) -> Forces:
+        """The same at a known shift, with derivatives by field and parameters.
+
+        Forces change with s, whose derivative follows from the condition that defines it. Energies do not, since s
+        makes them stationary: their derivative by the field is minus the force, and by the parameters that at fixed s.
+        """
+        field = field.double()
+
+        def excess(s: Tensor, at: Tensor) -> Tensor:
+            return self.electrons(self._moved(at, s)).force[..., self.component].double().mean(-1) - self.mean_force
+
+        def by_shift() -> Tensor:
+            with torch.enable_grad():
+                s = shift.detach().requires_grad_()
+                return torch.autograd.grad(excess(s, field.detach()).sum(), s)[0]
+
+        force = self.electrons(self._moved(field, implicit(shift, excess(shift, field), by_shift))).force
+        energy = self.electrons(self._moved(field.detach(), shift).requires_grad_(field.requires_grad)).energy
+        if energy is not None and field.requires_grad:
+            energy = energy_of_force(field, force, energy)
+        return Forces(force, energy)
+
+    def _moved(self, field: Tensor, shift: Tensor) -> Tensor:
+        unit = torch.zeros(self.components, dtype=field.dtype, device=field.device)
+        unit[self.component] = 1.0
+        return field + shift[:, None, None] * unit
 
     def _solve(self, field: Tensor) -> _Solution:
         """The root of the excess of the mean force, which grows with s, for each of ``(batch, site, component)``.
@@ -118,9 +155,7 @@ class FixedNumber(ForceField):
         )
 
     def _at(self, field: Tensor, shift: Tensor) -> _Point:
-        moved = field.clone()
-        moved[..., self.component] += shift[:, None]
-        force, energy = self.electrons(moved)
+        force, energy = self.electrons(self._moved(field, shift))
         excess = force[..., self.component].double().mean(-1) - self.mean_force
         if not bool(torch.isfinite(excess).all()):
             raise ValueError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from nearsight.fields import check_field
+from nearsight.forcefields.gradients import energy_of_force, last_derivative, wanted
 from nearsight.lattices import Lattice
 
 
@@ -24,6 +26,13 @@ class ForceField(nn.Module, abc.ABC):
 
     Called with a field ``(*batch, site, component)`` of any floating-point precision; force and energy come back in the
     same precision and on the same device. A force field does not know who calls it.
+
+    Energies of a field that requires a gradient have minus the force as their gradient, so they can be minimised or
+    enter a loss. Forces can be differentiated where their derivatives are known (learned and classical ones); where
+    they are not (electrons), asking for them raises ``RuntimeError``. Such calls keep a graph of the whole lattice, as
+    in training; calls with other fields, or under ``torch.no_grad()``, keep none.
+
+    Raises ``ValueError`` for a field of the wrong shape or with NaN or infinite values.
     """
 
     lattice: Lattice
@@ -42,7 +51,10 @@ class ForceField(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Forces:
-        """Forces of a field whose shape has been checked."""
+        """Forces of a field whose shape and values have been checked.
+
+        Results without a graph are connected to a field that requires a gradient by the caller.
+        """
 
     @abc.abstractmethod
     def on(self, lattice: Lattice) -> Self:
@@ -50,7 +62,23 @@ class ForceField(nn.Module, abc.ABC):
 
     def forward(self, field: Tensor) -> Forces:
         check_field(field, self.lattice.n_sites, self.components)
-        return self.evaluate(field)
+        # One sum finds NaN and infinity; only if it does (or overflows) is every value looked at.
+        if not math.isfinite(float(field.detach().sum())):
+            check_field(field, self.lattice.n_sites, self.components, finite=True)
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):  # forces are derivatives
+                return self.connected(field.clone())
+        return self.connected(field)
+
+    def connected(self, field: Tensor) -> Forces:
+        """:meth:`evaluate` of a field that has been checked, differentiable by a field that requires a gradient."""
+        force, energy = self.evaluate(field)
+        if wanted(field):
+            if not force.requires_grad:
+                force = last_derivative(field, force, repr(self))
+            if energy is not None and not energy.requires_grad:
+                energy = energy_of_force(field, force, energy)
+        return Forces(force, energy)
 
     def __add__(self, other: ForceField) -> SumForceField:
         return SumForceField(self, other)
@@ -84,7 +112,7 @@ class SumForceField(ForceField):
         self.lattice, self.components = flat[0].lattice, flat[0].components
 
     def evaluate(self, field: Tensor) -> Forces:
-        results = [part.evaluate(field) for part in self.parts]  # type: ignore[operator]
+        results = [part.connected(field) for part in self.parts]  # type: ignore[operator]
         force, energy = results[0]
         for part in results[1:]:
             force = force + part.force

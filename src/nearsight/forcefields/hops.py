@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearsight.fields import check_field
+from nearsight.forcefields.gradients import wanted
 from nearsight.lattices import Lattice
 
 
@@ -73,6 +74,10 @@ class Hops:
     def check(self, field: Tensor) -> Tensor:
         """Refuse what is not a field ``(*batch, site, 1)`` of zeros and ones."""
         check_field(field, self.lattice.n_sites, 1)
+        if wanted(field):
+            raise ValueError(
+                "Costs of moves have no derivatives by the occupations, which are 0 or 1: pass field.detach()."
+            )
         wrong = int(((field != 0) & (field != 1)).sum())
         if wrong:
             raise ValueError(f"{wrong} of {field.numel()} values are not 0 or 1; an occupation is one of the two.")

@@ -15,6 +15,7 @@ from nearsight.descriptors import Descriptor
 from nearsight.fields import FieldType
 from nearsight.fields.halo import fold, wrap
 from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.forcefields.gradients import slope, wanted
 from nearsight.lattices import Lattice
 from nearsight.networks import MLP, LatticeNetwork
 
@@ -50,7 +51,8 @@ class LocalForceField(ForceField, abc.ABC):
     reference: EnergyReference
     tile: int
     """Sites evaluated at once. Energies and their gradients are summed tile by tile: what one tile needs stays in the
-    cache, and the memory hardly grows with the lattice. Training keeps everything, for its derivatives."""
+    cache, and the memory hardly grows with the lattice. Training, and fields that require a gradient, keep everything,
+    for their derivatives."""
 
     @property
     @abc.abstractmethod
@@ -79,24 +81,24 @@ class LocalForceField(ForceField, abc.ABC):
         return next(self.parameters()).dtype
 
     def evaluate(self, field: Tensor) -> Forces:
-        if torch.is_inference_mode_enabled():
-            with torch.inference_mode(False):  # forces are derivatives
-                return self.evaluate(field.clone())
         if not field.numel():  # an empty batch
             return Forces(torch.zeros_like(field), field.new_zeros(field.shape[:-2]) if self.conservative else None)
-        x = field.detach().to(self.dtype)
+        # A fit needs derivatives by the parameters, a field that requires a gradient by the field (and by both).
+        keep = wanted(field) or (self.training and torch.is_grad_enabled())
+        x = (field if wanted(field) else field.detach()).to(self.dtype)
+        tiled = not keep and self._tiled(x)
         if not self.conservative:
-            with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-                force = self._tiled_local(x) if self._tiled(x) else self.local(x)
+            with torch.set_grad_enabled(keep):
+                force = self._tiled_local(x) if tiled else self.local(x)
                 return Forces(force.to(field.dtype), None)
-        if self._tiled(x):
+        if tiled:
             gradient, energy = self._gradient(x)
             return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
         with torch.enable_grad():
-            x = x.requires_grad_()
+            x = x if x.requires_grad else x.requires_grad_()
             energy = self._energy(x)
-            (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=self.training)
-        if not self.training:
+            gradient = slope(energy, x, keep=keep)
+        if not keep:
             energy = energy.detach()
         return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
 
@@ -111,7 +113,7 @@ class LocalForceField(ForceField, abc.ABC):
 
     def _tiled(self, x: Tensor) -> bool:
         # Tiles close around the torus; an open lattice is evaluated as a whole.
-        return not self.training and all(self.lattice.periodic) and x.shape[:-1].numel() > self._capacity(x)  # type: ignore[arg-type]
+        return all(self.lattice.periodic) and x.shape[:-1].numel() > self._capacity(x)  # type: ignore[arg-type]
 
     def _capacity(self, x: Tensor) -> int:
         return self.tile * (1 if x.device.type == "cpu" else ACCELERATED)

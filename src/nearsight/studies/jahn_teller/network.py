@@ -32,7 +32,7 @@ class OnModes(ForceField):
         return type(self)(self.whole.on(lattice), self.modes)
 
     def evaluate(self, field: Tensor) -> Forces:
-        force = self.whole.evaluate(field).force
+        force = self.whole.connected(field).force
         kept = torch.zeros(self.components, dtype=force.dtype, device=force.device)
         kept[list(self.modes)] = 1.0
         return Forces(force * kept, None)

@@ -63,7 +63,7 @@ class TwistAverage(ForceField):
     def evaluate(self, field: Tensor) -> Forces:
         force, energy = torch.zeros_like(field), torch.zeros_like(field[..., 0, 0])
         for part in self.parts:
-            f, e = part.evaluate(field)  # type: ignore[operator]
+            f, e = part.connected(field)  # type: ignore[operator]
             force += f / len(self.parts)
             energy += e / len(self.parts)
         return Forces(force, energy)
