@@ -12,6 +12,9 @@ from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
 
+# Steps beyond stability are what these runs are made of.
+unstable = pytest.mark.filterwarnings("ignore:A step of dt:UserWarning")
+
 
 def springs(k: float = 1.0) -> ClassicalForceField:
     return ClassicalForceField(Holstein(square(3), k=k, kappa=0.0))
@@ -49,6 +52,7 @@ def test_the_bounds_themselves_are_allowed():
     Guard(-1.0, 1.0, factor=1.0).check(torch.tensor([[-1.0], [1.0]]), 0)
 
 
+@unstable
 def test_a_run_stops_at_the_first_step_outside():
     # An unstable step, dt k = 2.5, multiplies the field by -1.5: 1, -1.5, 2.25, ...
     scheme, field = EulerMaruyama(dt=2.5, kT=0.0), torch.ones(9, 1)
@@ -61,6 +65,7 @@ def test_a_start_outside_is_refused():
         simulate(springs(), TDGL(0.1), torch.ones(9, 1), steps=1, record=None, rng=None, guard=Guard(-0.1, 0.1))
 
 
+@unstable
 def test_without_a_guard_a_field_that_is_not_finite_is_still_refused():
     scheme, field = EulerMaruyama(dt=50.0, kT=0.0), torch.ones(9, 1)
     for record in (Every(10), None):
@@ -68,6 +73,7 @@ def test_without_a_guard_a_field_that_is_not_finite_is_still_refused():
             simulate(springs(), scheme, field, steps=50, record=record, rng=None)
 
 
+@unstable
 def test_what_led_to_the_stop_can_be_read(tmp_path):
     scheme, field = EulerMaruyama(dt=2.5, kT=0.0), torch.ones(9, 1, dtype=torch.float64)
     arguments = dict(steps=50, record=Every(1), rng=None, path=tmp_path)

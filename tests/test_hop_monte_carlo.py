@@ -478,19 +478,19 @@ def test_fields_without_particles_or_holes_are_refused(scheme):
 
 
 def test_impossible_parameters_are_refused_and_the_cure_named():
-    with pytest.raises(ValueError, match=r"kT must be a finite number >= 0, got -0\.1"):
+    with pytest.raises(ValueError, match=r"kT must be a finite real number ≥ 0, got -0\.1"):
         HopMonteCarlo(GAS, kT=-0.1)
-    with pytest.raises(ValueError, match="kT must be a finite number >= 0"):
+    with pytest.raises(ValueError, match="kT must be a finite real number ≥ 0"):
         HopRates(GAS, kT=math.nan)
     with pytest.raises(ValueError, match='rule must be "metropolis" or "glauber"'):
         HopMonteCarlo(GAS, kT=1.0, rule="kawasaki")
-    with pytest.raises(ValueError, match="attempts must be a finite number > 0"):
+    with pytest.raises(ValueError, match="attempts must be a finite real number > 0"):
         HopMonteCarlo(GAS, kT=1.0, attempts=0)
     with pytest.raises(ValueError, match="take a multiple of 1/3"):
         HopMonteCarlo(GAS, kT=1.0, attempts=0.5).start(start(), None, generator())
-    with pytest.raises(ValueError, match="duration must be a finite number > 0"):
+    with pytest.raises(ValueError, match="duration must be a finite real number > 0"):
         RejectionFreeHops(HopRates(GAS, kT=1.0), duration=0.0)
-    with pytest.raises(ValueError, match="attempt_rate must be a finite number > 0"):
+    with pytest.raises(ValueError, match="attempt_rate must be a finite real number > 0"):
         HopRates(GAS, kT=1.0, attempt_rate=0.0)
     for screen in (LatticeGas(square(4)), LatticeGas(LATTICE, shell=2)):
         with pytest.raises(ValueError, match="The screen knows"):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Self
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from nearsight.dynamics import (
     Brownian,
     DepondtMertens,
     EulerMaruyama,
+    Every,
     HeunSpins,
     HopMonteCarlo,
     HopRates,
@@ -30,9 +32,10 @@ from nearsight.dynamics import (
     SphericalMidpoint,
     SpinFlips,
     State,
+    simulate,
 )
 from nearsight.forcefields import ClassicalForceField, ForceField, Forces, LatticeGas
-from nearsight.hamiltonians import Heisenberg, Holstein
+from nearsight.hamiltonians import Heisenberg, Holstein, JahnTeller
 from nearsight.lattices import Lattice, square
 
 LATTICE = square(3)
@@ -248,6 +251,47 @@ def test_the_configuration_is_plain_and_names_the_scheme(scheme, physics, fields
     assert json.loads(json.dumps(config)) == config
 
 
+@every_scheme
+def test_a_run_has_the_bits_of_its_steps(scheme, physics, fields, rng):
+    """What a run asks of the forces to judge its step leaves no trace in fields, clocks or generators."""
+    field, alone, within = fields(rng, 2), generator(), generator()
+    bare = walk(scheme, physics(), scheme.start(field, physics(), alone), 5, alone)
+    run = simulate(physics(), scheme, field, steps=np.int64(5), record=None, rng=within).final
+    assert same(bare, run) and torch.equal(alone.get_state(), within.get_state())
+
+
+@every_scheme
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_run_of_no_replicas_is_empty(scheme, physics, fields, on_disk, tmp_path, rng):
+    field = fields(rng, 2)[:0]
+    path = tmp_path / "run" if on_disk else None
+    run = simulate(physics(), scheme, field, steps=3, record=Every(1), rng=generator(), path=path)
+    assert run.final.step == 3 and run.final.field.shape == field.shape
+    assert run.data.sizes["record"] == 4 and run.data.field.shape == (4, 0, *field.shape[1:])
+    assert run.tensor("energy").shape == (4, 0)
+
+
+@every_scheme
+def test_fields_that_the_scheme_cannot_move_are_refused(scheme, physics, fields, rng):
+    modes = ClassicalForceField(JahnTeller(LATTICE))
+    for forcefield, field in ((exchange(), spins(rng)), (modes, torch.zeros(9, 3).double()), (springs(), spins(rng))):
+        if fields is spins and forcefield.field_type.values == "unit":
+            continue
+        if fields is continuous and forcefield is modes:
+            continue
+        with pytest.raises(ValueError):
+            scheme.start(field, forcefield, rng)
+
+
+@every_scheme
+@pytest.mark.parametrize("wrong", [3, "springs", ClassicalForceField, GAS], ids=["3", "word", "class", "gas"])
+def test_what_is_no_force_field_and_no_generator_is_refused(scheme, physics, fields, wrong, rng):
+    with pytest.raises(TypeError, match="forcefield must be a ForceField"):
+        simulate(wrong, scheme, fields(rng), steps=1, record=None, rng=rng)
+    with pytest.raises(TypeError, match=r"rng must be a torch\.Generator"):
+        simulate(physics(), scheme, fields(rng), steps=1, record=None, rng=wrong)
+
+
 NUMBERS = {"dt": 0.1, "kT": 0.1, "damping": 1.0, "mass": 1.0}
 ZERO_IS_FINE = {Langevin: {"kT", "damping"}, Brownian: {"kT"}, EulerMaruyama: {"kT"}, TDGL: set()} | {
     scheme: {"kT", "damping"} for scheme in (SemiImplicit, SphericalMidpoint, AB2Rotation, DepondtMertens, HeunSpins)
@@ -262,14 +306,14 @@ IMPOSSIBLE = [
     pytest.param(make, name, value, id=f"{make.__name__} {name}={value}")
     for make, fine in ZERO_IS_FINE.items()
     for name in names(make)
-    for value in (-0.1, math.nan, math.inf, *(() if name in fine else (0.0,)), "0.1")
+    for value in (-0.1, math.nan, math.inf, *(() if name in fine else (0.0,)), "0.1", None, True, 1j)
 ]
 
 
 @pytest.mark.parametrize(("make", "name", "value"), IMPOSSIBLE)
 def test_impossible_parameters_are_refused_by_name(make, name, value):
     arguments = {key: NUMBERS[key] for key in names(make)} | {name: value}
-    with pytest.raises(ValueError, match=f"{name} must be a finite number >"):
+    with pytest.raises((ValueError, TypeError), match=f"{name} must be a finite real number [>≥] 0"):
         make(**arguments)
 
 

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nearsight.fields.field_type import not_finite
 from nearsight.lattices import Lattice
 
 SiteField = Tensor | np.ndarray | xr.DataArray
@@ -42,7 +43,8 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
     if labelled.sizes["site"] != lattice.n_sites:
         raise ValueError(f"The field has {labelled.sizes['site']} sites, {lattice!r} has {lattice.n_sites}.")
     if not np.isfinite(labelled.values).all():
-        raise ValueError("The field holds NaN or infinite values; a smaller time step is the usual cure.")
+        bad = ~np.isfinite(labelled.values)
+        raise ValueError(not_finite(int(bad.sum()), np.isnan(labelled.values).all(-1)))
     return labelled.astype(np.complex128 if np.iscomplexobj(labelled.values) else np.float64, keep_attrs=True)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.scheme import not_negative
+from nearsight._validation import choice
+from nearsight.dynamics.scheme import checked
 
 RULES = ("metropolis", "glauber")
 
@@ -32,11 +33,12 @@ class Acceptance:
     kT: float
 
     def __post_init__(self) -> None:
-        not_negative(kT=self.kT)
-        if self.rule not in RULES:
+        checked(self, least=("kT",))
+        if isinstance(self.rule, str) and self.rule not in RULES:
             raise ValueError(
                 f'rule must be "metropolis" or "glauber" (the heat bath of a two-valued variable), got {self.rule!r}.'
             )
+        choice(self.rule, "rule", RULES)
 
     def probability(self, difference: Tensor) -> Tensor:
         """A of every ΔE, 0 where it is infinite."""

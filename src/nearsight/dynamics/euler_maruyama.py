@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, forces, normal, not_negative, positive
+from nearsight.dynamics.scheme import Scheme, State, checked, forces, normal, overdamped
+from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
 
@@ -26,9 +30,16 @@ class EulerMaruyama(Scheme):
     kT: float
     damping: float = 1.0
 
+    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
+
     def __post_init__(self) -> None:
-        positive(dt=self.dt, damping=self.damping)
-        not_negative(kT=self.kT)
+        checked(self, above=("dt", "damping"), least=("kT",))
+
+    def drift(self, field: Tensor, force: Tensor) -> Tensor:
+        return force / self.damping
+
+    def longest_step(self, rates: np.ndarray, state: State) -> float:
+        return overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         field = state.field + (self.dt / self.damping) * state.forces.force

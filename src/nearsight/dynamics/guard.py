@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+WITHIN = "Within a step"
+FAR = 1e6
+"""How many times beyond the largest value of its start (or 1) no field gets but by an unstable step."""
 
 
 class OutOfRangeError(ArithmeticError):
@@ -29,6 +34,12 @@ class OutOfRangeError(ArithmeticError):
         # Only the message is an argument of the base class, so the error survives pickling on its way from a worker.
         super().__init__(message)
         self.step, self.replica, self.site, self.component, self.value = step, replica, site, component, value
+
+    def at(self, step: int) -> OutOfRangeError:
+        """The same, found in the course of a step whose number the finder did not know."""
+        message = str(self).replace(WITHIN, f"At step {step}", 1)
+        place = {name: getattr(self, name) for name in ("replica", "site", "component", "value")}
+        return OutOfRangeError(message, step=step, **place)
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class Guard:
         )
 
 
-def check_finite(field: Tensor, step: int) -> None:
+def check_finite(field: Tensor, step: int | None) -> None:
     """Raise :class:`OutOfRangeError` if a value of the field is NaN or infinite."""
     infinity = np.array([np.finfo(float).max])
     if not _within(field, -infinity, infinity):
@@ -101,7 +112,48 @@ def check_finite(field: Tensor, step: int) -> None:
         raise _error(field, step, where, value, "not a finite number: the integration is unstable. Take a smaller dt.")
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Stops a run of displacements that has left every scale it could have: it is unstable, though still finite.
+
+    ``start`` is the largest |value| of the first field. An unstable step multiplies a field by a constant factor, so
+    that a limit a million times further than that (and than 1) is reached soon, and by nothing else.
+    """
+
+    start: float
+    longest: float | None = None
+    """The largest stable dt, where it is known."""
+
+    @classmethod
+    def of(cls, field: Tensor, longest: float | None) -> Self:
+        return cls(float(field.abs().max()) if field.numel() else 0.0, longest)
+
+    def check(self, field: Tensor, step: int) -> None:
+        """Raise :class:`OutOfRangeError` if a value is beyond the limit."""
+        limit = np.array([FAR * max(1.0, self.start)])
+        if _within(field, -limit, limit):
+            return
+        where, value = _first(field, -limit, limit)
+        cure = "Take a smaller dt" if self.longest is None else f"Take dt <= {rounded_down(0.9 * self.longest):g}"
+        raise _error(
+            field,
+            step,
+            where,
+            value,
+            f"a million times beyond its start: the integration is unstable. {cure}; where fields of that size are "
+            "meant, give their range by guard=Guard(low, high).",
+        )
+
+
+def rounded_down(value: float) -> float:
+    """The largest number of two digits that is not above a positive one: a step that is proposed must do."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.floor(value / unit) * unit
+
+
 def _within(field: Tensor, low: np.ndarray, high: np.ndarray) -> bool:
+    if not field.numel():
+        return True
     smallest, largest = torch.aminmax(field.reshape(-1, field.shape[-1]), dim=0)
     # Compared in float64 after one transfer; a NaN fails both comparisons.
     bounds = torch.stack([smallest, largest]).double().cpu().numpy()
@@ -114,14 +166,15 @@ def _first(field: Tensor, low: np.ndarray, high: np.ndarray) -> tuple[tuple[int,
     return (replica, site, component), float(flat[replica, site, component])
 
 
-def _error(field: Tensor, step: int, where: tuple[int, int, int], value: float, reason: str) -> OutOfRangeError:
+def _error(field: Tensor, step: int | None, where: tuple[int, int, int], value: float, reason: str) -> OutOfRangeError:
     replica, site, component = where
     place = f"site {site}"
     place += f", component {component}" if field.shape[-1] > 1 else ""
     place += f", replica {replica}" if field.ndim > 2 else ""
+    when = WITHIN if step is None else f"At step {step}"
     return OutOfRangeError(
-        f"At step {step} the field at {place} is {value:.6g}, {reason}",
-        step=step,
+        f"{when} the field at {place} is {value:.6g}, {reason}",
+        step=-1 if step is None else step,
         replica=replica,
         site=site,
         component=component,

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.dynamics.acceptance import Acceptance
 from nearsight.dynamics.hop_rates import check_particles, not_a_number
-from nearsight.dynamics.scheme import Scheme, State, forces, positive, start_at_rest
+from nearsight.dynamics.scheme import Scheme, State, checked, forces, start_at_rest
 from nearsight.dynamics.screening import ScreenedWalk
 from nearsight.dynamics.streams import replica_streams
 from nearsight.forcefields import ForceField, MoveEnergies
@@ -79,8 +80,11 @@ class HopMonteCarlo(Scheme):
     screen: MoveEnergies | None = None
 
     def __post_init__(self) -> None:
-        positive(attempts=self.attempts)
+        instance(self.energies, MoveEnergies, "energies")
+        checked(self, above=("attempts",), least=("kT",))
         Acceptance(self.rule, self.kT)
+        if self.screen is not None:
+            instance(self.screen, MoveEnergies, "screen")
         if self.screen is not None:
             same = self.screen.lattice.coincides(self.lattice)
             if not same or not np.array_equal(self.screen.hops.targets, self.energies.hops.targets):

@@ -7,9 +7,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import Acceptance
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import positive
 from nearsight.forcefields import MoveEnergies
 from nearsight.lattices import Lattice
 
@@ -37,9 +37,9 @@ class HopRates(RateModel):
     def __init__(
         self, energies: MoveEnergies, *, kT: float, rule: str = "metropolis", attempt_rate: float = 1.0
     ) -> None:
-        positive(attempt_rate=attempt_rate)
+        instance(energies, MoveEnergies, "energies")
         self.acceptance = Acceptance(rule, kT)
-        self.energies, self.attempt_rate = energies, attempt_rate
+        self.energies, self.attempt_rate = energies, number(attempt_rate, "attempt_rate", above=0)
         self.hops = energies.hops
         self.lattice, self.moves = energies.lattice, len(energies.hops)
 

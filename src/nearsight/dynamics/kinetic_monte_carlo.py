@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.scheme import Scheme, State, forces, required, start_at_rest
 from nearsight.forcefields import ForceField
@@ -36,6 +37,9 @@ class KineticMonteCarlo(Scheme):
     """
 
     rates: RateModel
+
+    def __post_init__(self) -> None:
+        instance(self.rates, RateModel, "rates")
 
     @property
     def lattice(self) -> Lattice:

@@ -7,10 +7,14 @@ import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, normal, not_negative, positive
+from nearsight._validation import boolean
+from nearsight.dynamics.guard import rounded_down
+from nearsight.dynamics.scheme import Scheme, State, checked, normal
+from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
 UNIT = 1e-5
@@ -60,14 +64,33 @@ class LandauLifshitz(Scheme):
     damping: float
     tangent: bool = False
 
+    moves: ClassVar[tuple[Values, ...] | None] = ("unit",)
     largest_angle: ClassVar[float] = 1.0
     """dt |A| in radians beyond which a step means nothing or is unstable; a start beyond it warns."""
     largest_kick: ClassVar[float] = 1.0
     """The same for the angle (rms) by which the bath turns a spin in one step."""
 
     def __post_init__(self) -> None:
-        positive(dt=self.dt)
-        not_negative(kT=self.kT, damping=self.damping)
+        checked(self, above=("dt",), least=("kT", "damping"))
+        object.__setattr__(self, "tangent", boolean(self.tangent, "tangent"))
+
+    def drift(self, field: Tensor, force: Tensor) -> Tensor:
+        return torch.linalg.cross(field, rotation(self, field, force))
+
+    def displaced(self, field: Tensor, by: Tensor) -> Tensor:
+        moved = field + by - (by * field).sum(-1, keepdim=True) * field
+        return moved / moved.norm(dim=-1, keepdim=True)
+
+    def longest_step(self, rates: np.ndarray, state: State) -> float:
+        if self.dt * self._fastest(state) > self.largest_angle:
+            return math.inf  # the start has warned, with a shorter step
+        # In a ferromagnet the fastest magnon has twice the rate at which a spin turns about its field, and it is there
+        # that the largest angles were measured.
+        fastest = np.abs(rates).max(initial=0.0)
+        return float(2 * self.largest_angle / fastest) if fastest > 0 else math.inf
+
+    def _fastest(self, state: State) -> float:
+        return float(rotation(self, state.field, state.forces.force).norm(dim=-1).max())
 
     def start(
         self,
@@ -87,11 +110,13 @@ class LandauLifshitz(Scheme):
             )
         state = super().start(field, forcefield, rng, velocity=velocity)
         check_spins(state.field)
+        if not field.numel():
+            return state
         rate = rotation(self, state.field, state.forces.force)
-        angle = self.dt * float(rate.norm(dim=-1).max())
+        angle = self.dt * self._fastest(state)
         if angle > self.largest_angle:
             needed = self.dt * float(torch.linalg.cross(state.field, rate).norm(dim=-1).max())
-            cure = f"take dt <= {_rounded_down(self.largest_angle * self.dt / angle):.2g}"
+            cure = f"take dt <= {rounded_down(self.largest_angle * self.dt / angle):.2g}"
             if needed < 0.5 * angle:
                 cure += f", or tangent=True: the torques alone turn them by {needed:.2g} rad"
             warnings.warn(
@@ -104,16 +129,10 @@ class LandauLifshitz(Scheme):
             warnings.warn(
                 f"The bath of kT = {self.kT:g} turns spins by {kicked:.2g} rad (rms) in one step of dt = {self.dt:g}, "
                 f"too much for {type(self).__name__}; take dt <= "
-                f"{_rounded_down(self.largest_kick**2 / (4 * self.damping * self.kT)):.2g}.",
+                f"{rounded_down(self.largest_kick**2 / (4 * self.damping * self.kT)):.2g}.",
                 stacklevel=2,
             )
         return state
-
-
-def _rounded_down(value: float) -> float:
-    """The largest number of two digits that is not above a positive one: a step that is proposed must do."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return math.floor(value / unit) * unit
 
 
 def rotation(scheme: LandauLifshitz, field: Tensor, force: Tensor) -> Tensor:

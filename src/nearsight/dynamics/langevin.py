@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, forces, normal, not_negative, positive
+from nearsight.dynamics.scheme import Scheme, State, check_movable, checked, forces, normal
+from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
 
@@ -44,14 +47,24 @@ class Langevin(Scheme):
     damping: float
     mass: float = 1.0
 
+    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
+
     def __post_init__(self) -> None:
-        positive(dt=self.dt, mass=self.mass)
-        not_negative(kT=self.kT, damping=self.damping)
+        checked(self, above=("dt", "mass"), least=("kT", "damping"))
+
+    def drift(self, field: Tensor, force: Tensor) -> Tensor:
+        return force / self.mass
+
+    def longest_step(self, rates: np.ndarray, state: State) -> float:
+        # The eigenvalues are -ω².
+        largest = (-rates.real).max(initial=0.0)
+        return 2 / math.sqrt(largest) if largest > 0 else math.inf
 
     def start(
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0. Without a ``velocity`` it is drawn from the Maxwell distribution at kT (0 at kT = 0)."""
+        check_movable(self, forcefield)
         field = field.detach().clone()
         if velocity is None:
             thermal = self.kT > 0

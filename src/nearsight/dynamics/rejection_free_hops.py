@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.dynamics.hop_monte_carlo import empty_tally, walked
 from nearsight.dynamics.hop_rates import HopRates, not_a_number
-from nearsight.dynamics.scheme import Scheme, State, positive, start_at_rest
+from nearsight.dynamics.scheme import Scheme, State, checked, start_at_rest
 from nearsight.dynamics.sum_tree import SumTree
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
@@ -53,7 +54,8 @@ class RejectionFreeHops(Scheme):
     duration: float = 1.0
 
     def __post_init__(self) -> None:
-        positive(duration=self.duration)
+        instance(self.rates, HopRates, "rates")
+        checked(self, above=("duration",))
 
     @property
     def lattice(self) -> Lattice:

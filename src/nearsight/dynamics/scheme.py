@@ -5,13 +5,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, number
+from nearsight.dynamics.guard import check_finite
+from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField, Forces
 from nearsight.lattices import Lattice
 from nearsight.storage import owned
@@ -59,6 +63,8 @@ class Scheme(abc.ABC):
     Members are frozen dataclasses: their parameters are their fields.
     """
 
+    moves: ClassVar[tuple[Values, ...] | None] = None
+    """The values of fields that the equation keeps in their range; None for discrete moves, which check the field."""
     force_calls: ClassVar[int | None] = 1
     """Calls of the force field in one step, which is the price of the step; None where their number varies."""
 
@@ -77,6 +83,18 @@ class Scheme(abc.ABC):
         """The state at time 0 for a given field. First-order equations refuse a ``velocity``."""
         return start_at_rest(self, field, forcefield, velocity)
 
+    def drift(self, field: Tensor, force: Tensor) -> Tensor:
+        """dΦ/dt by the forces alone, in an equation of second order d²Φ/dt²: its derivative limits the step."""
+        raise NotImplementedError
+
+    def displaced(self, field: Tensor, by: Tensor) -> Tensor:
+        """A nearby field that the scheme could move."""
+        return field + by
+
+    def longest_step(self, rates: np.ndarray, state: State) -> float:
+        """The largest stable dt if the derivative of :meth:`drift` has these eigenvalues; infinite without a limit."""
+        raise NotImplementedError
+
     def config(self) -> dict[str, Any]:
         """Name and parameters as plain data."""
         parameters = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -89,19 +107,47 @@ def start_at_rest(scheme: Scheme, field: Tensor, forcefield: ForceField | None, 
         raise ValueError(
             f"{type(scheme).__name__} is of first order in time and has no velocity; take Langevin for inertia."
         )
+    check_movable(scheme, forcefield)
     field = field.detach().clone()
     return State(field, None, forces(forcefield, field), 0.0, 0)
+
+
+def check_movable(scheme: Scheme, forcefield: ForceField | None) -> None:
+    """Refuse forces on a kind of field whose values the scheme would not keep."""
+    if forcefield is None or scheme.moves is None:
+        return
+    kind = instance(forcefield, ForceField, "forcefield").field_type
+    if kind is None or kind.values in scheme.moves:
+        return
+    spins = kind.values == "real" and set(kind.law) == {"trivial"}  # of any length, or without known symmetry
+    if "unit" in scheme.moves and spins:
+        return
+    cure = {
+        "real": "Langevin, Brownian or TDGL moves displacements",
+        "unit": "SemiImplicit or another LandauLifshitz scheme turns unit vectors of three components",
+        "0/1": "HopMonteCarlo or RejectionFreeHops moves occupations",
+        "+-1": "KineticMonteCarlo(SpinFlips(...)) flips signs",
+    }.get(kind.values, "sampling.sample draws such fields")
+    raise ValueError(
+        f"{type(scheme).__name__} keeps {' or '.join(scheme.moves)} values, but the field {kind.name} of "
+        f"{forcefield!r} holds {kind.values} values; {cure}."
+    )
 
 
 def forces(forcefield: ForceField | None, field: Tensor) -> Forces:
     """Forces without a graph: a force field that differentiates an energy switches gradients on for itself.
 
-    Where nobody computes any, the force has no components.
+    Where nobody computes any, the force has no components. A field that is no longer finite is an
+    :class:`~nearsight.dynamics.OutOfRangeError` of the run, not a bad argument.
     """
     if forcefield is None:
         return Forces(field[..., :0], None)
     with torch.no_grad():
-        force, energy = forcefield(field)
+        try:
+            force, energy = forcefield(field)
+        except ValueError:
+            check_finite(field, None)
+            raise
     return Forces(force.detach(), None if energy is None else energy.detach())
 
 
@@ -121,19 +167,18 @@ def required(rng: torch.Generator | None) -> torch.Generator:
     return rng
 
 
-def positive(**values: float) -> None:
-    """Refuse parameters that are not finite numbers > 0."""
-    for name, value in values.items():
-        if not (_is_number(value) and math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a finite number > 0, got {value!r}.")
+def overdamped(rates: np.ndarray) -> float:
+    """The largest dt at which Euler's and Heun's method damp every mode that the equation damps, |1 + dt μ| <= 1.
+
+    For real rates -k/λ that is 2λ/k. Modes that grow by themselves set no limit.
+    """
+    damped = rates[rates.real < -1e-12 * np.abs(rates).max(initial=0.0)]
+    return float((-2 * damped.real / np.abs(damped) ** 2).min(initial=math.inf))
 
 
-def not_negative(**values: float) -> None:
-    """Refuse parameters that are not finite numbers >= 0."""
-    for name, value in values.items():
-        if not (_is_number(value) and math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def checked(scheme: object, *, above: Sequence[str] = (), least: Sequence[str] = ()) -> None:
+    """Parameters of a frozen dataclass as plain finite numbers: > 0 where named in ``above``, >= 0 in ``least``."""
+    for name in above:
+        object.__setattr__(scheme, name, number(getattr(scheme, name), name, above=0))
+    for name in least:
+        object.__setattr__(scheme, name, number(getattr(scheme, name), name, least=0))

@@ -14,12 +14,13 @@ from torch import Tensor
 
 import nearsight
 from nearsight._validation import boolean, generator, instance, integer
-from nearsight.dynamics.guard import Guard, OutOfRangeError, check_finite
+from nearsight.dynamics.guard import Guard, OutOfRangeError, Watch, check_finite
 from nearsight.dynamics.identity import describe
 from nearsight.dynamics.record import At, Every, columns, measure
 from nearsight.dynamics.record_store import MemoryRecords, ZarrRecords
 from nearsight.dynamics.run_folder import RunFolder
 from nearsight.dynamics.scheme import Scheme
+from nearsight.dynamics.stability import warn_if_unstable
 from nearsight.dynamics.trajectory import Trajectory
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
@@ -27,6 +28,8 @@ from nearsight.lattices import Lattice
 from nearsight.storage import lock, tensor_hash
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+WATCHED = 16
+"""Steps between looks at the size of a field that no guard bounds."""
 
 
 def simulate(
@@ -70,10 +73,13 @@ def simulate(
     path: folder of the run, created if needed.
     resume: go on with what is there up to ``steps``, or start if there is nothing; False refuses to touch an existing
         run.
-    guard: the range in which the force field may be trusted, checked at every step. Without a guard a field that is not
-        finite is still refused at every record and at the end.
+    guard: the range in which the force field may be trusted, checked at every step. Without a guard a run still stops
+        within some steps of an instability, where its field is not finite or a million times beyond its start.
     checkpoint_every: steps between checkpoints; by default one every 30 seconds. Each writes the state once.
     progress: show steps per second and the time left.
+
+    A first step that is too long for the forces at the start is warned about, with the largest stable one, from a few
+    more force calls on one replica (10, or a tenth of ``steps``).
 
     Raises ``OutOfRangeError`` if the field leaves the allowed range, ``FileExistsError`` if there is a run and
     ``resume`` is False, ``ValueError`` if the run there was started with something else (it says what),
@@ -125,8 +131,13 @@ def _run(
             )
         folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, record, rng), drawn)
         state = folder.take_up(resume, steps, forcefield, field, rng)
+    watch, longest = None, None
     if state is None:
         state = scheme.start(field, forcefield, rng, velocity=velocity)  # type: ignore[arg-type]
+        if forcefield is not None and scheme.moves is not None:
+            longest = warn_if_unstable(scheme, state, forcefield, steps)
+    if scheme.moves is not None and guard is None:
+        watch = Watch.of(field, longest)
     layout = [] if record is None else columns(measure(record, state), batched=field.ndim > 2)
     attributes = _attributes(forcefield, scheme, _lattice(forcefield, scheme), field)
     records: MemoryRecords | ZarrRecords
@@ -142,6 +153,8 @@ def _run(
             while True:
                 if record is not None and records.rows < len(schedule) and schedule[records.rows] == state.step:
                     check_finite(state.field, state.step)
+                    if watch is not None:
+                        watch.check(state.field, state.step)
                     records.write(measure(record, state))
                 if state.step >= steps:
                     break
@@ -152,12 +165,16 @@ def _run(
                 fresh = False
                 if guard is not None:
                     guard.check(state.field, state.step)
+                elif watch is not None and (state.step % WATCHED == 0 or state.step == steps):
+                    watch.check(state.field, state.step)
                 display.at(state.step)
             check_finite(state.field, state.step)
-    except OutOfRangeError:
+    except OutOfRangeError as error:
         # What led there is worth a look; the checkpoint stays where it is.
         if folder is not None:
             folder.records.flush()
+        if error.step < 0:
+            raise error.at(state.step + 1) from error.__cause__
         raise
     if folder is not None:
         folder.commit(state, rng)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nearsight._validation import integer
 from nearsight.dynamics.landau_lifshitz import LandauLifshitz, kick, rotation, turned
-from nearsight.dynamics.scheme import State, forces, positive
+from nearsight.dynamics.scheme import State, checked, forces
 from nearsight.forcefields import ForceField
 
 
@@ -46,14 +47,14 @@ class SphericalMidpoint(LandauLifshitz):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(tolerance=self.tolerance, iterations=self.iterations)
-        if not isinstance(self.iterations, int):
-            raise ValueError(f"iterations must be a whole number, got {self.iterations!r}.")
+        checked(self, above=("tolerance",))
+        object.__setattr__(self, "iterations", integer(self.iterations, "iterations", least=1))
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         S, noise = state.field, kick(self, state.field, rng)
         tolerance = max(self.tolerance, 8 * torch.finfo(S.dtype).eps)
         field = turned(S, self.dt * (rotation(self, S, state.forces.force) + noise))
+        change = torch.zeros(())
         moving = torch.ones((*S.shape[:-2], 1, 1), dtype=torch.bool, device=S.device)
         for _ in range(self.iterations):
             new = self._iterate(S, field, noise, forcefield)

@@ -7,10 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import RULES, TIE, Acceptance
 from nearsight.dynamics.identity import describe
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import forces, positive
+from nearsight.dynamics.scheme import forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
@@ -51,10 +52,11 @@ class SpinFlips(RateModel):
         self, forcefield: ForceField, *, kT: float, rule: str = "metropolis", attempt_rate: float = 1.0
     ) -> None:
         self.acceptance = Acceptance(rule, kT)
-        positive(attempt_rate=attempt_rate)
+        instance(forcefield, ForceField, "forcefield")
         if forcefield.components != 1:
             raise ValueError(f"Spin flips need one component per site, the force field has {forcefield.components}.")
-        self.forcefield, self.kT, self.rule, self.attempt_rate = forcefield, kT, rule, attempt_rate
+        self.forcefield, self.kT, self.rule = forcefield, self.acceptance.kT, rule
+        self.attempt_rate = number(attempt_rate, "attempt_rate", above=0)
         self.lattice, self.moves = forcefield.lattice, forcefield.lattice.n_sites
 
     def __repr__(self) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, forces, positive
+from nearsight.dynamics.scheme import Scheme, State, checked, forces, overdamped
+from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
 
@@ -31,10 +34,17 @@ class TDGL(Scheme):
     dt: float
     damping: float = 1.0
 
+    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
     force_calls: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
-        positive(dt=self.dt, damping=self.damping)
+        checked(self, above=("dt", "damping"))
+
+    def drift(self, field: Tensor, force: Tensor) -> Tensor:
+        return force / self.damping
+
+    def longest_step(self, rates: np.ndarray, state: State) -> float:
+        return overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None = None) -> State:
         h = self.dt / self.damping

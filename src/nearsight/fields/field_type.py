@@ -217,6 +217,16 @@ def check_field(field: Tensor, sites: int, components: int, *, finite: bool = Fa
             f"A grid of scalars is brought into shape by field.reshape(*batch, {sites}, {components})."
         )
     if finite and not bool(torch.isfinite(field).all()):
-        bad = int((~torch.isfinite(field)).sum())
-        raise ValueError(f"The field holds {bad} NaN or infinite values; a smaller time step is the usual cure.")
+        values = field.detach().cpu()
+        raise ValueError(not_finite(int((~values.isfinite()).sum()), values.isnan().flatten(-2).all(-1).numpy()))
     return field
+
+
+def not_finite(count: int, empty: np.ndarray) -> str:
+    """What to say of a field with NaN or infinite values; ``empty`` ``(*batch,)`` tells where all values are NaN."""
+    if empty.any() and empty.ndim:
+        return (
+            f"{int(empty.sum())} of {empty.size} snapshots are NaN throughout, as records are that a run has not "
+            "written yet: dynamics.Trajectory.open(path).data ends with the last one that is written."
+        )
+    return f"The field holds {count} NaN or infinite values; a smaller time step is the usual cure."

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.gradients import slope, wanted
 from nearsight.hamiltonians import Hamiltonian
@@ -34,6 +35,10 @@ class ElectronForceField(ForceField):
         super().__init__()
         self.model, self.solver = model, solver
         self.lattice, self.components = model.lattice, model.components
+
+    @property
+    def field_type(self) -> FieldType:
+        return self.model.field_type
 
     @property
     def chance(self) -> torch.Generator | None:
@@ -93,6 +98,10 @@ class ClassicalForceField(ForceField):
         super().__init__()
         self.model = model
         self.lattice, self.components = model.lattice, model.components
+
+    @property
+    def field_type(self) -> FieldType:
+        return self.model.field_type
 
     def __repr__(self) -> str:
         return f"classical part of {self.model!r}"

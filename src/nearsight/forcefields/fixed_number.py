@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from nearsight.fields import check_field
+from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.forcefields.gradients import energy_of_force, implicit, wanted
 from nearsight.lattices import Lattice
@@ -55,6 +55,10 @@ class FixedNumber(ForceField):
         self.electrons, self.mean_force = electrons, float(mean_force)
         self.component, self.tolerance = component, tolerance
         self.lattice, self.components = electrons.lattice, electrons.components
+
+    @property
+    def field_type(self) -> FieldType | None:
+        return self.electrons.field_type
 
     def __repr__(self) -> str:
         return f"FixedNumber({self.electrons!r}, mean_force={self.mean_force:g}, component={self.component})"

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from nearsight.fields import check_field
+from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.gradients import energy_of_force, last_derivative, wanted
 from nearsight.lattices import Lattice
 
@@ -37,6 +37,11 @@ class ForceField(nn.Module, abc.ABC):
 
     lattice: Lattice
     components: int
+
+    @property
+    def field_type(self) -> FieldType | None:
+        """What the field may hold and how it transforms, where the force field knows."""
+        return None
 
     @property
     def chance(self) -> torch.Generator | None:
@@ -110,6 +115,10 @@ class SumForceField(ForceField):
                 )
         self.parts = nn.ModuleList(flat)
         self.lattice, self.components = flat[0].lattice, flat[0].components
+
+    @property
+    def field_type(self) -> FieldType | None:
+        return next((part.field_type for part in self.parts if part.field_type is not None), None)  # type: ignore[misc, union-attr, return-value]
 
     def evaluate(self, field: Tensor) -> Forces:
         results = [part.connected(field) for part in self.parts]  # type: ignore[operator]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearsight import forcefields, networks
+from nearsight.fields import FieldType
 from nearsight.forcefields import ClassicalForceField, ConvolutionalForceField, ForceField, Forces
 from nearsight.hamiltonians import JahnTeller
 from nearsight.lattices import Lattice
@@ -24,6 +25,10 @@ class OnModes(ForceField):
         super().__init__()
         self.whole, self.modes = whole, modes
         self.lattice, self.components = whole.lattice, whole.components
+
+    @property
+    def field_type(self) -> FieldType | None:
+        return self.whole.field_type  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"modes {self.modes} of {self.whole!r}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from nearsight import analysis
 from nearsight.analysis import Verdict
 from nearsight.dynamics import AB2Rotation, simulate
-from nearsight.fields import cone, ferromagnet, perturbed, skyrmion_lattice, tangent
+from nearsight.fields import FieldType, cone, ferromagnet, perturbed, skyrmion_lattice, tangent
 from nearsight.forcefields import ExactForceField, ForceField, Forces
 from nearsight.lattices import Lattice, triangular
 from nearsight.parallel import threads
@@ -49,6 +49,10 @@ class TwistAverage(ForceField):
         )
         one: ExactForceField = self.parts[0]  # type: ignore[assignment]
         self.lattice, self.components = one.lattice, one.components
+
+    @property
+    def field_type(self) -> FieldType | None:
+        return self.parts[0].field_type  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"mean over {len(self.parts)} twists of {self.parts[0]!r}"
