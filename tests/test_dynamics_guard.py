@@ -67,10 +67,14 @@ def test_a_start_outside_is_refused():
 
 @unstable
 def test_without_a_guard_a_field_that_is_not_finite_is_still_refused():
-    scheme, field = EulerMaruyama(dt=50.0, kT=0.0), torch.ones(9, 1)
+    field = torch.ones(9, 1)
     for record in (Every(10), None):
-        with pytest.raises(OutOfRangeError, match=r"not a finite number: .* smaller dt"):
-            simulate(springs(), scheme, field, steps=50, record=record, rng=None)
+        # 1, -1e8, 1e16, ..., 1e32, and then more than single precision holds.
+        with pytest.raises(OutOfRangeError, match=r"At step 5 .* not a finite number: .* smaller dt") as e:
+            simulate(springs(), EulerMaruyama(dt=1e8, kT=0.0), field, steps=50, record=record, rng=None)
+        assert (e.value.step, e.value.site) == (5, 0)
+        with pytest.raises(OutOfRangeError, match=r"a million times beyond its start: .* Take dt <= 1\.8;"):
+            simulate(springs(), EulerMaruyama(dt=50.0, kT=0.0), field, steps=50, record=record, rng=None)
 
 
 @unstable

@@ -86,7 +86,7 @@ def test_densities_out_of_reach_or_with_jumps_are_refused(rng):
         FixedNumber(electrons(model, kT=0.0, mu=0.0), 0.03)(field)
     with pytest.raises(ValueError, match="smaller time step"):
         FixedNumber(electrons(model, mu=0.0), 0.0)(field.log())
-    with pytest.raises(ValueError, match="component must be one of the 1"):
+    with pytest.raises(ValueError, match="component must be a whole number ≥ 0 and ≤ 0"):
         FixedNumber(electrons(model, mu=0.0), 0.0, component=1)
     with pytest.raises(ValueError, match="finite"):
         FixedNumber(electrons(model, mu=0.0), float("nan"))

@@ -253,7 +253,7 @@ def test_predictions_are_means_over_blocks_of_their_own_snapshot(rng):
     assert all(np.array_equal(other.mean, again[0].mean) for other in again)
     only = model.predict(SpinStore.pack(s), 50, rng, index=np.array([0, 2]))
     assert only.mean.shape == (2,)
-    with pytest.raises(ValueError, match="2 or more blocks"):
+    with pytest.raises(ValueError, match="n_blocks must be a whole number ≥ 2"):
         model.predict(SpinStore.pack(s), 1, rng)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import number, numbers
+
 WITHIN = "Within a step"
 FAR = 1e6
 """How many times beyond the largest value of its start (or 1) no field gets but by an unstable step."""
@@ -60,6 +62,12 @@ class Guard:
     factor: float = 1.5
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            bounds = getattr(self, name)
+            several = isinstance(bounds, list | tuple) or np.ndim(bounds) == 1
+            given = numbers(bounds, name, finite=False) if several else number(bounds, name, finite=False)
+            object.__setattr__(self, name, given)
+        object.__setattr__(self, "factor", number(self.factor, "factor", least=1))
         low, high = np.atleast_1d(np.asarray(self.low, float)), np.atleast_1d(np.asarray(self.high, float))
         if low.shape != high.shape or low.ndim != 1:
             raise ValueError(
@@ -67,8 +75,6 @@ class Guard:
             )
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise ValueError(f"A guard needs finite low < high, got low={self.low}, high={self.high}.")
-        if not (np.isfinite(self.factor) and self.factor >= 1):
-            raise ValueError(f"factor must be a finite number >= 1, got {self.factor}.")
 
     @classmethod
     def around(cls, fields: Tensor, factor: float = 1.5) -> Self:
@@ -133,6 +139,7 @@ class Watch:
         limit = np.array([FAR * max(1.0, self.start)])
         if _within(field, -limit, limit):
             return
+        check_finite(field, step)
         where, value = _first(field, -limit, limit)
         cure = "Take a smaller dt" if self.longest is None else f"Take dt <= {rounded_down(0.9 * self.longest):g}"
         raise _error(

@@ -93,9 +93,9 @@ def check_particles(energies: MoveEnergies, field: Tensor) -> None:
     """Refuse fields that are no occupations, and those in which nothing can ever happen."""
     count = energies.hops.check(field)[..., 0].sum(-1)
     sites = energies.lattice.n_sites
-    for number, name in ((0, "empty"), (sites, "full")):
-        if bool((count == number).any()):
+    for particles, name in ((0, "empty"), (sites, "full")):
+        if bool((count == particles).any()):
             raise ValueError(
-                f"{int((count == number).sum())} of {count.numel()} replicas are {name}: hops need at least one "
+                f"{int((count == particles).sum())} of {count.numel()} replicas are {name}: hops need at least one "
                 f"particle and one empty site among {sites}."
             )

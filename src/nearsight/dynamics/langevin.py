@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.dynamics.scheme import Scheme, State, check_movable, checked, forces, normal
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
@@ -69,8 +70,10 @@ class Langevin(Scheme):
         if velocity is None:
             thermal = self.kT > 0
             velocity = math.sqrt(self.kT / self.mass) * normal(field, rng) if thermal else torch.zeros_like(field)
-        elif velocity.shape != field.shape:
+        elif instance(velocity, Tensor, "velocity").shape != field.shape:
             raise ValueError(f"velocity has shape {tuple(velocity.shape)}, but the field {tuple(field.shape)}.")
+        elif not bool(torch.isfinite(velocity).all()):
+            raise ValueError("The velocity holds NaN or infinite values; leave it out to draw it from the bath.")
         else:
             velocity = velocity.detach().to(field, copy=True)
         return State(field, velocity, forces(forcefield, field), 0.0, 0)

@@ -24,6 +24,7 @@ from nearsight.dynamics.stability import warn_if_unstable
 from nearsight.dynamics.trajectory import Trajectory
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
+from nearsight.forcefields.gradients import wanted
 from nearsight.lattices import Lattice
 from nearsight.storage import lock, tensor_hash
 
@@ -91,10 +92,12 @@ def simulate(
     _instances(forcefield=(forcefield, ForceField), record=(record, (Every, At)), guard=(guard, Guard))
     instance(scheme, Scheme, "scheme")
     generator(rng, optional=True)
-    resume = boolean(resume, "resume")
+    resume, progress = boolean(resume, "resume"), boolean(progress, "progress")
     lattice = _lattice(forcefield, scheme)
     components = field.shape[-1] if forcefield is None else forcefield.components
     check_field(field, lattice.n_sites, components, finite=True)
+    if wanted(field):
+        raise ValueError("A run cannot be differentiated by its first field: pass field.detach().")
     schedule = np.zeros(0, dtype=np.int64) if record is None else record.schedule(steps)
     if guard is not None:
         guard.check(field, 0)

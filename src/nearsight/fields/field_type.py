@@ -209,6 +209,9 @@ def check_field(field: Tensor, sites: int, components: int, *, finite: bool = Fa
     """Refuse a field that is not ``(*batch, sites, components)`` of floating-point numbers, naming the cure."""
     if not isinstance(field, Tensor):
         raise TypeError(f"A field is a torch.Tensor, got {type(field).__name__}; wrap arrays with torch.as_tensor.")
+    if field.is_meta or field.layout != torch.strided:
+        kind = "without numbers (meta)" if field.is_meta else f"of the layout {field.layout}"
+        raise TypeError(f"A field is a dense tensor, got one {kind}; make it with .to_dense() or torch.zeros_like.")
     if not field.is_floating_point():
         raise TypeError(f"A field holds floating-point numbers, got {field.dtype}; convert it with .double().")
     if field.ndim < 2 or tuple(field.shape[-2:]) != (sites, components):

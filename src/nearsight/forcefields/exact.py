@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.gradients import slope, wanted
@@ -33,6 +34,8 @@ class ElectronForceField(ForceField):
 
     def __init__(self, model: Hamiltonian, solver: Solver) -> None:
         super().__init__()
+        instance(model, Hamiltonian, "model")
+        instance(solver, Solver, "solver")
         self.model, self.solver = model, solver
         self.lattice, self.components = model.lattice, model.components
 
@@ -96,7 +99,7 @@ class ClassicalForceField(ForceField):
 
     def __init__(self, model: Hamiltonian) -> None:
         super().__init__()
-        self.model = model
+        self.model = instance(model, Hamiltonian, "model")
         self.lattice, self.components = model.lattice, model.components
 
     @property

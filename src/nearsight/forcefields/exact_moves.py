@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import choice
+from nearsight._validation import choice, instance, integer
+from nearsight._validation import number as _number
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.move_energies import MoveEnergies, Walk
 from nearsight.hamiltonians import FalicovKimball
@@ -79,21 +80,25 @@ class ExactMoves(MoveEnergies):
         rank: int = 128,
         energy: Literal["free", "internal"] = "free",
     ) -> None:
+        instance(model, FalicovKimball, "model")
+        if hops is not None:
+            instance(hops, Hops, "hops")
         if sum(x is not None for x in (number, filling, mu)) != 1:
             raise ValueError("Give exactly one of number= (of electrons), filling= (per orbital and spin) and mu=.")
+        filling, mu = (None if x is None else _number(x, name) for x, name in ((filling, "filling"), (mu, "mu")))
         states = model.orbitals * model.degeneracy
         if number is not None:
-            if not 0 < number < states:
+            if not 0 < _number(number, "number") < states:
                 raise ValueError(f"number must lie between 0 and the {states} states of {model!r}, got {number}.")
             filling = number / states
-        if not kT > 0:
+        if not (kT := _number(kT, "kT")) > 0:
             raise ValueError(f"kT must be positive, got {kT}; at kT = 0 compare energies of Dense(kT=0).")
         if model.U == 0:
             raise ValueError("At U = 0 the electrons do not see the f electrons and no move costs anything.")
+        tolerance = _number(tolerance, "tolerance")
         if not 1e-11 <= tolerance <= 1e-2:
             raise ValueError(f"tolerance must lie between 1e-11 (rounding) and 0.01, got {tolerance}.")
-        if rank < 4:
-            raise ValueError(f"rank must be at least 4, got {rank}.")
+        rank = integer(rank, "rank", least=4)
         hops = Hops(model.lattice) if hops is None else hops
         if not hops.lattice.coincides(model.lattice):
             raise ValueError(f"The hops are on {hops.lattice!r}, the model is on {model.lattice!r}.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nearsight._validation import instance
+from nearsight.forcefields.forcefield import ForceField
 from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
 from nearsight.forcefields.model_folder import read_model, write_model
 from nearsight.lattices import Lattice
@@ -14,6 +16,7 @@ KINDS: dict[str, type[LocalForceField]] = {kind.__name__: kind for kind in (Lear
 
 def save(forcefield: LocalForceField, directory: str | Path) -> None:
     """Write ``model.yaml`` and ``weights.safetensors`` to a directory, atomically; an older model there is replaced."""
+    instance(forcefield, ForceField, "forcefield")
     kind = type(forcefield).__name__
     if kind not in KINDS:
         raise TypeError(f"Only {', '.join(KINDS)} can be saved, not {kind}; save the learned part of a sum.")

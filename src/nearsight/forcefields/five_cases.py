@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import boolean, instance, number
 from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.learned_moves import LearnedMoveEnergies
@@ -45,7 +46,10 @@ class FiveCases(LearnedMoveEnergies):
         self, hops: Hops, *, cutoff: float = 10.0, directed: bool = True, network: FiveCaseCNN | None = None
     ) -> None:
         super().__init__()
-        lattice = hops.lattice
+        lattice = instance(hops, Hops, "hops").lattice
+        cutoff, directed = number(cutoff, "cutoff", above=0), boolean(directed, "directed")
+        if network is not None:
+            instance(network, FiveCaseCNN, "network")
         if not lattice.same_kind(square(3)) or not all(lattice.periodic) or hops.shell != 1:  # type: ignore[arg-type]
             raise ValueError(f"Five cases are of nearest neighbours on a periodic square lattice, not of {hops!r}.")
         self.hops, self.cutoff, self.directed = hops, float(cutoff), directed
@@ -102,8 +106,8 @@ class FiveCases(LearnedMoveEnergies):
         window = occupied[replica[:, None], torch.from_numpy(index).to(field.device)].to(self.dtype)
         case = torch.from_numpy(self._case[pattern]).to(field.device)
         features = torch.empty_like(window)
-        for number, invariants in enumerate(self._tables):
-            here = case == number
+        for k, invariants in enumerate(self._tables):
+            here = case == k
             features[here] = invariants(window[here])
         return self.network(features, case)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, integer, number
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.forcefields.gradients import energy_of_force, implicit, wanted
@@ -48,12 +48,9 @@ class FixedNumber(ForceField):
         self, electrons: ForceField, mean_force: float, *, component: int = 0, tolerance: float = 1e-6
     ) -> None:
         super().__init__()
-        if not 0 <= component < electrons.components:
-            raise ValueError(f"component must be one of the {electrons.components} of the field, got {component}.")
-        if not (math.isfinite(mean_force) and tolerance > 0):
-            raise ValueError(f"mean_force must be finite and tolerance > 0, got {mean_force} and {tolerance}.")
-        self.electrons, self.mean_force = electrons, float(mean_force)
-        self.component, self.tolerance = component, tolerance
+        self.electrons, self.mean_force = instance(electrons, ForceField, "electrons"), number(mean_force, "mean_force")
+        self.component = integer(component, "component", least=0, most=electrons.components - 1)
+        self.tolerance = number(tolerance, "tolerance", above=0)
         self.lattice, self.components = electrons.lattice, electrons.components
 
     @property

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import instance
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.gradients import energy_of_force, last_derivative, wanted
 from nearsight.lattices import Lattice
@@ -86,6 +87,8 @@ class ForceField(nn.Module, abc.ABC):
         return Forces(force, energy)
 
     def __add__(self, other: ForceField) -> SumForceField:
+        if not isinstance(other, ForceField):
+            return NotImplemented
         return SumForceField(self, other)
 
 
@@ -102,6 +105,7 @@ class SumForceField(ForceField):
         # Nested sums are flattened, so that parts can be told apart by whether they have parameters to learn.
         flat: list[ForceField] = []
         for part in parts:
+            instance(part, ForceField, "every part of a sum")
             flat.extend(part.parts if isinstance(part, SumForceField) else [part])  # type: ignore[arg-type]
         if not flat:
             raise ValueError("A sum needs at least one force field.")
@@ -118,7 +122,7 @@ class SumForceField(ForceField):
 
     @property
     def field_type(self) -> FieldType | None:
-        return next((part.field_type for part in self.parts if part.field_type is not None), None)  # type: ignore[misc, union-attr, return-value]
+        return next((part.field_type for part in self.parts if part.field_type is not None), None)  # type: ignore[union-attr, return-value]
 
     def evaluate(self, field: Tensor) -> Forces:
         results = [part.connected(field) for part in self.parts]  # type: ignore[operator]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, integer
 from nearsight.fields import check_field
 from nearsight.forcefields.gradients import wanted
 from nearsight.lattices import Lattice
@@ -27,8 +28,8 @@ class Hops:
     """
 
     def __init__(self, lattice: Lattice, shell: int = 1) -> None:
-        if not 1 <= shell <= len(lattice.shell_distances):
-            raise ValueError(f"shell must lie in 1..{len(lattice.shell_distances)}, got {shell}.")
+        instance(lattice, Lattice, "lattice")
+        shell = integer(shell, "shell", least=1, most=len(lattice.shell_distances))
         self.lattice, self.shell = lattice, shell
         radius = float(lattice.shell_distances[shell - 1])
         tables = []

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.move_energies import Attempts, MoveEnergies, Walk
 from nearsight.hamiltonians import Ising
@@ -35,6 +36,7 @@ class LatticeGas(MoveEnergies):
     """
 
     def __init__(self, lattice: Lattice, *, J: float | tuple[float, ...] = 1.0, shell: int = 1) -> None:
+        instance(lattice, Lattice, "lattice")
         # The bonds are those of spins with the same couplings.
         spins = Ising(lattice, J=J)
         self.J, self.hops = spins.J, Hops(lattice, shell)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import instance
 from nearsight.descriptors import Descriptor
 from nearsight.fields import FieldType
 from nearsight.fields.halo import fold, wrap
@@ -183,6 +184,8 @@ class LearnedForceField(LocalForceField):
 
     def __init__(self, descriptor: Descriptor, network: MLP) -> None:
         super().__init__()
+        instance(descriptor, Descriptor, "descriptor")
+        instance(network, MLP, "network")
         self.descriptor, self.network = descriptor, network.build(descriptor.features)
         self.lattice, self.components = descriptor.lattice, descriptor.components
         self.reference = EnergyReference()
@@ -246,6 +249,8 @@ class ConvolutionalForceField(LocalForceField):
 
     def __init__(self, lattice: Lattice, network: LatticeNetwork) -> None:
         super().__init__()
+        instance(lattice, Lattice, "lattice")
+        instance(network, LatticeNetwork, "network")
         if not all(lattice.periodic):  # type: ignore[arg-type]
             raise ValueError(f"Convolutions wrap around: {lattice!r} must be periodic along every axis.")
         if not network.lattice.same_kind(lattice):

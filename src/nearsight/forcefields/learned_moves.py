@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import instance
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.learned import ConvolutionalForceField, LocalForceField
 from nearsight.forcefields.local_differences import HopColumns, displacements
@@ -117,6 +118,9 @@ class LearnedMoves(LearnedMoveEnergies):
 
     def __init__(self, forcefield: LocalForceField, hops: Hops | None = None) -> None:
         super().__init__()
+        instance(forcefield, LocalForceField, "forcefield")
+        if hops is not None:
+            instance(hops, Hops, "hops")
         if not forcefield.conservative:
             raise ValueError(f'{forcefield!r} has no energy; hops need one. Build its network with head="energy".')
         if forcefield.components != 1:

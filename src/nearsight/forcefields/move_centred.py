@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, number
 from nearsight.forcefields.hops import Hops
 from nearsight.forcefields.learned_moves import LearnedMoveEnergies
 from nearsight.forcefields.local_differences import displacements
@@ -41,7 +42,10 @@ class MoveCentred(LearnedMoveEnergies):
 
     def __init__(self, hops: Hops, network: MLP | None = None, *, cutoff: float = 4.0) -> None:
         super().__init__()
-        lattice = hops.lattice
+        lattice = instance(hops, Hops, "hops").lattice
+        cutoff = number(cutoff, "cutoff", above=0)
+        if network is not None:
+            instance(network, MLP, "network")
         if not all(lattice.periodic):  # type: ignore[arg-type]
             raise ValueError(f"Windows at the edge of {lattice!r} lack sites; make it periodic along every axis.")
         self.hops, self.cutoff = hops, float(cutoff)

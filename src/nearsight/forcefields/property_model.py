@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._validation import choice, generator, instance, integer
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, check_side
 from nearsight.forcefields.model_folder import read_model, write_model
@@ -36,7 +37,13 @@ class Blocks(Protocol):
 
 def as_blocks(snapshots: Blocks | np.ndarray | Tensor) -> Blocks:
     """Spins ``(L, L)`` or ``(snapshot, L, L)`` packed; anything that can cut blocks itself as it is."""
-    return SpinStore.pack(snapshots) if isinstance(snapshots, np.ndarray | Tensor) else snapshots
+    if isinstance(snapshots, np.ndarray | Tensor):
+        return SpinStore.pack(snapshots)
+    if isinstance(snapshots, type) or not (hasattr(snapshots, "blocks") and hasattr(snapshots, "length")):
+        raise TypeError(
+            f"snapshots must be a SpinStore or an array of ±1 (snapshot, L, L), got {type(snapshots).__name__}."
+        )
+    return snapshots
 
 
 class Prediction(NamedTuple):
@@ -81,8 +88,9 @@ class PropertyModel(nn.Module):
         super().__init__()
         if type(front).__name__ not in FRONTS:
             raise TypeError(f"front must be one of {', '.join(FRONTS)}, got {type(front).__name__}.")
-        if kind not in get_args(Kind):
-            raise ValueError(f'kind must be "value" or "probability", got {kind!r}.')
+        choice(kind, "kind", get_args(Kind))
+        if head is not None:
+            instance(head, MLP, "head")
         self.front, self.kind = front, kind
         self.head = (head or MLP((32, 16))).build(front.features)
         self.offset: Tensor
@@ -147,9 +155,9 @@ class PropertyModel(nn.Module):
         ``snapshots`` are a store, of which only the bytes of the blocks are read, or arrays of ±1, ``(L, L)`` or
         ``(snapshot, L, L)``. Blocks lie anywhere on the torus and may overlap.
         """
+        generator(rng)
         snapshots = as_blocks(snapshots)
-        if n_blocks < 2:
-            raise ValueError(f"A mean and its error need 2 or more blocks, got {n_blocks}.")
+        n_blocks = integer(n_blocks, "n_blocks", least=2)
         check_side(self.side, snapshots.length)
         chosen = np.arange(len(snapshots)) if index is None else np.asarray(index)
         corners = torch.randint(snapshots.length, (len(chosen), n_blocks, 2), generator=rng).numpy()
