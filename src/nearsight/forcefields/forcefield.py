@@ -122,7 +122,7 @@ class SumForceField(ForceField):
 
     @property
     def field_type(self) -> FieldType | None:
-        return next((part.field_type for part in self.parts if part.field_type is not None), None)  # type: ignore[union-attr, return-value]
+        return next((part.field_type for part in self.parts if part.field_type is not None), None)  # type: ignore[return-value]
 
     def evaluate(self, field: Tensor) -> Forces:
         results = [part.connected(field) for part in self.parts]  # type: ignore[operator]
