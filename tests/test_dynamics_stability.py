@@ -57,6 +57,7 @@ def test_steps_are_warned_about_beyond_the_limit_and_not_below(make, limit, dtyp
     assert float(run(make(0.97 * limit), field).abs().max()) < 100
     with pytest.warns(UserWarning, match="beyond the stability limit") as told, pytest.raises(OutOfRangeError) as stop:
         run(make(1.1 * limit), field)
+    assert told[0].filename == __file__
     proposed = float(re.search(r"dt <= ([\d.e+-]+)\.$", str(told[0].message)).group(1))
     assert 0.75 * limit < proposed < limit
     assert f"Take dt <= {proposed:g}" in str(stop.value) and 0 < stop.value.step <= 400

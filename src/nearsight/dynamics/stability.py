@@ -41,7 +41,7 @@ def warn_if_unstable(scheme: Scheme, state: State, forcefield: ForceField, steps
         warnings.warn(
             f"A step of dt = {dt:g} is beyond the stability limit of {type(scheme).__name__} in these forces, about "
             f"{longest:.3g} at the first field: fast modes will grow. Take dt <= {rounded_down(0.9 * longest):g}.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return longest
 

@@ -28,7 +28,7 @@ class OnModes(ForceField):
 
     @property
     def field_type(self) -> FieldType | None:
-        return self.whole.field_type  # type: ignore[no-any-return]
+        return self.whole.field_type
 
     def __repr__(self) -> str:
         return f"modes {self.modes} of {self.whole!r}"

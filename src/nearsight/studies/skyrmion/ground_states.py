@@ -52,7 +52,7 @@ class TwistAverage(ForceField):
 
     @property
     def field_type(self) -> FieldType | None:
-        return self.parts[0].field_type  # type: ignore[no-any-return]
+        return self.parts[0].field_type  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         return f"mean over {len(self.parts)} twists of {self.parts[0]!r}"
