@@ -392,6 +392,15 @@ def test_the_factor_that_is_proposed_is_the_cure(scale, factor, told_by, tmp_pat
     torch.testing.assert_close(data.force, force, atol=1e-3, rtol=1e-2)
 
 
+def test_times_in_another_unit_are_brought_into_that_of_the_fields(tmp_path):
+    fields, force, _, time = run(1.0, 0.3)
+    np.savez(tmp_path / "a.npz", spins=fields.numpy(), fields=force.numpy(), t=time / 4.0)
+    with pytest.raises(ValueError, match=r"or time_factor: 4 if times are in another unit"):
+        import_spins(card(tmp_path, "a.npz", time="t"))
+    data = read(tmp_path, "a.npz", time="t", time_factor=4.0)
+    np.testing.assert_allclose(data.time, time)
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
@@ -495,9 +504,13 @@ class Harmful:
 def test_nothing_is_unpickled(tmp_path, capsys):
     torch.save({"spins": Harmful()}, tmp_path / "a.pt")
     np.savez(tmp_path / "a.npz", spins=np.array([Harmful()], dtype=object), allow_pickle=True)
-    for name in ("a.pt", "a.npz"):
+    np.save(tmp_path / "a.npy", np.array([Harmful()], dtype=object), allow_pickle=True)
+    for name in ("a.pt", "a.npz", "a.npy"):
         with pytest.raises(ValueError, match="Python objects, which are not loaded"):
             import_spins(card(tmp_path, name))
+    np.savez(tmp_path / "b.npz", field=np.array([Harmful()], dtype=object), force=np.zeros(1), allow_pickle=True)
+    with pytest.raises(ValueError, match="Python objects, which are not loaded"):
+        DataSet.from_npz(tmp_path / "b.npz", lattice=LATTICE, components=3)
     assert "executed" not in capsys.readouterr().out
 
 

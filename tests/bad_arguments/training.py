@@ -42,6 +42,7 @@ ARRAYS = {"lattice": LATTICE, "field": FIELD, "force": FIELD}
 DATA = DataSet.from_arrays(**ARRAYS)
 SPINS = random_spins(LATTICE, torch.Generator().manual_seed(1), 2)
 MAGNETS = DataSet.from_arrays(lattice=LATTICE, field=SPINS, force=SPINS, components=3)
+ROTORS = DataSet.from_arrays(lattice=LATTICE, field=SPINS[..., :2], force=SPINS[..., :2], components=2)
 STUDENT = LearnedForceField(Irreps(LATTICE, scalar(), 1.0), MLP((4,)))
 EXACT = ExactForceField(Holstein(LATTICE), Dense(filling=0.5, kT=0.1))
 MODEL = SDModel(LATTICE)
@@ -125,7 +126,7 @@ ROWS = [
     *each(fit_moves, "student", [*NOT_OBJECTS, STUDENT], data=DATA),
     *each(evaluate_moves, "energies", [*NOT_OBJECTS, STUDENT], data=DATA),
     *each(fit_property, "model", [*NOT_OBJECTS, STUDENT], snapshots=np.ones((2, 8, 8)), labels=np.ones(2)),
-    *each(check_spins, "data", [*NOT_OBJECTS, SPINS, DATA]),
+    *each(check_spins, "data", [*NOT_OBJECTS, SPINS, DATA, ROTORS]),
     *each(check_spins, "cutoff", [*NOT_FINITE, 0.0, -1.0], data=MAGNETS),
     *each(import_spins, "card", NOT_PATHS),
     *each(import_spins, "trust", NOT_FLAGS, card="x"),

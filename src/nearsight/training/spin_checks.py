@@ -65,6 +65,8 @@ def check_spins(data: DataSet, *, cutoff: float = 3.5) -> dict[str, Any]:
     """
     instance(data, DataSet, "data")
     number(cutoff, "cutoff", above=0)
+    if data.components != 3:
+        raise ValueError(f"These checks are for spins of three components, got {data.components} in {data!r}.")
     field, force = unit_spins(data), data.force
     torque = torch.linalg.cross(field, force)
     normal = tangent(force, field)
