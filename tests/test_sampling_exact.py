@@ -95,6 +95,81 @@ def test_torus_holds_the_digits_of_float64(n, m, kT):
     np.testing.assert_allclose(exact.specific_heat, C, rtol=2e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 2), (1, 5), (4, 6), (5, 9)])
+@pytest.mark.parametrize("kT", [5.0, 6.7, 6.9, 300.0, 1e6, 1e10, 1e60])
+def test_a_hot_torus_keeps_the_digits_of_what_vanishes(n, m, kT):
+    """U = -2J²/kT and C = 2(J/kT)² are small differences of what Kaufman's products are made of."""
+    with mpmath.workdps(320 if kT > 1e20 else 110):
+        beta = 1 / mpmath.mpf(kT)
+        step = beta * mpmath.mpf(10) ** -20
+        below, at, above = (kaufman(n, m, beta + k * step) / (n * m) for k in (-1, 0, 1))
+        first, second = (above - below) / (2 * step), (above - 2 * at + below) / step**2
+        F, U, S, C = (float(x) for x in (-at / beta, -first, at - beta * first, beta**2 * second))
+    for exact in (ising_torus(n, m, kT), ising_torus(m, n, np.array([kT, 1.0]))):
+        found = [np.ravel(getattr(exact, name))[0] for name in ENTRIES]
+        np.testing.assert_allclose(found, [F, U, S, C], rtol=1e-13, atol=0)
+
+
+def test_one_site_bound_to_itself_has_no_fluctuation_however_hot():
+    exact = ising_torus(1, 1, [5.0, 1e3, 1e10, 1e200], J=0.5)
+    assert exact.energy.tolist() == [-1.0] * 4 and exact.specific_heat.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("kT", [24.0, 25.0, 300.0, 1e6, 1e10, 1e100])
+def test_levels_keep_the_digits_of_what_vanishes_where_it_is_hot(kT):
+    exact, levels = ising_torus(4, 6, kT), ising_levels(4, 6)
+    enumerated = enumerate_states(Ising(square(3, 4)))
+    for dos, torus in ((levels, exact), (enumerated, ising_torus(3, 4, kT))):
+        found = dos.thermodynamics(kT)
+        for name in ENTRIES:
+            np.testing.assert_allclose(getattr(found, name), getattr(torus, name), rtol=1e-12, atol=0)
+
+
+def hot_bulk(name, K):
+    """ln Z per site and two derivatives of the double integrals, by sums over a fine grid of angles."""
+    angles = [2 * mpmath.pi * k / 24 for k in range(24)]
+    cosines = [(mpmath.cos(a) + mpmath.cos(b), mpmath.cos(a + b)) for a in angles for b in angles]
+
+    def log_partition(K):
+        c, s = mpmath.cosh(2 * K), mpmath.sinh(2 * K)
+        if name == "square":
+            terms = (mpmath.log(c**2 - s * x) for x, _ in cosines)
+        else:
+            terms = (mpmath.log(c**3 + s**3 - s * (x + y)) for x, y in cosines)
+        return mpmath.log(2) + mpmath.fsum(terms) / (2 * len(cosines))
+
+    step = K * mpmath.mpf(10) ** -15
+    below, at, above = (log_partition(K + k * step) for k in (-1, 0, 1))
+    return at, (above - below) / (2 * step), (above - 2 * at + below) / step**2
+
+
+@pytest.mark.parametrize("name", ["square", "triangular"])
+@pytest.mark.parametrize("J", [1.0, -1.0])
+def test_a_hot_infinite_lattice_keeps_the_digits_of_what_vanishes(name, J):
+    for kT in (21.0, 1e3, 9.9e3, 1.1e4, 1e7, 1e10):
+        with mpmath.workdps(75):
+            K = mpmath.mpf(J) / mpmath.mpf(kT)
+            at, first, second = hot_bulk(name, K)
+            F, U, C = float(-kT * at), float(-J * first), float(K**2 * second)
+        exact = ising_bulk(name, kT, J=J)
+        np.testing.assert_allclose(exact.free_energy, F, rtol=2e-14)
+        np.testing.assert_allclose([exact.energy, exact.specific_heat], [U, C], rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize(("name", "bonds", "triangles"), [("honeycomb", 1.5, 0), ("kagome", 2, 2 / 3)])
+@pytest.mark.parametrize("J", [1.0, -1.0])
+def test_hot_lattices_made_by_star_and_triangle_keep_them_too(name, bonds, triangles, J):
+    """To the first orders in K: U = -J (b K + 3 n₃ K²), C = K² (b + 6 n₃ K); no fourth or fifth polygons."""
+    K = J / np.array([1e4 * 1.001, 1e6, 1e10, 1e30])
+    exact = ising_bulk(name, J / K, J=J)
+    np.testing.assert_allclose(exact.energy, -J * (bonds * K + 3 * triangles * K**2 - bonds * K**3 / 3), rtol=1e-11)
+    heat = K**2 * (bonds * (1 - K**2) + 6 * triangles * K)
+    np.testing.assert_allclose(exact.specific_heat, heat, rtol=1e-11)
+    # The series takes over without a step.
+    near = ising_bulk(name, [0.9999e4, 1.0001e4], J=J)
+    np.testing.assert_allclose(np.diff(near.energy * near.kT), 0, atol=6e-8 * triangles + 2e-11)
+
+
 @pytest.mark.parametrize(
     ("n", "m"), [(1, 1), (1, 2), (6, 1), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4), (2, 7), (5, 3)], ids=str
 )
@@ -388,6 +463,28 @@ CHAINS = [
 @pytest.mark.parametrize("model", CHAINS, ids=repr)
 def test_transfer_matrices_agree_with_enumeration(model):
     assert_alike(chain_thermodynamics(model, KT), enumerate_states(model).thermodynamics(KT))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_a_hot_chain_keeps_the_digits_of_what_vanishes(n, periodic):
+    """Z = (2 cosh K)ⁿ + (2 sinh K)ⁿ of a ring, 2ⁿ coshⁿ⁻¹ K of an open chain."""
+    model = Ising(chain(n, periodic=periodic), J=0.7)
+    for kT in (10.0, 41.9, 42.1, 1e3, 1e6, 1e10, 1e60):
+        with mpmath.workdps(260):
+            beta = 1 / mpmath.mpf(kT)
+
+            def log_partition(beta):
+                c, s = mpmath.cosh(0.7 * beta), mpmath.sinh(0.7 * beta)
+                return mpmath.log((2 * c) ** n + (2 * s) ** n if periodic else 2 * (2 * c) ** (n - 1)) / n
+
+            step = beta * mpmath.mpf(10) ** -20
+            below, at, above = (log_partition(beta + k * step) for k in (-1, 0, 1))
+            U, C = float((below - above) / (2 * step)), float(beta**2 * (above - 2 * at + below) / step**2)
+        exact = chain_thermodynamics(model, kT)
+        np.testing.assert_allclose(exact.energy, U, rtol=1e-12, atol=0)
+        np.testing.assert_allclose(exact.specific_heat, C, rtol=1e-12, atol=1e-200)
+        np.testing.assert_allclose(exact.free_energy, float(-at / beta), rtol=1e-13)
 
 
 def test_an_ising_ring_is_two_powers():

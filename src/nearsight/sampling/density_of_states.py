@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -73,8 +74,24 @@ class DensityOfStates:
         mean = p @ energies
         spread = (p * (energies - mean[..., None]) ** 2).sum(-1)
         value = shift + np.log(weight.sum(-1))
-        n = self.sites
-        return Thermodynamics.from_log_partition(T, value / n, -mean / n, spread / n, lowest=lowest / n)
+        hot = float(self.energies[-1] - self.energies[0]) < T
+        value, mean = (np.where(hot, x, y) for x, y in zip(self._hot(T), (value, mean), strict=True))
+        n, zero = self.sites, np.where(hot, 0.0, lowest)
+        return Thermodynamics.from_log_partition(T, value / n, -mean / n, spread / n, lowest=zero / n)
+
+    def _hot(self, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """ln Z and U ``(*kT,)``, counted from zero, where U is all but that of equally likely states.
+
+        That is an exact sum of integers; only the difference, which vanishes as 1/kT, is left to floats.
+        """
+        total, parts = self.total, list(zip(self.counts, self.energies, strict=True))
+        middle = sum((int(g) * Fraction(float(e)) for g, e in parts), Fraction(0)) / total
+        share = np.array([float(Fraction(int(g), total)) for g in self.counts])
+        x = np.array([float(Fraction(float(e)) - middle) for e in self.energies])
+        change = np.expm1(-x / np.maximum(T, np.abs(x).max() / 2)[..., None])
+        moved = (share * change).sum(-1)
+        mean = float(middle) + (share * x * change).sum(-1) / (1 + moved)
+        return math.log(total) + np.log1p(moved) - float(middle) / T, mean
 
     def _weights(self, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """g e^{-(E - E_0)/kT} over its largest value, and the logarithm of that."""

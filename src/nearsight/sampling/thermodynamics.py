@@ -28,7 +28,13 @@ class Thermodynamics:
 
     @classmethod
     def from_log_partition(
-        cls, kT: np.ndarray, value: np.ndarray, first: np.ndarray, second: np.ndarray, *, lowest: float = 0.0
+        cls,
+        kT: np.ndarray,
+        value: np.ndarray,
+        first: np.ndarray,
+        second: np.ndarray,
+        *,
+        lowest: float | np.ndarray = 0.0,
     ) -> Self:
         """From ln Z per site and its two derivatives in β, with energies counted from ``lowest`` (per site).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -10,6 +12,11 @@ from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
 
 Segment = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Stretches of the chain with given end states ``(stretch, q, q)``: logarithm of the weight, mean and variance of E."""
+
+HOT = 30.0
+"""In units of the largest energy of a link: above, U follows from the integral of the variance of E over β."""
+NODES, WEIGHTS = 0.5 + 0.5 * np.array([-math.sqrt(0.6), 0.0, math.sqrt(0.6)]), np.array([5.0, 8.0, 5.0]) / 18
+"""Gauss's three nodes between 0 and 1."""
 
 
 def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics:
@@ -38,8 +45,19 @@ def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics
     lowest = cost.min((1, 2))
     cost -= lowest[:, None, None]
     T = temperatures(kT)
-    results = np.array([_log_trace(cost, 1 / x) for x in T.reshape(-1)]).T.reshape(3, *T.shape)
-    return Thermodynamics.from_log_partition(T, *(results / n), lowest=float(lowest.sum()) / n)
+    results = np.array([_log_trace(cost, 1 / x) for x in T.reshape(-1)])
+    zero = np.full(T.size, float(lowest.sum()))
+    # Where it is hot U is all but that of equally likely states, which is known: counted from zero it keeps its digits.
+    own = cost if n > 1 else cost[:, np.eye(model.n_states, dtype=bool)][..., None]  # one site is bound to itself
+    middle = math.fsum((own + lowest[:, None, None]).mean((1, 2)))
+    for k in np.flatnonzero(T.reshape(-1) > HOT * (cost.max() or 1.0)):
+        beta = 1 / T.reshape(-1)[k]
+        variances = [_log_trace(cost, beta * x)[2] for x in NODES]
+        results[k, 0] -= beta * zero[k]
+        results[k, 1] = -middle + beta * float(np.dot(WEIGHTS, variances))
+        zero[k] = 0.0
+    value, first, second = (x.reshape(T.shape) / n for x in results.T)
+    return Thermodynamics.from_log_partition(T, value, first, second, lowest=zero.reshape(T.shape) / n)
 
 
 def _log_trace(cost: np.ndarray, beta: float) -> tuple[float, float, float]:
