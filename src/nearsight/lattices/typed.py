@@ -79,9 +79,11 @@ def _symmetrised(vectors_: bytes, basis_: bytes, dim: int, species: tuple[int, .
     nearest = shortest_distance(vectors, basis)
     same = Symmetrised(vectors, basis, 0.0, True)
     B = reduced(vectors)
-    found = _operations(B, basis @ np.linalg.inv(B), np.unique(np.asarray(species), return_inverse=True)[1], nearest)
-    if found.misfit.max() <= EXACT * nearest:
+    crystal = _Crystal(B, basis @ np.linalg.inv(B), np.unique(np.asarray(species), return_inverse=True)[1], nearest)
+    rotations, strain = _rotations(B, nearest)
+    if crystal.exact(rotations, strain):
         return same
+    found = _operations(crystal, rotations, strain)
     tolerance = TYPED * nearest
     while not _closed(inside := found.where(found.misfit <= tolerance)):
         tolerance /= 2
@@ -95,14 +97,14 @@ def _symmetrised(vectors_: bytes, basis_: bytes, dim: int, species: tuple[int, .
     for array in (new_vectors, new_basis):
         array[np.abs(array) < 1e-14 * np.abs(new_vectors).max()] = 0.0
     shifts = np.concatenate([new_vectors - vectors, new_basis - basis])
-    rotations = np.linalg.inv(new_B @ turn) @ inside.W @ (new_B @ turn)
-    rounding = _is_rounding(vectors, basis, new_vectors, new_basis, rotations, inside.sites, nearest)
+    turned = np.linalg.inv(new_B @ turn) @ inside.W @ (new_B @ turn)
+    rounding = _is_rounding(vectors, basis, new_vectors, new_basis, turned, inside.sites, nearest)
     return Symmetrised(new_vectors, new_basis, float(np.linalg.norm(shifts, axis=1).max()) / nearest, rounding)
 
 
-def _operations(B: np.ndarray, x: np.ndarray, kinds: np.ndarray, nearest: float) -> Operations:
-    """All {W | t} within the wide tolerance, for a reduced basis B and fractional positions x."""
-    tolerance, dim, count = TYPED * nearest, len(B), len(x)
+def _rotations(B: np.ndarray, nearest: float) -> tuple[np.ndarray, np.ndarray]:
+    """All W ``(rotation, dim, dim)`` that keep the metric of a reduced basis within the wide tolerance, and strains."""
+    tolerance, dim = TYPED * nearest, len(B)
     turns = np.array(list(itertools.product(range(-2, 3), repeat=dim)), dtype=float)
     images, length = turns @ B, np.linalg.norm(B, axis=1)
     choices = [turns[np.abs(np.linalg.norm(images, axis=1) - n) <= tolerance] for n in length]
@@ -111,23 +113,68 @@ def _operations(B: np.ndarray, x: np.ndarray, kinds: np.ndarray, nearest: float)
     change = np.abs(W @ B @ B.T @ W.transpose(0, 2, 1) - B @ B.T) / (length[:, None] + length)
     strain = change.max(axis=(1, 2))
     kept = (strain <= tolerance) & (np.abs(np.abs(np.linalg.det(W)) - 1) < 0.5)
-    rarest = int(np.argmin(np.bincount(kinds)[kinds]))
+    return W[kept], strain[kept]
+
+
+class _Crystal(NamedTuple):
+    """A reduced basis, fractional positions, their species, and sites of the rarest one, to which site 0 of it goes."""
+
+    B: np.ndarray
+    x: np.ndarray
+    kinds: np.ndarray
+    nearest: float
+
+    @property
+    def rarest(self) -> np.ndarray:
+        return np.flatnonzero(self.kinds == np.argmin(np.bincount(self.kinds)))
+
+    def match(self, W: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Where every site goes if W carries the first of the rarest sites to ``target``; None if some go nowhere."""
+        moved = self.x @ W
+        moved += self.x[target] - moved[self.rarest[0]]
+        few = self._misses(moved[:6], self.kinds[:6])[2]
+        if len(self.x) > 6 and few.min(axis=1).max() > 3 * TYPED * self.nearest:
+            return None
+        difference, cells, distance = self._misses(moved, self.kinds)
+        sites = distance.argmin(axis=1)
+        if len(set(sites.tolist())) < len(sites):
+            return None
+        every = np.arange(len(sites))
+        rest = difference[every, sites] - cells[every, sites]
+        misfit = float(np.linalg.norm((rest - rest.mean(axis=0)) @ self.B, axis=1).max())
+        return (sites, cells[every, sites], misfit) if misfit <= TYPED * self.nearest else None
+
+    def _misses(self, moved: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        difference = moved[:, None] - self.x
+        cells = np.rint(difference)
+        distance = np.linalg.norm((difference - cells) @ self.B, axis=-1)
+        distance[kinds[:, None] != self.kinds] = np.inf
+        return difference, cells, distance
+
+    def exact(self, rotations: np.ndarray, strain: np.ndarray) -> bool:
+        """Whether every operation within the wide tolerance holds to rounding.
+
+        It does if all pure translations do and one operation of every W: others of that W differ by a translation.
+        """
+        for w, s in zip(rotations, strain, strict=True):
+            identity = np.array_equal(w, np.eye(len(w)))
+            for target in self.rarest:
+                found = self.match(w, int(target))
+                if found is not None and max(s, found[2]) > EXACT * self.nearest:
+                    return False
+                if found is not None and not identity:
+                    break
+        return True
+
+
+def _operations(crystal: _Crystal, rotations: np.ndarray, strain: np.ndarray) -> Operations:
+    """All {W | t} within the wide tolerance."""
     rows: list[tuple[np.ndarray, ...]] = []
-    for w, s in zip(W[kept], strain[kept], strict=True):
-        moved = x @ w
-        for target in np.flatnonzero(kinds == kinds[rarest]):
-            difference = (moved + x[target] - moved[rarest])[:, None] - x
-            cells = np.rint(difference)
-            distance = np.linalg.norm((difference - cells) @ B, axis=-1)
-            distance[kinds[:, None] != kinds] = np.inf
-            sites = distance.argmin(axis=1)
-            if len(set(sites.tolist())) < count:
-                continue
-            n = cells[np.arange(count), sites]
-            rest = difference[np.arange(count), sites] - n
-            misfit = float(np.linalg.norm((rest - rest.mean(axis=0)) @ B, axis=1).max())
-            if misfit <= tolerance:
-                rows.append((w, sites, n, np.array(max(s, misfit))))
+    for w, s in zip(rotations, strain, strict=True):
+        for target in crystal.rarest:
+            found = crystal.match(w, int(target))
+            if found is not None:
+                rows.append((w, *found[:2], np.array(max(s, found[2]))))
     return Operations(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -158,6 +205,8 @@ def _average(B: np.ndarray, basis: np.ndarray, operations: Operations) -> tuple[
 def _alignment(rotations: np.ndarray, slack: float) -> np.ndarray:
     """The small rotation R, acting on rows, after which axes of symmetry lie along special directions."""
     dim = rotations.shape[-1]
+    if dim == 1:
+        return np.eye(1)
     axes = []
     for g in rotations:
         fixed = g if dim == 2 else g * np.sign(np.linalg.det(g))
