@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from contracts.scheme_contract import every_scheme, generator
-from nearsight.dynamics import At, Every, Langevin, Trajectory, simulate
+from nearsight.dynamics import At, Brownian, Every, Langevin, Trajectory, simulate
 from nearsight.dynamics.record_store import ZarrRecords
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
@@ -46,6 +46,33 @@ def test_an_extended_run_equals_the_uninterrupted_one_bit_for_bit(scheme, physic
     assert torch.equal(torch.as_tensor(extended.final.time), torch.as_tensor(whole.final.time))
     assert extended.data.step.values.tolist() == [0, 3, 6, 9]
     assert tree_hash(tmp_path / "extended") == tree_hash(tmp_path / "whole")
+
+
+@every_scheme
+@pytest.mark.parametrize("saved", [False, True], ids=["in memory", "on disk"])
+def test_a_run_from_the_last_state_of_another_goes_on_as_if_it_had_not_ended(
+    scheme, physics, fields, saved, rng, tmp_path
+):
+    field, record = fields(rng, 2), Every(3, fields=ENERGY)
+    path = tmp_path if saved else None
+    chance, again = generator(), generator()
+    whole = simulate(physics(), scheme, field, steps=10, record=record, rng=chance)
+    first = simulate(physics(), scheme, field, steps=4, record=record, rng=again)
+    then = simulate(physics(), scheme, first.final, steps=10, record=record, rng=again, path=path)
+    assert torch.equal(then.final.field, whole.final.field) and torch.equal(again.get_state(), chance.get_state())
+    assert torch.equal(torch.as_tensor(then.final.time), torch.as_tensor(whole.final.time))
+    assert then.data.step.values.tolist() == [6, 9] and then.data.identical(whole.data.isel(record=[2, 3]))
+
+
+def test_a_state_is_refused_by_a_scheme_of_another_kind(rng):
+    forcefield = ClassicalForceField(Holstein(square(3), k=1.0, kappa=0.1))
+    settings = dict(record=None, rng=rng)
+    field = torch.zeros(9, 1, dtype=torch.float64)
+    end = simulate(forcefield, Brownian(dt=0.1, kT=0.2), field, steps=3, **settings).final
+    with pytest.raises(ValueError, match="not one of Langevin, whose velocity is another"):
+        simulate(forcefield, Langevin(dt=0.1, kT=0.2, damping=0.7), end, steps=5, **settings)
+    with pytest.raises(ValueError, match="ask for more steps"):
+        simulate(forcefield, Brownian(dt=0.1, kT=0.2), end, steps=2, **settings)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from nearsight.dynamics.identity import describe
 from nearsight.dynamics.record import At, Every, columns, measure
 from nearsight.dynamics.record_store import MemoryRecords, ZarrRecords
 from nearsight.dynamics.run_folder import RunFolder
-from nearsight.dynamics.scheme import Scheme
+from nearsight.dynamics.scheme import Scheme, State
 from nearsight.dynamics.stability import warn_if_unstable
 from nearsight.dynamics.trajectory import Trajectory
 from nearsight.fields import check_field
@@ -36,7 +37,7 @@ WATCHED = 16
 def simulate(
     forcefield: ForceField | None,
     scheme: Scheme,
-    field: Tensor,
+    field: Tensor | State,
     *,
     steps: int,
     record: Every | At | None,
@@ -65,7 +66,9 @@ def simulate(
     forcefield: exact or learned, on the lattice of the field. A scheme of discrete moves brings its own physics; there
         the force field only reports force and energy at every step, and None leaves that out.
     scheme: the equation of motion.
-    field: start, ``(*batch, site, component)``. Its precision and device are those of the run.
+    field: start, ``(*batch, site, component)``. Its precision and device are those of the run. Or a :class:`State`,
+        such as ``Trajectory.final``, with its velocity, noise, clock and number of steps: with the same ``rng`` the
+        run goes on to ``steps`` as if it had never ended, and records what comes from there on.
     steps: length of the run from its start; one event per replica for :class:`KineticMonteCarlo`.
     record: :class:`Every` n steps, :class:`At` given steps, or None to keep only the final state. Where a run is
         extended, it may name steps to come that it did not name before.
@@ -93,24 +96,33 @@ def simulate(
     instance(scheme, Scheme, "scheme")
     generator(rng, optional=True)
     resume, progress = boolean(resume, "resume"), boolean(progress, "progress")
+    start, field = (field, field.field) if isinstance(field, State) else (None, field)
     lattice = _lattice(forcefield, scheme)
     components = field.shape[-1] if forcefield is None else forcefield.components
     check_field(field, lattice.n_sites, components, finite=True)
     if wanted(field):
         raise ValueError("A run cannot be differentiated by its first field: pass field.detach().")
     schedule = np.zeros(0, dtype=np.int64) if record is None else record.schedule(steps)
+    if start is not None:
+        if velocity is not None or steps < start.step:
+            raise ValueError(
+                f"A state brings its velocity, and the {start.step} steps it has gone are part of steps={steps}: leave "
+                f"out the velocity and ask for more steps, or start from its field."
+            )
+        schedule = schedule[schedule >= start.step]
     if guard is not None:
-        guard.check(field, 0)
+        guard.check(field, 0 if start is None else start.step)
     with lock(path):
         return _run(
-            forcefield, scheme, field, velocity, steps, schedule, record, rng, path, resume, guard, checkpoint_every,
-            progress,
+            forcefield, scheme, start, field, velocity, steps, schedule, record, rng, path, resume, guard,
+            checkpoint_every, progress,
         )  # fmt: skip
 
 
 def _run(
     forcefield: ForceField | None,
     scheme: Scheme,
+    start: State | None,
     field: Tensor,
     velocity: Tensor | None,
     steps: int,
@@ -132,10 +144,12 @@ def _run(
                 "The forces draw from the rng of the run, so that a resumed run could not tell their chance from its "
                 "own: give the solver a generator of its own."
             )
-        folder = RunFolder(Path(path), _identity(forcefield, scheme, field, velocity, record, rng), drawn)
+        folder = RunFolder(Path(path), _identity(forcefield, scheme, start, field, velocity, record, rng), drawn)
         state = folder.take_up(resume, steps, forcefield, field, rng)
     watch, longest = None, None
-    if state is None:
+    if state is None and start is not None:
+        state = _continued(start, scheme, forcefield, rng)
+    elif state is None:
         state = scheme.start(field, forcefield, rng, velocity=velocity)  # type: ignore[arg-type]
         if forcefield is not None and scheme.moves is not None:
             longest = warn_if_unstable(scheme, state, forcefield, steps)
@@ -184,6 +198,23 @@ def _run(
     return Trajectory(records.dataset(), state)
 
 
+def _continued(state: State, scheme: Scheme, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
+    """A state of this scheme in this force field; ``ValueError`` for the state of another kind of scheme."""
+    if forcefield is not None and forcefield.generators:
+        return state  # asked again, such a force would be another one
+    aside = None if rng is None else torch.Generator(rng.device)
+    if rng is not None and aside is not None:
+        aside.set_state(rng.get_state())
+    fresh = scheme.start(state.field, forcefield, aside)  # type: ignore[arg-type]
+    for name in ("velocity", "time", "tally"):
+        then, now = getattr(state, name), getattr(fresh, name)
+        if (now.keys() != then.keys()) if name == "tally" else (type(now) is not type(then)):
+            raise ValueError(
+                f"The state is not one of {type(scheme).__name__}, whose {name} is another: start from its field."
+            )
+    return dataclasses.replace(state, forces=fresh.forces)
+
+
 def _due(step: int, checkpoint_every: int | None, saved: float) -> bool:
     if checkpoint_every is not None:
         return step % checkpoint_every == 0
@@ -208,6 +239,7 @@ def _lattice(forcefield: ForceField | None, scheme: Scheme) -> Lattice:
 def _identity(
     forcefield: ForceField | None,
     scheme: Scheme,
+    start: State | None,
     field: Tensor,
     velocity: Tensor | None,
     record: Every | At | None,
@@ -224,6 +256,10 @@ def _identity(
         "velocity": None if velocity is None else tensor_hash({"velocity": velocity}),
         "rng": None if rng is None else tensor_hash({"rng": rng.get_state()}),
     }
+    if start is not None:
+        carried = {"velocity": start.velocity, "noise": start.noise, "history": start.history, **start.tally}
+        carried |= {"time": torch.as_tensor(start.time, dtype=torch.float64), "step": torch.tensor(start.step)}
+        identity["start"] = tensor_hash({name: value for name, value in carried.items() if value is not None})
     if forcefield is not None and forcefield.generators:
         identity["chance"] = [tensor_hash({"rng": g.get_state()}) for g in forcefield.generators]
     # As it will read back: tuples become lists, so that a comparison sees differences of content only.
