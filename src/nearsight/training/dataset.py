@@ -260,8 +260,8 @@ class DataSet:
         if missing:
             raise ValueError(
                 f"{len(np.unique(self.trajectory))} trajectories are too few to give {' and '.join(missing)} a share: "
-                "a trajectory is never cut. Generate more, shorter trajectories, or set that fraction to 0. Independent "
-                "snapshots need no trajectory (independent: true in a card)."
+                "a trajectory is never cut. Generate more, shorter trajectories, or set that fraction to 0; "
+                "independent snapshots need no trajectory (independent: true in a card)."
             )
         shares = [np.flatnonzero(np.isin(self.trajectory, chosen[name])) for name in Split._fields]
         return Split(*(self._subset(share) for share in shares))
