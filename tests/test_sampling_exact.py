@@ -487,6 +487,16 @@ def test_a_hot_chain_keeps_the_digits_of_what_vanishes(n, periodic):
         np.testing.assert_allclose(exact.free_energy, float(-at / beta), rtol=1e-13)
 
 
+@pytest.mark.parametrize(("name", "entropy"), [("square", 0.0), ("triangular", 0.3230659669), ("kagome", 0.5018331646)])
+@pytest.mark.parametrize("kT", [0.05, 1e-3, 1e-10, 1e-80, 1e-250])
+def test_a_frozen_lattice_keeps_its_entropy_and_no_specific_heat_however_cold(name, entropy, kT):
+    for J in (1.0, -1.0):
+        cold = ising_bulk(name, kT, J=J)
+        np.testing.assert_allclose(cold.entropy, entropy if J < 0 else 0.0, atol=1e-9)
+        assert abs(float(cold.specific_heat)) < 1e-9
+    assert float(ising_torus(4, 6, kT).entropy) == pytest.approx(math.log(2) / 24, abs=1e-12)
+
+
 def test_an_ising_ring_is_two_powers():
     N, kT = 1001, np.array([0.5, 1.0, 3.0])
     K = 1 / kT

@@ -29,6 +29,8 @@ LANDEN = 0.1
 
 POLYGONS = {"triangular": (3, 2, 3, 6), "honeycomb": (1.5, 0, 0, 0), "kagome": (2, 2 / 3, 0, 0)}
 """Bonds, and polygons of three, four and five bonds, per site."""
+GROUND = {"square": (2, 2), "triangular": (3, 1), "honeycomb": (1.5, 1.5), "kagome": (2, 2 / 3)}
+"""-E/|J| per site of the ground states at J > 0 and J < 0."""
 HOT = 1e-4
 """Below |J|/kT = HOT five orders in tanh K are all digits there are."""
 
@@ -134,9 +136,14 @@ def ising_bulk(lattice: Lattice | str, kT: ArrayLike, *, J: float = 1.0) -> Ther
         hot = np.abs(K.detach().numpy()) < HOT
         found = zip(_series(name, J / T.reshape(-1, 1)), (value, first, second), strict=True)
         value, first, second = (np.where(hot, x, y) for x, y in found)
-    # Colder than COLD, ln Z grows by the energy of the ground state and nothing else.
-    value = value + first * (J / T.reshape(-1, 1) - K.detach().numpy())
-    return Thermodynamics.from_log_partition(T, *(x.reshape(T.shape) for x in (value, J * first, J**2 * second)))
+    # Energies count from those of the ground states, whose ln Z is linear in β, unless they are small themselves.
+    K, cold = J / T.reshape(-1, 1), np.abs(J) / T.reshape(-1, 1) > COLD
+    ground = GROUND[name][0 if J > 0 else 1]
+    zero = np.where(np.abs(K) < LANDEN, 0.0, ground)
+    value = value - np.abs(np.clip(K, -COLD, COLD)) * zero
+    first, second = np.where(cold, 0.0, np.sign(J) * first - zero), np.where(cold, 0.0, second)
+    parts = (x.reshape(T.shape) for x in (value, abs(J) * first, J**2 * second))
+    return Thermodynamics.from_log_partition(T, *parts, lowest=-abs(J) * zero.reshape(T.shape))
 
 
 def _series(name: str, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -176,21 +183,22 @@ def _square(K: Tensor) -> Tensor:
 def _onsager(K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and second derivative of ln Z per site in K."""
     sign, K = np.sign(K), np.abs(K)
-    s, t = np.sinh(2 * K), np.tanh(2 * K)
+    s = np.sinh(2 * K)
+    hot, s, small = s < LANDEN, np.maximum(s, LANDEN), np.minimum(s, LANDEN)
+    t = s / np.sqrt(1 + s * s)
     q = (s * s - 1) / (s * s + 1)  # 2t² - 1 = ± the complementary modulus
     with np.errstate(invalid="ignore"):
         first_kind, second_kind = ellipkm1(q * q), ellipe(1 - q * q)
         product = np.where(q == 0, 0.0, q * first_kind)
     first = (1 + 2 / np.pi * product) / t
     second = 4 / np.pi / t**2 * (first_kind - second_kind - (1 - t * t) * (np.pi / 2 + product))
-    # At high temperature all of this cancels. Landen's transformation has the modulus s²: with 2K₁/π = 1 + k and
-    # 2E₁/π = 1 + e of that, known from their series, what is left is of order s.
-    low = np.minimum(s, LANDEN) ** 4
-    k = low / 4 * (1 + 9 / 16 * low * (1 + 25 / 36 * low * (1 + 49 / 64 * low)))
-    e = -low / 4 * (1 + 3 / 16 * low * (1 + 15 / 36 * low * (1 + 35 / 64 * low)))
-    hot, s2, small = s < LANDEN, s * s, np.where(s < LANDEN, s, LANDEN)
-    first = np.where(hot, (small - (1 - s2) * k / small) * np.sqrt(1 + s2), first)
-    second = np.where(hot, 2 * (1 + k) + (6 * k - 4 * e) / small**2, second)
+    # At high temperature all of this cancels. Landen's transformation has the modulus s²: with 2K₁/π = 1 + s⁴ k and
+    # 2E₁/π = 1 + s⁴ e of that, known from their series, what is left is of order s.
+    s2, s4 = small**2, small**4
+    k = (1 + 9 / 16 * s4 * (1 + 25 / 36 * s4 * (1 + 49 / 64 * s4))) / 4
+    e = -(1 + 3 / 16 * s4 * (1 + 15 / 36 * s4 * (1 + 35 / 64 * s4))) / 4
+    first = np.where(hot, small * (1 - (1 - s2) * s2 * k) * np.sqrt(1 + s2), first)
+    second = np.where(hot, 2 * (1 + s4 * k) + s2 * (6 * k - 4 * e), second)
     return sign * first, second
 
 

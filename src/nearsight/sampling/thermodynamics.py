@@ -41,7 +41,7 @@ class Thermodynamics:
         Counted from the lowest energy, the entropy keeps its digits at low temperature.
         """
         beta = 1 / kT
-        entries = kT, lowest - kT * value, lowest - first, value - beta * first, beta**2 * second
+        entries = kT, lowest - kT * value, lowest - first, value - beta * first, beta * (beta * second)
         return cls(*(np.asarray(x)[()] for x in entries))
 
     @property
