@@ -1,5 +1,8 @@
 """Intensive properties from blocks: cutting, exact invariance, predictions and their errors, fits."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -356,6 +359,8 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimize
     with pytest.raises(ValueError, match=r"another fit: options.steps: 60 there, 70 asked for"):
         other = options.model_copy(update={"steps": 70})
         fit_property(start(), store, bias, options=other, path=tmp_path, resume=True, progress=False)
+    with pytest.raises(ValueError, match=r"another fit: snapshots differs"):  # of the same number, size and labels
+        fit_property(start(), planted(rng, 60)[0], bias, options=options, path=tmp_path, resume=True, progress=False)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"junk")
     with pytest.raises(CorruptFileError, match="checkpoint"):
         fit_property(start(), store, bias, options=options, path=tmp_path, resume=True, progress=False)
@@ -374,3 +379,14 @@ def test_labels_that_cannot_be_learned_are_refused(rng):
         fit_property(PropertyModel(BlockMoments(25)), store, bias)
     with pytest.raises(ValueError, match="more snapshots"):
         fit_property(value, SpinStore(store.bits[:2], 24), bias[:2])
+
+
+def test_a_mapped_file_for_which_a_disk_has_no_room_is_refused_at_once(tmp_path, monkeypatch):
+    """Not when it is written to, by a signal that kills the process."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match=r"Make room for.*spins\.npy"):
+        SpinStore.create(tmp_path / "spins.npy", 3, 8)

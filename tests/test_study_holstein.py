@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,10 +146,8 @@ def test_a_run_killed_in_every_stage_ends_as_if_nothing_had_happened(finished, t
     assert fingerprint(run) == fingerprint(finished)
 
 
-@pytest.mark.parametrize("file", ["data.zarr/zarr.json", "model", "observables.nc"])
+@pytest.mark.parametrize("file", ["data.zarr/zarr.json", "model", "observables.nc", "comparison", "large"])
 def test_damage_in_a_finished_run_is_named(finished, tmp_path, file):
-    import shutil
-
     copy = shutil.copytree(finished.path, tmp_path / "copy")
     target: Path = copy / file
     if target.is_dir():
@@ -155,6 +155,26 @@ def test_damage_in_a_finished_run_is_named(finished, tmp_path, file):
     target.write_bytes(target.read_bytes()[:-5])
     with pytest.raises(CorruptFileError, match=file.split("/")[0]):
         STUDY.run(copy, TINY, resume=True)
+
+
+def test_the_cure_of_a_damaged_trajectory_leaves_the_exact_data_alone(finished, tmp_path):
+    """In a finished run, where the manifest vouches for it, and in an unfinished one, which goes on from it."""
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    data = {p: p.stat().st_mtime_ns for p in (copy.path / "data.zarr").rglob("*")}
+    lost = next((copy.path / "large" / "trajectory.zarr" / "field" / "c").rglob("0"))
+    for unfinished in (False, True):
+        if unfinished:
+            copy._note("simulate", {"state": "begun", "seconds": 0.0})
+        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+        with pytest.raises(CorruptFileError) as error:
+            STUDY.run(copy.path, TINY, resume=True)
+        victims = re.findall(rf"(?:delete|and) ({re.escape(str(copy.path))}\S+)", str(error.value))
+        assert victims and all(str(copy.path / "large") in victim for victim in victims)
+        for victim in map(Path, victims):
+            shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+        STUDY.run(copy.path, TINY, resume=True)
+        assert fingerprint(copy) == fingerprint(finished)
+    assert {p: p.stat().st_mtime_ns for p in (copy.path / "data.zarr").rglob("*")} == data
 
 
 def test_simulating_needs_a_model(finished, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -96,7 +98,16 @@ class SpinStore:
     @classmethod
     def create(cls, path: str | Path, snapshots: int, length: int) -> SpinStore:
         """A mapped file of so many snapshots, all spins down until they are written into ``bits``."""
-        return cls(npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=(snapshots, octets(length))), length)
+        bits = npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=(snapshots, octets(length)))
+        if hasattr(os, "posix_fallocate"):
+            # A mapped file is a promise: where the disk cannot keep it, the first write beyond kills the process.
+            with open(path, "rb+") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+                except OSError as error:
+                    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                        raise OSError(error.errno, f"{error.strerror}. Make room for", str(path)) from error
+        return cls(bits, length)
 
     @classmethod
     def open(cls, path: str | Path, length: int) -> SpinStore:

@@ -18,6 +18,7 @@ from nearsight.storage import (
     recover,
     save_tensors,
     tensor_hash,
+    tidy,
     write_yaml,
 )
 
@@ -36,9 +37,11 @@ def write_model(model: nn.Module, description: dict[str, Any], dtype: torch.dtyp
     """
     head = {"format": FORMAT, "dtype": str(dtype).removeprefix("torch.")}
     weights = model.state_dict()
-    with lock(directory, beside=True), atomic_directory(directory) as folder:
-        write_yaml(folder / FILES[0], head | description | {"weights": tensor_hash(weights)}, hashed=True)
-        save_tensors(folder / FILES[1], weights)
+    with lock(directory, beside=True):
+        tidy(directory)
+        with atomic_directory(directory) as folder:
+            write_yaml(folder / FILES[0], head | description | {"weights": tensor_hash(weights)}, hashed=True)
+            save_tensors(folder / FILES[1], weights)
 
 
 def read_model(build: Callable[[dict[str, Any]], Model], directory: str | Path) -> Model:

@@ -146,7 +146,10 @@ def force_stages(
     validate: Callable[[Run, Any], None],
     simulate: Callable[[Run, Any], None],
 ) -> tuple[Stage, ...]:
-    """The stages of a study that learns a force on a small lattice and quenches a large one with it."""
+    """The stages of a study that learns a force on a small lattice and quenches a large one with it.
+
+    The trajectories of both are outputs like the curves: folders ``comparison`` and ``large``.
+    """
     learned = ("data.zarr", "model")
     return (
         Stage("generate", generate, outputs=("data.zarr",)),
@@ -154,13 +157,13 @@ def force_stages(
         Stage(
             "validate",
             validate,
-            outputs=("observables.nc:snapshots", "observables.nc:curves", "verdicts.json:validate"),
+            outputs=("comparison", "observables.nc:snapshots", "observables.nc:curves", "verdicts.json:validate"),
             inputs=learned,
         ),
         Stage(
             "simulate",
             simulate,
-            outputs=("observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
+            outputs=("large", "observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
             inputs=learned,
             requires=device_present,
         ),

@@ -17,7 +17,7 @@ from nearsight import __version__
 from nearsight._validation import instance, integer, number
 from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import Lattice
-from nearsight.storage import CorruptFileError, load_tensors, lock, owned, save_tensors
+from nearsight.storage import CorruptFileError, load_tensors, lock, owned, save_tensors, tidy
 from nearsight.training.dataset import deal
 from nearsight.training.imports import as_numpy
 
@@ -125,6 +125,7 @@ class MoveData:
         }
         tensors = {name: torch.from_numpy(values) for name, values in self.arrays.items()}
         with lock(path, beside=True):
+            tidy(path)
             save_tensors(path, tensors, {"nearsight": json.dumps(text)})
 
     @classmethod

@@ -18,7 +18,7 @@ from nearsight.fields import check_side
 from nearsight.forcefields import PropertyModel
 from nearsight.forcefields.property_model import Blocks, as_blocks
 from nearsight.parallel import threads
-from nearsight.storage import lock
+from nearsight.storage import lock, tensor_hash
 from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
 from nearsight.training.options import Schedule
 
@@ -160,7 +160,8 @@ class _Fit(SteppedFit):
         parts = order[held:], order[:held]
         draw = self.rng(SCALES)
         chosen = draw.choice(parts[0], CALIBRATION)
-        model.calibrate(self.cut(chosen, draw, 1)[:, 0], torch.from_numpy(labels[parts[0]]))
+        seen = self.cut(chosen, draw, 1)[:, 0]
+        model.calibrate(seen, torch.from_numpy(labels[parts[0]]))
         offset, unit = float(model.offset), float(model.unit)
         self.train, self.held = (
             _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(self.device, self.dtype)) for p in parts
@@ -169,7 +170,7 @@ class _Fit(SteppedFit):
         self.identity = {
             "options": options.model_dump(mode="json"),
             "model": repr(model),
-            "snapshots": [len(snapshots), snapshots.length],
+            "snapshots": [len(snapshots), snapshots.length, tensor_hash({"blocks": seen})],
             "labels": [float(labels.sum()), float((labels * np.arange(len(labels))).sum())],
         }
 

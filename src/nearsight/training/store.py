@@ -14,7 +14,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from nearsight.storage import CorruptFileError, atomic_directory, data_hash, lock, recover
+from nearsight.storage import CorruptFileError, atomic_directory, data_hash, lock, recover, tidy
 
 FORMAT = 2
 """Version of the layout; a reader refuses a newer one. Those of version 1 have no hash of the attributes."""
@@ -56,8 +56,10 @@ def write(path: Path | None, arrays: Mapping[str, np.ndarray], attributes: dict[
         return zarr.open_group(store, mode="r")
     if path.exists() and not _replaceable(path):
         raise FileExistsError(f"{path} is there already and is no data set; choose another path.")
-    with lock(path, beside=True), atomic_directory(path) as directory:
-        _fill(str(directory), arrays, attributes)
+    with lock(path, beside=True):
+        tidy(path)
+        with atomic_directory(path) as directory:
+            _fill(str(directory), arrays, attributes)
     return zarr.open_group(str(path), mode="r")
 
 

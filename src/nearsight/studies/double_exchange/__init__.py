@@ -28,6 +28,7 @@ STUDY = Study(
             "validate",
             validate,
             (
+                "comparison",
                 *(f"observables.nc:{name}" for name in ("snapshots", "number", "response", "curves", "densities")),
                 "verdicts.json:validate",
             ),
@@ -36,7 +37,7 @@ STUDY = Study(
         Stage(
             "simulate",
             simulate,
-            ("observables.nc:quench", "observables.nc:maps", "verdicts.json:simulate"),
+            ("large", "observables.nc:quench", "observables.nc:maps", "verdicts.json:simulate"),
             ("model", "observables.nc:densities"),
             requires=device_present,
         ),

@@ -18,13 +18,13 @@ STUDY = Study(
         Stage(
             "validate",
             validate,
-            outputs=("observables.nc:snapshots", "observables.nc:curves", "verdicts.json:validate"),
+            outputs=("comparison", "observables.nc:snapshots", "observables.nc:curves", "verdicts.json:validate"),
             inputs=(DATA, "model"),
         ),
         Stage(
             "simulate",
             simulate,
-            outputs=("observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
+            outputs=("large", "observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
             inputs=("model",),
         ),
         Stage(

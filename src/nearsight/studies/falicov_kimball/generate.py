@@ -21,15 +21,15 @@ DATA = "data.safetensors"
 
 def generate(run: Run, config: Config) -> None:
     """Quenches and labels, in parallel, into one file."""
-    data = run.path / DATA
+    data, folder = run.path / DATA, run.path / "ensembles"
     if data.exists():
+        shutil.rmtree(folder, ignore_errors=True)
         run.log("note", text=f"{MoveData.open(data)}")
         return
     wanted = config.trajectories
     energies = exact(config, config.length)
     run.log("note", text=f"{wanted.number} quenches with {energies}")
     starts = scattered(config, energies.lattice, wanted.number, run.rng("data", "start"))
-    folder = run.path / "ensembles"
     tasks = [
         (config, field, folder / f"{k:03d}", run.seed("data", "chance", k)) for k, field in enumerate(starts.split(1))
     ]

@@ -36,7 +36,7 @@ def simulate(run: Run, config: Config) -> None:
         steps=steps[-1],
         record=At(steps, fields=("field", "force", "energy")),
         rng=run.rng("large", "noise"),
-        path=run.path,
+        path=run.path / "large",
         resume=True,
         guard=Guard.around(split(run, config.fit, config.seed).train.field, large.guard),
         progress=True,

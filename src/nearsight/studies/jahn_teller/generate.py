@@ -23,12 +23,12 @@ BATCH = 16
 
 def generate(run: Run, config: Config) -> None:
     """Exact quenches at every filling, in parallel, then their snapshots at μ = 0, into ``data.zarr``."""
-    data = run.path / "data.zarr"
+    data, folder = run.path / "data.zarr", run.path / "ensembles"
     if data.exists():
+        shutil.rmtree(folder, ignore_errors=True)
         run.log("note", text=f"{DataSet.open(data)}")
         return
     run.log("note", text=f"{config.recipe} at every filling of {config.fillings}")
-    folder = run.path / "ensembles"
     ensembles = []
     for k, filling in enumerate(config.fillings):
         exact = quenched(config, config.length, filling)

@@ -40,6 +40,7 @@ def generate(
         number = " + ".join(str(len(fields)) for fields in starts.values())
         run.log("note", text=f"{number} trajectories with {teacher}")
         compute(run, teacher, scheme, starts, steps, data, cost=cost)
+    shutil.rmtree(run.path / "ensembles", ignore_errors=True)
     run.log("note", text=f"{DataSet.open(data)}")
 
 

@@ -16,19 +16,25 @@ STUDY = Study(
     question="Do spins that move by learned torques crystallise into skyrmions, and stay there, as electrons have it?",
     presets=PRESETS,
     stages=(
-        Stage("ground_states", ground_states, ("observables.nc:ground_states", "verdicts.json:ground_states")),
+        Stage(
+            "ground_states", ground_states, ("ground", "observables.nc:ground_states", "verdicts.json:ground_states")
+        ),
         Stage("generate", generate, ("data.zarr",)),
         Stage("train", train, ("model",), ("data.zarr",), requires=device_present),
         Stage(
             "validate",
             validate,
-            (*(f"observables.nc:{name}" for name in ("snapshots", "response", "curves")), "verdicts.json:validate"),
+            (
+                "comparison",
+                *(f"observables.nc:{name}" for name in ("snapshots", "response", "curves")),
+                "verdicts.json:validate",
+            ),
             LEARNED,
         ),
         Stage(
             "simulate",
             simulate,
-            ("observables.nc:restored", "observables.nc:quench", "verdicts.json:simulate"),
+            ("large", "observables.nc:restored", "observables.nc:quench", "verdicts.json:simulate"),
             ("model",),
             requires=device_present,
         ),
