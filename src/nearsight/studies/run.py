@@ -229,18 +229,20 @@ class Run:
         entry = self.stages.get(name)
         if entry is None or entry["state"] != "complete":
             return False
+        damaged = []
         for output, recorded in entry["outputs"].items():
             try:
-                found = self.hash(output)
-            except FileNotFoundError:
+                if self.hash(output) != recorded:
+                    damaged.append(output)
+            except FileNotFoundError:  # the stage goes on from what is left, where every file has its own hash
                 self.log("missing", stage=name, output=output)
                 return False
-            if found != recorded:
-                file = self.path / output.partition(":")[0]
-                raise CorruptFileError(
-                    f"{self.path / output} is not what the stage {name!r} wrote (its SHA-256 differs). Restore a copy, "
-                    f"or delete {file} and resume: the stage then runs again."
-                )
+        if damaged:
+            file = self.path / damaged[0].partition(":")[0]
+            raise CorruptFileError(
+                f"{self.path / damaged[0]} is not what the stage {name!r} wrote (its SHA-256 differs). Restore a copy, "
+                f"or delete {file} and resume: the stage then runs again."
+            )
         current = self._recorded()
         stale = [key for key, value in entry["inputs"].items() if current.get(key) != value]
         if stale:
