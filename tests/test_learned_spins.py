@@ -19,7 +19,7 @@ from nearsight.forcefields import (
     save,
 )
 from nearsight.hamiltonians import Heisenberg, SDModel, skyrmion_magnet
-from nearsight.lattices import cubic, triangular
+from nearsight.lattices import cubic, square, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
 from nearsight.solvers import Dense
 from nearsight.storage import load_tensors, read_yaml, save_tensors, write_yaml
@@ -398,3 +398,53 @@ def test_the_unit_of_a_fit_is_saved_and_older_files_have_unit_one(tmp_path, rng)
     old = {name: value for name, value in page.items() if name not in ("weights", "sha256")}
     write_yaml(tmp_path / "model" / "model.yaml", old | {"format": 1})
     torch.testing.assert_close(0.02 * load(tmp_path / "model")(field).force, student(field).force)
+
+
+# --- the whole field ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["energy", "force"])
+def test_a_mean_field_along_the_spins_is_taken_from_the_labels_and_given_back(head, rng):
+    exact, field = ClassicalForceField(Heisenberg(LATTICE, J=0.3)), spins(24, rng)
+    options = TANGENT.model_copy(update={"optimizer": "adamw", "component": "all"})
+    found = [
+        fit(network(head=head), snapshots(exact, field, along=c), options=options, progress=False) for c in (0.0, 40.0)
+    ]
+    one, other = (f(field).force for f in found)
+    torch.testing.assert_close(one + 40.0 * field, other, atol=1e-8, rtol=0)
+    if head == "energy":
+        torch.testing.assert_close(found[0](field).energy, found[1](field).energy, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("head", ["energy", "force"])
+def test_a_mean_field_along_the_spins_is_a_gradient_in_every_tile_and_on_disk(head, rng, tmp_path):
+    forcefield = network(head=head).double()
+    forcefield.reference.longitudinal.fill_(0.7)
+    field = spins(2, rng) * (1 + 0.3 * torch.rand(2, LATTICE.n_sites, 1, generator=rng, dtype=torch.float64))
+    force, energy = forcefield.eval()(field)
+    forcefield.tile = 8
+    tiled = forcefield(field)
+    torch.testing.assert_close(tiled.force, force)
+    if head == "energy":
+        torch.testing.assert_close(tiled.energy, energy)
+        step = 1e-6 * torch.randn(field.shape, generator=rng, dtype=torch.float64)
+        change = forcefield(field + step).energy - forcefield(field - step).energy
+        torch.testing.assert_close(change, -2 * (force * step).sum((-2, -1)), rtol=1e-5, atol=1e-12)
+    save(forcefield, tmp_path / "model")
+    assert torch.equal(load(tmp_path / "model")(field).force, force)
+    assert float(load(tmp_path / "model").on(triangular(6)).reference.longitudinal) == 0.7
+
+
+@pytest.mark.slow
+def test_an_energy_learns_the_whole_field_of_strongly_coupled_electrons_as_well_as_a_field_does(rng):
+    # Nearly half a band of electrons follows the spins: H·S is thirty times its own fluctuation, on every site.
+    lattice = square(6)
+    exact = ExactForceField(SDModel(lattice, J=6.0), Dense(kT=0.2, filling=0.45))
+    data, unseen = (snapshots(exact, spins(count, rng, lattice)) for count in (100, 20))
+    options = TANGENT.model_copy(update={"component": "all", "steps": 500, "learning_rate": 0.02})
+    errors = {}
+    for head in ("energy", "force"):
+        student = ConvolutionalForceField(lattice, SpinCNN(lattice, SPIN, channels=3, radii=(1.5, 1.0), head=head))
+        learned = fit(student, data, options=options, progress=False)
+        errors[head] = evaluate(learned, unseen, component="all")["force"]["relative"]
+    assert errors["energy"] < errors["force"] < 0.02

@@ -25,20 +25,43 @@ ACCELERATED = 64
 
 
 class EnergyReference(nn.Module):
-    """The energy per site and the unit that a network need not learn; shared by all copies of a force field."""
+    r"""What a network need not learn, shared by all copies of a force field: a constant, a unit, a mean field.
+
+    .. math:: E = e_0 N - \tfrac{h}{2} \sum_i (\mathbf S_i^2 - 1) + \text{scale} \cdot E_\mathrm{network}, \qquad
+              \mathbf H_i = h\, \mathbf S_i + \dots
+
+    h is the mean of H·S over the labels of unit spins. It is large where electrons follow the spins (J per electron),
+    and for unit spins a derivative of E by a length that never varies: no product of spins has it without bending the
+    torques, too. e₀ and h are put in by the fit; h stays zero for fields that are no spins.
+    """
 
     energy_offset: Tensor
     scale: Tensor
     """What a network's 1 means in energy or force. 1, unless a fit of small forces (torques) chose their size."""
+    longitudinal: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("energy_offset", torch.zeros((), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("longitudinal", torch.zeros((), dtype=torch.float64))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.setdefault(prefix + "scale", torch.ones_like(self.scale))  # files older than the unit
+        state_dict.setdefault(prefix + "longitudinal", torch.zeros_like(self.longitudinal))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """e₀ N - h/2 Σ (S² - 1) ``(*batch,)``, float64, differentiable."""
+        constant = self.energy_offset * x.shape[-2]
+        if float(self.longitudinal) == 0:
+            return constant
+        return constant - 0.5 * self.longitudinal * (x.double().square().sum(-1) - 1.0).sum(-1)
+
+    def field(self, x: Tensor) -> Tensor | float:
+        """h S, minus the gradient of :meth:`energy`."""
+        h = float(self.longitudinal)
+        return h * x if h else 0.0
 
 
 class LocalForceField(ForceField, abc.ABC):
@@ -91,7 +114,7 @@ class LocalForceField(ForceField, abc.ABC):
         if not self.conservative:
             with torch.set_grad_enabled(keep):
                 force = self._tiled_local(x) if tiled else self.local(x)
-                return Forces(force.to(field.dtype), None)
+                return Forces((force + self.reference.field(x)).to(field.dtype), None)
         if tiled:
             gradient, energy = self._gradient(x)
             return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
@@ -104,11 +127,7 @@ class LocalForceField(ForceField, abc.ABC):
         return Forces(-gradient.to(field.dtype), energy.to(field.dtype))
 
     def _energy(self, x: Tensor) -> Tensor:
-        return self.local(x).double().sum(-1) + self._offset
-
-    @property
-    def _offset(self) -> Tensor:
-        return self.reference.energy_offset * self.lattice.n_sites
+        return self.local(x).double().sum(-1) + self.reference.energy(x)
 
     # --- tiles ------------------------------------------------------------------------------------------------------
 
@@ -154,7 +173,8 @@ class LocalForceField(ForceField, abc.ABC):
                 local = self.window(tile).double().flatten(1).sum(1)
                 slopes[outer] += torch.autograd.grad(local.sum(), tile)[0]
             energy[inner[0]] += local.detach()
-        return fold(slopes, self.reach, first=1).view(x.shape), energy.view(x.shape[:-2]) + self._offset
+        gradient = fold(slopes, self.reach, first=1).view(x.shape) - self.reference.field(x)
+        return gradient, energy.view(x.shape[:-2]) + self.reference.energy(x)
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from nearsight.parallel import progress_bar, threads
 from nearsight.storage import lock
 from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet, Split
-from nearsight.training.loss import Labels, Loss, labels, learned_part
+from nearsight.training.loss import Labels, Loss, labels, learned_part, mean_longitudinal
 from nearsight.training.metrics import natural_component, predict
 from nearsight.training.optimisation import Optimisation, load_checkpoint, prepared, save_checkpoint
 from nearsight.training.options import FitOptions
@@ -116,8 +116,9 @@ class _Fit:
         if {id(p) for p in self.parameters} != {id(p) for p in learned.parameters() if p.requires_grad}:
             raise TypeError(f"{type(learned).__name__}.on(lattice) copies its parameters; it must share them.")
         self.offsets = [b for name, b in learned.named_buffers() if name.rpartition(".")[2] == "energy_offset"]
-        for offset in self.offsets:
-            offset.zero_()
+        self.references = [m.reference for m in learned.modules() if isinstance(m, LocalForceField)]
+        for constant in (*self.offsets, *(r.longitudinal for r in self.references)):
+            constant.zero_()
         # Features are scaled by the training data once, before the first step; a resumed fit finds the same scales.
         for module in self.model.modules():
             if isinstance(module, LearnedForceField):
@@ -132,6 +133,9 @@ class _Fit:
         fixed = None if fixed is None else fixed.on(lattice)
         self.train: Labels = labels(split.train, fixed, **settings)  # type: ignore[arg-type]
         self.validation: Labels = labels(split.validation, fixed, **settings)  # type: ignore[arg-type]
+        # Taken from the labels, so that errors are weighed by what is left to learn, and given to the model at the end.
+        self.longitudinal = mean_longitudinal(self.train) if self._whole_spins() else 0.0
+        self.train, self.validation = (x.without(self.longitudinal) for x in (self.train, self.validation))
         self.batch_size = self._batch_size()
         self.loss = Loss.of(
             self.train,
@@ -155,6 +159,11 @@ class _Fit:
             "parameters": {name: list(p.shape) for name, p in self.named.items()},
             "ranks": _ranks(),
         }
+
+    def _whole_spins(self) -> bool:
+        """Whether the whole field on unit spins is learned, its part along them included."""
+        unit = all(m.field_type.values == "unit" for m in self.model.modules() if isinstance(m, LocalForceField))
+        return self.component == "all" and bool(self.references) and unit
 
     def _set_scale(self) -> None:
         """Torques are small beside what a fresh network puts out: let it learn them in units of their rms.
@@ -243,6 +252,8 @@ class _Fit:
 
     def finish(self) -> None:
         self.optimisation.finish()
+        if self.references:  # one part of a sum carries the constants for all
+            self.references[0].longitudinal.fill_(self.longitudinal)
         if self.offsets and self.train.energy is not None:
             # The mean residual is the constant with the smallest squared error; one part of a sum carries it for all.
             known = self.train.energy.cpu().double() + self.train.mean_energy

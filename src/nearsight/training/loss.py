@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.field)
+
+    def without(self, longitudinal: float) -> Labels:
+        """The same without a mean field h S, whose energy is the same for all unit spins."""
+        return replace(self, force=self.force - longitudinal * self.field) if longitudinal else self
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,11 @@ class Loss:
             error = torch.linalg.cross(batch.field, error)
         floor = self.relative_floor * self.force_scale * error.shape[-1] ** 0.5
         return (error.abs().sum(-1) / batch.force.norm(dim=-1).clamp_min(floor)).mean()
+
+
+def mean_longitudinal(labels: Labels) -> float:
+    """h, the mean of H·S over all sites of unit spins: the mean field h S has the smallest squared error."""
+    return float((labels.force.double() * labels.field.double()).sum(-1).mean())
 
 
 def learned_part(student: ForceField) -> tuple[ForceField, ForceField | None]:
