@@ -9,7 +9,7 @@ import torch
 from nearsight.forcefields import DiagonalisingWalk, ExactMoves, ExactWalk, Hops
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, square, triangular
-from nearsight.solvers import Dense, LocalChanges
+from nearsight.solvers import Dense, LocalChanges, pair_changes
 
 BOTH = pytest.mark.parametrize("ensemble", [{"filling": 0.55}, {"mu": 0.3}], ids=["fixed number", "fixed mu"])
 
@@ -84,6 +84,29 @@ def test_any_local_change_of_the_levels_is_weighed_exactly(rank, ensemble, rng):
         assert changes.accept(sites, change) == pytest.approx(cost, abs=2e-8)
         before = after
     assert np.array_equal(changes.matrix, matrix.numpy())
+
+
+@BOTH
+@pytest.mark.parametrize("unit", [1.0, 100.0, 0.01])
+def test_the_tolerance_is_an_energy_whatever_its_unit(unit, ensemble, rng):
+    """The error of f counts once for every level between the ends of the band."""
+    lattice, tolerance = square(8), 1e-6 * unit
+    model = FalicovKimball(lattice, t=unit, U=2.0 * unit)
+    ensemble = {name: x * (unit if name == "mu" else 1.0) for name, x in ensemble.items()}
+    electrons = Dense(kT=0.1 * unit, **ensemble)
+    matrix = model.matrix(random_field(lattice, 0.3, rng))
+    bounds = (-4.5 * unit, 7.0 * unit)
+    i, j = (torch.randint(32, (10,), generator=rng) + 32 * k for k in (0, 1))
+    change = np.array([2.0, -2.0]) * unit
+    costs = pair_changes(matrix, electrons, i.numpy(), j.numpy(), change, bounds=bounds, tolerance=tolerance)
+    walk = LocalChanges(matrix.numpy(), electrons, bounds=bounds, tolerance=tolerance)
+    before = float(electrons.solve(matrix, model.rows, model.columns).potential)
+    for k, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
+        moved = matrix.clone()
+        moved[[a, b], [a, b]] += torch.from_numpy(change)
+        exact = float(electrons.solve(moved, model.rows, model.columns).potential) - before
+        assert costs.potential[k] == pytest.approx(exact, abs=0.5 * tolerance)
+        assert walk.difference(np.array([a, b]), change) == pytest.approx(exact, abs=0.5 * tolerance)
 
 
 def test_changes_that_cancel_leave_the_reference(rng):

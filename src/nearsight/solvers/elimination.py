@@ -33,7 +33,7 @@ class Inverse(NamedTuple):
 
     ``log_det``, ``trace``: Σ ln(ε_n - ζ), each logarithm with its principal branch, and Tr G, complex128.
     ``elements``, ``transposed``: G_ab and G_ba at the positions asked for ``(..., element)``.
-    ``rounding``: an estimate of what rounding has done to elements of G.
+    ``rounding``, ``trace_rounding``: estimates of what rounding has done to elements of G, and to Tr G at most.
     """
 
     log_det: Tensor
@@ -41,6 +41,7 @@ class Inverse(NamedTuple):
     elements: Tensor
     transposed: Tensor
     rounding: Tensor
+    trace_rounding: Tensor
 
     def of(self, first: int) -> Inverse:
         """At the poles from ``first`` on."""
@@ -163,7 +164,7 @@ class _Elimination:
             missing.scatter_add_(1, equations.rows[given.element].expand(count, -1), product.to(missing))
         missing += self.levels * diagonal - 1
         rounding = _rounding(missing, largest, diagonal, self.imaginary, torch.finfo(self.values.dtype).eps)
-        parts = (_log_det(self.leaves), diagonal.sum(-1), elements, transposed, rounding)
+        parts = (_log_det(self.leaves), diagonal.sum(-1), elements, transposed, *rounding)
         return Inverse(*(x.unflatten(0, batch) for x in parts))
 
     def _empty(self, number: int) -> Tensor:
@@ -268,16 +269,20 @@ def _log_det(leaves: dict[int, list[Tensor]]) -> Tensor:
     return total  # type: ignore[return-value]
 
 
-def _rounding(missing: Tensor, largest: Tensor, diagonal: Tensor, imaginary: Tensor, eps: float) -> Tensor:
-    r"""How much rounding has changed elements of G ``(replica · pole,)``, from two signs of it.
+def _rounding(
+    missing: Tensor, largest: Tensor, diagonal: Tensor, imaginary: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    r"""How much rounding has changed elements of G and their trace ``(replica · pole,)``, from two signs of it.
 
     The rows of G have the norms √(Im G_aa / Im ζ). With the residual R = 1 - (h - ζ)G its error is -G R, no larger than
     the norm of a row times that of a column of R, whose elements on the diagonal follow from those of G that the
     matrix reaches: ``missing``. They do not show what happened where a part that was eliminated first has a level at
     ζ and the whole has none: the equations of its border are then much larger than the matrix, and the last digits of
-    their elements F_aa, ``largest``, times |G_aa|² are lost.
+    their elements F_aa, ``largest``, times |G_aa|² are lost. On a uniform lattice all orbitals err alike, so that the
+    errors of the trace add up.
     """
     rows = diagonal.imag.clamp_min(0) / imaginary[:, None]
     seen = missing.abs().amax(-1) * rows.amax(-1).sqrt()
     unseen = 0.5 * eps * (largest.abs() * rows).amax(-1)
-    return torch.maximum(SEEN * seen, UNSEEN * unseen)
+    trace = torch.maximum((missing.abs() * rows.sqrt()).sum(-1), 0.5 * eps * (largest.abs() * rows).sum(-1))
+    return torch.maximum(SEEN * seen, UNSEEN * unseen), SEEN * trace

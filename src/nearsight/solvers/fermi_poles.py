@@ -104,20 +104,34 @@ def _cached(lower: float, upper: float, n: int | None, tol: float) -> FermiPoles
                 "Ask for fewer, or leave n out and give tol."
             )
         return min(fits, key=_error)
-    best = math.inf
+    fit = _closest(lower, upper, tol)
+    if fit.error <= tol:
+        return fit
+    raise ArithmeticError(
+        f"The best fit on [{-lower:.4g}, {upper:.4g}] has an error of {fit.error:.1e} > tol = {tol:.1e}; "
+        "raise tol or the temperature."
+    )
+
+
+def closest_fermi_poles(y1: float, y2: float, tol: float) -> FermiPoles:
+    """As :func:`fermi_poles`, with the best fit there is where none meets ``tol``."""
+    return _closest(max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST), tol)
+
+
+@lru_cache(maxsize=256)
+def _closest(lower: float, upper: float, tol: float) -> FermiPoles:
+    best: FermiPoles | None = None
     for count in range(2, MOST_POLES + 1):
         fit = _fit(lower, upper, 2 * count + 1, FIT_POINTS[0])
-        best = min(best, fit.error)
+        best = fit if best is None else min(best, fit, key=_error)
         if fit.error <= tol:
             # One pole less may do for a lucky choice of points, or where the poles are moved.
             fewer = min(_fits(lower, upper, len(fit.z) - 1), default=fit, key=_error)
             if tol < fewer.error < GAIN * tol:
                 fewer = _moved(fewer, tol)
             return fewer if fewer.error <= tol else fit
-    raise ArithmeticError(
-        f"The best fit on [{-lower:.4g}, {upper:.4g}] has an error of {best:.1e} > tol = {tol:.1e}; "
-        "raise tol or the temperature."
-    )
+    assert best is not None
+    return best
 
 
 def _error(fit: FermiPoles) -> float:

@@ -70,8 +70,8 @@ class LocalChanges:
     matrix: real symmetric, ``(orbital, orbital)``.
     electrons: temperature > 0 and ensemble.
     bounds: between which all levels lie before and after any change.
-    tolerance: error of one difference (energy). A change that moves μ out of the window is weighed by a
-        diagonalisation; ``diagonalisations`` counts these and the renewals.
+    tolerance: error of one difference (energy), for k > 2 orbitals at once k/2 times that. A change that moves μ out of
+        the window is weighed by a diagonalisation; ``diagonalisations`` counts these and the renewals.
     rank: orbitals touched before the reference is renewed. The cost of a difference grows with it, that of a renewal,
         O(n³), is shared by more accepted changes.
     """

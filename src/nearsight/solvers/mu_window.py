@@ -59,7 +59,8 @@ class MuWindow:
     ----------
     electrons: temperature and ensemble. levels: of the reference, ascending, ``(level,)``.
     bounds: between which all levels lie before and after any change.
-    tolerance: error of a change of the potential. centre: μ in the middle; that of the reference if left out.
+    tolerance: error of a change of the potential (energy) by one or two orbitals; of k, k/2 times that.
+    centre: μ in the middle; that of the reference if left out.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class MuWindow:
         self.poles = self._poles(bounds, tolerance)
         self.energies = (self.mu[:, None] + kT * self.poles.z).reshape(-1)
         """Where Green's functions are needed ``(node · pole,)``, complex."""
-        self._basis, self._mix = self._resolvents(tolerance)
+        self._basis, self._mix = self._resolvents(tolerance / (kT * (bounds[1] - bounds[0])))
 
     def _occupation(self, mu: float) -> np.ndarray:
         return 0.5 * (1.0 - np.tanh(0.5 * (self.levels - mu) / self.kT))
@@ -123,8 +124,9 @@ class MuWindow:
             return GRID ** math.ceil(math.log(max(y, 1.0)) / math.log(GRID))
 
         below, above = rounded((self.mu.max() - bounds[0]) / self.kT), rounded((bounds[1] - self.mu.min()) / self.kT)
-        # ΔΩ is an integral over the band of the error of f, which changes sign: less than half of that error is left.
-        return fermi_poles(below, above, tol=min(max(tolerance, 1e-12), 1e-3))
+        # ΔΩ = -∫ ξ f dε with the spectral shift ξ, in [-1, 1] for a hop and [0, 1] for one level: what f is off by
+        # counts at most once over the whole band.
+        return fermi_poles(below, above, tol=min(max(tolerance / (bounds[1] - bounds[0]), 1e-12), 1e-3))
 
     def _resolvents(self, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         """1/(ζ - ε) ``(level, 2 · energy)`` as a product of two matrices.

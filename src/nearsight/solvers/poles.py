@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +10,9 @@ import torch
 from torch import Tensor
 
 from nearsight.solvers.elimination import Equations, Inverse
-from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
+from nearsight.solvers.fermi_poles import FermiPoles, closest_fermi_poles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
+from nearsight.solvers.number_search import NumberSearch, change_of_rho, forecast
 from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
@@ -21,11 +20,20 @@ from nearsight.storage import number_text
 RAISED = 1.2
 """Bounds of the spectrum are rounded up to powers of this: fields that differ little share their poles exactly."""
 
-SHIFT = 3.0
-"""How far from a solution, in units of kT, the number of electrons is foretold."""
+SOLVES = 24
+"""Most solutions for one chemical potential; three to five are usual."""
 
-SOLVES = 16
-"""Most solutions for one chemical potential; three are usual."""
+COARSE, ELECTRON = 1e-4, 0.02
+"""A search for μ begins with errors of f up to the first, as long as they add up to less than the second."""
+
+NEAR = 1.0
+"""How near to μ, in units of kT, the search goes on with the poles that the answer takes."""
+
+NUMBER = 0.6
+"""Part of ``tol`` that is left to the uncertainty of the number of electrons, half of it to those that are missing."""
+
+FINEST = 1e-13
+"""Sums over poles are not known better than this."""
 
 
 class Poles(Solver):
@@ -47,15 +55,19 @@ class Poles(Solver):
     Parameters
     ----------
     kT: electron temperature > 0 in units of t. The number of poles grows as the logarithm of bandwidth/kT.
-    filling, mu: exactly one, as in :class:`Dense`. At fixed filling μ is solved to an error of ρ of ``tol``, and
-        F = Ω + μN with the wanted N is stationary in what is missing; it takes three to five solutions. In a gap much
-        wider than kT any μ with that number may come back.
-    tol: largest error of f, and so of all elements of ρ: 10⁻⁶ takes seven or eight poles.
+    filling, mu: exactly one, as in :class:`Dense`. At fixed filling two or three solutions with few poles lead to μ,
+        and two or three with more, in double precision where few levels are at μ, are the answer. F = Ω + μN with the
+        wanted N is stationary in what is missing. In a gap much wider than kT any μ with that number may come back.
+    tol: largest error of all elements of ρ. At fixed μ it is that of f, and 10⁻⁶ takes seven or eight poles; at fixed
+        filling two to four poles more.
     dtype: torch.complex64 or torch.complex128; None takes single precision for ``tol`` ≥ 10⁻⁶, and solves again in
-        double the poles for which a random vector shows that rounding has cost too much.
+        double the poles for which the rounding that shows in the answer is too much.
 
-    ``Electrons.error`` is the error of f on an interval that holds the spectrum (its ends are found by
-    :func:`spectrum`), a bound for ρ, plus an estimate of the rounding.
+    ``Electrons.error`` is a bound for every element of ρ, with an estimate of the rounding: the largest error ε of f on
+    an interval that holds the spectrum (its ends are found by :func:`spectrum`), and at fixed filling the most that ρ
+    changes with μ while N is uncertain by D = nε + rounding + what is missing of it: the smaller of D and
+    D/(4 kT ∂N/∂μ), with a lower bound of that slope. More poles are taken until it is below ``tol``.
+    ``ArithmeticError`` is raised where no number of poles is enough. Rounding beyond ``tol`` is stated.
 
     References
     ----------
@@ -111,30 +123,27 @@ class Poles(Solver):
 
     def _at_fixed_mu(self, problem: _Problem) -> _Answer:
         mu = torch.full_like(problem.spectrum.lowest, self.mu)  # type: ignore[arg-type]
-        fit = self._poles(problem.spectrum, mu)
-        return self._sum(problem, mu, fit, self._inverse(problem, mu, fit))
-
-    def _poles(self, levels: Spectrum, mu: Tensor) -> FermiPoles:
-        """Poles for the levels of all replicas, each seen from its own μ."""
-        below = float((mu - levels.lowest).max()) / self.kT
-        above = float((levels.highest - mu).max()) / self.kT
+        below, above = self._reach(problem.spectrum, mu)
+        tol = max(0.5 * self.tol, FINEST)
         try:
-            return fermi_poles(_raised(below), _raised(above), tol=0.5 * self.tol)
+            fit = fermi_poles(_raised(below), _raised(above), tol=tol)
         except ArithmeticError as error:
             raise ArithmeticError(
-                f"No sum over poles has an error below {0.5 * self.tol:.1e} for levels {below:.0f} kT below and "
-                f"{above:.0f} kT above μ. Raise tol or kT (now {self.kT:g}), or take Dense."
+                f"No sum over poles has an error below {tol:.1e} for levels {below:.0f} kT below and {above:.0f} kT "
+                f"above μ. Raise tol or kT (now {self.kT:g}), or take Dense."
             ) from error
+        return self._sum(problem, mu, fit, self._inverse(problem, mu, fit, self.tol - fit.error, self.tol < 1e-6))
 
-    def _covers(self, fit: FermiPoles, levels: Spectrum, mu: Tensor) -> bool:
-        """Whether poles that have served one μ serve another: the same sum has no jumps between them."""
-        return fit.covers(float((levels.lowest - mu).min()) / self.kT, float((levels.highest - mu).max()) / self.kT)
+    def _reach(self, levels: Spectrum, mu: Tensor) -> tuple[float, float]:
+        """How far the levels of all replicas, each seen from its own μ, extend below and above, in units of kT."""
+        return float((mu - levels.lowest).max()) / self.kT, float((levels.highest - mu).max()) / self.kT
 
-    def _inverse(self, problem: _Problem, mu: Tensor, fit: FermiPoles) -> Inverse:
-        """G at all poles, ``(replica, pole, ...)``, those nearest to the axis in double precision if need be."""
-        if self.dtype is not None or self.tol < 1e-6:
+    def _inverse(self, problem: _Problem, mu: Tensor, fit: FermiPoles, allowed: float, double: bool) -> Inverse:
+        """G at all poles, ``(replica, pole, ...)``: in single precision, but for those nearest to the axis as far as
+        the ``allowed`` error of ρ demands, or all in ``double``."""
+        if self.dtype is not None or double:
             return problem.inverse(mu, self.kT, fit.z, self.dtype or torch.complex128)
-        weight, allowed = 2 * self.kT * np.abs(fit.w), self.tol - fit.error
+        weight = 2 * self.kT * np.abs(fit.w)
         first = max(problem.double, 1)
         parts = [problem.inverse(mu, self.kT, fit.z[first:], torch.complex64)] if first < len(fit.z) else []
         rounding = weight[first:] * parts[0].rounding.amax(0).cpu().numpy() if parts else np.zeros(0)
@@ -166,47 +175,61 @@ class Poles(Solver):
         omega = kT * (fit.c0 * y + 2 * (log_det @ w).real + n * _constant(fit))
         rho = kT * (g.elements.mT @ w + (g.transposed.mT @ w).conj())
         rho = rho + fit.c0 * (problem.rows == problem.columns).to(rho)
-        return _Answer(rho, mu, number, energy, omega, fit.error + _rounding(fit, g, kT))
+        return _Answer(rho, mu, number, energy, omega, fit.error + _of_poles(g.rounding, fit, kT))
 
     # --- a chemical potential for a given number --------------------------------------------------------------------
 
     def _at_fixed_filling(self, problem: _Problem) -> _Answer:
-        """μ for each replica, inside a bracket, until its number is met.
+        r"""μ for each replica, inside a bracket, until the error of ρ is met.
 
-        The slope of N(μ) costs no further inverse: at the same poles 1/(y - z_p) and its integral also fit the Fermi
-        function of another μ, if not to all digits, and so foretell N(μ + δ) from the traces and determinants at hand.
+        With an error e(y) of the sum over poles, its number is off by Σ_n e(y_n), no more than n max |e|, and levels
+        far from μ are many: what they miss is made up for by the few at μ. What that does to ρ is known from a lower
+        bound of ∂N/∂μ (:func:`change_of_rho`), and so is how small e has to be. The search begins with fewer poles,
+        and takes as many as that needs where the root is near.
         """
-        levels, n, kT = problem.spectrum, problem.matrix.size, self.kT
+        n, kT = problem.matrix.size, self.kT
         filling: float = self.filling  # type: ignore[assignment]
-        edge = kT * (40.0 + abs(math.log(filling / (1 - filling))))
-        search = _Search(levels.lowest - edge, levels.highest + edge)
-        search.start(lambda mu: _number(levels, mu, kT) - filling)
+        search = NumberSearch(problem.spectrum, n, kT, filling * n)
+        coarse = max(0.5 * self.tol, min(COARSE, ELECTRON / n))
+        stage = _Stage(coarse, coarse, double=False, last=False)
         fit: FermiPoles | None = None
         done: list[tuple[Tensor, _Answer]] = []
         for attempt in range(SOLVES):
             part = problem.part(search.replica)
-            if fit is None or not self._covers(fit, part.spectrum, search.mu):
-                fit = self._poles(part.spectrum, search.mu)
-            g = self._inverse(part, search.mu, fit)
+            below, above = self._reach(part.spectrum, search.mu)
+            if fit is None or not fit.covers(-below, above):
+                fit = closest_fermi_poles(_raised(below), _raised(above), tol=stage.error)
+            g = self._inverse(part, search.mu, fit, stage.rounding, stage.double)
             answer = self._sum(part, search.mu, fit, g)
-            missing = filling * n - answer.number
-            shift = _foretold(fit, g, n, kT, filling)
-            # ρ grows with μ as a matrix: no element is further off than the number is, nor than the slope of f allows.
-            off = torch.minimum(missing.abs(), 0.25 * shift.abs())
-            # Traces in single precision are good to 10⁻⁸ per orbital, and a gap needs no better μ than that. Beyond the
-            # error of f the number means nothing.
-            even = missing.abs() / n
-            met = (off <= self.tol) | (even <= (0.05 * self.tol if attempt < SOLVES // 2 else fit.error))
+            missing, rounding = filling * n - answer.number, _of_poles(g.trace_rounding, fit, kT)
+            uncertain = n * fit.error + rounding
+            ahead = forecast(fit, g, answer.number, uncertain, n, kT, filling * n)
+            search.learn(missing, uncertain, ahead.variance)
+            error = answer.error + change_of_rho(missing, uncertain, search.variance)
+            vague = missing.abs() <= uncertain
+            # Rounding is stated, not mended, once all is in the best precision allowed.
+            rounded = vague & (n * fit.error <= rounding) & (stage.double or self.dtype is not None)
+            met = (error <= self.tol) | rounded
             if bool(met.any()):
                 exact = answer._replace(
-                    number=answer.number + missing,
-                    energy=answer.energy + search.mu * missing,
-                    error=answer.error + torch.minimum(off, 10 * even),
+                    number=answer.number + missing, energy=answer.energy + search.mu * missing, error=error
                 )
                 done.append((search.replica[met], _Answer(*(x[met] for x in exact))))
             if bool(met.all()):
                 break
-            search.proceed(~met, missing, kT * shift, kT * SHIFT)
+            rest = ~met
+            if bool(vague[rest].any()) or (not stage.last and bool((ahead.shift[rest].abs() <= NEAR).all())):
+                if stage.last and (fit.error > stage.error or stage.error <= FINEST):
+                    raise ArithmeticError(
+                        f"Sums over poles err by {fit.error:.1e} or more for levels {below:.0f} kT below "
+                        f"and {above:.0f} kT above μ. Added up over {n} levels that leaves "
+                        f"{float(uncertain.max()):.1e} electrons uncertain, and elements of ρ by up to "
+                        f"{float(error.max()):.1e}, more than tol = {self.tol:.1e}. "
+                        f"Raise tol or kT (now {kT:g}), or take Dense."
+                    )
+                stage = stage.finer(self.tol, n, search.variance[rest].min(), rounding[rest].max())
+                problem.double, fit = 0, None
+            search.proceed(rest, missing, uncertain, ahead, attempt)
         else:
             raise ArithmeticError(
                 f"No chemical potential gives the filling {filling:g} to {self.tol:g} after {SOLVES} solutions; "
@@ -216,50 +239,23 @@ class Poles(Solver):
         return _Answer(*(torch.cat(parts)[order] for parts in zip(*(a for _, a in done), strict=True)))
 
 
-class _Search:
-    """The chemical potentials of the replicas that still look for theirs."""
+class _Stage(NamedTuple):
+    """How well the sum over poles is known: the ``error`` of f, the ``rounding`` of ρ allowed where poles are in single
+    precision, whether all are in ``double``, and whether the answer may come from it."""
 
-    def __init__(self, lower: Tensor, upper: Tensor) -> None:
-        self.lower, self.upper = lower, upper
-        self.replica = torch.arange(len(lower), device=lower.device)
-        self.far = torch.zeros_like(lower)  # how often in a row the number was out of sight
+    error: float
+    rounding: float
+    double: bool
+    last: bool
 
-    def start(self, excess: Callable[[Tensor], Tensor]) -> None:
-        """Where a guess of the number is right, by bisection."""
-        lower, upper = self.lower, self.upper
-        for _ in range(60):
-            middle = 0.5 * (lower + upper)
-            high = excess(middle) > 0
-            lower, upper = torch.where(high, lower, middle), torch.where(high, middle, upper)
-        self.mu = 0.5 * (lower + upper)
-        self.last = torch.full_like(self.mu, torch.nan)
-        self.last_missing = torch.full_like(self.mu, torch.nan)
-
-    def proceed(self, rest: Tensor, missing: Tensor, step: Tensor, most: float) -> None:
-        """The next μ of the replicas in ``rest``, from the electrons that are missing and the foretold step.
-
-        Close to the root the secant knows the slope better than foretelling; out of sight steps double, and where a
-        fraction of an electron is missing that nothing near could hold, they make for the middle of a gap.
-        """
-        mu = self.mu
-        self.lower, self.upper = torch.where(missing > 0, mu, self.lower), torch.where(missing < 0, mu, self.upper)
-        secant = missing * (mu - self.last) / (self.last_missing - missing)
-        far = step.abs() >= 0.99 * most
-        gap = (missing.abs() < 0.05) & (step.abs() > 0.07 * most)
-        step = torch.where(gap, 3 * most * torch.sign(step), step)
-        near = (
-            ~gap
-            & torch.isfinite(secant)
-            & ((mu - self.last).abs() < 0.1 * most)
-            & (secant.abs() < 2 * step.abs())
-            & (missing.abs() < 1)
-        )
-        new = mu + torch.where(near, secant, torch.where(far, step * 2**self.far, step))
-        new = torch.where((new > self.lower) & (new < self.upper), new, 0.5 * (self.lower + self.upper))
-        self.far = torch.where(far, self.far + 1, 0.0)
-        self.last, self.last_missing, self.mu = mu, missing, new
-        for name in ("replica", "lower", "upper", "far", "last", "last_missing", "mu"):
-            setattr(self, name, getattr(self, name)[rest])
+    def finer(self, tol: float, n: int, variance: Tensor, rounding: Tensor) -> _Stage:
+        """So that the number of electrons is known as well as ``tol`` demands, with a lower bound of their variance."""
+        allowed = 0.5 * NUMBER * tol * max(1.0, 4 * float(variance))
+        error = min(0.15 * tol, 0.5 * allowed / n, 0.1 * self.error if self.last else 1.0)
+        # Half decades, so that fields that differ little share their poles.
+        error = max(10 ** (0.5 * math.floor(2 * math.log10(error))), FINEST)
+        double = self.double or self.last or tol < 1e-6 or float(rounding) > 0.5 * allowed
+        return _Stage(error, 0.25 * tol, double, last=True)
 
 
 class _Answer(NamedTuple):
@@ -301,9 +297,9 @@ def _raised(y: float) -> float:
     return RAISED ** math.ceil(math.log(max(y, 1.0)) / math.log(RAISED) - 1e-9)
 
 
-def _rounding(fit: FermiPoles, g: Inverse, kT: float) -> Tensor:
-    """What rounding may have done to ρ ``(replica,)``."""
-    return kT * torch.linalg.vector_norm(g.rounding * torch.from_numpy(2 * np.abs(fit.w)).to(g.rounding), dim=-1)
+def _of_poles(error: Tensor, fit: FermiPoles, kT: float) -> Tensor:
+    """Of the sum over poles ``(replica,)``, from independent errors of G ``(replica, pole)``."""
+    return kT * torch.linalg.vector_norm(error * torch.from_numpy(2 * np.abs(fit.w)).to(error), dim=-1)
 
 
 def _constant(fit: FermiPoles) -> float:
@@ -312,38 +308,3 @@ def _constant(fit: FermiPoles) -> float:
     integral = fit.c0 * y + 2 * (fit.w * np.log(y[:, None] - fit.z)).real.sum(-1)
     deviation = -np.logaddexp(0.0, -y) - integral
     return float(0.5 * (deviation.min() + deviation.max()))
-
-
-def _foretold(fit: FermiPoles, g: Inverse, n: int, kT: float, filling: float) -> Tensor:
-    """The shift of μ in units of kT ``(replica,)``, at most SHIFT, at which the number is foretold to be right."""
-    solve, shifts = _shifted(fit.lower, fit.upper, fit.z.tobytes())
-    trace, log_det = kT * g.trace, g.log_det - n * math.log(kT)
-    basis = torch.cat([torch.full_like(trace.real[:, :1], n), 2 * trace.real, -2 * trace.imag], dim=-1)
-    basis = torch.cat([basis, 2 * log_det.real, -2 * log_det.imag], dim=-1)
-    number = (basis @ solve.to(trace.device)).cummax(-1).values
-    shift, target = shifts.to(trace.device), filling * n
-    # The first shift that holds enough electrons, and linear interpolation to it.
-    right = (number < target).sum(-1).clamp(1, len(shift) - 1)[:, None]
-    low, high = number.gather(-1, right - 1), number.gather(-1, right)
-    part = ((target - low) / (high - low).clamp_min(1e-300)).clamp(0, 1)
-    return (shift[right - 1] + part * (shift[right] - shift[right - 1])).squeeze(-1)
-
-
-@lru_cache(maxsize=64)
-def _shifted(lower: float, upper: float, poles: bytes) -> tuple[Tensor, Tensor]:
-    """Coefficients ``(function, shift)`` of f(y - shift) in 1, 2 Re and 2 Im of 1/(y - z), and of ln(y - z)."""
-    z = np.frombuffer(poles, dtype=complex)
-    y = np.sinh(np.linspace(-math.asinh(lower), math.asinh(upper), 1200))
-    cauchy, log = 2 / (y[:, None] - z), 2 * np.log(y[:, None] - z)
-    basis = np.hstack([np.ones((len(y), 1)), cauchy.real, -cauchy.imag, log.real, -log.imag])
-    scale = np.abs(basis).max(0)
-    shifts = SHIFT * np.linspace(-1, 1, 121)
-    fermi = 0.5 * (1.0 - np.tanh(0.5 * (y[:, None] - shifts)))
-    # Small singular values would trade the last digits of the fit for large coefficients, and those of determinants.
-    coefficients = np.linalg.pinv(basis / scale, rcond=1e-6) @ fermi / scale[:, None]
-    return torch.from_numpy(coefficients), torch.from_numpy(shifts)
-
-
-def _number(levels: Spectrum, mu: Tensor, kT: float) -> Tensor:
-    """Electrons per orbital from the density of states."""
-    return (levels.weight * torch.sigmoid((mu[:, None] - levels.energy) / kT)).sum(-1)
