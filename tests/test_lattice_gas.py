@@ -134,5 +134,5 @@ def test_what_is_no_gas_is_refused(rng):
         LatticeGas(square(4), J=float("nan"))
     with pytest.raises(ValueError, match="take three cells or more"):
         LatticeGas(square(2))
-    with pytest.raises(ValueError, match="shell must lie in"):
+    with pytest.raises(ValueError, match="shell must be a whole number"):
         Hops(square(4), shell=0)
