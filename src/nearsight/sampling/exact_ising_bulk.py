@@ -137,10 +137,11 @@ def ising_bulk(lattice: Lattice | str, kT: ArrayLike, *, J: float = 1.0) -> Ther
         found = zip(_series(name, J / T.reshape(-1, 1)), (value, first, second), strict=True)
         value, first, second = (np.where(hot, x, y) for x, y in found)
     # Energies count from those of the ground states, whose ln Z is linear in β, unless they are small themselves.
-    K, cold = J / T.reshape(-1, 1), np.abs(J) / T.reshape(-1, 1) > COLD
+    size = abs(J) / T.reshape(-1, 1)
+    cold = size > COLD
     ground = GROUND[name][0 if J > 0 else 1]
-    zero = np.where(np.abs(K) < LANDEN, 0.0, ground)
-    value = value - np.abs(np.clip(K, -COLD, COLD)) * zero
+    zero = np.where(size < LANDEN, 0.0, ground)
+    value = value - np.minimum(size, COLD) * zero
     first, second = np.where(cold, 0.0, np.sign(J) * first - zero), np.where(cold, 0.0, second)
     parts = (x.reshape(T.shape) for x in (value, abs(J) * first, J**2 * second))
     return Thermodynamics.from_log_partition(T, *parts, lowest=-abs(J) * zero.reshape(T.shape))
