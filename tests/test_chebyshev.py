@@ -688,7 +688,7 @@ def test_a_temperature_that_needs_millions_of_moments_is_refused():
         ({"kT": 0.1, "kernel": "jackson"}, "give moments="),
         ({"kT": 0.1, "kernel": "dirichlet", "moments": 9}, "kernel must be None or one of jackson, lorentz, fejer"),
         ({"kT": 0.1, "accuracy": 0.0}, "accuracy must lie between 0 and 1"),
-        ({"kT": 0.1, "accuracy": math.nan}, "accuracy must lie between 0 and 1"),
+        ({"kT": 0.1, "accuracy": math.nan}, "accuracy must be a finite"),
         ({"kT": 0.1, "moments": 2}, "moments must be at least 4"),
         ({"kT": 0.1, "estimator": "best"}, "estimator must be 'direct' or 'gradient'"),
         ({"kT": 0.1, "dtype": torch.complex64}, "dtype must be torch.float32 or torch.float64"),

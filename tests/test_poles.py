@@ -263,7 +263,7 @@ def test_a_number_of_electrons_that_cuts_a_degenerate_level_is_met():
     [
         ({"kT": 0.0, "mu": 0.0}, "Poles need kT > 0"),
         ({"kT": 0.1, "mu": 0.0, "tol": 0.5}, "tol must lie"),
-        ({"kT": 0.1, "mu": 0.0, "tol": math.nan}, "tol must lie"),
+        ({"kT": 0.1, "mu": 0.0, "tol": math.nan}, "tol must be a finite"),
         ({"kT": 0.1, "mu": 0.0, "dtype": torch.float64}, "complex64, torch.complex128 or None"),
     ],
     ids=str,

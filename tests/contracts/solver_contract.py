@@ -258,6 +258,15 @@ def test_a_batch_equals_a_loop(make, fixed, kT, rng):
 
 @solver
 @ensemble
+def test_an_empty_batch_has_an_empty_answer(make, fixed):
+    answer = make(kT=np.float32(0.1), **{name: np.float64(x) for name, x in fixed.items()}).solve(
+        torch.zeros(2, 0, 5, 5).double(), *everywhere(5)
+    )
+    assert answer.rho.shape == (2, 0, 25) and answer.mu.shape == answer.potential.shape == (2, 0)
+
+
+@solver
+@ensemble
 def test_a_complex_phase_of_the_basis_changes_no_energy(make, fixed, rng):
     h = hermitian(8, rng, dtype=torch.float64)
     phase = torch.polar(torch.ones(8).double(), torch.rand(8, generator=rng, dtype=torch.float64) * 6.28)
@@ -336,12 +345,12 @@ def test_the_stated_error_is_no_less_than_the_true_one(make, rng):
     [
         ({"kT": 0.1}, "either filling= .* or mu="),
         ({"kT": 0.1, "filling": 0.5, "mu": 0.0}, "either filling= .* or mu="),
-        ({"kT": 0.1, "filling": 0.0}, "between 0 and 1"),
-        ({"kT": 0.1, "filling": 1.0}, "between 0 and 1"),
-        ({"kT": 0.1, "filling": math.nan}, "between 0 and 1"),
-        ({"kT": 0.1, "mu": math.inf}, "mu must be finite"),
-        ({"kT": -0.1, "mu": 0.0}, "kT must be a finite temperature >= 0"),
-        ({"kT": math.nan, "mu": 0.0}, "kT must be a finite temperature >= 0"),
+        ({"kT": 0.1, "filling": 0.0}, "> 0 and < 1"),
+        ({"kT": 0.1, "filling": 1.0}, "> 0 and < 1"),
+        ({"kT": 0.1, "filling": math.nan}, "> 0 and < 1"),
+        ({"kT": 0.1, "mu": math.inf}, "mu must be a finite real number"),
+        ({"kT": -0.1, "mu": 0.0}, "kT must be a finite real number ≥ 0"),
+        ({"kT": math.nan, "mu": 0.0}, "kT must be a finite real number ≥ 0"),
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import generator, instance, integer, number
 from nearsight.solvers.chebyshev_parts import Estimate, Pairs, Part, Plan, Spread, sum_of_blocks
 from nearsight.solvers.chebyshev_recursion import Block, direct, forward, gradient
 from nearsight.solvers.chebyshev_series import KERNELS, Band, FermiSeries, Kernel
@@ -19,7 +20,7 @@ from nearsight.solvers.moment_thermodynamics import MomentThermodynamics
 from nearsight.solvers.noise_modes import element_pieces, independent_pieces, level_pieces
 from nearsight.solvers.probing import Layout, Probes, layout, unit_vectors
 from nearsight.solvers.products import NumbaProducts, Products, Rows, TorchProducts
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text, no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
 
@@ -117,7 +118,12 @@ class Chebyshev(Solver):
         margin: float = MARGIN,
         products: type[Products] | None = None,
     ) -> None:
-        check_ensemble(kT, filling, mu)
+        self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
+        accuracy, margin = number(accuracy, "accuracy"), number(margin, "margin")
+        moments = None if moments is None else integer(moments, "moments")
+        if probes is not None:
+            instance(probes, Probes, "probes", "Use unit_vectors(), coloured_vectors() or random_vectors().")
+        generator(rng, optional=True)
         probes = unit_vectors() if probes is None else probes
         if kernel is not None and kernel not in KERNELS:
             raise ValueError(f"kernel must be None or one of {', '.join(KERNELS)}, got {kernel!r}.")
@@ -139,7 +145,6 @@ class Chebyshev(Solver):
             raise ValueError("Random probes need rng=torch.Generator().manual_seed(...); unit_vectors() need none.")
         if not 0 < margin < 1:
             raise ValueError(f"margin must lie between 0 and 1 (of the bandwidth), got {margin}.")
-        self.kT, self.filling, self.mu = float(kT), filling, mu
         self.accuracy, self.moments, self.kernel, self.probes = accuracy, moments, kernel, probes
         self.gradient = (not probes.exact) if estimator is None else estimator == "gradient"
         self.dtype, self.rng, self.margin, self.products = dtype, rng, margin, products
@@ -163,6 +168,8 @@ class Chebyshev(Solver):
     ) -> ChebyshevElectrons:
         given = _sparse(matrix)
         batch, device = given.values.shape[:-1], given.values.device
+        if 0 in batch:
+            return ChebyshevElectrons(**vars(no_electrons(given, rows)))
         pairs = Pairs.of(rows.cpu().numpy(), columns.cpu().numpy(), given.size)
         chunks = given.values.reshape(-1, given.values.shape[-1]).split(max(1, ROWS // given.size))
         parts = [self._solve(SparseMatrix(given.pattern, values), pairs) for values in chunks]

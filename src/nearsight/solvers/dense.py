@@ -37,8 +37,7 @@ class Dense(Solver):
     """
 
     def __init__(self, *, kT: float, filling: float | None = None, mu: float | None = None) -> None:
-        check_ensemble(kT, filling, mu)
-        self.kT, self.filling, self.mu = float(kT), filling, mu
+        self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
 
     def __repr__(self) -> str:
         return f"Dense({ensemble_text(self.kT, self.filling, self.mu)})"

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import number
 from nearsight.solvers.elimination import Equations, Inverse
 from nearsight.solvers.fermi_poles import FermiPoles, closest_fermi_poles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.number_search import NumberSearch, change_of_rho, forecast
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text, no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
 
@@ -86,14 +87,14 @@ class Poles(Solver):
         tol: float = 1e-6,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_ensemble(kT, filling, mu)
-        if kT == 0:
+        self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
+        self.tol, self.dtype = number(tol, "tol"), dtype
+        if self.kT == 0:
             raise ValueError("Poles need kT > 0: at kT = 0 the Fermi function is a step. Take Dense, or a small kT.")
-        if not 1e-13 <= tol < 0.1:
-            raise ValueError(f"tol must lie between 1e-13 and 0.1, got {tol}.")
+        if not 1e-13 <= self.tol < 0.1:
+            raise ValueError(f"tol must lie between 1e-13 and 0.1, got {self.tol}.")
         if dtype not in (None, torch.complex64, torch.complex128):
             raise ValueError(f"dtype must be torch.complex64, torch.complex128 or None, got {dtype}.")
-        self.kT, self.filling, self.mu, self.tol, self.dtype = float(kT), filling, mu, float(tol), dtype
 
     def __repr__(self) -> str:
         dtype = "" if self.dtype is None else f", {str(self.dtype).removeprefix('torch.')}"
@@ -104,6 +105,8 @@ class Poles(Solver):
             matrix = SparseMatrix.of(check_matrix(matrix))
         matrix.check()
         batch, real = matrix.values.shape[:-1], not matrix.values.is_complex()
+        if 0 in batch:
+            return no_electrons(matrix, rows)
         values = matrix.values.reshape(-1, matrix.values.shape[-1])
         values = values.to(torch.float64 if real else torch.complex128)
         vectors = 1 if self.filling is None else 4  # their density of states is where the search for μ begins

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import abc
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, number
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
 
@@ -61,16 +61,22 @@ class Solver(abc.ABC):
         """
 
 
-def check_ensemble(kT: float, filling: float | None, mu: float | None) -> None:
-    """Refuse ensembles that do not exist."""
+def check_ensemble(kT: float, filling: float | None, mu: float | None) -> tuple[float, float | None, float | None]:
+    """Refuse ensembles that do not exist; kT, filling and mu as plain numbers."""
+    filling = None if filling is None else number(filling, "filling (electrons per orbital and spin)", above=0, below=1)
+    mu = None if mu is None else number(mu, "mu")
     if (filling is None) == (mu is None):
         raise ValueError("Give either filling= (fixed number of electrons) or mu= (grand canonical), not both.")
-    if filling is not None and not 0.0 < filling < 1.0:
-        raise ValueError(f"filling must lie between 0 and 1 (electrons per orbital and spin), got {filling}.")
-    if mu is not None and not math.isfinite(mu):
-        raise ValueError(f"mu must be finite, got {mu}.")
-    if not (kT >= 0.0 and math.isfinite(kT)):
-        raise ValueError(f"kT must be a finite temperature >= 0, got {kT}.")
+    return number(kT, "kT", least=0), filling, mu
+
+
+def no_electrons(matrix: SparseMatrix, rows: Tensor) -> Electrons:
+    """The answer for an empty batch."""
+    batch = matrix.values.shape[:-1]
+    none = matrix.values.real.new_zeros(batch, dtype=torch.float64)
+    dtype = torch.complex128 if matrix.values.is_complex() else torch.float64
+    rho = matrix.values.new_zeros((*batch, len(rows)), dtype=dtype)
+    return Electrons(rho, none, none, none, none, none, none, none)
 
 
 def ensemble_text(kT: float, filling: float | None, mu: float | None) -> str:
@@ -81,6 +87,7 @@ def ensemble_text(kT: float, filling: float | None, mu: float | None) -> str:
 
 def check_matrix(matrix: Tensor) -> Tensor:
     """Refuse what is not a batch of finite square matrices: eigensolvers report it late and say little."""
+    instance(matrix, Tensor, "matrix", "A SparseMatrix will do as well.")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
         raise ValueError(f"A solver takes matrices of shape (*batch, orbital, orbital), got {tuple(matrix.shape)}.")
     if not bool(torch.isfinite(matrix).all()):
