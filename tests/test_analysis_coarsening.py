@@ -373,7 +373,7 @@ def test_departure_intervals_cover_the_crossing():
 @pytest.mark.parametrize(
     ("call", "cure"),
     [
-        (lambda L: analysis.local_exponent(L, rng=generator(), factor=1.0), "above 1"),
+        (lambda L: analysis.local_exponent(L, rng=generator(), factor=1.0), "> 1"),
         (lambda L: analysis.local_exponent(L, rng=generator(), factor=1.01), "widen the window"),
         (lambda L: analysis.local_exponent(L[:2], rng=generator()), "at least 3 replicas"),
         (lambda L: analysis.allen_cahn(L, rng=generator(), window=(2, 2.5)), "at least 3"),

@@ -7,6 +7,7 @@ import xarray as xr
 from scipy import stats
 
 from nearsight import analysis
+from nearsight.analysis import statistics
 
 POINTS = 40
 
@@ -34,7 +35,7 @@ def test_p_values_are_uniform_when_the_ensembles_are_equal(replicas, paired):
     for _ in range(6000):
         common = curves(random, replicas[0]) if paired else 0.0
         a, b = curves(random, replicas[0]) + common, curves(random, replicas[1]) + common
-        p.append(analysis.compare_curves(a, b, paired=paired).p_value)
+        p.append(analysis.compare_curves(a, b, paired=paired, equal_covariances=True).p_value)
     # 6000 draws resolve a bias of 2 % in p; a sound method fails one such test in a thousand.
     assert stats.kstest(p, "uniform").pvalue > 1e-3
 
@@ -48,6 +49,27 @@ def test_a_chi_square_that_ignores_correlations_would_not_be_uniform():
         pulls = (a.mean(0) - b.mean(0)) / np.sqrt(a.var(0, ddof=1) / 30 + b.var(0, ddof=1) / 30)
         p.append(stats.chi2.sf(np.sum(pulls**2), POINTS))
     assert stats.kstest(p, "uniform").pvalue < 1e-6
+
+
+@pytest.mark.parametrize("replicas", [(24, 8), (8, 24), (12, 12), (6, 6), (30, 4)], ids=str)
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_ensembles_that_scatter_unequally_differ_no_more_often_than_chance(replicas, spread):
+    random, p, claimed = np.random.default_rng(31), [], []
+    for _ in range(500):
+        a, b = curves(random, replicas[0]), spread * curves(random, replicas[1])
+        p.append(analysis.compare_curves(a, b).p_value)
+        claimed.append(analysis.compare_curves(a, b, equal_covariances=True).p_value)
+    # 5 % nominal: the standard deviation of 500 verdicts is 1 %.
+    assert 0.015 < np.mean(np.array(p) < 0.05) < 0.08
+    if spread > 1 and replicas[0] > replicas[1]:
+        assert np.mean(np.array(claimed) < 0.05) > 0.3
+
+
+def test_a_comparison_says_how_unequally_ensembles_scatter():
+    random = np.random.default_rng(32)
+    found = analysis.compare_curves(curves(random, 24), 3.0 * curves(random, 24))
+    assert found.scatter == pytest.approx(1 / 3, rel=0.2) and "times as much" in str(found)
+    assert "times" not in str(analysis.compare_curves(curves(random, 24), curves(random, 24)))
 
 
 def test_a_real_shift_is_found():
@@ -70,7 +92,7 @@ def test_statistic_is_hotellings_for_few_points():
     difference = a.mean(0) - b.mean(0)
     pooled = (11 * np.cov(a.T) + 8 * np.cov(b.T)) / 19
     t2 = 12 * 9 / 21 * difference @ np.linalg.solve(pooled, difference)
-    result = analysis.compare_curves(a, b, modes=3)
+    result = analysis.compare_curves(a, b, modes=3, equal_covariances=True)
     assert result.statistic == pytest.approx((21 - 3 - 1) / (3 * 19) * t2)
     assert result.dof == (3, 17) and result.explained == pytest.approx(1.0)
 
@@ -78,7 +100,10 @@ def test_statistic_is_hotellings_for_few_points():
 def test_one_point_is_students_test():
     random = np.random.default_rng(6)
     a, b = random.standard_normal((7, 1)), random.standard_normal((9, 1))
-    assert analysis.compare_curves(a, b).p_value == pytest.approx(stats.ttest_ind(a[:, 0], b[:, 0]).pvalue)
+    equal = analysis.compare_curves(a, b, equal_covariances=True)
+    assert equal.p_value == pytest.approx(stats.ttest_ind(a[:, 0], b[:, 0]).pvalue)
+    welch = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False)
+    assert analysis.compare_curves(a, b).p_value == pytest.approx(welch.pvalue)
     pairs = analysis.compare_curves(a, b[:7], paired=True)
     assert pairs.p_value == pytest.approx(stats.ttest_rel(a[:, 0], b[:7, 0]).pvalue)
 
@@ -166,6 +191,46 @@ def test_a_planted_power_law_is_recovered_with_honest_error_bars(exponent, rng):
     # 120 unit normals: mean within 4 standard errors, width within a fifth (bootstrap errors are low by about 1/60).
     assert abs(pulls.mean()) < 4 / np.sqrt(120)
     assert 0.8 < pulls.std() < 1.25
+
+
+@pytest.mark.parametrize("replicas", [3, 4, 8, 24])
+def test_intervals_of_growth_cover_the_truth_however_few_the_replicas(replicas, rng):
+    random, covered = np.random.default_rng(12), []
+    for _ in range(400):
+        L = lengths(random, replicas, 0.4)
+        fit = analysis.growth_exponent(L, rng=rng, samples=200)
+        # Raised to the power ½, the law of Allen and Cahn with t0 = 0.
+        law = analysis.allen_cahn(L * L["time"] ** 0.1, rng=rng, samples=200)
+        local = analysis.local_exponent(L, rng=rng, samples=200, factor=4.0).isel(time=4)
+        covered.append(
+            [
+                fit.interval[0] < 0.4 < fit.interval[1],
+                law.t0_interval[0] < 0.0 < law.t0_interval[1],
+                float(local.low) < 0.4 < float(local.high),
+            ]
+        )
+    # 95 % nominal; the standard deviation of 400 verdicts is 1.1 %.
+    assert (np.mean(covered, axis=0) > 0.92).all() and (np.mean(covered, axis=0) < 0.985).all(), np.mean(covered, 0)
+
+
+@pytest.mark.parametrize("students", [False, True])
+def test_draws_of_a_mean_scatter_as_means_do(students, rng):
+    values = np.random.default_rng(13).normal(10.0, 0.1, (5, 2))
+    drawn = statistics.mean_draws(values, rng=rng, samples=20000, students=students)
+    z = (drawn[:, 0] - values[:, 0].mean()) / (values[:, 0].std(ddof=1) / np.sqrt(5))
+    assert stats.kstest(z, stats.t(4).cdf if students else stats.norm.cdf).pvalue > 1e-3
+    np.testing.assert_allclose(np.corrcoef(np.log(drawn.T))[0, 1], np.corrcoef(values.T)[0, 1], atol=0.15)
+
+
+@pytest.mark.parametrize("replicas", [3, 4, 8, 24])
+def test_bootstrap_intervals_are_those_of_few_replicas(replicas, rng):
+    random = np.random.default_rng(14)
+    covered = []
+    for _ in range(400):
+        found = analysis.bootstrap(lambda x: x.mean(), random.standard_normal(replicas), rng=rng, samples=200)
+        covered.append(found.low < 0 < found.high)
+    # 68 % nominal, standard deviation 2.3 %; three replicas have ten resamplings, whose quantiles are coarse.
+    assert 0.68 - 0.08 < np.mean(covered) < 0.68 + 0.08
 
 
 def test_the_window_selects_the_regime(rng):

@@ -8,15 +8,18 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.lengths import weighted_line
+from nearsight._validation import generator, integer, number
+from nearsight.analysis.lengths import check_lengths, pooled_relative_error, weighted_line
+from nearsight.analysis.statistics import mean_draws, students_interval
 
 
 @dataclass(frozen=True)
 class AllenCahn:
-    """A fit L = a (t - t0)^(1/2) within ``window``, with bootstrap errors over replicas.
+    """A fit L = a (t - t0)^(1/2) within ``window``, with standard errors over replicas.
 
-    ``chi2`` weighs every point by its own standard error and ignores the correlation between times: χ²/dof far above 1
-    rules the law out, near or below 1 it proves little.
+    ``a_interval`` and ``t0_interval`` cover a and t0 in 95 % of cases, by Student's t with one degree of freedom less
+    than replicas. ``chi2`` weighs points by the relative variance, averaged over times, and ignores the correlation
+    between times: χ²/dof far above 1 rules the law out, near or below 1 it proves little.
     """
 
     a: float
@@ -27,6 +30,8 @@ class AllenCahn:
     chi2: float
     dof: int
     replicas: int
+    a_interval: tuple[float, float]
+    t0_interval: tuple[float, float]
 
     @property
     def chi2_per_dof(self) -> float:
@@ -52,8 +57,9 @@ def allen_cahn(
     .. math:: L(t) = a\,(t - t_0)^{1/2} .
 
     t0 stands for the time domains take to form, so that the law may be fitted long before t ≫ t0, where a plain
-    exponent (:func:`growth_exponent`) is biased. ⟨L⟩² is linear in t: a straight line by weighted least squares, with
-    weights from the standard errors over replicas and errors from refitting ``samples`` resampled sets of replicas.
+    exponent (:func:`growth_exponent`) is biased. ⟨L⟩² is linear in t: a straight line by least squares, weighted for
+    one relative error of L at all times (the scatter of a few replicas at a time is no weight), with errors from
+    refitting ``samples`` sets of means (:func:`mean_draws`).
 
     Parameters
     ----------
@@ -65,6 +71,8 @@ def allen_cahn(
     ----------
     S. M. Allen, J. W. Cahn, Acta Metall. 27, 1085 (1979); A. J. Bray, Adv. Phys. 43, 357 (1994).
     """
+    generator(rng)
+    samples = integer(samples, "samples", least=2)
     values, times = _replicas(length)
     low, high = window if window is not None else (float(times[0]), float(times[-1]))
     inside = (times >= low) & (times <= high)
@@ -72,8 +80,8 @@ def allen_cahn(
     if len(t) < 3:
         raise ValueError(f"{len(t)} times lie in the window [{low:g}, {high:g}]; the Allen-Cahn law needs at least 3.")
     mean = values.mean(0)
-    # δ(L²) = 2L δL; replicas that agree to rounding would get infinite weight.
-    sigma = 2.0 * mean * np.maximum(values.std(0, ddof=1) / np.sqrt(len(values)), 1e-12 * mean)
+    # δ(L²) = 2L² δL/L.
+    sigma = 2.0 * mean**2 * pooled_relative_error(values)
 
     def law(L: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         slope, at_zero = weighted_line(t, L**2, sigma)
@@ -83,18 +91,21 @@ def allen_cahn(
     a, t0, at_zero = law(mean)
     if not a > 0:
         raise ValueError(f"L does not grow for t in [{low:g}, {high:g}], so that no Allen-Cahn law fits.")
-    a_drawn, t0_drawn, _ = law(_resampled(values, rng, samples))
+    a_drawn, t0_drawn, _ = law(mean_draws(values, rng=rng, samples=samples))
     growing = a_drawn > 0
+    a_sigma, t0_sigma = float(np.std(a_drawn, ddof=1)), float(np.std(t0_drawn[growing], ddof=1))
     residual = (mean**2 - at_zero - a**2 * t) / sigma
     return AllenCahn(
         float(a),
-        float(np.std(a_drawn, ddof=1)),
+        a_sigma,
         float(t0),
-        float(np.std(t0_drawn[growing], ddof=1)),
+        t0_sigma,
         (float(low), float(high)),
         float(residual @ residual),
         len(t) - 2,
         len(values),
+        students_interval(float(a), a_sigma, len(values) - 1),
+        students_interval(float(t0), t0_sigma, len(values) - 1),
     )
 
 
@@ -109,8 +120,7 @@ def local_exponent(
     r"""The exponent at every time, n(t) = d ln L / d ln(t - t0), with its error over replicas.
 
     At each time t a straight line is fitted to ln⟨L⟩ over the recorded times with (t - t0) within a ``factor`` of it,
-    √factor to either side, by least squares weighted with the standard errors. Neighbouring values share records and
-    are correlated.
+    √factor to either side, by least squares with equal weights. Neighbouring values share records and are correlated.
 
     Parameters
     ----------
@@ -121,21 +131,25 @@ def local_exponent(
 
     Returns
     -------
-    A Dataset ``(time)`` with ``exponent`` and ``error``, at those times whose whole window has been recorded and
-    holds at least 3 records.
+    A Dataset ``(time)`` with ``exponent``, ``error`` (one standard error) and the ends ``low`` and ``high`` of the
+    interval that covers the exponent in 95 % of cases (Student's t, each time by itself), at those times whose whole
+    window has been recorded and holds at least 3 records.
     """
+    generator(rng)
+    samples, since = integer(samples, "samples", least=2), number(since, "since")
     values, times, windows = _windows(length, since, factor)
-    mean = values.mean(0)
-    sigma = _relative_error(values)
-    drawn = _resampled(values, rng, samples)
-    exponent = _slopes(np.log(mean), times - since, sigma, windows)
-    spread = _slopes(np.log(drawn), times - since, sigma, windows).std(0, ddof=1)
+    drawn = mean_draws(values, rng=rng, samples=samples)
+    exponent = _slopes(np.log(values.mean(0)), times - since, windows)
+    spread = _slopes(np.log(drawn), times - since, windows).std(0, ddof=1)
+    half = spread * students_interval(0.0, 1.0, len(values) - 1)[1]
     time = ("time", times[[middle for middle, _ in windows]], length["time"].attrs)
     described = {"long_name": "local exponent of growth", "units": "1"}
     return xr.Dataset(
         {
             "exponent": ("time", exponent, described),
             "error": ("time", spread, {"long_name": "standard error of the local exponent", "units": "1"}),
+            "low": ("time", exponent - half, {"long_name": "lower end of the 95 % interval", "units": "1"}),
+            "high": ("time", exponent + half, {"long_name": "upper end of the 95 % interval", "units": "1"}),
         },
         coords={"time": time},
         attrs={"since": float(since), "factor": float(factor), "replicas": len(values)},
@@ -146,11 +160,11 @@ def local_exponent(
 class Departure:
     """When a curve of an ensemble falls below a threshold for good, if it does.
 
-    ``reached`` is the share of resampled ensembles in which it does by the time ``until``: near 1 for a
-    finding, near 0 for none, and between them the records do not decide. ``until`` is the last time whose exponent is
-    known, half a window before the last record. ``time`` is that of the ensemble itself and
-    ``low``, ``high`` the 68 % interval over the resampled ones, in which "not reached" counts as later than ``until``
-    (inf). ``time`` is None if the ensemble itself does not get there.
+    ``reached`` is the share of drawn means (:func:`mean_draws`, by Student's t) in which it does by the time ``until``:
+    near 1 for a finding, near 0 for none, and between them the records do not decide. ``until`` is the last time whose
+    exponent is known, half a window before the last record. ``time`` is that of the ensemble itself and ``low``,
+    ``high`` the 68 % interval over the draws, in which "not reached" counts as later than ``until`` (inf). ``time`` is
+    None if the ensemble itself does not get there.
     """
 
     time: float | None
@@ -186,17 +200,18 @@ def departure(
     never do. The crossing is linear between records. Staying below until the end of the record is asked for, because a
     noisy exponent dips below any threshold now and then; what happens after the record is not known.
 
-    The same resampled replicas are followed through all times, so that correlations between times are kept.
+    The draws follow all times together, so that correlations between times are kept.
     """
+    generator(rng)
+    samples, since = integer(samples, "samples", least=2), number(since, "since")
     values, times, windows = _windows(length, since, factor)
-    sigma = _relative_error(values)
     at = times[[middle for middle, _ in windows]]
 
     def crossing(L: np.ndarray) -> np.ndarray:
-        return _last_fall(_slopes(np.log(L), times - since, sigma, windows), at, threshold)
+        return _last_fall(_slopes(np.log(L), times - since, windows), at, threshold)
 
     own = float(crossing(values.mean(0)[None])[0])
-    drawn = crossing(_resampled(values, rng, samples))
+    drawn = crossing(mean_draws(values, rng=rng, samples=samples, students=True))
     low, high = np.quantile(drawn, [0.1587, 0.8413], method="inverted_cdf")
     return Departure(
         own if np.isfinite(own) else None,
@@ -224,10 +239,7 @@ def _last_fall(curves: np.ndarray, at: np.ndarray, threshold: float) -> np.ndarr
 
 def _replicas(length: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Lengths ``(replica, time)`` and the times, checked."""
-    if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
-        raise ValueError(
-            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
-        )
+    check_lengths(length)
     values = length.transpose("replica", "time").values.astype(float)
     times = length["time"].values.astype(float)
     if len(values) < 3:
@@ -247,8 +259,7 @@ def _windows(
     length: xr.DataArray, since: float, factor: float
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
     """Lengths and times after ``since``; for each usable time its index and the indices of its window."""
-    if not factor > 1:
-        raise ValueError(f"factor is the ratio of the last to the first time of a window, above 1, got {factor}.")
+    factor = number(factor, "factor, the ratio of the last to the first time of a window,", above=1.0)
     values, times = _replicas(length)
     values, times = _positive(values[:, times > since]), times[times > since]
     age, half = times - since, np.sqrt(factor) * (1 + 1e-9)
@@ -266,20 +277,7 @@ def _windows(
     return values, times, whole
 
 
-def _slopes(
-    curves: np.ndarray, age: np.ndarray, sigma: np.ndarray, windows: list[tuple[int, np.ndarray]]
-) -> np.ndarray:
+def _slopes(curves: np.ndarray, age: np.ndarray, windows: list[tuple[int, np.ndarray]]) -> np.ndarray:
     """Slope of ``(..., time)`` against ln(age) in every window."""
     x = np.log(age)
-    return np.stack([weighted_line(x[w], curves[..., w], sigma[w])[0] for _, w in windows], axis=-1)
-
-
-def _relative_error(values: np.ndarray) -> np.ndarray:
-    mean = values.mean(0)
-    return np.maximum(values.std(0, ddof=1) / np.sqrt(len(values)) / mean, 1e-12)
-
-
-def _resampled(values: np.ndarray, rng: torch.Generator, samples: int) -> np.ndarray:
-    """Means over replicas of resampled ensembles ``(sample, time)``."""
-    draws = torch.randint(len(values), (samples, len(values)), generator=rng).numpy()
-    return values[draws].mean(1)
+    return np.stack([weighted_line(x[w], curves[..., w], np.ones(len(w)))[0] for _, w in windows], axis=-1)

@@ -9,7 +9,10 @@ import torch
 import xarray as xr
 from scipy import optimize
 
-from nearsight.analysis.collapse import SizeLaw, size_law
+from nearsight._validation import generator, integer
+from nearsight.analysis.collapse import SizeLaw
+from nearsight.analysis.lengths import weighted_line
+from nearsight.analysis.statistics import mean_draws, students_interval
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,8 @@ class DynamicalScaling:
     ``quality`` is the mean squared distance of a point from the curve of the other times in units of its error, at
     θ = the dimension of space: about 1 where the deviations are chance. ``deviation`` is the root mean square of the
     same distances as a ratio, ln S; small errors make a good collapse look bad in ``quality``, large ones a bad one
-    good. ``theta`` is the exponent of the best collapse, with its error by resampling of replicas: dynamical scaling
-    demands the dimension.
+    good. ``theta`` is the exponent of the best collapse, with its standard error over replicas and the interval that
+    covers it in 95 % of cases (Student's t): dynamical scaling demands the dimension.
     """
 
     quality: float
@@ -30,6 +33,7 @@ class DynamicalScaling:
     dimension: int
     points: int
     window: tuple[float, float]
+    theta_interval: tuple[float, float]
 
     def __str__(self) -> str:
         return (
@@ -65,27 +69,28 @@ def dynamical_scaling(
     dimension: of space.
     window: smallest and largest kL. Finite lattices spoil small ones, where L is no small part of the lattice.
     largest_k: wave vectors beyond are left out: near the edge of the zone the lattice shows.
-    samples: resampled sets of replicas for the error of θ.
+    samples: draws of the means (:func:`mean_draws`) for the error of θ.
 
     References
     ----------
     A. J. Bray, Adv. Phys. 43, 357 (1994).
     """
+    generator(rng)
+    samples, dimension = integer(samples, "samples", least=2), integer(dimension, "dimension", least=1)
     curves, lengths, k = _ensembles(S, L)
     inside = (k > 0) & (k <= largest_k)
     curves, k = curves[..., inside], k[inside]
     if (curves.mean(0) <= 0).any():
         raise ValueError("S vanishes at some wave vectors of some time, and has no logarithm; leave out ordered times.")
 
-    def distances(chosen: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray]:
-        mean, L_mean = curves[chosen].mean(0), lengths[chosen].mean(0)
+    def distances(mean: np.ndarray, L_mean: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray]:
         x = np.log(k) + np.log(L_mean)[:, None]
         y = np.log(mean) - theta * np.log(L_mean)[:, None]
         return _distances(x, y, error, np.log(window) if window[0] > 0 else np.array([-np.inf, np.log(window[1])]))
 
-    def best(chosen: np.ndarray) -> float:
+    def best(mean: np.ndarray, L_mean: np.ndarray) -> float:
         found = optimize.minimize_scalar(
-            lambda theta: np.mean((distances(chosen, theta)[0] / distances(chosen, theta)[1]) ** 2),
+            lambda theta: np.mean(np.divide(*distances(mean, L_mean, theta)) ** 2),
             bracket=(dimension - 0.5, dimension + 0.5),
         )
         return float(found.x)
@@ -94,19 +99,23 @@ def dynamical_scaling(
     error = curves.std(0, ddof=1) / np.sqrt(replicas) / curves.mean(0)
     if not (error > 0).all():
         raise ValueError("Replicas that agree exactly have no error bars to judge a collapse by.")
-    everyone = np.arange(replicas)
-    d, sigma = distances(everyone, float(dimension))
+    # The scatter of a few replicas at one wave vector is no weight: one error for all times of a wave vector.
+    error = np.broadcast_to(np.sqrt((error**2).mean(0)), error.shape)
+    means = curves.mean(0), lengths.mean(0)
+    d, sigma = distances(*means, float(dimension))
     if len(d) < 5:
         raise ValueError(f"{len(d)} points of different times overlap in kL; widen the window, or choose closer times.")
-    draws = torch.randint(replicas, (samples, replicas), generator=rng).numpy()
+    drawn = mean_draws(np.concatenate([curves, lengths[..., None]], axis=-1), rng=rng, samples=samples)
+    theta, theta_error = best(*means), float(np.std([best(row[:, :-1], row[:, -1]) for row in drawn], ddof=1))
     return DynamicalScaling(
         float(np.mean((d / sigma) ** 2)),
         float(np.sqrt(np.mean(d**2))),
-        best(everyone),
-        float(np.std([best(draw) for draw in draws], ddof=1)),
+        theta,
+        theta_error,
         dimension,
         len(d),
         (float(window[0]), float(window[1])),
+        students_interval(theta, theta_error, replicas - 1),
     )
 
 
@@ -115,10 +124,10 @@ def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Genera
 
     .. math:: S(k) \sim k^{-(d + 1)}
 
-    for sharp walls between domains in d dimensions (Porod): -3 in the plane. The errors are those of resampled
-    replicas; they hold what chance does, not what the choice of the window does: above about 1/L domains still have a
-    size, and beyond about 1/a the lattice bends the tail upwards (a straight wall on a lattice has
-    :math:`4 \sin^2(k/2)` in the place of k²).
+    for sharp walls between domains in d dimensions (Porod): -3 in the plane. All wave vectors have equal weight; errors
+    and intervals (68 % and 95 %, by Student's t) are over replicas and hold what chance does, not what the choice of
+    the window does: above about 1/L domains still have a size, and beyond about 1/a the lattice bends the tail upwards
+    (a straight wall on a lattice has :math:`4 \sin^2(k/2)` in the place of k²).
 
     Parameters
     ----------
@@ -129,6 +138,8 @@ def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Genera
     ----------
     G. Porod, Kolloid-Z. 124, 83 (1951); A. J. Bray, Adv. Phys. 43, 357 (1994).
     """
+    generator(rng)
+    samples = integer(samples, "samples", least=2)
     if set(S.dims) != {"replica", "k"}:
         raise ValueError(
             f"S needs the dimensions 'replica' and 'k', got {S.dims}; choose one time with .sel(time=...)."
@@ -141,8 +152,14 @@ def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Genera
             f"power law with an error needs 3 of each."
         )
     values = S.transpose("replica", "k").values[:, inside]
-    draws = torch.randint(len(values), (samples, len(values)), generator=rng).numpy()
-    return size_law(k[inside], values.mean(0), values[draws].mean(1))
+    x, mean, equal = np.log(k[inside]), values.mean(0), np.ones(int(inside.sum()))
+    if not (np.isfinite(values).all() and (mean > 0).all()):
+        raise ValueError("S must be finite, and its mean over replicas positive, to have a logarithm; move the window.")
+    slope, offset = weighted_line(x, np.log(mean), equal)
+    drawn = weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)), equal)[0]
+    error, dof = float(drawn.std(ddof=1)), len(values) - 1
+    low_high = students_interval(float(slope), error, dof, 0.6827), students_interval(float(slope), error, dof)
+    return SizeLaw(float(slope), error, *low_high, float(np.exp(offset)))
 
 
 def _ensembles(S: xr.DataArray, L: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 import xarray as xr
 
+from nearsight._validation import generator, instance, integer
 from nearsight.analysis.reciprocal import distance_to, wave_vectors
+from nearsight.analysis.statistics import mean_draws, students_interval
 from nearsight.analysis.structure_factor import momentum_dims
 from nearsight.lattices import Lattice
 
@@ -86,9 +88,11 @@ def crossing_length(C: xr.DataArray, *, level: float = 0.5) -> xr.DataArray:
 class PowerLaw:
     """A fit L = amplitude × t^exponent within ``window``, both ends included.
 
-    ``sigma`` is one standard deviation of the exponent by bootstrap over replicas. ``chi2`` weighs every point by its
-    own standard error; points of one replica at different times are correlated, so that χ²/dof tells a bad law from a
-    good one but is no basis for a p-value (it lies below 1 for strongly correlated points).
+    ``sigma`` is the standard error of the exponent over replicas and ``interval`` covers it in 95 % of cases, by
+    Student's t with one degree of freedom less than replicas: 4.3 ``sigma`` to either side for three replicas, 2.4 for
+    eight. ``chi2`` weighs the points by the mean over times of the relative variance; points of one replica at
+    different times are correlated, so that χ²/dof tells a bad law from a good one but is no basis for a p-value (it
+    lies below 1 for strongly correlated points).
     """
 
     exponent: float
@@ -98,6 +102,7 @@ class PowerLaw:
     chi2: float
     dof: int
     replicas: int
+    interval: tuple[float, float]
 
     @property
     def chi2_per_dof(self) -> float:
@@ -109,7 +114,8 @@ class PowerLaw:
 
     def __str__(self) -> str:
         return (
-            f"L ~ t^n, n = {self.exponent:.3f} ± {self.sigma:.3f} for t in [{self.window[0]:g}, {self.window[1]:g}], "
+            f"L ~ t^n, n = {self.exponent:.3f} ± {self.sigma:.3f} (95 %: {self.interval[0]:.3f} to "
+            f"{self.interval[1]:.3f}) for t in [{self.window[0]:g}, {self.window[1]:g}], "
             f"χ²/dof = {self.chi2_per_dof:.2f}"
         )
 
@@ -117,10 +123,11 @@ class PowerLaw:
 def growth_exponent(
     length: xr.DataArray, *, rng: torch.Generator, window: tuple[float, float] | None = None, samples: int = 1000
 ) -> PowerLaw:
-    """Fit L ~ t^n to lengths ``(replica, time)`` by weighted least squares of ln⟨L⟩ against ln t.
+    """Fit L ~ t^n to lengths ``(replica, time)`` by least squares of ln⟨L⟩ against ln t, all times of equal weight.
 
-    The weights are the standard errors of the mean over replicas. The error of n comes from refitting ``samples``
-    resampled sets of replicas, which keeps the correlation between times that the weights ignore.
+    Weights from the scatter of a few replicas are themselves noise: with three, times at which they happen to agree
+    would decide. The error of n comes from refitting ``samples`` sets of means (:func:`mean_draws`), which keeps the
+    correlation between times, and the interval from Student's t.
 
     Parameters
     ----------
@@ -128,10 +135,9 @@ def growth_exponent(
     window: first and last time of the fit; all positive times if not given. Choose it before looking at n: early times
         carry the formation of order, late ones the finite lattice (L no more than an eighth of its size).
     """
-    if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
-        raise ValueError(
-            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
-        )
+    generator(rng)
+    samples = integer(samples, "samples", least=2)
+    check_lengths(length)
     times = length["time"].values.astype(float)
     low, high = window if window is not None else (float(np.min(times[times > 0], initial=np.inf)), float(times.max()))
     inside = (times >= low) & (times <= high) & (times > 0)
@@ -148,23 +154,41 @@ def growth_exponent(
             "Lengths must be finite and positive; shorten the window or leave out ordered replicas (L = inf)."
         )
 
-    x, mean = np.log(times[inside]), values.mean(0)
-    relative = values.std(0, ddof=1) / np.sqrt(replicas) / mean
-    # Replicas that agree to rounding would get infinite weight.
-    sigma = np.maximum(relative, 1e-12)
-    slope, intercept = weighted_line(x, np.log(mean), sigma)
-    draws = torch.randint(replicas, (samples, replicas), generator=rng).numpy()
-    slopes, _ = weighted_line(x, np.log(values[draws].mean(1)), sigma)
+    x, mean, sigma = np.log(times[inside]), values.mean(0), pooled_relative_error(values)
+    slope, intercept = weighted_line(x, np.log(mean), np.ones(points))
+    slopes, _ = weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)), np.ones(points))
     residual = (np.log(mean) - intercept - slope * x) / sigma
+    error = float(np.std(slopes, ddof=1))
     return PowerLaw(
         float(slope),
-        float(np.std(slopes, ddof=1)),
+        error,
         float(np.exp(intercept)),
         (float(low), float(high)),
         float(residual @ residual),
         points - 2,
         replicas,
+        students_interval(float(slope), error, replicas - 1),
     )
+
+
+def check_lengths(length: xr.DataArray) -> None:
+    """Refuse what are not real lengths ``(replica, time)`` with their times."""
+    instance(
+        length, xr.DataArray, "length", "Name the dimensions: xr.DataArray(L, dims=('replica', 'time'), coords=...)."
+    )
+    if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
+        raise ValueError(
+            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
+        )
+    if length.dtype.kind not in "fiu":
+        raise TypeError(f"Lengths must be real numbers, got an array of {length.dtype}; take the real part or |L|.")
+
+
+def pooled_relative_error(values: np.ndarray) -> float:
+    """Relative standard error of the mean over replicas ``(replica, time)``, root mean square over the times; replicas
+    that agree to rounding would get infinite weight."""
+    relative = values.var(0, ddof=1) / len(values) / values.mean(0) ** 2
+    return max(float(np.sqrt(relative.mean())), 1e-12)
 
 
 def weighted_line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

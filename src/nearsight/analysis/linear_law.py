@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nearsight._validation import generator, integer
+
 
 @dataclass(frozen=True)
 class LinearLaw:
-    """A straight line y = intercept + slope × x by least squares, with bootstrap errors over points.
+    """A straight line y = intercept + slope × x by least squares, with bootstrap standard errors over points.
 
     ``correlation`` is that of Pearson, with its error: 1 for points on a rising line.
     """
@@ -35,7 +37,10 @@ class LinearLaw:
 
 
 def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: int = 1000) -> LinearLaw:
-    """Fit independent points ``(point,)`` by a straight line, all points of equal weight; errors resample points."""
+    """Fit independent points ``(point,)`` by a straight line, all points of equal weight; errors resample points, and
+    make up for the two degrees of freedom that the line takes, √(n/(n - 2)). Few points need Student's t with n - 2."""
+    generator(rng)
+    samples = integer(samples, "samples", least=2)
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 5:
         raise ValueError(f"A line with an error needs 5 or more points (x, y), got {x.shape} and {y.shape}.")
@@ -52,5 +57,5 @@ def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: i
     # A resampling that holds a single point, over and over, has no slope.
     draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
     slope, intercept, r = fitted(x, y)
-    s_slope, s_intercept, s_r = fitted(x[draws], y[draws]).std(1, ddof=1)
+    s_slope, s_intercept, s_r = np.sqrt(len(x) / (len(x) - 2)) * fitted(x[draws], y[draws]).std(1, ddof=1)
     return LinearLaw(float(slope), float(s_slope), float(intercept), float(s_intercept), float(r), float(s_r), len(x))

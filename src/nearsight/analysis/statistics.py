@@ -11,9 +11,14 @@ import torch
 import xarray as xr
 from scipy import stats
 
+from nearsight._validation import boolean, integer
+
 
 def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
     """Mean over replicas and its standard error, s/√n with s the unbiased standard deviation.
+
+    One standard error covers the mean in 68 % of cases if there are many replicas, in 58 % if there are three; the
+    factor for 95 % is Student's t with n - 1 degrees of freedom, 4.3 for three replicas and 2.1 for twenty.
 
     Returns a Dataset with ``mean``, ``error`` and the attribute ``replicas``; the remaining coordinates are kept. The
     error of a single replica is NaN.
@@ -58,7 +63,7 @@ def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: st
 
 
 class Estimate(NamedTuple):
-    """A statistic of the whole sample, its bootstrap standard error and its 68 % percentile interval."""
+    """A statistic of the whole sample, its bootstrap standard error and its 68 % interval."""
 
     value: np.ndarray
     error: np.ndarray
@@ -75,51 +80,104 @@ def bootstrap(
 ) -> Estimate:
     """Error of any ``statistic`` of an array of replicas ``(replica, ...)`` by resampling whole replicas.
 
-    Correlations within a replica (between times, or distances) are kept. The statistic of n replicas has to make sense
-    for n - 1 of them: errors of extremes and of fewer than about ten replicas come out too small.
+    Correlations within a replica (between times, or distances) are kept. Resampling n replicas scatters a mean by
+    √((n - 1)/n) too little, which is made up for; the interval is that of the percentiles, widened by Student's t for
+    n - 1 degrees of freedom. The statistic has to make sense for n - 1 replicas: errors of extremes come out too small.
     """
     replicas = np.asarray(replicas)
     if replicas.ndim < 1 or len(replicas) < 2:
         raise ValueError(f"Resampling needs at least 2 replicas along the first axis, got shape {replicas.shape}.")
     draws = torch.randint(len(replicas), (samples, len(replicas)), generator=rng).numpy()
     resampled = np.array([statistic(replicas[draw]) for draw in draws], dtype=float)
+    n, value = len(replicas), np.asarray(statistic(replicas), dtype=float)
     low, high = np.quantile(resampled, [0.1587, 0.8413], axis=0)
-    return Estimate(np.asarray(statistic(replicas), dtype=float), resampled.std(axis=0, ddof=1), low, high)
+    wider = np.sqrt(n / (n - 1))
+    t = wider * stats.t.ppf(0.8413, n - 1)
+    error = wider * resampled.std(axis=0, ddof=1)
+    return Estimate(value, error, value - t * (value - low), value + t * (high - value))
+
+
+def mean_draws(values: np.ndarray, *, rng: torch.Generator, samples: int, students: bool = False) -> np.ndarray:
+    r"""Where the mean of positive quantities ``(replica, ...)`` could as well have been, ``(sample, ...)``,
+
+    .. math:: \bar x \exp\left[\frac{1}{\bar x} \sum_r g_r \frac{x_r - \bar x}{\sqrt{n (n - 1)}}\right]
+
+    with unit normals g, one for each replica and the same at all times: the covariance is that of the mean, S/n, with
+    the unbiased S, for three replicas as for many, where a resampling of replicas finds (n - 1)/n of it. ``students``
+    divides g by √(χ²/(n - 1)): the draws then follow Student's t, whose quantiles are intervals for the true mean.
+    """
+    n, mean = len(values), values.mean(0)
+    g = torch.randn((samples, n), generator=rng, dtype=torch.float64).numpy()
+    if students:
+        chi2 = torch.randn((samples, n - 1), generator=rng, dtype=torch.float64).square().sum(1, keepdim=True).numpy()
+        g = g / np.sqrt(chi2 / (n - 1))
+    relative = (values - mean) / mean / np.sqrt(n * (n - 1))
+    return mean * np.exp(np.einsum("sr,r...->s...", g, relative))
+
+
+def students_interval(value: float, error: float, dof: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval that covers the truth with probability ``level``, from a standard error of so many degrees of
+    freedom: value ± t × error."""
+    half = float(stats.t.ppf(0.5 + level / 2, dof)) * error
+    return float(value - half), float(value + half)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Outcome of :func:`compare_curves`: under the null hypothesis ``statistic`` follows F(dof[0], dof[1]).
 
-    ``explained`` is the share of the total variance (of standardised points) that the compared modes carry.
+    ``explained`` is the share of the total variance (of standardised points) that the compared modes carry, ``scatter``
+    the ratio of the scatter of replicas within the first ensemble to that within the second (1 for pairs).
     """
 
     p_value: float
     statistic: float
-    dof: tuple[int, int]
+    dof: tuple[float, float]
     modes: int
     explained: float
+    scatter: float = 1.0
 
     def __str__(self) -> str:
-        return f"p = {self.p_value:.3g} (F = {self.statistic:.2f} with {self.dof[0]}, {self.dof[1]} degrees of freedom)"
+        uneven = f"; one scatters {self.scatter:.2g} times as much" if not 0.5 < self.scatter < 2 else ""
+        return (
+            f"p = {self.p_value:.3g} (F = {self.statistic:.2f} with {self.dof[0]:g}, {self.dof[1]:.3g} degrees of "
+            + (f"freedom{uneven})")
+        )
 
 
 def compare_curves(
-    a: np.ndarray | xr.DataArray, b: np.ndarray | xr.DataArray, *, paired: bool = False, modes: int | None = None
+    a: np.ndarray | xr.DataArray,
+    b: np.ndarray | xr.DataArray,
+    *,
+    paired: bool = False,
+    modes: int | None = None,
+    equal_covariances: bool = False,
 ) -> Comparison:
     r"""Have two ensembles of curves ``(replica, point)`` the same mean curve?
 
     The points of a curve are correlated and often more numerous than replicas, so that a sum of squared deviations in
-    units of error bars follows no known distribution and the full covariance has no inverse. The test used here is
-    Hotelling's T² on a few linear scores. All n curves together are standardised point by point and projected on the
-    leading principal components of their *total* scatter about the common mean, the difference between the ensembles
-    included. Under the null hypothesis that scatter does not know which curve belongs to which ensemble, and
+    units of error bars follows no known distribution and the full covariance has no inverse. The tests used here work
+    on a few linear scores: all n curves together are standardised point by point and projected on the leading principal
+    components of their *total* scatter about the common mean, the difference between the ensembles included.
+
+    Ensembles may scatter unequally, one being of another temperature, size or force field. With the covariances S_a,
+    S_b of the scores in either,
+
+    .. math:: T^2 = \bar d^{\,T} \left(\frac{S_a}{n_a} + \frac{S_b}{n_b}\right)^{-1} \bar d , \qquad
+              \frac{\nu - m + 1}{m\,\nu}\, T^2 \sim F(m,\, \nu - m + 1),
+
+    nearly, with the degrees of freedom ν of Krishnamoorthy and Yu; for one point it is Welch's test. Counted at 5 %
+    nominal, it is wrong in 3 to 6 % of cases for 4 to 24 replicas and scatters between 1 : 3 and 10 : 1.
+
+    ``equal_covariances=True`` claims that they are equal. The total scatter then does not know which curve belongs to
+    which ensemble, twice as many modes can be compared, and Hotelling's
 
     .. math:: F = \frac{n - m - 1}{m\,(n - 2)}\, T^2 \sim F(m,\, n - m - 1), \qquad
               T^2 = \frac{n_a n_b}{n}\, \bar d^{\,T} W^{-1} \bar d
 
-    holds exactly for Gaussian curves of equal covariance, whatever the correlations and however many the points
-    (Läuter, Glimm and Kropf). Components of the scatter *within* the ensembles would not do: their variances are
+    holds exactly for Gaussian curves, whatever the correlations and however many the points (Läuter, Glimm and Kropf).
+    If the claim is wrong it is badly wrong: 24 curves against 8 that scatter three times as much differ "at 5 %" in 70
+    of 100 cases. Components of the scatter *within* the ensembles would not do: their variances are
     selected to be large, and the p-values are biased.
 
     Parameters
@@ -127,8 +185,9 @@ def compare_curves(
     a, b: one row for each independent replica, the same points in both.
     paired: replica i of ``a`` and of ``b`` started from the same initial condition with the same noise. The differences
         are then tested against zero, F(m, n - m) with n pairs, which is far more sensitive.
-    modes: number of components m. By default as many as carry 95 % of the variance, at most a quarter of the number of
-        curves (pairs); both depend on the total scatter alone, so that the law above stays exact.
+    modes: number of components m. By default as many as carry 95 % of the variance, at most a quarter of the curves of
+        the smaller ensemble (of all curves, if covariances are equal; of pairs).
+    equal_covariances: whether replicas of both ensembles are known to scatter equally.
 
     A small p-value means different means. A large one says that no difference was seen in the leading modes (the share
     of the variance they carry is ``explained``) with this number of replicas, not that there is none: quote the error
@@ -136,8 +195,11 @@ def compare_curves(
 
     References
     ----------
-    J. Läuter, E. Glimm, S. Kropf, Ann. Statist. 26, 1972 (1998); H. Hotelling, Ann. Math. Statist. 2, 360 (1931).
+    J. Läuter, E. Glimm, S. Kropf, Ann. Statist. 26, 1972 (1998); H. Hotelling, Ann. Math. Statist. 2, 360 (1931);
+    K. Krishnamoorthy, J. Yu, Statist. Probab. Lett. 66, 161 (2004); Y. Yao, Biometrika 52, 139 (1965).
     """
+    paired, equal = boolean(paired, "paired"), boolean(equal_covariances, "equal_covariances")
+    modes = None if modes is None else integer(modes, "modes")
     x, y = _curves(a, "a"), _curves(b, "b")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"Both ensembles need the same points, got {x.shape[1]} and {y.shape[1]}.")
@@ -163,13 +225,21 @@ def compare_curves(
     u, singular, _ = np.linalg.svd(z, full_matrices=False)
     share = np.cumsum(singular**2) / np.sum(singular**2)
     rank = int(np.sum(singular > 1e-9 * singular[0]))
-    largest = min(rank, n_free - 1)
+    unequal = not paired and not equal
+    curves = min(len(x), len(y)) if unequal else len(z)
+    largest = min(rank, curves - 1 if unequal else n_free - 1)
     if modes is None:
-        m = min(int(np.searchsorted(share, 0.95)) + 1, max(1, len(z) // 4), largest)
+        m = min(int(np.searchsorted(share, 0.95)) + 1, max(1, curves // 4), largest)
     elif 1 <= modes <= largest:
         m = modes
     else:
         raise ValueError(f"modes must lie in 1..{largest} for {len(z)} curves, got {modes}.")
+    scores = u[:, :m] * singular[:m]
+    scatter = 1.0 if groups is None else _scatter(scores[:groups], scores[groups:])
+    if unequal:
+        statistic, dof = _unequal(u[:groups, :m], u[groups:, :m])
+        p = float(stats.f.sf(statistic, *dof))
+        return Comparison(p, statistic, dof, m, float(share[m - 1]), scatter)
     # The scores of all curves in the leading modes are orthonormal columns of u, so that with h the squared length of
     # the mean (difference) in these units the total scatter is 1 and the scatter within is 1 - h: F = h/(1 - h) · dof
     # ratio.
@@ -180,7 +250,27 @@ def compare_curves(
         h = float(difference @ difference) * groups * (len(z) - groups) / len(z)
     dof = (m, n_free - m)
     statistic = h / max(1.0 - h, 1e-300) * dof[1] / dof[0]
-    return Comparison(float(stats.f.sf(statistic, *dof)), statistic, dof, m, float(share[m - 1]))
+    return Comparison(float(stats.f.sf(statistic, *dof)), statistic, dof, m, float(share[m - 1]), scatter)
+
+
+def _scatter(a: np.ndarray, b: np.ndarray) -> float:
+    """Ratio of the root mean square deviations within two ensembles of scores."""
+    variances = [np.sum(x.var(0, ddof=1)) for x in (a, b)]
+    return float(np.sqrt(variances[0] / variances[1])) if variances[1] > 0 else float("inf")
+
+
+def _unequal(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """F of Yao's T² for two ensembles of scores ``(curve, mode)`` and its degrees of freedom."""
+    m, difference = a.shape[1], a.mean(0) - b.mean(0)
+    parts = [np.atleast_2d(np.cov(x.T)) / len(x) for x in (a, b)]
+    inverse = np.linalg.pinv(parts[0] + parts[1], hermitian=True)
+    lost = 0.0
+    for part, curves in zip(parts, (a, b), strict=True):
+        q = part @ inverse
+        lost += (np.trace(q @ q) + np.trace(q) ** 2) / (len(curves) - 1)
+    nu = max((m + m * m) / lost, float(m))
+    t2 = float(difference @ inverse @ difference)
+    return t2 * (nu - m + 1) / (nu * m), (m, nu - m + 1)
 
 
 def _curves(curves: np.ndarray | xr.DataArray, name: str) -> np.ndarray:
