@@ -72,4 +72,4 @@ def choose_start(model: ClassicalModel, kT: float) -> str:
         below = kT < critical_temperature(model.lattice, J=model.J[0])  # type: ignore[attr-defined]
     except ValueError:
         return "mixed"
-    return "ordered" if below and weight_of_walls(model, kT) < WALLED else "mixed"
+    return "ordered" if below and weight_of_walls(model, kT) < WALLED else "mixed"  # type: ignore[arg-type]

@@ -168,10 +168,10 @@ class Sampler(abc.ABC):
             return np.broadcast_to(ordered[-1], (self.chains, n)).copy()
         if start in ("random", "mixed"):
             names = [(*self.seed[1:], START, chain) for chain in range(self.chains)]
-            states = np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
+            drawn = np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
             if start == "mixed":
-                states[1::2] = ordered[np.arange(self.chains // 2) % len(ordered)]
-            return states
+                drawn[1::2] = ordered[np.arange(self.chains // 2) % len(ordered)]
+            return drawn
         raise ValueError(f'start must be "random", "ordered", "mixed" or a tensor of states, got {start!r}.')
 
 
