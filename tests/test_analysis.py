@@ -282,3 +282,8 @@ def test_correlation_that_stays_high_has_no_crossing():
 def test_bad_input_is_refused_with_the_cure(call, cure):
     with pytest.raises(ValueError, match=cure):
         call()
+
+
+def test_no_replicas_have_no_structure_factors():
+    S = analysis.structure_factor(torch.ones(0, 16), square(4))
+    assert S.shape == (0, 4, 4) and S.dims[0] == "replica"

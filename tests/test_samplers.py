@@ -431,7 +431,7 @@ def test_annealing_finds_the_ground_state_of_a_small_glass():
         (lambda: Metropolis(Ising(triangular(4)), 2.0, code="words"), "made of squares"),
         (lambda: Metropolis(ISING, 2.0, chains=3, code="words"), "multiple of 64"),
         (lambda: Metropolis(ISING, np.linspace(1, 2, 64), code="words"), "share a temperature"),
-        (lambda: Metropolis(ISING, 2.0, code="fast"), '"auto", "single"'),
+        (lambda: Metropolis(ISING, 2.0, code="fast"), "'auto', 'single'"),
         (lambda: Metropolis(ISING, 2.0, start=torch.full((16,), 2, dtype=torch.int8)), "numbered 0..1"),
         (lambda: Metropolis(ISING, 2.0, start=torch.zeros(15, dtype=torch.int8)), "16"),
         (lambda: Metropolis(ISING, 2.0, start="cold"), '"ordered"'),

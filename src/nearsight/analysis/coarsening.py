@@ -210,6 +210,7 @@ def departure(
     def crossing(L: np.ndarray) -> np.ndarray:
         return _last_fall(_slopes(np.log(L), times - since, windows), at, threshold)
 
+    threshold = number(threshold, "threshold")
     own = float(crossing(values.mean(0)[None])[0])
     drawn = crossing(mean_draws(values, rng=rng, samples=samples, students=True))
     low, high = np.quantile(drawn, [0.1587, 0.8413], method="inverted_cdf")

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.fields.field_type import not_finite
 from nearsight.lattices import Lattice
 
@@ -21,6 +22,7 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
     a tensor or array are named by ``dims``; without names one leading dimension is called "replica", several "batch_0",
     "batch_1", ...
     """
+    instance(lattice, Lattice, "lattice", "Pass the lattice of the field, such as square(16).")
     if isinstance(field, xr.DataArray):
         if "site" not in field.dims:
             raise ValueError(
@@ -77,3 +79,9 @@ def squared_units(field: xr.DataArray) -> str:
 def on_cells(field: xr.DataArray, lattice: Lattice) -> Tensor:
     """The values on the grid of cells ``(batch, *shape, basis)``, all leading dimensions in one."""
     return torch.from_numpy(np.ascontiguousarray(field.values)).reshape(-1, *lattice.shape, lattice.n_basis)
+
+
+def transform(grid: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The Fourier transform over some axes; of no replicas, which the library refuses, it is empty too."""
+    grid = grid.to(torch.complex128)
+    return torch.fft.fftn(grid, dim=axes) if grid.numel() else grid

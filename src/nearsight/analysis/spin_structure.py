@@ -12,7 +12,7 @@ import xarray as xr
 from nearsight.analysis.brillouin import Path, fold
 from nearsight.analysis.correlation import correlation
 from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.site_field import on_cells, relabel
+from nearsight.analysis.site_field import on_cells, relabel, transform
 from nearsight.analysis.spin_field import SpinField, spin_field
 from nearsight.analysis.structure_factor import momentum_dims
 from nearsight.fields import tangent
@@ -53,8 +53,7 @@ def spin_structure_factor(
     if normalisation not in ("1/N", "1/N^2"):
         raise ValueError(f'normalisation must be "1/N" or "1/N^2", got {normalisation!r}.')
     labelled = spin_field(spins, lattice, dims)
-    grid = on_cells(labelled, lattice).to(torch.complex128)
-    modes = torch.fft.fftn(grid, dim=(1, 2))
+    modes = transform(on_cells(labelled, lattice), (1, 2))
     if reach is None:
         index = np.stack(np.meshgrid(*(_centred(n) for n in lattice.shape), indexing="ij"), -1)
         k = fold(wave_vectors(lattice), lattice)
@@ -66,7 +65,7 @@ def spin_structure_factor(
     where = tuple(torch.from_numpy(index[..., axis] % n) for axis, n in enumerate(lattice.shape))
     # The transform over cells does not see by which reciprocal vector k is shifted; the sites inside of a cell do.
     phases = torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))
-    amplitude = (modes[(slice(None), *where)] * phases).sum(-1)
+    amplitude = (modes[:, where[0], where[1]] * phases).sum(-1)
     power = 1 if normalisation == "1/N" else 2
     flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
     result = relabel(_scalar(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from scipy import stats
 
-from nearsight._validation import boolean, integer
+from nearsight._validation import boolean, generator, instance, integer
 
 
 def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
@@ -23,6 +23,7 @@ def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
     Returns a Dataset with ``mean``, ``error`` and the attribute ``replicas``; the remaining coordinates are kept. The
     error of a single replica is NaN.
     """
+    instance(values, xr.DataArray, "values", "Name the dimension of replicas: xr.DataArray(x, dims=('replica', ...)).")
     if dim not in values.dims:
         raise ValueError(f"No dimension {dim!r} among {values.dims}; name the one that counts independent replicas.")
     n = values.sizes[dim]
@@ -84,9 +85,12 @@ def bootstrap(
     √((n - 1)/n) too little, which is made up for; the interval is that of the percentiles, widened by Student's t for
     n - 1 degrees of freedom. The statistic has to make sense for n - 1 replicas: errors of extremes come out too small.
     """
-    replicas = np.asarray(replicas)
+    generator(rng)
+    samples, replicas = integer(samples, "samples", least=2), _real(replicas, "replicas")
     if replicas.ndim < 1 or len(replicas) < 2:
         raise ValueError(f"Resampling needs at least 2 replicas along the first axis, got shape {replicas.shape}.")
+    if not np.isfinite(replicas).all():
+        raise ValueError("replicas hold NaN or infinite values; leave those replicas out, or say what they stand for.")
     draws = torch.randint(len(replicas), (samples, len(replicas)), generator=rng).numpy()
     resampled = np.array([statistic(replicas[draw]) for draw in draws], dtype=float)
     n, value = len(replicas), np.asarray(statistic(replicas), dtype=float)
@@ -273,12 +277,19 @@ def _unequal(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[float, float]]:
     return t2 * (nu - m + 1) / (nu * m), (m, nu - m + 1)
 
 
+def _real(values: Any, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, got {type(values).__name__} of {array.dtype}.")
+    return array.astype(float)
+
+
 def _curves(curves: np.ndarray | xr.DataArray, name: str) -> np.ndarray:
     if isinstance(curves, xr.DataArray):
         if "replica" not in curves.dims:
             raise ValueError(f"{name} needs a dimension 'replica', got {curves.dims}.")
         curves = curves.transpose("replica", ...).values
-    array = np.asarray(curves, dtype=float)
+    array = _real(curves, name)
     if array.ndim < 2:
         raise ValueError(f"{name} must have shape (replica, point), got {array.shape}.")
     array = array.reshape(len(array), -1)

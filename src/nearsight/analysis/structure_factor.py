@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units
+from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units, transform
 from nearsight.lattices import Lattice
 
 AXES = ("kx", "ky", "kz")
@@ -45,7 +45,7 @@ def structure_factor(
     if subtract_mean:
         grid = grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True)
     axes = tuple(range(1, lattice.dim + 1))
-    modes = torch.fft.fftshift(torch.fft.fftn(grid.to(torch.complex128), dim=axes), dim=axes)
+    modes = torch.fft.fftshift(transform(grid, axes), dim=axes)
     k = wave_vectors(lattice)
     amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
     intensity = amplitude.abs().square() / lattice.n_sites

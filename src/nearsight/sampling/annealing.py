@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import integer
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.sampler import check_temperatures
+from nearsight.sampling.sampler import real_temperatures
 from nearsight.sampling.samplers import HeatBath
 
 
@@ -47,14 +48,16 @@ def anneal(
     S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, Science 220, 671 (1983).
     """
     if isinstance(schedule, tuple):
-        check_temperatures(np.array(schedule, dtype=float))
-        if sweeps < 2 or len(schedule) != 2:
-            raise ValueError(f"schedule is (hot, cold) for at least 2 sweeps, got {schedule} and {sweeps}.")
-        schedule = np.geomspace(*schedule, sweeps)
-    temperatures = np.asarray(schedule, dtype=float)
+        if len(schedule) != 2:
+            raise ValueError(
+                f"schedule is (hot, cold), or an array with the temperature of every sweep, got {schedule}."
+            )
+        hot, cold = real_temperatures(schedule).tolist()
+        schedule = np.geomspace(hot, cold, integer(sweeps, "sweeps", least=2))
+    temperatures = real_temperatures(schedule)
     if temperatures.ndim != 1 or not temperatures.size:
         raise ValueError(f"schedule holds the temperature of every sweep, got shape {temperatures.shape}.")
-    check_temperatures(temperatures)
+    runs = integer(runs, "runs", least=1)
     chains = HeatBath(model, float(temperatures[0]), chains=runs, seed=seed, start=start, code="single")
     energies, states = chains.energy, chains.states
     for kT in temperatures.tolist():

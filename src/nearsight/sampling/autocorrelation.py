@@ -36,11 +36,7 @@ def autocorrelation_time(series: np.ndarray) -> AutocorrelationTime:
     ----------
     N. Madras, A. D. Sokal, J. Stat. Phys. 50, 109 (1988), appendix C.
     """
-    x = np.atleast_2d(np.asarray(series, dtype=float))
-    if x.ndim != 2 or x.shape[1] < 4 or not np.isfinite(x).all():
-        raise ValueError(
-            f"A series has shape (time,) or (chain, time), at least 4 finite steps, got {np.shape(series)}."
-        )
+    x = _series(series)
     chains, n = x.shape
     x = x - x.mean()
     spectrum = np.abs(np.fft.rfft(x, 2 * n, axis=-1)) ** 2
@@ -70,7 +66,7 @@ def agreement(series: np.ndarray) -> float:
     ----------
     A. Gelman, D. B. Rubin, Statist. Sci. 7, 457 (1992); U. Wolff, Comput. Phys. Commun. 156, 143 (2004) (bias of τ).
     """
-    x = np.atleast_2d(np.asarray(series, dtype=float))
+    x = _series(series)
     chains, n = x.shape
     own = x.mean(1, keepdims=True)
     between = float(((own - own.mean()) ** 2).sum())
@@ -88,6 +84,20 @@ def agreement(series: np.ndarray) -> float:
 
 def mean_and_error(series: np.ndarray) -> tuple[float, float]:
     """Mean of a stationary series ``(time,)`` or ``(chain, time)`` and its standard error, √(2τ var / n)."""
-    x = np.atleast_2d(np.asarray(series, dtype=float))
+    x = _series(series)
     tau = autocorrelation_time(x).tau
     return float(x.mean()), 0.0 if np.isnan(tau) else float(np.sqrt(2 * tau * x.var() / x.size))
+
+
+def _series(series: np.ndarray) -> np.ndarray:
+    """A series as floats ``(chain, time)``, refused if it is none."""
+    wanted = "A series has shape (time,) or (chain, time), at least 4 finite real steps"
+    try:
+        x = np.atleast_2d(np.asarray(series))
+    except ValueError as error:
+        raise ValueError(f"{wanted}, and chains of one length.") from error
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"{wanted}, got {type(series).__name__} of {x.dtype}.")
+    if x.ndim != 2 or x.shape[1] < 4 or not np.isfinite(x).all():
+        raise ValueError(f"{wanted}, got {x.shape} with {int((~np.isfinite(x)).sum())} that are not finite.")
+    return x.astype(float)

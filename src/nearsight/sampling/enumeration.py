@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.sampling.density_of_states import DensityOfStates
 
@@ -38,6 +39,7 @@ def enumerate_states(model: ClassicalModel, observables: Mapping[str, Observable
     ``ValueError`` beyond 2^26 states: take :func:`~nearsight.sampling.ising_levels` or ``ising_torus`` for the square
     Ising model, :func:`~nearsight.sampling.chain_thermodynamics` for chains.
     """
+    instance(model, ClassicalModel, "model", "Pass one such as Ising(square(4)).")
     q, n = model.n_states, model.lattice.n_sites
     if q**n > MAX_STATES:
         raise ValueError(

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from nearsight import __version__
+from nearsight._validation import boolean, choice, instance, integer
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
 from nearsight.sampling.autocorrelation import agreement, autocorrelation_time
 from nearsight.sampling.choice import choose, choose_start
 from nearsight.sampling.clusters import cluster_costs
 from nearsight.sampling.multispin import REPLICAS
-from nearsight.sampling.sampler import START, Sampler, check_temperatures, magnetisation
+from nearsight.sampling.sampler import START, Sampler, magnetisation, real_temperatures
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, Writer, pack
 from nearsight.sampling.streams import generator
@@ -131,8 +132,9 @@ def sample(
     resume: go on with what is there; False refuses to touch it.
     """
     units = _units(model, kT, snapshots, sampler, chains, start)
-    plan = Plan(seed, interval, equilibration, max_sweeps, symmetrise)
-    _check(model, plan, workers)
+    plan = _plan(seed, interval, equilibration, max_sweeps, symmetrise)
+    progress, resume = boolean(progress, "progress"), boolean(resume, "resume")
+    workers = None if workers is None else integer(workers, "workers", least=0)
     about = _about(model, units, plan)
     if path is None:
         results = dict(_compute(model, units, plan, None, list(range(len(units))), workers, client, progress))
@@ -179,19 +181,14 @@ def _sample(
 
 
 def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains: int | None, start: str) -> list[Unit]:
-    if not isinstance(model, ClassicalModel):
-        raise TypeError(f"Samplers need a classical model such as Ising(lattice), got {type(model).__name__}.")
-    if sampler != "auto" and sampler not in SAMPLERS:
-        raise ValueError(f'sampler must be "auto" or one of {", ".join(SAMPLERS)}, got {sampler!r}.')
-    if start not in ("auto", "random", "ordered", "mixed"):
-        raise ValueError(f'start must be "auto", "random", "ordered" or "mixed", got {start!r}.')
-    for name, value in (("snapshots", snapshots), ("chains", chains)):
-        if value is not None and (value != int(value) or value < 1):
-            raise ValueError(f"{name} must be a whole number >= 1, got {value}.")
+    instance(model, ClassicalModel, "model", "Samplers take a classical model such as Ising(lattice).")
+    choice(sampler, "sampler", ("auto", *SAMPLERS))
+    choice(start, "start", ("auto", "random", "ordered", "mixed"))
+    snapshots = integer(snapshots, "snapshots", least=1)
+    chains = None if chains is None else integer(chains, "chains", least=1)
     if sampler in (SwendsenWang.name, Wolff.name):
         cluster_costs(model)
-    temperatures = np.atleast_1d(np.asarray(kT, dtype=float))
-    check_temperatures(temperatures)
+    temperatures = np.atleast_1d(real_temperatures(kT))
     if temperatures.ndim != 1 or not temperatures.size or len(np.unique(temperatures)) < len(temperatures):
         raise ValueError("kT holds one or several different temperatures; ask for more snapshots, not for one twice.")
     words = not_checkerboard(model) is None and model.h == 0  # type: ignore[attr-defined]
@@ -210,14 +207,14 @@ def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains:
     return units
 
 
-def _check(model: ClassicalModel, plan: Plan, workers: int | None) -> None:
-    generator(plan.seed)
-    for name, least in (("interval", 1), ("equilibration", 0), ("max_sweeps", 1)):
-        value = getattr(plan, name)
-        if value is not None and (value != int(value) or value < least):
-            raise ValueError(f"{name} must be a whole number >= {least}, got {value}.")
-    if workers is not None and workers < 0:
-        raise ValueError(f"workers must not be negative, got {workers}.")
+def _plan(seed: int, interval: int | None, equilibration: int | None, max_sweeps: int, symmetrise: bool) -> Plan:
+    return Plan(
+        integer(seed, "seed", least=0),
+        None if interval is None else integer(interval, "interval", least=1),
+        None if equilibration is None else integer(equilibration, "equilibration", least=0),
+        integer(max_sweeps, "max_sweeps", least=1),
+        boolean(symmetrise, "symmetrise"),
+    )
 
 
 def _about(model: ClassicalModel, units: list[Unit], plan: Plan) -> dict[str, Any]:

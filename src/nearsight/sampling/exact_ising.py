@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nearsight._validation import integer, number
 from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
 
 COLD = 30.0
@@ -180,12 +181,10 @@ def _kaufman(n: int, m: int, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 def check_coupling(J: float) -> None:
     """Refuse couplings for which there is nothing to solve."""
-    if J == 0 or not np.isfinite(J):
+    if number(J, "J") == 0:
         raise ValueError(f"J must be finite and not 0, got {J}; free spins have ln Z = ln 2 per site.")
 
 
 def side(length: int) -> int:
     """A number of sites along an axis, or a refusal."""
-    if length != int(length) or length < 1:
-        raise ValueError(f"The sides of a torus are whole numbers >= 1, got {length}.")
-    return int(length)
+    return integer(length, "The side of a torus", least=1)

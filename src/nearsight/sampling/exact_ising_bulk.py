@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ellipe, ellipkm1
 from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.lattices import Lattice
 from nearsight.sampling.exact_ising import COLD, check_coupling
 from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
@@ -161,7 +162,7 @@ def _series(name: str, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _name(lattice: Lattice | str) -> str:
-    name = lattice if isinstance(lattice, str) else lattice.name
+    name = lattice if isinstance(lattice, str) else instance(lattice, Lattice, "lattice", "Or give its name.").name
     if name not in LATTICES:
         raise ValueError(
             f"The Ising model is solved on the {', '.join(LATTICES)} lattices, not on {name!r}; "

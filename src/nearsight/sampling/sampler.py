@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import integer
+from nearsight._validation import instance, integer
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.sampling import clusters, single_spin
 from nearsight.sampling.streams import generator
@@ -48,9 +48,11 @@ class Sampler(abc.ABC):
         seed: int | tuple[int, ...] = 0,
         start: Start = "random",
     ) -> None:
-        if not isinstance(model, ClassicalModel):
-            raise TypeError(f"Samplers need a classical model such as Ising(lattice), got {type(model).__name__}.")
-        temperatures = np.asarray(kT, dtype=float)
+        instance(model, ClassicalModel, "model", "Samplers take a classical model such as Ising(lattice).")
+        temperatures = real_temperatures(kT)
+        seeds = tuple(integer(x, "seed", least=0) for x in (seed if isinstance(seed, tuple) else (seed,)))
+        if not seeds:
+            raise ValueError("seed must be one whole number ≥ 0, or several, got an empty tuple.")
         if temperatures.ndim > 1 or not temperatures.size:
             raise ValueError(f"kT is one number or one for every chain, got shape {temperatures.shape}.")
         check_temperatures(temperatures)
@@ -61,7 +63,7 @@ class Sampler(abc.ABC):
         if temperatures.ndim and temperatures.size != chains:
             raise ValueError(f"{temperatures.size} temperatures do not fit {chains} chains; pass one, or one for each.")
         self.model, self.chains = model, chains
-        self.seed = seed if isinstance(seed, tuple) else (seed,)
+        self.seed = seeds
         self._aligned = clusters.alignment(model)
         self._bonds = (model.pairs.i.astype(np.int32), model.pairs.j.astype(np.int32), model.pairs.strength)
         self._arrays = self._place(self._first_states(start))
@@ -99,8 +101,7 @@ class Sampler(abc.ABC):
 
     @kT.setter
     def kT(self, kT: np.ndarray | float) -> None:
-        check_temperatures(np.asarray(kT, dtype=float))
-        self._kT = np.broadcast_to(np.asarray(kT, dtype=float), (self.chains,)).copy()
+        self._kT = np.broadcast_to(real_temperatures(kT), (self.chains,)).copy()
         self._tune(self._kT)
 
     @property
@@ -133,6 +134,9 @@ class Sampler(abc.ABC):
 
     def record(self, sweeps: int, *, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Move on by ``sweeps`` and :meth:`observe` after ``every`` one: energies and m² ``(chain, time)``."""
+        every, sweeps = integer(every, "every", least=1), integer(sweeps, "sweeps", least=1)
+        if sweeps < every:
+            raise ValueError(f"{sweeps} sweeps hold no record after {every}; make more, or measure more often.")
         energies, orders = [], []
         for _ in range(sweeps // every):
             self.sweep(every)
@@ -160,6 +164,7 @@ class Sampler(abc.ABC):
 
     def _first_states(self, start: Start) -> np.ndarray:
         n, q = self.model.lattice.n_sites, self.model.n_states
+        instance(start, (str, Tensor), "start", 'Pass "random", "ordered", "mixed" or a tensor of states.')
         if isinstance(start, Tensor):
             states = self.model.check_states(start).to(torch.int8).expand(self.chains, n)
             return np.array(states.cpu().numpy())
@@ -190,6 +195,19 @@ def ordered_states(model: ClassicalModel) -> np.ndarray:
 def _signed(array: np.ndarray) -> np.ndarray:
     """Unsigned words as the signed ones that torch knows, bit for bit."""
     return array.view(array.dtype.str.replace("u", "i")) if array.dtype.kind == "u" else array
+
+
+def real_temperatures(kT: Any) -> np.ndarray:
+    """Temperatures as an array of floats, refused if they are not real, finite and > 0."""
+    try:
+        array = np.asarray(kT)
+    except ValueError as error:
+        raise ValueError("kT must be one temperature or a list of temperatures, not a ragged one.") from error
+    if array.dtype.kind not in "fiu":
+        what = repr(kT) if isinstance(kT, str | type) or kT is None else f"{type(kT).__name__} of {array.dtype}"
+        raise TypeError(f"kT must hold real numbers > 0, got {what}.")
+    check_temperatures(array.astype(float))
+    return array.astype(float)
 
 
 def check_temperatures(kT: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nearsight._validation import choice, integer
 from nearsight.hamiltonians import ClassicalModel, Ising
 from nearsight.sampling import clusters, multispin
 from nearsight.sampling.codes import CODES, chain_streams
@@ -20,7 +21,7 @@ class _SingleSpin(Sampler):
     """
 
     def __init__(self, model: ClassicalModel, kT: Any, *, code: str = "auto", **options: Any) -> None:
-        self._asked = code
+        self._asked = choice(code, "code", ("auto", "single", "words", "bytes", "table"))
         super().__init__(model, kT, **options)
 
     @property
@@ -33,8 +34,6 @@ class _SingleSpin(Sampler):
         words = reason is None and self.chains % multispin.REPLICAS == 0 and self.model.h == 0  # type: ignore[attr-defined]
         single = "bytes" if reason is None else "table"
         asked = {"auto": "words" if words else single, "single": single}.get(self._asked, self._asked)
-        if asked not in CODES:
-            raise ValueError(f'code must be "auto", "single", "words", "bytes" or "table", got {self._asked!r}.')
         if asked == "words" and not words:
             reason = reason or f"64 replicas a word need a multiple of 64 chains in zero field, got {self.chains}"
         if asked != "table" and reason is not None:
@@ -46,6 +45,7 @@ class _SingleSpin(Sampler):
         self._code.tune(kT)
 
     def sweep(self, number: int = 1) -> None:
+        number = integer(number, "number", least=0)
         self._code.sweep(self._arrays, number)
 
     def _read(self) -> np.ndarray:
@@ -111,6 +111,7 @@ class SwendsenWang(Sampler):
         self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
 
     def sweep(self, number: int = 1) -> None:
+        number = integer(number, "number", least=0)
         for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
             clusters.sweep_swendsen_wang(spins, self._first, self._second, odds, self.model.n_states, rng, number)
 
@@ -141,6 +142,7 @@ class Wolff(Sampler):
         self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
 
     def sweep(self, number: int = 1) -> None:
+        number = integer(number, "number", least=0)
         for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
             clusters.step_wolff(spins, self._index, odds, self.model.n_states, rng, number)
 

@@ -14,7 +14,10 @@ from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
+from nearsight._validation import generator, integer
+from nearsight._validation import number as real
 from nearsight.lattices import Lattice
+from nearsight.sampling.thermodynamics import temperatures
 from nearsight.storage import CorruptFileError, data_hash
 
 FORMAT = 2
@@ -152,8 +155,8 @@ class Snapshots:
         Chunks of the store are read once and a batch is unpacked when its turn comes. A random order mixes within runs
         of 16 chunks (5000 snapshots of 320 × 320 Ising spins) that follow each other in random order.
         """
-        if size < 1:
-            raise ValueError(f"A batch holds at least one snapshot, got size={size}.")
+        size = integer(size, "size", least=1)
+        generator(rng, optional=True)
         chunk = self._rows // self._array("states").chunks[0]
         _, run = np.unique(chunk, return_inverse=True)
         if rng is not None:
@@ -186,7 +189,7 @@ class Snapshots:
             keep[:] = False
             keep[np.asarray(mask)] = True
         if kT is not None:
-            known, wanted = self.temperatures, np.atleast_1d(np.asarray(kT, dtype=float))
+            known, wanted = self.temperatures, np.atleast_1d(temperatures(kT))
             for t in wanted:
                 if not np.isclose(known, t, rtol=1e-9).any():
                     raise ValueError(
@@ -199,8 +202,8 @@ class Snapshots:
 
     def split(self, fraction: float, *, rng: torch.Generator) -> tuple[Snapshots, Snapshots]:
         """Two parts, the second with about ``fraction`` of the chains of every temperature: no chain is in both."""
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction must lie between 0 and 1, got {fraction}.")
+        fraction = real(fraction, "fraction", above=0.0, below=1.0)
+        generator(rng)
         second = np.zeros(len(self), bool)
         for t in self.temperatures:
             chains = np.unique(self.chain[self.kT == t])

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, integer
+from nearsight._validation import number as number_
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.sampler import START, Sampler, check_temperatures
+from nearsight.sampling.sampler import START, Sampler, real_temperatures
 from nearsight.sampling.samplers import SAMPLERS, HeatBath, Metropolis
 from nearsight.sampling.streams import generator
 
@@ -47,14 +49,13 @@ class ParallelTempering:
         seed: int = 0,
         start: str | Tensor = "random",
     ) -> None:
-        temperatures = np.sort(np.atleast_1d(np.asarray(kT, dtype=float)))
-        check_temperatures(temperatures)
+        temperatures = np.sort(np.atleast_1d(real_temperatures(kT)))
         if temperatures.ndim != 1 or len(temperatures) < 2 or (np.diff(temperatures) <= 0).any():
             raise ValueError(f"Parallel tempering needs at least two different temperatures, got {kT}.")
         if isinstance(sampler, str):
-            if sampler not in SAMPLERS:
-                raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
-            sampler = SAMPLERS[sampler]
+            sampler = SAMPLERS[choice(sampler, "sampler", tuple(SAMPLERS))]
+        if not (isinstance(sampler, type) and issubclass(sampler, Sampler)):
+            raise TypeError(f"sampler must be a class of samplers such as HeatBath, or its name, got {sampler!r}.")
         # 64 chains that share words would have to share a temperature.
         options: dict[str, Any] = {"code": "single"} if issubclass(sampler, Metropolis | HeatBath) else {}
         self.chains = sampler(model, temperatures, seed=seed, start=start, **options)
@@ -73,12 +74,15 @@ class ParallelTempering:
 
     def sweep(self, number: int = 1) -> None:
         """So many sweeps of every copy, each followed by an attempt to exchange neighbours."""
-        for _ in range(number):
+        for _ in range(integer(number, "number", least=0)):
             self.chains.sweep()
             self._exchange(self.chains.measure()[0])
 
     def record(self, sweeps: int, *, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Move on by ``sweeps`` and measure after ``every`` one: energies and m² ``(temperature, time)``."""
+        every, sweeps = integer(every, "every", least=1), integer(sweeps, "sweeps", least=1)
+        if sweeps < every:
+            raise ValueError(f"{sweeps} sweeps hold no record after {every}; make more, or measure more often.")
         energies, orders = [], []
         for _ in range(sweeps // every):
             self.sweep(every)
@@ -169,7 +173,8 @@ def temperature_ladder(low: float, high: float, number: int) -> np.ndarray:
     A constant ratio gives equal acceptance where the specific heat is constant; the lattice needs C (ln ratio)² ~ 1:
     with N sites, about √(N c) ln(high/low) temperatures. Look at :attr:`ParallelTempering.acceptance`.
     """
-    check_temperatures(np.array([low, high], dtype=float))
-    if number < 2 or not low < high:
+    low, high = number_(low, "low", above=0.0), number_(high, "high", above=0.0)
+    number = integer(number, "number", least=2)
+    if not low < high:
         raise ValueError(f"A ladder has at least 2 temperatures, low < high, got {number} in [{low}, {high}].")
     return np.geomspace(low, high, number)

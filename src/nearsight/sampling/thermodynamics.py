@@ -52,7 +52,10 @@ class Thermodynamics:
 
 def temperatures(kT: ArrayLike) -> np.ndarray:
     """kT as an array of positive numbers, or a refusal."""
-    T = np.asarray(kT, dtype=float)
+    T = np.asarray(kT)
+    if T.dtype.kind not in "fiu":
+        raise TypeError(f"kT must hold real numbers > 0, got {kT!r}.")
+    T = T.astype(float)
     if not np.all((T > 0) & np.isfinite(T)):
         raise ValueError(f"kT must be > 0 and finite, got {kT!r}; ground states are the limit kT → 0.")
     return T

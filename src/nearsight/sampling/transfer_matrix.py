@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nearsight._validation import instance
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
 
@@ -31,7 +32,7 @@ def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics
 
     ``ValueError`` for other lattices and for bonds beyond nearest neighbours.
     """
-    lattice = model.lattice
+    lattice = instance(model, ClassicalModel, "model", "Pass one such as Ising(chain(100)).").lattice
     n = lattice.n_sites
     if lattice.dim != 1 or lattice.n_basis != 1:
         raise ValueError(
