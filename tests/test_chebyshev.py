@@ -707,13 +707,13 @@ def test_impossible_settings_are_refused(arguments, message):
     [
         (lambda: random_vectors(6), "multiple of sets = 4"),
         (lambda: random_vectors(12, orbitals=2), "multiple of sets = 4 times orbitals = 2"),
-        (lambda: coloured_vectors(2, orbitals=0), "orbitals must be at least 1"),
-        (lambda: random_vectors(8, sets=1), "sets must be at least 2"),
+        (lambda: coloured_vectors(2, orbitals=0), "orbitals must be a whole number ≥ 1"),
+        (lambda: random_vectors(8, sets=1), "sets must be a whole number ≥ 2"),
         (lambda: random_vectors(8, phases="z2"), "phases must be one of"),
-        (lambda: coloured_vectors(0), "at least one hop"),
+        (lambda: coloured_vectors(0), "distance must be a whole number ≥ 1"),
         (lambda: coloured_vectors(2, colours=torch.arange(4)), "either distance= .* or colours="),
-        (lambda: coloured_vectors(colours=torch.tensor([0, -1])), "a label >= 0"),
-        (lambda: lattice_colours(square(4), 0), "at least 1"),
+        (lambda: coloured_vectors(colours=torch.tensor([0, -1])), "colours must lie ≥ 0"),
+        (lambda: lattice_colours(square(4), 0), "period must be a whole number ≥ 1"),
     ],
 )
 def test_impossible_probes_are_refused(make, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.solvers import Dense
+from nearsight.solvers import Dense, LocalChanges, Pattern, Poles, SparseMatrix
 
 WHERE = torch.arange(1)
 
@@ -74,3 +74,26 @@ def test_a_gpu_gives_the_same_answer(rng):
     here, there = solver.solve(h, rows, rows), solver.solve(h.cuda(), rows.cuda(), rows.cuda())
     torch.testing.assert_close(there.rho.cpu(), here.rho, atol=1e-11, rtol=0)
     torch.testing.assert_close(there.free_energy.cpu(), here.free_energy, atol=1e-11, rtol=0)
+
+
+def test_positions_of_any_width_and_numpy_numbers_give_the_same_answer(rng):
+    h = torch.randn(6, 6, generator=rng, dtype=torch.float64)
+    h, rows, columns = h + h.T, torch.tensor([0, 5, 2]), torch.tensor([1, 5, 0])
+    sparse = SparseMatrix(Pattern(rows.int(), columns.int(), np.int64(6)), torch.ones(3))
+    assert sparse.pattern.rows.dtype == torch.int64  # row · size + column of large matrices has no room in int32
+    for solver in (Dense(kT=0.1, mu=0.2), Poles(kT=0.1, mu=0.2)):
+        expected = solver.solve(h, rows, columns, degeneracy=2)
+        answer = solver.solve(h, rows.int(), columns.int(), degeneracy=np.int64(2))
+        assert torch.equal(answer.rho, expected.rho) and torch.equal(answer.energy, expected.energy)
+
+
+def test_a_matrix_of_whole_numbers_is_one_of_real_numbers():
+    h = torch.tensor([[0, -1], [-1, 3]])
+    for solver in (Dense(kT=0.1, mu=0.2), Poles(kT=0.1, mu=0.2)):
+        assert torch.equal(solver.solve(h, WHERE, WHERE).rho, solver.solve(h.double(), WHERE, WHERE).rho)
+
+
+def test_an_unsymmetric_matrix_is_no_reference_for_local_changes():
+    h = np.array([[0.0, -1.0], [-0.9, 0.0]])
+    with pytest.raises(ValueError, match="must be symmetric"):
+        LocalChanges(h, Dense(kT=0.1, mu=0.0), bounds=(-5.0, 5.0))

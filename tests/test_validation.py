@@ -103,6 +103,20 @@ def test_a_seed_is_no_generator():
             v.generator(value)
 
 
+def test_places_are_whole_numbers_within_their_range():
+    places = torch.tensor([2, 0, 2])
+    assert v.indices(places, "rows", 3) is places
+    assert torch.equal(v.indices(places.int(), "rows", 3), places)
+    assert np.array_equal(v.indices(places.int().numpy(), "rows"), places.numpy())
+    assert len(v.indices(places[:0], "rows", 3)) == 0
+    for value in (None, [0, 1], 2, "all", places.double(), places > 0, places.to(torch.uint8), places[None]):
+        with pytest.raises(TypeError, match="rows must be an integer tensor"):
+            v.indices(value, "rows", 3)
+    for value in (places - 1, places + 1):
+        with pytest.raises(ValueError, match="rows must lie ≥ 0 and ≤ 2"):
+            v.indices(value, "rows", 3)
+
+
 def test_numpy_scalars_and_arrays_without_dimensions_are_numbers_everywhere():
     from nearsight.hamiltonians import Holstein, Ising, Potts, SDModel
     from nearsight.lattices import chain, square

@@ -100,6 +100,23 @@ def array(value: Any, name: str, shape: Sequence[int | str]) -> np.ndarray:
     return given.astype(float)
 
 
+def indices(value: Any, name: str, below: int | None = None) -> Any:
+    """Places ``(element,)`` from 0 on, before ``below`` if given: an integer array or tensor, returned as int64."""
+    import torch
+
+    if not isinstance(value, np.ndarray | torch.Tensor):
+        raise TypeError(f"{name} must be an integer tensor (element,), got {_shown(value)}.")
+    kinds = ("int16", "int32", "int64")  # torch takes uint8 and bool for masks
+    if value.ndim != 1 or str(value.dtype).removeprefix("torch.") not in kinds:
+        raise TypeError(
+            f"{name} must be an integer tensor (element,), got {value.dtype} of shape {tuple(value.shape)}."
+        )
+    if len(value) and (int(value.min()) < 0 or (below is not None and int(value.max()) >= below)):
+        most = "" if below is None else f" and ≤ {below - 1}"
+        raise ValueError(f"{name} must lie ≥ 0{most}, got {int(value.min())} to {int(value.max())}.")
+    return value.astype(np.int64, copy=False) if isinstance(value, np.ndarray) else value.long()
+
+
 def filename(value: Any, name: str) -> Path:
     """A path of a file or folder."""
     if not isinstance(value, str | os.PathLike) or not str(value):

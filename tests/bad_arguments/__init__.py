@@ -15,7 +15,7 @@ class Row(NamedTuple):
     call: Callable[[], Any]
 
 
-def row(function: Callable[..., Any], *args: Any, **keywords: Any) -> Row:
+def row(function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Row:
     """One call with arguments of which one is bad."""
     given = [*map(_short, args), *(f"{k}={_short(v)}" for k, v in keywords.items())]
     return Row(
@@ -23,7 +23,7 @@ def row(function: Callable[..., Any], *args: Any, **keywords: Any) -> Row:
     )
 
 
-def each(function: Callable[..., Any], argument: str, values: Iterable[Any], *args: Any, **good: Any) -> list[Row]:
+def each(function: Callable[..., Any], argument: str, values: Iterable[Any], /, *args: Any, **good: Any) -> list[Row]:
     """One call for every bad value of a keyword argument, the others as given."""
     name = getattr(function, "__qualname__", function)
     return [

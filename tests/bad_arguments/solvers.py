@@ -1,15 +1,44 @@
-"""Solvers: ensembles, accuracies, probes, matrices."""
+"""Solvers: ensembles, accuracies, probes, matrices and what is wanted of them, changes of a matrix."""
 
 import math
 
+import numpy as np
 import torch
 
-from bad_arguments import NOT_FINITE, NOT_OBJECTS, NOT_WHOLE, each, row
-from nearsight.solvers import Chebyshev, Dense, Poles, unit_vectors
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_OBJECTS, NOT_WHOLE, each, row
+from nearsight.hamiltonians import Holstein, Ising
+from nearsight.lattices import square
+from nearsight.solvers import (
+    Chebyshev,
+    Dense,
+    LocalChanges,
+    Pattern,
+    Poles,
+    Probes,
+    SparseMatrix,
+    choose,
+    coloured_vectors,
+    fermi_poles,
+    lattice_colours,
+    pair_changes,
+    random_vectors,
+    spectrum,
+    unit_vectors,
+)
 
 GIVEN = [v for v in NOT_FINITE if v is not None]  # None leaves the choice to the other ensemble or the solver
 SOLVERS = [Dense, Poles, Chebyshev]
-SITES = torch.arange(2)
+SITES, H = torch.arange(2), torch.eye(2, dtype=torch.float64)
+PATTERN = Pattern(SITES, SITES, 2)
+NOT_PLACES = (None, 0, "all", [0, 1], np.arange(2), SITES.double(), SITES > 0, SITES.to(torch.uint8), SITES[None],
+              SITES - 1, SITES + 1, torch.arange(3) % 2, torch.Tensor)  # fmt: skip
+NOT_GIVEN_COUNTS = [v for v in NOT_COUNTS if v is not None]
+NOT_POSITIVE = [v for v in NOT_FINITE if v is not None] + [0.0, -1.0]
+FIELD, KNOWN = torch.zeros(16, 1, dtype=torch.float64), {"kT": 0.1, "mu": 0.0}
+HOLSTEIN = Holstein(square(4))
+CHANGES = {"matrix": H.numpy(), "electrons": Dense(**KNOWN), "bounds": (-9.0, 9.0)}
+PAIRS = {**CHANGES, "matrix": H, "i": np.array([0]), "j": np.array([1]), "change": np.array([1.0, -1.0])}
+NOT_BOUNDS = (None, 3.0, "wide", (1.0,), (9.0, -9.0), (0.0, 0.0), (math.nan, 9.0), (-9.0, math.inf), (0, 1, 2))
 
 ROWS = [
     *(r for solver in SOLVERS for r in each(solver, "kT", [*NOT_FINITE, -0.1], mu=0.0)),
@@ -27,6 +56,61 @@ ROWS = [
     *(
         row(solver(kT=0.1, mu=0.0).solve, matrix, SITES, SITES)
         for solver in SOLVERS
-        for matrix in (None, [[1.0]], "h", torch.zeros(2, 3), torch.full((2, 2), math.nan))
+        for matrix in (None, [[1.0]], "h", torch.zeros(2, 3), torch.full((2, 2), math.nan),
+                       H.bool(), H.to_sparse(), H.to("meta"), Pattern, torch.zeros(0, 0))
     ),
-]
+    *(r for solver in SOLVERS for name in ("rows", "columns") for r in each(
+        solver(**KNOWN).solve, name, NOT_PLACES, **{"matrix": H, "rows": SITES, "columns": SITES, name: None})),
+    *(r for solver in SOLVERS for r in each(
+        solver(**KNOWN).solve, "degeneracy", NOT_COUNTS, matrix=H, rows=SITES, columns=SITES)),
+    *(r for name in ("rows", "columns") for r in each(
+        Pattern, name, NOT_PLACES, **{"rows": SITES, "columns": SITES, "size": 2, name: None})),
+    *each(Pattern, "size", [*NOT_COUNTS, 1], rows=SITES, columns=SITES),
+    *each(Pattern, "cuts", (3, "rows", [[0, 1]], SITES, SITES[None].double(), SITES[None] > 0, SITES[None, :1]),
+          rows=SITES, columns=SITES, size=2),
+    *each(SparseMatrix, "pattern", [*NOT_OBJECTS, Pattern], values=torch.ones(2)),
+    *each(SparseMatrix, "values", (None, 1.0, "ones", [1.0, 1.0], torch.ones(3), torch.tensor(1.0), SITES, SITES > 0),
+          pattern=PATTERN),
+    *(row(SparseMatrix.of, wrong) for wrong in (None, 3, H.numpy(), torch.zeros(2, 3), H * math.nan, H.bool())),
+    *each(fermi_poles, "y1", [*NOT_FINITE, -20], y2=10.0),
+    *each(fermi_poles, "y2", [*NOT_FINITE, -20], y1=10.0),
+    *each(fermi_poles, "n", [*NOT_GIVEN_COUNTS, 21], y1=10.0, y2=10.0),
+    *each(fermi_poles, "tol", [*NOT_FINITE, 0.0, 1.0], y1=10.0, y2=10.0),
+    *each(choose, "model", [*NOT_OBJECTS, Holstein, Ising(square(4)), square(4)], field=FIELD, **KNOWN),
+    *each(choose, "field", (None, 3, "zeros", FIELD.numpy(), FIELD[:-1], FIELD[None], FIELD * math.nan), model=HOLSTEIN,
+          **KNOWN),
+    *each(choose, "kT", [*NOT_FINITE, -0.1], model=HOLSTEIN, field=FIELD, mu=0.0),
+    *each(choose, "mu", GIVEN, model=HOLSTEIN, field=FIELD, kT=0.1),
+    *each(choose, "filling", [*GIVEN, 0.0, 1.0], model=HOLSTEIN, field=FIELD, kT=0.1),
+    row(choose, HOLSTEIN, FIELD, kT=0.1),
+    row(choose, HOLSTEIN, FIELD, kT=0.1, mu=0.0, filling=0.5),
+    *each(choose, "accuracy", [*NOT_POSITIVE, 1.0], model=HOLSTEIN, field=FIELD, **KNOWN),
+    *each(choose, "rng", [0, "seed", np.random.default_rng(1), torch.Generator], model=HOLSTEIN, field=FIELD, **KNOWN),
+    *each(spectrum, "matrix", [*NOT_OBJECTS, H, PATTERN, SparseMatrix, SparseMatrix(PATTERN, H[0] * math.nan)]),
+    *each(spectrum, "vectors", NOT_COUNTS, matrix=SparseMatrix.of(H)),
+    *each(LocalChanges, "matrix", (None, 3, "h", H[:1], H[None], H * math.nan, H.cfloat(), H.bool(), np.zeros((0, 0)),
+          H + H.roll(1, 0).tril()), **CHANGES),
+    *each(pair_changes, "matrix", (None, 3, "h", H.numpy(), H[:1], H[None], H * math.nan, H.bool()), **PAIRS),
+    *(r for f, good in ((LocalChanges, CHANGES), (pair_changes, PAIRS)) for r in (
+        *each(f, "electrons", [*NOT_OBJECTS, Dense, Poles(**KNOWN), Dense(kT=0.0, mu=0.0)], **good),
+        *each(f, "bounds", NOT_BOUNDS, **good),
+        *each(f, "tolerance", [None, *NOT_POSITIVE], **good))),
+    *each(LocalChanges, "rank", [*NOT_COUNTS, 3], **CHANGES),
+    *(r for name in ("i", "j") for r in each(
+        pair_changes, name, (None, 0, [0], SITES, np.array([0.0]), np.array([2]), np.array([-1]), np.array([True]),
+                             np.array([0, 1]), np.array([[0]]), 1 - PAIRS[name]), **PAIRS)),
+    *each(pair_changes, "change", (None, 1.0, "up", [1.0], [[1.0], [2.0]], [math.nan, 1.0], [1j, 1.0]), **PAIRS),
+    *each(Probes, "kind", ("units", None, 3, str)),
+    *(r for make in (random_vectors, coloured_vectors) for r in (
+        *each(make, "phases", ("z2", None, 1, str)),
+        *each(make, "sets", [*NOT_COUNTS, 1]),
+        *each(make, "orbitals", NOT_COUNTS))),
+    *each(Probes, "repeats", NOT_GIVEN_COUNTS, kind="random", sets=2),
+    *each(random_vectors, "count", NOT_GIVEN_COUNTS),
+    *each(coloured_vectors, "distance", NOT_GIVEN_COUNTS),
+    *each(coloured_vectors, "colours", (3, "red", [0, 1], np.arange(2), SITES.double(), SITES > 0, SITES - 1,
+                                        SITES[None], SITES[:0])),
+    *each(lattice_colours, "lattice", NOT_OBJECTS, period=2),
+    *each(lattice_colours, "period", [*NOT_COUNTS, 3], lattice=square(4)),
+    *each(lattice_colours, "orbitals", NOT_COUNTS, lattice=square(4), period=2),
+]  # fmt: skip

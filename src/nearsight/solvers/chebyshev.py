@@ -20,7 +20,7 @@ from nearsight.solvers.moment_thermodynamics import MomentThermodynamics
 from nearsight.solvers.noise_modes import element_pieces, independent_pieces, level_pieces
 from nearsight.solvers.probing import Layout, Probes, layout, unit_vectors
 from nearsight.solvers.products import NumbaProducts, Products, Rows, TorchProducts
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text, no_electrons
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, ensemble_text, no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
 
@@ -167,6 +167,7 @@ class Chebyshev(Solver):
         self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1
     ) -> ChebyshevElectrons:
         given = _sparse(matrix)
+        rows, columns, d = check_wanted(rows, columns, given.size, degeneracy)
         batch, device = given.values.shape[:-1], given.values.device
         if 0 in batch:
             return ChebyshevElectrons(**vars(no_electrons(given, rows)))
@@ -178,7 +179,6 @@ class Chebyshev(Solver):
             whole = np.concatenate(values)
             return torch.from_numpy(np.ascontiguousarray(whole)).reshape((*batch, *whole.shape[1:])).to(device)
 
-        d = float(degeneracy)
         mu, number, energy, omega = (out(list(x)) for x in zip(*(p.potentials for p in parts), strict=True))
         number, energy, omega = d * number, d * energy, d * omega
         free = omega + mu * number
@@ -405,4 +405,4 @@ class Chebyshev(Solver):
 
 
 def _sparse(matrix: Tensor | SparseMatrix) -> SparseMatrix:
-    return matrix.check() if isinstance(matrix, SparseMatrix) else SparseMatrix.of(check_matrix(matrix))
+    return matrix.check() if isinstance(matrix, SparseMatrix) else SparseMatrix.of(matrix)

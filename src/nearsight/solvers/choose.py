@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import generator, instance, number
 from nearsight.solvers.chebyshev import MARGIN, Chebyshev
 from nearsight.solvers.chebyshev_series import Band, FermiSeries
 from nearsight.solvers.dense import Dense
@@ -138,10 +139,16 @@ def choose(
     rng: chance of coloured vectors, which cost as little as the size of the system times a constant. Without it
         answers with noise are not considered.
     """
-    if field.ndim != 2:
+    needed = ("rows", "columns", "orbitals", "positions", "cuts", "elements")
+    if isinstance(model, type) or not all(hasattr(model, name) for name in needed):
+        raise TypeError(f"model must be a Hamiltonian of electrons, an object with {', '.join(needed)}, got {model!r}.")
+    accuracy = None if accuracy is None else number(accuracy, "accuracy (None: an exact solver)", above=0, below=1)
+    generator(rng, optional=True)
+    if instance(field, Tensor, "field").ndim != 2:
         raise ValueError(f"Give one field (site, component) to choose for, got the shape {tuple(field.shape)}.")
-    ensemble = {"filling": filling} if filling is not None else {"mu": mu}
     dense = Dense(kT=kT, filling=filling, mu=mu)
+    kT, filling, mu = dense.kT, dense.filling, dense.mu
+    ensemble = {"filling": filling} if filling is not None else {"mu": mu}
     matrix = SparseMatrix(Pattern(*model.positions, model.orbitals, model.cuts), model.elements(field)).check()
     n = model.orbitals
     dtype = torch.complex128 if matrix.values.is_complex() else torch.float64

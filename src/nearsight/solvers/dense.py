@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text
-from nearsight.solvers.sparse import SparseMatrix
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, ensemble_text
+from nearsight.solvers.sparse import SparseMatrix, check_matrix
 
 DEGENERACY_TOLERANCE = 1e-9
 """At kT = 0, levels closer than this to the Fermi level (relative to the bandwidth) share the last electrons."""
@@ -44,6 +44,7 @@ class Dense(Solver):
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         h = check_matrix(matrix.dense() if isinstance(matrix, SparseMatrix) else matrix)
+        rows, columns, d = check_wanted(rows, columns, h.shape[-1], degeneracy)
         h = h.to(torch.complex128 if h.is_complex() else torch.float64)
         eps, psi = torch.linalg.eigh(h)
         mu, distance = self._chemical_potential(eps)
@@ -62,7 +63,6 @@ class Dense(Solver):
             omega = omega - self.kT * torch.log1p(torch.exp(-distance.abs() / self.kT)).sum(-1)
         free = omega + mu * number
         potential = omega if self.filling is None else free
-        d = float(degeneracy)
         return Electrons(rho, mu, d * number, d * energy, d * free, d * omega, d * potential)
 
     def _occupation(self, eps: Tensor, distance: Tensor) -> Tensor:

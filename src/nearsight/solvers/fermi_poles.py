@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nearsight._validation import integer, number
+
 MARGIN = 1.05
 """The interval is widened by this factor: bounds of a spectrum may be met to the last digit."""
 
@@ -85,10 +87,11 @@ def fermi_poles(y1: float, y2: float, n: int | None = None, tol: float = 1e-7) -
     Y. Nakatsukasa, O. Sète, L. N. Trefethen, SIAM J. Sci. Comput. 40, A1494 (2018); L. Lin, J. Lu, L. Ying, W. E, Chin.
     Ann. Math. B 30, 729 (2009).
     """
-    if not (math.isfinite(y1) and math.isfinite(y2) and y1 + y2 >= 0):
+    y1, y2 = (number(y, f"{name} of the interval [-y1, y2]") for y, name in ((y1, "y1"), (y2, "y2")))
+    tol = number(tol, "tol")
+    if y1 + y2 < 0:
         raise ValueError(f"The levels must lie in an interval [-y1, y2], got y1 = {y1}, y2 = {y2}.")
-    if n is not None and not 1 <= n <= MOST_POLES:
-        raise ValueError(f"n must lie in 1..{MOST_POLES}, got {n}.")
+    n = None if n is None else integer(n, "n, the number of poles,", least=1, most=MOST_POLES)
     if n is None and not 1e-13 <= tol <= 0.1:
         raise ValueError(f"tol must lie between 1e-13 (rounding) and 0.1, got {tol}.")
     return _cached(max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST), n, tol)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nearsight._validation import instance, integer
 from nearsight.solvers.sparse import SparseMatrix
 
 STEPS = 40
@@ -37,6 +38,8 @@ def spectrum(matrix: SparseMatrix, *, vectors: int = 1) -> Spectrum:
     ----------
     L. Lin, Y. Saad, C. Yang, SIAM Rev. 58, 34 (2016).
     """
+    instance(matrix, SparseMatrix, "matrix", "Pass SparseMatrix.of(matrix).").check()
+    vectors = integer(vectors, "vectors", least=1)
     if matrix.size <= SMALL:
         levels = torch.linalg.eigvalsh(matrix.dense())
         return Spectrum(levels[..., 0], levels[..., -1], levels, torch.full_like(levels, 1 / matrix.size))

@@ -8,11 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from nearsight._validation import array, integer
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.mu_window import BLOCK, MuWindow, potential_of_levels
+from nearsight.solvers.mu_window import BLOCK, MuWindow, check_changes, potential_of_levels
 
 EDGE = 0.7
 """The window is moved when μ of the present matrix is this far from its centre, in units of the half-width."""
+
+SYMMETRY = 1e-10
+"""Largest difference between the two triangles, relative to the largest element."""
 
 REBUILD = 256
 """Accepted changes after which the T matrix is computed afresh, where nothing else has been the reason to."""
@@ -105,12 +109,13 @@ class LocalChanges:
         tolerance: float = 1e-6,
         rank: int = 128,
     ) -> None:
-        if electrons.kT <= 0:
-            raise ValueError("The Fermi function has poles at kT > 0 only; give a temperature.")
-        if rank < 4:
-            raise ValueError(f"rank must be at least 4, got {rank}.")
-        self.matrix = np.array(matrix, dtype=np.float64)
-        self.electrons, self.bounds, self.tolerance, self.rank = electrons, bounds, tolerance, rank
+        self.bounds, self.tolerance = check_changes(electrons, bounds, tolerance)
+        self.electrons, self.rank = electrons, integer(rank, "rank", least=4)
+        self.matrix = array(matrix, "matrix", ("orbital", "orbital"))
+        if not self.matrix.size or self.matrix.shape[0] != self.matrix.shape[1]:
+            raise ValueError(f"matrix must have shape (orbital, orbital), got {self.matrix.shape}.")
+        if np.abs(self.matrix - self.matrix.T).max() > SYMMETRY * np.abs(self.matrix).max():
+            raise ValueError("matrix must be symmetric: only one triangle of it is read; pass (matrix + matrix.T) / 2.")
         self.drift = Drift()
         self.accepted = self.diagonalisations = 0
         self._diagonalise()

@@ -9,6 +9,7 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
+from nearsight._validation import instance, number, numbers
 from nearsight.solvers.dense import Dense
 from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
 
@@ -37,6 +38,16 @@ def potential_of_levels(electrons: Dense, levels: Tensor) -> Tensor:
     if electrons.kT > 0:
         omega = omega - electrons.kT * torch.log1p(torch.exp(-distance.abs() / electrons.kT)).sum(-1)
     return omega if electrons.filling is None else omega + mu * electrons._occupation(levels, distance).sum(-1)
+
+
+def check_changes(electrons: Dense, bounds: tuple[float, float], tolerance: float) -> tuple[tuple[float, float], float]:
+    """Refuse electrons, bounds of the levels and a tolerance (energy) with which no change can be weighed."""
+    if instance(electrons, Dense, "electrons").kT <= 0:
+        raise ValueError("The Fermi function has poles at kT > 0 only; give a temperature.")
+    lowest, highest = numbers(bounds, "bounds", length=2)
+    if lowest >= highest:
+        raise ValueError(f"bounds are the lowest and the highest level there may be, got {lowest:g} and {highest:g}.")
+    return (lowest, highest), number(tolerance, "tolerance", above=0)
 
 
 class MuWindow:

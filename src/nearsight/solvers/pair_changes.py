@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import array, indices
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.mu_window import BLOCK, MuWindow, potential_of_levels
+from nearsight.solvers.mu_window import BLOCK, MuWindow, check_changes, potential_of_levels
+from nearsight.solvers.sparse import check_matrix
 
 CHUNK = 2**22
 """Elements of the products of eigenvectors held at once."""
@@ -47,6 +49,13 @@ def pair_changes(
     on 900 sites all 600 hops together take little longer than the diagonalisation. Changes that move μ out of the
     window are diagonalised.
     """
+    bounds, tolerance = check_changes(electrons, bounds, tolerance)
+    if check_matrix(matrix).ndim != 2:
+        raise ValueError(f"matrix must be a single one (orbital, orbital), got {tuple(matrix.shape)}.")
+    n = len(matrix)
+    i, j, change = indices(i, "i", n), indices(j, "j", n), array(change, "change", (2,))
+    if not isinstance(i, np.ndarray) or not isinstance(j, np.ndarray) or len(i) != len(j) or (i == j).any():
+        raise ValueError("i and j must be NumPy arrays (change,) of one length that differ everywhere.")
     levels, vectors = torch.linalg.eigh(matrix) if spectrum is None else spectrum
     psi = vectors.numpy()
     window = MuWindow(electrons, levels.numpy(), bounds, tolerance)

@@ -14,7 +14,7 @@ from nearsight.solvers.elimination import Equations, Inverse
 from nearsight.solvers.fermi_poles import FermiPoles, closest_fermi_poles, fermi_poles
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.number_search import NumberSearch, change_of_rho, forecast
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_matrix, ensemble_text, no_electrons
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, ensemble_text, no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 from nearsight.storage import number_text
 
@@ -102,8 +102,9 @@ class Poles(Solver):
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         if not isinstance(matrix, SparseMatrix):
-            matrix = SparseMatrix.of(check_matrix(matrix))
+            matrix = SparseMatrix.of(matrix)
         matrix.check()
+        rows, columns, d = check_wanted(rows, columns, matrix.size, degeneracy)
         batch, real = matrix.values.shape[:-1], not matrix.values.is_complex()
         if 0 in batch:
             return no_electrons(matrix, rows)
@@ -114,10 +115,7 @@ class Poles(Solver):
         answer = self._at_fixed_mu(problem) if self.filling is None else self._at_fixed_filling(problem)
         if real:
             answer = answer._replace(rho=answer.rho.real)
-        d, potential = (
-            float(degeneracy),
-            answer.omega if self.filling is None else answer.omega + answer.mu * answer.number,
-        )
+        potential = answer.omega if self.filling is None else answer.omega + answer.mu * answer.number
         parts = (answer.mu, d * answer.number, d * answer.energy, d * (answer.omega + answer.mu * answer.number))
         scalars = (*parts, d * answer.omega, d * potential, answer.error)
         return Electrons(answer.rho.reshape(*batch, -1), *(x.reshape(batch) for x in scalars))

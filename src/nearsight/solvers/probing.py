@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, indices, instance, integer
 from nearsight.lattices import Lattice
 from nearsight.storage import tensor_hash
 
@@ -44,6 +45,23 @@ class Probes:
     sets: int = 1
     phases: str = "phase"
     orbitals: int = 1
+
+    def __post_init__(self) -> None:
+        choice(self.kind, "kind", KINDS)
+        choice(self.phases, "phases", PHASES)
+        # The spread over sets is the error bar; unit vectors need none.
+        least = {"distance": 1, "repeats": 1, "sets": 1 if self.exact else 2, "orbitals": 1}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None or name in ("sets", "orbitals"):
+                object.__setattr__(self, name, integer(value, name, least=smallest))
+        if self.distance is not None and self.colours is not None:
+            raise ValueError("Give either distance= (in hops of the matrix) or colours= (a label for every orbital).")
+        if self.colours is not None:
+            colours = indices(instance(self.colours, Tensor, "colours, a label ≥ 0 for every orbital,"), "colours")
+            if not len(colours):
+                raise ValueError("colours must be a label ≥ 0 for every orbital, got none.")
+            object.__setattr__(self, "colours", colours)
 
     def __repr__(self) -> str:
         if self.exact:
@@ -93,6 +111,7 @@ class Probes:
 PILOT = 64
 """Random vectors from which the number that an accuracy needs is predicted."""
 
+KINDS = ("unit", "random", "coloured")
 PHASES = ("phase", "sign", "gaussian")
 SETS = 4
 """Independent sets of random vectors: their spread is the error bar."""
@@ -114,7 +133,8 @@ def random_vectors(count: int | None = None, *, phases: str = "phase", sets: int
 
     The error of an element of ρ is about √(n_e / count) with n_e = Σ_l |ρ_il|² ≤ 1, independent of the size.
     """
-    _check(phases, sets, orbitals)
+    sets, orbitals = integer(sets, "sets", least=2), integer(orbitals, "orbitals", least=1)
+    count = None if count is None else integer(count, "count")
     if count is not None and (count < sets * orbitals or count % (sets * orbitals)):
         least = f"sets = {sets}" + (f" times orbitals = {orbitals}" if orbitals > 1 else "")
         raise ValueError(f"count must be a multiple of {least}, got {count}.")
@@ -141,25 +161,9 @@ def coloured_vectors(
     With neither, the distance is as large as the accuracy of the solver asks for. The two spins of a site are joined by
     the matrix, and so never share a colour.
     """
-    _check(phases, sets, orbitals)
-    if distance is not None and colours is not None:
-        raise ValueError("Give either distance= (in hops of the matrix) or colours= (a label for every orbital).")
-    if distance is not None and distance < 1:
-        raise ValueError(f"distance must be at least one hop, got {distance}.")
-    if colours is not None and (colours.ndim != 1 or colours.is_floating_point() or int(colours.min()) < 0):
-        raise ValueError("colours must be a label >= 0 for every orbital (orbital,).")
     return Probes(
         "coloured", colours=colours, distance=distance, repeats=1, sets=sets, phases=phases, orbitals=orbitals
     )
-
-
-def _check(phases: str, sets: int, orbitals: int) -> None:
-    if orbitals < 1:
-        raise ValueError(f"orbitals must be at least 1, got {orbitals}.")
-    if phases not in PHASES:
-        raise ValueError(f"phases must be one of {', '.join(PHASES)}, got {phases!r}.")
-    if sets < 2:
-        raise ValueError(f"The spread over sets is the error bar: sets must be at least 2, got {sets}.")
 
 
 def lattice_colours(lattice: Lattice, period: int, orbitals: int = 1) -> Tensor:
@@ -169,8 +173,8 @@ def lattice_colours(lattice: Lattice, period: int, orbitals: int = 1) -> Tensor:
     matrix. Fewer than a greedy colouring needs for the same distance. Where an axis is periodic, ``period`` must
     divide it.
     """
-    if period < 1 or orbitals < 1:
-        raise ValueError(f"period and orbitals must be at least 1, got {period} and {orbitals}.")
+    instance(lattice, Lattice, "lattice")
+    period, orbitals = integer(period, "period", least=1), integer(orbitals, "orbitals", least=1)
     for cells, closed in zip(lattice.shape, lattice.periodic, strict=True):  # type: ignore[arg-type]
         if closed and cells % period:
             fitting = [p for p in range(1, cells + 1) if cells % p == 0]

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nearsight._validation import instance, number
-from nearsight.solvers.sparse import SparseMatrix
+from nearsight._validation import integer, number
+from nearsight.solvers.sparse import SparseMatrix, positions
 from nearsight.storage import number_text
 
 ErrorKind = Literal["bound", "rms", "95 %"]
@@ -85,14 +85,6 @@ def ensemble_text(kT: float, filling: float | None, mu: float | None) -> str:
     return f"{fixed}, kT={number_text(kT)}"
 
 
-def check_matrix(matrix: Tensor) -> Tensor:
-    """Refuse what is not a batch of finite square matrices: eigensolvers report it late and say little."""
-    instance(matrix, Tensor, "matrix", "A SparseMatrix will do as well.")
-    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
-        raise ValueError(f"A solver takes matrices of shape (*batch, orbital, orbital), got {tuple(matrix.shape)}.")
-    if not bool(torch.isfinite(matrix).all()):
-        bad = int((~torch.isfinite(matrix)).sum())
-        raise ValueError(
-            f"The matrix holds {bad} NaN or infinite elements; look for them in the field it was made from."
-        )
-    return matrix
+def check_wanted(rows: Tensor, columns: Tensor, size: int, degeneracy: int) -> tuple[Tensor, Tensor, float]:
+    """Positions of ρ within matrices of ``size`` orbitals, and the number of copies as a factor."""
+    return *positions(rows, columns, size), float(integer(degeneracy, "degeneracy", least=1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nearsight._validation import indices, instance, integer
 from nearsight.solvers.dissection import Dissection
 
 
@@ -29,6 +30,19 @@ class Pattern:
     size: int
     cuts: Tensor | None = None
     _dissections: dict[str, tuple[Tensor, Tensor, Dissection]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        size = integer(self.size, "size", least=1)
+        rows, columns = positions(self.rows, self.columns, size)
+        for name, value in (("rows", rows), ("columns", columns), ("size", size)):
+            object.__setattr__(self, name, value)
+        if self.cuts is None:
+            return
+        kind = instance(self.cuts, Tensor, "cuts").dtype
+        if kind.is_floating_point or kind.is_complex or kind == torch.bool:
+            raise TypeError(f"cuts must be an integer tensor (family, orbital), got {kind}.")
+        if self.cuts.ndim != 2 or self.cuts.shape[1] != size:
+            raise ValueError(f"cuts must have shape (family, {size}), got {tuple(self.cuts.shape)}.")
 
     def dissection(self, rows: Tensor, columns: Tensor) -> Dissection:
         """An order of elimination in which positions ``(rows, columns)`` lie in its fronts, as all elements do."""
@@ -59,6 +73,10 @@ class SparseMatrix:
     values: Tensor
 
     def __post_init__(self) -> None:
+        instance(self.pattern, Pattern, "pattern")
+        kind = instance(self.values, Tensor, "values").dtype
+        if not (kind.is_floating_point or kind.is_complex) or self.values.ndim == 0:
+            raise TypeError(f"values must be real or complex (*batch, element), got {kind}; pass values.double().")
         if self.values.shape[-1] != len(self.pattern.rows):
             raise ValueError(
                 f"The pattern has {len(self.pattern.rows)} elements, the values have {self.values.shape[-1]}."
@@ -68,7 +86,9 @@ class SparseMatrix:
     def of(cls, matrix: Tensor) -> SparseMatrix:
         """Dense matrices ``(*batch, orbital, orbital)``, listed on the diagonal and wherever one of them differs from
         zero."""
-        size = matrix.shape[-1]
+        size = check_matrix(matrix).shape[-1]
+        if not (matrix.is_floating_point() or matrix.is_complex()):
+            matrix = matrix.double()
         nonzero = (matrix != 0).reshape(-1, size, size).any(0)
         nonzero.fill_diagonal_(True)
         rows, columns = (nonzero | nonzero.T).nonzero(as_tuple=True)
@@ -102,3 +122,31 @@ class SparseMatrix:
         return self.values.real.new_zeros(*self.values.shape[:-1], self.size).index_add(
             -1, where, self.values[..., on].real
         )
+
+
+def positions(rows: Tensor, columns: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns ``(element,)`` of elements of matrices of ``size`` orbitals."""
+    for name, value in (("rows", rows), ("columns", columns)):
+        instance(value, Tensor, name, "Both are integer tensors (element,).")
+    found = indices(rows, "rows", size), indices(columns, "columns", size)
+    if len(found[0]) != len(found[1]):
+        raise ValueError(f"rows and columns must be as many, got {len(found[0])} and {len(found[1])}.")
+    return found
+
+
+def check_matrix(matrix: Tensor) -> Tensor:
+    """Refuse what is not a batch of finite square matrices: eigensolvers report it late and say little."""
+    instance(matrix, Tensor, "matrix", "A SparseMatrix will do as well.")
+    if matrix.dtype == torch.bool or matrix.layout != torch.strided or matrix.is_meta:
+        raise TypeError(
+            f"matrix must be a dense tensor of numbers, got {matrix.dtype}, {matrix.layout} on {matrix.device}; pass "
+            "matrix.double(), matrix.to_dense() or a SparseMatrix."
+        )
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
+        raise ValueError(f"A solver takes matrices of shape (*batch, orbital, orbital), got {tuple(matrix.shape)}.")
+    if not bool(torch.isfinite(matrix).all()):
+        bad = int((~torch.isfinite(matrix)).sum())
+        raise ValueError(
+            f"The matrix holds {bad} NaN or infinite elements; look for them in the field it was made from."
+        )
+    return matrix
