@@ -2,14 +2,17 @@
 
 import importlib
 import pkgutil
+import re
 
 import pytest
 
 import bad_arguments
 
 MODULES = [importlib.import_module(f"bad_arguments.{m.name}") for m in pkgutil.iter_modules(bad_arguments.__path__)]
+# Addresses of objects differ from process to process, and the workers of a suite must agree on the names of tests.
+ADDRESS = re.compile(r"( at)? 0x[0-9A-Fa-f]+")
 ROWS = [
-    pytest.param(row.call, id=f"{module.__name__.removeprefix('bad_arguments.')}: {row.name}")
+    pytest.param(row.call, id=ADDRESS.sub("", f"{module.__name__.removeprefix('bad_arguments.')}: {row.name}"))
     for module in MODULES
     for row in module.ROWS
 ]

@@ -31,7 +31,7 @@ class Described:
 
     @classmethod
     def _signature(cls) -> Mapping[str, inspect.Parameter]:
-        return _signature(cls)
+        return _signature(cls)  # type: ignore[arg-type]
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -81,9 +81,8 @@ def _left_out(value: Any, default: Any) -> bool:
 
 
 @functools.cache
-def _signature(kind: type) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(kind.__init__).parameters
-    return {name: p for name, p in parameters.items() if name not in ("self", "rng")}
+def _signature(kind: Any) -> dict[str, inspect.Parameter]:
+    return {name: p for name, p in inspect.signature(kind).parameters.items() if name != "rng"}
 
 
 def plain(value: Any) -> Any:
