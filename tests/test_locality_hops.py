@@ -97,7 +97,7 @@ def test_the_radius_of_a_network_is_half_of_what_a_hop_sees(rng):
     found = hop_response(student, scattered(lattice, rng, 4), rng=rng)
     assert found.reach == pytest.approx(2 * np.sqrt(2.0))
     assert student.dtype == torch.float32  # measured on a copy
-    blind = EmbeddedNetwork(lattice, occupation(), radius=0.5, channels=3, widths=(4,), rng=rng)
+    blind = EmbeddedNetwork(lattice, occupation(), radius=0, channels=3, widths=(4,), rng=rng)
     nothing = hop_response(LearnedMoves(ConvolutionalForceField(lattice, blind)), scattered(lattice, rng, 2), rng=rng)
     assert nothing.reach == 0.0
 

@@ -255,7 +255,7 @@ def test_without_time_reversal_the_energy_has_an_odd_part(components, rng):
 
 # --- learning -------------------------------------------------------------------------------------------------------
 
-FAST = FitOptions(steps=250, warmup=20, learning_rate=0.02, average=0.95, validate_every=250)
+FAST = FitOptions(component="all", steps=250, warmup=20, learning_rate=0.02, average=0.95, validate_every=250)
 
 
 def shifted(lattice: Lattice, field: torch.Tensor, *cell: int) -> torch.Tensor:

@@ -49,7 +49,7 @@ def clumsy(shared, number):
 def client():
     from distributed import Client, LocalCluster
 
-    options = dict(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+    options = dict(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
     with LocalCluster(processes=False, **options) as cluster, Client(cluster) as found:
         yield found
 

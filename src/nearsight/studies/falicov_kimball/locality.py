@@ -20,7 +20,8 @@ def subject(run: Run, config: Config) -> HopSubject:
 
     def grow(cutoff: float, steps: int, folder: Path) -> LearnedMoves:
         """The network of the study with another radius: energies depend on pairs at most twice as far apart."""
-        network = config.network.model_copy(update={"radius": 0.5 * cutoff})
+        radius = 0.5 * cutoff if 0.5 * cutoff >= data.train.lattice.spacing else 0.0  # nobody but the site itself
+        network = config.network.model_copy(update={"radius": radius})
         wider = config.model_copy(update={"network": network})
         student = untrained(wider, data.train.lattice, run.seed("locality", "grow"))
         options = config.fit.model_copy(
