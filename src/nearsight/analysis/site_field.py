@@ -31,6 +31,8 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
         labelled = field.transpose(..., "site")
     else:
         array = field.detach().cpu().numpy() if isinstance(field, Tensor) else np.asarray(field)
+        if array.dtype.kind not in "biufc" or array.ndim == 0:
+            raise TypeError(f"A site field holds a number per site (*batch, site), got {type(field).__name__}.")
         leading = array.ndim - 1
         if leading >= 1 and array.shape[-1] != lattice.n_sites and array.shape[-2] == lattice.n_sites:
             raise ValueError(

@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
+from torch import Tensor
 
+from nearsight._validation import instance
 from nearsight.analysis import LinearLaw, two_colouring
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
@@ -46,6 +48,10 @@ def particle_potentials(
     V is drawn from its lowest value, in the same colours for all configurations; sites without one are black.
     """
     check_plane(lattice)
+    if isinstance(V, Tensor):
+        V = V.detach().cpu().numpy()
+    if np.asarray(V).dtype.kind not in "iuf":
+        raise TypeError(f"V must hold a potential at every site (configuration, site), got {type(V).__name__}.")
     finite = np.isfinite(np.asarray(V, dtype=float))
     shown = V.copy(data=np.where(finite, V, 0.0)) if isinstance(V, xr.DataArray) else np.where(finite, V, 0.0)
     values, n, s = (site_field(x, lattice).values.reshape(-1, lattice.n_sites) for x in (shown, field, sigma))
@@ -94,6 +100,9 @@ def barriers(
     All ``(configuration)``; colours tell the magnetisation \\|M\\| of the blocks. ``fits`` are straight lines against L
     and |φ|. Configurations with infinite L have no point on the left.
     """
+    for name, data in (("barrier", barrier), ("L", L), ("phi", phi), ("M", M)):
+        if instance(data, xr.DataArray, name).dtype.kind not in "iuf":
+            raise TypeError(f"{name} must hold real numbers (configuration), got {data.dtype}.")
     numbers = [np.asarray(x, dtype=float).ravel() for x in (barrier, L, np.abs(phi), np.abs(M))]
     dV, length, order, magnetisation = numbers
     if len({len(x) for x in numbers}) != 1 or not len(dV) or not np.isfinite(dV).all():

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from nearsight._validation import filename, instance, numbers
 from nearsight.analysis import PowerLaw, mean_and_error
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled, with_unit
 
@@ -22,7 +23,7 @@ def growth(
 
     ``lengths`` and ``fits`` are keyed by the name in the legend; "exact" and "learned" have colours of their own.
     """
-    some(lengths, "lengths")
+    some(lengths, "lengths", ("replica", "time"))
     figure = picture(height=2.8)
     axes = figure.add_subplot()
     fits = fits or {}
@@ -53,9 +54,8 @@ def correlations(
     exact: xr.DataArray, learned: xr.DataArray, *, times: Sequence[float] | None = None, symbol: str = "C(r)"
 ) -> Picture:
     """C(r) at several times, ``(replica, time, r)``: exact as lines with bands, learned as points with error bars."""
-    times = list(exact["time"].values) if times is None else list(times)
-    if not 1 <= len(times) <= 6:
-        raise ValueError(f"One picture holds 1 to 6 times, got {len(times)}; choose some with times=.")
+    some({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
+    times = chosen_times(exact["time"].values if times is None else times, 6)
     figure = picture(height=2.8)
     axes = figure.add_subplot()
     for time, colour in zip(times, ramp(len(times)), strict=True):
@@ -102,13 +102,17 @@ def training_curves(log: str | Path | Mapping[str, Sequence[float]], *, x: str =
     Columns whose values are all positive are drawn on a logarithmic axis against ``x``; the learning rate (a column
     with "rate" or "lr" in its name) stands in a panel of its own.
     """
-    columns = _read_csv(Path(log)) if isinstance(log, str | Path) else {k: np.asarray(v, float) for k, v in log.items()}
+    if isinstance(log, str | Path):
+        columns = _read_csv(filename(log, "log"))
+    else:
+        some(log, "columns")
+        columns = {name: _column(v, name) for name, v in log.items()}
     if x not in columns or len(columns) < 2:
         raise ValueError(f"A training log needs a column {x!r} and at least one more, got {sorted(columns)}.")
     drawn = {name: v for name, v in columns.items() if name != x and np.isfinite(v).any() and np.nanmin(v) > 0}
     rates = [name for name in drawn if "rate" in name or name == "lr"]
     losses = [name for name in drawn if name not in rates and not any(w in name for w in ("second", "time", "step"))]
-    some(losses, "losses")
+    some({name: columns[name] for name in losses}, "losses")
     figure = picture(PAGE if rates else 3.4, 2.5)
     panels = figure.subplots(1, 2 if rates else 1, width_ratios=[2, 1] if rates else None, squeeze=False)[0]
     for panel, names, label in zip(panels, (losses, rates), ("loss or error", "learning rate"), strict=False):
@@ -122,6 +126,13 @@ def training_curves(log: str | Path | Mapping[str, Sequence[float]], *, x: str =
     return figure
 
 
+def _column(values: object, name: str) -> np.ndarray:
+    column = np.asarray(values)
+    if column.ndim != 1 or column.dtype.kind not in "iuf":
+        raise TypeError(f"Column {name!r} must hold real numbers (step,), got {type(values).__name__}.")
+    return column.astype(float)  # NaN between validations is no error
+
+
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the fit writes it when it is given a path.")
@@ -129,9 +140,33 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
 
-def some(items: Mapping[str, object] | Sequence[str], what: str) -> None:
+def some(items: Mapping[str, object], what: str, dims: Sequence[str] | None = None) -> None:
+    """Refuse what is no mapping, or an empty one, or holds anything but labelled arrays with these dimensions."""
+    instance(items, Mapping, what, "Name every entry, as in {'exact': ...}.")
     if not items:
         raise ValueError(f"There are no {what} to draw.")
+    for name, data in items.items() if dims is not None else ():
+        labelled(data, f"{what}[{name!r}]", dims or ())
+
+
+def labelled(data: object, name: str, dims: Sequence[str]) -> None:
+    """Refuse what is no labelled array of real numbers with these dimensions and coordinates, or has no number."""
+    array = instance(data, xr.DataArray, name, f"It has the dimensions {', '.join(dims)}.")
+    needs = [d for d in dims if d not in array.dims or (d != "replica" and d not in array.coords)]
+    if needs or array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{name} must be real numbers over {', '.join(dims)} with coordinates, got {array.dtype} {array.dims}."
+        )
+    if not np.isfinite(array.values).any():
+        raise ValueError(f"{name} holds no finite number, so there is nothing to draw.")
+
+
+def chosen_times(times: Sequence[float] | np.ndarray, most: int) -> list[float]:
+    """Times to draw, at least one and at most as many as a picture holds."""
+    given = list(numbers(times, "times"))
+    if not 1 <= len(given) <= most:
+        raise ValueError(f"One picture holds 1 to {most} times, got {len(given)}; choose some with times=.")
+    return given
 
 
 def replicas(data: xr.DataArray) -> str:

@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
+from nearsight._validation import generator, instance, number
 from nearsight.analysis import bootstrap
 from nearsight.plots.style import (
     CYCLE,
@@ -70,6 +71,9 @@ def parity_by_mode(
     ``exact`` and ``learned`` share their keys, the symbols of the components. ``paper`` is the published root mean
     square error, the same for all, drawn as a line on either side of zero.
     """
+    for name, values in (("exact", exact), ("learned", learned)):
+        instance(values, Mapping, name, "Name every component, as in {'F_x': ...}.")
+    paper = None if paper is None else number(paper, "paper", above=0)
     if not exact or set(exact) != set(learned):
         raise ValueError(f"exact and learned must hold the same components, got {list(exact)} and {list(learned)}.")
     figure = picture(PAGE, 4.3)
@@ -122,6 +126,7 @@ def error_histogram(
     the Gaussian. ``paper`` is the published standard deviation, drawn as a line on either side.
     """
     values = _flat(error, "error")
+    paper = None if paper is None else number(paper, "paper", above=0)
     mean, std = float(values.mean()), float(values.std())
     if std == 0:
         raise ValueError("All errors are equal, so there is no distribution to draw.")
@@ -161,12 +166,14 @@ def error_by_group(
 
     Each entry is ``(snapshot, ...)``: whole snapshots are resampled, since the errors of one snapshot are correlated.
     """
+    instance(errors, Mapping, "errors", "Name every group, as in {'hot': ...}.")
+    generator(rng)
     if not errors:
         raise ValueError("There are no groups of errors to draw.")
     figure = picture(max(2.4, 1.0 + 0.6 * len(errors)))
     axes = figure.add_subplot()
     for position, (name, values) in enumerate(errors.items()):
-        array = _array(values, name)
+        array = np.atleast_1d(_array(values, name))
         squares = (array.reshape(len(array), -1) ** 2).mean(1)
         rmse = float(np.sqrt(squares.mean()))
         sigma = 0.0
@@ -197,6 +204,9 @@ def symmetry_error(
     ``errors`` holds one number for each of the ``labels`` (operations), keyed by force field or precision. An exact
     zero is drawn at the lower edge.
     """
+    instance(errors, Mapping, "errors", "Name the force fields, as in {'learned': ...}.")
+    instance(labels, (list, tuple), "labels", "It names the operations.")
+    tolerance = None if tolerance is None else number(tolerance, "tolerance", above=0)
     if not errors:
         raise ValueError("There are no symmetry errors to draw.")
     arrays = {name: _array(values, name) for name, values in errors.items()}
@@ -244,6 +254,8 @@ def _flat(values: Numbers, name: str) -> np.ndarray:
 
 def _array(values: Numbers, name: str) -> np.ndarray:
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must hold real numbers, got {type(values).__name__} of {array.dtype}.")
     array = array.astype(float)
     if array.size == 0 or not np.isfinite(array).all():
         raise ValueError(f"{name!r} must hold finite numbers, at least one; got {array.size}, some NaN or infinite.")

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from nearsight._validation import instance
 from nearsight.plots.curves import plain_log_ticks, some
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, light_grid, picture, styled, with_unit
 
@@ -20,6 +21,7 @@ def locality(data: xr.Dataset) -> Picture:
     Left: |∂F_i/∂Φ_j|, rms over pairs and fields. Right: the irreducible error of any model with a given cutoff, and
     the models' own errors where they were measured.
     """
+    instance(data, xr.Dataset, "data", "Pass report.data of a LocalityReport.")
     both = "response" in data
     figure = picture(PAGE if both else 0.6 * PAGE, 2.8)
     panels = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
@@ -67,7 +69,7 @@ def _responses(axes: Axes, data: xr.Dataset) -> None:
 
 
 def _errors(axes: Axes, data: xr.Dataset) -> None:
-    some([name for name in ("floor", "error") if name in data], "floors and errors")
+    some({name: data[name] for name in ("floor", "error") if name in data}, "floors and errors")
     name, unit, quantity = (data.attrs[key] for key in ("name", "unit", "quantity"))
     if "floor" in data:
         known = data[["floor", "floor_error"]] if "floor_error" in data else data[["floor"]]

@@ -12,7 +12,7 @@ from matplotlib.collections import Collection, EllipseCollection
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from torch import Tensor
 
-from nearsight._validation import number
+from nearsight._validation import instance, number, numbers
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.plots.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
@@ -43,6 +43,7 @@ def snapshots(
     values = labelled.values.reshape(-1, lattice.n_sites)
     if times is None and "time" in labelled.coords:
         times = list(np.atleast_1d(labelled["time"].values))
+    times = None if times is None else numbers(times, "times")
     if times is not None and len(times) != len(values):
         raise ValueError(f"times must name the {len(values)} fields, got {len(times)}.")
     if len(values) > 6:
@@ -90,6 +91,10 @@ def gallery(
     another.
     """
     check_plane(lattice)
+    times = numbers(times, "times")
+    instance(layers, (list, tuple), "layers", "List the rows of the gallery.")
+    for k, layer in enumerate(layers):
+        instance(layer, Layer, f"layers[{k}]")
     if not layers or not 1 <= len(times) <= 6:
         raise ValueError(f"A gallery has at least one layer and 1 to 6 times, got {len(layers)} and {len(times)}.")
     shape = plane_size(lattice)
@@ -101,10 +106,9 @@ def gallery(
         values = site_field(layer.values, lattice, ("time",)).values
         if len(values) != len(times):
             raise ValueError(f"times must name the {len(values)} fields of {layer.label}, got {len(times)}.")
-        far = values if layer.centre is None else values - layer.centre
-        limit = layer.limit
-        if limit is None:
-            limit = float(np.quantile(np.abs(far), 0.995)) or 1.0
+        far = values if layer.centre is None else values - number(layer.centre, "centre")
+        given = layer.limit
+        limit = float(np.quantile(np.abs(far), 0.995)) or 1.0 if given is None else number(given, "limit", above=0)
         low, high = (0.0, limit) if layer.centre is None else (layer.centre - limit, layer.centre + limit)
         colours = SEQUENTIAL if layer.centre is None else DIVERGING
         for axes, value in zip(row, values, strict=True):
@@ -128,6 +132,9 @@ def structure_factor_map(
     A ring marks the wave vector ``about``. On a lattice along the axes, with one site per cell, the map is centred
     on it: a peak at (π, π) stands in the middle and not in four corners.
     """
+    instance(S, xr.DataArray, "S", "structure_factor makes one.")
+    decades = number(decades, "decades", above=0)
+    about = None if about is None else numbers(about, "about", length=2)  # type: ignore[assignment]
     if S.ndim != 2 or "kx" not in S.coords or "ky" not in S.coords:
         raise ValueError(f"The map takes S(kx, ky) alone, got {S.dims}; average over replicas and choose a time first.")
     intensity, kx, ky = S.values, S["kx"].values, S["ky"].values
@@ -140,6 +147,8 @@ def structure_factor_map(
             intensity = np.take(intensity, order, direction)
             kx, ky = (near[order], ky) if direction == 0 else (kx, near[order])
         kx, ky = np.meshgrid(kx, ky, indexing="ij")
+    if not np.isfinite(intensity).all():
+        raise ValueError("S(k) holds NaN or infinite values; look for them in the field it was made from.")
     top = float(S.max())
     if not top > 0:
         raise ValueError("S(k) vanishes everywhere, so there is nothing to draw.")
@@ -168,12 +177,13 @@ def structure_factor_map(
 @styled
 def data_overview(fields: Mapping[str, Tensor | np.ndarray], *, symbol: str = "Q", unit: str = "1") -> Picture:
     """Histograms of the field in every kind of snapshot of a data set: what the student has seen."""
+    instance(fields, Mapping, "fields", "Name every kind of snapshot, as in {'thermal': ...}.")
     if not fields:
         raise ValueError("There are no kinds of snapshots to draw.")
-    arrays = {
-        name: np.asarray(v.detach().cpu() if isinstance(v, Tensor) else v, dtype=float) for name, v in fields.items()
-    }
+    arrays = {name: np.asarray(v.detach().cpu() if isinstance(v, Tensor) else v) for name, v in fields.items()}
     for name, array in arrays.items():
+        if array.dtype.kind not in "iufb" or array.ndim == 0:
+            raise TypeError(f"{name!r} must hold real numbers (snapshot, ...), got {type(fields[name]).__name__}.")
         if array.size == 0 or not np.isfinite(array).all():
             raise ValueError(f"{name!r} must hold finite field values, at least one.")
     low, high = min(a.min() for a in arrays.values()), max(a.max() for a in arrays.values())
@@ -194,7 +204,7 @@ def data_overview(fields: Mapping[str, Tensor | np.ndarray], *, symbol: str = "Q
 
 
 def check_plane(lattice: Lattice) -> None:
-    if lattice.dim != 2:
+    if instance(lattice, Lattice, "lattice").dim != 2:
         raise ValueError(f"A map needs a two-dimensional lattice, got {lattice!r}.")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from nearsight._validation import filename
 from nearsight.storage import read_yaml
 
 CARD = ("quantity", "source", "units", "label", "scale")
@@ -56,7 +57,7 @@ def read_published(path: str | Path) -> Published:
 
     ``quantity`` and ``source`` are required: a number whose origin nobody knows proves nothing.
     """
-    path = Path(path)
+    path = filename(path, "path")
     beside = path.with_suffix(".yaml")
     for file in (path, beside):
         if not file.exists():

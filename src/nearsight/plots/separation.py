@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import Normalize
 
+from nearsight._validation import integer, numbers
 from nearsight.analysis import DynamicalScaling, PowerLaw, SizeLaw, compare_curves, mean_and_error, two_colouring
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.plots.curves import colours, plain_log_ticks, ramp, replicas, some
+from nearsight.plots.curves import chosen_times, colours, labelled, plain_log_ticks, ramp, replicas, some
 from nearsight.plots.maps import check_plane, draw_plane, plane_size
 from nearsight.plots.published import Published, overlay, sources
 from nearsight.plots.style import CYCLE, DIVERGING, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
@@ -40,6 +41,8 @@ def sublattice_maps(
     """
     check_plane(lattice)
     n, s = (site_field(x, lattice, ("time",)).values for x in (field, sigma))
+    times = numbers(times, "times")
+    close_up = None if close_up is None else integer(close_up, "close_up", least=1)
     if not 1 <= len(times) <= 6 or n.shape != s.shape or len(n) != len(times):
         raise ValueError(f"Maps show 1 to 6 times of both fields, got {len(times)} times, {n.shape} and {s.shape}.")
     particles = np.where(n > 0.5, two_colouring(lattice), PALE * s)
@@ -90,7 +93,7 @@ def separation_growth(
     panels = figure.subplots(1, len(quantities), squeeze=False)[0]
     fits, published = fits or {}, published or {}
     for axes, (symbol, curves) in zip(panels, quantities.items(), strict=True):
-        some(curves, f"curves of {symbol}")
+        some(curves, f"curves of {symbol}", ("replica", "time"))
         for name, colour in zip(curves, colours(curves), strict=True):
             data = curves[name].sel(time=curves[name]["time"] > 0)
             summary = mean_and_error(data)
@@ -132,8 +135,9 @@ def scaling_collapse(
     ``symbol`` names the length that was passed as L. The dashed line falls as k^-(d+1), the law of Porod for sharp
     walls; ``tail`` is the power that was fitted at the last time, ``found`` the judgement of the collapse.
     """
-    if not 1 <= len(times) <= 8:
-        raise ValueError(f"One picture holds 1 to 8 times, got {len(times)}; choose some with times=.")
+    times, dimension = chosen_times(times, 8), integer(dimension, "dimension", least=1)
+    labelled(S, "S", ("replica", "time", "k"))
+    labelled(L, "L", ("replica", "time"))
     figure = picture(PAGE, 2.8)
     left, right = figure.subplots(1, 2)
     positive = S.sel(k=S["k"] > 0)
@@ -193,8 +197,8 @@ def pair_correlations(
     correlated, so that several points in a row outside ±2 say less than they seem to. ``paired``: replica i of both
     began from the same configuration. C(0), the density of particles, is conserved and left out.
     """
-    if not 1 <= len(times) <= 5:
-        raise ValueError(f"One picture holds 1 to 5 times, got {len(times)}; choose some with times=.")
+    times = chosen_times(times, 5)
+    some({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
     figure = picture(min(PAGE, 0.8 + 2.4 * len(times)), 3.2)
     above, below = figure.subplots(2, len(times), squeeze=False, sharex=True, sharey="row", height_ratios=(5, 2))
     for upper, lower, time in zip(above, below, times, strict=True):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 
-from nearsight._validation import number
+from nearsight._validation import boolean, instance, integer, number, numbers
 from nearsight.analysis import mean_and_error
 from nearsight.analysis.brillouin import Path, fold, zone_boundary
 from nearsight.analysis.plaquettes import plaquettes
@@ -57,12 +57,15 @@ def spin_map(
     """
     check_plane(lattice)
     array = rows(spin_field(spins, lattice))
+    times = None if times is None else numbers(times, "times")
+    arrows = None if arrows is None else boolean(arrows, "arrows")
     if times is not None and len(times) != len(array):
         raise ValueError(f"times must name the {len(array)} configurations, got {len(times)}.")
     if len(array) > 6:
         raise ValueError(f"One picture holds at most 6 maps, got {len(array)}; choose some of the records.")
     shown = lattice
     if window is not None:
+        window = integer(window, "window")
         if not 1 <= window <= min(lattice.shape):
             raise ValueError(f"A window has between 1 and {min(lattice.shape)} cells along each axis, got {window}.")
         inside = (lattice.cells < window).all(1)
@@ -113,9 +116,16 @@ def zone_map(
     extent: half width of the picture in units of the farthest corner of the zone.
     """
     check_plane(lattice)
+    decades = None if decades is None else number(decades, "decades", above=0)
+    extent = number(extent, "extent", above=0)
+    if not isinstance(S, xr.DataArray):
+        instance(S, Mapping, "S, if no labelled array,", "Name every map, as in {'exact': ...}.")
     maps = {"": S} if isinstance(S, xr.DataArray) else dict(S)
     if not 1 <= len(maps) <= 4:
         raise ValueError(f"One picture holds 1 to 4 zones, got {len(maps)}.")
+    for title, data in maps.items():
+        if not np.isfinite(instance(data, xr.DataArray, f"S[{title!r}]").values).all():
+            raise ValueError("S(q) holds NaN or infinite values; look for them in the spins it was made from.")
     corners = zone_boundary(lattice)
     half = extent * float(np.abs(corners).max())
     top = max(float(data.max()) for data in maps.values())
@@ -157,6 +167,11 @@ def path_profile(
     The first of the mapping is drawn as a line with a band, the others as points with error bars, of one standard error
     over replicas: exact dynamics against learned, ``{"exact": ..., "learned": ...}``.
     """
+    instance(S, Mapping, "S", "Name every curve, as in {'exact': ...}.")
+    instance(path, Path, "path", "nearsight.analysis makes one through points of the zone.")
+    times = None if times is None else numbers(times, "times")
+    for name, data in S.items():
+        instance(data, xr.DataArray, f"S[{name!r}]")
     if not S:
         raise ValueError("There is nothing to draw: pass at least one structure factor along the path.")
     for name, data in S.items():
@@ -230,12 +245,15 @@ def charge_map(
     """
     check_plane(lattice)
     faces = plaquettes(lattice)
+    instance(density, xr.DataArray, "density")
     if density.dims != ("plaquette",) or density.sizes["plaquette"] != len(faces):
         raise ValueError(
             f"The map takes one value for each of the {len(faces)} plaquettes, got {dict(density.sizes)}; choose one "
             f"configuration first."
         )
     values = density.values
+    if not np.isfinite(values).all():
+        raise ValueError("density holds NaN or infinite values; look for them in the spins it was made from.")
     limit = float(np.abs(values).max()) or 1.0 if limit is None else number(limit, "limit", above=0)
     polygons = []
     for centre, size, corners in zip(faces.centres, faces.size, faces.corners, strict=True):

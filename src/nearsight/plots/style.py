@@ -15,6 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
+from nearsight._validation import number
+
 EXACT = "#1f1f1f"
 LEARNED = "#d55e00"
 PAPER = "#0072b2"
@@ -82,6 +84,7 @@ class Picture(Figure):
 
 def picture(width: float = COLUMN, height: float = 2.6) -> Picture:
     """An empty picture of the given size in inches, drawn without a display."""
+    width, height = number(width, "width", above=0), number(height, "height", above=0)
     figure = Picture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
