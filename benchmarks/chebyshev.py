@@ -38,7 +38,7 @@ from nearsight.solvers import (
     NumbaProducts,
     Pattern,
     Poles,
-    Probes,
+    ProbeSet,
     SparseMatrix,
     TorchProducts,
     coloured_vectors,
@@ -133,7 +133,7 @@ def noise(side: int, coupling: float, kT: float, moments: int) -> None:
     exact = Poles(mu=MU, kT=kT, tol=1e-8).solve(h, model.rows, model.columns).rho
     poles = time.process_time() - start
     field = torque_field(model, spins, exact)
-    kinds: dict[tuple[str, str], Probes] = {}
+    kinds: dict[tuple[str, str], ProbeSet] = {}
     for orbitals, each in ((1, "orbital"), (2, "site")):
         kinds["256 random vectors", each] = random_vectors(256, orbitals=orbitals)
         for period in [p for p in (6, 8, 12, 16) if side % p == 0]:

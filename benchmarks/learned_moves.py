@@ -21,8 +21,9 @@ from rich.table import Table
 from support.timing import best
 
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField, LearnedMoves
+from nearsight.forcefields import ConvolutionalForceField
 from nearsight.lattices import square
+from nearsight.moves import LearnedMoves
 from nearsight.networks import EmbeddedNetwork
 
 FILLING = 0.187
@@ -44,18 +45,18 @@ def main() -> None:
             moves = LearnedMoves(ConvolutionalForceField(square(side), network)).eval()
             rng = np.random.default_rng(side)
             field = torch.from_numpy((rng.random((side**2, 1)) < FILLING).astype(float))
-            walk = moves.follow(field)
+            walk = moves.start_walk(field)
             particles = rng.integers(len(walk.positions), size=options.attempts)
             tries = particles, rng.integers(4, size=options.attempts)
             walk.attempt(tries[0][:1], tries[1][:1], np.zeros(1))  # compiles
             rates = []
             for share in (1.0, 0.5, 0.0):
                 threshold = np.where(rng.random(options.attempts) < share, np.inf, -np.inf)
-                walk = moves.follow(field)
+                walk = moves.start_walk(field)
                 start = time.process_time()
                 walk.attempt(*tries, threshold)
                 rates.append(options.attempts / (time.process_time() - start))
-            walk = moves.follow(field)
+            walk = moves.start_walk(field)
             start = time.process_time()
             known = int(np.isfinite(walk.differences()).sum())
             single = (time.process_time() - start) / known

@@ -34,7 +34,7 @@ from nearsight.hamiltonians import skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
 from nearsight.solvers import Chebyshev, Poles, coloured_vectors, lattice_colours, random_vectors
-from nearsight.solvers.probing import Probes
+from nearsight.solvers.kpm.probing import ProbeSet
 from nearsight.solvers.solver import Solver
 
 KT, MU = 0.02, -3.5
@@ -63,7 +63,7 @@ def exact(lattice: Lattice) -> dict[str, ForceField]:
     def electrons(solver: Solver) -> ForceField:
         return ExactForceField(skyrmion_magnet(lattice, B=0.0), solver).electrons
 
-    def kpm(probes: Probes) -> ForceField:
+    def kpm(probes: ProbeSet) -> ForceField:
         rng = torch.Generator().manual_seed(3)
         return electrons(
             Chebyshev(mu=MU, kT=KT, moments=256, probes=probes, estimator="gradient", dtype=torch.float32, rng=rng)

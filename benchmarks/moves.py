@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from support.timing import best
 
-from nearsight.forcefields import Attempts, DiagonalisingWalk, ExactMoves, Walk
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import square
+from nearsight.moves import Attempts, DiagonalisingWalk, ExactMoves, Walk
 
 KT, U, DENSITY, FILLING = 0.05, 2.0, 0.187, 0.55
 console = Console(width=118)
@@ -39,8 +39,8 @@ def metropolis(walk: Walk, attempts: int, rng: torch.Generator) -> tuple[Attempt
 
 def walks(energies: ExactMoves, field: torch.Tensor, options: argparse.Namespace, spectrum: float) -> None:
     rng = torch.Generator().manual_seed(1)
-    metropolis(energies.follow(field), 8, rng)  # compiles
-    walk = energies.follow(field)
+    metropolis(energies.start_walk(field), 8, rng)  # compiles
+    walk = energies.start_walk(field)
     table = Table("walk", "possible", "accepted", "ms an attempt", "4 spectra, ms", "ratio", "spectra", "drift of F")
     for name, before in (("from a random start", 0), ("relaxed", options.relax)):
         if before:
@@ -99,7 +99,7 @@ def accuracy(model: FalicovKimball, field: torch.Tensor, samples: int) -> None:
     for tolerance in (1e-6, 1e-9):
         energies = ExactMoves(model, kT=KT, filling=FILLING, tolerance=tolerance)
         row("fixed number", f"{tolerance:g}", energies.differences(field))
-    mu = energies.follow(field).mu
+    mu = energies.start_walk(field).mu
     for tolerance in (1e-6, 1e-9):
         grand = ExactMoves(model, kT=KT, mu=mu, tolerance=tolerance)
         walk = DiagonalisingWalk(grand, field)

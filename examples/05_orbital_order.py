@@ -31,7 +31,7 @@ def field(Q1: np.ndarray | float = 0.54, Qx: np.ndarray | float = 0.0, Qz: np.nd
 
 # --- three orders compete at one electron per site -------------------------------------------------------------------
 
-sign = ns.analysis.two_colouring(lattice)
+sign = ns.analysis.sublattice_sign(lattice)
 half = lattice.n_sites
 for name, start in {
     "orbitals alternate": field(Qx=0.3 * sign),

@@ -16,7 +16,7 @@ model = ns.hamiltonians.Holstein(lattice, g=1.5, k=1.005, kappa=0.18)
 rng = torch.Generator().manual_seed(1)
 
 noise = torch.randn(fields, lattice.n_sites, 1, generator=rng, dtype=torch.float64)
-checkerboard = torch.tensor(ns.analysis.two_colouring(lattice))[:, None]
+checkerboard = torch.tensor(ns.analysis.sublattice_sign(lattice))[:, None]
 ensembles = {"metal": 0.3 * noise, "charge-density wave": 2.0 * checkerboard + 0.3 * noise}
 
 print(f"{'':24}{'kT':>5}{'ξ of the response':>22}{'99 % within':>13}   floor at cutoff 1, 2, 3")

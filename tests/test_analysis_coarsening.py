@@ -39,7 +39,7 @@ def half_plane(n: int, angle: float) -> np.ndarray:
 
 @pytest.mark.parametrize("lattice", [square(6), square(5, periodic=False), honeycomb(3), cubic(4), chain(8)], ids=repr)
 def test_neighbours_have_opposite_colours(lattice):
-    colour, bonds = analysis.two_colouring(lattice), lattice.bonds(1)
+    colour, bonds = analysis.sublattice_sign(lattice), lattice.bonds(1)
     assert set(np.unique(colour)) == {-1.0, 1.0} and colour[0] == 1.0
     assert (colour[bonds.i] == -colour[bonds.j]).all()
 
@@ -47,12 +47,12 @@ def test_neighbours_have_opposite_colours(lattice):
 @pytest.mark.parametrize("lattice", [triangular(6), square(5), chain(3)], ids=repr)
 def test_a_lattice_with_odd_rings_has_no_two_sublattices(lattice):
     with pytest.raises(ValueError, match="odd number of neighbours"):
-        analysis.two_colouring(lattice)
+        analysis.sublattice_sign(lattice)
 
 
 @pytest.mark.parametrize("lattice", [square(6), square(5, periodic=False), honeycomb(3), cubic(4)], ids=repr)
 def test_contrast_of_alternating_order_is_its_amplitude_on_any_background(lattice):
-    ordered = 0.4 * analysis.two_colouring(lattice)
+    ordered = 0.4 * analysis.sublattice_sign(lattice)
     for background in (0.0, 3.7):
         phi = analysis.contrast_order(ordered + background, lattice)
         np.testing.assert_allclose(phi, 0.4, atol=1e-12)
@@ -92,7 +92,7 @@ def test_local_amplitude_shows_a_patch_and_nothing_around_it():
     lattice = square(12)
     patch = np.zeros((12, 12))
     patch[3:8, 3:8] = 1.0
-    density = 1.0 + 0.5 * patch.reshape(-1) * analysis.two_colouring(lattice)
+    density = 1.0 + 0.5 * patch.reshape(-1) * analysis.sublattice_sign(lattice)
     amplitude = analysis.local_amplitude(analysis.staggered(density - 1.0, lattice), lattice).values.reshape(12, 12)
     np.testing.assert_allclose(amplitude[4:7, 4:7], 0.5)
     assert amplitude[:2].max() == amplitude[9:].max() == 0.0
@@ -128,7 +128,7 @@ def test_axial_correlation_is_the_direct_sum(lattice):
 
 def test_orbital_order_alternates_along_the_axes():
     lattice = square(8)
-    C = analysis.axial_correlation(0.4 * analysis.two_colouring(lattice), lattice)
+    C = analysis.axial_correlation(0.4 * analysis.sublattice_sign(lattice), lattice)
     np.testing.assert_allclose(C, 0.16 * np.array([1, -1, 1, -1, 1]), atol=1e-12)
 
 
@@ -166,7 +166,7 @@ def test_diagonal_stripes_have_diagonal_walls():
 
 
 def test_a_checkerboard_of_signs_is_all_corners():
-    shape = analysis.wall_shape(analysis.two_colouring(square(6)), square(6))
+    shape = analysis.wall_shape(analysis.sublattice_sign(square(6)), square(6))
     assert float(shape.length) == pytest.approx(np.sqrt(2)) and float(shape.diagonal) == 1.0
 
 

@@ -22,8 +22,8 @@ from nearsight.solvers import (
     random_vectors,
     unit_vectors,
 )
-from nearsight.solvers.chebyshev_recursion import Block, gradient
-from nearsight.solvers.chebyshev_series import (
+from nearsight.solvers.kpm.chebyshev_recursion import Block, gradient
+from nearsight.solvers.kpm.chebyshev_series import (
     Band,
     FermiSeries,
     damping,
@@ -32,8 +32,8 @@ from nearsight.solvers.chebyshev_series import (
     to_coefficients,
     to_values,
 )
-from nearsight.solvers.moment_thermodynamics import MomentThermodynamics
-from nearsight.solvers.probing import layout
+from nearsight.solvers.kpm.moment_thermodynamics import MomentThermodynamics
+from nearsight.solvers.kpm.probing import layout
 from nearsight.solvers.products import NumbaProducts, Rows, TorchProducts, structure
 from nearsight.solvers.sparse_kernels import greedy_colours
 
@@ -450,7 +450,7 @@ def test_a_batch_solved_in_parts_states_the_noise_of_every_part(rng, monkeypatch
     field = torch.randn(64, generator=rng, dtype=torch.float64)
     field = torch.stack([20 * field.sign(), field])
     h = SparseMatrix(Pattern(*model.positions, model.orbitals), model.elements(field[..., None]))
-    monkeypatch.setattr("nearsight.solvers.chebyshev.ROWS", 64)
+    monkeypatch.setattr("nearsight.solvers.kpm.chebyshev.ROWS", 64)
 
     def solve(matrix):
         chance = torch.Generator().manual_seed(3)

@@ -149,7 +149,7 @@ def test_brackets_are_shown_as_they_are(tmp_path):
     from rich.console import Console
 
     from nearsight.analysis import Verdict
-    from nearsight.cli.progress import Narrator, summary
+    from nearsight.cli.progress import ConsoleLogger, summary
     from nearsight.parallel import progress_bar
     from nearsight.studies import Run
 
@@ -158,8 +158,8 @@ def test_brackets_are_shown_as_they_are(tmp_path):
     run.judge("x", [Verdict(NAME, learned=1.0, note=NAME)])
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
     summary(run, console)
-    Narrator(console)("note", {"text": NAME})
-    Narrator(console)(NAME, {NAME: NAME})
+    ConsoleLogger(console)("note", {"text": NAME})
+    ConsoleLogger(console)(NAME, {NAME: NAME})
     with progress_bar() as bar:
         bar.add_task(NAME, total=1)
         console.print(bar.make_tasks_table(bar.tasks))

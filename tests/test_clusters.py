@@ -112,7 +112,7 @@ def test_clusters_are_those_of_a_walk_over_all_pairs(lattice, core):
 
 def test_perfect_checkerboard_is_one_cluster_of_half_the_sites():
     lattice = square(8)
-    ordered = 0.5 + 0.5 * analysis.two_colouring(lattice)
+    ordered = 0.5 + 0.5 * analysis.sublattice_sign(lattice)
     sizes = analysis.cluster_sizes(analysis.checkerboard_clusters(ordered, lattice), lattice)
     assert int(sizes.clusters) == 1 and float(sizes.mean_size) == 32 and float(sizes.ordered) == 1
     full = analysis.cluster_sizes(analysis.checkerboard_clusters(np.ones(64), lattice), lattice)
@@ -167,7 +167,7 @@ def test_the_symmetries_of_the_torus_carry_clusters_into_clusters(seed, lattice)
 def test_every_cluster_lives_on_one_sublattice():
     lattice = square(20)
     n = gas(lattice, 5, density=0.3)
-    labels, colour = analysis.checkerboard_clusters(n, lattice).values, analysis.two_colouring(lattice)
+    labels, colour = analysis.checkerboard_clusters(n, lattice).values, analysis.sublattice_sign(lattice)
     for row in labels:
         assert all(len(set(colour[list(cluster)])) == 1 for cluster in sets(row))
 
@@ -227,7 +227,7 @@ def test_coordinates_and_names_are_kept():
 
 def brute_sigma(n: np.ndarray, lattice: Lattice) -> np.ndarray:
     distance = np.linalg.norm(displacements(lattice), axis=-1)
-    colour = analysis.two_colouring(lattice)
+    colour = analysis.sublattice_sign(lattice)
     at = np.flatnonzero(n)
     result = np.zeros(lattice.n_sites)
     for i in range(lattice.n_sites):
@@ -248,7 +248,7 @@ def test_sigma_is_the_sublattice_of_the_nearest_particle_of_all(lattice):
 def test_sites_at_one_distance_are_on_one_sublattice(lattice):
     """Why σ = ±1 on these lattices: no two sublattices can tie."""
     distance = np.linalg.norm(displacements(lattice), axis=-1)[0].round(6)
-    colour = np.broadcast_to(analysis.two_colouring(lattice)[:, None], distance.shape)
+    colour = np.broadcast_to(analysis.sublattice_sign(lattice)[:, None], distance.shape)
     for d in np.unique(distance):
         assert len(np.unique(colour[distance == d])) == 1
 
@@ -266,7 +266,7 @@ def test_a_tie_between_sublattices_is_no_decision():
 @given(st.integers(0, 10**6), st.sampled_from([square(6), square(4, 8), honeycomb(4), cubic(4)]))
 def test_sigma_turns_with_the_lattice(seed, lattice):
     n = gas(lattice, density=0.1, seed=seed)
-    colour, sigma = analysis.two_colouring(lattice), analysis.sublattice_field(n, lattice).values
+    colour, sigma = analysis.sublattice_sign(lattice), analysis.sublattice_field(n, lattice).values
     for p in site_permutations(lattice, torus_group(lattice))[1::3]:
         moved, expected = np.empty_like(n), np.empty_like(sigma)
         moved[p] = n

@@ -15,18 +15,12 @@ import torch
 from nearsight.descriptors import BlockMoments, Irreps
 from nearsight.dynamics import Brownian, Every, Trajectory, simulate
 from nearsight.fields import SpinStore, occupation, scalar
-from nearsight.forcefields import (
-    ClassicalForceField,
-    ConvolutionalForceField,
-    ExactForceField,
-    LatticeGas,
-    LearnedForceField,
-    LearnedMoves,
-    PropertyModel,
-)
+from nearsight.forcefields import ClassicalForceField, ConvolutionalForceField, ExactForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein, Ising
 from nearsight.lattices import square
+from nearsight.moves import LatticeGas, LearnedMoves
 from nearsight.networks import MLP, EmbeddedNetwork
+from nearsight.properties import PropertyModel
 from nearsight.sampling import Snapshots, equilibrium, sample
 from nearsight.solvers import Dense
 from nearsight.storage import CorruptFileError, DamagedFileWarning, tensor_hash, tree_hash

@@ -20,7 +20,7 @@ from nearsight.dynamics import (
     Trajectory,
     simulate,
 )
-from nearsight.dynamics.landau_lifshitz import rotation
+from nearsight.dynamics.landau_lifshitz import effective_rotation_rate
 from nearsight.fields import random_spins
 from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, Forces
 from nearsight.hamiltonians import Heisenberg, Holstein, SDModel
@@ -449,7 +449,9 @@ def test_the_step_that_is_proposed_is_never_warned_about(make, rng):
             make(300.0 / B, 0.0, 0.1).start(tilted(0.5), forcefield, rng)
         proposed = float(str(caught[0].message).split("dt <= ")[1].split(", or")[0].rstrip("."))
         state = make(proposed, 0.0, 0.1).start(tilted(0.5), forcefield, rng)
-        angle = proposed * float(rotation(make(proposed, 0.0, 0.1), state.field, state.forces.force).norm())
+        angle = proposed * float(
+            effective_rotation_rate(make(proposed, 0.0, 0.1), state.field, state.forces.force).norm()
+        )
         assert 0.9 * make.largest_angle < angle <= make.largest_angle
 
 

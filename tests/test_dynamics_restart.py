@@ -22,7 +22,7 @@ from nearsight.dynamics import (
     Trajectory,
     simulate,
 )
-from nearsight.dynamics.record_store import CHUNK_BYTES
+from nearsight.dynamics.run.record_store import CHUNK_BYTES
 from nearsight.fields import random_spins
 from nearsight.forcefields import ClassicalForceField, ExactForceField
 from nearsight.hamiltonians import Holstein, SDModel
@@ -349,7 +349,7 @@ def test_a_missing_part_is_named(tmp_path):
 
 
 def test_records_larger_than_a_chunk_are_cut_along_the_replicas_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("nearsight.dynamics.record_store.CHUNK_BYTES", 200)
+    monkeypatch.setattr("nearsight.dynamics.run.record_store.CHUNK_BYTES", 200)
     assert CHUNK_BYTES > 200
     field = torch.zeros(7, 9, 1, dtype=torch.float64)
     run(tmp_path, field=field)

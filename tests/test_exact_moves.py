@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.forcefields import DiagonalisingWalk, ExactMoves, ExactWalk, Hops
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, square, triangular
-from nearsight.solvers import Dense, LocalChanges, pair_changes
+from nearsight.moves import DiagonalisingWalk, ExactMoves, ExactWalk, Hops
+from nearsight.solvers import Dense, LowRankUpdates, two_site_updates
 
 BOTH = pytest.mark.parametrize("ensemble", [{"filling": 0.55}, {"mu": 0.3}], ids=["fixed number", "fixed mu"])
 
@@ -71,7 +71,7 @@ def test_any_local_change_of_the_levels_is_weighed_exactly(rank, ensemble, rng):
     field = random_field(model.lattice, 0.3, rng)
     electrons = Dense(kT=0.05, **ensemble)
     matrix = model.matrix(field)
-    changes = LocalChanges(matrix.numpy(), electrons, bounds=(-10.0, 12.0), tolerance=1e-8)
+    changes = LowRankUpdates(matrix.numpy(), electrons, bounds=(-10.0, 12.0), tolerance=1e-8)
     before = float(electrons.solve(matrix, model.rows, model.columns).potential)
     assert changes.potential == pytest.approx(before, abs=1e-11)
     for _ in range(6):
@@ -98,8 +98,8 @@ def test_the_tolerance_is_an_energy_whatever_its_unit(unit, ensemble, rng):
     bounds = (-4.5 * unit, 7.0 * unit)
     i, j = (torch.randint(32, (10,), generator=rng) + 32 * k for k in (0, 1))
     change = np.array([2.0, -2.0]) * unit
-    costs = pair_changes(matrix, electrons, i.numpy(), j.numpy(), change, bounds=bounds, tolerance=tolerance)
-    walk = LocalChanges(matrix.numpy(), electrons, bounds=bounds, tolerance=tolerance)
+    costs = two_site_updates(matrix, electrons, i.numpy(), j.numpy(), change, bounds=bounds, tolerance=tolerance)
+    walk = LowRankUpdates(matrix.numpy(), electrons, bounds=bounds, tolerance=tolerance)
     before = float(electrons.solve(matrix, model.rows, model.columns).potential)
     for k, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
         moved = matrix.clone()
@@ -111,7 +111,7 @@ def test_the_tolerance_is_an_energy_whatever_its_unit(unit, ensemble, rng):
 
 def test_changes_that_cancel_leave_the_reference(rng):
     model = FalicovKimball(square(6))
-    changes = LocalChanges(
+    changes = LowRankUpdates(
         model.matrix(random_field(model.lattice, 0.3, rng)).numpy(), Dense(kT=0.1, mu=0.2), bounds=(-4.0, 6.0)
     )
     start = changes.potential
@@ -128,7 +128,7 @@ def test_a_change_that_moves_mu_far_is_diagonalised(rng):
     model = FalicovKimball(square(4))
     electrons = Dense(kT=0.02, filling=0.5)
     matrix = model.matrix(random_field(model.lattice, 0.5, rng))
-    changes = LocalChanges(matrix.numpy(), electrons, bounds=(-60.0, 60.0), tolerance=1e-7)
+    changes = LowRankUpdates(matrix.numpy(), electrons, bounds=(-60.0, 60.0), tolerance=1e-7)
     sites, change = np.arange(6), np.full(6, 40.0)
     before = float(electrons.solve(matrix, model.rows, model.columns).potential)
     matrix[sites, sites] += 40.0
@@ -141,8 +141,8 @@ def test_a_change_that_moves_mu_far_is_diagonalised(rng):
 def test_levels_beyond_the_bounds_are_detected():
     matrix = np.diag(np.arange(5.0))
     with pytest.raises(ArithmeticError, match="widen"):
-        LocalChanges(matrix, Dense(kT=0.1, mu=0.0), bounds=(0.0, 3.0))
-    changes = LocalChanges(matrix, Dense(kT=0.1, mu=0.0), bounds=(0.0, 4.0), rank=4)
+        LowRankUpdates(matrix, Dense(kT=0.1, mu=0.0), bounds=(0.0, 3.0))
+    changes = LowRankUpdates(matrix, Dense(kT=0.1, mu=0.0), bounds=(0.0, 4.0), rank=4)
     with pytest.raises(ArithmeticError, match="widen"):
         for site in range(5):
             changes.accept(np.array([site]), np.array([3.0]))
@@ -154,7 +154,7 @@ def test_levels_beyond_the_bounds_are_detected():
 @BOTH
 def test_the_tracked_free_energy_stays_exact_over_a_thousand_moves(ensemble, rng):
     energies = ExactMoves(FalicovKimball(square(8)), kT=0.2, tolerance=1e-7, rank=24, **ensemble)
-    walk = energies.follow(random_field(energies.lattice, 0.25, rng))
+    walk = energies.start_walk(random_field(energies.lattice, 0.25, rng))
     start, total, accepted = walk.potential, 0.0, 0
     while accepted < 1000:
         made = metropolis(walk, 0.2, 100, rng)
@@ -170,7 +170,7 @@ def test_the_tracked_free_energy_stays_exact_over_a_thousand_moves(ensemble, rng
 @pytest.mark.slow
 def test_rounding_does_not_gather_over_a_hundred_thousand_moves(rng):
     energies = ExactMoves(FalicovKimball(square(6)), kT=0.2, mu=0.3, tolerance=1e-9)
-    walk = energies.follow(random_field(energies.lattice, 0.25, rng))
+    walk = energies.start_walk(random_field(energies.lattice, 0.25, rng))
     accepted = 0
     while accepted < 100_000:
         accepted += metropolis(walk, 0.2, 5000, rng).accepted.sum()
@@ -335,7 +335,7 @@ def test_a_lattice_too_small_for_hops_is_refused():
 def test_a_walk_without_a_move_is_refused(value):
     energies = ExactMoves(FalicovKimball(triangular(4)), kT=0.1, filling=0.5)
     with pytest.raises(ValueError, match="nothing can ever hop"):
-        energies.follow(torch.full((16, 1), value).double())
+        energies.start_walk(torch.full((16, 1), value).double())
 
 
 def test_two_ensembles_need_a_number(rng):
@@ -370,7 +370,7 @@ def test_internal_energies_of_hops_are_those_of_two_spectra(kT, tolerance, rng):
     energies = ExactMoves(model, kT=kT, number=37, tolerance=tolerance, energy="internal")
     field = random_field(model.lattice, 0.3, rng)
     found = energies.differences(field)
-    walk = energies.follow(field)
+    walk = energies.start_walk(field)
     before = internal_energy(model.matrix(field).numpy(), 37 / 2, kT)
     for move in torch.nonzero(torch.isfinite(found))[::7, 0].tolist():
         after = model.matrix(energies.hops.apply(field, torch.tensor(move))).numpy()
@@ -382,7 +382,7 @@ def test_internal_energies_of_hops_are_those_of_two_spectra(kT, tolerance, rng):
 def test_a_walk_by_internal_energies_keeps_account_of_them(rng):
     model = FalicovKimball(square(6))
     energies = ExactMoves(model, kT=0.1, number=19, energy="internal", rank=12)
-    walk = energies.follow(random_field(model.lattice, 0.3, rng))
+    walk = energies.start_walk(random_field(model.lattice, 0.3, rng))
     total = walk.potential
     for _ in range(25):
         possible = np.flatnonzero(np.isfinite(walk.differences()))

@@ -17,12 +17,11 @@ from nearsight.forcefields import (
     FixedNumber,
     ForceField,
     Forces,
-    LatticeGas,
     LearnedForceField,
-    LearnedMoves,
 )
 from nearsight.hamiltonians import Heisenberg, Holstein
 from nearsight.lattices import chain, square
+from nearsight.moves import LatticeGas, LearnedMoves
 from nearsight.networks import MLP, GroupCNN
 from nearsight.solvers import Dense
 
@@ -156,7 +155,7 @@ def test_what_has_no_derivatives_refuses_fields_that_want_them():
     field.requires_grad_()
     network = GroupCNN(lattice, occupation(), channels=2)
     for energies in (LatticeGas(lattice, J=1.0), LearnedMoves(ConvolutionalForceField(lattice, network).double())):
-        for ask in (energies.differences, energies.follow):
+        for ask in (energies.differences, energies.start_walk):
             with pytest.raises(ValueError, match=r"pass field\.detach\(\)"):
                 ask(field)
         assert torch.isfinite(energies.differences(field.detach())).any()

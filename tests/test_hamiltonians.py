@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import brentq
 
 from contracts.peierls import Peierls
-from nearsight.dynamics.identity import describe
+from nearsight.dynamics.run.fingerprint import describe
 from nearsight.forcefields import ElectronForceField, ExactForceField
 from nearsight.hamiltonians import FalicovKimball, Hamiltonian, Holstein, JahnTeller
 from nearsight.lattices import chain, square

@@ -27,16 +27,10 @@ from nearsight.dynamics import (
 from nearsight.dynamics.acceptance import RULES, Acceptance
 from nearsight.dynamics.sum_tree import SumTree
 from nearsight.fields import occupation
-from nearsight.forcefields import (
-    ClassicalForceField,
-    ConvolutionalForceField,
-    ExactMoves,
-    Hops,
-    LatticeGas,
-    LearnedMoves,
-)
+from nearsight.forcefields import ClassicalForceField, ConvolutionalForceField
 from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
+from nearsight.moves import ExactMoves, Hops, LatticeGas, LearnedMoves
 from nearsight.networks import EmbeddedNetwork
 from nearsight.storage import tree_hash
 
@@ -51,8 +45,8 @@ WRONG = LatticeGas(LATTICE, J=-0.5)
 class Crooked(LatticeGas):
     """Differences of no energy: hop and reverse do not cost the opposite."""
 
-    def follow(self, field):
-        walk = super().follow(field)
+    def start_walk(self, field):
+        walk = super().start_walk(field)
         true = walk.difference
         walk.difference = lambda move: true(move) + 2.0 * math.sin(move)
         return walk
@@ -115,7 +109,7 @@ def attempt_matrix(rule: str, screen: LatticeGas | None = None, energies=energie
     cost = energies()[end] - energies()[start]
     chance = accepted(rule, cost, kT)
     if screen is not None:
-        walks = [screen.follow(field) for field in fields]
+        walks = [screen.start_walk(field) for field in fields]
         forward, backward = (
             accepted(rule, np.array([walks[s].difference(m) for s, m in zip(at, by, strict=True)]), kT)
             for at, by in ((start, move), (end, hops.reversed[move]))
@@ -339,11 +333,11 @@ class Stumbling(LatticeGas):
 
     left = -1
 
-    def follow(self, field):
+    def start_walk(self, field):
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
-        return super().follow(field)
+        return super().start_walk(field)
 
     def config(self):
         return {**super().config(), "energies": "LatticeGas"}
@@ -521,7 +515,7 @@ def test_a_run_without_a_force_field_records_neither_force_nor_energy():
 
 @every_scheme
 def test_energies_that_are_not_numbers_stop_the_run(scheme, monkeypatch):
-    honest = LatticeGas.follow
+    honest = LatticeGas.start_walk
 
     def broken(self, field):
         walk = honest(self, field)
@@ -531,6 +525,6 @@ def test_energies_that_are_not_numbers_stop_the_run(scheme, monkeypatch):
         walk.differences_of = lambda moves: np.full(len(moves), np.nan)
         return walk
 
-    monkeypatch.setattr(LatticeGas, "follow", broken)
+    monkeypatch.setattr(LatticeGas, "start_walk", broken)
     with pytest.raises(ArithmeticError, match="answers NaN for the energy of a hop"):
         simulate(None, scheme, start(), steps=1, record=None, rng=generator())

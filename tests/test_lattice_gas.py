@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.forcefields import ClassicalForceField, Hops, LatticeGas, Walk
+from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import chain, honeycomb, kagome, square, triangular
+from nearsight.moves import Hops, LatticeGas, Walk
 
 GASES = [
     pytest.param(lambda: LatticeGas(square(4, 3), J=0.7), id="square"),
@@ -80,7 +81,7 @@ def test_the_gas_is_the_ising_model_with_a_quarter_of_the_coupling(rng):
 def test_the_compiled_walk_is_the_plain_walk(make, rng):
     gas = make()
     field = occupations(gas, rng)
-    walks = gas.follow(field), PlainWalk(gas, field)
+    walks = gas.start_walk(field), PlainWalk(gas, field)
     chance = np.random.default_rng(3)
     particles, count = len(walks[0].positions), 150
     attempts = (
@@ -99,7 +100,7 @@ def test_the_compiled_walk_is_the_plain_walk(make, rng):
 @every_gas
 def test_an_accepted_hop_names_every_move_whose_difference_changes(make, rng):
     gas = make()
-    walk = gas.follow(occupations(gas, rng))
+    walk = gas.start_walk(occupations(gas, rng))
     chance = np.random.default_rng(4)
     for _ in range(30):
         before = walk.differences()
@@ -129,7 +130,7 @@ def test_what_is_no_gas_is_refused(rng):
     with pytest.raises(ValueError, match="16 of 16 values are not 0 or 1"):
         gas.differences(torch.full((16, 1), 0.5))
     with pytest.raises(ValueError, match="A walk is of one replica"):
-        gas.follow(torch.zeros(2, 16, 1))
+        gas.start_walk(torch.zeros(2, 16, 1))
     with pytest.raises(ValueError, match="J, one number or one for each neighbour shell, must be"):
         LatticeGas(square(4), J=float("nan"))
     with pytest.raises(ValueError, match="take three cells or more"):

@@ -18,6 +18,7 @@ LAYERS = (
     ("hamiltonians", "solvers"),
     ("descriptors", "networks"),
     ("forcefields",),
+    ("moves", "properties"),
     ("dynamics",),
     ("sampling",),
     ("analysis",),

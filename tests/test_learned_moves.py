@@ -11,17 +11,7 @@ import torch
 
 from nearsight.descriptors import ACSF, Irreps
 from nearsight.fields import occupation, scalar
-from nearsight.forcefields import (
-    ConvolutionalForceField,
-    FiveCases,
-    Hops,
-    LearnedForceField,
-    LearnedMoves,
-    MoveCentred,
-    MoveEnergies,
-    load,
-    save,
-)
+from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, load, save
 from nearsight.groups import PointGroup
 from nearsight.lattices import (
     Lattice,
@@ -33,6 +23,7 @@ from nearsight.lattices import (
     square,
     triangular,
 )
+from nearsight.moves import FiveCases, Hops, LearnedMoves, MoveCentred, MoveEnergies
 from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
 
 
@@ -214,7 +205,7 @@ def attempts(moves: MoveEnergies, count: int, seed: int = 0) -> tuple[np.ndarray
 def test_far_moves_are_kept():
     """What a hop invalidates is a neighbourhood and not the lattice."""
     moves = embedded(square(30), 2.0)
-    walk = moves.follow(gas(moves, seeded()))
+    walk = moves.start_walk(gas(moves, seeded()))
     changed = walk.accept(int(np.flatnonzero(np.isfinite(walk.differences()))[0]))
     assert len(changed) < 0.15 * len(moves.hops)
 
@@ -224,10 +215,10 @@ def test_no_rounding_accumulates_in_a_walk(dtype, rng):
     """After 100 000 hops the features have the bits of a walk that starts where this one has arrived."""
     moves = embedded(square(12), 2.3)
     moves.to(dtype)
-    walk = moves.follow(gas(moves, rng))
+    walk = moves.start_walk(gas(moves, rng))
     particle, direction, _ = attempts(moves, 200_000)
     accepted = walk.attempt(particle, direction, np.full(len(particle), np.inf)).accepted
-    fresh = moves.follow(walk.field)
+    fresh = moves.start_walk(walk.field)
     assert accepted.sum() > 1e5
     np.testing.assert_array_equal(walk.u, fresh.u)
     np.testing.assert_array_equal(walk.energies, fresh.energies)
@@ -239,7 +230,7 @@ def test_single_precision_is_precise_enough(rng):
     field = gas(moves, rng)
     exact = moves.differences(field).numpy()
     finite = np.isfinite(exact)
-    single = moves.float().follow(field).differences()
+    single = moves.float().start_walk(field).differences()
     assert np.abs(single[finite] - exact[finite]).max() < 1e-4 * exact[finite].std()
 
 

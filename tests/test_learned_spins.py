@@ -7,7 +7,7 @@ import torch
 
 from nearsight.descriptors import SpinInvariants
 from nearsight.fields import spin, tangent
-from nearsight.fields.halo import wrap
+from nearsight.fields.halo import pad_periodic
 from nearsight.forcefields import (
     ClassicalForceField,
     ConvolutionalForceField,
@@ -305,7 +305,7 @@ def test_a_torus_needs_no_halo(lattice, rng):
     network, field = forcefield.network, spins(5, rng, lattice)
     assert network.reach == (8,) * lattice.dim
     grid = field.reshape(5, *lattice.shape, 3).movedim(-1, 1)
-    inner = network(wrap(grid, network.reach, first=2))
+    inner = network(pad_periodic(grid, network.reach, first=2))
     torch.testing.assert_close(network.on_torus(grid), inner, atol=1e-13, rtol=0)
     together = forcefield(field).force
     forcefield.tile = 2 * lattice.n_sites  # two at a time, then one

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from nearsight.analysis import (
+    assess_size,
     directional_derivative,
     ensemble_length,
     examine_locality,
-    judge_size,
     linear_response,
     response,
     truncation,
@@ -369,7 +369,7 @@ SIZES, FLOOR = [2.0, 4.0, 6.0, 8.0], [0.04, 0.01, 0.004, 0.001]
     ],
 )
 def test_the_verdict_follows_from_the_numbers(error, words):
-    report = judge_size(SIZES, error, floor=FLOOR, length=2.0)
+    report = assess_size(SIZES, error, floor=FLOOR, length=2.0)
     for part in words:
         assert part in report.words
     assert list(report.data["model"].values) == list(error)
@@ -377,7 +377,7 @@ def test_the_verdict_follows_from_the_numbers(error, words):
 
 def test_block_models_are_judged_by_the_same_rule():
     errors = {f"l = {size}": (float(size), 0.3 / size) for size in (2, 4, 8)}
-    report = judge_size([], errors, length=1.5, name="block size", unit="sites", quantity="magnetisation")
+    report = assess_size([], errors, length=1.5, name="block size", unit="sites", quantity="magnetisation")
     assert "A block size of 8 sites is 5.3 correlation lengths" in report.words
     assert "still falling, from 0.075 to 0.037 as the block size goes from 4 to 8" in report.words
 
@@ -386,9 +386,9 @@ def test_mistakes_are_answered_in_words(rng):
     local = Pairwise(square(4), lambda r: np.exp(-r))
     fields = noise(local.lattice, rng)
     with pytest.raises(ValueError, match="nothing to judge"):
-        judge_size(SIZES)
+        assess_size(SIZES)
     with pytest.raises(ValueError, match="one value for each ascending size"):
-        judge_size(SIZES, floor=[1.0])
+        assess_size(SIZES, floor=[1.0])
     with pytest.raises(ValueError, match="at least two different labels"):
         truncation(local, fields, [1.0], rng=rng, groups=np.zeros(4))
     with pytest.raises(ValueError, match="truth must hold"):

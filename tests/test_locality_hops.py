@@ -7,9 +7,10 @@ import torch
 from nearsight.analysis import examine_hops, hop_response, hop_truncation
 from nearsight.analysis.locality.hops import ends, nearer_end
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField, ExactMoves, Hops, LearnedMoves, MoveEnergies
+from nearsight.forcefields import ConvolutionalForceField
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import square
+from nearsight.moves import ExactMoves, Hops, LearnedMoves, MoveEnergies
 from nearsight.networks import EmbeddedNetwork
 
 
@@ -33,7 +34,7 @@ class Pairs(MoveEnergies):
         there = felt[..., last] - self.matrix[first, last]  # what hops does not meet itself
         return torch.where(self.hops.possible(field), there - felt[..., first], torch.inf)
 
-    def follow(self, field):
+    def start_walk(self, field):
         raise NotImplementedError
 
     def on(self, lattice):

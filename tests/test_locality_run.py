@@ -7,7 +7,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from nearsight import plots
-from nearsight.analysis import judge_size
+from nearsight.analysis import assess_size
 from nearsight.cli.app import app
 from nearsight.fields import tangent
 from nearsight.storage import CorruptFileError
@@ -196,7 +196,7 @@ def test_the_doctor_alone_still_looks_at_the_machine():
 
 
 def test_errors_of_block_models_can_be_drawn_alone():
-    judged = judge_size([], {"l = 2": (2.0, 0.1), "l = 4": (4.0, 0.05)}, name="block size", unit="sites")
+    judged = assess_size([], {"l = 2": (2.0, 0.1), "l = 4": (4.0, 0.05)}, name="block size", unit="sites")
     picture = plots.locality(judged.data)
     (axes,) = picture.axes
     assert axes.get_xlabel() == "block size [sites]" and len(axes.get_lines()) == 2

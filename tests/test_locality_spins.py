@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.analysis import ensemble_length, examine_locality, judge_growth, response, spin_derivative, truncation
+from nearsight.analysis import assess_growth, ensemble_length, examine_locality, response, spin_derivative, truncation
 from nearsight.analysis.locality.response import distances
 from nearsight.analysis.locality.sphere import normals
 from nearsight.fields import random_spins, skyrmion_lattice, tangent
@@ -171,14 +171,14 @@ def test_errors_are_those_of_torques(magnet, rng):
     ],
 )
 def test_growth_is_put_into_words(errors, words):
-    found = judge_growth({f"{size:g}": (size, error) for size, error in reversed(errors.items())})
+    found = assess_growth({f"{size:g}": (size, error) for size, error in reversed(errors.items())})
     assert words in found.words
     assert np.all(np.diff(found.data["probe_size"]) > 0)
 
 
 def test_growth_needs_several_sizes():
-    assert judge_growth({"a": (1.0, 0.1), "b": (1.0, 0.2)}).sentences == ()
+    assert assess_growth({"a": (1.0, 0.1), "b": (1.0, 0.2)}).sentences == ()
     with pytest.raises(ValueError, match="nothing to judge"):
-        judge_growth({})
+        assess_growth({})
     with pytest.raises(ValueError, match="finite"):
-        judge_growth({"a": (1.0, float("nan"))})
+        assess_growth({"a": (1.0, float("nan"))})

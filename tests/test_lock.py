@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight import dynamics, forcefields, sampling, training
+from nearsight import dynamics, forcefields, moves, properties, sampling, training
 from nearsight.fields import occupation
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Holstein, Ising
@@ -211,12 +211,12 @@ def imported(path):
 
 def gas() -> training.MoveData:
     occupied = (torch.arange(16).remainder(4) < 2).double().expand(8, 16)[..., None]
-    return training.MoveData.label(forcefields.LatticeGas(LATTICE, J=1.0), occupied, trajectory=np.arange(8))
+    return training.MoveData.label(moves.LatticeGas(LATTICE, J=1.0), occupied, trajectory=np.arange(8))
 
 
-def student() -> forcefields.LearnedMoves:
+def student() -> moves.LearnedMoves:
     network = EmbeddedNetwork(LATTICE, occupation(), radius=1.5, channels=2, widths=(2,))
-    return forcefields.LearnedMoves(forcefields.ConvolutionalForceField(LATTICE, network))
+    return moves.LearnedMoves(forcefields.ConvolutionalForceField(LATTICE, network))
 
 
 def labelled(path):
@@ -229,7 +229,7 @@ def fitted(path):
 
 
 def kept(path):
-    forcefields.PropertyModel(BlockCNN(5, channels=2), MLP((2,))).save(path)
+    properties.PropertyModel(BlockCNN(5, channels=2), MLP((2,))).save(path)
 
 
 WRITERS = [(simulated, False), (fitted, False), (generated, True), (sampled, True), (imported, True)]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField, Hops, LatticeGas, LearnedMoves
+from nearsight.forcefields import ConvolutionalForceField
 from nearsight.lattices import square, triangular
+from nearsight.moves import Hops, LatticeGas, LearnedMoves
 from nearsight.networks import EmbeddedNetwork
 from nearsight.storage import CorruptFileError
 from nearsight.training import MoveData, MoveFitOptions, evaluate_moves, fit_moves

@@ -68,7 +68,7 @@ def test_particles_at_random_have_the_length_of_white_noise_in_half_the_zone():
 
 @pytest.mark.parametrize("lattice", [square(8), square(8, 4), cubic(4), honeycomb(6)], ids=repr)
 def test_perfect_checkerboard_has_no_finite_length(lattice):
-    ordered = 0.5 + 0.5 * analysis.two_colouring(lattice)
+    ordered = 0.5 + 0.5 * analysis.sublattice_sign(lattice)
     assert np.isinf(analysis.checkerboard_length(ordered, lattice))
 
 

@@ -38,7 +38,7 @@ def lines(axes) -> list[str]:
 def quench(n: int, replicas: int, seed: int = 0) -> xr.DataArray:
     """Particles thrown at random, of which more and more move to the sublattice of a slow field."""
     rng, lattice = np.random.default_rng(seed), square(n)
-    colour = analysis.two_colouring(lattice)
+    colour = analysis.sublattice_sign(lattice)
     waves = rng.standard_normal((replicas, n * n, 1)) * 0.3 + np.sin(2 * np.pi * lattice.positions[:, :1] / n)
     field = rng.random((replicas, n * n)) < 0.25
     frames = [field & ((colour * waves[..., 0] > 0) | (rng.random((replicas, n * n)) < np.exp(-t / 5))) for t in TIMES]
@@ -83,7 +83,7 @@ def test_maps_show_particles_by_sublattice_over_pale_sigma(lattice):
     assert len(images) == 6 and all(image.get_clim() == (-1.0, 1.0) for image in images)
     for column in range(3):
         above, below = (np.asarray(image.get_array()).ravel() for image in (images[column], images[3 + column]))
-        colour = analysis.two_colouring(lattice)
+        colour = analysis.sublattice_sign(lattice)
         np.testing.assert_array_equal(above[n[column] == 1], colour[n[column] == 1])
         assert np.abs(above[n[column] == 0]).max() < 0.5
         np.testing.assert_array_equal(np.sign(above[n[column] == 0]), sigma[column][n[column] == 0])

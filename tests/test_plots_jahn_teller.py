@@ -24,7 +24,7 @@ def random(seed: int = 0) -> np.random.Generator:
 def quench(n: int, time: np.ndarray, replicas: int, *, doping: float = 0.0, seed: int = 0) -> xr.Dataset:
     """Orbital domains whose size grows as √t until 20 τ0 and freezes, with a little noise and holes on their walls."""
     lattice, rng = square(n), random(seed)
-    stagger = analysis.two_colouring(lattice)
+    stagger = analysis.sublattice_sign(lattice)
     white = rng.standard_normal((replicas, n, n))
     field, density = [], []
     for t in time:

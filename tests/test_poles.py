@@ -8,7 +8,7 @@ import torch
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Holstein, SDModel, skyrmion_magnet
 from nearsight.lattices import chain, cubic, square, triangular
-from nearsight.solvers import Dense, Dissection, Pattern, Poles, SparseMatrix, spectrum
+from nearsight.solvers import Dense, NestedDissection, Pattern, Poles, SparseMatrix, spectrum
 
 SITES = torch.arange(4)
 
@@ -23,8 +23,8 @@ def pattern(model) -> Pattern:
     return Pattern(*model.positions, model.orbitals, model.cuts)
 
 
-def cut_up(model) -> Dissection:
-    return Dissection.of(*model.positions, model.orbitals, model.cuts)
+def cut_up(model) -> NestedDissection:
+    return NestedDissection.of(*model.positions, model.orbitals, model.cuts)
 
 
 # --- the order of elimination -----------------------------------------------------------------------------------------
@@ -93,13 +93,13 @@ def test_an_orbital_on_a_border_is_one_of_the_front_around(model):
 
 def test_without_hints_an_end_of_the_graph_is_found():
     rows = torch.arange(299)
-    order = Dissection.of(torch.cat([rows, rows + 1]), torch.cat([rows + 1, rows]), 300)
+    order = NestedDissection.of(torch.cat([rows, rows + 1]), torch.cat([rows + 1, rows]), 300)
     assert order.shapes[0] == (1, 1, 0) and max(s for _, s, _ in order.shapes) <= 40
 
 
 def test_parts_that_do_not_touch_are_eliminated_one_by_one():
     """Without hops a matrix falls into single levels."""
-    order = Dissection.of(torch.arange(500), torch.arange(500), 500)
+    order = NestedDissection.of(torch.arange(500), torch.arange(500), 500)
     assert order.shapes == [(500, 1, 0)]
 
 
@@ -288,7 +288,7 @@ def test_values_must_fit_their_pattern():
 
 def test_its_name_tells_ensemble_and_tolerance():
     assert repr(Poles(mu=-3.5, kT=0.02)) == "Poles(mu=-3.5, kT=0.02, tol=1e-06)"
-    expected = "Dissection of 4608 orbitals into 127 fronts of up to 560"
+    expected = "NestedDissection of 4608 orbitals into 127 fronts of up to 560"
     assert repr(cut_up(skyrmion_magnet(triangular(48)))) == expected
 
 

@@ -9,8 +9,8 @@ import torch
 
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, tiles
-from nearsight.forcefields import PropertyModel, error_of_mean
 from nearsight.networks import MLP, BlockCNN
+from nearsight.properties import PropertyModel, error_of_mean
 from nearsight.storage import CorruptFileError
 from nearsight.training import PropertyFitOptions, fit_property
 from nearsight.training.property_fit import property_loss

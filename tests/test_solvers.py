@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.solvers import Dense, LocalChanges, Pattern, Poles, SparseMatrix
+from nearsight.solvers import Dense, LowRankUpdates, Pattern, Poles, SparseMatrix
 
 WHERE = torch.arange(1)
 
@@ -96,4 +96,4 @@ def test_a_matrix_of_whole_numbers_is_one_of_real_numbers():
 def test_an_unsymmetric_matrix_is_no_reference_for_local_changes():
     h = np.array([[0.0, -1.0], [-0.9, 0.0]])
     with pytest.raises(ValueError, match="must be symmetric"):
-        LocalChanges(h, Dense(kT=0.1, mu=0.0), bounds=(-5.0, 5.0))
+        LowRankUpdates(h, Dense(kT=0.1, mu=0.0), bounds=(-5.0, 5.0))

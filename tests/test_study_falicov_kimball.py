@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from nearsight.dynamics import Trajectory
-from nearsight.forcefields import Hops, MoveCentred
 from nearsight.lattices import honeycomb, square
+from nearsight.moves import Hops, MoveCentred
 from nearsight.studies import Run, get
 from nearsight.studies.falicov_kimball import physics, snapshots
 from nearsight.studies.falicov_kimball.barrier import magnetised

@@ -8,9 +8,9 @@ import torch
 import xarray as xr
 
 from nearsight import analysis
-from nearsight.forcefields import ExactMoves, LatticeGas
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group
+from nearsight.moves import ExactMoves, LatticeGas
 from nearsight.solvers import Dense
 
 
@@ -65,7 +65,7 @@ def test_one_diagonalisation_gives_the_energies_of_all_sites(model, kT):
 def test_a_gap_leaves_the_free_energy_as_sharp_as_a_metal():
     """At fixed number in a gap of 100 kT the chemical potential is anywhere, and F is not."""
     lattice = square(6)
-    checkerboard = 0.5 + 0.5 * analysis.two_colouring(lattice)
+    checkerboard = 0.5 + 0.5 * analysis.sublattice_sign(lattice)
     checkerboard[0] = 0.0
     model = FalicovKimball(lattice, U=6.0)
     for electrons in (18, 17, 19):
@@ -190,7 +190,7 @@ def test_a_walk_counts_every_attempt_once():
 
 @pytest.mark.parametrize("lattice", [square(6), honeycomb(3), cubic(4)], ids=repr)
 def test_a_staggered_potential_has_its_amplitude_twice_as_barrier(lattice):
-    V = 0.3 * analysis.two_colouring(lattice) + 7.0
+    V = 0.3 * analysis.sublattice_sign(lattice) + 7.0
     assert float(analysis.staggered_barrier(V, lattice)) == pytest.approx(0.6)
     V[: lattice.n_sites // 4] = np.inf  # occupied sites count for nothing
     assert float(analysis.staggered_barrier(V, lattice)) == pytest.approx(0.6)
@@ -208,14 +208,14 @@ def test_sites_beside_particles_can_be_left_out_of_the_barrier():
     V, n = V.reshape(-1), n.reshape(-1)
     assert float(analysis.staggered_barrier(V, lattice)) > 0.1
     assert float(analysis.staggered_barrier(V, lattice, outside=n)) == 0.0
-    V = V + 0.3 * analysis.two_colouring(lattice)
+    V = V + 0.3 * analysis.sublattice_sign(lattice)
     assert float(analysis.staggered_barrier(V, lattice, outside=n)) == pytest.approx(0.6)
 
 
 def test_large_lattices_take_the_series_in_the_chemical_potential_and_agree(monkeypatch):
     model, field = FalicovKimball(square(10)), gas(square(10), seed=8)
     found = analysis.particle_potential(field, model, kT=0.4, number=55).F.values
-    monkeypatch.setattr("nearsight.analysis.test_particle.RADIUS", 0.0)
+    monkeypatch.setattr("nearsight.analysis.insertion_potential.RADIUS", 0.0)
     level_by_level = analysis.particle_potential(field, model, kT=0.4, number=55).F.values
     np.testing.assert_allclose(found, level_by_level, atol=1e-9)
 
@@ -243,7 +243,7 @@ def test_blocks_hold_the_same_patch_on_the_sublattices_asked_for():
     assert arranged.n.dims == ("configuration", "site") and set(np.unique(arranged.n)) == {0.0, 1.0}
     assert set(np.abs(arranged.M.values)) <= {1, 3, 5, 7, 9}
     np.testing.assert_array_equal(arranged.M, arranged.polarity.sum("block"))
-    colour = analysis.two_colouring(lattice).reshape(30, 30)
+    colour = analysis.sublattice_sign(lattice).reshape(30, 30)
     own = np.sort(np.linalg.norm(patch[:, None] - patch, axis=-1).ravel())
     orientations = set()
     for n, signs in zip(arranged.n.values.reshape(-1, 30, 30), arranged.polarity.values, strict=True):

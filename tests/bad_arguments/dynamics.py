@@ -27,9 +27,10 @@ from nearsight.dynamics import (
     SpinFlips,
     simulate,
 )
-from nearsight.forcefields import ClassicalForceField, LatticeGas
+from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Heisenberg, Holstein
 from nearsight.lattices import square
+from nearsight.moves import LatticeGas
 
 LATTICE = square(3)
 SPRINGS, SPINS, GAS = (

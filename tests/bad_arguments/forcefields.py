@@ -13,22 +13,17 @@ from nearsight.forcefields import (
     ConvolutionalForceField,
     ElectronForceField,
     ExactForceField,
-    ExactMoves,
-    FiveCases,
     FixedNumber,
-    Hops,
-    LatticeGas,
     LearnedForceField,
-    LearnedMoves,
-    MoveCentred,
-    PropertyModel,
     SumForceField,
     load,
     save,
 )
 from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
+from nearsight.moves import ExactMoves, FiveCases, Hops, LatticeGas, LearnedMoves, MoveCentred
 from nearsight.networks import MLP, GroupCNN
+from nearsight.properties import PropertyModel
 from nearsight.solvers import Dense
 
 LATTICE = square(4)
@@ -94,7 +89,7 @@ ROWS = [
     *(row(forcefield.forward, wrong) for wrong in NOT_FIELDS
       for forcefield in (SPRINGS, ELECTRONS, LEARNED, SPRINGS + LEARNED, FixedNumber(ELECTRONS, 0.0))),
     *(row(ask, wrong) for wrong in (*NOT_FIELDS, FIELD + 0.5, HALF.clone().requires_grad_())
-      for ask in (GAS.differences, GAS.follow, LearnedMoves(OCCUPATIONS).differences)),
+      for ask in (GAS.differences, GAS.start_walk, LearnedMoves(OCCUPATIONS).differences)),
     *(row(save, wrong, "nowhere") for wrong in (*NOT_OBJECTS, SPRINGS, GAS, ConvolutionalForceField)),
     *(row(load, wrong) for wrong in (None, 3, [], LEARNED)),
 ]  # fmt: skip

@@ -8,9 +8,10 @@ import torch
 from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_NUMBERS, NOT_OBJECTS, NOT_WHOLE, each, row
 from nearsight.descriptors import Irreps
 from nearsight.fields import random_spins, scalar
-from nearsight.forcefields import ExactForceField, Hops, LearnedForceField
+from nearsight.forcefields import ExactForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein, SDModel
 from nearsight.lattices import square
+from nearsight.moves import Hops
 from nearsight.networks import MLP
 from nearsight.solvers import Dense
 from nearsight.training import (

@@ -13,20 +13,10 @@ from torch import Tensor
 
 from nearsight.descriptors import Irreps
 from nearsight.fields import occupation
-from nearsight.forcefields import (
-    ConvolutionalForceField,
-    ExactMoves,
-    FiveCases,
-    Hops,
-    LatticeGas,
-    LearnedForceField,
-    LearnedMoves,
-    MoveCentred,
-    MoveEnergies,
-    Walk,
-)
+from nearsight.forcefields import ConvolutionalForceField, LearnedForceField
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group, triangular
+from nearsight.moves import ExactMoves, FiveCases, Hops, LatticeGas, LearnedMoves, MoveCentred, MoveEnergies, Walk
 from nearsight.networks import MLP, EmbeddedNetwork, FiveCaseCNN, GroupCNN
 
 
@@ -226,9 +216,9 @@ def test_two_moves_cost_the_same_in_either_order(member, rng):
 def test_the_costs_around_a_loop_cancel(member, rng):
     """Out by random moves, and home by undoing them in another order."""
     energies = member.make()
-    walk = energies.follow(occupations(energies, rng))
+    walk = energies.start_walk(occupations(energies, rng))
     start, total = walk.field, 0.0
-    out = random_moves(energies.follow(start), rng, 8)
+    out = random_moves(energies.start_walk(start), rng, 8)
     home = way_home(energies.hops, start, out, rng)
     for move in out + home:
         total += walk.difference(move)
@@ -261,7 +251,7 @@ def way_home(hops: Hops, start: Tensor, out: list[int], rng: torch.Generator) ->
 @every_member
 def test_a_walk_agrees_with_all_differences_of_its_field(member, rng):
     energies = member.make()
-    walk = energies.follow(occupations(energies, rng))
+    walk = energies.start_walk(occupations(energies, rng))
     for count in (0, 1, 3, 8):
         random_moves(walk, rng, count)
         differences = energies.differences(walk.field).numpy()
@@ -273,7 +263,7 @@ def test_a_walk_agrees_with_all_differences_of_its_field(member, rng):
 @every_member
 def test_particles_are_conserved_and_keep_their_numbers(member, rng):
     energies = member.make()
-    walk = energies.follow(occupations(energies, rng))
+    walk = energies.start_walk(occupations(energies, rng))
     number = walk.occupied.sum()
     for _ in range(10):
         before = walk.positions.copy()
@@ -290,7 +280,7 @@ def test_a_walk_is_a_function_of_its_field_and_moves(member, rng):
     """What was asked on the way leaves no trace, not in the last bit either."""
     energies = member.make()
     field = occupations(energies, rng)
-    silent, curious = energies.follow(field), energies.follow(field)
+    silent, curious = energies.start_walk(field), energies.start_walk(field)
     for k in range(8):
         for move in torch.randint(len(energies.hops), (3 + k,), generator=rng).tolist():
             if curious.possible(move):
@@ -304,7 +294,7 @@ def test_a_walk_is_a_function_of_its_field_and_moves(member, rng):
 @every_member
 def test_moves_not_said_to_have_changed_have_not(member, rng):
     energies = member.make()
-    walk = energies.follow(occupations(energies, rng))
+    walk = energies.start_walk(occupations(energies, rng))
     for _ in range(4):
         before = walk.differences()
         move = int(np.flatnonzero(np.isfinite(before))[int(torch.randint(1000, (1,), generator=rng)) % 7])
@@ -318,7 +308,7 @@ def test_moves_not_said_to_have_changed_have_not(member, rng):
 def test_attempts_are_accepted_up_to_their_thresholds(member, rng):
     energies = member.make()
     field = occupations(energies, rng)
-    walk, plain = energies.follow(field), energies.follow(field)
+    walk, plain = energies.start_walk(field), energies.start_walk(field)
     count = 60
     particle = torch.randint(len(walk.positions), (count,), generator=rng).numpy()
     direction = torch.randint(walk.hops.directions, (count,), generator=rng).numpy()
@@ -341,9 +331,9 @@ def test_what_is_no_occupation_is_refused(member, rng):
     with pytest.raises(ValueError, match="has shape"):
         energies.differences(field[:-1])
     with pytest.raises(ValueError, match="one replica"):
-        energies.follow(occupations(energies, rng, 2))
+        energies.start_walk(occupations(energies, rng, 2))
     field[0] = 0.5
-    for ask in (energies.differences, energies.follow):
+    for ask in (energies.differences, energies.start_walk):
         with pytest.raises(ValueError, match=r"1 of \d+ values are not 0 or 1"):
             ask(field)
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics import HopRates, RateModel, SpinFlips
-from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, LatticeGas
+from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import chain, square
+from nearsight.moves import LatticeGas
 from nearsight.solvers import Dense
 
 KT = 0.8

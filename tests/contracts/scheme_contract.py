@@ -34,9 +34,10 @@ from nearsight.dynamics import (
     State,
     simulate,
 )
-from nearsight.forcefields import ClassicalForceField, ForceField, Forces, LatticeGas
+from nearsight.forcefields import ClassicalForceField, ForceField, Forces
 from nearsight.hamiltonians import Heisenberg, Holstein, JahnTeller
 from nearsight.lattices import Lattice, square
+from nearsight.moves import LatticeGas
 
 LATTICE = square(3)
 

@@ -13,23 +13,28 @@ from nearsight.analysis.collapse import (
     size_law,
     threshold_window,
 )
-from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.correlation import axial_correlation, correlation
 from nearsight.analysis.dynamical_scaling import DynamicalScaling, dynamical_scaling, porod_law
+from nearsight.analysis.insertion_potential import (
+    insertion_energies,
+    particle_potential,
+    staggered_barrier,
+    walked_potential,
+)
 from nearsight.analysis.lengths import PowerLaw, correlation_length, crossing_length, growth_exponent
 from nearsight.analysis.linear_law import LinearLaw, linear_law
 from nearsight.analysis.locality import (
     Decay,
     LocalityReport,
     Response,
+    assess_growth,
+    assess_size,
     directional_derivative,
     ensemble_length,
     examine_hops,
     examine_locality,
     hop_response,
     hop_truncation,
-    judge_growth,
-    judge_size,
     linear_response,
     response,
     spin_derivative,
@@ -45,9 +50,9 @@ from nearsight.analysis.order import (
     staggered,
     wall_density,
 )
+from nearsight.analysis.phase_separation import checkerboard_length, phase_separation
 from nearsight.analysis.plaquettes import Plaquettes, plaquettes
 from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.separation import checkerboard_length, phase_separation
 from nearsight.analysis.skyrmions import charge_density, count_skyrmions, topological_charge
 from nearsight.analysis.spin_structure import (
     peak_growth,
@@ -68,12 +73,7 @@ from nearsight.analysis.statistics import (
 )
 from nearsight.analysis.structure_factor import shell_average, structure_factor, structure_factor_at
 from nearsight.analysis.sublattice_field import polarity, sublattice_field
-from nearsight.analysis.test_particle import (
-    insertion_energies,
-    particle_potential,
-    staggered_barrier,
-    walked_potential,
-)
+from nearsight.analysis.sublattice_sign import sublattice_sign
 from nearsight.analysis.verdict import Verdict, written
 from nearsight.analysis.walls import wall_distance, wall_profile, wall_shape
 
@@ -94,6 +94,8 @@ __all__ = [
     "SizeLaw",
     "Verdict",
     "allen_cahn",
+    "assess_growth",
+    "assess_size",
     "axial_correlation",
     "block_arrangements",
     "block_polarity",
@@ -127,8 +129,6 @@ __all__ = [
     "hop_truncation",
     "insertion_energies",
     "ising_sign",
-    "judge_growth",
-    "judge_size",
     "linear_law",
     "linear_response",
     "local_amplitude",
@@ -160,12 +160,12 @@ __all__ = [
     "structure_factor",
     "structure_factor_at",
     "sublattice_field",
+    "sublattice_sign",
     "symmetry_path",
     "symmetry_points",
     "threshold_window",
     "topological_charge",
     "truncation",
-    "two_colouring",
     "walked_potential",
     "wall_density",
     "wall_distance",

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.site_field import SiteField, relabel, site_field
+from nearsight.analysis.sublattice_sign import sublattice_sign
 from nearsight.lattices import Lattice, torus_group
 
 
@@ -77,7 +77,7 @@ def block_arrangements(
     S. Zhang, PhD thesis (University of Virginia, 2024), figs. 2.10 and 2.11.
     """
     division = _division(lattice, blocks)
-    colour = two_colouring(_bravais(lattice)).reshape(lattice.shape)
+    colour = sublattice_sign(_bravais(lattice)).reshape(lattice.shape)
     patch = np.asarray(patch)
     if patch.ndim != 2 or patch.shape[1] != lattice.dim or len(np.unique(patch, axis=0)) != len(patch):
         raise ValueError(f"patch lists different cells ({lattice.dim} whole numbers each), got shape {patch.shape}.")

@@ -11,8 +11,8 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.site_field import SiteField, relabel, site_field
+from nearsight.analysis.sublattice_sign import sublattice_sign
 from nearsight.lattices import Lattice
 
 BATCH = 2**22
@@ -167,7 +167,7 @@ class _Bonds(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _bonds(lattice: Lattice) -> _Bonds:
-    colour = two_colouring(lattice)
+    colour = sublattice_sign(lattice)
     second = lattice.bonds(2)
     if np.any(colour[second.i] != colour[second.j]):
         raise ValueError(f"Second neighbours of {lattice!r} are on different sublattices: it has no checkerboard.")

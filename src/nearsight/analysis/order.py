@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.reciprocal import check_wave_vector
 from nearsight.analysis.site_field import SiteField, neighbour_mean, relabel, site_field
+from nearsight.analysis.sublattice_sign import sublattice_sign
 from nearsight.lattices import Lattice
 
 CHECKERBOARD = (np.pi, np.pi)
@@ -72,7 +72,7 @@ def contrast_order(
     which φ = δ in the ordered state, as the text says.
     """
     labelled = site_field(field, lattice, dims)
-    phase = two_colouring(lattice) if Q is None else _phase(Q, lattice)
+    phase = sublattice_sign(lattice) if Q is None else _phase(Q, lattice)
     gamma = (phase * neighbour_mean(np.conj(phase), lattice)).real
     if Q is not None and np.ptp(gamma) > 1e-6:
         raise ValueError(

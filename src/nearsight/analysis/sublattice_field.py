@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis.clusters import occupation_field
-from nearsight.analysis.colouring import two_colouring
 from nearsight.analysis.site_field import SiteField, relabel
+from nearsight.analysis.sublattice_sign import sublattice_sign
 from nearsight.lattices import Lattice
 
 
@@ -39,7 +39,7 @@ def sublattice_field(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
     S. Zhang, PhD thesis (University of Virginia, 2024), sec. 2.4.
     """
     labelled = occupation_field(field, lattice, dims)
-    colour = two_colouring(lattice).astype(np.int8)
+    colour = sublattice_sign(lattice).astype(np.int8)
     occupied = labelled.values.reshape(-1, lattice.n_sites) > 0.5
     empty = int((~occupied.any(axis=1)).sum())
     if empty:

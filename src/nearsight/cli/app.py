@@ -165,7 +165,7 @@ def _carry_out(
 ) -> None:
     again, path = _command(study_name, stage, preset, settings, name, runs), None
     try:
-        from nearsight.cli.progress import Narrator, summary
+        from nearsight.cli.progress import ConsoleLogger, summary
         from nearsight.studies import Run, get
 
         study = get(study_name)
@@ -176,7 +176,7 @@ def _carry_out(
         else:
             config = study.configure(preset, settings)
         console = Console(stderr=True)
-        run = study.run(path, config, only=stage, resume=resume, listener=Narrator(console))
+        run = study.run(path, config, only=stage, resume=resume, listener=ConsoleLogger(console))
         summary(run, Console())
     except KeyboardInterrupt as stop:
         if path is not None and (path / "config.yaml").exists():

@@ -11,7 +11,7 @@ from nearsight.cli.terminal import verdict_table
 from nearsight.studies import Run
 
 
-class Narrator:
+class ConsoleLogger:
     """Tells every logged event in one line."""
 
     def __init__(self, console: Console) -> None:

@@ -2,10 +2,10 @@
 
 from nearsight.descriptors.acsf import ACSF
 from nearsight.descriptors.block_irreps import BlockIrreps, BlockMoments
+from nearsight.descriptors.completeness import count_distinct, inequivalent_occupations
 from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
-from nearsight.descriptors.separation import count_distinct, inequivalent_occupations
 from nearsight.descriptors.spin_ace import SpinACE
 from nearsight.descriptors.spins import SpinInvariants
 from nearsight.descriptors.symmetry_functions import Angular, Radial, angular_functions, radial_functions

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.fields.halo import wrap
+from nearsight.fields.halo import pad_periodic
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class PairStencil:
 
         Points run over batch, cells and basis.
         """
-        return _Rows.apply(u, wrap(w[:, :, None], self.reach, first=4), self)
+        return _Rows.apply(u, pad_periodic(w[:, :, None], self.reach, first=4), self)
 
     def window(self, u: Tensor, w: Tensor) -> Tensor:
         """The same for channels given with a halo as wide as the reach."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nearsight.descriptors.blocks import Block
-from nearsight.fields.halo import wrap
+from nearsight.fields.halo import pad_periodic
 from nearsight.lattices import Neighbourhood
 
 TABLE = 2**21
@@ -60,7 +60,7 @@ class Stencil:
 
     def sliced(self, values: Tensor) -> Tensor:
         """:meth:`periodic` by slices of the padded field."""
-        return _Slice.apply(wrap(self._turned(values), self.reach, first=4), self)
+        return _Slice.apply(pad_periodic(self._turned(values), self.reach, first=4), self)
 
     def window(self, values: Tensor) -> Tensor:
         """Coefficients ``(row, point)`` of the inner cells of a field given with a halo as wide as the reach."""

@@ -11,7 +11,6 @@ from nearsight.dynamics.ab2_rotation import AB2Rotation
 from nearsight.dynamics.brownian import Brownian
 from nearsight.dynamics.depondt_mertens import DepondtMertens
 from nearsight.dynamics.euler_maruyama import EulerMaruyama
-from nearsight.dynamics.guard import Guard, OutOfRangeError
 from nearsight.dynamics.heun_spins import HeunSpins
 from nearsight.dynamics.hop_monte_carlo import HopMonteCarlo
 from nearsight.dynamics.hop_rates import HopRates
@@ -19,15 +18,16 @@ from nearsight.dynamics.kinetic_monte_carlo import KineticMonteCarlo
 from nearsight.dynamics.landau_lifshitz import LandauLifshitz
 from nearsight.dynamics.langevin import Langevin
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.record import At, Every
 from nearsight.dynamics.rejection_free_hops import RejectionFreeHops
+from nearsight.dynamics.run.guard import Guard, OutOfRangeError
+from nearsight.dynamics.run.record import At, Every
+from nearsight.dynamics.run.simulate import simulate
+from nearsight.dynamics.run.trajectory import Trajectory
 from nearsight.dynamics.scheme import Scheme, State
 from nearsight.dynamics.semi_implicit import SemiImplicit
-from nearsight.dynamics.simulate import simulate
 from nearsight.dynamics.spherical_midpoint import SphericalMidpoint
 from nearsight.dynamics.spin_flips import SpinFlips
 from nearsight.dynamics.tdgl import TDGL
-from nearsight.dynamics.trajectory import Trajectory
 
 __all__ = [
     "TDGL",

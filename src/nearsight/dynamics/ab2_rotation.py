@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, kick, rotation, turned
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
 from nearsight.dynamics.scheme import State, forces
 from nearsight.forcefields import ForceField
 
@@ -43,11 +43,11 @@ class AB2Rotation(LandauLifshitz):
         velocity: Tensor | None = None,
     ) -> State:
         state = super().start(field, forcefield, rng, velocity=velocity)
-        return replace(state, history=rotation(self, state.field, state.forces.force))
+        return replace(state, history=effective_rotation_rate(self, state.field, state.forces.force))
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         assert state.history is not None
-        now = rotation(self, state.field, state.forces.force)
-        rate = 1.5 * now - 0.5 * state.history + kick(self, state.field, rng)
-        field = turned(state.field, self.dt * rate)
+        now = effective_rotation_rate(self, state.field, state.forces.force)
+        rate = 1.5 * now - 0.5 * state.history + thermal_noise(self, state.field, rng)
+        field = cayley_rotate(state.field, self.dt * rate)
         return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1, history=now)

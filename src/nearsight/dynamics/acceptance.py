@@ -50,15 +50,15 @@ class Acceptance:
         levels = torch.where(difference.abs() <= TIE, tie, 0.0)
         return torch.where(difference < -TIE, 1.0, levels).to(difference.dtype)
 
-    def thresholds(self, chance: np.random.Generator, count: int) -> np.ndarray:
+    def thresholds(self, generator: np.random.Generator, count: int) -> np.ndarray:
         """Random energies ``(count,)``: a move is accepted if ΔE lies at or below one of them.
 
         With u uniform on (0, 1) they are -kT ln u for Metropolis and kT ln(1/u - 1) for Glauber: exponential and
         logistic random numbers.
         """
         if self.rule == "metropolis":
-            return self.kT * chance.standard_exponential(count) + (TIE if self.kT == 0 else 0.0)
-        logistic = chance.logistic(size=count)
+            return self.kT * generator.standard_exponential(count) + (TIE if self.kT == 0 else 0.0)
+        logistic = generator.logistic(size=count)
         return self.kT * logistic if self.kT > 0 else np.copysign(TIE, logistic)
 
     def cost(self, difference: float) -> float:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, kick, rotation, turned
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
 from nearsight.dynamics.scheme import State, forces
 from nearsight.forcefields import ForceField
 
@@ -29,9 +29,9 @@ class DepondtMertens(LandauLifshitz):
     force_calls: ClassVar[int | None] = 2
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        S, noise = state.field, kick(self, state.field, rng)
-        first = rotation(self, S, state.forces.force)
-        predicted = turned(S, self.dt * (first + noise))
-        second = rotation(self, predicted, forces(forcefield, predicted).force)
-        field = turned(S, self.dt * (0.5 * (first + second) + noise))
+        S, noise = state.field, thermal_noise(self, state.field, rng)
+        first = effective_rotation_rate(self, S, state.forces.force)
+        predicted = cayley_rotate(S, self.dt * (first + noise))
+        second = effective_rotation_rate(self, predicted, forces(forcefield, predicted).force)
+        field = cayley_rotate(S, self.dt * (0.5 * (first + second) + noise))
         return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)

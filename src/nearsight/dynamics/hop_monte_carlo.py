@@ -12,12 +12,13 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.dynamics.acceptance import Acceptance
+from nearsight.dynamics.delayed_acceptance import DelayedAcceptance
 from nearsight.dynamics.hop_rates import check_particles, not_a_number
+from nearsight.dynamics.run.streams import replica_streams
 from nearsight.dynamics.scheme import Scheme, State, checked, forces, start_at_rest
-from nearsight.dynamics.screening import ScreenedWalk
-from nearsight.dynamics.streams import replica_streams
-from nearsight.forcefields import ForceField, MoveEnergies
+from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
+from nearsight.moves import MoveEnergies
 
 TALLY = ("accepted", "evaluated", "energy_change")
 
@@ -46,7 +47,7 @@ class HopMonteCarlo(Scheme):
     take more attempts per step; records and checkpoints fall between steps.
 
     **Screening.** With a ``screen``, cheap energies ε, an attempt is first judged by them, and the expensive model is
-    asked only about those that pass (:class:`ScreenedWalk`). The stationary distribution is that of ``energies``
+    asked only about those that pass (:class:`DelayedAcceptance`). The stationary distribution is that of ``energies``
     whatever the error of the screen, which costs acceptance only: fewer hops per unit of time than without.
 
     **Counted** since the start, for records: "accepted" hops, "evaluated" differences of ``energies``, the
@@ -124,20 +125,20 @@ class HopMonteCarlo(Scheme):
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
         return walked(state, self._walk, TALLY, self.attempts, forcefield, rng)
 
-    def _walk(self, field: Tensor, chance: np.random.Generator) -> tuple[Tensor, int, int, float]:
+    def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple[Tensor, int, int, float]:
         """One replica a step later, and what there was to count."""
         rule = Acceptance(self.rule, self.kT)
-        walk = self.energies.follow(field)
+        walk = self.energies.start_walk(field)
         particles = len(walk.positions)
         count = self._attempts(particles)
-        particle = chance.integers(particles, size=count)
-        direction = chance.integers(walk.hops.directions, size=count)
-        threshold = rule.thresholds(chance, count)
+        particle = generator.integers(particles, size=count)
+        direction = generator.integers(walk.hops.directions, size=count)
+        threshold = rule.thresholds(generator, count)
         if self.screen is None:
             accepted, difference = walk.attempt(particle, direction, threshold)
         else:
-            screened = ScreenedWalk(walk, self.screen.follow(field), rule)
-            second = Acceptance("metropolis", self.kT).thresholds(chance, count)
+            screened = DelayedAcceptance(walk, self.screen.start_walk(field), rule)
+            second = Acceptance("metropolis", self.kT).thresholds(generator, count)
             accepted, difference = screened.attempt(particle, direction, threshold, second)
         if np.isnan(difference).any():
             raise not_a_number(self.energies)
@@ -172,8 +173,8 @@ def walked(
     fields = state.field.reshape(-1, *state.field.shape[-2:])
     moved = torch.empty_like(fields)
     counts = np.zeros((len(names), len(fields)))
-    for r, chance in enumerate(replica_streams(rng, len(fields))):
-        moved[r], *counts[:, r] = walk(fields[r], chance)
+    for r, generator in enumerate(replica_streams(rng, len(fields))):
+        moved[r], *counts[:, r] = walk(fields[r], generator)
     field = moved.reshape(state.field.shape)
     tally = add_to_tally(state.tally, names, counts)
     return State(field, None, forces(forcefield, field), state.time + duration, state.step + 1, tally=tally)

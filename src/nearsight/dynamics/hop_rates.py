@@ -10,8 +10,8 @@ from torch import Tensor
 from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import Acceptance
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.forcefields import MoveEnergies
 from nearsight.lattices import Lattice
+from nearsight.moves import MoveEnergies
 
 
 class HopRates(RateModel):

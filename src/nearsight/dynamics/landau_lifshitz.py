@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import boolean
-from nearsight.dynamics.guard import rounded_down
+from nearsight.dynamics.run.guard import rounded_down
 from nearsight.dynamics.scheme import Scheme, State, checked, normal
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
@@ -75,7 +75,7 @@ class LandauLifshitz(Scheme):
         object.__setattr__(self, "tangent", boolean(self.tangent, "tangent"))
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
-        return torch.linalg.cross(field, rotation(self, field, force))
+        return torch.linalg.cross(field, effective_rotation_rate(self, field, force))
 
     def displaced(self, field: Tensor, by: Tensor) -> Tensor:
         moved = field + by - (by * field).sum(-1, keepdim=True) * field
@@ -90,7 +90,7 @@ class LandauLifshitz(Scheme):
         return float(2 * self.largest_angle / fastest) if fastest > 0 else math.inf
 
     def _fastest(self, state: State) -> float:
-        return float(rotation(self, state.field, state.forces.force).norm(dim=-1).max())
+        return float(effective_rotation_rate(self, state.field, state.forces.force).norm(dim=-1).max())
 
     def start(
         self,
@@ -112,7 +112,7 @@ class LandauLifshitz(Scheme):
         check_spins(state.field)
         if not field.numel():
             return state
-        rate = rotation(self, state.field, state.forces.force)
+        rate = effective_rotation_rate(self, state.field, state.forces.force)
         angle = self.dt * self._fastest(state)
         if angle > self.largest_angle:
             needed = self.dt * float(torch.linalg.cross(state.field, rate).norm(dim=-1).max())
@@ -135,7 +135,7 @@ class LandauLifshitz(Scheme):
         return state
 
 
-def rotation(scheme: LandauLifshitz, field: Tensor, force: Tensor) -> Tensor:
+def effective_rotation_rate(scheme: LandauLifshitz, field: Tensor, force: Tensor) -> Tensor:
     """A = H - α S × H, the rate at which precession and damping turn the spins: dS/dt = S × A."""
     if scheme.tangent:
         # Divided by |S|², because midpoints lie inside of the sphere.
@@ -144,13 +144,13 @@ def rotation(scheme: LandauLifshitz, field: Tensor, force: Tensor) -> Tensor:
     return force - scheme.damping * torch.linalg.cross(field, force) if scheme.damping else force
 
 
-def kick(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | float:
+def thermal_noise(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | float:
     """η of one step, constant during it: its variance is 2αkT/dt."""
     spread = math.sqrt(2 * scheme.damping * scheme.kT / scheme.dt)
     return spread * normal(like, rng) if spread > 0 else 0.0
 
 
-def turned(field: Tensor, angle: Tensor) -> Tensor:
+def cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:
     r"""The solution S' of S' = S + (S + S')/2 × w with w = ``angle``: a rotation about w, by Cayley's formula.
 
     It turns by 2 arctan(|w|/2) and equals the rotation by |w| up to third order. Solved with u = w/2, r = S + S × u:

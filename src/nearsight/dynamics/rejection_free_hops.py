@@ -79,19 +79,19 @@ class RejectionFreeHops(Scheme):
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
         return walked(state, self._walk, TALLY, self.duration, forcefield, rng)
 
-    def _walk(self, field: Tensor, chance: np.random.Generator) -> tuple[Tensor, int, float]:
+    def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple[Tensor, int, float]:
         """One replica a step later, the number of hops and the energy they cost."""
-        walk = self.rates.energies.follow(field)
+        walk = self.rates.energies.start_walk(field)
         difference = walk.differences()
         tree = SumTree(self._rates(difference))
         left, hops, energy = self.duration, 0, 0.0
         while tree.total != 0:
             if math.isnan(tree.total):
                 raise not_a_number(self.rates.energies)
-            left -= chance.standard_exponential() / tree.total
+            left -= generator.standard_exponential() / tree.total
             if left < 0:
                 break
-            move = tree.find(chance.random() * tree.total)
+            move = tree.find(generator.random() * tree.total)
             hops, energy = hops + 1, energy + difference[move]
             changed = walk.accept(move)
             if changed is None:

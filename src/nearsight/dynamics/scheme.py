@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance, number
-from nearsight.dynamics.guard import check_finite
+from nearsight.dynamics.run.guard import check_finite
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField, Forces
 from nearsight.lattices import Lattice

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import integer
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, kick, rotation, turned
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
 from nearsight.dynamics.scheme import State, checked, forces
 from nearsight.forcefields import ForceField
 
@@ -51,9 +51,9 @@ class SphericalMidpoint(LandauLifshitz):
         object.__setattr__(self, "iterations", integer(self.iterations, "iterations", least=1))
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        S, noise = state.field, kick(self, state.field, rng)
+        S, noise = state.field, thermal_noise(self, state.field, rng)
         tolerance = max(self.tolerance, 8 * torch.finfo(S.dtype).eps)
-        field = turned(S, self.dt * (rotation(self, S, state.forces.force) + noise))
+        field = cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))
         change = torch.zeros(())
         moving = torch.ones((*S.shape[:-2], 1, 1), dtype=torch.bool, device=S.device)
         for _ in range(self.iterations):
@@ -73,4 +73,6 @@ class SphericalMidpoint(LandauLifshitz):
         m = S + end
         double = m.norm(dim=-1, keepdim=True)
         m = m / double
-        return turned(S, 2 * self.dt / double * (rotation(self, m, forces(forcefield, m).force) + noise))
+        return cayley_rotate(
+            S, 2 * self.dt / double * (effective_rotation_rate(self, m, forces(forcefield, m).force) + noise)
+        )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import RULES, TIE, Acceptance
-from nearsight.dynamics.identity import describe
 from nearsight.dynamics.rate_model import RateModel
+from nearsight.dynamics.run.fingerprint import describe
 from nearsight.dynamics.scheme import forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.guard import rounded_down
+from nearsight.dynamics.run.guard import rounded_down
 from nearsight.dynamics.scheme import Scheme, State, forces
 from nearsight.forcefields import ForceField
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def wrap(grid: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
+def pad_periodic(grid: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
     """A periodic grid with a halo of ``reach`` cells on both sides of the axes from ``first`` on.
 
     The halo may be wider than the grid, which then is repeated as often as needed.
@@ -16,7 +16,7 @@ def wrap(grid: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
     return _Wrap.apply(grid, tuple(reach), first)
 
 
-def fold(padded: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
+def pad_periodic_adjoint(padded: Tensor, reach: Sequence[int], *, first: int) -> Tensor:
     """The grid without its halo, whose values are added to the cells they are copies of: the adjoint of :func:`wrap`.
 
     The sum runs in a fixed order, so that gradients are the same to the last bit in every run.

@@ -44,7 +44,7 @@ class ElectronForceField(ForceField):
         return self.model.field_type
 
     @property
-    def chance(self) -> torch.Generator | None:
+    def rng(self) -> torch.Generator | None:
         return self.solver.rng
 
     def __repr__(self) -> str:

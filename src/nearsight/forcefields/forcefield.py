@@ -45,14 +45,14 @@ class ForceField(nn.Module, abc.ABC):
         return None
 
     @property
-    def chance(self) -> torch.Generator | None:
+    def rng(self) -> torch.Generator | None:
         """What the forces draw from, where they are estimates."""
         return None
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:
         """All sources of chance, those of parts included: with their states a run goes on as if it had not stopped."""
-        drawn = (m.chance for m in self.modules() if isinstance(m, ForceField) and m.chance is not None)
+        drawn = (m.rng for m in self.modules() if isinstance(m, ForceField) and m.rng is not None)
         return tuple(dict.fromkeys(drawn))
 
     @abc.abstractmethod

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nearsight._validation import instance
 from nearsight.descriptors import Descriptor
 from nearsight.fields import FieldType
-from nearsight.fields.halo import fold, wrap
+from nearsight.fields.halo import pad_periodic, pad_periodic_adjoint
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.forcefields.gradients import slope, wanted
 from nearsight.lattices import Lattice
@@ -152,7 +152,7 @@ class LocalForceField(ForceField, abc.ABC):
 
     def _padded(self, x: Tensor) -> Tensor:
         grid = x.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)
-        return wrap(grid, self.reach, first=1)
+        return pad_periodic(grid, self.reach, first=1)
 
     def _tiled_local(self, x: Tensor) -> Tensor:
         """:meth:`local` without a graph for its derivatives."""
@@ -173,7 +173,7 @@ class LocalForceField(ForceField, abc.ABC):
                 local = self.window(tile).double().flatten(1).sum(1)
                 slopes[outer] += torch.autograd.grad(local.sum(), tile)[0]
             energy[inner[0]] += local.detach()
-        gradient = fold(slopes, self.reach, first=1).view(x.shape) - self.reference.field(x)
+        gradient = pad_periodic_adjoint(slopes, self.reach, first=1).view(x.shape) - self.reference.field(x)
         return gradient, energy.view(x.shape[:-2]) + self.reference.energy(x)
 
     @abc.abstractmethod

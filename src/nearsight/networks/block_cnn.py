@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from nearsight._validation import generator, integer
 from nearsight.lattices import site_group, square
+from nearsight.networks.activations import energy_terms
 from nearsight.networks.group_convolution import GroupConvolution
-from nearsight.networks.pointwise import energy_terms
 
 SMALL = 1e-3
 """Rounds the corner of |⟨odd⟩|, which has a gradient at 0 then."""

@@ -17,7 +17,7 @@ from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
 
 
-def bent(h: Tensor) -> Tensor:
+def squareplus(h: Tensor) -> Tensor:
     r""":math:`(h + \sqrt{4 + h^2})/2`: convex and one-sided like SiLU, from a root instead of an exponential.
 
     The root is rounded correctly on every machine and eight or sixteen fit one instruction.
@@ -40,7 +40,7 @@ class EmbeddedNetwork(LatticeNetwork):
     nonlinear function φ, so that shapes without the symmetry of the site are told apart, but only c numbers remain for
     the layers that follow; :class:`SymmetrisedMLP` averages at the end and costs |G| times as much. When the field
     changes at a site, u changes by a column of w at the sites within R and nowhere else, which is what
-    :class:`nearsight.forcefields.LearnedMoves` makes use of: the energy of a hop costs the pointwise layers of some
+    :class:`nearsight.moves.LearnedMoves` makes use of: the energy of a hop costs the pointwise layers of some
     2πR² sites at most and no convolution. Two energies can influence a hop from as far as 2R.
 
     With the energy as its only output; its forces are gradients.
@@ -133,10 +133,10 @@ class EmbeddedNetwork(LatticeNetwork):
 
     def site_energy(self, u: Tensor) -> Tensor:
         """Energies ``(...)`` of sites with linear features ``(..., channel · |G|)``."""
-        h = bent(u.unflatten(-1, (self.channels, self.order))).mean(-1)
+        h = squareplus(u.unflatten(-1, (self.channels, self.order))).mean(-1)
         *hidden, last = self.pointwise
         for layer in hidden:
-            h = bent(layer(h))
+            h = squareplus(layer(h))
         return last(h)[..., 0]
 
     def forward(self, grid: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_cutoff
+from nearsight.networks.activations import activation, check_parity, energy_terms
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
-from nearsight.networks.pointwise import bend, check_parity, energy_terms
 from nearsight.networks.saturation import Saturation
 
 
@@ -121,7 +121,7 @@ class GroupCNN(LatticeNetwork):
         for k, layer in enumerate(self.convolutions):
             h = layer(h)
             if k < last or self.head == "force":
-                h = bend(h, self.parity)
+                h = activation(h, self.parity)
         if self.head == "energy":
             h = energy_terms(h, self.parity)
         return self.project(h, self.readout, law=self.head == "force")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nearsight._validation import generator, instance, integer
 from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
-from nearsight.networks.kept import Kept
+from nearsight.networks.kernel_cache import KernelCache
 from nearsight.networks.lattice_network import CONVOLUTIONS
 from nearsight.networks.sectors import Sectors
 
@@ -66,7 +66,7 @@ class GroupConvolution(nn.Module):
         self.reach = neighbourhood.reach
         self.box = tuple(2 * r + 1 for r in self.reach)
         self.inputs, self.outputs, self.order = inputs, outputs, len(group)
-        # Kept in numpy, as a buffer would be rounded for good when the network passes through float32.
+        # KernelCache in numpy, as a buffer would be rounded for good when the network passes through float32.
         self.representation = representation
         copies = self.order if representation is None else 1
         self.weight = nn.Parameter(torch.empty(outputs, inputs, copies, len(neighbourhood)))
@@ -84,7 +84,7 @@ class GroupConvolution(nn.Module):
         if representation is None:
             relative = group.table[group.inverse]  # relative[g, g'] = g⁻¹ g'
             self.register_buffer("relative", torch.from_numpy(relative), persistent=False)
-        self._kept = Kept()
+        self._kept = KernelCache()
         if sectors and bias:
             raise ValueError("Layers in sectors have no bias.")
         if sectors and representation is not None and not np.array_equal(representation, np.ones_like(representation)):
@@ -92,7 +92,7 @@ class GroupConvolution(nn.Module):
         self.sectors = (
             Sectors(neighbourhood, group, inputs, outputs, lifting=representation is not None) if sectors else None
         )
-        self._kept_sectors = Kept()
+        self._kept_sectors = KernelCache()
 
     def kernel(self) -> Tensor:
         """The kernel of the ordinary convolution, ``(out·|G|, in·|G|, *box)``.

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from nearsight._validation import choice, instance
 from nearsight.fields import FieldType
 from nearsight.fields.field_type import checked_field_type
-from nearsight.fields.halo import wrap
+from nearsight.fields.halo import pad_periodic
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.networks.kept import Kept
+from nearsight.networks.kernel_cache import KernelCache
 
 Head = Literal["energy", "force"]
 
@@ -71,7 +71,7 @@ class LatticeNetwork(nn.Module, abc.ABC):
         # A numpy array: a buffer would lose its digits for good when the network passes through float32.
         self.representation = field_type.representation(self.group)
         self.components: int = self.representation.shape[-1]
-        self._projection = Kept()
+        self._projection = KernelCache()
 
     @property
     @abc.abstractmethod
@@ -92,7 +92,7 @@ class LatticeNetwork(nn.Module, abc.ABC):
 
     def on_torus(self, grid: Tensor) -> Tensor:
         """:meth:`forward` of a whole periodic grid ``(batch, component, *shape)``, which needs no halo."""
-        return self(wrap(grid, self.reach, first=2))
+        return self(pad_periodic(grid, self.reach, first=2))
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:

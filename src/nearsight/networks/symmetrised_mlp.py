@@ -13,9 +13,9 @@ from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_cutoff
+from nearsight.networks.activations import activation, check_parity, energy_terms
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
-from nearsight.networks.pointwise import bend, check_parity, energy_terms
 
 
 class SymmetrisedMLP(LatticeNetwork):
@@ -100,6 +100,6 @@ class SymmetrisedMLP(LatticeNetwork):
         h = h.reshape(len(h), self.widths[0], -1)  # one column for every operation and site
         for k, weight in enumerate(self.weights):
             start = h.new_zeros(()) if self.parity else self.biases[k]
-            h = torch.baddbmm(start, weight.expand(len(h), -1, -1), bend(h, self.parity))
-        h = bend(h, self.parity) if self.head == "force" else energy_terms(h, self.parity)
+            h = torch.baddbmm(start, weight.expand(len(h), -1, -1), activation(h, self.parity))
+        h = activation(h, self.parity) if self.head == "force" else energy_terms(h, self.parity)
         return self.project(h.reshape(len(h), -1, *shape), self.readout, law=self.head == "force")

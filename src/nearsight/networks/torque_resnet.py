@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nearsight._validation import generator, integer, integers
 from nearsight.fields import FieldType
-from nearsight.fields.halo import wrap
+from nearsight.fields.halo import pad_periodic
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
@@ -123,7 +123,7 @@ class TorqueResNet(LatticeNetwork):
 
     def _layer(self, h: Tensor, number: int, torus: bool) -> Tensor:
         if torus:
-            h = wrap(h, (self.kernel // 2,) * self.dim, first=2)
+            h = pad_periodic(h, (self.kernel // 2,) * self.dim, first=2)
         return CONVOLUTIONS[self.dim](h, self.weights[number], self.biases[number])
 
     def _inner(self, grid: Tensor, width: int) -> Tensor:

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.analysis import LinearLaw, two_colouring
+from nearsight.analysis import LinearLaw, sublattice_sign
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.plots.maps import check_plane, draw_plane, plane_size
@@ -70,7 +70,7 @@ def particle_potentials(
     above, below = figure.subplots(2, len(values), squeeze=False)
     low, high = np.quantile(drawn.compressed(), [0.005, 0.995])
     colours = colormaps[SEQUENTIAL].with_extremes(bad="black")
-    particles = np.where(n > 0.5, two_colouring(lattice), PALE * s)
+    particles = np.where(n > 0.5, sublattice_sign(lattice), PALE * s)
     for upper, lower, particle, value in zip(above, below, particles, drawn, strict=True):
         draw_plane(upper, particle, lattice, Normalize(-1, 1), DIVERGING)
         image = draw_plane(lower, value, lattice, Normalize(low, high if high > low else low + 1.0), colours)

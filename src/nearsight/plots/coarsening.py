@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis import AllenCahn, Departure, mean_and_error
-from nearsight.plots.curves import chosen_times, plain_log_ticks, ramp, replicas, some
+from nearsight.plots.curves import chosen_times, plain_log_ticks, replicas, require, time_colours
 from nearsight.plots.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
 from nearsight.storage import rounded
 
@@ -30,7 +30,7 @@ def coarsening(
     The laws are drawn solid and black in the window of the fit and dashed beyond; a departure that was reached is a
     mark at its time with its 68 % interval. All mappings share the names of the legend.
     """
-    some(lengths, "lengths", ("replica", "time"))
+    require(lengths, "lengths", ("replica", "time"))
     figure = picture(PAGE, 2.9)
     left, right = figure.subplots(1, 2)
     laws, departures = laws or {}, departures or {}
@@ -104,7 +104,7 @@ def axial_correlations(
     Staggered order alternates with r, so that curves of several times would hide each other in one panel.
     """
     times = chosen_times(times, 8)
-    some({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
+    require({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
     rows = 1 if len(times) <= 4 else 2
     columns = -(-len(times) // rows)
     figure = picture(min(PAGE, 0.8 + 1.75 * columns), 0.6 + 1.6 * rows)
@@ -146,13 +146,13 @@ def peak_profile(
 
     Both axes are logarithmic: sharp walls show as a tail k⁻³ in two dimensions (Porod), drawn as a guide.
     """
-    some(S, "structure factors", ("replica", "time", "k"))
+    require(S, "structure factors", ("replica", "time", "k"))
     times = chosen_times(times, 12)
     figure = picture(min(PAGE, 0.6 + 3.1 * len(S)), 2.7)
     panels = figure.subplots(1, len(S), squeeze=False, sharey=True)[0]
     for axes, (name, data) in zip(panels, S.items(), strict=True):
         positive = data.sel(k=data["k"] > 0)
-        for time, colour in zip(times, ramp(len(times)), strict=True):
+        for time, colour in zip(times, time_colours(len(times)), strict=True):
             chosen = positive.sel(time=time, method="nearest")
             summary = mean_and_error(chosen)
             k, mean, error = chosen["k"].values, summary["mean"].values, summary["error"].values
@@ -189,7 +189,7 @@ def walls(
     walls over ``time``, weighed with the length of the walls, and the deviation of the density over ``distance``,
     weighed with the sites there.
     """
-    some(directions, "walls")
+    require(directions, "walls")
     figure = picture(PAGE, 2.6)
     left, right = figure.subplots(1, 2)
     for (name, shape), colour in zip(directions.items(), CYCLE, strict=False):

@@ -23,7 +23,7 @@ def growth(
 
     ``lengths`` and ``fits`` are keyed by the name in the legend; "exact" and "learned" have colours of their own.
     """
-    some(lengths, "lengths", ("replica", "time"))
+    require(lengths, "lengths", ("replica", "time"))
     figure = picture(height=2.8)
     axes = figure.add_subplot()
     fits = fits or {}
@@ -54,11 +54,11 @@ def correlations(
     exact: xr.DataArray, learned: xr.DataArray, *, times: Sequence[float] | None = None, symbol: str = "C(r)"
 ) -> Picture:
     """C(r) at several times, ``(replica, time, r)``: exact as lines with bands, learned as points with error bars."""
-    some({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
+    require({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
     times = chosen_times(exact["time"].values if times is None else times, 6)
     figure = picture(height=2.8)
     axes = figure.add_subplot()
-    for time, colour in zip(times, ramp(len(times)), strict=True):
+    for time, colour in zip(times, time_colours(len(times)), strict=True):
         for data, points in ((exact, False), (learned, True)):
             chosen = data.sel(time=time, method="nearest")
             summary = mean_and_error(chosen)
@@ -105,14 +105,14 @@ def training_curves(log: str | Path | Mapping[str, Sequence[float]], *, x: str =
     if isinstance(log, str | Path):
         columns = _read_csv(filename(log, "log"))
     else:
-        some(log, "columns")
+        require(log, "columns")
         columns = {name: _column(v, name) for name, v in log.items()}
     if x not in columns or len(columns) < 2:
         raise ValueError(f"A training log needs a column {x!r} and at least one more, got {sorted(columns)}.")
     drawn = {name: v for name, v in columns.items() if name != x and np.isfinite(v).any() and np.nanmin(v) > 0}
     rates = [name for name in drawn if "rate" in name or name == "lr"]
     losses = [name for name in drawn if name not in rates and not any(w in name for w in ("second", "time", "step"))]
-    some({name: columns[name] for name in losses}, "losses")
+    require({name: columns[name] for name in losses}, "losses")
     figure = picture(PAGE if rates else 3.4, 2.5)
     panels = figure.subplots(1, 2 if rates else 1, width_ratios=[2, 1] if rates else None, squeeze=False)[0]
     for panel, names, label in zip(panels, (losses, rates), ("loss or error", "learning rate"), strict=False):
@@ -140,7 +140,7 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
 
-def some(items: Mapping[str, object], what: str, dims: Sequence[str] | None = None) -> None:
+def require(items: Mapping[str, object], what: str, dims: Sequence[str] | None = None) -> None:
     """Refuse what is no mapping, or an empty one, or holds anything but labelled arrays with these dimensions."""
     instance(items, Mapping, what, "Name every entry, as in {'exact': ...}.")
     if not items:
@@ -181,7 +181,7 @@ def colours(names: Mapping[str, object]) -> list[str]:
     return [{"exact": EXACT, "learned": LEARNED}.get(name) or next(others) for name in names]
 
 
-def ramp(n: int) -> list[tuple[float, ...]]:
+def time_colours(n: int) -> list[tuple[float, ...]]:
     """Early to late as dark blue to orange, all dark enough for thin lines."""
     from matplotlib import colormaps
 

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from nearsight._validation import instance
-from nearsight.plots.curves import plain_log_ticks, some
+from nearsight.plots.curves import plain_log_ticks, require
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, light_grid, picture, styled, with_unit
 
 NAMES = {"exact": "exact, fixed μ", "held": "exact, fixed number"}
@@ -69,7 +69,7 @@ def _responses(axes: Axes, data: xr.Dataset) -> None:
 
 
 def _errors(axes: Axes, data: xr.Dataset) -> None:
-    some({name: data[name] for name in ("floor", "error") if name in data}, "floors and errors")
+    require({name: data[name] for name in ("floor", "error") if name in data}, "floors and errors")
     name, unit, quantity = (data.attrs[key] for key in ("name", "unit", "quantity"))
     if "floor" in data:
         known = data[["floor", "floor_error"]] if "floor_error" in data else data[["floor"]]

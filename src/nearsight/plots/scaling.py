@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis import Collapse, SizeLaw
-from nearsight.plots.curves import plain_log_ticks, ramp, some
+from nearsight.plots.curves import plain_log_ticks, require, time_colours
 from nearsight.plots.style import CYCLE, EXACT, PAGE, Picture, light_grid, picture, styled
 
 
@@ -24,7 +24,7 @@ def energy_bias(energy: xr.Dataset, *, critical: float, quantity: str = "e") -> 
     T = energy.temperature.values
     top.plot(T, energy.exact.values, color=EXACT, linewidth=0.9, label="exact torus", zorder=1)
     bottom.axhline(0, color=EXACT, linewidth=0.7)
-    for side, colour in zip(energy.side.values, ramp(energy.sizes["side"]), strict=True):
+    for side, colour in zip(energy.side.values, time_colours(energy.sizes["side"]), strict=True):
         learned = energy.learned.sel(side=side)
         top.plot(T, learned.mean("snapshot"), "o", color=colour, markersize=2.4, label=rf"$\ell = {side}$")
         off = learned - energy.sampled
@@ -52,7 +52,7 @@ def accuracy_curves(
     axes = figure.subplots(1, 2, sharey=True)
     T = block.temperature.values
     for panel, values, title in ((axes[0], block, "single blocks"), (axes[1], whole, "mean over the blocks")):
-        for side, colour in zip(values.side.values, ramp(values.sizes["side"]), strict=True):
+        for side, colour in zip(values.side.values, time_colours(values.sizes["side"]), strict=True):
             mean = values.sel(side=side).mean("snapshot")
             error = values.sel(side=side).std("snapshot", ddof=1) / np.sqrt(values.sizes["snapshot"])
             panel.errorbar(
@@ -78,7 +78,7 @@ def window_scaling(windows: Mapping[str, xr.Dataset], laws: Mapping[str, SizeLaw
 
     ``windows`` hold ``window`` (side) and ``window_samples`` (sample, side), keyed by the name in the legend.
     """
-    some(windows, "windows")
+    require(windows, "windows")
     figure = picture(height=2.8)
     axes = figure.add_subplot()
     for k, (name, data) in enumerate(windows.items()):
@@ -107,7 +107,7 @@ def collapsed(sizes: np.ndarray, x: np.ndarray, y: np.ndarray, error: np.ndarray
     """Mean share of wrong blocks at Tc ± t against t, as measured and rescaled by the fitted exponents."""
     figure = picture(PAGE, 2.7)
     axes = figure.subplots(1, 2)
-    for row, (side, colour) in enumerate(zip(sizes, ramp(len(sizes)), strict=True)):
+    for row, (side, colour) in enumerate(zip(sizes, time_colours(len(sizes)), strict=True)):
         factor = side**found.theta
         style = {"fmt": "o", "color": colour, "markersize": 2.2, "elinewidth": 0.7}
         axes[0].errorbar(x, y[row], error[row], label=rf"$\ell = {side}$", **style)

@@ -9,10 +9,10 @@ import xarray as xr
 from matplotlib.colors import Normalize
 
 from nearsight._validation import integer, numbers
-from nearsight.analysis import DynamicalScaling, PowerLaw, SizeLaw, compare_curves, mean_and_error, two_colouring
+from nearsight.analysis import DynamicalScaling, PowerLaw, SizeLaw, compare_curves, mean_and_error, sublattice_sign
 from nearsight.analysis.site_field import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.plots.curves import chosen_times, colours, labelled, plain_log_ticks, ramp, replicas, some
+from nearsight.plots.curves import chosen_times, colours, labelled, plain_log_ticks, replicas, require, time_colours
 from nearsight.plots.maps import check_plane, draw_plane, plane_size
 from nearsight.plots.published import Published, overlay, sources
 from nearsight.plots.style import CYCLE, DIVERGING, EXACT, PAGE, Picture, light_grid, picture, styled, with_unit
@@ -45,7 +45,7 @@ def sublattice_maps(
     close_up = None if close_up is None else integer(close_up, "close_up", least=1)
     if not 1 <= len(times) <= 6 or n.shape != s.shape or len(n) != len(times):
         raise ValueError(f"Maps show 1 to 6 times of both fields, got {len(times)} times, {n.shape} and {s.shape}.")
-    particles = np.where(n > 0.5, two_colouring(lattice), PALE * s)
+    particles = np.where(n > 0.5, sublattice_sign(lattice), PALE * s)
     shape = plane_size(lattice)
     panel = min(2.2, (PAGE - 0.2) / len(times))
     figure = picture(len(times) * panel + 0.2, 2 * (panel * min(shape[1] / shape[0], 1.5) + 0.06) + 0.4)
@@ -86,14 +86,14 @@ def separation_growth(
     fits: power laws by the same keys, drawn where they were fitted.
     published: by panel, tables and the column of them to draw against their column t.
     """
-    some(quantities, "quantities")
+    require(quantities, "quantities")
     if len(quantities) > 4:
         raise ValueError(f"One picture holds at most 4 panels, got {len(quantities)}; draw two.")
     figure = picture(min(PAGE, 0.4 + 3.0 * len(quantities)), 2.7)
     panels = figure.subplots(1, len(quantities), squeeze=False)[0]
     fits, published = fits or {}, published or {}
     for axes, (symbol, curves) in zip(panels, quantities.items(), strict=True):
-        some(curves, f"curves of {symbol}", ("replica", "time"))
+        require(curves, f"curves of {symbol}", ("replica", "time"))
         for name, colour in zip(curves, colours(curves), strict=True):
             data = curves[name].sel(time=curves[name]["time"] > 0)
             summary = mean_and_error(data)
@@ -141,7 +141,7 @@ def scaling_collapse(
     figure = picture(PAGE, 2.8)
     left, right = figure.subplots(1, 2)
     positive = S.sel(k=S["k"] > 0)
-    for time, colour in zip(times, ramp(len(times)), strict=True):
+    for time, colour in zip(times, time_colours(len(times)), strict=True):
         chosen = positive.sel(time=time, method="nearest")
         length = float(L.sel(time=time, method="nearest").mean("replica"))
         summary = mean_and_error(chosen)
@@ -198,7 +198,7 @@ def pair_correlations(
     began from the same configuration. C(0), the density of particles, is conserved and left out.
     """
     times = chosen_times(times, 5)
-    some({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
+    require({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
     figure = picture(min(PAGE, 0.8 + 2.4 * len(times)), 3.2)
     above, below = figure.subplots(2, len(times), squeeze=False, sharex=True, sharey="row", height_ratios=(5, 2))
     for upper, lower, time in zip(above, below, times, strict=True):

@@ -14,7 +14,7 @@ from nearsight.sampling.streams import TRIED, stream
 Arrays = dict[str, np.ndarray]
 
 
-class Code(abc.ABC):
+class UpdateKernel(abc.ABC):
     """Layout and loops for one ``rule``, "metropolis" or "heat-bath"."""
 
     name: ClassVar[str]
@@ -23,18 +23,18 @@ class Code(abc.ABC):
         self.model, self.rule = model, rule
 
     @abc.abstractmethod
-    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+    def init_state(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
         """States ``(chain, site)`` in the layout of the code, and streams."""
 
     @abc.abstractmethod
-    def tune(self, kT: np.ndarray) -> None:
+    def set_temperature(self, kT: np.ndarray) -> None:
         """Acceptance probabilities for temperatures ``(chain,)``."""
 
     @abc.abstractmethod
     def sweep(self, arrays: Arrays, number: int) -> None: ...
 
     @abc.abstractmethod
-    def read(self, arrays: Arrays) -> np.ndarray:
+    def states(self, arrays: Arrays) -> np.ndarray:
         """States ``(chain, site)``, int8."""
 
     def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -43,15 +43,15 @@ class Code(abc.ABC):
         return None
 
 
-class Table(Code):
+class GenericKernel(UpdateKernel):
     """States as they are, neighbours from tables: any model on any lattice."""
 
     name = "table"
 
-    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+    def init_state(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
         return {"states": states, "streams": chain_streams(seed, len(states))}
 
-    def tune(self, kT: np.ndarray) -> None:
+    def set_temperature(self, kT: np.ndarray) -> None:
         self.beta = 1 / kT
 
     def sweep(self, arrays: Arrays, number: int) -> None:
@@ -68,22 +68,22 @@ class Table(Code):
             number,
         )
 
-    def read(self, arrays: Arrays) -> np.ndarray:
+    def states(self, arrays: Arrays) -> np.ndarray:
         return arrays["states"].copy()
 
 
-class Bytes(Code):
+class CheckerboardKernel(UpdateKernel):
     """Ising spins ±1, one a byte, on the checkerboard of an even square torus; a field is allowed."""
 
     name = "bytes"
 
-    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+    def init_state(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
         spins = (2 * states - 1).astype(np.int8).reshape(-1, *self.model.lattice.shape)
         width = self.model.lattice.shape[1] // 2
         streams = np.stack([stream(*seed, chain, lanes=width, bits=32) for chain in range(len(states))])
         return {"states": checkerboard.split(spins), "streams": streams}
 
-    def tune(self, kT: np.ndarray) -> None:
+    def set_temperature(self, kT: np.ndarray) -> None:
         J, h = self.model.J[0], self.model.h  # type: ignore[attr-defined]
         tried = TRIED if self.rule == "metropolis" else 1.0
         self.tables = [checkerboard.thresholds(tried * checkerboard.flip_odds(self.rule, J, h, t)) for t in kT]
@@ -92,23 +92,23 @@ class Bytes(Code):
         for grid, state, table in zip(arrays["states"], arrays["streams"], self.tables, strict=True):
             checkerboard.sweep_bytes(grid, state, table, number)
 
-    def read(self, arrays: Arrays) -> np.ndarray:
+    def states(self, arrays: Arrays) -> np.ndarray:
         spins = checkerboard.join(arrays["states"], self.model.lattice.shape[1])
         return ((spins + 1) // 2).reshape(len(spins), -1)
 
 
-class Words(Code):
+class MultispinKernel(UpdateKernel):
     """Ising spins of 64 chains at one temperature, one a bit, on the checkerboard of an even square torus."""
 
     name = "words"
 
-    def place(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
+    def init_state(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
         lattices = states.reshape(-1, multispin.REPLICAS, *self.model.lattice.shape)
         grids = np.stack([multispin.pack_replicas(group) for group in lattices])
         streams = np.stack([stream(*seed, group, lanes=multispin.LANES) for group in range(len(grids))])
         return {"states": grids, "streams": streams}
 
-    def tune(self, kT: np.ndarray) -> None:
+    def set_temperature(self, kT: np.ndarray) -> None:
         groups = kT.reshape(-1, multispin.REPLICAS)
         if (groups != groups[:, :1]).any():
             raise ValueError('64 chains that share words share a temperature; pass code="bytes".')
@@ -121,7 +121,7 @@ class Words(Code):
         for grid, state, (first, second) in zip(arrays["states"], arrays["streams"], self.digits, strict=True):
             multispin.sweep_words(grid, half, state, first, second, self.gauge, heat_bath, number)
 
-    def read(self, arrays: Arrays) -> np.ndarray:
+    def states(self, arrays: Arrays) -> np.ndarray:
         columns = self.model.lattice.shape[1]
         lattices = np.concatenate([multispin.unpack_replicas(grid, columns) for grid in arrays["states"]])
         return lattices.reshape(len(lattices), -1)
@@ -139,4 +139,6 @@ def chain_streams(seed: tuple[int, ...], chains: int) -> np.ndarray:
     return np.stack([stream(*seed, chain)[:, 0] for chain in range(chains)])
 
 
-CODES: dict[str, type[Code]] = {code.name: code for code in (Table, Bytes, Words)}
+CODES: dict[str, type[UpdateKernel]] = {
+    code.name: code for code in (GenericKernel, CheckerboardKernel, MultispinKernel)
+}

@@ -39,17 +39,17 @@ class _SingleSpin(Sampler):
         if asked != "table" and reason is not None:
             raise ValueError(f'{reason}; pass code="auto" to have code that fits.')
         self._code = CODES[asked](self.model, self.name)
-        return self._code.place(states, self.seed)
+        return self._code.init_state(states, self.seed)
 
     def _tune(self, kT: np.ndarray) -> None:
-        self._code.tune(kT)
+        self._code.set_temperature(kT)
 
     def sweep(self, number: int = 1) -> None:
         number = integer(number, "number", least=0)
         self._code.sweep(self._arrays, number)
 
     def _read(self) -> np.ndarray:
-        return self._code.read(self._arrays)
+        return self._code.states(self._arrays)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         quick = self._code.measure(self._arrays)

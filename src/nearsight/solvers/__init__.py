@@ -1,19 +1,19 @@
 """One-electron matrices in, density matrices and thermodynamic potentials out."""
 
-from nearsight.solvers.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
 from nearsight.solvers.choose import Choice, choose
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.dissection import Dissection
-from nearsight.solvers.error_bars import ErrorBars
-from nearsight.solvers.fermi_poles import FermiPoles, fermi_poles
+from nearsight.solvers.kpm.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
+from nearsight.solvers.kpm.error_bars import ErrorBars
+from nearsight.solvers.kpm.probing import ProbeSet, coloured_vectors, lattice_colours, random_vectors, unit_vectors
 from nearsight.solvers.lanczos import Spectrum, spectrum
-from nearsight.solvers.local_changes import Drift, LocalChanges
-from nearsight.solvers.pair_changes import PairChanges, pair_changes
-from nearsight.solvers.poles import Poles
-from nearsight.solvers.probing import Probes, coloured_vectors, lattice_colours, random_vectors, unit_vectors
-from nearsight.solvers.products import NumbaProducts, Products, TorchProducts
+from nearsight.solvers.poles.dissection import NestedDissection
+from nearsight.solvers.poles.fermi_poles import FermiPoles, fermi_poles
+from nearsight.solvers.poles.poles import Poles
+from nearsight.solvers.products import NumbaProducts, SparseProducts, TorchProducts
 from nearsight.solvers.solver import Electrons, Solver
 from nearsight.solvers.sparse import Pattern, SparseMatrix
+from nearsight.solvers.updates.low_rank_updates import Drift, LowRankUpdates
+from nearsight.solvers.updates.two_site_updates import TwoSiteUpdates, two_site_updates
 
 __all__ = [
     "Chebyshev",
@@ -21,28 +21,28 @@ __all__ = [
     "Choice",
     "Dense",
     "DensityOfStates",
-    "Dissection",
     "Drift",
     "Electrons",
     "ErrorBars",
     "FermiPoles",
-    "LocalChanges",
+    "LowRankUpdates",
+    "NestedDissection",
     "NumbaProducts",
-    "PairChanges",
     "Pattern",
     "Poles",
-    "Probes",
-    "Products",
+    "ProbeSet",
     "Solver",
     "SparseMatrix",
+    "SparseProducts",
     "Spectrum",
     "TorchProducts",
+    "TwoSiteUpdates",
     "choose",
     "coloured_vectors",
     "fermi_poles",
     "lattice_colours",
-    "pair_changes",
     "random_vectors",
     "spectrum",
+    "two_site_updates",
     "unit_vectors",
 ]

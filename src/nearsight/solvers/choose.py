@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import generator, instance, number
-from nearsight.solvers.chebyshev import MARGIN, Chebyshev
-from nearsight.solvers.chebyshev_series import Band, FermiSeries
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.error_bars import noise_bar
-from nearsight.solvers.fermi_poles import fermi_poles
+from nearsight.solvers.kpm.chebyshev import MARGIN, Chebyshev
+from nearsight.solvers.kpm.chebyshev_series import Band, FermiSeries
+from nearsight.solvers.kpm.error_bars import noise_bar
+from nearsight.solvers.kpm.probing import coloured_vectors, layout
 from nearsight.solvers.lanczos import Spectrum, spectrum
-from nearsight.solvers.poles import Poles
-from nearsight.solvers.probing import coloured_vectors, layout
+from nearsight.solvers.poles.fermi_poles import fermi_poles
+from nearsight.solvers.poles.poles import Poles
 from nearsight.solvers.products import NumbaProducts, Rows, TorchProducts
 from nearsight.solvers.solver import Solver
 from nearsight.solvers.sparse import Pattern, SparseMatrix

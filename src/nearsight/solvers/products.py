@@ -84,7 +84,7 @@ class Rows:
         return Rows(self.structure, values / scale)
 
 
-class Products(abc.ABC, Generic[State]):
+class SparseProducts(abc.ABC, Generic[State]):
     """What the Chebyshev recursion asks of a matrix; rows are those of all replicas, one after the other.
 
     matrix: scaled so that its spectrum lies in (-1, 1).
@@ -139,7 +139,7 @@ class Products(abc.ABC, Generic[State]):
         """The sum ``(batch, position)`` in double precision, complex unless everything is real."""
 
 
-class NumbaProducts(Products[np.ndarray]):
+class NumbaProducts(SparseProducts[np.ndarray]):
     """Loops over rows, compiled for the processor.
 
     Complex columns are stored as all real parts followed by all imaginary parts, and the real and imaginary elements of
@@ -207,7 +207,7 @@ def _block_diagonal(matrix: Rows, values: np.ndarray, dtype: Any) -> tuple[np.nd
     return crow, col.astype(np.int32), values[:, kept].reshape(-1).astype(dtype)
 
 
-class TorchProducts(Products[Tensor]):
+class TorchProducts(SparseProducts[Tensor]):
     """Products by torch's sparse matrices, on the device of the matrix: the way on a GPU."""
 
     def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import indices, instance, integer
-from nearsight.solvers.dissection import Dissection
+from nearsight.solvers.poles.dissection import NestedDissection
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Pattern:
     columns: Tensor
     size: int
     cuts: Tensor | None = None
-    _dissections: dict[str, tuple[Tensor, Tensor, Dissection]] = field(default_factory=dict, repr=False)
+    _dissections: dict[str, tuple[Tensor, Tensor, NestedDissection]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         size = integer(self.size, "size", least=1)
@@ -44,17 +44,17 @@ class Pattern:
         if self.cuts.ndim != 2 or self.cuts.shape[1] != size:
             raise ValueError(f"cuts must have shape (family, {size}), got {tuple(self.cuts.shape)}.")
 
-    def dissection(self, rows: Tensor, columns: Tensor) -> Dissection:
+    def dissection(self, rows: Tensor, columns: Tensor) -> NestedDissection:
         """An order of elimination in which positions ``(rows, columns)`` lie in its fronts, as all elements do."""
         known = self._dissections.get("last")
         if known and known[0] is rows and known[1] is columns:
             return known[2]
         if "own" not in self._dissections:
-            own = Dissection.of(self.rows, self.columns, self.size, self.cuts)
+            own = NestedDissection.of(self.rows, self.columns, self.size, self.cuts)
             self._dissections["own"] = self.rows, self.columns, own
         dissection = self._dissections["own"][2]
         if not dissection.holds(rows, columns):
-            dissection = Dissection.of(
+            dissection = NestedDissection.of(
                 torch.cat([self.rows.cpu(), rows.cpu()]),
                 torch.cat([self.columns.cpu(), columns.cpu()]),
                 self.size,

@@ -70,7 +70,7 @@ def step(crow, col, values, icrow, icol, ivalues, current, previous, scale, keep
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
 def reverse(crow, col, values, icrow, icol, ivalues, current, previous, beta, after, c, size):
-    """:meth:`Products.reverse` row by row."""
+    """:meth:`SparseProducts.reverse` row by row."""
     width = current.shape[1]
     half = width // 2
     one, two = values.dtype.type(1), values.dtype.type(2)
@@ -88,7 +88,7 @@ def reverse(crow, col, values, icrow, icol, ivalues, current, previous, beta, af
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
 def correlate(x, y, where, c, total, size, half):
-    """:meth:`Products.correlate`; ``half`` is the number of complex columns, 0 for real ones."""
+    """:meth:`SparseProducts.correlate`; ``half`` is the number of complex columns, 0 for real ones."""
     width = x.shape[1]
     for b in range(len(total)):
         for p in range(where.shape[1]):

@@ -13,8 +13,9 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight.analysis import LocalityReport, examine_hops, examine_locality
-from nearsight.forcefields import ForceField, MoveEnergies
+from nearsight.forcefields import ForceField
 from nearsight.lattices import half_period
+from nearsight.moves import MoveEnergies
 from nearsight.storage import CorruptFileError, check_hashed, lock, write_hashed
 from nearsight.studies.run import Run
 from nearsight.studies.study import get

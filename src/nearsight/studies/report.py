@@ -64,6 +64,6 @@ def command(name: str, presets: Mapping[str, BaseModel], config: BaseModel) -> l
     return ["nearsight", "run", name, "--preset", preset, *settings]
 
 
-def spread(times: np.ndarray, count: int) -> np.ndarray:
+def evenly_spaced(times: np.ndarray, count: int) -> np.ndarray:
     """``count`` of the times, evenly spaced among the records, the last among them."""
     return times[np.unique(np.linspace(0, len(times) - 1, count).round().astype(int))]

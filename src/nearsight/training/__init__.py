@@ -7,10 +7,10 @@ from nearsight.training.identify import Identification, identify
 from nearsight.training.metrics import evaluate
 from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.move_fit import MoveFitOptions, evaluate_moves, fit_moves
+from nearsight.training.optimizers.soap import SOAP
 from nearsight.training.options import FitOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
-from nearsight.training.soap import SOAP
 from nearsight.training.spin_card import SpinCard
 from nearsight.training.spin_checks import check_spins
 from nearsight.training.spin_import import import_spins

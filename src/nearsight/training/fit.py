@@ -23,7 +23,7 @@ from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part, mean_longitudinal
 from nearsight.training.metrics import natural_component, predict
-from nearsight.training.optimisation import Optimisation, load_checkpoint, prepared, save_checkpoint
+from nearsight.training.optimisation import OptimizerState, load_checkpoint, prepared, save_checkpoint
 from nearsight.training.options import FitOptions
 from nearsight.training.snapshots import generator
 
@@ -147,7 +147,7 @@ class _Fit:
         if self.component == "tangent":
             self._set_scale()
         self.augmentation = Augmentation.of(self.model) if options.augment else None
-        self.optimisation = Optimisation(self.named, options)
+        self.optimisation = OptimizerState(self.named, options)
         self.best_rmse, self.best_step, self.step, self.stopped = math.inf, 0, 0, False
         self.sums = torch.zeros(3, dtype=torch.float64)
         self.count = 0

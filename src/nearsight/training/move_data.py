@@ -15,8 +15,8 @@ from torch import Tensor
 
 from nearsight import __version__
 from nearsight._validation import instance, integer, number
-from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import Lattice
+from nearsight.moves import Hops, MoveEnergies
 from nearsight.storage import CorruptFileError, load_tensors, lock, owned, save_tensors, tidy
 from nearsight.training.dataset import deal
 from nearsight.training.imports import as_numpy

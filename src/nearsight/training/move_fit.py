@@ -12,11 +12,11 @@ from pydantic import Field
 from torch import Tensor
 
 from nearsight._validation import boolean, instance, number
-from nearsight.forcefields import LearnedMoveEnergies, MoveEnergies
+from nearsight.moves import LearnedMoveEnergies, MoveEnergies
 from nearsight.parallel import threads
 from nearsight.storage import lock
 from nearsight.training.move_data import MoveData, MoveSplit
-from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
+from nearsight.training.optimisation import OptimizerState, Trainer, prepared
 from nearsight.training.options import Schedule
 
 Student = TypeVar("Student", bound=LearnedMoveEnergies)
@@ -96,7 +96,7 @@ def fit_moves(
     return student.eval()
 
 
-class _Fit(SteppedFit):
+class _Fit(Trainer):
     """The state of a fit: everything that a checkpoint holds."""
 
     quantity = "mse"
@@ -115,7 +115,7 @@ class _Fit(SteppedFit):
             )
         self.options, self.spread = options, split.train.spread or 1.0
         self.unit = self.spread**2
-        self.optimisation = Optimisation(dict(self.model.named_parameters()), options)
+        self.optimisation = OptimizerState(dict(self.model.named_parameters()), options)
         parameter = self.optimisation.parameters[0]
         self.device, self.dtype = parameter.device, parameter.dtype
         self.train, self.held = split.train, split.validation

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from nearsight.parallel import progress_bar
 from nearsight.storage import load_tensors, owned, save_tensors, tidy, write_atomic
-from nearsight.training.soap import SOAP
+from nearsight.training.optimizers.soap import SOAP
 
 
-class Knobs(Protocol):
+class OptimizerOptions(Protocol):
     """What the options of any fit say about its steps."""
 
     @property
@@ -37,14 +37,14 @@ class Knobs(Protocol):
     def rate(self, step: int) -> float: ...
 
 
-class Optimisation:
+class OptimizerState:
     """Weights on their way: the optimiser's state, the running mean of the weights and the best mean so far.
 
     A step depends on these, the gradient and its own number only, so that a fit resumed from :meth:`tensors` ends with
     the bits of an undisturbed one.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], knobs: Knobs) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], knobs: OptimizerOptions) -> None:
         self.names, self.parameters, self.knobs = list(parameters), list(parameters.values()), knobs
         for p in self.parameters:
             # The state of an optimiser follows the order in memory of its parameter; from a file it comes contiguous.
@@ -116,7 +116,7 @@ class Optimisation:
             }
 
 
-class SteppedFit(abc.ABC):
+class Trainer(abc.ABC):
     """A fit that counts its steps, validates and logs every so many of them, and goes on from a checkpoint.
 
     A member has its ``model``, ``options``, ``optimisation`` and ``identity`` (what makes it this fit and no other),
@@ -127,7 +127,7 @@ class SteppedFit(abc.ABC):
     """What is minimised, as it is called in the log and the checkpoint."""
     model: nn.Module
     options: Any
-    optimisation: Optimisation
+    optimisation: OptimizerState
     identity: dict[str, Any]
     unit: float = 1.0
     """The loss of a step times this is the quantity that is logged."""

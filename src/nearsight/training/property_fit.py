@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nearsight._validation import boolean, instance
 from nearsight.fields import check_side
-from nearsight.forcefields import PropertyModel
-from nearsight.forcefields.property_model import Blocks, as_blocks
 from nearsight.parallel import threads
+from nearsight.properties import PropertyModel
+from nearsight.properties.property_model import Blocks, as_blocks
 from nearsight.storage import lock, tensor_hash
-from nearsight.training.optimisation import Optimisation, SteppedFit, prepared
+from nearsight.training.optimisation import OptimizerState, Trainer, prepared
 from nearsight.training.options import Schedule
 
 CALIBRATION = 1024
@@ -138,7 +138,7 @@ class _Part:
     label: Tensor
 
 
-class _Fit(SteppedFit):
+class _Fit(Trainer):
     """The state of a fit: everything that a checkpoint holds."""
 
     quantity = "loss"
@@ -166,7 +166,7 @@ class _Fit(SteppedFit):
         self.train, self.held = (
             _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(self.device, self.dtype)) for p in parts
         )
-        self.optimisation = Optimisation(dict(model.named_parameters()), options)
+        self.optimisation = OptimizerState(dict(model.named_parameters()), options)
         self.identity = {
             "options": options.model_dump(mode="json"),
             "model": repr(model),

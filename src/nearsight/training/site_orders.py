@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nearsight.analysis.colouring import two_colouring
+from nearsight.analysis.sublattice_sign import sublattice_sign
 from nearsight.lattices import Lattice
 
 SHAPES = 24
@@ -78,7 +78,7 @@ def file_orders(lattice: Lattice) -> Iterator[SiteOrder]:
         yield SiteOrder(f"one block of {name} cells after the other", lattice, _with_basis(blocks.ravel(), basis))
     if basis == 1:
         try:
-            colour = two_colouring(lattice)
+            colour = sublattice_sign(lattice)
         except ValueError:
             return
         yield SiteOrder("one sublattice after the other", lattice, np.argsort(-colour, kind="stable"))

@@ -3,7 +3,7 @@
 from nearsight.analysis.locality.derivative import directional_derivative, linear_response
 from nearsight.analysis.locality.examination import examine_hops, examine_locality
 from nearsight.analysis.locality.hops import hop_response, hop_truncation
-from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
+from nearsight.analysis.locality.judgement import LocalityReport, assess_growth, assess_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
@@ -12,14 +12,14 @@ __all__ = [
     "Decay",
     "LocalityReport",
     "Response",
+    "assess_growth",
+    "assess_size",
     "directional_derivative",
     "ensemble_length",
     "examine_hops",
     "examine_locality",
     "hop_response",
     "hop_truncation",
-    "judge_growth",
-    "judge_size",
     "linear_response",
     "response",
     "spin_derivative",

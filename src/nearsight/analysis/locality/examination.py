@@ -12,12 +12,13 @@ from torch import Tensor
 
 from nearsight.analysis.locality.derivative import doubled, forces
 from nearsight.analysis.locality.hops import doubled_moves, hop_response, hop_truncation
-from nearsight.analysis.locality.judgement import LocalityReport, judge_growth, judge_size
+from nearsight.analysis.locality.judgement import LocalityReport, assess_growth, assess_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField, MoveEnergies
+from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, half_period
+from nearsight.moves import MoveEnergies
 
 Say = Callable[[str], None]
 Answer = TypeVar("Answer")
@@ -201,7 +202,7 @@ def _examine(
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
     floor = asked.beyond(radii, _again(apart))
     say("errors of the students")
-    judged = judge_size(
+    judged = assess_size(
         floor["radius"].values,
         {name: (cutoffs[name], asked.error(student)) for name, student in students.items()},
         floor=floor["floor"].values,
@@ -225,7 +226,7 @@ def _examine(
             name: (asked.see(probe, few[:PROBED], 1, _again(same)).reach, asked.error(probe))
             for name, probe in probes.items()
         }
-        growth = judge_growth(grown, quantity=quantity)
+        growth = assess_growth(grown, quantity=quantity)
         data = data.merge(growth.data)
         sentences += growth.sentences
     if "held" in seen:

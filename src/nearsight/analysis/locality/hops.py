@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nearsight.analysis.locality.response import Response, distances, shells
 from nearsight.analysis.locality.truncation import checked, in_turn, replaced
-from nearsight.forcefields import Hops, LearnedMoveEnergies, MoveEnergies
 from nearsight.lattices import Lattice
+from nearsight.moves import Hops, LearnedMoveEnergies, MoveEnergies
 
 
 def hop_response(energies: MoveEnergies, fields: Tensor, *, rng: torch.Generator, sources: int = 4) -> Response:

@@ -36,7 +36,7 @@ class LocalityReport:
         return self.words
 
 
-def judge_size(
+def assess_size(
     size: Sequence[float] | np.ndarray,
     error: Mapping[str, tuple[float, float]] | None = None,
     *,
@@ -86,7 +86,7 @@ def judge_size(
     return LocalityReport(data, tuple(sentences))
 
 
-def judge_growth(
+def assess_growth(
     error: Mapping[str, tuple[float, float]],
     *,
     name: str = "cutoff",

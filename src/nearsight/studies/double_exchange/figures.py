@@ -101,7 +101,7 @@ def side_by_side(run: Run, config: Config) -> Picture:
     """Bond order and electrons of the first exact and the first learned quench."""
     data, n = (run.observable(name).isel(replica=0) for name in ("curves", "densities"))
     lattice = square(config.comparison.length)
-    times = report.spread(data.time.values, COLUMNS)
+    times = report.evenly_spaced(data.time.values, COLUMNS)
     layers = []
     for source in SOURCES:
         spins = data.spins.sel(source=source, time=times).transpose("time", "site", "component")

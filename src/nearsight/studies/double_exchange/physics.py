@@ -68,7 +68,7 @@ def disordered(lattice: Lattice, replicas: int, rng: torch.Generator) -> Tensor:
 def antiferromagnet(lattice: Lattice) -> Tensor:
     """Spins along z, up on the sublattice of site 0 ``(site, 3)``."""
     spins = torch.zeros(lattice.n_sites, 3, dtype=torch.float64)
-    spins[:, 2] = torch.from_numpy(analysis.two_colouring(lattice).astype(float))
+    spins[:, 2] = torch.from_numpy(analysis.sublattice_sign(lattice).astype(float))
     return spins
 
 

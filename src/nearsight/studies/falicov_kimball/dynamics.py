@@ -8,8 +8,8 @@ import xarray as xr
 from nearsight import analysis
 from nearsight.analysis import Verdict
 from nearsight.dynamics import HopMonteCarlo
-from nearsight.forcefields import MoveEnergies
 from nearsight.lattices import Lattice
+from nearsight.moves import MoveEnergies
 from nearsight.studies import parallel
 from nearsight.studies.agreement import same_mean
 from nearsight.studies.falicov_kimball.config import Config

@@ -51,7 +51,7 @@ def errors(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
     error = (data.learned - data.exact).values
     times = np.unique(data.time.values)
-    groups = {f"t = {t:g}": error[data.time.values == t] for t in report.spread(times, PANELS + 1)}
+    groups = {f"t = {t:g}": error[data.time.values == t] for t in report.evenly_spaced(times, PANELS + 1)}
     return plots.error_by_group(groups, rng=run.rng("report"), quantity=r"\Delta F / t")
 
 
@@ -71,7 +71,7 @@ def comparison(run: Run, config: Config) -> Picture:
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    times = report.spread(C.time.values[1:], PANELS)
+    times = report.evenly_spaced(C.time.values[1:], PANELS)
     exact, learned = (C.sel(source=source, r=C.r > 0) for source in ("exact", "learned"))
     return plots.pair_correlations(exact, learned, times=list(times), paired=True, time_unit=TIME)
 
@@ -100,7 +100,7 @@ def growth(run: Run, config: Config) -> Picture:
 def collapse(run: Run, config: Config) -> Picture:
     observed = run.observable("growth")
     S, R = observed.S.transpose("replica", "time", "k"), observed.R.transpose("replica", "time")
-    times = report.spread(observed.time.values[1:], CURVES)
+    times = report.evenly_spaced(observed.time.values[1:], CURVES)
     found, law = scaled(run, config, observed), tail(run, observed)
     return plots.scaling_collapse(
         S,
@@ -116,7 +116,7 @@ def collapse(run: Run, config: Config) -> Picture:
 
 def maps(run: Run, config: Config) -> Picture:
     data = run.observable("maps")
-    data = data.sel(time=report.spread(data.time.values, MAPS)).stack(site=("x", "y"), create_index=False)
+    data = data.sel(time=report.evenly_spaced(data.time.values, MAPS)).stack(site=("x", "y"), create_index=False)
     side = config.large.length
     close_up = CLOSE_UP if side > 1.5 * CLOSE_UP else None
     times = list(data.time.values)

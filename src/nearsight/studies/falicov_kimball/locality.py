@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nearsight import training
-from nearsight.forcefields import LearnedMoves
+from nearsight.moves import LearnedMoves
 from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.generate import split
 from nearsight.studies.falicov_kimball.physics import exact

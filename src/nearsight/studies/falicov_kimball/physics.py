@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics import HopMonteCarlo
-from nearsight.forcefields import ExactMoves, MoveEnergies
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice, square
+from nearsight.moves import ExactMoves, MoveEnergies
 from nearsight.studies.falicov_kimball.config import Config
 
 TALLIES = ("accepted", "evaluated")

@@ -8,8 +8,8 @@ import xarray as xr
 
 from nearsight.analysis import Verdict
 from nearsight.fields import occupation
-from nearsight.forcefields import Hops, MoveEnergies
 from nearsight.lattices import site_group, site_permutations
+from nearsight.moves import Hops, MoveEnergies
 from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.generate import split
 from nearsight.studies.falicov_kimball.physics import exact

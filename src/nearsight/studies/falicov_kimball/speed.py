@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nearsight.analysis import Verdict
-from nearsight.forcefields import MoveEnergies
+from nearsight.moves import MoveEnergies
 from nearsight.parallel import threads
 from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.physics import exact, scattered, scheme

@@ -6,8 +6,9 @@ import torch
 
 from nearsight import forcefields, training
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField, LearnedMoves
+from nearsight.forcefields import ConvolutionalForceField
 from nearsight.lattices import Lattice, square
+from nearsight.moves import LearnedMoves
 from nearsight.networks import EmbeddedNetwork
 from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.generate import split

@@ -66,13 +66,13 @@ def lengths(run: Run, config: Config) -> Picture:
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    chosen = report.spread(C.time.values[1:], TIMES)
+    chosen = report.evenly_spaced(C.time.values[1:], TIMES)
     return plots.correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(chosen))
 
 
 def domains(run: Run, config: Config) -> Picture:
     maps = _order(run, config)
-    chosen = maps.sel(time=report.spread(maps.time.values[1:], TIMES))
+    chosen = maps.sel(time=report.evenly_spaced(maps.time.values[1:], TIMES))
     return plots.snapshots(chosen, square(config.large.length), times=[round(float(t), 3) for t in chosen.time])
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from nearsight.analysis import Verdict
 from nearsight.fields import tiles
-from nearsight.forcefields import PropertyModel
+from nearsight.properties import PropertyModel
 from nearsight.studies.ising_blocks.config import Config
 from nearsight.studies.ising_blocks.physics import TC, phase, snapshots, spins
 from nearsight.studies.ising_blocks.train import Task, trained

@@ -10,8 +10,8 @@ import torch
 
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore
-from nearsight.forcefields import PropertyModel
 from nearsight.networks import MLP, BlockCNN
+from nearsight.properties import PropertyModel
 from nearsight.studies import parallel
 from nearsight.studies.ising_blocks.config import Config, FrontName, Network
 from nearsight.studies.ising_blocks.physics import phase, snapshots

@@ -69,7 +69,7 @@ def errors_by_kind(run: Run, config: Config) -> Picture:
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
-    times = report.spread(C.time.values[1:], PANELS)
+    times = report.evenly_spaced(C.time.values[1:], PANELS)
     return plots.axial_correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(times), time_unit=TIME)
 
 
@@ -102,7 +102,7 @@ def growth(run: Run, config: Config) -> Picture:
 
 def peak(run: Run, config: Config) -> Picture:
     S = run.observable("growth").S
-    times = list(report.spread(S.time.values[1:], MAPS))
+    times = list(report.evenly_spaced(S.time.values[1:], MAPS))
     return plots.peak_profile(_by_filling(S), times=times, time_unit=TIME)
 
 
@@ -121,7 +121,7 @@ def maps(run: Run, config: Config, filling: float) -> Picture:
     """Orbital domains, density and patches of charge order of one filling, row by row."""
     data = run.observable("maps").sel(filling=filling)
     lattice = square(data.sizes["x"], data.sizes["y"])
-    data = data.sel(time=report.spread(data.time.values[1:], MAPS)).stack(site=("x", "y"), create_index=False)
+    data = data.sel(time=report.evenly_spaced(data.time.values[1:], MAPS)).stack(site=("x", "y"), create_index=False)
     layers = [
         Layer(data.phi, r"orbital order $\varphi$"),
         Layer(data.density, r"density $\langle n \rangle$", centre=2 * filling),

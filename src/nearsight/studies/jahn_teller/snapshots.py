@@ -143,7 +143,7 @@ def ordered_states(config: Config, electrons: ForceField) -> list[Verdict]:
 
 def start(lattice: Lattice, kind: str) -> Tensor:
     """A field from which descent leads to one of the ordered states."""
-    sign = torch.tensor(analysis.two_colouring(lattice))
+    sign = torch.tensor(analysis.sublattice_sign(lattice))
     field = torch.zeros(lattice.n_sites, 3, dtype=torch.float64)
     if kind == "C-type":
         field[:, 1] = 0.41 * sign

@@ -106,7 +106,7 @@ def paths(
 ) -> Picture:
     """S(q, t) along a path through the zone, exact and learned."""
     S = run.observable("curves").S
-    times = list(report.spread(S.time.values[1:], PANELS))
+    times = list(report.evenly_spaced(S.time.values[1:], PANELS))
     by_source = {source: S.sel(source=source) for source in SOURCES}
     return plots.path_profile(by_source, path(lattice(config.comparison.length)), times=times, time_unit=TIME)
 
@@ -123,7 +123,7 @@ def zones(run: Run, config: MagnetConfig, *, lattice: Callable[[int], Lattice]) 
 def quench_zones(run: Run, config: MagnetConfig, *, lattice: Lattice) -> Picture:
     """S(q) over the zone of a large quench, at several times."""
     zone = run.observable("quench").zone
-    times = report.spread(zone.time.values[1:], ZONES)
+    times = report.evenly_spaced(zone.time.values[1:], ZONES)
     return plots.zone_map({f"t = {t:g}": zone.sel(time=t) for t in times}, lattice, decades=4)
 
 

@@ -1,0 +1,132 @@
+"""A run on disk: its trajectory, its checkpoint, and whether it is the run that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight._description import differences
+from nearsight.dynamics.run.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
+from nearsight.dynamics.run.fingerprint import until
+from nearsight.dynamics.run.record import Column
+from nearsight.dynamics.run.record_store import ZarrRecords
+from nearsight.dynamics.scheme import State, forces
+from nearsight.forcefields import ForceField
+from nearsight.storage import CorruptFileError, tidy, tidy_tree
+
+SAME_FORCE = {torch.float64: 1e-8}
+"""Two force fields are the same if their forces agree to this relative to 1 + the largest (1e-4 in lower precision)."""
+
+
+class RunFolder:
+    """``path/trajectory.zarr`` and ``path/checkpoint.safetensors``.
+
+    The first checkpoint is written before the trajectory, and afterwards every checkpoint after the records it vouches
+    for. So at any moment the checkpoint, if there is one, tells the truth, and a trajectory without a checkpoint is
+    not an interrupted run but a damaged one.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], generators: Sequence[torch.Generator]) -> None:
+        self.path, self.identity, self.generators = path, identity, generators
+        self.checkpoint: Checkpoint | None = None
+        self.records: ZarrRecords
+        self.first_force: Tensor
+
+    def resume(
+        self, resume: bool, steps: int, forcefield: ForceField | None, field: Tensor, rng: torch.Generator | None
+    ) -> State | None:
+        """The last state of the run that is there, with the generator set to go on; None if there is no run yet."""
+        there = [name for name in (CHECKPOINT, TRAJECTORY) if (self.path / name).exists()]
+        if there and not resume:
+            raise FileExistsError(
+                f"{self.path / there[0]} exists. Pass resume=True to go on with that run, or choose another path."
+            )
+        self._clean()
+        if not there:
+            return None
+        if CHECKPOINT not in there:
+            raise CorruptFileError(
+                f"{self.path / TRAJECTORY} has no checkpoint beside it: restore {CHECKPOINT}, or delete "
+                f"{self.path / TRAJECTORY} (nothing else) and start it again."
+            )
+        checkpoint = Checkpoint.load(self.path / CHECKPOINT, field.device)
+        self._refuse_other(checkpoint, forcefield, field)
+        if steps < checkpoint.state.step:
+            raise ValueError(
+                f"The run in {self.path} has gone {checkpoint.state.step} steps already, more than the {steps} asked "
+                f"for. Ask for at least {checkpoint.state.step}, or read what is there with Trajectory.open."
+            )
+        for generator, state in zip(self.generators, checkpoint.generator_states, strict=True):
+            generator.set_state(state)
+        if rng is not None and checkpoint.rng is not None:
+            rng.set_state(checkpoint.rng)
+        self.checkpoint, self.first_force = checkpoint, checkpoint.first_force
+        return checkpoint.state
+
+    def create(
+        self,
+        state: State,
+        rng: torch.Generator | None,
+        layout: Iterable[Column],
+        schedule: np.ndarray,
+        attributes: dict[str, Any],
+    ) -> ZarrRecords:
+        """The records of the run, new or taken up."""
+        trajectory = self.path / TRAJECTORY
+        if self.checkpoint is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.first_force = state.forces.force
+            self._save(state, rng, 0, {})
+        if self.checkpoint is not None and (self.checkpoint.records or trajectory.exists()):
+            self.records = ZarrRecords.open(trajectory, self.checkpoint.records, self.checkpoint.digests)
+            self.records.fit(schedule)
+        else:
+            self.records = ZarrRecords.create(trajectory, layout, schedule, attributes)
+        return self.records
+
+    def save_checkpoint(self, state: State, rng: torch.Generator | None) -> None:
+        """Make sure the run never has to go back behind this state."""
+        if (
+            self.checkpoint is not None
+            and self.checkpoint.state is state
+            and self.checkpoint.records == self.records.rows
+        ):
+            return
+        self.records.flush()
+        self._save(state, rng, self.records.rows, self.records.digests)
+
+    def _save(self, state: State, rng: torch.Generator | None, records: int, digests: dict[str, str]) -> None:
+        random = None if rng is None else rng.get_state()
+        generator_states = tuple(generator.get_state() for generator in self.generators)
+        checkpoint = Checkpoint(state, random, records, digests, self.identity, self.first_force, generator_states)
+        checkpoint.save(self.path / CHECKPOINT)
+
+    def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField | None, field: Tensor) -> None:
+        lines = differences(
+            *(until(identity, checkpoint.state.step) for identity in (checkpoint.identity, self.identity))
+        )
+        if forcefield is not None and not lines:
+            now, then = forces(forcefield, field).force.cpu(), checkpoint.first_force
+            scale = 1 + float(then.abs().max())
+            deviation = float((now - then).abs().max()) / scale
+            if not deviation <= SAME_FORCE.get(field.dtype, 1e-4):
+                lines = [
+                    f"forcefield: its forces on the first field differ by {deviation:.1e}, relative to the largest"
+                ]
+        if lines:
+            listed = "\n  ".join(lines)
+            raise ValueError(
+                f"The run in {self.path} was started with something else:\n  {listed}\n"
+                "Call with the settings of then, or choose another path."
+            )
+
+    def _clean(self) -> None:
+        """Delete what a killed writer left under a temporary name."""
+        for name in (CHECKPOINT, TRAJECTORY):
+            tidy(self.path / name)
+        tidy_tree(self.path / TRAJECTORY)
