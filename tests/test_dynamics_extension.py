@@ -137,7 +137,7 @@ def test_a_run_is_never_cut_back(tmp_path):
 def test_an_extension_killed_at_any_moment_goes_on(moment, tmp_path, monkeypatch):
     oscillators(tmp_path / "whole", 20, Every(2))
     oscillators(tmp_path / "cut", 8, Every(2))
-    from nearsight.dynamics import record_store
+    from nearsight.dynamics.run import record_store
 
     left, write = [moment], record_store.write_atomic
 

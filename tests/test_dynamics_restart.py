@@ -40,7 +40,7 @@ import hashlib, os, signal, sys
 from pathlib import Path
 import torch
 import nearsight.dynamics as dynamics
-from nearsight.dynamics import record_store
+from nearsight.dynamics.run import record_store
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square

@@ -96,7 +96,7 @@ class Wells(ForceField):
         self.calls = 0
 
     @property
-    def chance(self) -> torch.Generator | None:
+    def rng(self) -> torch.Generator | None:
         return self.own if self.noise else None
 
     def evaluate(self, field):
