@@ -6,6 +6,26 @@ Subpackages load when they are first named, so that ``import nearsight as ns`` c
 >>> ns.lattices.square(30)
 square, 30 × 30 sites, periodic
 
+Every package imports only from those above it in this list:
+
+==========================  ======================================================================================
+storage, parallel           atomic files and their hashes | independent tasks on local cores or a Dask cluster
+groups                      finite point groups: elements, real irreps, Clebsch-Gordan coefficients
+lattices                    Bravais lattices with a basis: bonds, neighbourhoods, nearest images
+fields                      what lives on a site and how it transforms
+hamiltonians | solvers      field → matrix and classical energy | matrix → density matrix and potentials
+descriptors | networks      invariants of a neighbourhood | learned functions
+forcefields                 exact or learned, one call: field → ``Forces(force, energy or None)``
+moves | properties          energies of discrete moves | intensive properties of a configuration
+dynamics                    equations of motion, one a file; ``dynamics.run`` is the machinery of a restartable run
+sampling                    Markov chains of classical models and exact referees
+analysis                    structure, order, coarsening, spins, clusters, locality, statistics
+training                    data sets, fits, imports of foreign data
+plots                       arrays in, pictures out
+studies                     reproducible questions and their reports
+cli                         the command line
+==========================  ======================================================================================
+
 The force fields, exact and learned, are found here directly: ``ns.ExactForceField``, ``ns.LearnedForceField``.
 """
 
