@@ -8,7 +8,6 @@ zero-dimensional arrays or tensors are numbers like any other; ``bool``, ``str``
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 import operator
 import os
@@ -167,16 +166,6 @@ def generator(value: Any, name: str = "rng", *, optional: bool = False) -> torch
     if isinstance(value, torch.Generator) or (optional and value is None):
         return value
     raise TypeError(f"{name} must be a torch.Generator, got {_shown(value)}; use torch.Generator().manual_seed(1).")
-
-
-def known_keywords(given: Iterable[str], function: Any, name: str) -> None:
-    """Names of options that ``function`` takes; the nearest is suggested for a misspelt one."""
-    options = [p for p in inspect.signature(function).parameters if p != "self"]
-    for key in given:
-        if key not in options:
-            near = difflib.get_close_matches(key, options, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(options)}."
-            raise TypeError(f"{name} has no option {key!r}.{hint}")
 
 
 def _scalar(value: Any) -> Any:
