@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -13,7 +14,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -58,25 +59,36 @@ def _pool(
         # A file and not an argument: a process that starts reads its arguments late, and the next one would wait.
         work = Path(folder) / "work"
         work.write_bytes(cloudpickle.dumps((function, shared)))
-        pool = ProcessPoolExecutor(workers, context, _begin, (theirs, work))
+        # An executor for each process: while one starts its second, it may find itself breaking up over its first.
+        pools = [ProcessPoolExecutor(1, context, _begin, (theirs, work)) for _ in range(workers)]
+        packed = ((number, cloudpickle.dumps(task)) for number, task in list(tasks.items()))
+        running: dict[Future[bytes], tuple[int, ProcessPoolExecutor]] = {}
+
+        def give(pool: ProcessPoolExecutor) -> None:
+            for number, task in itertools.islice(packed, 1):
+                running[pool.submit(_call, task)] = number, pool
+
         try:
-            packed = {number: cloudpickle.dumps(task) for number, task in tasks.items()}
             try:
                 with _quiet_start():
-                    futures = {pool.submit(_call, task): number for number, task in packed.items()}
+                    for pool in pools:
+                        give(pool)
             except OSError as error:  # a pipe to a process that has died already
                 raise BrokenProcessPool("A worker died as it started.") from error
-            left = set(futures)
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
-                for future in sorted(done, key=futures.__getitem__):
-                    yield futures[future], _result(future.result())
+            while running:
+                done = wait(running, return_when=FIRST_COMPLETED).done
+                for future in sorted(done, key=lambda future: running[future][0]):
+                    number, pool = running.pop(future)
+                    result = _result(future.result())
+                    give(pool)
+                    yield number, result
         except BaseException:
             ours.close()  # the workers end at once
             raise
         finally:
-            with contextlib.suppress(OSError):  # a pool that is breaking up just now
-                pool.shutdown(cancel_futures=True)
+            for pool in pools:
+                with contextlib.suppress(OSError):  # a pool that is breaking up just now
+                    pool.shutdown(cancel_futures=True)
             ours.close()
             theirs.close()
 
