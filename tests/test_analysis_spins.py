@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from nearsight import analysis
-from nearsight.analysis.reciprocal import reciprocal_vectors, wave_vectors
+from nearsight.analysis.structure import reciprocal_vectors, wave_vectors
 from nearsight.fields import cone, ferromagnet, helix, perturbed, random_spins, skyrmion_lattice, spin, tangent
 from nearsight.forcefields import ClassicalForceField, ExactForceField
 from nearsight.hamiltonians import Heisenberg, SDModel

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy import stats
 
 from nearsight import analysis
-from nearsight.analysis import statistics
+from nearsight.analysis.statistics import _draws
 
 POINTS = 40
 
@@ -216,7 +216,7 @@ def test_intervals_of_growth_cover_the_truth_however_few_the_replicas(replicas, 
 @pytest.mark.parametrize("students", [False, True])
 def test_draws_of_a_mean_scatter_as_means_do(students, rng):
     values = np.random.default_rng(13).normal(10.0, 0.1, (5, 2))
-    drawn = statistics.mean_draws(values, rng=rng, samples=20000, students=students)
+    drawn = _draws.mean_draws(values, rng=rng, samples=20000, students=students)
     z = (drawn[:, 0] - values[:, 0].mean()) / (values[:, 0].std(ddof=1) / np.sqrt(5))
     assert stats.kstest(z, stats.t(4).cdf if students else stats.norm.cdf).pvalue > 1e-3
     np.testing.assert_allclose(np.corrcoef(np.log(drawn.T))[0, 1], np.corrcoef(values.T)[0, 1], atol=0.15)

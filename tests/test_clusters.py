@@ -208,7 +208,7 @@ def test_configurations_of_a_batch_do_not_know_each_other(monkeypatch):
     together = analysis.checkerboard_clusters(n, lattice)
     apart = np.stack([analysis.checkerboard_clusters(row, lattice).values for row in n])
     np.testing.assert_array_equal(together, apart)
-    monkeypatch.setattr("nearsight.analysis.clusters.BATCH", 300)
+    monkeypatch.setattr("nearsight.analysis.clusters.checkerboard.BATCH", 300)
     np.testing.assert_array_equal(analysis.checkerboard_clusters(n, lattice), apart)
 
 

@@ -215,7 +215,7 @@ def test_sites_beside_particles_can_be_left_out_of_the_barrier():
 def test_large_lattices_take_the_series_in_the_chemical_potential_and_agree(monkeypatch):
     model, field = FalicovKimball(square(10)), gas(square(10), seed=8)
     found = analysis.particle_potential(field, model, kT=0.4, number=55).F.values
-    monkeypatch.setattr("nearsight.analysis.insertion_potential.RADIUS", 0.0)
+    monkeypatch.setattr("nearsight.analysis.clusters.insertion.RADIUS", 0.0)
     level_by_level = analysis.particle_potential(field, model, kT=0.4, number=55).F.values
     np.testing.assert_allclose(found, level_by_level, atol=1e-9)
 

@@ -9,7 +9,7 @@ import torch
 
 from crystal_classes import generated, turn
 from nearsight.analysis import star, symmetry_points, zone_boundary
-from nearsight.analysis.plaquettes import plaquettes
+from nearsight.analysis.spins import plaquettes
 from nearsight.descriptors import ACSF, Irreps
 from nearsight.fields import scalar
 from nearsight.lattices import (

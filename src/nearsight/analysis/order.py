@@ -1,16 +1,32 @@
-"""Staggered order, its sign, and the walls between domains."""
+"""Staggered order, its sign and sublattices, and the density of walls between domains."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import xarray as xr
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, dijkstra
 
-from nearsight.analysis.reciprocal import check_wave_vector
-from nearsight.analysis.site_field import SiteField, neighbour_mean, relabel, site_field
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis._fields import SiteField, neighbour_mean, relabel, site_field
+from nearsight.analysis.structure._reciprocal import check_wave_vector
 from nearsight.lattices import Lattice
+
+__all__ = [
+    "CHECKERBOARD",
+    "cdw_order",
+    "contrast_order",
+    "domain_fraction",
+    "global_order",
+    "ising_sign",
+    "local_amplitude",
+    "neighbour_mean",
+    "staggered",
+    "sublattice_sign",
+    "wall_density",
+]
 
 CHECKERBOARD = (np.pi, np.pi)
 """Q = (π, π): the wave vector of the charge-density wave of the half-filled square lattice."""
@@ -153,3 +169,23 @@ def _phase(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
         )
     phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ vector)
     return np.round(phase.real, 9) if np.allclose(phase.imag, 0.0, atol=1e-9) else phase
+
+
+@lru_cache(maxsize=16)
+def sublattice_sign(lattice: Lattice) -> np.ndarray:
+    """±1 on every site such that nearest neighbours differ; +1 on site 0 (on the first site of every separate piece).
+
+    Refused for a lattice with odd rings: triangular, kagome, or a torus with an odd number of cells around.
+    """
+    bonds, n = lattice.bonds(1), lattice.n_sites
+    graph = coo_array((np.ones(2 * len(bonds)), (np.r_[bonds.i, bonds.j], np.r_[bonds.j, bonds.i])), (n, n)).tocsr()
+    pieces = np.unique(connected_components(graph, directed=False)[1], return_index=True)[1]
+    steps = dijkstra(graph, directed=False, indices=pieces, unweighted=True, min_only=True)
+    colour = 1.0 - 2.0 * (steps % 2)
+    if np.any(colour[bonds.i] == colour[bonds.j]):
+        raise ValueError(
+            f"{lattice!r} has rings of an odd number of neighbours and no two sublattices. Use an even number of "
+            f"cells, or give the wave vector of the order."
+        )
+    colour.setflags(write=False)
+    return colour

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.analysis import LinearLaw, sublattice_sign
-from nearsight.analysis.site_field import SiteField, site_field
+from nearsight.analysis._fields import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.plots.maps import check_plane, draw_plane, plane_size
 from nearsight.plots.published import Published, overlay, sources

@@ -13,7 +13,7 @@ from matplotlib.colors import Colormap, LogNorm, Normalize
 from torch import Tensor
 
 from nearsight._validation import instance, number, numbers
-from nearsight.analysis.site_field import SiteField, site_field
+from nearsight.analysis._fields import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.plots.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
 from nearsight.storage import rounded

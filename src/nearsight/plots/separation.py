@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 
 from nearsight._validation import integer, numbers
 from nearsight.analysis import DynamicalScaling, PowerLaw, SizeLaw, compare_curves, mean_and_error, sublattice_sign
-from nearsight.analysis.site_field import SiteField, site_field
+from nearsight.analysis._fields import SiteField, site_field
 from nearsight.lattices import Lattice
 from nearsight.plots.curves import chosen_times, colours, labelled, plain_log_ticks, replicas, require, time_colours
 from nearsight.plots.maps import check_plane, draw_plane, plane_size

@@ -11,11 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 
 from nearsight._validation import boolean, instance, integer, number, numbers
-from nearsight.analysis import mean_and_error
-from nearsight.analysis.brillouin import Path, fold, zone_boundary
-from nearsight.analysis.plaquettes import plaquettes
-from nearsight.analysis.reciprocal import reciprocal_vectors
-from nearsight.analysis.spin_field import SpinField, rows, spin_field
+from nearsight.analysis import Path, fold, mean_and_error, plaquettes, reciprocal_vectors, zone_boundary
+from nearsight.analysis._fields import SpinField, rows, spin_field
 from nearsight.lattices import Lattice
 from nearsight.plots.maps import check_plane, draw_plane, plane_size
 from nearsight.plots.style import (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis import sublattice_sign
 from nearsight.lattices import Lattice
 
 SHAPES = 24

@@ -1,9 +1,9 @@
 """How far a local model can see, and how far it needs to."""
 
+from nearsight.analysis.locality.assessment import LocalityReport, assess_growth, assess_size
 from nearsight.analysis.locality.derivative import directional_derivative, linear_response
 from nearsight.analysis.locality.examination import examine_hops, examine_locality
 from nearsight.analysis.locality.hops import hop_response, hop_truncation
-from nearsight.analysis.locality.judgement import LocalityReport, assess_growth, assess_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.locality.truncation import ensemble_length, truncation

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearsight.analysis.locality.derivative import directional_derivative, doubled
 from nearsight.analysis.locality.sphere import spin_derivative
-from nearsight.analysis.statistics import bootstrap
+from nearsight.analysis.statistics.ensembles import bootstrap
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, half_period, torus_distance
 

@@ -10,13 +10,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.brillouin import star
-from nearsight.analysis.lengths import correlation_length
 from nearsight.analysis.locality.derivative import doubled, forces
 from nearsight.analysis.locality.response import distances
-from nearsight.analysis.spin_structure import peak_length
-from nearsight.analysis.statistics import bootstrap
-from nearsight.analysis.structure_factor import momentum_dims, structure_factor
+from nearsight.analysis.spins.intensities import peak_length
+from nearsight.analysis.statistics.ensembles import bootstrap
+from nearsight.analysis.structure._reciprocal import momentum_dims
+from nearsight.analysis.structure.brillouin import star
+from nearsight.analysis.structure.intensities import structure_factor
+from nearsight.analysis.structure.lengths import correlation_length
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice

@@ -10,9 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from nearsight import analysis
-from nearsight.analysis import Path
+from nearsight.analysis import Path, neighbour_mean
 from nearsight.analysis.order import CHECKERBOARD
-from nearsight.analysis.site_field import neighbour_mean
 from nearsight.fields import perturbed, random_spins
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Hamiltonian, SDModel, double_exchange

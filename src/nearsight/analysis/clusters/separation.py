@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from nearsight.analysis.clusters import checkerboard_clusters, cluster_sizes
-from nearsight.analysis.correlation import correlation
-from nearsight.analysis.lengths import correlation_length, crossing_length
-from nearsight.analysis.order import wall_density
-from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.site_field import SiteField, site_field
-from nearsight.analysis.structure_factor import momentum_dims, structure_factor
-from nearsight.analysis.sublattice_field import polarity, sublattice_field
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis._fields import SiteField, site_field
+from nearsight.analysis.clusters.checkerboard import checkerboard_clusters, cluster_sizes
+from nearsight.analysis.clusters.sublattices import polarity, sublattice_field
+from nearsight.analysis.order import sublattice_sign, wall_density
+from nearsight.analysis.structure._reciprocal import distance_to, momentum_dims, reciprocal_vectors, wave_vectors
+from nearsight.analysis.structure.correlations import correlation
+from nearsight.analysis.structure.intensities import structure_factor
+from nearsight.analysis.structure.lengths import correlation_length, crossing_length
 from nearsight.lattices import Lattice
 
 

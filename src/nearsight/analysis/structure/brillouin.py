@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reduced_vectors
+from nearsight.analysis.structure._reciprocal import check_wave_vector, distance_to, reduced_vectors
 from nearsight.lattices import Lattice, crystal_class
 
 ON_BOUNDARY = 1e-9

@@ -10,9 +10,8 @@ import xarray as xr
 from scipy import optimize
 
 from nearsight._validation import generator, integer
-from nearsight.analysis.collapse import SizeLaw
-from nearsight.analysis.lengths import weighted_line
-from nearsight.analysis.statistics import mean_draws, students_interval
+from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
+from nearsight.analysis.statistics.laws import SizeLaw
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.site_field import SiteField, relabel, site_field
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis._fields import SiteField, relabel, site_field
+from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice, torus_group
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.spatial import cKDTree
 
-from nearsight.analysis.site_field import SiteField, relabel, site_field
+from nearsight.analysis._fields import SiteField, relabel, site_field
 from nearsight.lattices import Lattice
 from nearsight.lattices.images import periods
 from nearsight.lattices.reduction import image_shifts

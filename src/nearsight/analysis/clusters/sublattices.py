@@ -6,9 +6,8 @@ import numba
 import numpy as np
 import xarray as xr
 
-from nearsight.analysis.clusters import occupation_field
-from nearsight.analysis.site_field import SiteField, relabel
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis._fields import SiteField, occupation_field, relabel
+from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice
 
 

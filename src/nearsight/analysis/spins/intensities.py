@@ -9,12 +9,16 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.brillouin import Path, fold
-from nearsight.analysis.correlation import correlation
-from nearsight.analysis.reciprocal import check_wave_vector, distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.site_field import on_cells, relabel, transform
-from nearsight.analysis.spin_field import SpinField, spin_field
-from nearsight.analysis.structure_factor import momentum_dims
+from nearsight.analysis._fields import SpinField, on_cells, relabel, spin_field, transform
+from nearsight.analysis.structure._reciprocal import (
+    check_wave_vector,
+    distance_to,
+    momentum_dims,
+    reciprocal_vectors,
+    wave_vectors,
+)
+from nearsight.analysis.structure.brillouin import Path, fold
+from nearsight.analysis.structure.correlations import correlation
 from nearsight.fields import tangent
 from nearsight.lattices import Lattice
 

@@ -7,56 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-QUANTILES = (0.1587, 0.8413)
-"""Of a bootstrap distribution: a 68 % interval."""
-
-
-@dataclass(frozen=True)
-class SizeLaw:
-    """A fit y = amplitude × size^exponent, with the bootstrap error and 68 % and 95 % intervals of the exponent."""
-
-    exponent: float
-    error: float
-    interval: tuple[float, float]
-    confidence: tuple[float, float]
-    amplitude: float
-
-    def __call__(self, size: np.ndarray) -> np.ndarray:
-        """The fitted y at other sizes."""
-        return self.amplitude * np.asarray(size, dtype=float) ** self.exponent
-
-    def __str__(self) -> str:
-        low, high = self.confidence
-        return f"{self.exponent:.3f} ± {self.error:.3f} (95 %: {low:.3f} to {high:.3f})"
-
-
-def size_law(sizes: np.ndarray, values: np.ndarray, samples: np.ndarray) -> SizeLaw:
-    """Fit values ``(size,)`` by a power law, ln y against ln size, weighted by the scatter of ln y over resamplings.
-
-    ``samples`` ``(sample, size)`` are the same values of resampled data, of which every set is fitted anew. Sets with a
-    value that is not positive (or NaN, a window that did not open or close) are left out; if more than half are, the
-    exponent is known no better than not at all and a ``ValueError`` says so.
-    """
-    x, y = np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float)
-    if len(x) < 2 or len(np.unique(x)) != len(x):
-        raise ValueError(f"A power law needs two or more different sizes, got {np.asarray(sizes).tolist()}.")
-    good = (np.nan_to_num(samples) > 0).all(axis=1)
-    if not (np.nan_to_num(y) > 0).all() or good.mean() < 0.5:
-        raise ValueError(
-            f"Values {np.round(y, 4).tolist()} at sizes {np.asarray(sizes).tolist()} or most of their resamplings are "
-            f"not positive: there is no power law to fit. Take more data, finer steps, or other sizes."
-        )
-    logs = np.log(samples[good])
-    weight = 1.0 / np.maximum(logs.std(axis=0), 1e-6)
-    slope, offset = np.polyfit(x, np.log(y), 1, w=weight)
-    slopes = np.array([np.polyfit(x, row, 1, w=weight)[0] for row in logs])
-    return SizeLaw(
-        float(slope),
-        float(slopes.std(ddof=1)),
-        _interval(slopes, QUANTILES),
-        _interval(slopes, (0.025, 0.975)),
-        float(np.exp(offset)),
-    )
+from nearsight.analysis.statistics._draws import QUANTILES, quantile_interval
 
 
 def threshold_window(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> tuple[float, float]:
@@ -202,7 +153,7 @@ def fit_collapse(
     centre = best(y, first)  # a second simplex leaves what the first one got stuck in
     again = np.array([best(row, centre) for row in samples])
     covariance = np.cov(again.T)
-    intervals = [_interval(column, QUANTILES) for column in again.T]
+    intervals = [quantile_interval(column, QUANTILES) for column in again.T]
     return Collapse(
         float(centre[0]),
         float(np.sqrt(covariance[0, 0])),
@@ -213,8 +164,3 @@ def fit_collapse(
         collapse_quality(sizes, x, y, error, centre[0], centre[1]),
         ((float(covariance[0, 0]), float(covariance[0, 1])), (float(covariance[1, 0]), float(covariance[1, 1]))),
     )
-
-
-def _interval(values: np.ndarray, quantiles: tuple[float, float]) -> tuple[float, float]:
-    low, high = np.quantile(values, quantiles)
-    return float(low), float(high)

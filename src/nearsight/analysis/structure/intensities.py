@@ -8,11 +8,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.reciprocal import distance_to, reciprocal_vectors, wave_vectors
-from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units, transform
+from nearsight.analysis._fields import SiteField, on_cells, relabel, site_field, squared_units, transform
+from nearsight.analysis.structure._reciprocal import AXES, distance_to, momentum_dims, reciprocal_vectors, wave_vectors
 from nearsight.lattices import Lattice
-
-AXES = ("kx", "ky", "kz")
 
 
 def structure_factor(
@@ -134,14 +132,3 @@ def shell_average(
         k=("k", mean_distance, {"long_name": "distance from Q", "units": "1/a"}),
         count=("k", count, {"long_name": "wave vectors in the shell", "units": "1"}),
     )
-
-
-def momentum_dims(S: xr.DataArray, lattice: Lattice) -> tuple[str, ...]:
-    """The dimensions of S that run over wave vectors, checked against the lattice."""
-    for names in (AXES[: lattice.dim], tuple(f"h{j + 1}" for j in range(lattice.dim))):
-        if all(name in S.dims for name in names):
-            shape = tuple(S.sizes[name] for name in names)
-            if shape != lattice.shape:
-                raise ValueError(f"S has {shape} wave vectors, {lattice!r} has {lattice.shape}.")
-            return names
-    raise ValueError(f"S has dimensions {S.dims}; pass the result of structure_factor(field, lattice).")

@@ -1,129 +1,15 @@
-"""What an ensemble of replicas says, and whether two ensembles say the same."""
+"""Whether two ensembles of curves have the same mean curve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 import xarray as xr
 from scipy import stats
 
-from nearsight._validation import boolean, generator, instance, integer
-
-
-def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
-    """Mean over replicas and its standard error, s/√n with s the unbiased standard deviation.
-
-    One standard error covers the mean in 68 % of cases if there are many replicas, in 58 % if there are three; the
-    factor for 95 % is Student's t with n - 1 degrees of freedom, 4.3 for three replicas and 2.1 for twenty.
-
-    Returns a Dataset with ``mean``, ``error`` and the attribute ``replicas``; the remaining coordinates are kept. The
-    error of a single replica is NaN.
-    """
-    instance(values, xr.DataArray, "values", "Name the dimension of replicas: xr.DataArray(x, dims=('replica', ...)).")
-    if dim not in values.dims:
-        raise ValueError(f"No dimension {dim!r} among {values.dims}; name the one that counts independent replicas.")
-    n = values.sizes[dim]
-    mean = values.mean(dim)
-    error = values.std(dim, ddof=1) / np.sqrt(n) if n > 1 else xr.full_like(mean, np.nan)
-    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": n})
-    name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
-    result["mean"].attrs = {"long_name": f"{name}", "units": units}
-    result["error"].attrs = {"long_name": f"standard error of {name}", "units": units}
-    return result
-
-
-def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: str = "replica") -> xr.Dataset:
-    r"""Mean over replicas that know a quantity unequally well, and its standard error,
-
-    .. math:: \bar x = \frac{\sum_r w_r x_r}{\sum_r w_r}, \qquad
-              \sigma^2 = \frac{n}{n - 1}\, \frac{\sum_r w_r^2 (x_r - \bar x)^2}{(\sum_r w_r)^2}
-
-    (the ratio estimator), with n the number of replicas of positive weight: x a mean over w sites, say, or a share of a
-    length w of walls. With equal weights this is :func:`mean_and_error`. Values of weight zero may be NaN; without any
-    weight the mean is NaN, and with fewer than two replicas the error.
-    """
-    if dim not in values.dims or dim not in weights.dims:
-        raise ValueError(f"values and weights need the dimension {dim!r}, got {values.dims} and {weights.dims}.")
-    if bool((weights < 0).any()) or bool((values.isnull() & (weights > 0)).any()):
-        raise ValueError("Weights must not be negative, and values must be known where the weight is positive.")
-    known = values.where(weights > 0, 0.0)
-    n, total = (weights > 0).sum(dim), weights.sum(dim)
-    total = total.where(total > 0)
-    mean = (weights * known).sum(dim) / total
-    scatter = (weights**2 * (known - mean) ** 2).sum(dim)
-    error = np.sqrt(scatter * n / (n - 1).where(n > 1)) / total
-    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": values.sizes[dim]})
-    name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
-    result["mean"].attrs = {"long_name": f"{name}", "units": units}
-    result["error"].attrs = {"long_name": f"standard error of {name}", "units": units}
-    return result
-
-
-class Estimate(NamedTuple):
-    """A statistic of the whole sample, its bootstrap standard error and its 68 % interval."""
-
-    value: np.ndarray
-    error: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray | float],
-    replicas: np.ndarray,
-    *,
-    rng: torch.Generator,
-    samples: int = 1000,
-) -> Estimate:
-    """Error of any ``statistic`` of an array of replicas ``(replica, ...)`` by resampling whole replicas.
-
-    Correlations within a replica (between times, or distances) are kept. Resampling n replicas scatters a mean by
-    √((n - 1)/n) too little, which is made up for; the interval is that of the percentiles, widened by Student's t for
-    n - 1 degrees of freedom. The statistic has to make sense for n - 1 replicas: errors of extremes come out too small.
-    """
-    generator(rng)
-    samples, replicas = integer(samples, "samples", least=2), _real(replicas, "replicas")
-    if replicas.ndim < 1 or len(replicas) < 2:
-        raise ValueError(f"Resampling needs at least 2 replicas along the first axis, got shape {replicas.shape}.")
-    if not np.isfinite(replicas).all():
-        raise ValueError("replicas hold NaN or infinite values; leave those replicas out, or say what they stand for.")
-    draws = torch.randint(len(replicas), (samples, len(replicas)), generator=rng).numpy()
-    resampled = np.array([statistic(replicas[draw]) for draw in draws], dtype=float)
-    n, value = len(replicas), np.asarray(statistic(replicas), dtype=float)
-    low, high = np.quantile(resampled, [0.1587, 0.8413], axis=0)
-    wider = np.sqrt(n / (n - 1))
-    t = wider * stats.t.ppf(0.8413, n - 1)
-    error = wider * resampled.std(axis=0, ddof=1)
-    return Estimate(value, error, value - t * (value - low), value + t * (high - value))
-
-
-def mean_draws(values: np.ndarray, *, rng: torch.Generator, samples: int, students: bool = False) -> np.ndarray:
-    r"""Where the mean of positive quantities ``(replica, ...)`` could as well have been, ``(sample, ...)``,
-
-    .. math:: \bar x \exp\left[\frac{1}{\bar x} \sum_r g_r \frac{x_r - \bar x}{\sqrt{n (n - 1)}}\right]
-
-    with unit normals g, one for each replica and the same at all times: the covariance is that of the mean, S/n, with
-    the unbiased S, for three replicas as for many, where a resampling of replicas finds (n - 1)/n of it. ``students``
-    divides g by √(χ²/(n - 1)): the draws then follow Student's t, whose quantiles are intervals for the true mean.
-    """
-    n, mean = len(values), values.mean(0)
-    g = torch.randn((samples, n), generator=rng, dtype=torch.float64).numpy()
-    if students:
-        chi2 = torch.randn((samples, n - 1), generator=rng, dtype=torch.float64).square().sum(1, keepdim=True).numpy()
-        g = g / np.sqrt(chi2 / (n - 1))
-    relative = (values - mean) / mean / np.sqrt(n * (n - 1))
-    return mean * np.exp(np.einsum("sr,r...->s...", g, relative))
-
-
-def students_interval(value: float, error: float, dof: int, level: float = 0.95) -> tuple[float, float]:
-    """The interval that covers the truth with probability ``level``, from a standard error of so many degrees of
-    freedom: value ± t × error."""
-    half = float(stats.t.ppf(0.5 + level / 2, dof)) * error
-    return float(value - half), float(value + half)
+from nearsight._validation import boolean, integer
+from nearsight.analysis.statistics._draws import real_array
 
 
 @dataclass(frozen=True)
@@ -277,19 +163,12 @@ def _unequal(a: np.ndarray, b: np.ndarray) -> tuple[float, tuple[float, float]]:
     return t2 * (nu - m + 1) / (nu * m), (m, nu - m + 1)
 
 
-def _real(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, got {type(values).__name__} of {array.dtype}.")
-    return array.astype(float)
-
-
 def _curves(curves: np.ndarray | xr.DataArray, name: str) -> np.ndarray:
     if isinstance(curves, xr.DataArray):
         if "replica" not in curves.dims:
             raise ValueError(f"{name} needs a dimension 'replica', got {curves.dims}.")
         curves = curves.transpose("replica", ...).values
-    array = _real(curves, name)
+    array = real_array(curves, name)
     if array.ndim < 2:
         raise ValueError(f"{name} must have shape (replica, point), got {array.shape}.")
     array = array.reshape(len(array), -1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nearsight._validation import generator, integer
+from nearsight.analysis.statistics._draws import QUANTILES, quantile_interval
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,51 @@ def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: i
     slope, intercept, r = fitted(x, y)
     s_slope, s_intercept, s_r = np.sqrt(len(x) / (len(x) - 2)) * fitted(x[draws], y[draws]).std(1, ddof=1)
     return LinearLaw(float(slope), float(s_slope), float(intercept), float(s_intercept), float(r), float(s_r), len(x))
+
+
+@dataclass(frozen=True)
+class SizeLaw:
+    """A fit y = amplitude × size^exponent, with the bootstrap error and 68 % and 95 % intervals of the exponent."""
+
+    exponent: float
+    error: float
+    interval: tuple[float, float]
+    confidence: tuple[float, float]
+    amplitude: float
+
+    def __call__(self, size: np.ndarray) -> np.ndarray:
+        """The fitted y at other sizes."""
+        return self.amplitude * np.asarray(size, dtype=float) ** self.exponent
+
+    def __str__(self) -> str:
+        low, high = self.confidence
+        return f"{self.exponent:.3f} ± {self.error:.3f} (95 %: {low:.3f} to {high:.3f})"
+
+
+def size_law(sizes: np.ndarray, values: np.ndarray, samples: np.ndarray) -> SizeLaw:
+    """Fit values ``(size,)`` by a power law, ln y against ln size, weighted by the scatter of ln y over resamplings.
+
+    ``samples`` ``(sample, size)`` are the same values of resampled data, of which every set is fitted anew. Sets with a
+    value that is not positive (or NaN, a window that did not open or close) are left out; if more than half are, the
+    exponent is known no better than not at all and a ``ValueError`` says so.
+    """
+    x, y = np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float)
+    if len(x) < 2 or len(np.unique(x)) != len(x):
+        raise ValueError(f"A power law needs two or more different sizes, got {np.asarray(sizes).tolist()}.")
+    good = (np.nan_to_num(samples) > 0).all(axis=1)
+    if not (np.nan_to_num(y) > 0).all() or good.mean() < 0.5:
+        raise ValueError(
+            f"Values {np.round(y, 4).tolist()} at sizes {np.asarray(sizes).tolist()} or most of their resamplings are "
+            f"not positive: there is no power law to fit. Take more data, finer steps, or other sizes."
+        )
+    logs = np.log(samples[good])
+    weight = 1.0 / np.maximum(logs.std(axis=0), 1e-6)
+    slope, offset = np.polyfit(x, np.log(y), 1, w=weight)
+    slopes = np.array([np.polyfit(x, row, 1, w=weight)[0] for row in logs])
+    return SizeLaw(
+        float(slope),
+        float(slopes.std(ddof=1)),
+        quantile_interval(slopes, QUANTILES),
+        quantile_interval(slopes, (0.025, 0.975)),
+        float(np.exp(offset)),
+    )

@@ -11,8 +11,8 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearsight.analysis.site_field import SiteField, relabel, site_field
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis._fields import SiteField, occupation_field, relabel, site_field
+from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice
 
 BATCH = 2**22
@@ -134,15 +134,6 @@ def size_distribution(labels: xr.DataArray, lattice: Lattice, *, edges: Sequence
         size=("size", 0.5 * (low + high), {"long_name": "particles in a cluster", "units": "1"}),
         width=("size", width.astype(np.int64), {"long_name": "sizes in the bin", "units": "1"}),
     )
-
-
-def occupation_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None = None) -> xr.DataArray:
-    """A labelled site field of zeros and ones, checked."""
-    labelled = site_field(field, lattice, dims)
-    wrong = int(((labelled.values != 0) & (labelled.values != 1)).sum())
-    if wrong:
-        raise ValueError(f"{wrong} of {labelled.size} values are not 0 or 1; an occupation is one of the two.")
-    return labelled
 
 
 def _sizes(labels: xr.DataArray, lattice: Lattice) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:

@@ -12,9 +12,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
-from nearsight.analysis.clusters import occupation_field
-from nearsight.analysis.site_field import SiteField, neighbour_mean, relabel, site_field
-from nearsight.analysis.sublattice_sign import sublattice_sign
+from nearsight.analysis._fields import SiteField, neighbour_mean, occupation_field, relabel, site_field
+from nearsight.analysis.order import sublattice_sign
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice
 from nearsight.moves import MoveEnergies

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import xarray as xr
 
 from nearsight.lattices import Lattice
 from nearsight.lattices.reduction import reduced, shortest
@@ -50,3 +51,17 @@ def check_wave_vector(Q: Sequence[float] | None, lattice: Lattice) -> np.ndarray
     if vector.shape != (lattice.dim,) or not np.isfinite(vector).all():
         raise ValueError(f"A wave vector of {lattice!r} has {lattice.dim} finite components in units of 1/a, got {Q}.")
     return vector
+
+
+AXES = ("kx", "ky", "kz")
+
+
+def momentum_dims(S: xr.DataArray, lattice: Lattice) -> tuple[str, ...]:
+    """The dimensions of S that run over wave vectors, checked against the lattice."""
+    for names in (AXES[: lattice.dim], tuple(f"h{j + 1}" for j in range(lattice.dim))):
+        if all(name in S.dims for name in names):
+            shape = tuple(S.sizes[name] for name in names)
+            if shape != lattice.shape:
+                raise ValueError(f"S has {shape} wave vectors, {lattice!r} has {lattice.shape}.")
+            return names
+    raise ValueError(f"S has dimensions {S.dims}; pass the result of structure_factor(field, lattice).")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis.site_field import SiteField, on_cells, relabel, site_field, squared_units
+from nearsight.analysis._fields import SiteField, on_cells, relabel, site_field, squared_units
 from nearsight.lattices import Lattice, half_period, torus_distance
 
 

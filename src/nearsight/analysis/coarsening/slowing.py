@@ -9,104 +9,11 @@ import torch
 import xarray as xr
 
 from nearsight._validation import generator, integer, number
-from nearsight.analysis.lengths import check_lengths, pooled_relative_error, weighted_line
-from nearsight.analysis.statistics import mean_draws, students_interval
-
-
-@dataclass(frozen=True)
-class AllenCahn:
-    """A fit L = a (t - t0)^(1/2) within ``window``, with standard errors over replicas.
-
-    ``a_interval`` and ``t0_interval`` cover a and t0 in 95 % of cases, by Student's t with one degree of freedom less
-    than replicas. ``chi2`` weighs points by the relative variance, averaged over times, and ignores the correlation
-    between times: χ²/dof far above 1 rules the law out, near or below 1 it proves little.
-    """
-
-    a: float
-    a_sigma: float
-    t0: float
-    t0_sigma: float
-    window: tuple[float, float]
-    chi2: float
-    dof: int
-    replicas: int
-    a_interval: tuple[float, float]
-    t0_interval: tuple[float, float]
-
-    @property
-    def chi2_per_dof(self) -> float:
-        return self.chi2 / self.dof if self.dof else float("nan")
-
-    def __call__(self, time: np.ndarray) -> np.ndarray:
-        """The fitted length at the given times; NaN before t0."""
-        since = np.asarray(time, dtype=float) - self.t0
-        return self.a * np.sqrt(np.where(since >= 0, since, np.nan))
-
-    def __str__(self) -> str:
-        return (
-            f"L = a (t - t0)^½, a = {self.a:.3g} ± {self.a_sigma:.1g}, t0 = {self.t0:.3g} ± {self.t0_sigma:.1g} "
-            f"for t in [{self.window[0]:g}, {self.window[1]:g}], χ²/dof = {self.chi2_per_dof:.2f}"
-        )
-
-
-def allen_cahn(
-    length: xr.DataArray, *, rng: torch.Generator, window: tuple[float, float] | None = None, samples: int = 1000
-) -> AllenCahn:
-    r"""Fit the law of walls that move by their curvature, dL/dt = a²/(2L), to lengths ``(replica, time)``,
-
-    .. math:: L(t) = a\,(t - t_0)^{1/2} .
-
-    t0 stands for the time domains take to form, so that the law may be fitted long before t ≫ t0, where a plain
-    exponent (:func:`growth_exponent`) is biased. ⟨L⟩² is linear in t: a straight line by least squares, weighted for
-    one relative error of L at all times (the scatter of a few replicas at a time is no weight), with errors from
-    refitting ``samples`` sets of means (:func:`mean_draws`).
-
-    Parameters
-    ----------
-    length: dimensions "replica" (at least 3) and "time" with its coordinate, finite and positive inside the window.
-    window: first and last time of the fit, all times if not given. Choose it before looking at the result: after
-        domains have formed, before L reaches an eighth of the lattice.
-
-    References
-    ----------
-    S. M. Allen, J. W. Cahn, Acta Metall. 27, 1085 (1979); A. J. Bray, Adv. Phys. 43, 357 (1994).
-    """
-    generator(rng)
-    samples = integer(samples, "samples", least=2)
-    values, times = _replicas(length)
-    low, high = window if window is not None else (float(times[0]), float(times[-1]))
-    inside = (times >= low) & (times <= high)
-    t, values = times[inside], _positive(values[:, inside])
-    if len(t) < 3:
-        raise ValueError(f"{len(t)} times lie in the window [{low:g}, {high:g}]; the Allen-Cahn law needs at least 3.")
-    mean = values.mean(0)
-    # δ(L²) = 2L² δL/L.
-    sigma = 2.0 * mean**2 * pooled_relative_error(values)
-
-    def law(L: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        slope, at_zero = weighted_line(t, L**2, sigma)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sqrt(np.maximum(slope, 0.0)), -at_zero / slope, at_zero
-
-    a, t0, at_zero = law(mean)
-    if not a > 0:
-        raise ValueError(f"L does not grow for t in [{low:g}, {high:g}], so that no Allen-Cahn law fits.")
-    a_drawn, t0_drawn, _ = law(mean_draws(values, rng=rng, samples=samples))
-    growing = a_drawn > 0
-    a_sigma, t0_sigma = float(np.std(a_drawn, ddof=1)), float(np.std(t0_drawn[growing], ddof=1))
-    residual = (mean**2 - at_zero - a**2 * t) / sigma
-    return AllenCahn(
-        float(a),
-        a_sigma,
-        float(t0),
-        t0_sigma,
-        (float(low), float(high)),
-        float(residual @ residual),
-        len(t) - 2,
-        len(values),
-        students_interval(float(a), a_sigma, len(values) - 1),
-        students_interval(float(t0), t0_sigma, len(values) - 1),
-    )
+from nearsight.analysis.coarsening._lengths import (
+    check_positive,
+    lengths_and_times,
+)
+from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
 
 
 def local_exponent(
@@ -238,31 +145,13 @@ def _last_fall(curves: np.ndarray, at: np.ndarray, threshold: float) -> np.ndarr
     return result
 
 
-def _replicas(length: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths ``(replica, time)`` and the times, checked."""
-    check_lengths(length)
-    values = length.transpose("replica", "time").values.astype(float)
-    times = length["time"].values.astype(float)
-    if len(values) < 3:
-        raise ValueError(f"Error bars need at least 3 replicas, got {len(values)}.")
-    if np.any(np.diff(times) <= 0):
-        raise ValueError("Times must ascend; use length.sortby('time').")
-    return values, times
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    if not (np.isfinite(values).all() and (values > 0).all()):
-        raise ValueError("Lengths must be finite and positive; leave out ordered replicas (L = inf) and empty records.")
-    return values
-
-
 def _windows(
     length: xr.DataArray, since: float, factor: float
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
     """Lengths and times after ``since``; for each usable time its index and the indices of its window."""
     factor = number(factor, "factor, the ratio of the last to the first time of a window,", above=1.0)
-    values, times = _replicas(length)
-    values, times = _positive(values[:, times > since]), times[times > since]
+    values, times = lengths_and_times(length)
+    values, times = check_positive(values[:, times > since]), times[times > since]
     age, half = times - since, np.sqrt(factor) * (1 + 1e-9)
     # A time counts if its whole window was recorded, up to rounding of times on a logarithmic grid.
     usable = np.flatnonzero(

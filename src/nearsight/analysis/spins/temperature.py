@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.spin_field import SpinField, spin_field
+from nearsight.analysis._fields import SpinField, spin_field
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 

@@ -1,0 +1,30 @@
+"""Spins: intensities and correlations, chirality, topological charge, temperature."""
+
+from nearsight.analysis.spins.charge import charge_density, count_skyrmions, scalar_chirality, topological_charge
+from nearsight.analysis.spins.intensities import (
+    peak_growth,
+    peak_length,
+    peak_order,
+    spin_correlation,
+    spin_structure_factor,
+    spin_structure_factor_at,
+)
+from nearsight.analysis.spins.plaquettes import Plaquettes, plaquettes
+from nearsight.analysis.spins.temperature import spin_curvature, spin_temperature
+
+__all__ = [
+    "Plaquettes",
+    "charge_density",
+    "count_skyrmions",
+    "peak_growth",
+    "peak_length",
+    "peak_order",
+    "plaquettes",
+    "scalar_chirality",
+    "spin_correlation",
+    "spin_curvature",
+    "spin_structure_factor",
+    "spin_structure_factor_at",
+    "spin_temperature",
+    "topological_charge",
+]

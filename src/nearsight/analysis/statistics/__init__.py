@@ -1,0 +1,23 @@
+"""Means and errors over replicas, tests of ensembles, straight lines, power laws and data collapse."""
+
+from nearsight.analysis.statistics.collapse import Collapse, collapse_quality, fit_collapse, threshold_window
+from nearsight.analysis.statistics.comparison import Comparison, compare_curves
+from nearsight.analysis.statistics.ensembles import Estimate, bootstrap, mean_and_error, weighted_mean_and_error
+from nearsight.analysis.statistics.laws import LinearLaw, SizeLaw, linear_law, size_law
+
+__all__ = [
+    "Collapse",
+    "Comparison",
+    "Estimate",
+    "LinearLaw",
+    "SizeLaw",
+    "bootstrap",
+    "collapse_quality",
+    "compare_curves",
+    "fit_collapse",
+    "linear_law",
+    "mean_and_error",
+    "size_law",
+    "threshold_window",
+    "weighted_mean_and_error",
+]
