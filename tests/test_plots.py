@@ -21,6 +21,7 @@ from nearsight import analysis, plots
 from nearsight.analysis import Verdict
 from nearsight.cli.terminal import verdict_table
 from nearsight.lattices import Lattice, chain, square
+from nearsight.studies.checks import Below, Check, Published
 from nearsight.studies.html import plain, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -113,9 +114,16 @@ VERDICTS = [
 ]
 
 
+CHECKS = [
+    Check("torque error", 0.1234, 0.0021, "t", published=Published(0.19, "<a thesis>"), criterion=Below(0.15)),
+    Check("angle", 14.2, unit="°", criterion=Below(10), note="late & early"),
+    Check("charge", 1.02),
+]
+
+
 def write(path: Path, **changes) -> Path:
     arguments = dict(
-        title="A & B", question="Is <b> bold?", verdicts=VERDICTS, figures={},
+        title="A & B", question="Is <b> bold?", verdicts=VERDICTS, checks=CHECKS, figures={},
         config={"seed": np.int64(7), "shape": (4, 4)},
         manifest={"version": "0.1.0", "path": Path("x")}, notes="Short.", command=["nearsight", "run", "a study"],
     )  # fmt: skip
@@ -254,12 +262,16 @@ def test_pictures_in_the_report_are_the_files_beside_it(tmp_path):
     assert base64.b64decode(page.loads[0].partition(",")[2]) == png
 
 
-def test_report_contains_every_verdict_and_every_section(tmp_path):
+def test_report_contains_every_check_verdict_and_section(tmp_path):
     text = " ".join(Page(write(tmp_path).read_text()).text)
     for verdict in VERDICTS:
         for value in (verdict.quantity, verdict.exact, verdict.learned, verdict.paper, verdict.target, verdict.note):
             assert analysis.written(value) in text
-    assert [text.count(f"1 {word}") for word in ("pass", "fail", "not judged")] == [1, 1, 1]
+    for check in CHECKS:
+        for cell in (*check.cells().values(), check.remark):
+            assert cell in text
+    assert "0.1234 ± 0.0021 t" in text and "Published: <a thesis>." in text
+    assert [text.count(f"2 {word}") for word in ("pass", "fail", "not judged")] == [1, 1, 1]
     assert all(word in text for word in ("pass", "FAIL", "not judged"))
     for section in ("Question", "Verdict", "Figures", "Configuration", "Provenance", "How to reproduce"):
         assert section in text
@@ -273,7 +285,7 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_an_empty_report_is_still_a_report(tmp_path):
-    text = " ".join(Page(write(tmp_path, verdicts=[], notes=(), command=None).read_text()).text)
+    text = " ".join(Page(write(tmp_path, verdicts=[], checks=[], notes=(), command=None).read_text()).text)
     assert "Nothing has been judged yet." in text and "No figures." in text
 
 
@@ -296,7 +308,7 @@ def test_bad_figures_are_refused_before_anything_is_written(tmp_path, arguments,
 
 def test_a_report_is_an_html_file(tmp_path):
     with pytest.raises(ValueError, match=r"report\.html"):
-        write_report(tmp_path / "x.pdf", title="", question="", verdicts=[], figures={}, config={}, manifest={})
+        write_report(tmp_path / "x.pdf", title="", question="", figures={}, config={}, manifest={})
 
 
 def test_terminal_table_shows_verdicts_as_they_are():

@@ -13,6 +13,7 @@ import xarray as xr
 from nearsight.analysis import Verdict
 from nearsight.storage import CorruptFileError, LockedError, lock, read_yaml, write_json, write_yaml
 from nearsight.studies import Run, Section, Stage, Study
+from nearsight.studies.checks import Above, Check
 from nearsight.studies.settings import configure, difference
 
 
@@ -35,6 +36,7 @@ def add(run: Run, config: Config) -> None:
     numbers = json.loads((run.path / "numbers.json").read_text())
     run.record("walk", xr.Dataset({"x": ("time", np.cumsum(numbers), {"units": "a"})}))
     run.judge("add", [Verdict("steps", learned=len(numbers), passed=len(numbers) == config.walk.steps)])
+    run.record_checks("add", [Check("steps", len(numbers), criterion=Above(1.5))])
 
 
 STUDY = Study(
@@ -43,7 +45,12 @@ STUDY = Study(
     {"short": Config(), "long": Config(walk=Walk(steps=50))},
     (
         Stage("draw", draw, outputs=("numbers.json",)),
-        Stage("add", add, outputs=("observables.nc:walk", "verdicts.json:add"), inputs=("numbers.json",)),
+        Stage(
+            "add",
+            add,
+            outputs=("observables.nc:walk", "checks.json:add", "verdicts.json:add"),
+            inputs=("numbers.json",),
+        ),
     ),
 )
 
@@ -64,6 +71,7 @@ def test_a_run_records_what_it_was_made_of(run):
     assert manifest["stages"]["add"]["inputs"] == manifest["stages"]["draw"]["outputs"]
     assert run.config == {"walk": {"steps": 5, "width": 1.0}, "seed": 3}
     assert run.verdicts == [Verdict("steps", learned=5, passed=True)]
+    assert run.checks == [Check("steps", 5, criterion=Above(1.5))]
 
 
 def test_results_are_not_touched_without_resume(run):
@@ -84,7 +92,7 @@ def test_another_configuration_is_refused_by_the_keys_that_differ(run):
             STUDY.run(run.path, configure(Config(), ["walk.steps=6"]), resume=resume)
 
 
-@pytest.mark.parametrize("file", ["numbers.json", "observables.nc", "verdicts.json"])
+@pytest.mark.parametrize("file", ["numbers.json", "observables.nc", "checks.json", "verdicts.json"])
 def test_a_changed_output_is_named_with_the_cure(run, file):
     path = run.path / file
     if file == "observables.nc":
@@ -95,7 +103,9 @@ def test_a_changed_output_is_named_with_the_cure(run, file):
         STUDY.run(run.path, Config(), resume=True)
 
 
-@pytest.mark.parametrize("file", ["numbers.json", "observables.nc", "verdicts.json", "manifest.json", "config.yaml"])
+@pytest.mark.parametrize(
+    "file", ["numbers.json", "observables.nc", "checks.json", "verdicts.json", "manifest.json", "config.yaml"]
+)
 def test_a_truncated_file_is_named_and_deleting_it_is_a_cure(run, file):
     hashes = {name: entry["outputs"] for name, entry in run.stages.items()}
     path = run.path / file

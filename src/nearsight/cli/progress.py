@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nearsight.cli.terminal import verdict_table
+from nearsight.cli.terminal import check_table, verdict_table
 from nearsight.studies import Run
 
 
@@ -42,7 +42,9 @@ def duration(seconds: float) -> str:
 
 
 def summary(run: Run, console: Console) -> None:
-    """The table of verdicts, and where the report is."""
+    """The tables of checks and verdicts, and where the report is."""
+    if checks := run.checks:
+        console.print(check_table(checks, title=Text(str(run.path))))
     if verdicts := run.verdicts:
         console.print(verdict_table(verdicts, title=Text(str(run.path))))
     report = run.path / "report.html"

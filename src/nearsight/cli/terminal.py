@@ -1,22 +1,41 @@
-"""Verdicts in the terminal."""
+"""Checks and verdicts in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from nearsight.analysis import Verdict, written
+from nearsight.studies.checks import Check
 
+# Fixed for a terminal of 80 characters, longer entries wrap: left alone, sentences would squeeze the numbers.
+CHECK_WIDTHS = {"verdict": 10, "check": 20, "value": 13, "exact": 11, "published": 9, "criterion": 10}
 WIDTHS = {"verdict": 10, "quantity": 22, "exact": 11, "learned": 11, "paper": 8, "target": 10}
 COLOURS = {"pass": "green", "FAIL": "bold red", "not judged": "yellow"}
+
+
+def check_table(checks: Iterable[Check], *, title: Text | None = None) -> Table:
+    """The checks as a table for a rich console."""
+    checks = list(checks)
+    notes = [f"{check.name}: {check.remark}" for check in checks if check.remark]
+    return _table([check.cells() for check in checks], CHECK_WIDTHS, notes, title)
 
 
 def verdict_table(verdicts: Iterable[Verdict], *, title: Text | None = None) -> Table:
     """The verdicts as a table for a rich console."""
     verdicts = list(verdicts)
+    values = ("exact", "learned", "paper", "target")
+    rows = [
+        {"verdict": v.word, "quantity": v.quantity} | {name: written(getattr(v, name)) for name in values}
+        for v in verdicts
+    ]
+    return _table(rows, WIDTHS, [f"{v.quantity}: {v.note}" for v in verdicts if v.note], title)
+
+
+def _table(rows: Iterable[Mapping[str, str]], widths: Mapping[str, int], notes: list[str], title: Text | None) -> Table:
     table = Table(
         title=title,
         title_justify="left",
@@ -25,15 +44,12 @@ def verdict_table(verdicts: Iterable[Verdict], *, title: Text | None = None) -> 
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    # Fixed for a terminal of 80 characters, longer entries wrap: left alone, sentences would squeeze the numbers.
-    for column, width in WIDTHS.items():
-        left = column in ("quantity", "verdict")
+    for column, width in widths.items():
+        left = column in ("check", "quantity", "verdict")
         table.add_column(column, justify="left" if left else "right", width=width)
-    for v in verdicts:
+    for row in rows:
         # Text, not markup: a quantity such as "[1/a]" must print as it is.
-        values = (Text(written(x)) for x in (v.exact, v.learned, v.paper, v.target))
-        table.add_row(Text(v.word, style=COLOURS[v.word]), Text(v.quantity), *values)
+        table.add_row(*(Text(row[name], style=COLOURS[row[name]] if name == "verdict" else "") for name in widths))
     # Below and not beside: a column of sentences would squeeze the numbers of an 80-character terminal.
-    notes = [f"{v.quantity}: {v.note}" for v in verdicts if v.note]
     table.caption = Text("\n".join(notes)) if notes else None
     return table

@@ -15,6 +15,7 @@ import yaml
 from nearsight.analysis import Verdict, written
 from nearsight.plots.style import COLUMN, Picture
 from nearsight.storage import write_atomic
+from nearsight.studies.checks import Check
 
 SCREEN = 130.0
 """Pixels of the page for an inch of a figure."""
@@ -26,10 +27,11 @@ def write_report(
     *,
     title: str,
     question: str,
-    verdicts: Sequence[Verdict],
     figures: Mapping[str, Picture],
     config: Mapping[str, Any],
     manifest: Mapping[str, Any],
+    checks: Sequence[Check] = (),
+    verdicts: Sequence[Verdict] = (),
     notes: Sequence[str] | str = (),
     command: str | Sequence[str] | None = None,
 ) -> Path:
@@ -42,6 +44,7 @@ def write_report(
     ----------
     path: the HTML file, by convention ``report.html`` in the run folder.
     question: what the study asks, in words.
+    checks, verdicts: what was found, in numbers and (of studies that have no numbers for it yet) in words.
     figures: name of the file (without suffix) and picture, in the order in which they appear.
     config, manifest: as in ``config.yaml`` and ``manifest.json``; any nesting of mappings, lists and values.
     notes: paragraphs on what falls short.
@@ -69,13 +72,15 @@ def write_report(
                 "wide": inches > 1.3 * COLUMN,
             }
         )
-    counts = {word: sum(v.word == word for v in verdicts) for word in ("pass", "FAIL", "not judged")}
+    words = [check.word for check in checks] + [verdict.word for verdict in verdicts]
+    counts = {word: words.count(word) for word in ("pass", "FAIL", "not judged")}
     html = (
         _environment()
         .get_template("report.html.j2")
         .render(
             title=title,
             question=question,
+            checks=checks,
             verdicts=verdicts,
             counts=counts,
             figures=pictures,

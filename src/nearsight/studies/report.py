@@ -35,6 +35,7 @@ def write(
         run.path / "report.html",
         title=f"{title} ({run.path.name})",
         question=asked.question,
+        checks=run.checks,
         verdicts=run.verdicts,
         figures=pictures,
         config=run.config,

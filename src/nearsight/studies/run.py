@@ -12,7 +12,7 @@ import subprocess
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from nearsight.storage import (
     write_yaml,
 )
 from nearsight.studies import observables
+from nearsight.studies.checks import Check
 from nearsight.studies.settings import flatten
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -49,12 +50,14 @@ class Run:
     ``data.zarr``             exact snapshots
     ``model/``                the learned force field
     ``observables.nc``        measured curves, one group each (:meth:`record`, :meth:`observable`)
-    ``verdicts.json``         what was compared with what, by stage (:meth:`judge`, :meth:`verdicts`)
+    ``checks.json``           what was measured, what it should have been and whether it is, by stage
+                              (:meth:`record_checks`, :meth:`checks`)
+    ``verdicts.json``         the same in words, by studies that have no numbers for it yet, and by nearsight 0.1
     ``log.jsonl``             one event a line, only ever appended
     ========================  ==========================================================================
 
-    Outputs are named by their path in the folder; ``observables.nc:curves`` and ``verdicts.json:validate`` name one
-    part of a shared file. ``listener`` is told every event that is logged.
+    Outputs are named by their path in the folder; ``observables.nc:curves`` and ``checks.json:validate`` name one part
+    of a shared file. ``listener`` is told every event that is logged.
     """
 
     def __init__(self, path: str | Path, *, listener: Listener | None = None) -> None:
@@ -173,6 +176,31 @@ class Run:
         """A group of ``observables.nc``, read into memory."""
         return observables.read(self.path / "observables.nc", name)
 
+    def record_checks(self, stage: str, checks: Sequence[Check]) -> None:
+        """Store the checks of one stage in ``checks.json``; a name is used once in a run."""
+        known = self._checked() | {stage: list(checks)}
+        names = [check.name for found in known.values() for check in found]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Checks of one run need names of their own; twice there is {', '.join(twice)}.")
+        content = {name: [check.config() for check in found] for name, found in known.items()}
+        write_json(self.path / "checks.json", content, hashed=True)
+
+    @property
+    def checks(self) -> list[Check]:
+        """All checks so far, in the order of the stages."""
+        return [check for stage in self._checked().values() for check in stage]
+
+    def _checked(self) -> dict[str, list[Check]]:
+        path = self.path / "checks.json"
+        if not path.exists():
+            return {}
+        content = read_json(path, hashed=True, cure=_NO_CHECKS)
+        try:
+            return {stage: [Check.from_config(check) for check in found] for stage, found in content.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CorruptFileError(f"{path} holds no checks ({error}). {_NO_CHECKS}") from error
+
     def judge(self, stage: str, verdicts: list[Verdict]) -> None:
         """Store the verdicts of one stage in ``verdicts.json``."""
         known = {name: [dataclasses.asdict(v) for v in earlier] for name, earlier in self._judged().items()}
@@ -250,7 +278,7 @@ class Run:
         return not stale
 
     def hash(self, output: str) -> str:
-        """SHA-256 of a file, a folder, or the named part of ``observables.nc`` or ``verdicts.json``."""
+        """SHA-256 of a file, a folder, or the named part of ``observables.nc`` or a JSON file of results."""
         file, _, part = output.partition(":")
         path = self.path / file
         if not part:
@@ -306,6 +334,7 @@ def _is_manifest(content: Any) -> bool:
 
 
 _ABSENT = object()
+_NO_CHECKS = "Restore a copy, or delete it and resume: the stages that check then run again."
 
 
 def provenance() -> dict[str, Any]:
