@@ -153,16 +153,29 @@ class Lattice:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Lattice:
-        """The lattice that :meth:`config` was read from; ``periodic`` may be missing where it is True."""
-        return cls(
+        """The lattice that :meth:`config` was read from; ``periodic`` may be missing where it is True.
+
+        ``ValueError`` for rounded digits, which files of nearsight 0.1 hold: what was computed there knew fewer bonds
+        and operations than the lattice has.
+        """
+        symmetrise = config.get("symmetrise")
+        lattice = cls(
             config["name"],
             np.array(config["vectors"]),
             np.array(config["basis"]),
             tuple(config["shape"]),
             tuple(config.get("periodic", [True] * len(config["shape"]))),
             tuple(config["species"]),
-            config.get("symmetrise"),
+            symmetrise is None or symmetrise,
         )
+        if symmetrise is None and lattice.moved:
+            raise ValueError(
+                f"{lattice.name} has rounded vectors and positions, in which nearsight 0.1 saw fewer bonds and less "
+                f"symmetry than there are: compute this again, on {written(lattice.vectors, lattice.basis)}, or "
+                f"with symmetrise=False if the digits are meant."
+            )
+        object.__setattr__(lattice, "symmetrise", symmetrise)
+        return lattice
 
     def resized(self, *shape: int) -> Lattice:
         """The same lattice with other numbers of cells."""

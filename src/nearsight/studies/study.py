@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,8 +63,15 @@ class Study:
         return configure(self.presets[preset], settings)
 
     def stored_config(self, run: Run) -> Any:
-        """The configuration an existing run was started with."""
-        return validated(type(next(iter(self.presets.values()))), run.config)
+        """The configuration an existing run was started with; options it does not name have their defaults."""
+        kind, content = type(next(iter(self.presets.values()))), run.config
+        try:
+            return validated(kind, content)
+        except ValueError as error:
+            raise ValueError(
+                f"{run.path / 'config.yaml'} is no configuration of this version of nearsight: {error} What the run "
+                f"holds can be read; to make it again, run the study with another --name."
+            ) from None
 
     def run(
         self,
@@ -91,7 +99,7 @@ class Study:
             _require(stages, {}, config)
         with lock(path):
             tidy_tree(path)
-            run = Run.create(path, self.name, config.model_dump(mode="json"), listener=listener)
+            run = Run.create(path, self.name, self._content(Run(path), config), listener=listener)
             if existed and not resume:
                 self._refuse_results(run, stages)
             _require(stages, run.stages, config)
@@ -104,6 +112,14 @@ class Study:
                 with run.stage(stage.name, stage.outputs, stage.inputs):
                     stage.action(run, config)
         return run
+
+    def _content(self, run: Run, config: Any) -> dict[str, Any]:
+        """A configuration in plain data, as the run has it if they differ only in options that 0.1 did not name."""
+        with contextlib.suppress(ValueError):  # Run.create says what else differs
+            if run.exists and self.stored_config(run) == config:
+                return run.config
+        content: dict[str, Any] = config.model_dump(mode="json")
+        return content
 
     def _selected(self, only: str | None) -> Sequence[Stage]:
         if only is None:
