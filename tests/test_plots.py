@@ -270,7 +270,7 @@ def test_report_contains_every_check_verdict_and_section(tmp_path):
     for check in CHECKS:
         for cell in (*check.cells().values(), check.remark):
             assert cell in text
-    assert "0.1234 ± 0.0021 t" in text and "Published: <a thesis>." in text
+    assert "0.1234 ± 0.0021 t" in text and "published: <a thesis>" in text
     assert [text.count(f"2 {word}") for word in ("pass", "fail", "not judged")] == [1, 1, 1]
     assert all(word in text for word in ("pass", "FAIL", "not judged"))
     for section in ("Question", "Verdict", "Figures", "Configuration", "Provenance", "How to reproduce"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,10 +142,54 @@ def examine_locality(
     debug: Debug = False,
 ) -> None:
     """Tell how far the force field of a run sees, how far it needs to see, and what a longer sight would bring."""
-    try:
+    with _mistakes_in_words(debug):
         from nearsight.cli.locality import examine
 
         examine(run, others or [], samples=samples, steps=steps, console=Console(), progress=Console(stderr=True))
+
+
+@app.command("compare")
+def compare_runs(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs of one study.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Put the checks of several runs side by side, and the settings in which the runs differ.
+
+    Ends with 0 if everything judged passes and nothing is worse than in the first run by more than two standard errors
+    (without errors: passes there and fails here), and with 1 otherwise.
+    """
+    with _mistakes_in_words(debug):
+        from nearsight.cli.compare import show
+
+        passed = show(runs, as_json=as_json, console=Console())
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command("scoreboard")
+def show_scoreboard(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of finished runs to be taken in.", show_default=False)
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rewrite this JSON file and the page beside it.", show_default=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List every number of the papers with ours, its error, command, seed, machine and date."""
+    with _mistakes_in_words(debug):
+        from nearsight.cli.scoreboard import show
+
+        show(runs or [], file=write, console=Console())
+
+
+@contextlib.contextmanager
+def _mistakes_in_words(debug: bool) -> Iterator[None]:
+    """End with the sentence of an error instead of its traceback."""
+    try:
+        yield
     except KeyboardInterrupt:
         _stop("Interrupted; nothing was written.", code=130)
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:

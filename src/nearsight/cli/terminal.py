@@ -35,8 +35,9 @@ def verdict_table(verdicts: Iterable[Verdict], *, title: Text | None = None) -> 
     return _table(rows, WIDTHS, [f"{v.quantity}: {v.note}" for v in verdicts if v.note], title)
 
 
-def _table(rows: Iterable[Mapping[str, str]], widths: Mapping[str, int], notes: list[str], title: Text | None) -> Table:
-    table = Table(
+def plain_table(title: Text | None = None) -> Table:
+    """An empty table as all commands draw it."""
+    return Table(
         title=title,
         title_justify="left",
         header_style="bold",
@@ -44,6 +45,10 @@ def _table(rows: Iterable[Mapping[str, str]], widths: Mapping[str, int], notes: 
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
+
+
+def _table(rows: Iterable[Mapping[str, str]], widths: Mapping[str, int], notes: list[str], title: Text | None) -> Table:
+    table = plain_table(title)
     for column, width in widths.items():
         left = column in ("check", "quantity", "verdict")
         table.add_column(column, justify="left" if left else "right", width=width)

@@ -232,18 +232,15 @@ class Check:
     @property
     def remark(self) -> str:
         """The note, and where the published number stands."""
-        published = self.published
-        place = f"Published: {'; '.join(filter(None, [published.source, published.note]))}." if published else ""
-        return " ".join(filter(None, [self.note, place]))
+        place = ""
+        if self.published:
+            aside = f" ({self.published.note})" if self.published.note else ""
+            place = f"published: {self.published.source}{aside}"
+        return "; ".join(filter(None, [self.note, place]))
 
     def config(self) -> dict[str, Any]:
         """The check in plain data, without what is not given; numbers keep all digits, and NaN is a word."""
-        content = {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) not in (None, "")
-        }
-        return {"name": self.name, "value": content.get("value"), **content}
+        return {"name": self.name, "value": None} | _plain(self)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Check:
@@ -338,8 +335,9 @@ def _known(value: float | None) -> float:
 def _plain(value: Any) -> Any:
     """A field as JSON knows it, which has no word for NaN."""
     if dataclasses.is_dataclass(value):
-        kind = {} if isinstance(value, Published) else {"type": type(value).__name__}
-        return kind | {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        kind = {"type": type(value).__name__} if isinstance(value, Criterion) else {}
+        given = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return kind | {name: _plain(part) for name, part in given.items() if part is not None and part != ""}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
