@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nearsight.cli.app import STAGES, app
-from nearsight.studies import NAMES, get
+from nearsight.studies import get, names
 
 
 def nearsight(*words: str | Path):
@@ -45,7 +45,7 @@ def test_mistakes_are_answered_in_words(words, answer, tmp_path):
     assert not list(tmp_path.rglob("config.yaml"))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(get(name).presets["tiny"], "device")])
+@pytest.mark.parametrize("name", [name for name in names() if hasattr(get(name).presets["tiny"], "device")])
 def test_what_no_stage_can_do_here_is_said_before_the_first(name, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = nearsight("run", name, "--preset", "tiny", "--set", "device=cuda", "--runs", tmp_path)
@@ -79,7 +79,7 @@ def test_list_shows_every_study_with_its_question():
 
 def test_the_stages_of_every_study_have_a_command():
 
-    for name in NAMES:
+    for name in names():
         stages = {stage.name for stage in get(name).stages}
         assert [stage.name for stage in get(name).stages] == [stage for stage in STAGES if stage in stages]
 

@@ -40,10 +40,10 @@ def test_commands_and_their_options_exist(page):
 
 @pages
 def test_studies_and_presets_exist(page):
-    from nearsight.studies import NAMES, get
+    from nearsight.studies import get, names
 
     for name, rest in re.findall(r"nearsight run ([a-z_]+)([^\n#]*)", typed(page)):
-        assert name in NAMES
+        assert name in names()
         assert set(re.findall(r"--preset (\w+)", rest)) <= set(get(name).presets)
         for setting in re.findall(r"--set (\S+)", rest):
             get(name).configure(settings=[setting])

@@ -12,7 +12,7 @@ from nearsight.cli.app import app
 from nearsight.fields import tangent
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get, locality
-from nearsight.studies.locality import examine, grown, open_subject, stored
+from nearsight.studies.locality import examine, grown, open_target, stored
 
 SHORT = ["fit.steps=4", "fit.validate_every=2"]
 
@@ -54,8 +54,8 @@ def test_the_doctor_examines_a_run_and_leaves_data_and_figure(runs):
 def test_the_error_is_that_of_the_test_snapshots(runs):
     run = runs["near"]
     found = examine(run.path, samples=8)
-    subject = open_subject(run.path)[1]
-    error = subject.student(subject.data.field.float()).force - subject.exact(subject.data.field).force
+    target = open_target(run.path)[1]
+    error = target.student(target.data.field.float()).force - target.exact(target.data.field).force
     assert float(found.data["error"][0]) == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
 
 
@@ -117,45 +117,45 @@ def test_the_doctor_examines_torques_and_grows_students(spins):
     found = stored(spins)
     assert found is not None
     np.testing.assert_allclose(found["probe_size"], [1, 2, 3, 4, 6])
-    subject = open_subject(spins.path)[1]
-    field, H = subject.data.field, subject.student(subject.data.field.float()).force.double()
-    error = tangent(H - subject.data.force, field).square().mean().sqrt()
+    target = open_target(spins.path)[1]
+    field, H = target.data.field, target.student(target.data.field.float()).force.double()
+    error = tangent(H - target.data.force, field).square().mean().sqrt()
     assert float(found["error"][0]) == pytest.approx(float(error), rel=1e-4)
-    assert float(found["rms"]) == pytest.approx(float(tangent(subject.data.force, field).square().mean().sqrt()))
+    assert float(found["rms"]) == pytest.approx(float(tangent(target.data.force, field).square().mean().sqrt()))
 
 
 def test_torques_at_fixed_number_are_examined_at_the_mean_chemical_potential(tmp_path):
     settings = [*SHORT, "students=[equivariant]", "trajectories.duration=8"]
     run = trained(tmp_path / "double_exchange" / "tiny", "double_exchange", settings)
-    subject = open_subject(run.path)[1]
-    field = subject.data.field
-    assert subject.held is not None
+    target = open_target(run.path)[1]
+    field = target.data.field
+    assert target.held is not None
     torch.testing.assert_close(
-        tangent(subject.held(field).force, field), tangent(subject.force, field), atol=1e-9, rtol=0
+        tangent(target.held(field).force, field), tangent(target.force, field), atol=1e-9, rtol=0
     )
-    away = tangent(subject.exact(field).force - subject.force, field)
+    away = tangent(target.exact(field).force - target.force, field)
     assert float(away.abs().max()) > 1e-3  # one chemical potential does not serve all textures
     found = examine(run.path, samples=8, steps=0)
     assert list(found.data["source"].values) == ["exact", "tiny", "held"]
 
 
 def test_students_are_grown_once_and_each_from_the_same_start(spins):
-    subject = open_subject(spins.path)[1]
-    first = grown(spins, subject, 2, print)
+    target = open_target(spins.path)[1]
+    first = grown(spins, target, 2, print)
     began = {path: path.stat().st_mtime_ns for path in (spins.path / "locality").rglob("*.safetensors")}
     assert len(began) == len(first) == 5
-    second = grown(spins, subject, 2, print)
+    second = grown(spins, target, 2, print)
     assert all(path.stat().st_mtime_ns == time for path, time in began.items())
     for name, student in first.items():
-        field = subject.data.field[:1].float()
+        field = target.data.field[:1].float()
         torch.testing.assert_close(student(field).force, second[name](field).force, atol=0, rtol=0)
-    assert grown(spins, subject, 0, print) == {}
+    assert grown(spins, target, 0, print) == {}
 
 
 def test_the_doctor_examines_hops_though_the_test_has_one_trajectory(tmp_path):
     settings = [*SHORT, "trajectories.duration=2", "trajectories.snapshots=2"]
     run = trained(tmp_path / "falicov_kimball" / "tiny", "falicov_kimball", settings)
-    assert len(np.unique(open_subject(run.path)[1].data.trajectory)) == 1
+    assert len(np.unique(open_target(run.path)[1].data.trajectory)) == 1
     found = examine(run.path, samples=8, steps=2).data
     assert float(found["size"][0]) == 4.0  # twice the radius of the network
     np.testing.assert_allclose(found["probe_size"], [0, 2, 2 * np.sqrt(2), 4])
@@ -187,7 +187,7 @@ def test_mistakes_are_answered_in_words(runs, tmp_path):
 def test_a_study_that_learns_no_force_says_so(runs, monkeypatch):
     monkeypatch.setattr(locality.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="'holstein' learns no force"):
-        open_subject(runs["near"].path)
+        open_target(runs["near"].path)
 
 
 def test_the_doctor_alone_still_looks_at_the_machine():

@@ -63,10 +63,10 @@ def on_any_terminal() -> None:
 @app.command("list")
 def list_studies() -> None:
     """Show the studies, their questions and presets."""
-    from nearsight.studies import NAMES, get
+    from nearsight.studies import get, names
 
     console = Console()
-    for name in NAMES:
+    for name in names():
         study = get(name)
         console.print(Text.assemble((name, "bold"), "  ", study.question))
         console.print(Text(f"  presets: {', '.join(study.presets)}"))

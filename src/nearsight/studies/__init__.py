@@ -2,6 +2,6 @@
 
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
-from nearsight.studies.study import NAMES, Stage, Study, get
+from nearsight.studies.study import Stage, Study, get, names
 
-__all__ = ["NAMES", "Run", "Section", "Stage", "Study", "get"]
+__all__ = ["Run", "Section", "Stage", "Study", "get", "names"]

@@ -31,12 +31,12 @@ ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
 @dataclass(frozen=True)
-class Subject:
+class LocalityTarget:
     """What a study offers for examination: every study that learns a force has ``locality.subject(run, config)``.
 
-    exact, student: the part of the force that was learned, as it is and as learned, on the lattice of the data.
+    exact, learned: the part of the force that was learned, as it is and as learned, on the lattice of the data.
     data: snapshots on trajectories that no training has seen; ``force`` the learned part of the exact force on them.
-    held: the same part of the force in the ensemble of the dynamics, where it is another one.
+    canonical: the same part of the force in the ensemble of the dynamics, where it is another one.
     spins: the fields are unit spins, of which only the part of a force normal to them counts.
     quantity: what ``force`` is, in words.
     turn: the force turns along when all spins are turned or reversed at once.
@@ -47,10 +47,10 @@ class Subject:
     """
 
     exact: ForceField
-    student: ForceField
+    learned: ForceField
     data: DataSet
     force: Tensor
-    held: ForceField | None = None
+    canonical: ForceField | None = None
     spins: bool = False
     turn: bool = False
     quantity: str = "force of the electrons"
@@ -63,7 +63,7 @@ class Subject:
             self.data.field,
             truth=self.force,
             students=students,
-            held=self.held,
+            held=self.canonical,
             probes=probes,
             spins=self.spins,
             turn=self.turn,
@@ -75,15 +75,15 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class HopSubject:
+class HopTarget:
     """The same from a study that learns what hops cost.
 
-    exact, student: energies of the same hops, on the lattice of the data; ``data`` are of quenches that no training has
-    seen; ``more`` and ``grow`` as for a :class:`Subject`.
+    exact, learned: energies of the same hops, on the lattice of the data; ``data`` are of quenches that no training has
+    seen; ``more`` and ``grow`` as for a :class:`LocalityTarget`.
     """
 
     exact: MoveEnergies
-    student: MoveEnergies
+    learned: MoveEnergies
     data: MoveData
     quantity: str = "energy of a hop"
     more: Tensor | None = None
@@ -118,40 +118,40 @@ def examine(
     kept in ``locality/``; what a longer sight brings is read from them. The result depends on the runs, on ``samples``
     and on ``steps`` alone.
     """
-    run, subject = open_subject(path)
-    if subject.grow is None and steps:
+    run, target = open_target(path)
+    if target.grow is None and steps:
         raise ValueError(
             f"The study {run.manifest['study']!r} grows no students of other cutoffs by itself; leave out the steps, "
             "and name runs with the same data and other cutoffs."
         )
-    students: dict[str, Any] = {run.path.name: subject.student}
+    students: dict[str, Any] = {run.path.name: target.learned}
     for other_path in others:
-        other, more = open_subject(other_path)
-        if more.data.hash != subject.data.hash:
+        other, more = open_target(other_path)
+        if more.data.hash != target.data.hash:
             raise ValueError(
                 f"{other.path} was tested on other data than {run.path}. Students are compared on data that none of "
                 "them has seen: train with the same recipe, seed and shares of test and validation data."
             )
         if (name := other.path.name) in students:
             name = str(other.path)
-        students[name] = more.student
+        students[name] = more.learned
     with lock(run.path):
-        probes = grown(run, subject, STEPS if steps is None else steps, say)
-        report = subject.examine(students, probes, rng=run.rng("locality"), samples=samples, say=say)
+        probes = grown(run, target, STEPS if steps is None else steps, say)
+        report = target.examine(students, probes, rng=run.rng("locality"), samples=samples, say=say)
         content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
         write_hashed(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
     return report
 
 
-def grown(run: Run, subject: Subject | HopSubject, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
+def grown(run: Run, target: LocalityTarget | HopTarget, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Students of growing cutoffs up to half the period of the lattice, each trained for so many steps."""
-    if subject.grow is None or steps == 0:
+    if target.grow is None or steps == 0:
         return {}
     students: dict[str, Any] = {}
-    limit = half_period(subject.data.lattice)
+    limit = half_period(target.data.lattice)
     for cutoff in (r for r in CUTOFFS if r <= limit + 1e-9):
         say(f"a student with a cutoff of {cutoff:g} a, {steps} steps")
-        students[f"{cutoff:g}"] = subject.grow(cutoff, steps, run.path / FOLDER / f"cutoff-{cutoff:g}-steps-{steps}")
+        students[f"{cutoff:g}"] = target.grow(cutoff, steps, run.path / FOLDER / f"cutoff-{cutoff:g}-steps-{steps}")
     return students
 
 
@@ -170,7 +170,7 @@ def stored(run: Run) -> xr.Dataset | None:
     return found if model == run.hash("model") else None
 
 
-def open_subject(path: str | Path) -> tuple[Run, Subject | HopSubject]:
+def open_target(path: str | Path) -> tuple[Run, LocalityTarget | HopTarget]:
     """A run and what it offers for examination.
 
     Raises ``FileNotFoundError`` if the folder is no run, or its model is not trained yet.
@@ -182,7 +182,7 @@ def open_subject(path: str | Path) -> tuple[Run, Subject | HopSubject]:
         )
     study = get(run.manifest["study"])
     module = f"nearsight.studies.{study.name}.locality"
-    if importlib.util.find_spec(module) is None:
+    if study.target is None and importlib.util.find_spec(module) is None:
         raise ValueError(f"The study {study.name!r} learns no force whose locality could be examined.")
     config: Any = study.stored_config(run)
     if not run.complete("train"):
@@ -190,4 +190,6 @@ def open_subject(path: str | Path) -> tuple[Run, Subject | HopSubject]:
             f"{run.path} holds no trained model. Finish it first: "
             f"nearsight run {study.name} --name {run.path.name} --resume"
         )
+    if study.target is not None:
+        return run, study.target(run, config)
     return run, importlib.import_module(module).subject(run, config)

@@ -17,6 +17,7 @@ from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
 from nearsight.studies.settings import difference
 from nearsight.studies.snapshots import SYMMETRY
+from nearsight.studies.study import Study
 
 Draw = Callable[[Run, Any], Picture]
 """A figure of a study, from its run folder and configuration."""
@@ -42,6 +43,29 @@ def write(
         manifest=run.manifest,
         notes=notes,
         command=command(asked.name, asked.presets, config),
+    )
+
+
+def build(study: Study, run: Run, config: Any) -> None:
+    """Write ``figures/`` and ``report.html`` of a run of a study, in the order of its figures."""
+    title = study.title or study.name
+    pictures = {name: draw(run, config) for name, draw in study.figures.items()}
+    notes = list(study.notes(run, config)) if study.notes else []
+    if (run.path / "fit" / "log.csv").exists():
+        pictures["training"] = training(run, config)
+    if (examined := stored(run)) is not None:
+        pictures["locality"] = locality(examined)
+        notes.append(f"Locality. {examined.attrs['words']}")
+    write_report(
+        run.path / "report.html",
+        title=f"{title} ({run.path.name})",
+        question=study.question,
+        verdicts=run.verdicts,
+        figures=pictures,
+        config=run.config,
+        manifest=run.manifest,
+        notes=notes,
+        command=command(study.name, study.presets, config),
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from nearsight.analysis import Verdict
 from nearsight.fields import FieldType
 from nearsight.forcefields import ForceField
 from nearsight.lattices import site_group, site_permutations
+from nearsight.studies.checks import Below, Check
 from nearsight.studies.run import Run
-from nearsight.training import DataSet, FitOptions, Split
+from nearsight.training import KINDS, DataSet, FitOptions, Split
 
 SYMMETRY = 1e-5
 """Allowed violation, relative to the largest force: rounding of single precision, a few layers deep."""
@@ -57,4 +59,39 @@ def symmetry_verdict(errors: list[float]) -> Verdict:
         learned=max(errors),
         target=f"< {SYMMETRY:g}",
         passed=max(errors) < SYMMETRY,
+    )
+
+
+def symmetry_check(errors: list[float]) -> Check:
+    """The worst violation of a symmetry operation, see :func:`symmetry_error`."""
+    return Check(
+        f"symmetry of the force, worst of {len(errors)} operations",
+        value=max(errors),
+        criterion=Below(SYMMETRY),
+        note="relative to the largest force",
+    )
+
+
+def errors_by_kind(exact: np.ndarray, learned: np.ndarray, test: DataSet, *, quantity: str, units: str) -> xr.Dataset:
+    """Exact and learned values ``(snapshot, site)`` of the test trajectories with statistics of their difference.
+
+    ``exact`` and ``learned`` by snapshot and site; ``std``, ``rmse`` and ``max`` by the kind of snapshot.
+    """
+    kinds = np.array(KINDS)[test.kind]
+    groups = list(dict.fromkeys(kinds.tolist()))
+    errors = [(learned - exact)[kinds == kind] for kind in groups]
+    return xr.Dataset(
+        {
+            f"exact_{quantity}": (("snapshot", "site"), exact, {"long_name": f"exact {quantity}", "units": units}),
+            f"learned_{quantity}": (("snapshot", "site"), learned, {"long_name": f"learned {quantity}", "units": units}),
+            "std": ("group", [e.std() for e in errors], {"long_name": "standard deviation of the error"}),
+            "rmse": ("group", [rms(e) for e in errors], {"long_name": "rms error"}),
+            "max": ("group", [np.abs(e).max() for e in errors], {"long_name": "largest error"}),
+        },
+        coords={
+            "group": groups,
+            "kind": ("snapshot", kinds),
+            "trajectory": ("snapshot", test.trajectory),
+            "time": ("snapshot", test.time),
+        },
     )

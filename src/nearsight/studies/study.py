@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from nearsight.storage import lock, tidy_tree
+from nearsight.studies import systems
 from nearsight.studies.options import device_present
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
-NAMES = ("double_exchange", "falicov_kimball", "holstein", "ising_blocks", "jahn_teller", "skyrmion")
-"""Every study is a package of this name beside this file and exports ``STUDY``."""
+_OLD = ("double_exchange", "falicov_kimball", "ising_blocks", "jahn_teller", "skyrmion")
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,28 @@ class Stage:
     requires: Callable[[Any], None] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A reproducible question.
 
-    name: as on the command line.
     question: one sentence with a question mark.
     presets: named configurations, all of one pydantic class; the first is the default.
-    stages: in the order in which they run.
+    stages: in the order in which they run; the report comes last by itself.
+    title: of the report.
+    figures: ``(run, config) -> Picture`` of the report by the name of the file, in their order.
+    notes: ``(run, config) -> `` paragraphs of the report on what falls short.
+    target: ``(run, config) -> LocalityTarget``: what `nearsight doctor locality` examines.
+    name: as on the command line: that of the module.
     """
 
-    name: str
     question: str
     presets: Mapping[str, BaseModel]
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = ()
+    title: str = ""
+    figures: Mapping[str, Callable[[Run, Any], Any]] = field(default_factory=dict)
+    notes: Callable[[Run, Any], Sequence[str]] | None = None
+    target: Callable[[Run, Any], Any] | None = None
+    name: str = ""
 
     def configure(self, preset: str | None = None, settings: Iterable[str] = ()) -> Any:
         """A preset with settings such as ``"model.g=1.7"`` applied."""
@@ -186,17 +195,26 @@ def force_stages(
     )
 
 
+def names() -> list[str]:
+    """Names of all studies: every public module of ``nearsight.studies.systems`` is one."""
+    return sorted({*_OLD, *(m.name for m in pkgutil.iter_modules(systems.__path__) if not m.name.startswith("_"))})
+
+
 def get(name: str) -> Study:
     """The study of this name, complete with the stage that writes its report."""
-    if name not in NAMES:
+    if name not in (known := names()):
         raise ValueError(
-            f"There is no study {name!r}. The nearest is {nearest(name, NAMES)!r}; there are {', '.join(NAMES)}."
+            f"There is no study {name!r}. The nearest is {nearest(name, known)!r}; there are {', '.join(known)}."
         )
-    study: Study = importlib.import_module(f"nearsight.studies.{name}").STUDY
+    package = "nearsight.studies" if name in _OLD else "nearsight.studies.systems"
+    study: Study = replace(importlib.import_module(f"{package}.{name}").STUDY, name=name)
 
     def report(run: Run, config: Any) -> None:
         # Not before it is drawn: matplotlib takes a second to load.
-        importlib.import_module(f"nearsight.studies.{name}.figures").build(run, config)
+        if name in _OLD:
+            importlib.import_module(f"nearsight.studies.{name}.figures").build(run, config)
+        else:
+            importlib.import_module("nearsight.studies.report").build(study, run, config)
 
     inputs = tuple(output for stage in study.stages for output in stage.outputs)
     return replace(study, stages=(*study.stages, Stage("report", report, ("report.html",), inputs, cheap=True)))

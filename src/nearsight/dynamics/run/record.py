@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from nearsight._validation import instance, integer
@@ -18,6 +19,7 @@ TALLIES = ("accepted", "evaluated", "energy_change")
 RESERVED = (*FIELDS, *TALLIES, "time", "step", "record", "replica", "site", "component")
 
 Observables = Mapping[str, Callable[[Tensor], Tensor]]
+Measure = Callable[[State], xr.Dataset]
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,19 @@ class Every:
         "energy_change" that the accepted ones add up to.
     observables: functions of the field ``(*batch, site, component)`` with results ``(*batch, ...)``, by name. A run
         on a large lattice that records ``fields=("energy",)`` and observables never stores a whole field.
+    measure: a function of the whole :class:`~nearsight.dynamics.State` (field, velocity, forces, time, tally) whose
+        result is an ``xarray.Dataset`` of named quantities, of the same names and shapes in every record. Their
+        dimensions are kept, their coordinates are not.
     """
 
     n: int
     fields: tuple[str, ...] = ("field", "force", "energy")
     observables: Observables = field(default_factory=dict)
+    measure: Measure | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", integer(self.n, "n", least=1))
-        object.__setattr__(self, "fields", _checked(self.fields, self.observables))
+        object.__setattr__(self, "fields", _checked(self.fields, self.observables, self.measure))
 
     def schedule(self, steps: int) -> np.ndarray:
         """The steps at which a run of ``steps`` steps is recorded."""
@@ -48,16 +54,17 @@ class Every:
 
     def config(self) -> dict[str, Any]:
         """What is recorded and when, as plain data."""
-        return {"every": self.n, "fields": list(self.fields), "observables": list(self.observables)}
+        return {"every": self.n, **_described(self)}
 
 
 @dataclass(frozen=True)
 class At:
-    """A record at the given steps; ``fields`` and ``observables`` are those of :class:`Every`."""
+    """A record at the given steps; ``fields``, ``observables`` and ``measure`` are those of :class:`Every`."""
 
     steps: tuple[int, ...]
     fields: tuple[str, ...] = ("field", "force", "energy")
     observables: Observables = field(default_factory=dict)
+    measure: Measure | None = None
 
     def __post_init__(self) -> None:
         given = self.steps if isinstance(self.steps, Iterable) else [self.steps]
@@ -65,7 +72,7 @@ class At:
         if not steps:
             raise ValueError("At needs one step or more; pass record=None to keep only the final state.")
         object.__setattr__(self, "steps", tuple(sorted(steps)))
-        object.__setattr__(self, "fields", _checked(self.fields, self.observables))
+        object.__setattr__(self, "fields", _checked(self.fields, self.observables, self.measure))
 
     @classmethod
     def logarithmic(cls, steps: int, per_decade: int = 10, **what: Any) -> Self:
@@ -82,7 +89,7 @@ class At:
 
     def config(self) -> dict[str, Any]:
         """What is recorded and when, as plain data."""
-        return {"at": list(self.steps), "fields": list(self.fields), "observables": list(self.observables)}
+        return {"at": list(self.steps), **_described(self)}
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,8 @@ class Column:
     dtype: np.dtype
 
 
-def measure(record: Every | At, state: State) -> dict[str, np.ndarray]:
-    """Everything a record asks for, with the batch flattened to one replica axis (absent without a batch)."""
+def measure(record: Every | At, state: State) -> dict[str, xr.Variable]:
+    """Everything a record asks for, with the batch flattened to one dimension "replica" (absent without a batch)."""
     batch = state.field.shape[:-2]
     known = {
         "field": state.field,
@@ -105,13 +112,14 @@ def measure(record: Every | At, state: State) -> dict[str, np.ndarray]:
         "energy": state.forces.energy,
         **state.tally,
     }
-    values: dict[str, Tensor] = {"time": torch.as_tensor(state.time, dtype=torch.float64)}
+    time = torch.as_tensor(state.time, dtype=torch.float64)
+    values = {"time": _variable("time", time, len(batch) if time.ndim else 0)}
     for name in record.fields:
         value = known.get(name)
         if value is None and name not in ("force", "energy"):
             raise ValueError(f"This scheme has no {name} to record; leave it out of fields.")
         if value is not None:
-            values[name] = value
+            values[name] = _variable(name, value, len(batch))
     for name, function in record.observables.items():
         with torch.no_grad():
             value = function(state.field)
@@ -120,26 +128,34 @@ def measure(record: Every | At, state: State) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"Observable {name!r} must return a tensor that begins with the batch {tuple(batch)}, got {got}."
             )
-        values[name] = value
-    return {name: _flat(value, len(batch) if name != "time" or value.ndim else 0) for name, value in values.items()}
+        values[name] = _variable(name, value, len(batch))
+    if record.measure is not None:
+        with torch.no_grad():
+            measured = record.measure(state)
+        instance(measured, xr.Dataset, "the result of measure", "Return an xarray.Dataset of named quantities.")
+        values |= {str(name): array.variable for name, array in measured.data_vars.items()}
+    return values
 
 
-def columns(values: Mapping[str, np.ndarray], batched: bool) -> list[Column]:
+def columns(values: Mapping[str, xr.Variable]) -> list[Column]:
     """The layout of the quantities in one measurement."""
-    result = []
-    for name, value in values.items():
-        replica = ("replica",) if batched and value.ndim else ()
-        rest = value.ndim - len(replica)
-        inner = ("site", "component") if name in FIELDS else tuple(f"{name}_{i}" for i in range(rest))
-        result.append(Column(name, replica + inner[:rest], value.shape, value.dtype))
-    return result
+    return [Column(name, tuple(map(str, v.dims)), v.shape, v.dtype) for name, v in values.items()]
 
 
-def _flat(value: Tensor, batch: int) -> np.ndarray:
-    return (value.flatten(0, batch - 1) if batch else value).detach().cpu().numpy()
+def _variable(name: str, value: Tensor, batch: int) -> xr.Variable:
+    flat = (value.flatten(0, batch - 1) if batch else value).detach().cpu().numpy()
+    replica = ("replica",) if batch else ()
+    rest = flat.ndim - len(replica)
+    inner = ("site", "component") if name in FIELDS else tuple(f"{name}_{i}" for i in range(rest))
+    return xr.Variable(replica + inner[:rest], flat)
 
 
-def _checked(fields: Iterable[str], observables: Observables) -> tuple[str, ...]:
+def _described(record: Every | At) -> dict[str, Any]:
+    described: dict[str, Any] = {"fields": list(record.fields), "observables": list(record.observables)}
+    return described if record.measure is None else described | {"measure": True}
+
+
+def _checked(fields: Iterable[str], observables: Observables, measure: Measure | None) -> tuple[str, ...]:
     instance(observables, Mapping, "observables", 'Give {"name": function of the field}.')
     fields = (fields,) if isinstance(fields, str) else tuple(fields)
     unknown = [name for name in fields if name not in (*FIELDS, *TALLIES)]
@@ -151,6 +167,8 @@ def _checked(fields: Iterable[str], observables: Observables) -> tuple[str, ...]
     taken = [name for name in observables if name in RESERVED or not name.isidentifier()]
     if taken:
         raise ValueError(f"An observable needs a name of its own, an identifier that is not taken: {', '.join(taken)}.")
-    if not fields and not observables:
+    if measure is not None and not callable(measure):
+        raise TypeError(f"measure must be a function of the state, got {type(measure).__name__}.")
+    if not fields and not observables and measure is None:
         raise ValueError("This record keeps nothing; name fields or observables, or pass record=None.")
     return fields

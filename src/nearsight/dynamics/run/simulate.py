@@ -155,7 +155,7 @@ def _run(
             longest = warn_if_unstable(scheme, state, forcefield, steps)
     if scheme.moves is not None and guard is None:
         watch = Watch.of(field, longest)
-    layout = [] if record is None else columns(measure(record, state), batched=field.ndim > 2)
+    layout = [] if record is None else columns(measure(record, state))
     attributes = _attributes(forcefield, scheme, _lattice(forcefield, scheme), field)
     records: MemoryRecords | ZarrRecords
     if folder is None:
@@ -172,7 +172,7 @@ def _run(
                     check_finite(state.field, state.step)
                     if watch is not None:
                         watch.check(state.field, state.step)
-                    records.write(measure(record, state))
+                    records.write({name: v.values for name, v in measure(record, state).items()})
                 if state.step >= steps:
                     break
                 if folder is not None and not fresh and _due(state.step, checkpoint_every, saved):

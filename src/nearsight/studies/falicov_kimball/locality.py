@@ -10,11 +10,11 @@ from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.generate import split
 from nearsight.studies.falicov_kimball.physics import exact
 from nearsight.studies.falicov_kimball.train import learned, untrained
-from nearsight.studies.locality import HopSubject
+from nearsight.studies.locality import HopTarget
 from nearsight.studies.run import Run
 
 
-def subject(run: Run, config: Config) -> HopSubject:
+def subject(run: Run, config: Config) -> HopTarget:
     """Free energies of hops at fixed number of c electrons, exact and learned."""
     data = split(run, config)
 
@@ -29,9 +29,9 @@ def subject(run: Run, config: Config) -> HopSubject:
         )
         return training.fit_moves(student, data, options=options, path=folder, resume=True, progress=False)
 
-    return HopSubject(
+    return HopTarget(
         exact=exact(config, config.length),
-        student=learned(run, config.length),
+        learned=learned(run, config.length),
         data=data.test,
         more=data.train.field,
         grow=grow,

@@ -8,14 +8,14 @@ from nearsight import training
 from nearsight.fields import FieldType
 from nearsight.forcefields import ConvolutionalForceField, ForceField
 from nearsight.networks import SpinCNN
-from nearsight.studies.locality import Subject
+from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.magnets.config import MagnetConfig
 from nearsight.studies.magnets.students import learned
 from nearsight.studies.run import Run
 from nearsight.studies.snapshots import split
 
 
-def torques(run: Run, config: MagnetConfig, electrons: ForceField, law: FieldType) -> Subject:
+def torques(run: Run, config: MagnetConfig, electrons: ForceField, law: FieldType) -> LocalityTarget:
     """The part of the electrons' H normal to the spins, on the lattice of the data, and the student that moves them."""
     data = split(run, config.fit, config.seed)
     lattice = electrons.lattice
@@ -30,9 +30,9 @@ def torques(run: Run, config: MagnetConfig, electrons: ForceField, law: FieldTyp
         student = ConvolutionalForceField(lattice, network)
         return training.fit(student, data, options=options, path=folder, resume=True, progress=False)
 
-    return Subject(
+    return LocalityTarget(
         exact=electrons,
-        student=learned(run, config, lattice),
+        learned=learned(run, config, lattice),
         data=data.test,
         force=data.test.force,
         spins=True,

@@ -1,0 +1,1 @@
+"""One module a study; every public one exports ``STUDY``."""

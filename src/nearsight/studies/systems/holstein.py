@@ -1,0 +1,357 @@
+"""Holstein: charge-density waves after a quench.
+
+**Question.** Does a force field learned on a small lattice let charge-density waves grow as exact electrons do, and what
+do they look like on a lattice that no exact solver can reach?
+
+**System.** Spinless electrons at half filling on the square lattice, coupled to a breathing mode Q of every site:
+
+    H = -t Σ_<ij> (c_i† c_j + h.c.) - g Σ_i Q_i (n_i - 1/2),    V = k/2 Σ_i Q_i² + κ Σ_<ij> Q_i Q_j
+    m Q̈ + λ Q̇ = -∂V/∂Q + g (<n> - 1/2) + η,    <η η'> = 2 λ kT δ(t - t')
+
+with g = 1.5 t, k = 0.67 g, κ = 0.12 g. From hot, random Q the electrons order into a checkerboard; the two checkerboards
+compete, and domains of each grow. The order parameter is φ_i = (<n_i> - 1/2) (-1)^i.
+
+**What to expect.**
+
+| quantity | value | from |
+|---|---|---|
+| error of the density on unseen snapshots (standard deviation) | 0.023 | arXiv:2201.00798, sec. IV, correlation-matrix descriptor, 30 × 30, 2000 snapshots |
+| displacement in the ordered state, infinite lattice, T = 0 | ±2.3428 | mean-field equation of the checkerboard |
+| L(t), C(r, t): learned = exact | p > 0.01 | a statistical test on at least 20 independent quenches |
+| growth L ~ t^α | α = 1/2 for a non-conserved order parameter driven by curvature; reported slower or faster in models with electrons | Allen, Cahn, Acta Metall. 27, 1085 (1979) |
+
+**Cost.** `quick`: minutes on two cores, 16 × 16 to learn, 160 × 160 to quench. `paper`: hours on a workstation, most of
+them diagonalisations of 900 × 900 matrices; 30 × 30 and 2000 training snapshots, 1000 × 1000 to quench.
+
+    nearsight run holstein --preset quick
+    nearsight run holstein --preset quick --set filling=0.5     # quenches at fixed number, as in the papers
+    nearsight run holstein --preset paper --set device=cuda --set large.length=400
+"""  # fmt: skip
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field
+from torch import Tensor
+
+import nearsight as ns
+from nearsight import analysis
+from nearsight.dynamics import Langevin, State
+from nearsight.forcefields import ExactForceField, FixedNumber, ForceField, SumForceField
+from nearsight.hamiltonians import Holstein
+from nearsight.lattices import Lattice, square
+from nearsight.solvers import Dense
+from nearsight.studies import figures, snapshots
+from nearsight.studies.checks import Below, Check, Published, Within
+from nearsight.studies.ensembles import at_end
+from nearsight.studies.fits import fits, growth_law, with_fits
+from nearsight.studies.options import Count, Positive
+from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, System
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.training import FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
+
+PAPER_ERROR = Published(0.023, "arXiv:2201.00798, fig. 5", note="correlation-matrix descriptor, 30 × 30")
+
+
+class Model(Section):
+    """Parameters of :class:`nearsight.hamiltonians.Holstein`; k = 0.67 g and κ = 0.12 g as in the thesis."""
+
+    t: float = 1.0
+    g: Positive = 1.5
+    k: Positive = 1.005
+    kappa: float = 0.18
+    spins: Literal[1, 2] = 1
+
+
+class Network(Section):
+    """What learns the electrons."""
+
+    kind: Literal["convolution", "descriptor"] = "convolution"
+    """A convolutional network that commutes with D4, or invariants of a neighbourhood and an ordinary network."""
+    head: Literal["energy", "force"] = "force"
+    """The force itself, three times faster and here more accurate, or a local energy whose gradient is the force
+    (always so with a descriptor)."""
+    cutoff: Positive = 5.0
+    """Radius of the neighbourhood of the descriptor; 5 holds the paper's 89 sites."""
+    widths: tuple[Count, ...] = (64, 64)
+    """Layers of the network on top of the descriptor."""
+    channels: Count = 6
+    """Features per operation of D4 in every layer of the convolution."""
+    radii: tuple[Positive, ...] = (2.3, 1.5, 1.5)
+    """Cutoff of each layer of the convolution; the receptive field is their sum."""
+    scales: tuple[Positive, ...] = (1.0, 3.0)
+    """The first layer sees Q and tanh(sQ) for each s."""
+
+
+class Quench(Section):
+    """Langevin dynamics from a hot, random field."""
+
+    amplitude: Positive = 0.5
+    """Standard deviation of the initial Q, a fifth of what it is in the ordered state."""
+    dt: Positive = 0.2
+    damping: Annotated[float, Field(ge=0)] = 0.3
+    mass: Positive = 1.0
+
+
+class LargeQuench(Large):
+    """The large quench, with the learned force field alone."""
+
+    fit_from: Positive = 10.0
+    """The growth exponent is fitted from this time on, while L stays below an eighth of the lattice."""
+
+
+class Config(QuenchConfig):
+    """Everything that decides the numbers of a run."""
+
+    model: Model = Model()
+    mu: float = 0.0
+    """Chemical potential at which electrons are learned, and at which they are quenched if ``filling`` is not set; 0 is
+    half filling, by the symmetry of particles and holes. A density at fixed μ is local, so that it can be learned."""
+    filling: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Electrons per site and spin, fixed in the quenches: the ensemble of the papers. The network is the same, with
+    :class:`nearsight.forcefields.FixedNumber` around it, which makes its forces about five times slower."""
+    kT: Positive = 0.1
+    """Temperature of the electrons and of the bath of the field."""
+    network: Network = Network()
+    quench: Quench = Quench()
+    comparison: Comparison = Comparison(quenches=32)
+    large: LargeQuench = LargeQuench()
+
+    @property
+    def mean_density(self) -> float:
+        """Electrons per site about which charge order is measured."""
+        return self.model.spins * (0.5 if self.filling is None else self.filling)
+
+
+def physics(c: Config, lattice: Lattice) -> System:
+    """Electrons at fixed μ are learned; quenches may fix their number."""
+    model = Holstein(lattice, **c.model.model_dump())
+
+    def initial_fields(replicas: int, rng: torch.Generator) -> Tensor:
+        return c.quench.amplitude * torch.randn(replicas, lattice.n_sites, 1, generator=rng, dtype=torch.float64)
+
+    def build_model(rng: torch.Generator) -> ForceField:
+        if c.network.kind == "descriptor":
+            descriptor = ns.descriptors.Irreps(lattice, model.field_type, cutoff=c.network.cutoff)
+            return ns.LearnedForceField(descriptor, ns.networks.MLP(c.network.widths, rng=rng))
+        shape = c.network.model_dump(include={"channels", "radii", "scales", "head"})
+        # At half filling the exact energy is even in Q, and so is the learned one.
+        parity = "odd" if c.mu == 0 else None
+        network = ns.networks.GroupCNN(lattice, model.field_type, **shape, parity=parity, rng=rng)
+        return ns.ConvolutionalForceField(lattice, network)
+
+    exact = ExactForceField(model, Dense(mu=c.mu, kT=c.kT))
+    filling = c.filling
+
+    def at_fixed_number(electrons: ForceField) -> SumForceField:
+        assert filling is not None
+        return FixedNumber(electrons, c.model.g * c.model.spins * (filling - 0.5)) + exact.classical
+
+    return System(
+        exact=exact,
+        canonical=None if filling is None else ExactForceField(model, Dense(filling=filling, kT=c.kT)),
+        dress=None if filling is None else at_fixed_number,
+        scheme=Langevin(dt=c.quench.dt, kT=c.kT, damping=c.quench.damping, mass=c.quench.mass),
+        initial_fields=initial_fields,
+        build_model=build_model,
+        time="1/t",
+    )
+
+
+def density(system: System, field: Tensor, force: Tensor) -> Tensor:
+    """⟨n_i⟩ ``(*batch, site)``, which the total force minus that of the springs tells."""
+    return system.model.density(system.electrons_of(field, force))
+
+
+def observe(c: Config, system: System, state: State) -> xr.Dataset:
+    """Domains of the charge-density wave."""
+    lattice = system.lattice
+    phi = analysis.cdw_order(density(system, state.field, state.forces.force), lattice, mean=c.mean_density)
+    S = analysis.structure_factor(phi, lattice)
+    observed = {
+        "L": analysis.correlation_length(S, lattice),
+        "C": analysis.correlation(phi, lattice),
+        "S": analysis.shell_average(S, lattice),
+        "Phi": analysis.global_order(phi),
+        "walls": analysis.wall_density(analysis.ising_sign(phi, lattice), lattice),
+    }
+    if state.forces.energy is not None:
+        per_site = (state.forces.energy / lattice.n_sites).cpu().numpy()
+        observed["energy"] = xr.DataArray(per_site, dims="replica", attrs={"long_name": "energy per site", "units": "t"})
+    return xr.Dataset(observed)
+
+
+def maps(c: Config, system: System, state: State) -> xr.Dataset:
+    n = density(system, state.field[0], state.forces.force[0])
+    return xr.Dataset({"density": (("x", "y"), n.reshape(system.lattice.shape).numpy(), {"units": "1"})})
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) -> tuple[xr.Dataset, list[Check]]:
+    """Density errors on the test trajectories, symmetry, and the ordered state."""
+    test = snapshots.split(run, c.fit, c.seed).test
+    total = learned + system.exact.classical
+    exact_n = density(system, test.field, test.force).numpy()
+    learned_n = density(system, test.field, snapshots.forces(total, test.field)).numpy()
+    symmetry = snapshots.symmetry_error(total, system.model.field_type, test.field[:4])
+    dataset = snapshots.errors_by_kind(exact_n, learned_n, test, quantity="density", units="1")
+    dataset["symmetry_error"] = ("operation", symmetry, {"long_name": "violation relative to the largest force"})
+    error = learned_n - exact_n
+    return dataset, [
+        Check(
+            "density error on unseen trajectories, standard deviation",
+            value=float(error.std()),
+            published=PAPER_ERROR,
+            criterion=Below(0.006),
+            note=f"{len(test)} snapshots of {len(np.unique(test.trajectory))} trajectories",
+        ),
+        Check("density error, rms", value=snapshots.rms(error)),
+        Check("density error, largest", value=float(np.abs(error).max())),
+        snapshots.symmetry_check(symmetry),
+        ordered_state(system.exact, total),
+    ]
+
+
+def ordered_state(exact: ForceField, learned: ForceField) -> Check:
+    """The displacement at which a perfect checkerboard feels no force."""
+    there, here = equilibrium(exact), equilibrium(learned)
+    return Check(
+        "displacement in the ordered state",
+        value=here,
+        exact=there,
+        criterion=None if there is None else Within(0.02, relative=True),
+        note="2.3428 on the infinite lattice at T = 0 for the default parameters" if here else "no order",
+    )
+
+
+def equilibrium(forcefield: ForceField, largest: float = 10.0) -> float | None:
+    """Q > 0 with no force on the checkerboard ±Q, by bisection; None if order does not grow from small Q."""
+    sign = torch.from_numpy((-1.0) ** forcefield.lattice.cells.sum(axis=1)).unsqueeze(-1)
+
+    def pull(q: float) -> float:
+        return float((snapshots.forces(forcefield, (q * sign).unsqueeze(0))[0] * sign).mean())
+
+    low, high = 0.05, largest
+    if pull(low) <= 0 or pull(high) >= 0:
+        return None
+    while high - low > 1e-5:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if pull(middle) > 0 else (low, middle)
+    return 0.5 * (low + high)
+
+
+def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
+    """L ~ t^α where domains have formed and the torus does not matter yet."""
+    law = growth_law(growth.L, rng=run.rng("bootstrap"), since=c.large.fit_from, below=c.large.length / 8)
+    exponent = Check(
+        "exponent of domain growth, L ~ t^α",
+        value=None if law is None else law.exponent,
+        error=None if law is None else law.sigma,
+        published=Published(0.5, "Allen, Cahn, Acta Metall. 27, 1085 (1979)"),
+        note=str(law) if law else "too few records between formation and the size of the lattice",
+    )
+    return with_fits(growth, L=law), [at_end("domain size", growth.L.isel(time=-1)), exponent]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def order_maps(run: Run, c: Config) -> xr.DataArray:
+    density = run.observable("maps").density.stack(site=("x", "y"), create_index=False)
+    return analysis.cdw_order(density, square(c.large.length), mean=c.mean_density)
+
+
+def domains(run: Run, c: Config) -> Any:
+    shown = figures.some_times(order_maps(run, c), 4)
+    return ns.plots.snapshots(shown, square(c.large.length), times=[round(float(t), 3) for t in shown.time])
+
+
+def growth(run: Run, c: Config) -> Any:
+    observed = run.observable("growth")
+    return ns.plots.growth({"learned": observed.L}, {"learned": law} if (law := fits(observed).get("L")) else None)
+
+
+def correlations(run: Run, c: Config) -> Any:
+    C = run.observable("curves").C
+    times = figures.some_times(C, 4).time.values
+    return ns.plots.correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(times))
+
+
+def scattering(run: Run, c: Config) -> Any:
+    n = run.observable("maps").density.isel(time=-1)
+    S = analysis.structure_factor((n - n.mean()).values.reshape(-1), square(c.large.length))
+    return ns.plots.structure_factor_map(S, title=f"t = {float(n.time):g}", about=(np.pi, np.pi))
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
+def recipe(random: int, thermal: int, relaxing: int, ordered: int, *, per: tuple[int, int, int, int], **short: int) -> Recipe:
+    """So many trajectories of each kind with so many snapshots: random fields; the quench itself at temperatures around
+    its own, where the network will be asked; descent; the checkerboard, relaxed and shaken as temperature does."""
+    bath = {"kT": (0.05, 0.2), "amplitude": (0.3, 0.8), "dt": 0.2, "damping": 0.3, "mass": 1.0, "burn_in": 0, "every": 8}
+    shaken = {"wavevector": (0.5, 0.5), "amplitude": (1.0, 2.5), "shake": (0.02, 0.5), "dt": 0.1, "steps": 100}
+    return Recipe(
+        random=Random(trajectories=random, snapshots=per[0], amplitude=(0.2, 2.0)),
+        thermal=Thermal(trajectories=thermal, snapshots=per[1], **bath),
+        relaxing=Relaxing(trajectories=relaxing, snapshots=per[2], dt=0.1, **short),
+        near_equilibrium=NearEquilibrium(trajectories=ordered, snapshots=per[3], **shaken | short),
+    )
+
+
+PRESETS = {
+    "quick": Config(  # a laptop: the whole study in minutes on two cores
+        recipe=recipe(36, 36, 28, 16, per=(4, 10, 8, 5)),
+        fit=FitOptions(steps=11000, learning_rate=1e-2, weight_decay=0.1),
+    ),
+    "paper": Config(  # the lattice and the number of snapshots of the paper; hours, most of it diagonalisation
+        length=30,
+        recipe=recipe(100, 100, 75, 50, per=(5, 15, 8, 5)),
+        network=Network(channels=8, radii=(2.3, 1.5, 1.5, 1.5)),
+        fit=FitOptions(steps=40000, learning_rate=1e-2, weight_decay=0.1, threads=None),
+        comparison=Comparison(length=30, quenches=48, duration=30.0, records=10),
+        large=LargeQuench(length=1000, duration=1000.0, records=40),
+    ),
+    "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
+        length=6,
+        recipe=recipe(3, 3, 3, 3, per=(2, 3, 4, 2), steps=10),
+        fit=FitOptions(steps=150, validate_every=50, checkpoint_every=5),
+        comparison=Comparison(length=6, quenches=20, duration=2.0, records=4, speed_length=6),
+        large=LargeQuench(length=12, duration=4.0, records=6, fit_from=1.0, guard=10.0),
+    ),
+}
+
+STUDY = QuenchStudy(
+    question="Does a force field learned on a small lattice let charge-density waves grow as exact electrons do?",
+    title="Holstein model: charge-density waves after a quench",
+    presets=PRESETS,
+    physics=physics,
+    observe=observe,
+    maps=maps,
+    compare={
+        "L": Compared("domain size L(t)", log=True),
+        "C": Compared("correlation C(r, t)"),
+        "Phi": Compared("global order |Φ|(t)"),
+    },
+    matched_noise="L",
+    snapshots=compare_snapshots,
+    analyse=analyse,
+    figures={
+        "domains": domains,
+        "growth": growth,
+        "comparison": figures.comparison("L"),
+        "correlations": correlations,
+        "parity": figures.parity("density", symbol="n"),
+        "errors": figures.errors("density", symbol="n", published=PAPER_ERROR),
+        "errors_by_kind": figures.errors_by_kind("density", symbol="n"),
+        "structure_factor": scattering,
+        "symmetry": figures.symmetry,
+    },
+)
