@@ -1,5 +1,7 @@
 """`nearsight doctor locality`: from a finished run to data, figure, words and report."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_the_error_is_that_of_the_test_snapshots(runs):
     run = runs["near"]
     found = examine(run.path, samples=8)
     target = open_target(run.path)[1]
-    error = target.student(target.data.field.float()).force - target.exact(target.data.field).force
+    error = target.learned(target.data.field.float()).force - target.exact(target.data.field).force
     assert float(found.data["error"][0]) == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
 
 
@@ -64,18 +66,17 @@ def test_an_examination_can_be_repeated(runs):
     xr.testing.assert_identical(first, second)
 
 
-def test_the_report_shows_the_locality_once_it_is_known(runs, monkeypatch, tmp_path):
+def test_the_report_shows_the_locality_once_it_is_known(runs):
     from nearsight.studies import report
-    from nearsight.studies.holstein import figures as holstein
 
     run = runs["near"]
-    monkeypatch.setattr(holstein, "FIGURES", {})
-    config = get("holstein").stored_config(run)
+    study = dataclasses.replace(get("holstein"), figures={}, notes=lambda run, config: [])
+    config = study.stored_config(run)
     (run.path / locality.FILE).unlink(missing_ok=True)
-    report.write(run, config, study="holstein", title="T", figures={}, notes=[])
+    report.build(study, run, config)
     assert "Locality." not in (run.path / "report.html").read_text()
     words = examine(run.path, samples=8).words
-    report.write(run, config, study="holstein", title="T", figures={}, notes=[])
+    report.build(study, run, config)
     page = (run.path / "report.html").read_text()
     assert 'id="locality"' in page and "Locality." in page
     assert words[:20] in page
@@ -118,7 +119,7 @@ def test_the_doctor_examines_torques_and_grows_students(spins):
     assert found is not None
     np.testing.assert_allclose(found["probe_size"], [1, 2, 3, 4, 6])
     target = open_target(spins.path)[1]
-    field, H = target.data.field, target.student(target.data.field.float()).force.double()
+    field, H = target.data.field, target.learned(target.data.field.float()).force.double()
     error = tangent(H - target.data.force, field).square().mean().sqrt()
     assert float(found["error"][0]) == pytest.approx(float(error), rel=1e-4)
     assert float(found["rms"]) == pytest.approx(float(tangent(target.data.force, field).square().mean().sqrt()))
@@ -129,9 +130,9 @@ def test_torques_at_fixed_number_are_examined_at_the_mean_chemical_potential(tmp
     run = trained(tmp_path / "double_exchange" / "tiny", "double_exchange", settings)
     target = open_target(run.path)[1]
     field = target.data.field
-    assert target.held is not None
+    assert target.canonical is not None
     torch.testing.assert_close(
-        tangent(target.held(field).force, field), tangent(target.force, field), atol=1e-9, rtol=0
+        tangent(target.canonical(field).force, field), tangent(target.force, field), atol=1e-9, rtol=0
     )
     away = tangent(target.exact(field).force - target.force, field)
     assert float(away.abs().max()) > 1e-3  # one chemical potential does not serve all textures

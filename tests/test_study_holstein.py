@@ -122,10 +122,22 @@ def test_the_force_keeps_every_symmetry(finished):
     assert float(finished.observable("snapshots").symmetry_error.max()) < 1e-4
 
 
-def test_every_verdict_says_what_it_judges(finished):
-    verdicts = finished.verdicts
-    assert len({v.quantity for v in verdicts}) == len(verdicts) > 5
-    assert all(v.target for v in verdicts if v.passed is not None)
+def test_every_check_is_a_number_of_its_own_name(finished):
+    checks = finished.checks
+    assert len({check.name for check in checks}) == len(checks) > 10
+    assert all(np.isfinite(check.value) for check in checks)
+
+
+def test_no_field_of_the_large_quench_is_kept(finished):
+    kept = {p.name for p in (finished.path / "large" / "trajectory.zarr").iterdir()}
+    assert {"L", "density"} <= kept and not {"field", "force"} & kept
+
+
+def test_the_report_draws_the_fit_that_the_stage_has_made(finished):
+    from nearsight.studies.fits import fits
+
+    exponent = next(c for c in finished.checks if "exponent" in c.name)
+    assert fits(finished.observable("growth"))["L"].exponent == exponent.value
 
 
 def test_a_run_killed_while_training_ends_as_if_nothing_had_happened(finished, tmp_path):
@@ -161,7 +173,7 @@ def test_the_cure_of_a_damaged_trajectory_leaves_the_exact_data_alone(finished, 
     """In a finished run, where the manifest vouches for it, and in an unfinished one, which goes on from it."""
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     data = {p: p.stat().st_mtime_ns for p in (copy.path / "data.zarr").rglob("*")}
-    lost = next((copy.path / "large" / "trajectory.zarr" / "field" / "c").rglob("0"))
+    lost = next((copy.path / "large" / "trajectory.zarr" / "density" / "c").rglob("0"))
     for unfinished in (False, True):
         if unfinished:
             copy._note("simulate", {"state": "begun", "seconds": 0.0})

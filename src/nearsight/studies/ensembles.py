@@ -1,9 +1,9 @@
-"""Quenches of one ensemble of initial fields by the exact and by the learned force field, and whether they agree."""
+"""Quenches, and whether two ensembles of them agree."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,102 +13,82 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight import analysis
-from nearsight.dynamics import At, Scheme, State, Trajectory, simulate
-from nearsight.forcefields import ForceField
+from nearsight.dynamics import At, Guard, State, simulate
 from nearsight.parallel import threads
 from nearsight.storage import rounded
 from nearsight.studies import parallel
 from nearsight.studies.checks import Check, PValue
-from nearsight.studies.run import Run
+from nearsight.studies.system import Engine, System
 
-CHUNK = 4
-"""Replicas of one task. A killed ensemble loses at most what its tasks have done since their last checkpoint."""
 SIGNIFICANCE = 0.01
 """Two ensembles of equal law are called different once in a hundred runs."""
 
 Measure = Callable[[State], xr.Dataset]
 
 
-def log_steps(duration: float, dt: float, records: int) -> tuple[int, ...]:
-    """Step 0 and up to ``records`` more, evenly spaced in the logarithm of time, the last at ``duration``."""
-    last = max(1, round(duration / dt))
-    return (0, *sorted({round(step) for step in np.geomspace(1, last, records)}))
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Quench:
+    """Replicas ``field`` that move together, in a folder of their own where a resumed run finds them.
 
-
-@dataclass(frozen=True, eq=False)
-class Ensembles:
-    """An ensemble of initial fields ``(replica, site, component)``, the scheme that moves them, the recorded steps.
-
-    Each of its methods quenches the whole ensemble by one force field and returns what ``measure`` finds
-    ``(replica, time, ...)``. What is done is kept in ``comparison`` of the run folder, fields included, where a resumed
-    run finds it.
+    ``measure`` is asked at the recorded steps, besides ``fields``.
     """
 
-    run: Run
-    scheme: Scheme
-    steps: tuple[int, ...]
+    system: System
+    engine: Engine
     field: Tensor
+    steps: tuple[int, ...]
     measure: Measure
+    path: Path
+    seed: int
+    fields: tuple[str, ...] = ()
+    guard: Guard | None = None
+    progress: bool = False
 
-    def exact(self, forcefield: ForceField) -> xr.Dataset:
-        """The exact quenches, spread over processes of one thread each."""
-        tasks = self._chunks(forcefield, "exact")
-        start = time.perf_counter()
-        forcefield(self.field[:CHUNK])
-        seconds = (time.perf_counter() - start) * len(tasks) * self.steps[-1]
-        return xr.concat(parallel.run(quench, tasks, seconds=seconds, title="exact quenches"), dim="replica")
-
-    def matched_noise(self, forcefield: ForceField) -> xr.Dataset:
-        """The exact quenches once more, noise and all, with learned forces."""
-        return xr.concat([quench(*task) for task in self._chunks(forcefield, "twins")], dim="replica")
-
-    def learned(self, forcefield: ForceField) -> xr.Dataset:
-        """The same initial fields with the learned force field and noise of their own, all at once."""
-        field = self.field.to(next(forcefield.parameters()).dtype)
-        path, seed = self.run.path / "comparison" / "learned", self.run.seed("learned noise")
-        return quench(forcefield, self.scheme, self.steps, field, path, seed, self.measure)
-
-    def _chunks(self, forcefield: ForceField, name: str) -> list[tuple]:
-        """Tasks of :func:`quench` that differ from those of another force field in nothing but the force."""
-        folder = self.run.path / "comparison" / name
-        return [
-            (forcefield, self.scheme, self.steps, part, folder / f"{k:03d}", self.run.seed("exact noise", k), self.measure)
-            for k, part in enumerate(self.field.split(CHUNK))
-        ]
-
-
-def quench(
-    forcefield: ForceField | None,
-    scheme: Scheme,
-    steps: tuple[int, ...],
-    field: Tensor,
-    path: Path,
-    seed: int,
-    measure: Measure,
-) -> xr.Dataset:
-    """One task: run it, go on with it, or read what is there; what ``measure`` finds at the given steps."""
-    with threads(1):
+    def run(self) -> xr.Dataset:
+        """What is measured ``(replica, time, ...)``, with the coordinates and attributes that ``measure`` gives."""
+        forcefield, scheme = self.system.moved_by(self.engine)
         trajectory = simulate(
             forcefield,
             scheme,
-            field,
-            steps=steps[-1],
-            record=At(steps, fields=("field",), measure=measure),
-            rng=torch.Generator().manual_seed(seed),
-            path=path,
+            self.field,
+            steps=self.steps[-1],
+            record=At(self.steps, fields=self.fields, measure=self.measure),
+            rng=torch.Generator().manual_seed(self.seed),
+            path=self.path,
             resume=True,
+            guard=self.guard,
+            progress=self.progress,
         )
-        return labelled(trajectory, measure).drop_vars("field").load()
+        with torch.no_grad():
+            found = self.measure(trajectory.final)
+        data = trajectory.data.drop_vars(self.fields).swap_dims(record="time").drop_vars("step").load()
+        for name, array in found.data_vars.items():
+            first = array.dims[:1] if array.dims[:1] == ("replica",) else ()
+            data[name] = data[name].assign_attrs(array.attrs).transpose(*first, "time", ...)
+        when = (data.time / self.system.unit).assign_attrs(long_name="time", units=self.system.time)
+        return data.assign_coords({name: c.variable for name, c in found.coords.items()}).assign_coords(time=when)
+
+    def seconds(self) -> float:
+        """A guess of what it takes, from two steps."""
+        forcefield, scheme = self.system.moved_by(self.engine)
+        rng = torch.Generator().manual_seed(self.seed)
+        state = scheme.step(scheme.start(self.field, forcefield, rng), forcefield, rng)  # compiled by now
+        start = time.perf_counter()
+        scheme.step(state, forcefield, rng)
+        return (time.perf_counter() - start) * self.steps[-1]
 
 
-def labelled(trajectory: Trajectory, measure: Measure) -> xr.Dataset:
-    """A trajectory along ``time``, with the coordinates and attributes of what ``measure`` found in its last state."""
-    with torch.no_grad():
-        found = measure(trajectory.final)
-    data = trajectory.data.swap_dims(record="time").drop_vars("step")
-    for name, array in found.data_vars.items():
-        data[name] = data[name].assign_attrs(array.attrs).transpose(*array.dims[:1], "time", *array.dims[1:])
-    return data.assign_coords({name: coordinate.variable for name, coordinate in found.coords.items()})
+def carried_out(quenches: Sequence[Quench], *, title: str) -> xr.Dataset:
+    """All quenches, joined along "replica"; long ones are spread over processes of one thread each."""
+    with threads(1):
+        seconds = quenches[0].seconds() * len(quenches)
+    parts = parallel.run(_alone, [(quench,) for quench in quenches], seconds=seconds, title=title)
+    return xr.concat(parts, dim="replica")
+
+
+def _alone(quench: Quench) -> xr.Dataset:
+    with threads(1):
+        return quench.run()
 
 
 def same_mean(label: str, values: xr.DataArray, log: bool = False) -> list[Check]:
@@ -117,7 +97,7 @@ def same_mean(label: str, values: xr.DataArray, log: bool = False) -> list[Check
     Paired: replica i of both starts from the same field, so that smaller differences are seen. The values at the last
     time stand beside the p-value, because a test that sees nothing says nothing about how much it could have missed.
     """
-    tested = np.log(values) if log else values
+    tested: xr.DataArray = np.log(values) if log else values  # type: ignore[assignment]
     result = analysis.compare_curves(tested.sel(source="exact"), tested.sel(source="learned"), paired=True)
     found = Check(
         f"{label}: same mean curve, p-value",
@@ -135,17 +115,15 @@ def same_mean(label: str, values: xr.DataArray, log: bool = False) -> list[Check
 def at_end(label: str, values: xr.DataArray, *, exact: xr.DataArray | None = None, note: str = "") -> Check:
     """Mean and standard error over replicas of values at one time, beside those of exact quenches."""
     learned = analysis.mean_and_error(values)
-    beside = {}
-    if exact is not None:
-        summary = analysis.mean_and_error(exact)
-        beside = {"exact": float(summary["mean"]), "exact_error": float(summary["error"])}
+    beside = None if exact is None else analysis.mean_and_error(exact)
     return Check(
         f"{label} at the end",
         value=float(learned["mean"]),
         error=float(learned["error"]),
         unit=unit(values),
+        exact=None if beside is None else float(beside["mean"]),
+        exact_error=None if beside is None else float(beside["error"]),
         note=f"t = {rounded(values.time)}{note}",
-        **beside,
     )
 
 

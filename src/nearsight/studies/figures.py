@@ -55,8 +55,8 @@ def errors(quantity: str, *, symbol: str, published: Published | None = None) ->
     """The distribution of errors on the test trajectories, beside that in print."""
 
     def draw(run: Run, config: Any) -> Any:
-        beside = {} if published is None else {"paper": published.value, "source": published.source}
-        return ns.plots.error_histogram(_error(run, quantity).values, quantity=symbol, **beside)
+        paper, source = (None, "") if published is None else (published.value, published.source)
+        return ns.plots.error_histogram(_error(run, quantity).values, quantity=symbol, paper=paper, source=source)
 
     return draw
 

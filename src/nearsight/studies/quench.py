@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
-from torch import Tensor
 
-from nearsight import dynamics, forcefields, training
-from nearsight.dynamics import At, Guard, Scheme, State
-from nearsight.forcefields import ForceField
+from nearsight import forcefields, training
+from nearsight.dynamics import Guard, State
 from nearsight.lattices import Lattice, square
 from nearsight.studies import speed
 from nearsight.studies.checks import Check
-from nearsight.studies.ensembles import Ensembles, labelled, log_steps, matched_noise_bias, same_mean
+from nearsight.studies.ensembles import Quench, carried_out, matched_noise_bias, same_mean
 from nearsight.studies.locality import LocalityTarget
-from nearsight.studies.options import Count, Device, Length, Positive, device_present, torch_device
+from nearsight.studies.options import Device, Length, Positive, device_present, torch_device
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.snapshots import split
 from nearsight.studies.study import Stage, Study
+from nearsight.studies.system import Engine, System
 from nearsight.training import FitOptions, Recipe
 
+CHUNK, MOVING_CHUNK = 4, 2
+"""Replicas of one task, of forces and of discrete moves. A killed ensemble loses at most what its tasks have done since
+their last checkpoint."""
 MAPS = 6
 """Records of the first replica of a large quench of which maps are kept."""
 
@@ -69,57 +72,6 @@ class QuenchConfig(Section):
     seed: Annotated[int, Field(ge=0)] = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class System:
-    """The physics of a study on one lattice.
-
-    exact: the exact force field; its ``electrons`` are learned, its ``classical`` part is added to what was learned.
-    scheme: the equation of motion of exact and learned quenches.
-    initial_fields: ``(replicas, rng) -> (replica, site, component)``, float64, from which a quench starts.
-    build_model: ``rng -> `` the learned part with its initial weights.
-    canonical: the exact force field of the quenches where it is not the one that is learned (a fixed number of
-        electrons is not local).
-    dress: the learned electrons made into the force field of the quenches; the classical part is added by default.
-    time, unit: name of the study's unit of time, and its length in the units of the scheme.
-    """
-
-    exact: Any
-    scheme: Scheme
-    initial_fields: Callable[[int, torch.Generator], Tensor]
-    build_model: Callable[[torch.Generator], ForceField]
-    canonical: Any = None
-    dress: Callable[[ForceField], ForceField] | None = None
-    time: str = "ħ/t"
-    unit: float = 1.0
-
-    @property
-    def model(self) -> Any:
-        return self.exact.model
-
-    @property
-    def lattice(self) -> Lattice:
-        return self.exact.lattice
-
-    @property
-    def quenched(self) -> Any:
-        """The exact force field of the quenches."""
-        return self.exact if self.canonical is None else self.canonical
-
-    def learned(self, electrons: ForceField) -> ForceField:
-        """The force field of learned quenches."""
-        electrons = electrons.on(self.lattice)
-        return electrons + self.exact.classical if self.dress is None else self.dress(electrons)
-
-    def steps(self, duration: float, records: int) -> tuple[int, ...]:
-        """Recorded steps of a quench, the first at time 0, the others evenly spaced in the logarithm of time."""
-        return log_steps(duration, self.scheme.dt / self.unit, records)  # type: ignore[attr-defined]
-
-    def electrons_of(self, field: Tensor, force: Tensor) -> Tensor:
-        """What is left of a total force without the classical part ``(*batch, site, component)``, float64."""
-        field = field.double()
-        return force.double() - self.exact.classical.to(field.device)(field).force
-
-
 @dataclass(frozen=True)
 class Compared:
     """An observable whose mean curves are compared between exact and learned quenches.
@@ -159,6 +111,8 @@ class QuenchStudy(Study):
         run, in exact, learned and large quenches alike.
     maps: the same of quantities ``(x, y)`` of the first replica, kept at a few times of a large quench.
     compare: observables whose mean curves are compared.
+    guarded: stop a large quench that leaves the range of the training data.
+    initial_stream: name of the random stream of the initial fields of the comparison.
     matched_noise: the name of the observable, a length, whose bias is measured with the noise of the exact quenches.
     snapshots: ``(run, config, system, learned electrons) -> (xr.Dataset, checks)`` on the test trajectories.
     analyse: ``(run, config, growth) -> (growth with fits, checks)`` of the large quench.
@@ -170,20 +124,24 @@ class QuenchStudy(Study):
     physics: Callable[..., System]
     observe: Observe
     compare: Mapping[str, Compared]
-    snapshots: Callable[[Run, Any, System, ForceField], tuple[xr.Dataset, list[Check]]]
+    snapshots: Callable[[Run, Any, System, Engine], tuple[xr.Dataset, list[Check]]]
     analyse: Callable[[Run, Any, xr.Dataset], tuple[xr.Dataset, list[Check]]]
     maps: Observe | None = None
     matched_noise: str | None = None
     lattice: Callable[[int], Lattice] = square
+    initial_stream: str = "initial fields"
+    guarded: bool = True
     large: Callable[[QuenchStudy, Any], Mapping[str, LargeQuench]] | None = None
     along: xr.Variable | None = None
     generate: Callable[[QuenchStudy, Run, Any], None] | None = None
     train: Callable[[QuenchStudy, Run, Any], None] | None = None
-    load_model: Callable[[Run, Any, Lattice], ForceField] | None = None
+    load_model: Callable[[Run, Any, Lattice], Engine] | None = None
     time_forces: Callable[[QuenchStudy, Run, Any], list[Check]] | None = None
     extra: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.stages:  # a copy under another name
+            return
         learned = ("data.zarr", "model")
         curves = tuple(f"observables.nc:{name}" for name in ("snapshots", "curves"))
         large = tuple(f"observables.nc:{name}" for name in ("growth", *(() if self.maps is None else ("maps",))))
@@ -214,7 +172,7 @@ class QuenchStudy(Study):
         """The physics on a lattice of this length, that of the data if none is given."""
         return self.physics(config, self.lattice(config.length if length is None else length), **variant)
 
-    def electrons(self, run: Run, config: Any, lattice: Lattice) -> ForceField:
+    def electrons(self, run: Run, config: Any, lattice: Lattice) -> Engine:
         """What was learned, on any lattice."""
         if self.load_model is not None:
             return self.load_model(run, config, lattice)
@@ -259,48 +217,82 @@ class QuenchStudy(Study):
         return [speed.speedup(system.exact.electrons, self.electrons(run, config, system.lattice), field)]
 
     def compare_quenches(self, run: Run, config: Any) -> tuple[xr.Dataset, list[Check]]:
-        """Observables of both ensembles, replica by replica, and whether their means agree."""
-        options = config.comparison
-        system = self.system(config, options.length)
-        fields = system.initial_fields(options.quenches, run.rng("initial fields"))
-        steps = system.steps(options.duration, options.records)
-        ensembles = Ensembles(run, system.scheme, steps, fields, lambda state: self.observe(config, system, state))
+        """Observables of both ensembles, replica by replica, and whether their means agree.
+
+        Learned quenches start from the fields of the exact ones. To see how large a difference is, the exact ones are
+        repeated with learned forces and the same noise.
+        """
+        system = self.system(config, config.comparison.length)
         learned = system.learned(self.electrons(run, config, system.lattice))
-        curves = {"exact": ensembles.exact(system.quenched), "learned": ensembles.learned(learned)}
+        curves = {
+            "exact": self.ensemble(run, config, system, "exact", system.quenched),
+            "learned": self.ensemble(run, config, system, "learned", learned),
+        }
         if self.matched_noise is not None:
-            curves["twin"] = ensembles.matched_noise(learned)
+            curves["twin"] = self.ensemble(run, config, system, "twins", learned)
         joined = xr.concat(list(curves.values()), dim=xr.Variable("source", list(curves)))
-        joined = joined.assign_coords(time=in_units(joined.time / system.unit, system.time))
         late = joined.isel(time=slice(1, None))  # the initial fields are the same
         checks = [check for name, how in self.compare.items() for check in same_mean(how.label, late[name], how.log)]
         if self.matched_noise is not None:
             checks.append(matched_noise_bias(joined[self.matched_noise]))
         return joined, checks
 
+    def ensemble(
+        self, run: Run, config: Any, system: System, name: str, engine: Engine, replicas: int | None = None
+    ) -> xr.Dataset:
+        """The quenches of the comparison by one engine, kept with their fields in ``comparison/name``."""
+        options = config.comparison
+        fields = system.initial_fields(options.quenches, run.rng(self.initial_stream))[:replicas]
+        path = run.path / "comparison" / name
+        if name == "learned" and not system.discrete:  # a network is fastest on all replicas together
+            parts = [fields.to(next(engine.parameters()).dtype)]
+            paths, seeds = [path], [run.seed("learned noise")]
+        else:
+            parts = list(fields.split(MOVING_CHUNK if system.discrete else CHUNK))
+            paths = [path / f"{k:03d}" for k in range(len(parts))]
+            stream = f"{name} chance" if system.discrete else "exact noise"
+            seeds = [run.seed(stream, k) for k in range(len(parts))]
+        quenches = [
+            Quench(
+                system=system,
+                engine=engine,
+                field=part,
+                steps=system.steps(options.duration, options.records),
+                measure=partial(self.observe, config, system),
+                path=path,
+                seed=seed,
+                fields=("field",),
+            )
+            for part, path, seed in zip(parts, paths, seeds, strict=True)
+        ]
+        return carried_out(quenches, title=f"{name} quenches")
+
     def simulate(self, run: Run, config: Any) -> None:
-        """Quench large lattices with the learned force field, and measure at logarithmically spaced times."""
+        """Quench large lattices with what was learned, and measure at logarithmically spaced times."""
         quenches = (self.large or one_large_quench)(self, config)
-        found = {name: self.quench(run, config, name, quench) for name, quench in quenches.items()}
-        growth, maps = ([part[k] for part in found.values()] for k in range(2))
-        at = [quench.at for quench in quenches.values()]
-        joined = [xr.concat(part, dim=self.along(at)) if self.along else part[0] for part in (growth, maps)]
+        parts = [self.quench(run, config, name, quench) for name, quench in quenches.items()]
+        growth, maps = parts[0]
+        if self.along is not None:
+            dim = self.along.copy(data=np.array([quench.at for quench in quenches.values()]))
+            growth, maps = (xr.concat([part[k] for part in parts], dim=dim) for k in range(2))
         if self.maps is not None:
-            run.record("maps", joined[1])
-        analysed, checks = self.analyse(run, config, joined[0])
+            run.record("maps", maps)
+        analysed, checks = self.analyse(run, config, growth)
         run.record("growth", analysed)
         run.record_checks("simulate", checks)
 
-    def quench(self, run: Run, config: Any, name: str, quench: LargeQuench) -> tuple[xr.Dataset, xr.Dataset]:
+    def quench(self, run: Run, config: Any, name: str, large: LargeQuench) -> tuple[xr.Dataset, xr.Dataset]:
         """One large quench in ``large/name``: what is observed ``(replica, time)``, and maps at a few times.
 
         Everything is measured while the lattice moves; fields are not kept.
         """
-        large, system = config.large, quench.system
-        device = torch_device(config.device)
-        learned = system.learned(self.electrons(run, config, system.lattice)).to(device)
-        parameter = next(learned.parameters())
-        steps = system.steps(quench.duration, quench.records)
-        shown = {steps[k] for k in np.linspace(0, len(steps) - 1, MAPS).round().astype(int)}
+        system = large.system
+        engine = system.learned(self.electrons(run, config, system.lattice))
+        fields = system.initial_fields(config.large.replicas, run.rng(*large.start))
+        steps = system.steps(large.duration, large.records)
+        shown = sorted({steps[k] for k in np.linspace(0, len(steps) - 1, MAPS).round().astype(int)})
+        path = run.path / "large" / name
+        run.log("note", text=f"{len(fields)} × {system.lattice!r} to t = {large.duration:g} {system.time}")
 
         def measure(state: State) -> xr.Dataset:
             observed = self.observe(config, system, state)
@@ -309,25 +301,32 @@ class QuenchStudy(Study):
             maps = self.maps(config, system, state).astype(np.float32)
             return observed.merge((maps if state.step in shown else maps.where(False)).rename(x="map_x", y="map_y"))
 
-        run.log("note", text=f"{large.replicas} quenches of {system.lattice!r} to t = {quench.duration:g} {system.time}")
-        guard = None if large.guard is None else Guard.around(split(run, config.fit, config.seed).train.field, large.guard)
-        trajectory = dynamics.simulate(
-            learned,
-            system.scheme,
-            system.initial_fields(large.replicas, run.rng(*quench.start)).to(parameter),
-            steps=steps[-1],
-            record=At(steps, fields=("energy",), measure=measure),
-            rng=run.rng(*quench.noise),
-            path=run.path / "large" / name,
-            resume=True,
-            guard=guard,
-            progress=True,
-        )
-        data = labelled(trajectory, measure)
-        data = data.assign_coords(time=in_units(data.time / system.unit, system.time))
-        maps = [str(v) for v in data.data_vars if "map_x" in data[v].dims]
-        kept = data[maps].isel(time=np.isin(steps, sorted(shown))).rename(map_x="x", map_y="y") if maps else xr.Dataset()
-        return data.drop_vars(maps).drop_dims(("map_x", "map_y"), errors="ignore"), kept
+        if system.discrete:
+            common = {"system": system, "engine": engine, "steps": steps, "measure": measure}
+            quenches = [
+                Quench(**common, field=part, path=path / f"{k:03d}", seed=run.seed("large", "chance", k))
+                for k, part in enumerate(fields.split(1))
+            ]
+            data = carried_out(quenches, title="large quenches")
+        else:
+            engine = engine.to(torch_device(config.device))
+            seen = split(run, config.fit, config.seed).train.field
+            data = Quench(
+                system=system,
+                engine=engine,
+                field=fields.to(next(engine.parameters())),
+                steps=steps,
+                measure=measure,
+                path=path,
+                seed=run.seed(*large.noise),
+                guard=Guard.around(seen, config.large.guard) if self.guarded else None,
+                progress=True,
+            ).run()
+        growth = data.drop_dims("map_x", errors="ignore")
+        if self.maps is None:
+            return growth, xr.Dataset()
+        maps = data.drop_vars(list(growth.data_vars)).isel(time=np.isin(steps, shown)).rename(map_x="x", map_y="y")
+        return growth, maps.isel(replica=0) if "replica" in maps.dims else maps
 
     # --- what can be examined ---------------------------------------------------------------------------------------
 
@@ -339,7 +338,7 @@ class QuenchStudy(Study):
             exact=system.exact.electrons,
             learned=self.electrons(run, config, system.lattice),
             data=test,
-            force=system.electrons_of(test.field, test.force),
+            force=system.electron_force(test.field, test.force),
             canonical=None if system.canonical is None else system.canonical.electrons,
             more=train.field,
         )
@@ -356,13 +355,9 @@ def caveats(run: Run, config: Any) -> list[str]:
     small, large = (f"{part.length} × {part.length}" for part in (config.comparison, config.large))
     unit = run.observable("curves").time.attrs["units"]
     return [
-        f"Exact and learned quenches were compared on {small} sites up to t = {config.comparison.duration:g} {unit}; the "
-        f"quench of {large} sites rests on the learned forces alone, and on the assumption that what matters there also "
-        f"occurs on the small lattice.",
+        f"Exact and learned quenches were compared on {small} sites up to t = {config.comparison.duration:g} {unit}; "
+        f"the quench of {large} sites rests on what was learned alone, and on the assumption that what matters there "
+        f"also occurs on the small lattice.",
         "A large p-value means that no difference was seen with this number of quenches, not that there is none: the "
         "error bars in the figures say how large a difference could have hidden.",
     ]
-
-
-def in_units(time: xr.DataArray, units: str) -> xr.DataArray:
-    return time.assign_attrs(long_name="time", units=units)

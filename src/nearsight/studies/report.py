@@ -60,7 +60,7 @@ def build(study: Study, run: Run, config: Any) -> None:
         run.path / "report.html",
         title=f"{title} ({run.path.name})",
         question=study.question,
-        verdicts=run.verdicts,
+        checks=run.checks,
         figures=pictures,
         config=run.config,
         manifest=run.manifest,

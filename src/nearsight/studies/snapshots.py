@@ -80,10 +80,15 @@ def errors_by_kind(exact: np.ndarray, learned: np.ndarray, test: DataSet, *, qua
     kinds = np.array(KINDS)[test.kind]
     groups = list(dict.fromkeys(kinds.tolist()))
     errors = [(learned - exact)[kinds == kind] for kind in groups]
+    dims = ("snapshot", "site")
     return xr.Dataset(
         {
-            f"exact_{quantity}": (("snapshot", "site"), exact, {"long_name": f"exact {quantity}", "units": units}),
-            f"learned_{quantity}": (("snapshot", "site"), learned, {"long_name": f"learned {quantity}", "units": units}),
+            f"exact_{quantity}": (dims, exact, {"long_name": f"exact {quantity}", "units": units}),
+            f"learned_{quantity}": (
+                ("snapshot", "site"),
+                learned,
+                {"long_name": f"learned {quantity}", "units": units},
+            ),
             "std": ("group", [e.std() for e in errors], {"long_name": "standard deviation of the error"}),
             "rmse": ("group", [rms(e) for e in errors], {"long_name": "rms error"}),
             "max": ("group", [np.abs(e).max() for e in errors], {"long_name": "largest error"}),

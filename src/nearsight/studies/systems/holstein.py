@@ -1,24 +1,24 @@
 """Holstein: charge-density waves after a quench.
 
-**Question.** Does a force field learned on a small lattice let charge-density waves grow as exact electrons do, and what
-do they look like on a lattice that no exact solver can reach?
+**Question.** Does a force field learned on a small lattice let charge-density waves grow as exact electrons do, and
+what do they look like on a lattice that no exact solver can reach?
 
 **System.** Spinless electrons at half filling on the square lattice, coupled to a breathing mode Q of every site:
 
     H = -t Σ_<ij> (c_i† c_j + h.c.) - g Σ_i Q_i (n_i - 1/2),    V = k/2 Σ_i Q_i² + κ Σ_<ij> Q_i Q_j
     m Q̈ + λ Q̇ = -∂V/∂Q + g (<n> - 1/2) + η,    <η η'> = 2 λ kT δ(t - t')
 
-with g = 1.5 t, k = 0.67 g, κ = 0.12 g. From hot, random Q the electrons order into a checkerboard; the two checkerboards
-compete, and domains of each grow. The order parameter is φ_i = (<n_i> - 1/2) (-1)^i.
+with g = 1.5 t, k = 0.67 g, κ = 0.12 g. From hot, random Q the electrons order into a checkerboard; the two
+checkerboards compete, and domains of each grow. The order parameter is φ_i = (<n_i> - 1/2) (-1)^i.
 
 **What to expect.**
 
-| quantity | value | from |
-|---|---|---|
-| error of the density on unseen snapshots (standard deviation) | 0.023 | arXiv:2201.00798, sec. IV, correlation-matrix descriptor, 30 × 30, 2000 snapshots |
-| displacement in the ordered state, infinite lattice, T = 0 | ±2.3428 | mean-field equation of the checkerboard |
-| L(t), C(r, t): learned = exact | p > 0.01 | a statistical test on at least 20 independent quenches |
-| growth L ~ t^α | α = 1/2 for a non-conserved order parameter driven by curvature; reported slower or faster in models with electrons | Allen, Cahn, Acta Metall. 27, 1085 (1979) |
+- Error of the density on unseen snapshots (standard deviation): 0.023 in arXiv:2201.00798, sec. IV, with 2000 snapshots
+  of 30 × 30 sites.
+- Displacement in the ordered state of the infinite lattice at T = 0: ±2.3428, from the mean-field equation.
+- L(t) and C(r, t) of learned and exact quenches agree: a statistical test on at least 20 of each.
+- Growth L ~ t^α: α = 1/2 for a non-conserved order parameter driven by curvature (Allen, Cahn, Acta Metall. 27, 1085
+  (1979)); reported slower or faster in models with electrons.
 
 **Cost.** `quick`: minutes on two cores, 16 × 16 to learn, 160 × 160 to quench. `paper`: hours on a workstation, most of
 them diagonalisations of 900 × 900 matrices; 30 × 30 and 2000 training snapshots, 1000 × 1000 to quench.
@@ -26,7 +26,7 @@ them diagonalisations of 900 × 900 matrices; 30 × 30 and 2000 training snapsho
     nearsight run holstein --preset quick
     nearsight run holstein --preset quick --set filling=0.5     # quenches at fixed number, as in the papers
     nearsight run holstein --preset paper --set device=cuda --set large.length=400
-"""  # fmt: skip
+"""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ from nearsight.studies.checks import Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import fits, growth_law, with_fits
 from nearsight.studies.options import Count, Positive
-from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, System
+from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.system import System
 from nearsight.training import FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
 
 PAPER_ERROR = Published(0.023, "arXiv:2201.00798, fig. 5", note="correlation-matrix descriptor, 30 × 30")
@@ -141,7 +142,7 @@ def physics(c: Config, lattice: Lattice) -> System:
             return ns.LearnedForceField(descriptor, ns.networks.MLP(c.network.widths, rng=rng))
         shape = c.network.model_dump(include={"channels", "radii", "scales", "head"})
         # At half filling the exact energy is even in Q, and so is the learned one.
-        parity = "odd" if c.mu == 0 else None
+        parity: Literal["odd"] | None = "odd" if c.mu == 0 else None
         network = ns.networks.GroupCNN(lattice, model.field_type, **shape, parity=parity, rng=rng)
         return ns.ConvolutionalForceField(lattice, network)
 
@@ -165,7 +166,7 @@ def physics(c: Config, lattice: Lattice) -> System:
 
 def density(system: System, field: Tensor, force: Tensor) -> Tensor:
     """⟨n_i⟩ ``(*batch, site)``, which the total force minus that of the springs tells."""
-    return system.model.density(system.electrons_of(field, force))
+    return system.model.density(system.electron_force(field, force))
 
 
 def observe(c: Config, system: System, state: State) -> xr.Dataset:
@@ -182,7 +183,9 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
     }
     if state.forces.energy is not None:
         per_site = (state.forces.energy / lattice.n_sites).cpu().numpy()
-        observed["energy"] = xr.DataArray(per_site, dims="replica", attrs={"long_name": "energy per site", "units": "t"})
+        observed["energy"] = xr.DataArray(
+            per_site, dims="replica", attrs={"long_name": "energy per site", "units": "t"}
+        )
     return xr.Dataset(observed)
 
 
@@ -293,27 +296,32 @@ def scattering(run: Run, c: Config) -> Any:
 # --- presets ----------------------------------------------------------------------------------------------------------
 
 
-def recipe(random: int, thermal: int, relaxing: int, ordered: int, *, per: tuple[int, int, int, int], **short: int) -> Recipe:
-    """So many trajectories of each kind with so many snapshots: random fields; the quench itself at temperatures around
-    its own, where the network will be asked; descent; the checkerboard, relaxed and shaken as temperature does."""
-    bath = {"kT": (0.05, 0.2), "amplitude": (0.3, 0.8), "dt": 0.2, "damping": 0.3, "mass": 1.0, "burn_in": 0, "every": 8}
-    shaken = {"wavevector": (0.5, 0.5), "amplitude": (1.0, 2.5), "shake": (0.02, 0.5), "dt": 0.1, "steps": 100}
+def recipe(trajectories: tuple[int, int, int, int], snapshots: tuple[int, int, int, int], steps: int = 100) -> Recipe:
+    """So many trajectories, with so many snapshots each: random fields; the quench itself, at temperatures around its
+    own; descent from random fields; the checkerboard, relaxed and shaken by as much as temperature does."""
+    (random, thermal, relaxing, ordered), per = trajectories, snapshots
     return Recipe(
         random=Random(trajectories=random, snapshots=per[0], amplitude=(0.2, 2.0)),
-        thermal=Thermal(trajectories=thermal, snapshots=per[1], **bath),
-        relaxing=Relaxing(trajectories=relaxing, snapshots=per[2], dt=0.1, **short),
-        near_equilibrium=NearEquilibrium(trajectories=ordered, snapshots=per[3], **shaken | short),
-    )
+        thermal=Thermal(
+            trajectories=thermal, snapshots=per[1], kT=(0.05, 0.2), amplitude=(0.3, 0.8), dt=0.2, mass=1.0,
+            burn_in=0, every=8,
+        ),
+        relaxing=Relaxing(trajectories=relaxing, snapshots=per[2], dt=0.1, steps=steps),
+        near_equilibrium=NearEquilibrium(
+            trajectories=ordered, snapshots=per[3], wavevector=(0.5, 0.5), amplitude=(1.0, 2.5), shake=(0.02, 0.5),
+            dt=0.1, steps=steps,
+        ),
+    )  # fmt: skip
 
 
 PRESETS = {
     "quick": Config(  # a laptop: the whole study in minutes on two cores
-        recipe=recipe(36, 36, 28, 16, per=(4, 10, 8, 5)),
+        recipe=recipe((36, 36, 28, 16), (4, 10, 8, 5)),
         fit=FitOptions(steps=11000, learning_rate=1e-2, weight_decay=0.1),
     ),
     "paper": Config(  # the lattice and the number of snapshots of the paper; hours, most of it diagonalisation
         length=30,
-        recipe=recipe(100, 100, 75, 50, per=(5, 15, 8, 5)),
+        recipe=recipe((100, 100, 75, 50), (5, 15, 8, 5)),
         network=Network(channels=8, radii=(2.3, 1.5, 1.5, 1.5)),
         fit=FitOptions(steps=40000, learning_rate=1e-2, weight_decay=0.1, threads=None),
         comparison=Comparison(length=30, quenches=48, duration=30.0, records=10),
@@ -321,7 +329,7 @@ PRESETS = {
     ),
     "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
         length=6,
-        recipe=recipe(3, 3, 3, 3, per=(2, 3, 4, 2), steps=10),
+        recipe=recipe((3, 3, 3, 3), (2, 3, 4, 2), steps=10),
         fit=FitOptions(steps=150, validate_every=50, checkpoint_every=5),
         comparison=Comparison(length=6, quenches=20, duration=2.0, records=4, speed_length=6),
         large=LargeQuench(length=12, duration=4.0, records=6, fit_from=1.0, guard=10.0),
