@@ -225,7 +225,7 @@ def test_training_curves_read_the_log_of_a_fit(tmp_path):
         (lambda: plots.error_histogram([1.0, 1.0]), "no distribution"),
         (lambda: plots.error_by_group({}, rng=chance()), "no groups"),
         (lambda: plots.symmetry_error({"a": [1.0]}, labels=["E", "C2"]), "each of the 2 operations"),
-        (lambda: plots.growth({}), "no lengths"),
+        (lambda: plots.growth({}), "no curves"),
         (lambda: plots.correlations(correlations(), correlations(), times=[]), "choose some"),
         (lambda: plots.training_curves({"loss": [1.0]}), "'step'"),
         (lambda: plots.snapshots(np.zeros(5), chain(5)), "two-dimensional"),

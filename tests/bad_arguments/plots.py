@@ -12,6 +12,7 @@ from nearsight.analysis import symmetry_path
 from nearsight.lattices import chain, square
 
 LATTICE = square(4)
+MAP = xr.DataArray(np.ones((2, 16)), dims=("time", "site"), coords={"time": [1.0, 2.0]})
 FIELD, SPINS = np.zeros((2, 16)), np.ones((2, 16, 3))
 LENGTH = xr.DataArray(np.ones((2, 3)), dims=("replica", "time"), coords={"time": [1.0, 2.0, 3.0]})
 CURVE = xr.DataArray(
@@ -61,8 +62,22 @@ ROWS = [
     *each(plots.structure_factor_map, "about", (3.0, "pi", (1.0,), (math.nan, 0.0), (None, None)), ZONE),
     *(row(plots.data_overview, wrong) for wrong in (None, 3, "Q", [], FIELD, {}, {"a": None}, {"a": "text"}, {"a": 1.0},
                                                     {"a": FIELD * math.nan}, {"a": FIELD[:0]}, {"a": FIELD + 1j})),
-    *(row(plots.growth, wrong) for wrong in (None, "L", [], {}, LENGTH, [LENGTH])),
-    *(row(plots.growth, {"exact": wrong}) for wrong in not_curves(LENGTH)),
+    *(row(plots.growth, wrong) for wrong in (None, "L", [], {}, [LENGTH])),
+    *(row(draw, {"exact": wrong}) for draw in (plots.growth, plots.compare) for wrong in not_curves(LENGTH)[:5]),
+    *(row(draw, {"exact": wrong}) for draw in (plots.growth, plots.compare) for wrong in not_curves(LENGTH)[6:]),
+    *(row(plots.profiles, {"exact": wrong}, times=[1.0]) for wrong in not_curves(CURVE)[:5]),
+    *(row(plots.profiles, {"exact": wrong}, times=[1.0]) for wrong in not_curves(CURVE)[6:]),
+    *each(plots.profiles, "times", ([], *NOT_TIMES[:-1]), {"exact": CURVE}),
+    *each(plots.profiles, "guide", [v for v in NOT_FINITE if v is not None], {"exact": CURVE}, together=True),
+    *(row(plots.maps, wrong, LATTICE) for wrong in (3.0, "map", object, FIELD, [FIELD], MAP[:, :-1], MAP.astype(str),
+                                                    MAP * math.nan, MAP.rename(site="place"))),
+    *(row(plots.maps, MAP, wrong) for wrong in (*NOT_OBJECTS, chain(16))),
+    *each(plots.maps, "times", NOT_TIMES[:-1], MAP, LATTICE),
+    *each(plots.maps, "window", [*NOT_GIVEN_COUNTS, 5], MAP, LATTICE),
+    *(row(plots.maps, MAP.assign_attrs(limit=wrong), LATTICE) for wrong in NOT_LIMITS),
+    *(row(plots.zones, wrong, LATTICE) for wrong in (None, 3, "S", [], {}, {"a": None}, ZONE * math.nan, ZONE * 0)),
+    *each(plots.zones, "extent", [None, *NOT_LIMITS], ZONE, LATTICE),
+    *each(plots.zones, "about", (3.0, "pi", (1.0,), (math.nan, 0.0), (None, None)), ZONE, LATTICE),
     *(row(plots.coarsening, {"exact": wrong}, {}) for wrong in not_curves(LENGTH)),
     *(row(plots.separation_growth, {"L(t)": {"exact": wrong}}) for wrong in not_curves(LENGTH)),
     *(row(draw, *pair, times=[1.0]) for draw in (plots.correlations, plots.axial_correlations, plots.pair_correlations)

@@ -1,15 +1,47 @@
-"""Figures: arrays in, a :class:`Picture` out; axes, units and captions follow from the arrays and their attributes."""
+"""Figures: labelled arrays in, a :class:`Picture` out.
 
+Names, units and scales are attributes of the arrays and of their coordinates: ``long_name``, ``units``, ``symbol`` (in
+mathematical type, such as ``"C(r)"``), ``scale = "log"``; of maps also ``centre`` and ``limit``. Dimensions have the
+names that runs give them: "source" (exact, learned), "replica", "time", "site". What is drawn through the data, a
+recorded ``PowerLaw`` or ``LinearLaw``, is passed in; no figure fits anything.
+
+==================================================  ===============================================================
+compare(curves["L"], curves["s"], log="x")          mean and error of observables over time, exact beside learned
+growth(curves["L"], law)                            the same on logarithmic axes, with recorded laws
+profiles(curves["C"], times=..., path=...)          C(r) or S(k) at several times, lines and points
+points(L, barrier, fit=line)                        one number against another
+maps([phi, density], lattice, times=...)            scalar fields, spins, quantities of plaquettes in the plane
+zones(S, lattice, about=(pi, pi))                   intensities over the Brillouin zone
+parity(exact, learned, by="mode")                   learned against exact values, by component with distributions
+error_histogram(error), histograms(values, by=...)  distributions
+rms_errors(exact, learned, by="kind")               errors in groups
+==================================================  ===============================================================
+
+A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)``.
+"""
+
+from nearsight.plots.bands import compare, growth, profiles
 from nearsight.plots.barriers import barriers, particle_potentials
 from nearsight.plots.coarsening import axial_correlations, coarsening, peak_profile, walls
-from nearsight.plots.curves import correlations, growth, training_curves
-from nearsight.plots.errors import error_by_group, error_histogram, parity, parity_by_mode, symmetry_error
+from nearsight.plots.curves import correlations, training_curves
+from nearsight.plots.errors import (
+    error_by_group,
+    error_histogram,
+    histograms,
+    parity,
+    parity_by_mode,
+    rms_errors,
+    symmetry_error,
+)
 from nearsight.plots.locality import locality
 from nearsight.plots.maps import Layer, data_overview, gallery, snapshots, structure_factor_map
+from nearsight.plots.planes import maps
+from nearsight.plots.points import points
 from nearsight.plots.published import Published, read_published
 from nearsight.plots.separation import pair_correlations, scaling_collapse, separation_growth, sublattice_maps
 from nearsight.plots.spins import charge_map, path_profile, spin_map, zone_map
 from nearsight.plots.style import Picture, picture, styled
+from nearsight.plots.zones import zones
 
 __all__ = [
     "Layer",
@@ -19,13 +51,16 @@ __all__ = [
     "barriers",
     "charge_map",
     "coarsening",
+    "compare",
     "correlations",
     "data_overview",
     "error_by_group",
     "error_histogram",
     "gallery",
     "growth",
+    "histograms",
     "locality",
+    "maps",
     "pair_correlations",
     "parity",
     "parity_by_mode",
@@ -33,7 +68,10 @@ __all__ = [
     "path_profile",
     "peak_profile",
     "picture",
+    "points",
+    "profiles",
     "read_published",
+    "rms_errors",
     "scaling_collapse",
     "separation_growth",
     "snapshots",
@@ -45,4 +83,5 @@ __all__ = [
     "training_curves",
     "walls",
     "zone_map",
+    "zones",
 ]

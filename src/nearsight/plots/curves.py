@@ -11,42 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from nearsight._validation import filename, instance, numbers
-from nearsight.analysis import PowerLaw, mean_and_error
+from nearsight.analysis import mean_and_error
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled, with_unit
-
-
-@styled
-def growth(
-    lengths: Mapping[str, xr.DataArray], fits: Mapping[str, PowerLaw] | None = None, *, time_unit: str = "1/t"
-) -> Picture:
-    """L(t) on logarithmic axes: mean and standard error over replicas ``(replica, time)``, with fitted power laws.
-
-    ``lengths`` and ``fits`` are keyed by the name in the legend; "exact" and "learned" have colours of their own.
-    """
-    require(lengths, "lengths", ("replica", "time"))
-    figure = picture(height=2.8)
-    axes = figure.add_subplot()
-    fits = fits or {}
-    for name, colour in zip(lengths, colours(lengths), strict=True):
-        data = lengths[name].sel(time=lengths[name]["time"] > 0)
-        summary = mean_and_error(data)
-        t, mean, error = data["time"].values, summary["mean"].values, summary["error"].values
-        axes.fill_between(t, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
-        axes.plot(t, mean, color=colour, label=f"{name} ({replicas(data)})")
-        if (fit := fits.get(name)) is not None:
-            inside = t[(t >= fit.window[0]) & (t <= fit.window[1])]
-            label = rf"$n = {fit.exponent:.3f} \pm {fit.sigma:.3f}$"
-            axes.plot(inside, fit(inside), "--", color=colour, linewidth=0.9, dashes=(4, 2), label=label, zorder=5)
-    axes.set(xscale="log", yscale="log", xlabel=with_unit("time $t$", time_unit))
-    axes.set_ylabel(with_unit("length $L(t)$", next(iter(lengths.values())).attrs.get("units", "a")))
-    plain_log_ticks(axes)
-    light_grid(axes)
-    axes.legend(loc="upper left")
-    figure.caption = (
-        "Growth of the ordered domains after the quench. Bands are one standard error over replicas; dashed lines are "
-        "power laws fitted in the window they span."
-    )
-    return figure
 
 
 @styled

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from nearsight._validation import number
+from nearsight.storage import rounded
 
 EXACT = "#1f1f1f"
 LEARNED = "#d55e00"
@@ -104,6 +106,22 @@ def styled(draw: Callable[Parameters, Picture]) -> Callable[Parameters, Picture]
 def with_unit(label: str, unit: str) -> str:
     """An axis label with its unit in brackets; a dimensionless quantity has none."""
     return label if unit in ("", "1") else f"{label} [{unit}]"
+
+
+def axis_label(data: xr.DataArray, default: str = "") -> str:
+    """The label of an axis from attributes: ``long_name``, ``symbol`` in mathematical type, ``units``."""
+    name, symbol = str(data.attrs.get("long_name", data.name or default)), data.attrs.get("symbol")
+    return with_unit(f"{name} ${symbol}$" if symbol else name, str(data.attrs.get("units", "1")))
+
+
+def value_text(value: Any) -> str:
+    """A coordinate for a title or legend: words as they are, numbers rounded."""
+    return value if isinstance(value, str) else rounded(value)
+
+
+def capitalised(words: str) -> str:
+    """The words with a capital letter at the head, the others as they are."""
+    return words[:1].upper() + words[1:]
 
 
 def side_bar(axes: Axes, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> None:
