@@ -15,6 +15,9 @@ from nearsight._validation import boolean, instance, number
 class Published:
     """A number of the literature.
 
+    Parameters
+    ----------
+    value: as printed there, in the unit of the check.
     source: where it stands, with figure, table or equation, such as ``"arXiv:2201.00798, fig. 5"``.
     error: its standard error, as printed there.
     note: what it is exactly, where that differs from ours.

@@ -29,6 +29,9 @@ class Row:
 class Comparison:
     """What :func:`compare` found.
 
+    Parameters
+    ----------
+    study: that of all runs.
     runs: the folders.
     made: for every run, what the manifest says of its origin: version, commit, date.
     settings: dotted name of every setting that is not the same in all runs, and its values.

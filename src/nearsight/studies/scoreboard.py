@@ -31,8 +31,11 @@ Every number of the papers that a study measures as well, and what it came out a
 class Record:
     """The numbers of one run that have a published counterpart.
 
-    command: the shortest that makes the run again; study and command identify a record.
-    seed, machine, date: as the run's manifest has them; ``version`` is that of nearsight.
+    Parameters
+    ----------
+    study, command: what makes the run again; they identify a record.
+    seed, version, machine, date: as the run's manifest has them; the version is that of nearsight.
+    checks: those with ``published``.
     """
 
     study: str
