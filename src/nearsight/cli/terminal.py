@@ -12,7 +12,7 @@ from nearsight.analysis import Verdict, written
 from nearsight.studies.checks import Check
 
 # Fixed for a terminal of 80 characters, longer entries wrap: left alone, sentences would squeeze the numbers.
-CHECK_WIDTHS = {"verdict": 10, "check": 20, "value": 13, "exact": 11, "published": 9, "criterion": 10}
+CHECK_WIDTHS = {"verdict": 10, "check": 20, "value": 12, "exact": 11, "published": 9, "criterion": 10}
 WIDTHS = {"verdict": 10, "quantity": 22, "exact": 11, "learned": 11, "paper": 8, "target": 10}
 COLOURS = {"pass": "green", "FAIL": "bold red", "not judged": "yellow"}
 

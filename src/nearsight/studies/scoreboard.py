@@ -68,7 +68,7 @@ def record(path: str | Path) -> Record:
     if not checks:
         raise ValueError(f"No check of {run.path} has a published number beside it.")
     study, machine = get(manifest["study"]), manifest["machine"]
-    words = [f"{machine['cores']} cores", machine.get("gpu"), machine["system"]]
+    words = [f"{machine['cores']} cores", machine.get("gpu"), machine["system"].split("-")[0]]
     return Record(
         study=study.name,
         command=shlex.join(command(study.name, study.presets, study.stored_config(run))),
