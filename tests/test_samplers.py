@@ -19,12 +19,14 @@ from nearsight.sampling import (
     autocorrelation_time,
     ising_torus,
     mean_and_error,
-    multispin,
     temperature_ladder,
 )
-from nearsight.sampling import checkerboard as bytes_code
+from nearsight.sampling import _checkerboard as bytes_code
+from nearsight.sampling import (
+    _multispin as multispin,
+)
+from nearsight.sampling._streams import U64, below, next64, stream, uniform
 from nearsight.sampling.sampler import ordered_states
-from nearsight.sampling.streams import U64, below, next64, stream, uniform
 
 ISING = Ising(square(4))
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nearsight.sampling import streams
+from nearsight.sampling import _streams as streams
 
 USER = """
 import numpy as np

@@ -19,7 +19,7 @@ CHUNK = 256
 """Snapshots unpacked at once on their way from one store to another."""
 
 
-class Sampled(Protocol):
+class _Sampled(Protocol):
     """Configurations of 0 and 1 on a lattice, as :class:`nearsight.sampling.Snapshots` holds them."""
 
     lattice: Lattice
@@ -45,7 +45,7 @@ class SpinStore:
 
     def __init__(self, bits: np.ndarray, length: int) -> None:
         length = integer(length, "length", least=1)
-        size = octets(length)
+        size = _octets(length)
         instance(bits, np.ndarray, "bits", "SpinStore.pack makes them from ±1 spins.")
         if bits.dtype != np.uint8 or bits.ndim != 2 or bits.shape[1] != size:
             raise ValueError(
@@ -72,7 +72,7 @@ class SpinStore:
         return cls(np.packbits(values.reshape(len(values), -1) > 0, axis=1, bitorder="little"), values.shape[-1])
 
     @classmethod
-    def of(cls, snapshots: Sampled, path: str | Path | None = None) -> SpinStore:
+    def of(cls, snapshots: _Sampled, path: str | Path | None = None) -> SpinStore:
         """From sampled snapshots of Ising spins, in memory or in a new mapped file.
 
         Their own store is compressed in chunks of hundreds of snapshots, too much to read for a block.
@@ -85,7 +85,7 @@ class SpinStore:
             )
         length, count = lattice.shape[0], len(snapshots)
         if path is None:
-            store = cls(np.zeros((count, octets(length)), np.uint8), length)
+            store = cls(np.zeros((count, _octets(length)), np.uint8), length)
         else:
             store = cls.create(path, count, length)
         for start in range(0, count, CHUNK):
@@ -98,7 +98,7 @@ class SpinStore:
     @classmethod
     def create(cls, path: str | Path, snapshots: int, length: int) -> SpinStore:
         """A mapped file of so many snapshots, all spins down until they are written into ``bits``."""
-        bits = npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=(snapshots, octets(length)))
+        bits = npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=(snapshots, _octets(length)))
         if hasattr(os, "posix_fallocate"):
             # A mapped file is a promise: where the disk cannot keep it, the first write beyond kills the process.
             with open(path, "rb+") as file:
@@ -139,7 +139,7 @@ class SpinStore:
         return 2 * up.astype(np.int8) - 1
 
 
-def octets(length: int) -> int:
+def _octets(length: int) -> int:
     """Bytes of a snapshot of L × L spins."""
     return -(-(length**2) // 8)
 

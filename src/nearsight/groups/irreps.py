@@ -40,13 +40,13 @@ class Irrep:
         return self.name
 
 
-def snap(matrices: np.ndarray) -> np.ndarray:
+def _snap(matrices: np.ndarray) -> np.ndarray:
     """Set entries within rounding of 0, ±1/2, ±√2/2, ±√3/2, ±1 to these numbers: every machine holds the same bits."""
     nearest = _EXACT[np.abs(matrices[..., None] - _EXACT).argmin(-1)]
     return np.where(np.abs(matrices - nearest) < TOLERANCE, nearest, matrices)
 
 
-def real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
+def _real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
     r"""One matrix representation ``(order, d, d)`` for every real irrep of the group, without names.
 
     The left regular representation commutes with every right multiplication R(h), so the eigenspaces of a generic
@@ -70,18 +70,18 @@ def real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
     for space in np.split(vectors, np.flatnonzero(np.diff(values) > TOLERANCE) + 1, axis=1):
         matrices = space.T @ left @ space
         found.setdefault(tuple(np.round(np.trace(matrices, axis1=1, axis2=2), 6) + 0.0), matrices)
-    count = sum(m.shape[-1] ** 2 / norm(m) for m in found.values())
+    count = sum(m.shape[-1] ** 2 / _norm(m) for m in found.values())
     if abs(count - order) > TOLERANCE * order:
         raise ValueError(f"The sum of d²/⟨χ²⟩ over the irreps is {count:.6f} instead of the group order {order}.")
     squares = np.diag(table)
     if any(
-        abs(norm(m) + np.trace(m[squares], axis1=1, axis2=2).mean() - 2) > TOLERANCE * order for m in found.values()
+        abs(_norm(m) + np.trace(m[squares], axis1=1, axis2=2).mean() - 2) > TOLERANCE * order for m in found.values()
     ):
         raise ValueError("Two irreps have not been told apart.")
-    return [snap(_canonical(matrices, spatial, table)) for matrices in found.values()]
+    return [_snap(_canonical(matrices, spatial, table)) for matrices in found.values()]
 
 
-def norm(matrices: np.ndarray) -> float:
+def _norm(matrices: np.ndarray) -> float:
     """⟨χ²⟩ over the group: 1 for a real irrep, 2 for a pair of complex conjugates."""
     return float((np.trace(matrices, axis1=1, axis2=2) ** 2).mean())
 
@@ -100,7 +100,7 @@ def _canonical(matrices: np.ndarray, spatial: np.ndarray, table: np.ndarray) -> 
             chosen.append(matrices[g])
     labels = sum((2.0**-k * m for k, m in enumerate(chosen)), np.zeros((dim, dim)))
     values, frame = np.linalg.eigh(-(labels + labels.T))
-    if dim > 1 and np.diff(values).min() < TOLERANCE and norm(matrices) < 1.5:
+    if dim > 1 and np.diff(values).min() < TOLERANCE and _norm(matrices) < 1.5:
         # No commuting involutions separate the components (5-dimensional irreps): a generic symmetric element does.
         weights = (np.arange(1, len(table) + 1) ** 2 * np.sqrt(2)) % 1
         generic = np.einsum("g,gij->ij", weights, matrices)
@@ -139,7 +139,7 @@ def decompose(representation: np.ndarray, irreps: Sequence[Irrep]) -> Mapping[st
                 x = x - earlier @ (earlier.T @ x)
             weight = float((x**2).sum() / irrep.dim)
             if weight > TOLERANCE:
-                found.append(snap(x / np.sqrt(weight)))
+                found.append(_snap(x / np.sqrt(weight)))
         if found:
             copies[irrep.name] = np.stack(found)
     total = sum(x.shape[0] * x.shape[2] for x in copies.values())

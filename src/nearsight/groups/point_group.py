@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from nearsight._validation import array, boolean, instance
-from nearsight.groups.irreps import Irrep, decompose, norm, real_irreps, snap
-from nearsight.groups.naming import group_name, irrep_names
+from nearsight.groups._naming import group_name, irrep_names
+from nearsight.groups.irreps import Irrep, _norm, _real_irreps, _snap, decompose
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class PointGroup:
             raise ValueError(f"matrices must have shape (order, dim, dim), got {matrices.shape}.")
         if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(matrices.shape[1]), atol=1e-6):
             raise ValueError("The matrices of a point group must be orthogonal; give them in Cartesian coordinates.")
-        matrices = snap(matrices)
+        matrices = _snap(matrices)
         # Canonical order: identity, other proper operations, then improper ones; ties by the entries.
         keys = [(-round(np.linalg.det(g)), -round(float(np.trace(g)), 6), *(-np.round(g, 6)).ravel()) for g in matrices]
         ordered = matrices[sorted(range(len(matrices)), key=keys.__getitem__)]
@@ -73,7 +73,7 @@ class PointGroup:
     @cached_property
     def irreps(self) -> tuple[Irrep, ...]:
         """The real irreducible representations, even parity first, then by dimension and name; A1 leads."""
-        found = real_irreps(self.table, self.matrices)
+        found = _real_irreps(self.table, self.matrices)
         names = irrep_names(self.matrices, [np.trace(m, axis1=1, axis2=2) for m in found])
         if len(set(names)) < len(names):
             raise ValueError(
@@ -81,7 +81,7 @@ class PointGroup:
             )
         for matrices in found:
             matrices.setflags(write=False)
-        irreps = [Irrep(name, m, "real" if norm(m) < 1.5 else "complex") for name, m in zip(names, found, strict=True)]
+        irreps = [Irrep(name, m, "real" if _norm(m) < 1.5 else "complex") for name, m in zip(names, found, strict=True)]
         return tuple(sorted(irreps, key=lambda i: (i.name[-1] in "u", i.name.endswith("''"), i.dim, i.name)))
 
     def irrep(self, name: str) -> Irrep:
@@ -137,7 +137,7 @@ class PointGroup:
             raise ValueError("A product needs at least one irrep.")
         chi = np.prod([self.irrep(name).characters for name in names], axis=0)
         counts = {
-            irrep.name: round(float((chi * irrep.characters).mean() / norm(irrep.matrices))) for irrep in self.irreps
+            irrep.name: round(float((chi * irrep.characters).mean() / _norm(irrep.matrices))) for irrep in self.irreps
         }
         return {name: count for name, count in counts.items() if count}
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nearsight._validation import number
 from nearsight.fields import spin_one
-from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
+from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, _couplings, _shell_bonds
 from nearsight.lattices import Lattice
 
 
@@ -35,9 +35,9 @@ class BlumeCapel(ClassicalModel):
     """
 
     def __init__(self, lattice: Lattice, *, J: Coupling = 1.0, D: float = 0.0, h: float = 0.0) -> None:
-        self.J, self.D, self.h = couplings(J), number(D, "D"), number(h, "h")
+        self.J, self.D, self.h = _couplings(J), number(D, "D"), number(h, "h")
         values = torch.tensor([[-1.0], [0.0], [1.0]])
-        super().__init__(lattice, spin_one(even=self.h == 0), values, torch.eye(1), shell_bonds(lattice, J))
+        super().__init__(lattice, spin_one(even=self.h == 0), values, torch.eye(1), _shell_bonds(lattice, J))
 
     def site_energy(self, field: Tensor) -> Tensor:
         s = field[..., 0]

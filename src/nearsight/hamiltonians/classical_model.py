@@ -241,15 +241,15 @@ class ClassicalModel(Hamiltonian):
         return torch.from_numpy(self.interaction).to(device), torch.from_numpy(self.onsite).to(device)
 
 
-def shell_bonds(lattice: Lattice, J: Coupling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _shell_bonds(lattice: Lattice, J: Coupling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bonds of the first neighbour shells (i, j, strength), one strength per shell."""
-    shells = couplings(J)
+    shells = _couplings(J)
     bonds = [checked_lattice(lattice).bonds(k) for k in range(1, len(shells) + 1)]
     strength = np.concatenate([np.full(len(b), s) for b, s in zip(bonds, shells, strict=True)])
     return np.concatenate([b.i for b in bonds]), np.concatenate([b.j for b in bonds]), strength
 
 
-def couplings(J: Coupling, name: str = "J") -> tuple[float, ...]:
+def _couplings(J: Coupling, name: str = "J") -> tuple[float, ...]:
     """One finite number per shell."""
     if isinstance(J, str) or not np.iterable(J):
         return (number(J, f"{name}, one number or one for each neighbour shell,"),)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nearsight._validation import integer, number
 from nearsight.fields import occupation
-from nearsight.hamiltonians.classical_model import couplings
+from nearsight.hamiltonians.classical_model import _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
@@ -57,7 +57,7 @@ class FalicovKimball(Hamiltonian):
         twist: tuple[float, ...] | None = None,
     ) -> None:
         checked_lattice(lattice)
-        self.t = couplings(t, "t")
+        self.t = _couplings(t, "t")
         if not 1 <= len(self.t) <= len(lattice.shell_distances):
             raise ValueError(f"t must give 1 to {len(lattice.shell_distances)} amplitudes, got {len(self.t)}.")
         self.lattice = lattice

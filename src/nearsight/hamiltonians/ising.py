@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nearsight._validation import array, choice, integer, number
 from nearsight.fields import FieldType, ising
-from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
+from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, _couplings, _shell_bonds
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -42,9 +42,9 @@ class Ising(ClassicalModel):
     """
 
     def __init__(self, lattice: Lattice, *, J: Coupling = 1.0, h: float = 0.0) -> None:
-        self.J, self.h = couplings(J), number(h, "h")
+        self.J, self.h = _couplings(J), number(h, "h")
         field_type = ising() if self.h == 0 else FieldType("s", values="+-1")
-        super().__init__(lattice, field_type, VALUES, torch.eye(1), shell_bonds(lattice, J))
+        super().__init__(lattice, field_type, VALUES, torch.eye(1), _shell_bonds(lattice, J))
 
     def site_energy(self, field: Tensor) -> Tensor:
         return -self.h * field[..., 0]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nearsight._validation import choice, integer
 from nearsight.fields import FieldType, potts
-from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, couplings, shell_bonds
+from nearsight.hamiltonians.classical_model import ClassicalModel, Coupling, _couplings, _shell_bonds
 from nearsight.lattices import Lattice
 
 
@@ -47,7 +47,7 @@ class Potts(ClassicalModel):
     ) -> None:
         self.q = q = integer(q, "q", least=2, most=127)
         choice(kind, "kind", ("standard", "clock"))
-        self.J, self.kind = couplings(J), kind
+        self.J, self.kind = _couplings(J), kind
         metric = torch.eye(q, dtype=torch.float64)
         field_type = potts(q)
         if kind == "clock":
@@ -55,7 +55,7 @@ class Potts(ClassicalModel):
             metric = torch.cos(2 * torch.pi / q * (step[:, None] - step))
             if q > 3:
                 field_type = FieldType("p", ("trivial",) * q, values="one-hot")
-        super().__init__(lattice, field_type, torch.eye(q), metric, shell_bonds(lattice, J))
+        super().__init__(lattice, field_type, torch.eye(q), metric, _shell_bonds(lattice, J))
 
     def site_energy(self, field: Tensor) -> Tensor:
         return 0.0 * field.sum(-1)

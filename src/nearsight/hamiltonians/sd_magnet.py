@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearsight._validation import boolean, choice, number
 from nearsight.fields import check_field, spin
-from nearsight.hamiltonians.classical_model import Coupling, couplings
+from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.spin_energy import SpinEnergy
@@ -96,7 +96,7 @@ class SDModel(Hamiltonian):
         twist: tuple[float, ...] | None = None,
     ) -> None:
         checked_lattice(lattice)
-        self.t, self.J, self.k = couplings(t, "t"), number(J, "J"), number(k, "k")
+        self.t, self.J, self.k = _couplings(t, "t"), number(J, "J"), number(k, "k")
         self.pauli, self.unit = boolean(pauli, "pauli"), boolean(unit, "unit")
         if self.k and self.unit:
             raise ValueError("The stiffness k acts on the length of spins, which unit=True keeps at 1; set unit=False.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearsight._validation import choice, number, numbers
 from nearsight.fields import FieldType, spin
-from nearsight.hamiltonians.classical_model import Coupling, couplings
+from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_lattice
 
@@ -55,7 +55,7 @@ class SpinEnergy:
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         checked_lattice(self.lattice)
-        shells = couplings(self.J)
+        shells = _couplings(self.J)
         for shell in range(1, len(shells) + 1):
             self.lattice.bonds(shell)  # refuses a shell that does not exist
         set_(self, "J", shells[0] if len(shells) == 1 else shells)
@@ -105,7 +105,7 @@ class SpinEnergy:
     @cached_property
     def _bonds(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sites i, j and J of every bond of a shell that is coupled."""
-        shells = [(self.lattice.bonds(k), J) for k, J in enumerate(couplings(self.J), start=1) if J]
+        shells = [(self.lattice.bonds(k), J) for k, J in enumerate(_couplings(self.J), start=1) if J]
         empty = np.zeros(0, dtype=np.int64)
         i, j = (np.concatenate([empty, *(getattr(b, end) for b, _ in shells)]) for end in "ij")
         strength = np.concatenate([np.zeros(0), *(np.full(len(b), J) for b, J in shells)])

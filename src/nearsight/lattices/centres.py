@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nearsight._validation import integer
-from nearsight.lattices.lattice import Lattice, checked_lattice, within
+from nearsight.lattices.lattice import Lattice, _within, checked_lattice
 
 
 def bond_centre(lattice: Lattice, shell: int = 1) -> np.ndarray:
@@ -47,7 +47,7 @@ def _holes(lattice: Lattice) -> list[tuple[float, int, np.ndarray]]:
     middle = lattice.vectors.sum(axis=0) / 2
     # A point of cell 0 has a site within half a diagonal, so that farther sites touch no hole in it.
     span = float(np.linalg.norm(lattice.vectors, axis=1).sum())
-    around = within(lattice, 1.5 * span, middle)
+    around = _within(lattice, 1.5 * span, middle)
     sites = around.vectors + around.centre
     if lattice.dim == 1:
         line = np.sort(sites[:, 0])

@@ -6,13 +6,13 @@ import numpy as np
 
 from nearsight._validation import array
 from nearsight.lattices.lattice import Lattice, checked_lattice
-from nearsight.lattices.reduction import reduced, shortest, whole_numbers
+from nearsight.lattices.reduction import _whole_numbers, reduced, shortest
 
 
 def nearest_image(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
     """Displacements ``(..., dim)`` between sites, each replaced by its shortest image along the periodic axes."""
     checked_lattice(lattice)
-    return shortest(displacements(vectors, lattice.dim), periods(lattice))
+    return shortest(_displacements(vectors, lattice.dim), periods(lattice))
 
 
 def torus_distance(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
@@ -32,11 +32,11 @@ def half_period(lattice: Lattice) -> float:
         return 0.5 * float(np.min(np.linalg.norm(lattice.vectors, axis=1) * np.asarray(lattice.shape)))
     # n = r·p* bounds the coefficients of a vector no longer than the shortest row.
     bound = np.linalg.norm(rows, axis=1).min() * np.linalg.norm(np.linalg.pinv(rows), axis=0)
-    turns = whole_numbers(bound)
+    turns = _whole_numbers(bound)
     return 0.5 * float(np.linalg.norm(turns[turns.any(axis=1)] @ rows, axis=1).min())
 
 
-def displacements(vectors: np.ndarray, dim: int) -> np.ndarray:
+def _displacements(vectors: np.ndarray, dim: int) -> np.ndarray:
     """Finite vectors ``(..., dim)``, float64."""
     shape = getattr(vectors, "shape", np.shape(vectors))
     return array(vectors, "vectors", (*(f"axis {k}" for k in range(len(shape) - 1)), dim))

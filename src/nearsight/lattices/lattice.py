@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nearsight._validation import array, boolean, instance, integer, integers, number
+from nearsight.lattices._typed import TYPED, shortest_distance, symmetrised, written
 from nearsight.lattices.neighbourhood import SAME, Bonds, Neighbourhood
-from nearsight.lattices.typed import TYPED, shortest_distance, symmetrised, written
 
 Centre = int | Sequence[float] | np.ndarray
 """A site, by its index, or any other point, by its Cartesian coordinates, such as the midpoint of a bond."""
@@ -218,7 +218,7 @@ class Lattice:
         Cells count from the cell of the centre: all sites of one sublattice have the same neighbourhood, and so do all
         translates of a point.
         """
-        found = within(self, number(cutoff, "cutoff", least=0), centre)
+        found = _within(self, number(cutoff, "cutoff", least=0), centre)
         if not len(found):
             raise ValueError(f"No site lies within {cutoff:.6g} of the point {centre}; pass a larger cutoff.")
         if found.on_site:
@@ -297,7 +297,7 @@ class Lattice:
         return cells[keep], sublattice[keep], distance[keep]
 
 
-def within(lattice: Lattice, radius: float, centre: Centre) -> Neighbourhood:
+def _within(lattice: Lattice, radius: float, centre: Centre) -> Neighbourhood:
     """The neighbourhood of a radius that was computed, to which no shell and no neighbour is missing."""
     return _neighbourhood(lattice, float(radius), tuple(map(float, lattice.locate(centre)[0])))
 

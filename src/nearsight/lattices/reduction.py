@@ -40,7 +40,7 @@ def image_shifts(rows: np.ndarray, spread: float) -> np.ndarray:
     if not len(rows):
         return np.zeros((1, rows.shape[1]))
     radius = 0.5 * float(np.linalg.norm(np.linalg.qr(rows.T)[1].diagonal()))
-    return whole_numbers(spread + radius * np.linalg.norm(np.linalg.pinv(rows), axis=0)) @ rows
+    return _whole_numbers(spread + radius * np.linalg.norm(np.linalg.pinv(rows), axis=0)) @ rows
 
 
 def reduced(vectors: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def reduced(vectors: np.ndarray) -> np.ndarray:
     return b
 
 
-def whole_numbers(bound: np.ndarray) -> np.ndarray:
+def _whole_numbers(bound: np.ndarray) -> np.ndarray:
     """All rows of whole numbers up to ``bound`` in size, the row of zeros first."""
     ranges = [sorted(range(-int(n), int(n) + 1), key=abs) for n in np.floor(bound + 1e-9)]
     return np.array(list(itertools.product(*ranges)), dtype=float)

@@ -9,7 +9,7 @@ import numpy as np
 from nearsight.groups import PointGroup
 from nearsight.lattices.lattice import Lattice, checked_lattice
 from nearsight.lattices.neighbourhood import Neighbourhood
-from nearsight.lattices.symmetry import find_points, matching_operations, neighbour_map
+from nearsight.lattices.symmetry import _find_points, matching_operations, neighbour_map
 
 
 def sublattice_operations(lattice: Lattice) -> np.ndarray:
@@ -41,7 +41,7 @@ def crystal_class(lattice: Lattice) -> PointGroup:
     site group of 0 need the law of the field in this group.
     """
     found = np.concatenate(_equivalences(checked_lattice(lattice))).reshape(-1, lattice.dim**2)
-    return PointGroup(found[np.unique(find_points(found, found))].reshape(-1, lattice.dim, lattice.dim))
+    return PointGroup(found[np.unique(_find_points(found, found))].reshape(-1, lattice.dim, lattice.dim))
 
 
 def aligned_neighbourhoods(lattice: Lattice, cutoff: float) -> tuple[Neighbourhood, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nearsight._validation import instance, number
 from nearsight.groups import PointGroup
-from nearsight.lattices.lattice import Centre, Lattice, checked_lattice, within
+from nearsight.lattices.lattice import Centre, Lattice, _within, checked_lattice
 from nearsight.lattices.neighbourhood import Neighbourhood
 
 TOLERANCE = 1e-6
@@ -44,7 +44,7 @@ def matching_operations(lattice: Lattice, a: Centre, b: Centre, *, radius: float
 
 
 def _operations(lattice: Lattice, a: Centre, b: Centre, radius: float) -> np.ndarray:
-    around, onto = within(lattice, radius, a), within(lattice, radius, b)
+    around, onto = _within(lattice, radius, a), _within(lattice, radius, b)
     species = np.asarray(lattice.species)
     labels, onto_labels = species[around.sublattice], species[onto.sublattice]
     none = np.zeros((0, lattice.dim, lattice.dim))
@@ -69,13 +69,13 @@ def _operations(lattice: Lattice, a: Centre, b: Centre, radius: float) -> np.nda
     operations = []
     for target in frames:
         g = np.linalg.solve(base, target).T  # g base_k = target_k as columns
-        arrival = find_points(vectors @ g.T, targets)
+        arrival = _find_points(vectors @ g.T, targets)
         if (arrival >= 0).all() and (onto_labels[arrival] == labels).all():
             operations.append(g)
     return np.array(operations) if operations else none
 
 
-def find_points(points: np.ndarray, among: np.ndarray, *, tolerance: float = 1e-5) -> np.ndarray:
+def _find_points(points: np.ndarray, among: np.ndarray, *, tolerance: float = 1e-5) -> np.ndarray:
     """Which of ``among`` ``(n, dim)`` each of ``points`` ``(m, dim)`` coincides with, ``(m,)``; -1 where none does.
 
     Coordinates are compared, never rounded: of two that agree to rounding one may lie on either side of a half digit.
@@ -103,7 +103,7 @@ def neighbour_permutations(neighbourhood: Neighbourhood, group: PointGroup) -> n
 def neighbour_map(a: Neighbourhood, b: Neighbourhood, g: np.ndarray, *, name: str = "The operation") -> np.ndarray:
     """``p[k]``: the neighbour of centre b at which neighbour k of centre a arrives under g."""
     moved = a.vectors @ g.T
-    found = find_points(moved, b.vectors, tolerance=10 * b.tolerance)
+    found = _find_points(moved, b.vectors, tolerance=10 * b.tolerance)
     if (found < 0).any():
         missing = tuple((moved[found < 0][0].round(5) + 0.0).tolist())
         raise ValueError(f"{name} does not map this neighbourhood onto itself (no site at {missing}).")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nearsight._validation import integer
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.sampler import real_temperatures
+from nearsight.sampling.sampler import _real_temperatures
 from nearsight.sampling.samplers import HeatBath
 
 
@@ -52,9 +52,9 @@ def anneal(
             raise ValueError(
                 f"schedule is (hot, cold), or an array with the temperature of every sweep, got {schedule}."
             )
-        hot, cold = real_temperatures(schedule).tolist()
+        hot, cold = _real_temperatures(schedule).tolist()
         schedule = np.geomspace(hot, cold, integer(sweeps, "sweeps", least=2))
-    temperatures = real_temperatures(schedule)
+    temperatures = _real_temperatures(schedule)
     if temperatures.ndim != 1 or not temperatures.size:
         raise ValueError(f"schedule holds the temperature of every sweep, got shape {temperatures.shape}.")
     runs = integer(runs, "runs", least=1)

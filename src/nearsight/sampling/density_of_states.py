@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nearsight.sampling.exact_ising import check_coupling, side
-from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
+from nearsight.sampling.exact_ising import _check_coupling, _side
+from nearsight.sampling.thermodynamics import Thermodynamics, _temperatures
 
 PRIME_BITS = 25
 """Primes below 2^25: sums of 2^13 products of two residues fit into 63 bits."""
@@ -50,7 +50,7 @@ class DensityOfStates:
 
     def probabilities(self, kT: ArrayLike) -> np.ndarray:
         """Canonical probability of every level ``(*kT, level)``: the histogram of energies of a long simulation."""
-        weight, _ = self._weights(temperatures(kT))
+        weight, _ = self._weights(_temperatures(kT))
         return weight / weight.sum(-1, keepdims=True)
 
     def average(self, observable: str | np.ndarray, kT: ArrayLike) -> np.ndarray:
@@ -67,7 +67,7 @@ class DensityOfStates:
 
     def thermodynamics(self, kT: ArrayLike) -> Thermodynamics:
         """F, U, S and C per site."""
-        T = temperatures(kT)
+        T = _temperatures(kT)
         weight, shift = self._weights(T)
         lowest = float(self.energies[0])
         p, energies = weight / weight.sum(-1, keepdims=True), self.energies - lowest
@@ -119,8 +119,8 @@ def ising_levels(length: int, width: int, *, J: float = 1.0) -> DensityOfStates:
     ----------
     P. D. Beale, Phys. Rev. Lett. 76, 78 (1996).
     """
-    n, m = sorted((side(length), side(width)))
-    check_coupling(J)
+    n, m = sorted((_side(length), _side(width)))
+    _check_coupling(J)
     sites = n * m
     if sites > MAX_TORUS:
         raise ValueError(

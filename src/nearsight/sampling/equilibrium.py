@@ -19,14 +19,14 @@ from nearsight import __version__
 from nearsight._validation import boolean, choice, instance, integer
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
+from nearsight.sampling._choice import choose, choose_start
+from nearsight.sampling._clusters import cluster_costs
+from nearsight.sampling._multispin import REPLICAS
+from nearsight.sampling._streams import generator
 from nearsight.sampling.autocorrelation import agreement, autocorrelation_time
-from nearsight.sampling.choice import choose, choose_start
-from nearsight.sampling.clusters import cluster_costs
-from nearsight.sampling.multispin import REPLICAS
-from nearsight.sampling.sampler import START, Sampler, magnetisation, real_temperatures
-from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, not_checkerboard
+from nearsight.sampling.sampler import START, Sampler, _magnetisation, _real_temperatures
+from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, _not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, Writer, pack
-from nearsight.sampling.streams import generator
 from nearsight.storage import Parts, load_tensors, lock, recover, save_tensors, usable_tensors
 
 if TYPE_CHECKING:
@@ -188,10 +188,10 @@ def _units(model: ClassicalModel, kT: Any, snapshots: int, sampler: str, chains:
     chains = None if chains is None else integer(chains, "chains", least=1)
     if sampler in (SwendsenWang.name, Wolff.name):
         cluster_costs(model)
-    temperatures = np.atleast_1d(real_temperatures(kT))
+    temperatures = np.atleast_1d(_real_temperatures(kT))
     if temperatures.ndim != 1 or not temperatures.size or len(np.unique(temperatures)) < len(temperatures):
         raise ValueError("kT holds one or several different temperatures; ask for more snapshots, not for one twice.")
-    words = not_checkerboard(model) is None and model.h == 0  # type: ignore[attr-defined]
+    words = _not_checkerboard(model) is None and model.h == 0  # type: ignore[attr-defined]
     units = []
     for place, t in enumerate(temperatures.tolist()):
         name = choose(model, t) if sampler == "auto" else sampler
@@ -308,7 +308,7 @@ def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = 
             states, counts = _turned(model, states, counts, turn)
         rows["states"].append(pack(states, model.n_states))
         rows["energy"].append(energy)
-        rows["magnetisation"].append(magnetisation(model, counts))
+        rows["magnetisation"].append(_magnetisation(model, counts))
         if kept is not None and time.monotonic() - saved >= KEEP and kept.parent.is_dir():
             tensors = {f"chain/{key}": x for key, x in chain.checkpoint().items()}
             tensors |= {f"rows/{column}": torch.from_numpy(np.stack(parts)) for column, parts in rows.items()}

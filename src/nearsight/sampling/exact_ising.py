@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nearsight._validation import integer, number
-from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
+from nearsight.sampling.thermodynamics import Thermodynamics, _temperatures
 
 COLD = 30.0
 """Beyond |J|/kT = 30 the torus is in its two ground states to all digits: an excitation costs a factor e^-120."""
@@ -40,10 +40,10 @@ def ising_torus(length: int, width: int, kT: ArrayLike, *, J: float = 1.0) -> Th
     ----------
     B. Kaufman, Phys. Rev. 76, 1232 (1949); A. E. Ferdinand, M. E. Fisher, Phys. Rev. 185, 832 (1969).
     """
-    T = temperatures(kT)
-    n, m = sorted((side(length), side(width)))
+    T = _temperatures(kT)
+    n, m = sorted((_side(length), _side(width)))
     sites = n * m
-    check_coupling(J)
+    _check_coupling(J)
     if J < 0 and (n % 2 or m % 2):
         raise ValueError(
             f"An antiferromagnet on a torus of {length} × {width} sites is frustrated and has no such solution; take "
@@ -179,12 +179,12 @@ def _kaufman(n: int, m: int, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return value, mean + sites * c / s, spread - 2 * sites / s**2
 
 
-def check_coupling(J: float) -> None:
+def _check_coupling(J: float) -> None:
     """Refuse couplings for which there is nothing to solve."""
     if number(J, "J") == 0:
         raise ValueError(f"J must be finite and not 0, got {J}; free spins have ln Z = ln 2 per site.")
 
 
-def side(length: int) -> int:
+def _side(length: int) -> int:
     """A number of sites along an axis, or a refusal."""
     return integer(length, "The side of a torus", least=1)

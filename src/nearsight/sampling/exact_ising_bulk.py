@@ -13,8 +13,8 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.lattices import Lattice
-from nearsight.sampling.exact_ising import COLD, check_coupling
-from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
+from nearsight.sampling.exact_ising import COLD, _check_coupling
+from nearsight.sampling.thermodynamics import Thermodynamics, _temperatures
 
 LATTICES = ("square", "triangular", "honeycomb", "kagome")
 CRITICAL = {
@@ -52,7 +52,7 @@ def critical_temperature(lattice: Lattice | str, *, J: float = 1.0) -> float:
     I. Syozi, Prog. Theor. Phys. 6, 306 (1951).
     """
     name = _name(lattice)
-    check_coupling(J)
+    _check_coupling(J)
     return 0.0 if J < 0 and name in ("triangular", "kagome") else abs(J) / CRITICAL[name]
 
 
@@ -71,8 +71,8 @@ def spontaneous_magnetisation(lattice: Lattice | str, kT: ArrayLike, *, J: float
     (1954).
     """
     name = _name(lattice)
-    T = temperatures(kT)
-    check_coupling(J)
+    T = _temperatures(kT)
+    _check_coupling(J)
     if J < 0:
         raise ValueError(
             "An antiferromagnet has no magnetisation; its staggered one is that at J > 0 if it is bipartite."
@@ -123,8 +123,8 @@ def ising_bulk(lattice: Lattice | str, kT: ArrayLike, *, J: float = 1.0) -> Ther
     (1950); K. Kano, S. Naya, Prog. Theor. Phys. 10, 158 (1953).
     """
     name = _name(lattice)
-    T = temperatures(kT)
-    check_coupling(J)
+    T = _temperatures(kT)
+    _check_coupling(J)
     K = torch.from_numpy(np.clip(J / T.reshape(-1, 1), -COLD, COLD)).requires_grad_()
     f = {"square": _square, "triangular": _triangular, "honeycomb": _honeycomb, "kagome": _kagome}[name](K)
     if name == "square":

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from nearsight._validation import instance, integer
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling import clusters, single_spin
-from nearsight.sampling.streams import generator
+from nearsight.sampling import _clusters as clusters
+from nearsight.sampling import _single_spin as single_spin
+from nearsight.sampling._streams import generator
 
 Start = str | Tensor
 START = 2**31
@@ -49,13 +50,13 @@ class Sampler(abc.ABC):
         start: Start = "random",
     ) -> None:
         instance(model, ClassicalModel, "model", "Samplers take a classical model such as Ising(lattice).")
-        temperatures = real_temperatures(kT)
+        temperatures = _real_temperatures(kT)
         seeds = tuple(integer(x, "seed", least=0) for x in (seed if isinstance(seed, tuple) else (seed,)))
         if not seeds:
             raise ValueError("seed must be one whole number ≥ 0, or several, got an empty tuple.")
         if temperatures.ndim > 1 or not temperatures.size:
             raise ValueError(f"kT is one number or one for every chain, got shape {temperatures.shape}.")
-        check_temperatures(temperatures)
+        _check_temperatures(temperatures)
         if chains is None:
             given = len(start) if isinstance(start, Tensor) and start.ndim == 2 else 1
             chains = temperatures.size if temperatures.ndim else given
@@ -101,7 +102,7 @@ class Sampler(abc.ABC):
 
     @kT.setter
     def kT(self, kT: np.ndarray | float) -> None:
-        self._kT = np.broadcast_to(real_temperatures(kT), (self.chains,)).copy()
+        self._kT = np.broadcast_to(_real_temperatures(kT), (self.chains,)).copy()
         self._tune(self._kT)
 
     @property
@@ -119,13 +120,13 @@ class Sampler(abc.ABC):
         return single_spin.measure(self._read(), *self._bonds, self.model.interaction, self.model.onsite)
 
     def observe(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and squares of the order parameter (:func:`order`) ``(chain,)``; the staggered one where bonds of
+        """Energies and squares of the order parameter (:func:`_order`) ``(chain,)``; the staggered one where bonds of
         two states favour different ones on a bipartite lattice."""
         energy, counts = self.measure()
         if self._aligned is not None and self._aligned.any():
             up = (self._read() ^ self._aligned).sum(1, dtype=np.int64)
             counts = np.stack([self.model.lattice.n_sites - up, up], axis=-1)
-        return energy, order(self.model, counts)
+        return energy, _order(self.model, counts)
 
     @property
     def energy(self) -> Tensor:
@@ -197,7 +198,7 @@ def _signed(array: np.ndarray) -> np.ndarray:
     return array.view(array.dtype.str.replace("u", "i")) if array.dtype.kind == "u" else array
 
 
-def real_temperatures(kT: Any) -> np.ndarray:
+def _real_temperatures(kT: Any) -> np.ndarray:
     """Temperatures as an array of floats, refused if they are not real, finite and > 0."""
     try:
         array = np.asarray(kT)
@@ -206,11 +207,11 @@ def real_temperatures(kT: Any) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         what = repr(kT) if isinstance(kT, str | type) or kT is None else f"{type(kT).__name__} of {array.dtype}"
         raise TypeError(f"kT must hold real numbers > 0, got {what}.")
-    check_temperatures(array.astype(float))
+    _check_temperatures(array.astype(float))
     return array.astype(float)
 
 
-def check_temperatures(kT: np.ndarray) -> None:
+def _check_temperatures(kT: np.ndarray) -> None:
     """Refuse temperatures that are not positive."""
     if not np.isfinite(kT).all() or (kT <= 0).any():
         raise ValueError(
@@ -219,15 +220,15 @@ def check_temperatures(kT: np.ndarray) -> None:
         )
 
 
-def magnetisation(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
+def _magnetisation(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
     """Mean of the field over the sites ``(..., component)`` from how many sites are in which state ``(..., state)``."""
     return counts @ model.values.numpy() / model.lattice.n_sites
 
 
-def order(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
+def _order(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
     r"""Square of the order parameter, the same for all ordered states: m² for spins; for Potts states
     Σ_a (x_a - 1/q)² q/(q-1) with the shares x_a, 0 in disorder and 1 in order."""
-    mean = magnetisation(model, counts)
+    mean = _magnetisation(model, counts)
     if model.components == 1:
         return mean[..., 0] ** 2
     q = model.n_states

@@ -8,9 +8,10 @@ import numpy as np
 
 from nearsight._validation import choice, integer
 from nearsight.hamiltonians import ClassicalModel, Ising
-from nearsight.sampling import clusters, multispin
-from nearsight.sampling.codes import CODES, chain_streams
-from nearsight.sampling.sampler import Sampler, order
+from nearsight.sampling import _clusters as clusters
+from nearsight.sampling import _multispin as multispin
+from nearsight.sampling._codes import CODES, chain_streams
+from nearsight.sampling.sampler import Sampler, _order
 
 
 class _SingleSpin(Sampler):
@@ -30,7 +31,7 @@ class _SingleSpin(Sampler):
         return self._code.name
 
     def _place(self, states: np.ndarray) -> dict[str, np.ndarray]:
-        reason = not_checkerboard(self.model)
+        reason = _not_checkerboard(self.model)
         words = reason is None and self.chains % multispin.REPLICAS == 0 and self.model.h == 0  # type: ignore[attr-defined]
         single = "bytes" if reason is None else "table"
         asked = {"auto": "words" if words else single, "single": single}.get(self._asked, self._asked)
@@ -57,7 +58,7 @@ class _SingleSpin(Sampler):
 
     def observe(self) -> tuple[np.ndarray, np.ndarray]:
         quick = self._code.measure(self._arrays)
-        return (quick[0], order(self.model, quick[2])) if quick else super().observe()
+        return (quick[0], _order(self.model, quick[2])) if quick else super().observe()
 
 
 class Metropolis(_SingleSpin):
@@ -154,7 +155,7 @@ SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in (Metropolis, H
 """Samplers by the name that :func:`sample` takes."""
 
 
-def not_checkerboard(model: ClassicalModel) -> str | None:
+def _not_checkerboard(model: ClassicalModel) -> str | None:
     """Why a model is not an Ising model on an even square torus with nearest neighbours alone; None if it is."""
     lattice = model.lattice
     if type(model) is not Ising or len(model.J) != 1:

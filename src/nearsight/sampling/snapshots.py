@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore
 from nearsight._validation import generator, integer
 from nearsight._validation import number as real
 from nearsight.lattices import Lattice
-from nearsight.sampling.thermodynamics import temperatures
+from nearsight.sampling.thermodynamics import _temperatures
 from nearsight.storage import CorruptFileError, data_hash
 
 FORMAT = 2
@@ -189,7 +189,7 @@ class Snapshots:
             keep[:] = False
             keep[np.asarray(mask)] = True
         if kT is not None:
-            known, wanted = self.temperatures, np.atleast_1d(temperatures(kT))
+            known, wanted = self.temperatures, np.atleast_1d(_temperatures(kT))
             for t in wanted:
                 if not np.isclose(known, t, rtol=1e-9).any():
                     raise ValueError(

@@ -12,9 +12,9 @@ from torch import Tensor
 from nearsight._validation import choice, integer
 from nearsight._validation import number as number_
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.sampler import START, Sampler, real_temperatures
+from nearsight.sampling._streams import generator
+from nearsight.sampling.sampler import START, Sampler, _real_temperatures
 from nearsight.sampling.samplers import SAMPLERS, HeatBath, Metropolis
-from nearsight.sampling.streams import generator
 
 
 class ParallelTempering:
@@ -49,7 +49,7 @@ class ParallelTempering:
         seed: int = 0,
         start: str | Tensor = "random",
     ) -> None:
-        temperatures = np.sort(np.atleast_1d(real_temperatures(kT)))
+        temperatures = np.sort(np.atleast_1d(_real_temperatures(kT)))
         if temperatures.ndim != 1 or len(temperatures) < 2 or (np.diff(temperatures) <= 0).any():
             raise ValueError(f"Parallel tempering needs at least two different temperatures, got {kT}.")
         if isinstance(sampler, str):

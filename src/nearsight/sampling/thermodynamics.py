@@ -50,7 +50,7 @@ class Thermodynamics:
         return -self.free_energy / self.kT
 
 
-def temperatures(kT: ArrayLike) -> np.ndarray:
+def _temperatures(kT: ArrayLike) -> np.ndarray:
     """kT as an array of positive numbers, or a refusal."""
     T = np.asarray(kT)
     if T.dtype.kind not in "fiu":

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from nearsight._validation import instance
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.thermodynamics import Thermodynamics, temperatures
+from nearsight.sampling.thermodynamics import Thermodynamics, _temperatures
 
 Segment = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Stretches of the chain with given end states ``(stretch, q, q)``: logarithm of the weight, mean and variance of E."""
@@ -45,7 +45,7 @@ def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics
     cost = model.onsite[:, :, None] - strength[:, None, None] * model.interaction
     lowest = cost.min((1, 2))
     cost -= lowest[:, None, None]
-    T = temperatures(kT)
+    T = _temperatures(kT)
     results = np.array([_log_trace(cost, 1 / x) for x in T.reshape(-1)])
     zero = np.full(T.size, float(lowest.sum()))
     # Where it is hot U is all but that of equally likely states, which is known: counted from zero it keeps its digits.

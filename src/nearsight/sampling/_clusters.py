@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling.streams import TRIED, U64, below, kernel, next64, uniform
+from nearsight.sampling._streams import TRIED, U64, below, kernel, next64, uniform
 
 
 def cluster_costs(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:

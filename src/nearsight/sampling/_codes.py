@@ -8,8 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.sampling import checkerboard, multispin, single_spin
-from nearsight.sampling.streams import TRIED, stream
+from nearsight.sampling import _checkerboard as checkerboard
+from nearsight.sampling import _multispin as multispin
+from nearsight.sampling import _single_spin as single_spin
+from nearsight.sampling._streams import TRIED, stream
 
 Arrays = dict[str, np.ndarray]
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nearsight.sampling.checkerboard import join, split
-from nearsight.sampling.streams import U64, kernel, next64
+from nearsight.sampling._checkerboard import join, split
+from nearsight.sampling._streams import U64, kernel, next64
 
 LANES = 16
 """Words of one row that draw their random bits together; rows of words are padded to a multiple of it."""

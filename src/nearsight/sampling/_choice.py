@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from nearsight.hamiltonians import ClassicalModel, Ising
-from nearsight.sampling.clusters import alignment, cluster_costs
+from nearsight.sampling._clusters import alignment, cluster_costs
 from nearsight.sampling.exact_ising_bulk import critical_temperature
-from nearsight.sampling.samplers import not_checkerboard
+from nearsight.sampling.samplers import _not_checkerboard
 
 CRITICAL_WINDOW = 0.4
 """Within so many |J| of the transition of the square Ising model "auto" takes Swendsen-Wang."""
@@ -23,7 +23,7 @@ def choose(model: ClassicalModel, kT: float) -> str:
         cluster_costs(model)
     except ValueError:
         return "heat-bath"
-    if not_checkerboard(model) is None:
+    if _not_checkerboard(model) is None:
         tc = critical_temperature("square", J=model.J[0])  # type: ignore[attr-defined]
         near = abs(kT - tc) < CRITICAL_WINDOW * abs(model.J[0])  # type: ignore[attr-defined]
         if near or (kT < tc and weight_of_walls(model, kT) > WALLED):  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nearsight.sampling.streams import U32, kernel
+from nearsight.sampling._streams import U32, kernel
 
 I8 = np.int8
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nearsight.lattices.reduction import reduced, shortest, whole_numbers
+from nearsight.lattices.reduction import _whole_numbers, reduced, shortest
 
 TYPED = 0.01
 """How far typed positions may lie from symmetric ones, in units of the shortest distance: a unit of three digits."""
@@ -61,7 +61,7 @@ class Symmetrised(NamedTuple):
 def shortest_distance(vectors: np.ndarray, basis: np.ndarray) -> float:
     """Distance of the two closest sites of an infinite lattice; 0 if two sites lie on one point."""
     rows = reduced(vectors)
-    turns = whole_numbers(np.linalg.norm(rows, axis=1).min() * np.linalg.norm(np.linalg.inv(rows), axis=0))
+    turns = _whole_numbers(np.linalg.norm(rows, axis=1).min() * np.linalg.norm(np.linalg.inv(rows), axis=0))
     least = float(np.linalg.norm(turns[turns.any(axis=1)] @ rows, axis=1).min())
     first, second = np.triu_indices(len(basis), 1)
     pairs = np.linalg.norm(shortest(basis[second] - basis[first], rows), axis=1)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nearsight.sampling.streams import TRIED, below, kernel, uniform
+from nearsight.sampling._streams import TRIED, below, kernel, uniform
 
 
 @kernel
