@@ -1,8 +1,9 @@
 """A model of your own: the Peierls instability of a chain.
 
 A half-filled chain whose hopping depends on the bond lengths gains electronic energy by dimerising: a gap opens at the
-Fermi level for any coupling, however weak (Peierls), and the elastic price is only quadratic. nearsight does not know
-this model. Thirty lines teach it; forces, ensembles, boundaries, batches and all dynamics come for free.
+Fermi level for any coupling, however weak (Peierls), and the elastic price is only quadratic. Thirty lines are a model;
+forces, ensembles, boundaries, batches and all dynamics come for free. (This one is a special case of
+``nearsight.hamiltonians.Peierls``, the referee of its forces at the end.)
 
 W.-P. Su, J. R. Schrieffer, A. J. Heeger, Phys. Rev. Lett. 42, 1698 (1979).
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 import nearsight as ns
 
 
-class Peierls(ns.hamiltonians.Hamiltonian):
+class BondLengths(ns.hamiltonians.Hamiltonian):
     r"""Displacements u_i along a chain:
     H = -Σ_i [t - α (u_{i+1} - u_i)] (c†_{i+1} c_i + h.c.),   V = k/2 Σ_i (u_{i+1} - u_i)²."""
 
@@ -52,7 +53,7 @@ class Peierls(ns.hamiltonians.Hamiltonian):
 
 
 # The model vouches for itself: h = h†, and energies are those of the reflected and shifted chain.
-model = Peierls(ns.lattices.chain(200))
+model = BondLengths(ns.lattices.chain(200))
 model.check(torch.Generator().manual_seed(0))
 
 exact = ns.ExactForceField(model, ns.solvers.Dense(filling=0.5, kT=0.0))
@@ -83,3 +84,8 @@ print(f"dimerisation u = {u:.6f}, gap {gap:.6f} = 8αu = {8 * model.alpha * u:.6
 print(f"energy gained per site: {energy_of_the_infinite_chain(0) - energy_of_the_infinite_chain(u):.6f} t")
 print(f"residual slope of the infinite chain there: {slope:.1e} t per length")
 assert abs(gap - 8 * model.alpha * u) < 1e-9 and abs(slope) < 1e-4
+
+# Springs between neighbours are a spring at every site and an elastic coupling: k = 2k', κ = -k'.
+library = ns.hamiltonians.Peierls(model.lattice, t=1.0, t2=0.0, alpha=0.5, k=0.8, kappa=-0.4)
+field = 0.3 * torch.randn(model.lattice.n_sites, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+torch.testing.assert_close(exact(field), ns.ExactForceField(library, exact.solver)(field))

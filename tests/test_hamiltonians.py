@@ -7,10 +7,9 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from contracts.peierls import Peierls
 from nearsight.dynamics.run.fingerprint import describe
 from nearsight.forcefields import ElectronForceField, ExactForceField
-from nearsight.hamiltonians import FalicovKimball, Hamiltonian, Holstein, JahnTeller
+from nearsight.hamiltonians import FalicovKimball, Hamiltonian, Holstein, JahnTeller, Peierls
 from nearsight.lattices import chain, square
 from nearsight.solvers import Dense
 
@@ -134,7 +133,7 @@ def test_a_model_that_breaks_a_symmetry_is_found_out(rng):
         def coupling(self, field):
             return super().coupling(field) * (1 + 0.1j)
 
-    leaky = Leaky(square(4), twist=(0.0, 0.0))
+    leaky = Leaky(square(4), twist=(0.5, 0.5))
     with pytest.raises(ArithmeticError, match="not Hermitian"):
         leaky.check(rng)
 

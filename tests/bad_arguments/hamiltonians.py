@@ -14,6 +14,7 @@ from nearsight.hamiltonians import (
     Holstein,
     Ising,
     JahnTeller,
+    Peierls,
     Potts,
     SDModel,
     SpinEnergy,
@@ -23,7 +24,8 @@ from nearsight.hamiltonians import (
 from nearsight.lattices import chain, cubic, honeycomb, square, triangular
 
 LATTICE = square(4)
-ALL = [BlumeCapel, EdwardsAnderson, FalicovKimball, Heisenberg, Holstein, Ising, JahnTeller, Potts, SDModel, SpinEnergy,
+ALL = [BlumeCapel, EdwardsAnderson, FalicovKimball, Heisenberg, Holstein, Ising, JahnTeller, Peierls, Potts, SDModel,
+       SpinEnergy,
        double_exchange, skyrmion_magnet]  # fmt: skip
 MORE = {Potts: {"q": 3}, EdwardsAnderson: {"seed": 1}}
 NOT_COUPLINGS = [*(v for v in NOT_FINITE if np.ndim(v) == 0), (), (1.0, None), (1.0, math.nan), ("1",), (1.0,) * 60,
@@ -49,7 +51,7 @@ ROWS = [
     *each(FalicovKimball, "t", NOT_COUPLINGS, lattice=LATTICE),
     *each(FalicovKimball, "U", NOT_FINITE, lattice=LATTICE),
     *each(FalicovKimball, "spins", [*NOT_WHOLE, 0, 3], lattice=LATTICE),
-    *(r for model in (FalicovKimball, Holstein, JahnTeller, SDModel)
+    *(r for model in (FalicovKimball, Holstein, JahnTeller, Peierls, SDModel)
       for r in each(model, "twist", NOT_TWISTS, lattice=LATTICE)),
     *each(Holstein, "twist", ("x", (), (0.1, 0.2), 1j, math.nan), lattice=chain(4)),
     row(Holstein, square(4, periodic=(True, False)), twist=(0.0, 0.1)),
@@ -61,6 +63,8 @@ ROWS = [
           lattice=LATTICE),
     *each(JahnTeller, "symmetric", NOT_FLAGS, lattice=LATTICE),
     *each(JahnTeller, "lattice", (triangular(4), cubic(3), honeycomb(3))),
+    *(r for name in ("t", "t2", "alpha", "k", "kappa") for r in each(Peierls, name, NOT_FINITE, lattice=LATTICE)),
+    *each(Peierls, "spins", [*NOT_WHOLE, 0, 3], lattice=LATTICE),
     *each(SDModel, "t", NOT_COUPLINGS, lattice=LATTICE),
     *each(SDModel, "J", NOT_FINITE, lattice=LATTICE),
     *each(SDModel, "k", NOT_FINITE, lattice=LATTICE, unit=False),

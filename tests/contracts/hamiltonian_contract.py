@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.peierls import Peierls
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import (
@@ -23,6 +22,7 @@ from nearsight.hamiltonians import (
     Holstein,
     Ising,
     JahnTeller,
+    Peierls,
     Potts,
     SDModel,
 )
@@ -66,7 +66,11 @@ HAMILTONIANS = [
     pytest.param(FalicovKimball(triangular(4), t=(1.0, -0.4), U=-3.0, spins=2), id="falicov-kimball, two shells"),
     pytest.param(FalicovKimball(square(3), twist=(np.pi, np.pi)), id="falicov-kimball antiperiodic"),
     pytest.param(FalicovKimball(square(2)), id="falicov-kimball on the smallest torus"),
-    pytest.param(Peierls(chain(6)), id="peierls"),
+    pytest.param(Peierls(square(4)), id="peierls"),
+    pytest.param(Peierls(square(3), spins=2, twist=(np.pi, np.pi)), id="peierls antiperiodic, with spin"),
+    pytest.param(Peierls(square(2)), id="peierls on the smallest torus"),
+    pytest.param(Peierls(triangular(3), t=1.0, t2=0.0, kappa=-0.5), id="peierls, triangular"),
+    pytest.param(Peierls(chain(6)), id="peierls chain"),
     pytest.param(Peierls(chain(7), twist=0.7), id="peierls with a persistent current"),
     pytest.param(Peierls(chain(2)), id="peierls with two bonds on one pair"),
     pytest.param(Ising(square(4), J=(1.0, -0.4), h=0.3), id="ising with two shells in a field"),

@@ -12,6 +12,7 @@ from nearsight.hamiltonians.heisenberg import Heisenberg
 from nearsight.hamiltonians.holstein import Holstein
 from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
+from nearsight.hamiltonians.peierls import Peierls
 from nearsight.hamiltonians.potts import Potts
 from nearsight.hamiltonians.sd_magnet import FieldError, SDModel, double_exchange, skyrmion_magnet
 from nearsight.hamiltonians.spin_energy import SpinEnergy
@@ -29,6 +30,7 @@ __all__ = [
     "JahnTeller",
     "Neighbours",
     "Pairs",
+    "Peierls",
     "Potts",
     "SDModel",
     "SpinEnergy",

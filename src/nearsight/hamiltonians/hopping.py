@@ -28,6 +28,12 @@ def checked_twist(lattice: Lattice, twist: Any) -> tuple[float, ...] | None:
     return phases
 
 
+def bond_phases(bonds: Bonds, twist: tuple[float, ...] | None) -> np.ndarray:
+    """The phase of every bond ``(bond,)``: e^{iθ} across a periodic boundary, else 1; real if every θ is 0 or π."""
+    phases = np.exp(1j * bonds.winding @ np.broadcast_to(0.0 if twist is None else twist, bonds.winding.shape[-1:]))
+    return phases.real.copy() if (abs(phases.imag) < 1e-12).all() else phases
+
+
 def hopping_elements(
     lattice: Lattice, bonds: Bonds, amplitude: np.ndarray | float, *, twist: tuple[float, ...] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -42,11 +48,12 @@ def hopping_elements(
     Returns
     -------
     rows, columns and values ``(element,)``, orbital μ of site i in row i · orbitals + μ; float64, with a twist
-    complex128. On a torus two cells wide the same pair is joined by two bonds: both are listed, and add up.
+    other than 0 and π complex128. On a torus two cells wide the same pair is joined by two bonds: both are listed, and
+    add up.
     """
     a = np.asarray(amplitude)
     a = np.broadcast_to(a if a.ndim == 3 else a[..., None, None], (len(bonds), *(a.shape[1:] or (1, 1))))
-    a = a.astype(float) if twist is None else a * np.exp(1j * bonds.winding @ np.asarray(twist, float))[:, None, None]
+    a = a * bond_phases(bonds, twist)[:, None, None]
     orbitals = a.shape[-1]
     rows = np.broadcast_to(orbitals * bonds.j[:, None, None] + np.arange(orbitals)[:, None], a.shape).reshape(-1)
     columns = np.broadcast_to(orbitals * bonds.i[:, None, None] + np.arange(orbitals), a.shape).reshape(-1)
