@@ -84,7 +84,7 @@ class Peierls(Hamiltonian):
         self.columns = torch.stack([self._i, self._j], dim=1).flatten()
 
     @cached_property
-    def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:
         parts = [hopping_elements(self.lattice, self.bonds, -self.t, twist=self.twist)]
         if self.t2:
             parts.append(hopping_elements(self.lattice, self.lattice.bonds(2), -self.t2, twist=self.twist))
