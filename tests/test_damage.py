@@ -223,7 +223,7 @@ def test_no_flipped_bit_of_stored_results_goes_unnoticed(count, tmp_path):
 
     def store() -> str:
         found = Snapshots.open(tmp_path / "s")
-        return tensor_hash({"q": found.fields()}) + str([found.attributes, found.kT, found.energy, found.sweep])
+        return tensor_hash({"q": found.fields()}) + str([found.attrs, found.kT, found.energy, found.sweep])
 
     def hops() -> str:
         found = MoveData.open(tmp_path / "hops")

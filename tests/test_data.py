@@ -318,7 +318,7 @@ def test_a_missing_data_set_and_a_foreign_one_are_told_apart(tmp_path):
     with pytest.raises(FileNotFoundError, match="no data set"):
         DataSet.open(tmp_path / "nowhere")
     xr.Dataset({"x": ("n", np.zeros(3))}).to_zarr(tmp_path / "foreign", zarr_format=3, consolidated=False)
-    with pytest.raises(ValueError, match="not a nearsight data set"):
+    with pytest.raises(ValueError, match="but no data set"):
         DataSet.open(tmp_path / "foreign")
 
 

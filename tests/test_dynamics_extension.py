@@ -6,11 +6,11 @@ import torch
 
 from contracts.scheme_contract import every_scheme, generator
 from nearsight.dynamics import At, Brownian, Every, Langevin, Trajectory, simulate
-from nearsight.dynamics.run.record_store import ZarrRecords
+from nearsight.dynamics.run.record_store import Records
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
-from nearsight.storage import tree_hash
+from nearsight.storage import table, tree_hash
 
 
 class Killed(Exception):
@@ -137,9 +137,7 @@ def test_a_run_is_never_cut_back(tmp_path):
 def test_an_extension_killed_at_any_moment_goes_on(moment, tmp_path, monkeypatch):
     oscillators(tmp_path / "whole", 20, Every(2))
     oscillators(tmp_path / "cut", 8, Every(2))
-    from nearsight.dynamics.run import record_store
-
-    left, write = [moment], record_store.write_atomic
+    left, write = [moment], table.write_atomic
 
     def killed(path, content):
         left[0] -= 1
@@ -148,7 +146,7 @@ def test_an_extension_killed_at_any_moment_goes_on(moment, tmp_path, monkeypatch
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(record_store, "write_atomic", killed)
+        patch.setattr(table, "write_atomic", killed)
         with pytest.raises(Killed):
             oscillators(tmp_path / "cut", 20, Every(2))
     assert len(Trajectory.open(tmp_path / "cut").data.step) == 5
@@ -159,10 +157,8 @@ def test_an_extension_killed_at_any_moment_goes_on(moment, tmp_path, monkeypatch
 
 def test_what_is_read_while_a_run_is_extended_is_nan_beyond_its_records(tmp_path):
     oscillators(tmp_path, 8, Every(2))
-    records = ZarrRecords.open(
-        tmp_path / "trajectory.zarr", 0, {name: "" for name in ("field", "force", "energy", "time")}
-    )
-    records.fit(np.arange(0, 21, 2))
-    data = records.dataset()
+    records = Records.resume(tmp_path / "trajectory.zarr", 0, {})
+    records.resize(11)
+    data = records.xarray
     assert data.sizes["record"] == 11
     assert np.isfinite(data.energy[:5]).all() and np.isnan(data.energy[5:]).all()

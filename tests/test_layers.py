@@ -11,7 +11,8 @@ ROOT = Path(nearsight.__file__).parent
 
 # Bottom to top; names in one tuple are siblings.
 LAYERS = (
-    ("storage", "parallel"),
+    ("storage",),
+    ("parallel",),
     ("groups",),
     ("lattices",),
     ("fields",),

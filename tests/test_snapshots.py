@@ -79,8 +79,8 @@ def test_rows_are_ordered_by_temperature_chain_and_time(store):
 
 
 def test_automatic_choice_takes_clusters_near_the_transition_only(store):
-    assert [u["sampler"] for u in store.attributes["units"]] == ["metropolis", "swendsen-wang", "metropolis"]
-    assert [u["start"] for u in store.attributes["units"]] == ["ordered", "mixed", "mixed"]
+    assert [u["sampler"] for u in store.attrs["units"]] == ["metropolis", "swendsen-wang", "metropolis"]
+    assert [u["start"] for u in store.attrs["units"]] == ["ordered", "mixed", "mixed"]
     choose = equilibrium.choose
     assert choose(Ising(square(8), J=-2), 2 * 2.269) == "swendsen-wang"
     assert choose(Ising(square(8), J=-2), 2.269) == "metropolis"
@@ -97,7 +97,7 @@ def test_automatic_choice_takes_clusters_near_the_transition_only(store):
 
 
 def test_intervals_and_sweeps_discarded_follow_the_rule(store):
-    for unit in store.attributes["units"]:
+    for unit in store.attrs["units"]:
         tau = max(unit["tau_energy"], unit["tau_order"])
         assert unit["interval"] == max(1, np.ceil(2 * tau))
         assert unit["discarded"] >= 40 * tau
@@ -144,7 +144,7 @@ def same(a: Snapshots, b: Snapshots) -> bool:
     return (
         all(np.array_equal(getattr(a, c), getattr(b, c)) for c in columns)
         and torch.equal(a.states(), b.states())
-        and a.attributes == b.attributes
+        and a.attrs == b.attrs
     )
 
 
@@ -286,11 +286,11 @@ def test_batches_hold_every_snapshot_once(store, monkeypatch):
 
 
 def test_batches_read_every_chunk_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("nearsight.sampling.snapshots.CHUNK_BYTES", 320)
+    monkeypatch.setattr("nearsight.storage.table.CHUNK_BYTES", 320)
     store = drawn(tmp_path / "s")
     read = []
-    original = Snapshots._read
-    monkeypatch.setattr(Snapshots, "_read", lambda self, name, rows: read.append(rows) or original(self, name, rows))
+    original = Snapshots.read
+    monkeypatch.setattr(Snapshots, "read", lambda self, name, rows: read.append(rows) or original(self, name, rows))
     assert sum(len(b.rows) for b in store.batches(17, rng=torch.Generator().manual_seed(1))) == 210
     chunks = np.concatenate([np.unique(rows // 10) for rows in read])
     assert len(chunks) == len(set(chunks.tolist())) == 21
@@ -325,7 +325,7 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     with pytest.raises(CorruptFileError, match=r"states/c/0/0 is damaged"):
         Snapshots.open(tmp_path / "s").states()
     chunk.unlink()
-    with pytest.raises(CorruptFileError, match=r"states/c/0/0 is missing"):
+    with pytest.raises(CorruptFileError, match=r"states/c/0/0 is damaged .it is missing"):
         Snapshots.open(tmp_path / "s")
     chunk.write_bytes(whole)
     assert len(Snapshots.open(tmp_path / "s").states()) == 5

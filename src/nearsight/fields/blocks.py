@@ -22,8 +22,11 @@ CHUNK = 256
 class _Sampled(Protocol):
     """Configurations of 0 and 1 on a lattice, as :class:`nearsight.sampling.Snapshots` holds them."""
 
-    lattice: Lattice
-    values: Tensor
+    @property
+    def lattice(self) -> Lattice: ...
+
+    @property
+    def values(self) -> Tensor: ...
 
     def __len__(self) -> int: ...
 

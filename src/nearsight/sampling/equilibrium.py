@@ -26,7 +26,7 @@ from nearsight.sampling._streams import generator
 from nearsight.sampling.autocorrelation import agreement, autocorrelation_time
 from nearsight.sampling.sampler import START, Sampler, _magnetisation, _real_temperatures
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, _not_checkerboard
-from nearsight.sampling.snapshots import Snapshots, Writer, pack
+from nearsight.sampling.snapshots import Snapshots, pack
 from nearsight.storage import Parts, load_tensors, lock, recover, save_tensors, usable_tensors
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def sample(
     τ is measured, at least 200 τ for all chains together, so that τ is known to 36 % or better, and until chains, four
     or more, that began in order and in disorder agree in E and m² (:func:`agreement`, p > 0.001): τ alone is blind to
     what did not happen. Then a snapshot is taken every ⌈2τ⌉ sweeps, after which exp(-2) of a correlation is left. What
-    was measured is kept in ``Snapshots.attributes["units"]``.
+    was measured is kept in ``Snapshots.attrs["units"]``.
 
     Every unit of work, some chains at one temperature, has random numbers that follow from ``seed``, its temperature's
     place in ``kT`` and its number alone: the snapshots do not depend on how many workers share the work. Finished units
@@ -151,7 +151,7 @@ def sample(
             if not path.exists():  # nor has another process finished it meanwhile
                 _sample(parts, model, units, plan, about, workers, client, progress)
     stored = Snapshots.open(path)
-    _refuse_other(about, stored.attributes, path)
+    _refuse_other(about, stored.attrs, path)
     shutil.rmtree(parts.folder, ignore_errors=True)
     return stored
 
@@ -382,7 +382,7 @@ def _assemble(
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)
     total = sum(sum(unit.snapshots) for unit in units)
-    writer = Writer(path, total, model.lattice.n_sites, model.values.numpy(), about)
+    store = Snapshots.room(path, total, model.lattice.n_sites, model.values.numpy(), about)
     measured: list[dict[str, Any]] = []
     chains = 0
     for number in sorted(range(len(units)), key=lambda k: (units[k].kT, units[k].group)):
@@ -390,13 +390,14 @@ def _assemble(
         block["kT"] = np.full(len(block["energy"]), unit.kT)
         block["chain"] = block["chain"] + np.int32(chains)
         chains += unit.chains
-        writer.write(block)
+        store.append(block)
         names = ("tau_energy", "tau_order", "tau_energy_error", "tau_order_error", "interval", "discarded")
         numbers = [None if np.isnan(x) else float(x) for x in block["measured"]]
         about_unit = {"kT": unit.kT, "sampler": unit.sampler, "start": unit.start, "chains": unit.chains}
         measured.append({**about_unit, **dict(zip(names, numbers, strict=True))})
-    writer.group.attrs.update({"units": measured})
-    return Snapshots(writer.close(), path)
+    store.attrs["units"] = measured
+    store.seal()
+    return store
 
 
 def _unfinished(parts: Path, number: int) -> Path:

@@ -9,18 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import xarray as xr
-import zarr
 from torch import Tensor
 
 from nearsight import __version__
-from nearsight._validation import boolean, choice, filename, integer, integers, number, numbers
+from nearsight._validation import choice, filename, integer, integers, number, numbers
 from nearsight.lattices import Lattice
 from nearsight.storage import owned
-from nearsight.training import imports, store
+from nearsight.storage.table import Table
+from nearsight.training import imports
 
 KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported")
 """Where a snapshot comes from; ``kind`` stores the position in this list."""
+
+INNER = ("site", "component")
+DIMENSIONS = {"field": INNER, "force": INNER, "energy": (), "trajectory": (), "kind": (), "time": ()}
+DTYPES = {name: np.dtype(np.int64 if name in ("trajectory", "kind") else np.float64) for name in DIMENSIONS}
 
 
 class Split(NamedTuple):
@@ -31,37 +34,28 @@ class Split(NamedTuple):
     test: DataSet
 
 
-class DataSet:
+class DataSet(Table):
     """Snapshots Φ with the total force and energy of an exact force field.
 
-    On disk a zarr group (format 3) that xarray opens as it is: ``field`` and ``force`` ``(snapshot, site, component)``,
-    ``energy`` ``(snapshot,)`` (absent for a driven system), all float64, with ``trajectory`` (an integer: snapshots of
-    one trajectory resemble each other), ``kind`` (a code, see ``KINDS``) and ``time``. Attributes hold the lattice, the
-    recipe, the seed and the hash. Arrays are read when first asked for.
+    Arrays, float64: ``field`` and ``force`` ``(snapshot, site, component)``, ``energy`` ``(snapshot,)`` (absent for a
+    driven system), with ``trajectory`` (an integer: snapshots of one trajectory resemble each other), ``kind`` (a code,
+    see ``KINDS``) and ``time``. ``attrs`` holds the lattice, the recipe and the seed. Arrays are read when first asked
+    for.
 
     Make one with :func:`~nearsight.training.generate`, :meth:`open`, :meth:`from_npz` or :meth:`from_arrays`.
     """
 
-    def __init__(self, group: zarr.Group, index: np.ndarray | None = None) -> None:
-        self._group = group
-        self._index = index
-        self.attrs: dict[str, Any] = dict(group.attrs)
-        self.lattice = Lattice.from_config(self.attrs["lattice"])
-        self.components = int(group["field"].shape[-1])  # type: ignore[union-attr]
+    noun, key, dimension = "data set", "format", "snapshot"
+    hint = "Check the path, or make one with training.generate, or DataSet.from_npz."
+    cure = "Generate the data set again or restore a copy."
 
-    @classmethod
-    def open(cls, path: str | Path, *, verify: bool = True) -> DataSet:
-        """Open a data set on disk.
+    @cached_property
+    def lattice(self) -> Lattice:
+        return Lattice.from_config(self.attrs["lattice"])
 
-        Every chunk is read once and the content compared with its hash (2 to 3 s per gigabyte; ``verify=False``
-        trusts the disk). Raises ``storage.CorruptFileError`` naming the damaged file.
-        """
-        path = filename(path, "path")
-        boolean(verify, "verify")
-        group = store.open_group(path)
-        if verify:
-            store.verify(group, path)
-        return cls(group)
+    @property
+    def components(self) -> int:
+        return self.shape("field")[-1]
 
     @classmethod
     def from_arrays(
@@ -129,50 +123,48 @@ class DataSet:
             "counts": {name: int(n) for name, n in zip(KINDS, counts, strict=True) if n},
             **attrs,
         }
-        return cls(store.write(None if path is None else Path(path), arrays, attributes))
+        ordered = {name: np.ascontiguousarray(arrays[name], DTYPES[name]) for name in DIMENSIONS if name in arrays}
+        return cls.write(None if path is None else Path(path), ordered, DIMENSIONS, attributes)
 
     # --- contents ---------------------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return int(self._group["field"].shape[0]) if self._index is None else len(self._index)  # type: ignore[union-attr]
-
     def __repr__(self) -> str:
-        counts = store.describe_counts(self.counts.items())
-        trajectories = len(np.unique(self._numpy("trajectory")))
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        trajectories = len(np.unique(self.read("trajectory")))
         without = "" if self.has_energy else ", no energies"
         return f"{len(self)} snapshots ({counts}) of {trajectories} trajectories on {self.lattice!r}{without}"
 
     @property
     def has_energy(self) -> bool:
-        return "energy" in self._group
+        return "energy" in self
 
     @cached_property
     def field(self) -> Tensor:
         """Φ ``(snapshot, site, component)``, float64."""
-        return owned(torch.from_numpy(self._numpy("field")))
+        return owned(torch.from_numpy(self.read("field")))
 
     @cached_property
     def force(self) -> Tensor:
         """Total generalised force -∂E/∂Φ, shaped as the field."""
-        return owned(torch.from_numpy(self._numpy("force")))
+        return owned(torch.from_numpy(self.read("force")))
 
     @cached_property
     def energy(self) -> Tensor | None:
         """Total energy ``(snapshot,)``, or None for a driven system."""
-        return owned(torch.from_numpy(self._numpy("energy"))) if self.has_energy else None
+        return owned(torch.from_numpy(self.read("energy"))) if self.has_energy else None
 
     @cached_property
     def trajectory(self) -> np.ndarray:
-        return self._numpy("trajectory")
+        return self.read("trajectory")
 
     @cached_property
     def kind(self) -> np.ndarray:
         """Codes into ``KINDS`` ``(snapshot,)``."""
-        return self._numpy("kind")
+        return self.read("kind")
 
     @cached_property
     def time(self) -> np.ndarray:
-        return self._numpy("time")
+        return self.read("time")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -184,24 +176,6 @@ class DataSet:
     def field_range(self) -> tuple[float, float]:
         """Smallest and largest value of any field component: outside it a learned force field extrapolates."""
         return float(self.field.min()), float(self.field.max())
-
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of the content: the same however, wherever and in how many attempts the data were made."""
-        if self._index is None:
-            return str(self.attrs["hash"])
-        return store.content_hash({name: self._numpy(name) for name in store.DIMENSIONS if name in self._group})
-
-    @property
-    def xarray(self) -> xr.Dataset:
-        """The snapshots as an :class:`xarray.Dataset`, read when used."""
-        data = xr.open_zarr(self._group.store, consolidated=False, chunks=None)
-        return data if self._index is None else data.isel(snapshot=self._index)
-
-    def _numpy(self, name: str) -> np.ndarray:
-        array: zarr.Array = self._group[name]  # type: ignore[assignment]
-        values = array[...] if self._index is None else array.oindex[self._index]
-        return np.asarray(values)
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -228,7 +202,7 @@ class DataSet:
             keep &= (self.time >= start) & (self.time <= end)
         if not keep.any():
             raise ValueError(f"No snapshot is left by this selection from {self!r}.")
-        return self._subset(np.flatnonzero(keep))
+        return self.take(np.flatnonzero(keep))
 
     def split(
         self, *, train: float | None = None, validation: float = 0.15, test: float = 0.15, seed: int = 0
@@ -264,10 +238,7 @@ class DataSet:
                 "independent snapshots need no trajectory (independent: true in a card)."
             )
         shares = [np.flatnonzero(np.isin(self.trajectory, chosen[name])) for name in Split._fields]
-        return Split(*(self._subset(share) for share in shares))
-
-    def _subset(self, keep: np.ndarray) -> DataSet:
-        return DataSet(self._group, keep if self._index is None else self._index[keep])
+        return Split(*(self.take(share) for share in shares))
 
 
 def deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[int]]:

@@ -120,7 +120,7 @@ def identify(
         name: _range(J, name, (1.0, 1.0) if own is None else (own / 4, 4 * own), above=0),
         "kT": _range(kT, "kT", (0.002, 0.5), least=0),
     }
-    part = data._subset(np.arange(0, len(data), max(1, len(data) // count))[:count])
+    part = data.take(np.arange(0, len(data), max(1, len(data) // count))[:count])
     search = _Search(model, part, own, ranges, name)
     ensembles = ["mu"] if mu is not None else ["filling"] if filling is not None else ["filling", "mu"]
     start, start_scaled = search.scan(ensembles[0])

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight import __version__
-from nearsight._validation import instance, integer, number
+from nearsight._validation import filename, instance, integer, number
 from nearsight.lattices import Lattice
 from nearsight.moves import Hops, MoveEnergies
-from nearsight.storage import CorruptFileError, load_tensors, lock, owned, save_tensors, tidy
+from nearsight.storage import load_tensors, owned
+from nearsight.storage.table import Table
 from nearsight.training.dataset import deal
 from nearsight.training.imports import as_numpy
 
-FORMAT = 1
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
 
 
@@ -33,20 +32,28 @@ class MoveSplit(NamedTuple):
     test: MoveData
 
 
-class MoveData:
+class MoveData(Table):
     """Configurations of particles and what every hop from them costs.
 
-    One configuration holds some hundred labels, which one diagonalisation gives at once. On disk one safetensors file:
-    ``occupied`` ``(configuration, site)``, ``difference`` ``(configuration, move)``, infinite for impossible moves,
-    ``trajectory`` (configurations of one resemble each other) and ``time``, with the lattice, the shell of the hops,
-    what made the labels, and a hash of it all.
+    One configuration holds some hundred labels, which one diagonalisation gives at once. Arrays: ``occupied``
+    ``(configuration, site)``, ``difference`` ``(configuration, move)``, infinite for impossible moves, ``trajectory``
+    (configurations of one resemble each other) and ``time``. ``attrs`` holds the lattice, the shell of the hops, and
+    what made the labels.
 
     Make one with :meth:`label`, :meth:`from_arrays` or :meth:`open`.
     """
 
-    def __init__(self, hops: Hops, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> None:
-        self.hops, self.lattice, self.attrs = hops, hops.lattice, dict(attrs)
-        self.arrays = {name: np.ascontiguousarray(arrays[name], dtype=kind) for name, kind in DTYPES.items()}
+    noun, key, dimension = "data set of moves", "moves", "configuration"
+    hint = "Check the path, or make one with MoveData.label(...).save(path)."
+    cure = "Restore a copy, or label it again."
+
+    @cached_property
+    def hops(self) -> Hops:
+        return Hops(self.lattice, self.attrs["shell"])
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        return Lattice.from_config(self.attrs["lattice"])
 
     @classmethod
     def from_arrays(
@@ -94,7 +101,8 @@ class MoveData:
                 "iu" if name == "trajectory" else "iuf"
             ):
                 raise ValueError(f"{name} must hold one number for each of {count} configurations.")
-        return cls(hops, arrays, {"nearsight": __version__, **(attrs or {})})
+        about = {"nearsight": __version__, "lattice": hops.lattice.config(), "shell": hops.shell, **(attrs or {})}
+        return cls._write(None, arrays, about)
 
     @classmethod
     def label(
@@ -115,40 +123,29 @@ class MoveData:
         )  # fmt: skip
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, atomically."""
-        text = {
-            "format": FORMAT,
-            "lattice": self.lattice.config(),
-            "shell": self.hops.shell,
-            "hash": self.hash,
-            "attrs": self.attrs,
-        }
-        tensors = {name: torch.from_numpy(values) for name, values in self.arrays.items()}
-        with lock(path, beside=True):
-            tidy(path)
-            save_tensors(path, tensors, {"nearsight": json.dumps(text)})
+        """Write the data set to a folder, which appears as a whole."""
+        self._write(filename(path, "path"), {name: self.read(name) for name in DTYPES}, self.attrs)
 
     @classmethod
-    def open(cls, path: str | Path) -> MoveData:
-        """Read a data set; ``CorruptFileError`` if the file is damaged or was changed after writing."""
-        tensors, metadata = load_tensors(path, hashed=False, cure="Restore a copy, or label it again.")
-        text = json.loads(metadata.get("nearsight", "{}"))
-        if "format" not in text or set(tensors) != set(DTYPES):
-            raise ValueError(f"{path} holds no energies of moves; make it with MoveData.label(...).save(path).")
-        if text["format"] > FORMAT:
-            raise ValueError(
-                f"{path} has format {text['format']}, this version reads up to {FORMAT}; update nearsight."
-            )
-        hops = Hops(Lattice.from_config(text["lattice"]), text["shell"])
-        data = cls(hops, {name: t.numpy() for name, t in tensors.items()}, text["attrs"])
-        if data.hash != text["hash"]:
-            raise CorruptFileError(f"{path} does not have the hash stored with it; restore a copy or label it again.")
-        return data
+    def open(cls, path: str | Path, *, verify: bool = True) -> Self:
+        """Open a data set on disk; one of 0.1, in one file, is read as a whole."""
+        path = filename(path, "path")
+        if not path.is_file():
+            return super().open(path, verify=verify)
+        tensors, metadata = load_tensors(path, hashed=False, cure=cls.cure)
+        content = json.loads(metadata.get("nearsight", "{}"))
+        if "format" not in content or set(tensors) != set(DTYPES):
+            raise ValueError(f"{path} is no {cls.noun}. {cls.hint}")
+        about = {"lattice": content["lattice"], "shell": content["shell"], **content["attrs"]}
+        return cls._write(None, {name: tensor.numpy() for name, tensor in tensors.items()}, about)
+
+    @classmethod
+    def _write(cls, path: Path | None, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> Self:
+        dimensions = {"occupied": ("site",), "difference": ("move",), "trajectory": (), "time": ()}
+        ordered = {name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in DTYPES.items()}
+        return cls.write(path, ordered, dimensions, attrs)
 
     # --- contents ---------------------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self.arrays["occupied"])
 
     def __repr__(self) -> str:
         trajectories = len(np.unique(self.trajectory))
@@ -160,20 +157,20 @@ class MoveData:
     @cached_property
     def field(self) -> Tensor:
         """n ``(configuration, site, 1)``, float64."""
-        return owned(torch.from_numpy(self.arrays["occupied"].astype(np.float64))[..., None])
+        return owned(torch.from_numpy(self.read("occupied").astype(np.float64))[..., None])
 
-    @property
+    @cached_property
     def difference(self) -> np.ndarray:
         """ΔE ``(configuration, move)``, infinite for impossible moves."""
-        return self.arrays["difference"]
+        return self.read("difference")
 
-    @property
+    @cached_property
     def trajectory(self) -> np.ndarray:
-        return self.arrays["trajectory"]
+        return self.read("trajectory")
 
-    @property
+    @cached_property
     def time(self) -> np.ndarray:
-        return self.arrays["time"]
+        return self.read("time")
 
     @cached_property
     def labels(self) -> int:
@@ -186,20 +183,7 @@ class MoveData:
         known = self.difference[np.isfinite(self.difference)]
         return float(np.sqrt(np.square(known).mean())) if len(known) else 0.0
 
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of lattice, hops, configurations and energies."""
-        digest = hashlib.sha256(json.dumps([self.lattice.config(), self.hops.shell]).encode())
-        for name, values in self.arrays.items():
-            digest.update(f"{name} {values.shape}\n".encode())
-            digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
-        return digest.hexdigest()
-
     # --- parts ------------------------------------------------------------------------------------------------------
-
-    def take(self, keep: np.ndarray) -> MoveData:
-        """The configurations with these numbers, or where a mask holds."""
-        return MoveData(self.hops, {name: values[keep] for name, values in self.arrays.items()}, self.attrs)
 
     def split(self, *, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> MoveSplit:
         """Training, validation and test sets that share no trajectory, in these fractions of the trajectories."""

@@ -100,7 +100,7 @@ def compare_exact(data: DataSet, exact: ForceField, factor: float = 1.0) -> tupl
 
     Where the data hold nothing along the spins, normal parts are compared.
     """
-    part = data._subset(_spread(len(data), 2))
+    part = data.take(_spread(len(data), 2))
     field, force, other = part.field, part.force, exact(part.field).force
     if float((force * field).sum(-1).norm()) < 1e-6 * float(force.norm()):
         other = tangent(other, field)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nearsight._validation import instance, integer
 from nearsight.dynamics.scheme import State
+from nearsight.storage.table import Column
 
 FIELDS = ("field", "velocity", "force", "energy")
 TALLIES = ("accepted", "evaluated", "energy_change")
@@ -90,16 +91,6 @@ class At:
     def config(self) -> dict[str, Any]:
         """What is recorded and when, as plain data."""
         return {"at": list(self.steps), **_described(self)}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One recorded quantity: its dimensions after the record, and their sizes."""
-
-    name: str
-    dimensions: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype
 
 
 def measure(record: Every | At, state: State) -> dict[str, xr.Variable]:

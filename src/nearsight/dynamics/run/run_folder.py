@@ -6,18 +6,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight._description import differences
 from nearsight.dynamics.run.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
 from nearsight.dynamics.run.fingerprint import until
-from nearsight.dynamics.run.record import Column
-from nearsight.dynamics.run.record_store import ZarrRecords
+from nearsight.dynamics.run.record_store import Records
 from nearsight.dynamics.scheme import State, forces
 from nearsight.forcefields import ForceField
 from nearsight.storage import CorruptFileError, tidy, tidy_tree
+from nearsight.storage.table import Column
 
 SAME_FORCE = {torch.float64: 1e-8}
 """Two force fields are the same if their forces agree to this relative to 1 + the largest (1e-4 in lower precision)."""
@@ -34,7 +33,7 @@ class RunFolder:
     def __init__(self, path: Path, identity: dict[str, Any], generators: Sequence[torch.Generator]) -> None:
         self.path, self.identity, self.generators = path, identity, generators
         self.checkpoint: Checkpoint | None = None
-        self.records: ZarrRecords
+        self.records: Records
         self.first_force: Tensor
 
     def resume(
@@ -73,20 +72,20 @@ class RunFolder:
         state: State,
         rng: torch.Generator | None,
         layout: Iterable[Column],
-        schedule: np.ndarray,
+        rows: int,
         attributes: dict[str, Any],
-    ) -> ZarrRecords:
-        """The records of the run, new or taken up."""
+    ) -> Records:
+        """Room for the records of the run, ``rows`` of them, new or taken up."""
         trajectory = self.path / TRAJECTORY
         if self.checkpoint is None:
             self.path.mkdir(parents=True, exist_ok=True)
             self.first_force = state.forces.force
             self._save(state, rng, 0, {})
         if self.checkpoint is not None and (self.checkpoint.records or trajectory.exists()):
-            self.records = ZarrRecords.open(trajectory, self.checkpoint.records, self.checkpoint.digests)
-            self.records.fit(schedule)
+            self.records = Records.resume(trajectory, self.checkpoint.records, self.checkpoint.digests)
+            self.records.resize(rows)
         else:
-            self.records = ZarrRecords.create(trajectory, layout, schedule, attributes)
+            self.records = Records.start(trajectory, layout, rows, attributes)
         return self.records
 
     def save_checkpoint(self, state: State, rng: torch.Generator | None) -> None:
@@ -94,11 +93,11 @@ class RunFolder:
         if (
             self.checkpoint is not None
             and self.checkpoint.state is state
-            and self.checkpoint.records == self.records.rows
+            and self.checkpoint.records == self.records.appended
         ):
             return
         self.records.flush()
-        self._save(state, rng, self.records.rows, self.records.digests)
+        self._save(state, rng, self.records.appended, self.records.all_digests)
 
     def _save(self, state: State, rng: torch.Generator | None, records: int, digests: dict[str, str]) -> None:
         random = None if rng is None else rng.get_state()

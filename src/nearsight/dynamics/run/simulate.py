@@ -18,7 +18,7 @@ from nearsight._validation import boolean, generator, instance, integer
 from nearsight.dynamics.run.fingerprint import describe
 from nearsight.dynamics.run.guard import Guard, OutOfRangeError, Watch, check_finite
 from nearsight.dynamics.run.record import At, Every, columns, measure
-from nearsight.dynamics.run.record_store import MemoryRecords, ZarrRecords
+from nearsight.dynamics.run.record_store import Records
 from nearsight.dynamics.run.run_folder import RunFolder
 from nearsight.dynamics.run.trajectory import Trajectory
 from nearsight.dynamics.scheme import Scheme, State
@@ -157,22 +157,22 @@ def _run(
         watch = Watch.of(field, longest)
     layout = [] if record is None else columns(measure(record, state))
     attributes = _attributes(forcefield, scheme, _lattice(forcefield, scheme), field)
-    records: MemoryRecords | ZarrRecords
     if folder is None:
-        records = MemoryRecords(layout, schedule, attributes)
+        records = Records.start(None, layout, len(schedule), attributes)
     else:
-        records = folder.create(state, rng, layout, schedule, attributes)
+        records = folder.create(state, rng, layout, len(schedule), attributes)
 
     try:
         with _Progress(type(scheme).__name__, state.step, steps, shown=progress) as display:
             saved = time.monotonic()
             fresh = True
             while True:
-                if record is not None and records.rows < len(schedule) and schedule[records.rows] == state.step:
+                if record is not None and records.appended < len(schedule) and schedule[records.appended] == state.step:
                     check_finite(state.field, state.step)
                     if watch is not None:
                         watch.check(state.field, state.step)
-                    records.write({name: v.values for name, v in measure(record, state).items()})
+                    row = {name: v.values for name, v in measure(record, state).items()}
+                    records.append({name: value[None] for name, value in {"step": np.array(state.step), **row}.items()})
                 if state.step >= steps:
                     break
                 if folder is not None and not fresh and _due(state.step, checkpoint_every, saved):
@@ -195,7 +195,7 @@ def _run(
         raise
     if folder is not None:
         folder.save_checkpoint(state, rng)
-    return Trajectory(records.dataset(), state)
+    return Trajectory(records.xarray, state)
 
 
 def _continued(state: State, scheme: Scheme, forcefield: ForceField | None, rng: torch.Generator | None) -> State:

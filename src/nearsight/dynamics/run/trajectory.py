@@ -10,7 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight.dynamics.run.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.run.record_store import ZarrRecords, open_dataset
+from nearsight.dynamics.run.record_store import Records
 from nearsight.dynamics.scheme import State
 from nearsight.storage import owned
 
@@ -38,9 +38,10 @@ class Trajectory:
         if not (path / CHECKPOINT).exists():
             raise FileNotFoundError(f"There is no run in {path}: {CHECKPOINT} is missing. Check the path.")
         checkpoint = Checkpoint.load(path / CHECKPOINT, torch.device("cpu"))
-        if verify:
-            ZarrRecords.open(path / TRAJECTORY, checkpoint.records, checkpoint.digests)
-        return cls(open_dataset(path / TRAJECTORY, checkpoint.records), checkpoint.state)
+        # Without the hashes of the checkpoint nothing is read yet.
+        rows, digests = (checkpoint.records, checkpoint.digests) if verify else (0, {})
+        data = Records.resume(path / TRAJECTORY, rows, digests).xarray
+        return cls(data.isel(record=slice(checkpoint.records)), checkpoint.state)
 
     @property
     def batch(self) -> tuple[int, ...]:
