@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from nearsight.cli.terminal import check_table
-from nearsight.storage import CorruptFileError
+from nearsight.storage import CorruptFileError, write_json
 from nearsight.studies import Run
 from nearsight.studies.checks import Above, Below, Check, Published, PValue, Sigma, Within, number_cell
 
@@ -183,6 +183,27 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
+def test_sentences_of_0_1_are_shown_but_not_judged_again(run):
+    empty = {"exact": None, "learned": None, "paper": None, "target": None, "passed": None, "note": ""}
+    told = [
+        {"quantity": "density error", **empty, "learned": 0.5, "paper": 0.023, "target": "≤ 0.03", "passed": False},
+        {"quantity": "L(t)", **empty, "exact": "1.9 ± 0.1", "learned": "p = 0.5", "passed": True, "note": "t = 2"},
+        {"quantity": "displacement", **empty, "exact": 2.5, "learned": 2.25},
+    ]
+    write_json(run.path / "verdicts.json", {"validate": told, "simulate": []})
+    write_json(run.path / "manifest.json", {"study": "x", "stages": {}, "nearsight": "0.1.0"}, hashed=True)
+    assert run.checks == [
+        Check("density error", 0.5, note="nearsight 0.1: paper 0.023, target ≤ 0.03, FAIL"),
+        Check("L(t)", None, note="nearsight 0.1: exact 1.9 ± 0.1, learned p = 0.5, pass; t = 2"),
+        Check("displacement", 2.25, exact=2.5, note="nearsight 0.1: not judged"),
+    ]
+    run.record_checks("validate", CHECKS[:1])  # the stage has run again
+    assert run.checks == list(CHECKS[:1])
+    write_json(run.path / "verdicts.json", {"simulate": [{"quantity": "x"}]})
+    with pytest.raises(CorruptFileError, match=r"verdicts\.json holds no verdicts.*elete"):
+        _ = run.checks
+
+
 def test_a_run_keeps_the_checks_of_all_stages_in_their_order(run):
     assert run.checks == []
     run.record_checks("validate", CHECKS[:3])
@@ -219,8 +240,6 @@ def test_changed_checks_are_named_with_the_cure(run):
     ids=repr,
 )
 def test_checks_of_another_shape_are_named(run, content):
-    from nearsight.storage import write_json
-
     write_json(run.path / "checks.json", {"validate": content}, hashed=True)
     with pytest.raises(CorruptFileError, match=r"checks\.json holds no checks"):
         _ = run.checks

@@ -139,6 +139,9 @@ def test_a_run_of_a_study_vouches_for_its_numbers(files, name):
     assert all(run.complete(stage) for stage in known["stages"] if stage != "report")
     assert len(run.verdicts) == known["verdicts"]
     assert {key: getattr(run.verdicts[0], key) for key in known["first"]} == known["first"]
+    assert len(run.checks) == known["verdicts"] and {check.passed for check in run.checks} == {None}
+    assert run.checks[0].name == known["first"]["quantity"]
+    assert all(check.note.startswith("nearsight 0.1: ") for check in run.checks)
     for group, sums in known["observables"].items():
         found = run.observable(group)
         for variable, total in sums.items():

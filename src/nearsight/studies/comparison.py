@@ -127,7 +127,7 @@ def checked_run(path: str | Path) -> Run:
     run = Run(path)
     if not (run.path / "manifest.json").exists():
         raise FileNotFoundError(f"There is no run in {run.path}. Give a folder as RUNS/STUDY/NAME.")
-    if run.checks:
+    if (run.path / "checks.json").exists() and run.checks:
         return run
     if (run.path / "verdicts.json").exists():
         raise ValueError(

@@ -188,8 +188,18 @@ class Run:
 
     @property
     def checks(self) -> list[Check]:
-        """All checks so far, in the order of the stages."""
-        return [check for stage in self._checked().values() for check in stage]
+        """All checks so far, in the order of the stages; those of nearsight 0.1, which wrote sentences, are not judged."""
+        return [check for stage in (self._told() | self._checked()).values() for check in stage]
+
+    def _told(self) -> dict[str, list[Check]]:
+        """What a run of nearsight 0.1 left in ``verdicts.json``."""
+        path, manifest = self.path / "verdicts.json", self.path / "manifest.json"
+        if not path.exists() or not manifest.exists() or not str(self.manifest.get("nearsight")).startswith("0.1"):
+            return {}
+        try:
+            return {stage: [_of_sentence(**verdict) for verdict in found] for stage, found in read_json(path).items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CorruptFileError(f"{path} holds no verdicts ({error}). {_NO_CHECKS}") from error
 
     def _checked(self) -> dict[str, list[Check]]:
         path = self.path / "checks.json"
@@ -335,6 +345,19 @@ def _is_manifest(content: Any) -> bool:
 
 _ABSENT = object()
 _NO_CHECKS = "Restore a copy, or delete it and resume: the stages that check then run again."
+
+
+def _of_sentence(
+    quantity: str, exact: Any, learned: Any, paper: Any, target: Any, passed: bool | None, note: str
+) -> Check:
+    """A check from a verdict of nearsight 0.1, whose values are numbers or words."""
+    numbers = {name: x for name, x in (("value", learned), ("exact", exact)) if isinstance(x, int | float)}
+    told = {"exact": None if "exact" in numbers else exact, "learned": None if "value" in numbers else learned}
+    told |= {"paper": paper, "target": target}
+    words = [f"{name} {x:.4g}" if isinstance(x, float) else f"{name} {x}" for name, x in told.items() if x not in (None, "")]
+    words += [] if passed is None else ["pass" if passed else "FAIL"]
+    text = "; ".join(filter(None, [", ".join(words), note]))
+    return Check(quantity, **{"value": None} | numbers, note=f"nearsight 0.1: {text or 'not judged'}")
 
 
 def provenance() -> dict[str, Any]:
