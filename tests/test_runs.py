@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,10 @@ def add(run: Run, config: Config) -> None:
 
 
 STUDY = Study(
-    "walk",
-    "How far does a drunkard get?",
-    {"short": Config(), "long": Config(walk=Walk(steps=50))},
-    (
+    name="walk",
+    question="How far does a drunkard get?",
+    presets={"short": Config(), "long": Config(walk=Walk(steps=50))},
+    stages=(
         Stage("draw", draw, outputs=("numbers.json",)),
         Stage(
             "add",
@@ -127,12 +128,8 @@ def test_a_deleted_output_is_named_and_made_again(run):
 
 def test_a_stage_is_repeated_when_its_inputs_have_changed(run):
     (run.path / "numbers.json").unlink()
-    other = Study(
-        "walk",
-        "?",
-        STUDY.presets,
-        (Stage("draw", lambda r, c: draw(r, Config(walk=Walk(width=2.0))), ("numbers.json",)), STUDY.stages[1]),
-    )
+    wider = Stage("draw", lambda r, c: draw(r, Config(walk=Walk(width=2.0))), ("numbers.json",))
+    other = replace(STUDY, stages=(wider, STUDY.stages[1]))
     old = run.observable("walk").x.values
     other.run(run.path, Config(), resume=True)
     np.testing.assert_allclose(run.observable("walk").x.values, 2 * old)
@@ -162,7 +159,7 @@ def test_a_failed_stage_is_logged_and_repeated(tmp_path):
     def fail(run: Run, config: Config) -> None:
         raise ArithmeticError("the walk left the town")
 
-    broken = Study("walk", "?", STUDY.presets, (STUDY.stages[0], Stage("add", fail, (), ("numbers.json",))))
+    broken = replace(STUDY, stages=(STUDY.stages[0], Stage("add", fail, (), ("numbers.json",))))
     with pytest.raises(ArithmeticError):
         broken.run(tmp_path / "c", Config())
     assert "the walk left the town" in (tmp_path / "c/log.jsonl").read_text()
@@ -358,7 +355,7 @@ def test_a_run_of_0_1_without_its_configuration_is_not_begun_anew(unusual):
 
 
 def test_a_folder_of_another_study_is_refused(run):
-    other = Study("flight", "?", STUDY.presets, STUDY.stages)
+    other = replace(STUDY, name="flight")
     with pytest.raises(ValueError, match="study 'walk'"):
         other.run(run.path, Config(), resume=True)
 

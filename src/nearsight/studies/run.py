@@ -34,7 +34,7 @@ from nearsight.storage import (
     write_yaml,
 )
 from nearsight.studies import observables
-from nearsight.studies.checks import Check
+from nearsight.studies.checks import Check, number_cell
 from nearsight.studies.settings import flatten
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -188,7 +188,7 @@ class Run:
 
     @property
     def checks(self) -> list[Check]:
-        """All checks so far, in the order of the stages; those of nearsight 0.1, which wrote sentences, are not judged."""
+        """All checks so far, in the order of the stages; what 0.1 wrote in sentences is shown but not judged again."""
         return [check for stage in (self._told() | self._checked()).values() for check in stage]
 
     def _told(self) -> dict[str, list[Check]]:
@@ -350,14 +350,14 @@ _NO_CHECKS = "Restore a copy, or delete it and resume: the stages that check the
 def _of_sentence(
     quantity: str, exact: Any, learned: Any, paper: Any, target: Any, passed: bool | None, note: str
 ) -> Check:
-    """A check from a verdict of nearsight 0.1, whose values are numbers or words."""
-    numbers = {name: x for name, x in (("value", learned), ("exact", exact)) if isinstance(x, int | float)}
-    told = {"exact": None if "exact" in numbers else exact, "learned": None if "value" in numbers else learned}
-    told |= {"paper": paper, "target": target}
-    words = [f"{name} {x:.4g}" if isinstance(x, float) else f"{name} {x}" for name, x in told.items() if x not in (None, "")]
+    """A check from a verdict of nearsight 0.1; values that are words and not numbers go to the note."""
+    value, reference = (x if isinstance(x, int | float) else None for x in (learned, exact))
+    paper, target = (number_cell(x) if isinstance(x, int | float) else x for x in (paper, target))
+    told = {"exact": exact, "learned": learned, "paper": paper, "target": target}
+    words = [f"{name} {x}" for name, x in told.items() if isinstance(x, str) and x]
     words += [] if passed is None else ["pass" if passed else "FAIL"]
     text = "; ".join(filter(None, [", ".join(words), note]))
-    return Check(quantity, **{"value": None} | numbers, note=f"nearsight 0.1: {text or 'not judged'}")
+    return Check(quantity, value, exact=reference, note=f"nearsight 0.1: {text or 'not judged'}")
 
 
 def provenance() -> dict[str, Any]:
