@@ -32,15 +32,13 @@ from nearsight.training import (
     PropertyFitOptions,
     Random,
     Recipe,
+    Trainer,
     fit,
     fit_moves,
     fit_property,
     generate,
-    move_fit,
-    property_fit,
     snapshots,
 )
-from nearsight.training import fit as fit_function
 
 LATTICE = square(4)
 
@@ -148,9 +146,9 @@ WORKS = {
     "exact data": Work(exact_data, stop_at(snapshots, "make", 3), "d.zarr.parts/*"),
     "finished units of samples": Work(sampled, stop_at(equilibrium, "run_unit", 2), "s.parts/*"),
     "unfinished units of samples": Work(sampled, stop_at(equilibrium, "pack", 7), "s.parts/*"),
-    "fit": Work(fitted, stop_at(fit_function.__globals__["_Fit"], "advance", 6), "checkpoint.safetensors"),
-    "fit of hops": Work(fitted_moves, stop_at(move_fit._Fit, "advance", 6), "checkpoint.safetensors"),
-    "fit of a property": Work(fitted_property, stop_at(property_fit._Fit, "advance", 6), "checkpoint.safetensors"),
+    "fit": Work(fitted, stop_at(Trainer, "advance", 6), "checkpoint.safetensors"),
+    "fit of hops": Work(fitted_moves, stop_at(Trainer, "advance", 6), "checkpoint.safetensors"),
+    "fit of a property": Work(fitted_property, stop_at(Trainer, "advance", 6), "checkpoint.safetensors"),
     "dynamics": Work(moved, stop_at(Brownian, "step", 8), "*"),
 }
 

@@ -10,7 +10,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
@@ -19,7 +18,7 @@ from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, square
 from nearsight.solvers import Dense
 from nearsight.storage import CorruptFileError
-from nearsight.training import DataSet, FitOptions, Random, evaluate, fit
+from nearsight.training import DataSet, FitOptions, Random, Trainer, evaluate, fit
 
 
 class Springs(ForceField):
@@ -212,10 +211,8 @@ def test_a_fit_leaves_global_settings_alone(data):
 @pytest.mark.usefixtures("misaligned_reads")
 @pytest.mark.parametrize("at", [1, 10, 13, 59])
 def test_a_fit_interrupted_at_any_step_resumes_bit_for_bit(data, tmp_path, monkeypatch, at):
-    from nearsight.training.fit import _Fit
-
     undisturbed = fit(Network(LATTICE), data, options=SHORT, path=tmp_path / "whole", progress=False)
-    advance = _Fit.advance
+    advance = Trainer.advance
 
     def dying(self):
         if self.step == at:
@@ -223,7 +220,7 @@ def test_a_fit_interrupted_at_any_step_resumes_bit_for_bit(data, tmp_path, monke
         advance(self)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(_Fit, "advance", dying)
+        patch.setattr(Trainer, "advance", dying)
         fit(Network(LATTICE), data, options=SHORT, path=tmp_path / "cut", progress=False)
     # The student that resumes starts from other weights: all that matters must come from the checkpoint.
     start = Network(LATTICE, seed=0 if at < SHORT.checkpoint_every else 9)
@@ -236,10 +233,10 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_fit import *
-def slow(self, advance=__import__("nearsight.training.fit", fromlist=["_Fit"])._Fit.advance):
+def slow(self, advance=Trainer.advance):
     time.sleep(0.02)
     advance(self)
-__import__("nearsight.training.fit", fromlist=["_Fit"])._Fit.advance = slow
+Trainer.advance = slow
 torch.set_num_threads(1)
 fit(Network(LATTICE), DataSet.open({data!r}), options=SHORT, path={path!r}, progress=False)
 """
@@ -277,9 +274,12 @@ def test_resuming_a_finished_fit_returns_its_result(data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (dict(options=SHORT.model_copy(update={"learning_rate": 1e-4})), "options.learning_rate: 0.006 there, 0.0001"),
-        (dict(data=planted()), "the train data are not the same"),
-        (dict(student=Springs(LATTICE)), "other parameters"),
+        (
+            dict(options=SHORT.model_copy(update={"learning_rate": 1e-4})),
+            r"options\.learning_rate: 0\.006 \(then\), 0\.0001 \(now\)",
+        ),
+        (dict(data=planted()), r"train: \w{64} \(then\), \w{64} \(now\)"),
+        (dict(student=Springs(LATTICE)), r"parameters\.net\.0\.weight: \[8, 1\] \(then\), None \(now\)"),
     ],
     ids=["options", "data", "student"],
 )
@@ -302,29 +302,6 @@ def test_a_truncated_checkpoint_is_named(data, tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(CorruptFileError, match=r"checkpoint\.safetensors"):
         fit(Network(LATTICE), data, options=SHORT, path=tmp_path, resume=True, progress=False)
-
-
-def ranks_fit(rank: int, address: str, data_path: str, result: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    options = SHORT.model_copy(update={"energy_weight": 0.0})
-    student = fit(Network(LATTICE, seed=rank), DataSet.open(data_path), options=options, progress=False)
-    torch.save(weights(student), f"{result}.{rank}")
-    dist.destroy_process_group()
-
-
-def test_two_ranks_take_the_steps_of_one(data, tmp_path):
-    arrays = dict(field=data.field, force=data.force, energy=data.energy, trajectory=data.trajectory)
-    DataSet.from_arrays(tmp_path / "d", lattice=LATTICE, **arrays)
-    address = f"file://{tmp_path}/meeting"
-    torch.multiprocessing.spawn(ranks_fit, (address, str(tmp_path / "d"), str(tmp_path / "w")), nprocs=2)
-    alone = weights(
-        fit(Network(LATTICE), data, options=SHORT.model_copy(update={"energy_weight": 0.0}), progress=False)
-    )
-    first, second = (torch.load(tmp_path / f"w.{rank}", weights_only=True) for rank in range(2))
-    for name, value in alone.items():
-        assert torch.equal(first[name], second[name])
-        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-11)
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------

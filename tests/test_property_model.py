@@ -12,7 +12,7 @@ from nearsight.fields import SpinStore, tiles
 from nearsight.networks import MLP, BlockCNN
 from nearsight.properties import PropertyModel, error_of_mean
 from nearsight.storage import CorruptFileError
-from nearsight.training import PropertyFitOptions, fit_property
+from nearsight.training import PropertyFitOptions, Trainer, fit_property
 from nearsight.training.property_fit import property_loss
 
 FRONTS = {
@@ -331,8 +331,6 @@ def test_a_planted_phase_is_learned(rng, loss):
 @pytest.mark.usefixtures("misaligned_reads")
 @pytest.mark.parametrize("optimizer", ["soap", "adamw"])
 def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimizer, monkeypatch):
-    from nearsight.training import property_fit as module
-
     store, bias = planted(rng, 60)
     options = OPTIONS.model_copy(update={"steps": 60, "optimizer": optimizer})
 
@@ -340,26 +338,26 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimize
         return PropertyModel(BlockCNN(5, channels=2), MLP((8,)))
 
     whole = fit_property(start(), store, bias, options=options, progress=False)
-    advance = module._Fit.advance
+    advance = Trainer.advance
 
     def stopping(self):
         if self.step == 47:
             raise KeyboardInterrupt
         advance(self)
 
-    monkeypatch.setattr(module._Fit, "advance", stopping)
+    monkeypatch.setattr(Trainer, "advance", stopping)
     with pytest.raises(KeyboardInterrupt):
         fit_property(start(), store, bias, options=options, path=tmp_path, progress=False)
-    monkeypatch.setattr(module._Fit, "advance", advance)
+    monkeypatch.setattr(Trainer, "advance", advance)
     with pytest.raises(FileExistsError, match="resume=True"):
         fit_property(start(), store, bias, options=options, path=tmp_path, progress=False)
     resumed = fit_property(start(), store, bias, options=options, path=tmp_path, resume=True, progress=False)
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(ValueError, match=r"another fit: options.steps: 60 there, 70 asked for"):
+    with pytest.raises(ValueError, match=r"another fit: options.steps: 60 \(then\), 70 \(now\)"):
         other = options.model_copy(update={"steps": 70})
         fit_property(start(), store, bias, options=other, path=tmp_path, resume=True, progress=False)
-    with pytest.raises(ValueError, match=r"another fit: snapshots differs"):  # of the same number, size and labels
+    with pytest.raises(ValueError, match=r"another fit: snapshots: "):  # of the same number, size and labels
         fit_property(start(), planted(rng, 60)[0], bias, options=options, path=tmp_path, resume=True, progress=False)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"junk")
     with pytest.raises(CorruptFileError, match="checkpoint"):

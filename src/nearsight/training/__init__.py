@@ -1,19 +1,20 @@
 """Data sets of exact forces, and force fields fitted to them."""
 
 from nearsight.training.dataset import KINDS, DataSet, Split
-from nearsight.training.fit import fit
+from nearsight.training.fit import FitOptions, fit
 from nearsight.training.generate import generate
 from nearsight.training.identify import Identification, identify
 from nearsight.training.metrics import evaluate
 from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.move_fit import MoveFitOptions, evaluate_moves, fit_moves
 from nearsight.training.optimizers.soap import SOAP
-from nearsight.training.options import FitOptions
+from nearsight.training.options import TrainerOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
 from nearsight.training.spin_card import SpinCard
 from nearsight.training.spin_checks import check_spins
 from nearsight.training.spin_import import import_spins
+from nearsight.training.trainer import Task, Trainer
 
 __all__ = [
     "KINDS",
@@ -31,7 +32,10 @@ __all__ = [
     "Relaxing",
     "SpinCard",
     "Split",
+    "Task",
     "Thermal",
+    "Trainer",
+    "TrainerOptions",
     "check_spins",
     "evaluate",
     "evaluate_moves",

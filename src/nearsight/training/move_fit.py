@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from nearsight._validation import boolean, instance, number
+from nearsight._validation import instance, number
 from nearsight.moves import LearnedMoveEnergies, MoveEnergies
-from nearsight.parallel import threads
-from nearsight.storage import lock
+from nearsight.training import distributed
 from nearsight.training.move_data import MoveData, MoveSplit
-from nearsight.training.optimisation import OptimizerState, Trainer, prepared
-from nearsight.training.options import Schedule
+from nearsight.training.options import Count, Fraction, TrainerOptions, Whole
+from nearsight.training.trainer import Trainer, minibatch, workspace
 
 Student = TypeVar("Student", bound=LearnedMoveEnergies)
 
@@ -25,32 +23,21 @@ ORDER, MOVES, CHECK = range(3)
 """Streams of random numbers, apart from each other."""
 
 
-class MoveFitOptions(Schedule):
-    """How energies of hops are fitted. The defaults suit an embedded network on one core."""
+class MoveFitOptions(TrainerOptions):
+    """How energies of hops are fitted. The defaults suit an embedded network on one core.
 
-    optimizer: Literal["soap", "adamw"] = "soap"
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    """Configurations a step."""
-    hops: Annotated[int, Field(ge=1)] = 48
-    """Hops of every configuration a step, others each time."""
-    warmup: Annotated[int, Field(ge=0)] = 50
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    clip: Annotated[float, Field(gt=0)] = 10.0
-    """Largest norm of the gradient."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    """Memory, per step, of the moving average of the weights that is validated and returned; 0: no averaging."""
-    validate_every: Annotated[int, Field(ge=1)] = 100
-    checkpoint_every: Annotated[int, Field(ge=1)] = 200
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    test: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    """Shares of the trajectories that a fit to a whole data set holds back (the test share is not looked at)."""
-    checked: Annotated[int, Field(ge=1)] = 20_000
-    """Hops at most, of all held-out configurations alike, that every validation looks at."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the order of the configurations, of the choice of their hops, and of the split."""
-    dtype: Literal["float32", "float64"] = "float32"
-    threads: Annotated[int, Field(ge=1)] | None = 1
-    """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
+    ``batch_size`` counts configurations, ``validation`` is a fraction of the trajectories.
+    """
+
+    steps: Count = 1000
+    hops: Count = 48
+    """Hops of every configuration per step, others each time."""
+    warmup: Whole = 50
+    average: Fraction = 0.98
+    test: Fraction = 0.15
+    """Fraction of the trajectories that a fit to a whole data set leaves aside and never looks at."""
+    checked: Count = 20_000
+    """Hops at most, of all validation configurations alike, that every validation looks at."""
 
 
 def fit_moves(
@@ -75,91 +62,86 @@ def fit_moves(
     ----------
     data: configurations with the energies of all their hops, split here by trajectory, or a split of your own, whose
         test part is not looked at.
-    path: a folder for ``checkpoint.safetensors`` and ``log.csv``. resume: go on from the checkpoint there. The result
-        is that of an undisturbed fit, bit for bit, on the same machine: a step depends on the weights, the moments of
-        the optimiser, the seed and its own number only.
+    path, resume, progress: as in :meth:`Trainer.run`.
     """
     instance(student, LearnedMoveEnergies, "student")
     instance(data, (MoveData, MoveSplit), "data", "Make one with MoveData.label.")
     options = MoveFitOptions() if options is None else instance(options, MoveFitOptions, "options")
-    for name, flag in (("resume", resume), ("progress", progress)):
-        boolean(flag, name)
     if isinstance(data, MoveData):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
+    same = data.train.lattice.coincides(student.lattice) and data.train.hops.shell == student.hops.shell
     student.to(getattr(torch, options.dtype))
-    with threads(options.threads), lock(path):
-        checkpoint = prepared(path, resume)
-        run = _Fit(student, data, options)
-        if checkpoint is not None and checkpoint.exists():
-            run.load(checkpoint)
-        run.loop(checkpoint, progress)
+    model = student if same else student.on(data.train.lattice)
+    with workspace(path, options, resume=resume):
+        task = _MoveEnergies(model, data, options)
+        Trainer(model, task, options).run(path, resume=resume, progress=progress)
     return student.eval()
 
 
-class _Fit(Trainer):
-    """The state of a fit: everything that a checkpoint holds."""
+class _Hops(NamedTuple):
+    """Fields, and the replica, move and label of some of their hops."""
+
+    field: Tensor
+    replica: Tensor
+    move: Tensor
+    label: Tensor
+    weight: float = 1.0
+    """Of the mean over these hops in the mean over the processes."""
+
+
+class _MoveEnergies:
+    """Energies of the hops of a split."""
 
     quantity = "mse"
-    model: LearnedMoveEnergies
 
-    def __init__(self, student: LearnedMoveEnergies, split: MoveSplit, options: MoveFitOptions) -> None:
-        super().__init__()
+    def __init__(self, model: LearnedMoveEnergies, split: MoveSplit, options: MoveFitOptions) -> None:
         for name, part in (("training", split.train), ("validation", split.validation)):
             if part.labels == 0:
                 raise ValueError(f"The {name} part holds no possible hop; give it a share of the trajectories.")
-        same = split.train.lattice.coincides(student.lattice) and split.train.hops.shell == student.hops.shell
-        self.model = student if same else student.on(split.train.lattice)
-        if self.model.hops.shell != split.train.hops.shell:
+        if model.hops.shell != split.train.hops.shell:
             raise ValueError(
-                f"The data are of hops to shell {split.train.hops.shell}, the student's to {student.hops.shell}."
+                f"The data are of hops to shell {split.train.hops.shell}, the student's to {model.hops.shell}."
             )
-        self.options, self.spread = options, split.train.spread or 1.0
-        self.unit = self.spread**2
-        self.optimisation = OptimizerState(dict(self.model.named_parameters()), options)
-        parameter = self.optimisation.parameters[0]
-        self.device, self.dtype = parameter.device, parameter.dtype
-        self.train, self.held = split.train, split.validation
-        self.field = self.train.field.to(self.device, self.dtype)
+        self.options, self.train, self.spread = options, split.train, split.train.spread or 1.0
+        self.identity = {"train": split.train.hash, "validation": split.validation.hash}
+        self.place = next(model.parameters())
+        self.field = self.train.field.to(self.place)
         self.possible = [np.flatnonzero(np.isfinite(row)) for row in self.train.difference]
         self.usable = np.array([k for k, moves in enumerate(self.possible) if len(moves)])
-        self.check = self._held_out()
-        self.identity = {
-            "options": options.model_dump(mode="json"),
-            "train": split.train.hash,
-            "validation": split.validation.hash,
-            "parameters": {name: list(p.shape) for name, p in self.model.named_parameters()},
-        }
-
-    def _held_out(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Fields, and replica, move and label of the hops that every validation looks at."""
-        replica, move = np.nonzero(np.isfinite(self.held.difference))
-        keep = np.sort(self.rng(CHECK).permutation(len(move))[: self.options.checked])
+        known = split.validation.difference
+        replica, move = np.nonzero(np.isfinite(known))
+        keep = np.sort(self._rng(CHECK).permutation(len(move))[: options.checked])
         replica, move = replica[keep], move[keep]
-        label = torch.from_numpy(self.held.difference[replica, move])
-        at = (torch.from_numpy(x).to(self.device) for x in (replica, move))
-        return self.held.field.to(self.device, self.dtype), *at, label  # type: ignore[return-value]
+        self.validation = self._hops(split.validation.field.to(self.place), replica, move, known[replica, move])
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Fields of a step, and replica, move and label of its hops; each epoch is a shuffle of its own."""
-        size = min(self.options.batch_size, len(self.usable))
-        epoch, position = divmod(step, len(self.usable) // size)
-        chosen = self.usable[self.rng(ORDER, epoch).permutation(len(self.usable))[position * size :][:size]]
-        draw = self.rng(MOVES, step)
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.options.seed, *stream])
+
+    def _hops(
+        self, field: Tensor, replica: np.ndarray, move: np.ndarray, label: np.ndarray, weight: float = 1.0
+    ) -> _Hops:
+        at = [torch.from_numpy(x).to(field.device) for x in (replica, move)]
+        return _Hops(field, at[0], at[1], torch.from_numpy(label), weight)
+
+    def batch(self, step: int) -> _Hops:
+        chosen = self.usable[minibatch(step, len(self.usable), self.options.batch_size, [self.options.seed, ORDER])]
+        draw = self._rng(MOVES, step)
         moves = [draw.permutation(self.possible[k])[: self.options.hops] for k in chosen]
-        replica = np.repeat(np.arange(size), [len(m) for m in moves])
-        move = np.concatenate(moves)
-        label = self.train.difference[chosen[replica], move]
-        at = (torch.from_numpy(x).to(self.device) for x in (replica, move))
-        fields = self.field[torch.from_numpy(chosen).to(self.device)]
-        return fields, *at, torch.from_numpy(label).to(self.device, self.dtype)  # type: ignore[return-value]
+        total = sum(len(m) for m in moves)
+        chosen, moves = distributed.share(chosen), distributed.share(moves)
+        replica, move = np.repeat(np.arange(len(chosen)), [len(m) for m in moves]), np.concatenate(moves)
+        field, label = self.field[torch.from_numpy(chosen).to(self.place.device)], self.train.difference
+        weight = len(move) * distributed.ranks() / total
+        return self._hops(field, replica, move, label[chosen[replica], move], weight)
 
-    def step_loss(self) -> Tensor:
-        fields, replica, move, label = self.batch(self.step)
-        return ((self.model.chosen(fields, replica, move) - label) / self.spread).square().mean()
+    def loss(self, model: LearnedMoveEnergies, batch: _Hops) -> dict[str, Tensor]:
+        error = model.chosen(batch.field, batch.replica, batch.move) - batch.label.to(batch.field)
+        loss = batch.weight * (error / self.spread).square().mean()
+        return {"loss": loss, "mse": loss.detach().double() * self.spread**2}
 
-    def held_out(self) -> float:
-        fields, replica, move, label = self.check
-        return float((self.model.predict(fields, replica, move).cpu() - label).square().mean())
+    def validate(self, model: LearnedMoveEnergies) -> float:
+        fields, replica, move, label, _ = self.validation
+        return float((model.predict(fields, replica, move).cpu() - label).square().mean())
 
 
 def evaluate_moves(energies: MoveEnergies, data: MoveData, *, kT: float | None = None) -> dict[str, Any]:

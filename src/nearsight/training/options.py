@@ -1,4 +1,4 @@
-"""The knobs of a fit."""
+"""Options of fits and recipes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import math
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from nearsight._validation import boolean, integer, number, numbers
 
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -46,74 +50,42 @@ def _plain(value: Any, name: str, annotation: Any) -> Any:
     return value
 
 
-class Schedule(Options):
-    """The learning rate of every step of a fit: a rise, then half a cosine."""
-
-    steps: Annotated[int, Field(ge=1)] = 1000
-    """Optimiser steps."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6e-3
-    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
-    warmup: Annotated[int, Field(ge=0)] = 100
-    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-class FitOptions(Schedule):
-    """How a force field is fitted. The defaults suit small networks on one or two cores.
+class TrainerOptions(Options):
+    """How a :class:`~nearsight.training.Trainer` steps, validates and stops, whatever it fits.
 
     The budget is a number of steps and not a time, so that a fit does not depend on how busy the machine was.
     """
 
-    steps: Annotated[int, Field(ge=1)] = 4000
+    steps: Count = 4000
     """Optimiser steps."""
     optimizer: Literal["soap", "adamw"] = "soap"
-    """:class:`SOAP` needs a fraction of the steps on small networks; AdamW is cheaper a step when layers are wide."""
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    """Snapshots a step; one snapshot holds the forces of all sites, so a few are many labels."""
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    force_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    energy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    """Weights of the two losses, each in units of the variance of its labels. Without an energy on either side the
-    energy loss drops out by itself."""
-    component: Literal["all", "tangent"] | None = None
-    """What to learn of the forces; "tangent", for unit spins: :func:`nearsight.fields.tangent`, H⊥ = H - (H·S) S. The
-    rest of H does nothing to a spin, and electrons make it 2 to 250 times larger: a fit of all of H spends itself on
-    it. None: "tangent" if the field type of the force field has unit vectors, else "all"."""
-    force_loss: Literal["squared", "relative"] = "squared"
-    """The error of the forces: its mean square, or the mean of |F - F̂|₁ / |F̂| over the sites, which weighs small forces
-    like large ones. For tangents it is the error of the torque S × H."""
-    relative_floor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Forces shorter than this share of their rms length count as of this length in the relative loss."""
-    augment: bool = False
-    """Turn every snapshot of a step by a random operation of the field's own symmetry (rotations of all spins, their
-    reversal) and of the point group, for students that do not have them built in. The labels must have both."""
+    """:class:`SOAP` needs a fraction of the steps on small networks; AdamW is cheaper per step when layers are wide."""
+    batch_size: Count = 8
+    """Snapshots per step, over all processes."""
+    learning_rate: Positive = 6e-3
+    """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
+    warmup: Whole = 100
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    weight_decay: NonNegative = 0.0
     clip: Annotated[float, Field(gt=0)] = 10.0
     """Largest norm of the gradient."""
     average: Fraction = 0.99
     """Memory, per step, of the moving average of the weights that is validated and returned; 0: no averaging."""
-    validate_every: Annotated[int, Field(ge=1)] = 100
-    patience: Annotated[int, Field(ge=1)] | None = None
+    validate_every: Count = 100
+    patience: Count | None = None
     """Stop after this many validations without a better one; None: never."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    checkpoint_every: Count = 200
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    test: Fraction = 0.15
-    """Shares of the trajectories that a fit to a whole data set holds back (the test share is not looked at)."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the order of the snapshots and of the split. Initial weights belong to whoever built the network."""
+    """Fraction of the data that chooses the step whose weights are returned."""
+    seed: Whole = 0
+    """Of the split and of all choices of a step. Initial weights belong to whoever built the network."""
     dtype: Literal["float32", "float64"] = "float32"
-    threads: Annotated[int, Field(ge=1)] | None = 1
+    threads: Count | None = 1
     """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> FitOptions:
-        if self.force_weight == 0 and self.energy_weight == 0:
-            raise ValueError("force_weight and energy_weight are both 0: there is nothing to learn")
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation={self.validation:g} and test={self.test:g} leave nothing to train on")
-        return self
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0: a rise, then half a cosine."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +12,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from nearsight._validation import boolean, instance
+from nearsight._validation import instance
 from nearsight.fields import check_side
-from nearsight.parallel import threads
 from nearsight.properties import PropertyModel
 from nearsight.properties.property_model import Blocks, as_blocks
-from nearsight.storage import lock, tensor_hash
-from nearsight.training.optimisation import OptimizerState, Trainer, prepared
-from nearsight.training.options import Schedule
+from nearsight.storage import tensor_hash
+from nearsight.training import distributed
+from nearsight.training.options import Count, Fraction, NonNegative, Positive, TrainerOptions, Whole
+from nearsight.training.trainer import Trainer, minibatch, workspace
 
 CALIBRATION = 1024
 """Blocks that set the scale of the invariants."""
@@ -28,34 +27,26 @@ ORDER, PLACES, CHECK, SCALES = range(4)
 """Streams of random numbers, apart from each other."""
 
 
-class PropertyFitOptions(Schedule):
-    """How a property model is fitted. The defaults suit a phase from some thousand snapshots on one core."""
+class PropertyFitOptions(TrainerOptions):
+    """How a property model is fitted. The defaults suit a phase from some thousand snapshots on one core.
 
-    steps: Annotated[int, Field(ge=1)] = 600
-    """Optimiser steps."""
+    ``validation`` is a fraction of the snapshots.
+    """
+
+    steps: Count = 600
     optimizer: Literal["soap", "adamw"] = "adamw"
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Snapshots a step."""
-    blocks: Annotated[int, Field(ge=1)] = 8
-    """Blocks of each snapshot a step, at random places that change from step to step; the loss is one of their mean."""
+    batch_size: Count = 32
+    blocks: Count = 8
+    """Blocks of each snapshot per step, at random places that change from step to step; the loss is one of their
+    mean."""
     loss: Literal["average", "block"] = "average"
     """Whether the label is compared with the mean over the blocks of a snapshot, as in the paper, or with each."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
-    warmup: Annotated[int, Field(ge=0)] = 20
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
+    learning_rate: Positive = 3e-3
+    warmup: Whole = 20
+    weight_decay: NonNegative = 1e-2
     clip: Annotated[float, Field(gt=0)] = 5.0
-    """Largest norm of the gradient."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    """Memory, per step, of the moving average of the weights that is validated and returned; 0: no averaging."""
-    validate_every: Annotated[int, Field(ge=1)] = 50
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Share of the snapshots that chooses the step whose weights are returned."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 200
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the split, the order of the snapshots and the places of the blocks."""
-    dtype: Literal["float32", "float64"] = "float32"
-    threads: Annotated[int, Field(ge=1)] | None = 1
-    """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
+    average: Fraction = 0.98
+    validate_every: Count = 50
 
 
 def property_loss(raw: Tensor, label: Tensor, kind: str, loss: str) -> Tensor:
@@ -97,25 +88,20 @@ def fit_property(
 
     Parameters
     ----------
-    path: a folder for ``checkpoint.safetensors`` and ``log.csv``. resume: go on from the checkpoint there. The result
-        is that of an undisturbed fit, bit for bit, on the same machine: a step depends on the weights, the moments of
-        the optimiser, the seed and its own number only.
+    path, resume, progress: as in :meth:`Trainer.run`.
     """
     instance(model, PropertyModel, "model")
     options = PropertyFitOptions() if options is None else instance(options, PropertyFitOptions, "options")
-    for name, flag in (("resume", resume), ("progress", progress)):
-        boolean(flag, name)
     snapshots = as_blocks(snapshots)
-    with threads(options.threads), lock(path):
-        checkpoint = prepared(path, resume)
-        run = _Fit(model.to(getattr(torch, options.dtype)), snapshots, check_labels(model, snapshots, labels), options)
-        if checkpoint is not None and checkpoint.exists():
-            run.load(checkpoint)
-        run.loop(checkpoint, progress)
-    return model.eval()
+    values = _checked_labels(model, snapshots, labels)
+    model.to(getattr(torch, options.dtype))
+    with workspace(path, options, resume=resume):
+        task = _BlockProperty(model, snapshots, values, options)
+        Trainer(model, task, options).run(path, resume=resume, progress=progress)
+    return model
 
 
-def check_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray) -> np.ndarray:
+def _checked_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray) -> np.ndarray:
     """Labels as float64 ``(snapshot,)``, refused if they do not fit the snapshots or the kind of property."""
     check_side(model.side, snapshots.length)
     values = np.asarray(labels)
@@ -132,72 +118,78 @@ def check_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray) ->
     return values
 
 
-@dataclass(frozen=True)
-class _Part:
-    index: np.ndarray
+class _Part(NamedTuple):
+    """Some snapshots by number, with their labels in the units of the head."""
+
+    snapshot: np.ndarray
     label: Tensor
 
 
-class _Fit(Trainer):
-    """The state of a fit: everything that a checkpoint holds."""
+class _Batch(NamedTuple):
+    """Blocks ``(snapshot, block, l, l)`` with the labels of the snapshots."""
+
+    blocks: Tensor
+    label: Tensor
+
+
+class _BlockProperty:
+    """A property of snapshots, learned from their blocks."""
 
     quantity = "loss"
-    model: PropertyModel
 
     def __init__(
         self, model: PropertyModel, snapshots: Blocks, labels: np.ndarray, options: PropertyFitOptions
     ) -> None:
-        super().__init__()
-        self.model, self.snapshots, self.options = model, snapshots, options
-        self.device, self.dtype = model.offset.device, model.offset.dtype
-        order = self.rng(ORDER).permutation(len(labels))
-        held = round(options.validation * len(labels))
-        if not 1 <= held < len(labels):
+        self.snapshots, self.options = snapshots, options
+        self.device, self.side, self.kind = model.offset.device, model.side, model.kind
+        order = self._rng(ORDER).permutation(len(labels))
+        count = round(options.validation * len(labels))
+        if not 1 <= count < len(labels):
             raise ValueError(
                 f"A share of {options.validation:g} of {len(labels)} snapshots leaves nothing to train on or to "
                 f"validate with; make more snapshots."
             )
-        parts = order[held:], order[:held]
-        draw = self.rng(SCALES)
+        parts = order[count:], order[:count]
+        draw = self._rng(SCALES)
         chosen = draw.choice(parts[0], CALIBRATION)
-        seen = self.cut(chosen, draw, 1)[:, 0]
+        seen = self._cut(chosen, self._corners(draw, CALIBRATION, 1))[:, 0]
         model.calibrate(seen, torch.from_numpy(labels[parts[0]]))
         offset, unit = float(model.offset), float(model.unit)
-        self.train, self.held = (
-            _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(self.device, self.dtype)) for p in parts
+        self.train, self.validation = (
+            _Part(p, torch.from_numpy((labels[p] - offset) / unit).to(model.offset)) for p in parts
         )
-        self.optimisation = OptimizerState(dict(model.named_parameters()), options)
         self.identity = {
-            "options": options.model_dump(mode="json"),
             "model": repr(model),
             "snapshots": [len(snapshots), snapshots.length, tensor_hash({"blocks": seen})],
             "labels": [float(labels.sum()), float((labels * np.arange(len(labels))).sum())],
         }
 
-    def cut(self, index: np.ndarray, draw: np.random.Generator, count: int) -> Tensor:
-        """Blocks ``(snapshot, block, l, l)`` at random places."""
-        corners = draw.integers(self.snapshots.length, size=(len(index), count, 2))
-        return torch.from_numpy(self.snapshots.blocks(index[:, None], corners, self.model.side)).to(self.device)
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.options.seed, *stream])
 
-    def loss(self, part: _Part, chosen: np.ndarray, draw: np.random.Generator) -> Tensor:
-        blocks = self.cut(part.index[chosen], draw, self.options.blocks)
-        raw = self.model.raw(blocks.flatten(0, 1)).unflatten(0, blocks.shape[:2])
-        label = part.label[torch.from_numpy(chosen).to(self.device)]
-        return property_loss(raw, label, self.model.kind, self.options.loss)
+    def _corners(self, draw: np.random.Generator, snapshots: int, count: int) -> np.ndarray:
+        return draw.integers(self.snapshots.length, size=(snapshots, count, 2))
 
-    def step_loss(self) -> Tensor:
-        size = min(self.options.batch_size, len(self.train.index))
-        epoch, position = divmod(self.step, len(self.train.index) // size)
-        order = self.rng(ORDER, epoch).permutation(len(self.train.index))
-        chosen = order[position * size : (position + 1) * size]
-        return self.loss(self.train, chosen, self.rng(PLACES, self.step))
+    def _cut(self, index: np.ndarray, corners: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.snapshots.blocks(index[:, None], corners, self.side)).to(self.device)
 
-    def held_out(self) -> float:
-        """The loss on snapshots kept apart, at the same places every time."""
-        every, draw = np.arange(len(self.held.index)), self.rng(CHECK)
-        parts = _chunks(every, self.options.batch_size)
-        return sum(float(self.loss(self.held, part, draw)) * len(part) for part in parts) / len(every)
+    def _blocks(self, part: _Part, chosen: np.ndarray, corners: np.ndarray) -> _Batch:
+        return _Batch(self._cut(part.snapshot[chosen], corners), part.label[torch.from_numpy(chosen).to(self.device)])
 
+    def batch(self, step: int) -> _Batch:
+        chosen = minibatch(step, len(self.train.snapshot), self.options.batch_size, [self.options.seed, ORDER])
+        corners = self._corners(self._rng(PLACES, step), len(chosen), self.options.blocks)
+        return self._blocks(self.train, distributed.share(chosen), distributed.share(corners))
 
-def _chunks(index: np.ndarray, size: int) -> list[np.ndarray]:
-    return [index[k : k + size] for k in range(0, len(index), size)]
+    def loss(self, model: PropertyModel, batch: _Batch) -> dict[str, Tensor]:
+        raw = model.raw(batch.blocks.flatten(0, 1)).unflatten(0, batch.blocks.shape[:2])
+        return {"loss": property_loss(raw, batch.label, self.kind, self.options.loss)}
+
+    def validate(self, model: PropertyModel) -> float:
+        """The loss at the same places every time."""
+        every, draw = np.arange(len(self.validation.snapshot)), self._rng(CHECK)
+        total, size = 0.0, self.options.batch_size
+        for part in (every[k : k + size] for k in range(0, len(every), size)):
+            batch = self._blocks(self.validation, part, self._corners(draw, len(part), self.options.blocks))
+            total += float(self.loss(model, batch)["loss"]) * len(part)
+        return total / len(every)
