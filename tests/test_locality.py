@@ -252,14 +252,14 @@ def test_fixed_number_is_recognised_and_fixed_mu_is_not(length, rng):
     fields = noise(lattice, rng, 6, amplitude=0.3)
     held = response(electrons(model, kT=0.3, filling=0.5), fields, rng=rng)
     assert held.fixed_number and held.conserved == (0,) and float(held.uniform[0, 0]) < 0
-    student = response(FixedNumber(Hidden(electrons(model, kT=0.3)), 0.0), fields[:2], rng=rng)
-    assert student.fixed_number
+    learned = response(FixedNumber(Hidden(electrons(model, kT=0.3)), 0.0), fields[:2], rng=rng)
+    assert learned.fixed_number
     local = response(electrons(model, kT=0.3), fields, rng=rng)
     assert not local.fixed_number and not local.spread_out and local.conserved == ()
 
 
 def test_an_insulator_is_local_at_fixed_number_too(rng):
-    """Behind a gap nothing flows: what is held fixed is no constraint."""
+    """Behind a gap nothing flows: a fixed number is no constraint."""
     lattice = square(10)
     order = 3.0 * torch.from_numpy((-1.0) ** lattice.cells.sum(1))[None, :, None]
     found = response(
@@ -335,7 +335,7 @@ def test_a_force_that_responds_to_nothing_is_no_division_by_zero(rng):
     deaf = Pairwise(square(6), lambda r: 0.0 * r)
     found = response(deaf, noise(deaf.lattice, rng), rng=rng)
     assert found.reach == 0.0 and found.radius(0.9) == 0.0 and not found.spread_out
-    report = examine_locality(deaf, noise(deaf.lattice, rng, 6), students={"deaf": deaf}, rng=rng, samples=8)
+    report = examine_locality(deaf, noise(deaf.lattice, rng, 6), models={"deaf": deaf}, rng=rng, samples=8)
     assert float(report.data["error"][0]) == 0.0 and np.isfinite(report.data["share"]).all()
 
 
@@ -398,17 +398,17 @@ def test_mistakes_are_answered_in_words(rng):
     with pytest.raises(ValueError, match="sample, site, component"):
         response(local, fields[0], rng=rng)
     with pytest.raises(ValueError, match="move it with"):
-        examine_locality(local, fields, students={"small": local.on(square(3))}, rng=rng)
+        examine_locality(local, fields, models={"small": local.on(square(3))}, rng=rng)
 
 
 # --- all together ---------------------------------------------------------------------------------------------------
 
 
-def test_a_student_of_short_sight_is_told_what_it_misses(rng):
-    """A student that is the truth within its cutoff errs by the floor, and is told to see farther."""
+def test_a_model_of_short_cutoff_errs_by_what_lies_beyond_and_the_report_says_so(rng):
+    """A model that is exact within its cutoff errs by the floor, and a larger cutoff is proposed."""
     truth = Pairwise(square(10), lambda r: np.exp(-r))
     short = Pairwise(square(10), lambda r: np.where(r < 1.5, np.exp(-r), 0.0))
-    report = examine_locality(truth, noise(truth.lattice, rng, 60), students={"short": short}, rng=rng, samples=200)
+    report = examine_locality(truth, noise(truth.lattice, rng, 60), models={"short": short}, rng=rng, samples=200)
     data = report.data
     at = float(data["floor"].sel(radius=np.sqrt(2), method="nearest"))
     assert float(data["size"][0]) == pytest.approx(np.sqrt(2))
@@ -422,9 +422,9 @@ def test_what_the_truth_shows_does_not_depend_on_who_is_examined_beside_it():
     fields = noise(truth.lattice, torch.Generator().manual_seed(1), 10)
     alone, beside = (
         examine_locality(
-            truth, fields, students=students, rng=torch.Generator().manual_seed(2), samples=10, radii=[1.0, 2.0]
+            truth, fields, models=models, rng=torch.Generator().manual_seed(2), samples=10, radii=[1.0, 2.0]
         ).data
-        for students in ({}, {"twin": truth})
+        for models in ({}, {"twin": truth})
     )
     np.testing.assert_array_equal(alone["floor"], beside["floor"])
     exact, twin = (beside["response"].sel(source=name).values for name in ("exact", "twin"))
@@ -437,8 +437,8 @@ def test_the_doctor_says_not_local_at_fixed_number(rng):
     lattice = square(8)
     model = Holstein(lattice, g=G)
     fields = noise(lattice, rng, 8, amplitude=0.3)
-    held = electrons(model, kT=0.3, filling=0.5)
-    alone = examine_locality(held, fields, rng=rng, samples=8, radii=[1, 2])
+    canonical = electrons(model, kT=0.3, filling=0.5)
+    alone = examine_locality(canonical, fields, rng=rng, samples=8, radii=[1, 2])
     assert "Not local: fixed number" in alone.words
-    beside = examine_locality(electrons(model, kT=0.3), fields, held=held, rng=rng, samples=8, radii=[1, 2])
+    beside = examine_locality(electrons(model, kT=0.3), fields, canonical=canonical, rng=rng, samples=8, radii=[1, 2])
     assert "Not local" not in beside.words and "not local: fixed number" in beside.words

@@ -94,10 +94,10 @@ def test_pairs_are_seen_as_far_as_they_go(R0, rng):
 def test_the_radius_of_a_network_is_half_of_what_a_hop_sees(rng):
     lattice = square(8)
     network = EmbeddedNetwork(lattice, occupation(), radius=1.5, channels=3, widths=(4,), rng=rng)
-    student = LearnedMoves(ConvolutionalForceField(lattice, network))
-    found = hop_response(student, scattered(lattice, rng, 4), rng=rng)
+    learned = LearnedMoves(ConvolutionalForceField(lattice, network))
+    found = hop_response(learned, scattered(lattice, rng, 4), rng=rng)
     assert found.reach == pytest.approx(2 * np.sqrt(2.0))
-    assert student.dtype == torch.float32  # measured on a copy
+    assert learned.dtype == torch.float32  # measured on a copy
     blind = EmbeddedNetwork(lattice, occupation(), radius=0, channels=3, widths=(4,), rng=rng)
     nothing = hop_response(LearnedMoves(ConvolutionalForceField(lattice, blind)), scattered(lattice, rng, 2), rng=rng)
     assert nothing.reach == 0.0
@@ -144,7 +144,7 @@ def test_an_examination_of_hops_has_all_that_one_of_forces_has(rng):
     truth = Pairs(square(6), lambda r: np.exp(-r))
     near = Pairs(square(6), lambda r: np.where(r < 1.5, np.exp(-r), 0.0))
     fields = scattered(truth.lattice, rng, 12)
-    found = examine_hops(truth, fields, students={"near": near}, probes={"a": near, "b": truth}, rng=rng, samples=24)
+    found = examine_hops(truth, fields, models={"near": near}, probes={"a": near, "b": truth}, rng=rng, samples=24)
     data = found.data
     assert float(data["size"][0]) == pytest.approx(np.sqrt(2)) and float(data["probe_error"].sel(probe="b")) < 1e-12
     at = float(data["floor"].sel(radius=np.sqrt(2), method="nearest"))
@@ -169,6 +169,6 @@ def test_mistakes_are_answered_in_words(rng):
     with pytest.raises(ValueError, match="another trajectory"):
         hop_truncation(pairs, fields, [1.0], rng=rng, groups=np.zeros(3))
     with pytest.raises(ValueError, match="the exact energies are of"):
-        examine_hops(pairs, fields, students={"small": pairs.on(square(3))}, rng=rng)
+        examine_hops(pairs, fields, models={"small": pairs.on(square(3))}, rng=rng)
     with pytest.raises(ValueError, match="truth must hold"):
         examine_hops(pairs, fields, truth=np.zeros((3, 5)), rng=rng)

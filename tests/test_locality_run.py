@@ -95,7 +95,7 @@ def test_what_is_known_of_another_model_is_not_shown(runs):
 def test_quenches_at_fixed_number_are_examined_too(tmp_path):
     run = trained(tmp_path / "jahn_teller" / "tiny", "jahn_teller", SHORT)
     found = examine(run.path, samples=8)
-    assert list(found.data["source"].values) == ["exact", "tiny", "held"]
+    assert list(found.data["source"].values) == ["exact", "tiny", "canonical"]
     assert found.data["error"].shape == (1,)
 
 
@@ -137,7 +137,7 @@ def test_torques_at_fixed_number_are_examined_at_the_mean_chemical_potential(tmp
     away = tangent(target.exact(field).force - target.force, field)
     assert float(away.abs().max()) > 1e-3  # one chemical potential does not serve all textures
     found = examine(run.path, samples=8, steps=0)
-    assert list(found.data["source"].values) == ["exact", "tiny", "held"]
+    assert list(found.data["source"].values) == ["exact", "tiny", "canonical"]
 
 
 def test_students_are_grown_once_and_each_from_the_same_start(spins):

@@ -1,4 +1,4 @@
-"""How far torques see: derivatives on the sphere, what lies beyond a radius, and how students grow."""
+"""The range of torques: derivatives on the sphere, what lies beyond a radius, and larger cutoffs."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ class Torques(ForceField):
 
 
 class Short(Torques):
-    """Exchange weakened, and none beyond some distance: a student with a fault of known size."""
+    """Exchange weakened, and none beyond some distance: a model with a fault of known size."""
 
     def __init__(self, lattice, factor):
         super().__init__(ClassicalForceField(Heisenberg(lattice, J=factor * J)))
@@ -64,7 +64,7 @@ def test_exchange_responds_by_projectors(magnet, rng):
 
 
 def test_the_response_of_a_torque_is_that_of_its_field(magnet, rng):
-    """A student of H⊥ alone, and one that adds anything along the spins, respond like the field itself."""
+    """A model of H⊥ alone, and one that adds anything along the spins, respond like the field itself."""
     spins = random_spins(magnet.lattice, rng)
     whole = spin_derivative(magnet, spins, [0, 7])[0]
     for along in (0.0, 3.0):
@@ -143,11 +143,11 @@ def test_correlations_of_spins_are_those_about_all_peaks_of_the_structure_factor
 
 
 def test_errors_are_those_of_torques(magnet, rng):
-    """A student that is wrong by a tenth of the exchange, and by anything along the spins."""
+    """A model that is wrong by a tenth of the exchange, and by anything along the spins."""
     spins = random_spins(magnet.lattice, rng, 8)
-    students = {"weak": Short(magnet.lattice, 0.9), "along": Torques(magnet, 5.0)}
+    models = {"weak": Short(magnet.lattice, 0.9), "along": Torques(magnet, 5.0)}
     probes = {"1": Short(magnet.lattice, 0.5), "again": Short(magnet.lattice, 0.8)}
-    found = examine_locality(magnet, spins, students=students, probes=probes, spins=True, rng=rng, samples=8)
+    found = examine_locality(magnet, spins, models=models, probes=probes, spins=True, rng=rng, samples=8)
     torque = tangent(magnet(spins).force, spins)
     rms = float(torque.square().mean().sqrt())
     np.testing.assert_allclose(found.data["error"].sel(model="weak"), 0.1 * rms, rtol=1e-9)
@@ -156,7 +156,7 @@ def test_errors_are_those_of_torques(magnet, rng):
     np.testing.assert_allclose(found.data["probe_error"].sel(probe=["1", "again"]), [0.5 * rms, 0.2 * rms], rtol=1e-9)
     assert float(found.data["rms"]) == pytest.approx(rms)
     given = examine_locality(
-        magnet, spins, truth=magnet(spins).force, students=students, spins=True, rng=rng, samples=8
+        magnet, spins, truth=magnet(spins).force, models=models, spins=True, rng=rng, samples=8
     )  # all of H is as good as the part that turns
     np.testing.assert_allclose(given.data["error"], found.data["error"], atol=1e-12)
 

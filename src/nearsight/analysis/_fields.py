@@ -1,6 +1,8 @@
-"""The door of the analysis: tensors, arrays and labelled arrays become one labelled site field."""
+"""Site fields and spins, checked and labelled: every analysis of configurations begins here."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -39,11 +41,7 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
                 f"A site field has one number per site, got {array.shape} with components last. Take one component "
                 f"with field[..., 0], or move them to the front with field.movedim(-1, 0)."
             )
-        default = ("replica",) if leading == 1 else tuple(f"batch_{k}" for k in range(leading))
-        names = default if dims is None else dims
-        if len(names) != leading:
-            raise ValueError(f"dims must name the {leading} leading dimensions of the field, got {names}.")
-        labelled = xr.DataArray(array, dims=(*names, "site"))
+        labelled = xr.DataArray(array, dims=(*_leading(dims, leading, "field"), "site"))
     if labelled.sizes["site"] != lattice.n_sites:
         raise ValueError(f"The field has {labelled.sizes['site']} sites, {lattice!r} has {lattice.n_sites}.")
     if not np.isfinite(labelled.values).all():
@@ -59,6 +57,20 @@ def relabel(like: xr.DataArray, values: Tensor | np.ndarray, dims: dict[str, int
     array = array.reshape([like.sizes[d] for d in leading] + list(dims.values()))
     coords = {name: c for name, c in like.coords.items() if "site" not in c.dims}
     return xr.DataArray(array, dims=(*leading, *dims), coords=coords, attrs=attrs)
+
+
+def relabel_all(
+    like: xr.DataArray,
+    named: Mapping[str, tuple[Tensor | np.ndarray, str, str]],
+    dims: dict[str, int] | None = None,
+) -> xr.Dataset:
+    """Several results as :func:`relabel` makes them: values, ``long_name`` and ``units`` by name."""
+    return xr.Dataset(
+        {
+            name: relabel(like, values, dims or {}, long_name=label, units=units)
+            for name, (values, label, units) in named.items()
+        }
+    )
 
 
 def neighbour_mean(values: np.ndarray, lattice: Lattice) -> np.ndarray:
@@ -83,10 +95,36 @@ def on_cells(field: xr.DataArray, lattice: Lattice) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(field.values)).reshape(-1, *lattice.shape, lattice.n_basis)
 
 
-def transform(grid: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """The Fourier transform over some axes; of no replicas, which the library refuses, it is empty too."""
-    grid = grid.to(torch.complex128)
-    return torch.fft.fftn(grid, dim=axes) if grid.numel() else grid
+def transform(grid: Tensor, axes: tuple[int, ...], shape: tuple[int, ...] | None = None) -> Tensor:
+    """The Fourier transform over some axes, padded to ``shape``; empty for no replicas, which torch.fft refuses."""
+    if grid.numel():
+        return torch.fft.fftn(grid.to(torch.complex128), s=shape, dim=axes)
+    sizes = list(grid.shape)
+    for axis, n in zip(axes, shape or [sizes[axis] for axis in axes], strict=True):
+        sizes[axis] = n
+    return torch.zeros(sizes, dtype=torch.complex128)
+
+
+def pair_sums(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Σ_x a*(x) b(x + r) at every r, from the transforms of a and b over the axes; real."""
+    product = a.conj() * b
+    return torch.fft.ifftn(product, dim=axes).real if product.numel() else product.real
+
+
+def binned(rows: np.ndarray, index: np.ndarray, bins: int) -> np.ndarray:
+    """Sums of the values ``(row, place)`` that share an ``index`` ``(place,)``, ``(row, bin)``."""
+    sums = np.zeros((len(rows), bins))
+    for total, row in zip(sums, rows, strict=True):
+        total += np.bincount(index, row, bins)
+    return sums
+
+
+def _leading(dims: tuple[str, ...] | None, count: int, what: str) -> tuple[str, ...]:
+    """Names of the leading dimensions of a tensor or array."""
+    names = (("replica",) if count == 1 else tuple(f"batch_{k}" for k in range(count))) if dims is None else dims
+    if len(names) != count:
+        raise ValueError(f"dims must name the {count} leading dimensions of the {what}, got {names}.")
+    return names
 
 
 SpinField = Tensor | np.ndarray | xr.DataArray
@@ -103,14 +141,16 @@ def spin_field(spins: SpinField, lattice: Lattice, dims: tuple[str, ...] | None 
         array = spins.detach().cpu().numpy() if isinstance(spins, Tensor) else np.asarray(spins)
         if array.ndim < 2 or array.shape[-2:] != (lattice.n_sites, 3):
             raise ValueError(f"Spins have the shape (*batch, {lattice.n_sites}, 3), got {array.shape}.")
-        leading = array.ndim - 2
-        names = dims or (("replica",) if leading == 1 else tuple(f"batch_{k}" for k in range(leading)))
-        if len(names) != leading:
-            raise ValueError(f"dims must name the {leading} leading dimensions of the spins, got {names}.")
-        labelled = site_field(np.swapaxes(array, -1, -2), lattice, (*names, "component"))
+        names = (*_leading(dims, array.ndim - 2, "spins"), "component")
+        labelled = site_field(np.swapaxes(array, -1, -2), lattice, names)
     if labelled.sizes["component"] != 3:
         raise ValueError(f"Spins have 3 components, got {labelled.sizes['component']}.")
     return labelled
+
+
+def scalar_labels(spins: xr.DataArray) -> xr.DataArray:
+    """The labels of a spin field without its components."""
+    return spins.isel(component=0, drop=True)
 
 
 def rows(spins: xr.DataArray) -> np.ndarray:

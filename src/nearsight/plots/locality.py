@@ -1,4 +1,4 @@
-"""How far forces see, and how far they need to."""
+"""Pictures of locality: the response of forces by distance, and errors against the cutoff."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nearsight._validation import instance
 from nearsight.plots.curves import plain_log_ticks, require
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, light_grid, picture, styled, with_unit
 
-NAMES = {"exact": "exact, fixed μ", "held": "exact, fixed number"}
+NAMES = {"exact": "exact, fixed μ", "canonical": "exact, fixed number"}
 MARKERS = "osD^vP"
 
 
@@ -35,15 +35,13 @@ def locality(data: xr.Dataset) -> Picture:
 
 CAPTION_RESPONSE = (
     "Left: root-mean-square response of a force to the field at distance r, with exponential decay dashed where it was "
-    "fitted. A student that stops short of the exact curve cannot know the rest. "
+    "fitted. A model that ends before the exact curve does not respond to the rest. "
 )
 CAPTION_ERRORS = (
-    "Error against what a model sees: the line with its band of one standard error is the irreducible error of any "
+    "Error against the cutoff of a model: the line with its band of one standard error is the irreducible error of any "
     "model of that size, the points are the models. "
 )
-CAPTION_GROWTH = (
-    "Diamonds: students that differ in their cutoff alone, after a short training that is the same for all."
-)
+CAPTION_GROWTH = "Diamonds: models that differ in their cutoff alone, after a short training that is the same for all."
 
 
 def _responses(axes: Axes, data: xr.Dataset) -> None:
@@ -51,7 +49,9 @@ def _responses(axes: Axes, data: xr.Dataset) -> None:
     models = [str(name) for name in data["model"].values] if "model" in data.coords else []
     for source in map(str, data["source"].values):
         found = data.sel(source=source)
-        colour = {"exact": EXACT, "held": PAPER}.get(source) or (LEARNED if models[:1] == [source] else next(others))
+        colour = {"exact": EXACT, "canonical": PAPER}.get(source) or (
+            LEARNED if models[:1] == [source] else next(others)
+        )
         values = found["response"].where(found["response"] > 1e-9 * float(found["response"].max()))
         shown = values.dropna("r")
         label = NAMES.get(source, source)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, relabel, site_field
+from nearsight.analysis._fields import SiteField, binned, relabel, site_field
 from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice, torus_group
 
@@ -114,10 +114,8 @@ def block_polarity(
     """σ_J = ±1: the majority of σ in every block ``(*batch, block)``, 0 for a draw."""
     division = _division(lattice, blocks)
     labelled = site_field(sigma, lattice, dims)
-    inside = np.zeros(lattice.n_sites, dtype=int)
-    inside[:] = np.ravel_multi_index(tuple((lattice.cells // division.shape).T), division.blocks)
-    values = labelled.values.reshape(-1, lattice.n_sites)
-    majority = np.sign(np.stack([np.bincount(inside, row, division.number) for row in values])).astype(np.int8)
+    inside = np.ravel_multi_index(tuple((lattice.cells // division.shape).T), division.blocks)
+    majority = np.sign(binned(labelled.values.reshape(-1, lattice.n_sites), inside, division.number)).astype(np.int8)
     attrs = {"long_name": "majority in the block", "units": "1"}
     return relabel(labelled, majority, {"block": division.number}, **attrs).rename("polarity")
 

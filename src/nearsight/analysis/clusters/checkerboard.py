@@ -1,4 +1,4 @@
-"""Patches of checkerboard: which particles belong together, and how large the patches are."""
+"""Patches of checkerboard: clusters of particles and their sizes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearsight.analysis._fields import SiteField, occupation_field, relabel, site_field
+from nearsight.analysis._fields import SiteField, occupation_field, relabel, relabel_all, site_field
 from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice
 
 BATCH = 2**22
-"""Bonds looked at together: bounds the memory of a large batch."""
+"""Bonds treated together: bounds the memory of a large batch."""
 
 
 def checkerboard_clusters(
@@ -75,7 +75,7 @@ def cluster_sizes(labels: xr.DataArray, lattice: Lattice, *, smallest: int = 1) 
     Returns
     -------
     A Dataset ``(*batch)`` with ``clusters`` (their number), ``mean_size``, ``weighted_size``, ``largest``, ``length``
-    and ``ordered``, the share of the particles that are in clusters of 2 or more. Means over no cluster are NaN.
+    and ``ordered``, the fraction of the particles that are in clusters of 2 or more. Means over no cluster are NaN.
 
     References
     ----------
@@ -99,10 +99,9 @@ def cluster_sizes(labels: xr.DataArray, lattice: Lattice, *, smallest: int = 1) 
         "weighted_size": (weighted, "mean size of the cluster of a particle", "1"),
         "largest": (largest.astype(np.int64), "largest cluster", "1"),
         "length": (mean ** (1.0 / lattice.dim), "length of the clusters", "a"),
-        "ordered": (ordered, "share of particles in clusters", "1"),
+        "ordered": (ordered, "fraction of particles in clusters", "1"),
     }
-    result = {k: relabel(labelled, v, {}, long_name=label, units=unit) for k, (v, label, unit) in named.items()}
-    return xr.Dataset(result, attrs={"smallest": smallest})
+    return relabel_all(labelled, named).assign_attrs(smallest=smallest)
 
 
 def size_distribution(labels: xr.DataArray, lattice: Lattice, *, edges: Sequence[float] | None = None) -> xr.DataArray:

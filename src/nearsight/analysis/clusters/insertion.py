@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
-from nearsight.analysis._fields import SiteField, neighbour_mean, occupation_field, relabel, site_field
+from nearsight.analysis._fields import SiteField, neighbour_mean, occupation_field, relabel, relabel_all, site_field
 from nearsight.analysis.order import sublattice_sign
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice
@@ -23,10 +23,10 @@ POLE_ERROR = 1e-10
 """Of the Fermi function; free energies are as good, times the number of electrons that one site moves."""
 
 WORKING_SET = 2**22
-"""Complex numbers held at once."""
+"""Complex numbers in memory at once."""
 
 ORDER, RADIUS = 12, 0.15
-"""Terms of a Taylor series in μ, and how far it reaches as a share of the distance to the poles: 0.15¹³ = 2e-11."""
+"""Terms of a Taylor series in μ, and how far it reaches as a fraction of the distance to the poles: 0.15¹³ = 2e-11."""
 
 
 def particle_potential(
@@ -55,7 +55,7 @@ def particle_potential(
 
     Returns
     -------
-    A Dataset ``(*batch, site)`` with ``V`` and ``F``, the free energy (the grand potential at given μ) less
+    A Dataset ``(*batch, site)`` with ``V`` and ``F``, the free energy (the grand potential at given μ) minus
     that without the test particle. Both are infinite on occupied sites. 900 sites take 0.3 s on one core at given
     μ, 1.3 s at given number.
 
@@ -82,13 +82,8 @@ def particle_potential(
         )
     lowest = F.min(axis=1, keepdims=True)
     V = F - lowest + kT * np.log(np.exp((lowest - F) / kT).sum(axis=1, keepdims=True))
-    named = {"V": (V, "potential of a test particle"), "F": (F, "free energy of a test particle")}
-    return xr.Dataset(
-        {
-            k: relabel(labelled, v, {"site": lattice.n_sites}, long_name=label, units="t")
-            for k, (v, label) in named.items()
-        }
-    )
+    named = {"V": (V, "potential of a test particle", "t"), "F": (F, "free energy of a test particle", "t")}
+    return relabel_all(labelled, named, {"site": lattice.n_sites})
 
 
 def insertion_energies(
@@ -101,7 +96,7 @@ def insertion_energies(
     sites: np.ndarray | None = None,
     degeneracy: int = 1,
 ) -> np.ndarray:
-    r"""What a potential U on one site costs free electrons, for every site in turn, from one diagonalisation.
+    r"""The cost of a potential U on one site for free electrons, for every site in turn, from one diagonalisation.
 
     The potential has rank one, so that with :math:`G(\zeta) = (\zeta - h)^{-1}` and the poles of
     :func:`~nearsight.solvers.poles.fermi_poles`
@@ -110,7 +105,7 @@ def insertion_energies(
 
     exact but for the error of the poles (10⁻¹⁰). The principal logarithm is the right one: the imaginary part of
     :math:`G_{ii}` does not change sign on the way from 0 to U. At a fixed number of electrons every site gets
-    the chemical potential μ_i at which :math:`N_i(\mu_i) = N`, between μ and μ + U, and ΔF = Ω_i + μ_i N less the same
+    the chemical potential μ_i at which :math:`N_i(\mu_i) = N`, between μ and μ + U, and ΔF = Ω_i + μ_i N minus the same
     without the potential.
 
     Parameters
@@ -236,7 +231,7 @@ def walked_potential(
     rng: torch.Generator,
     discard: int = 0,
 ) -> xr.DataArray:
-    """V_i = -kT ln ν_i with ν_i the share of the attempts after which the particle that began on ``start`` is on i.
+    """V_i = -kT ln ν_i with ν_i the fraction of the attempts after which the particle that began on ``start`` is on i.
 
     The particle walks by Metropolis steps in random directions among the others, which do not move; the energies of its
     moves may be exact or learned. Sites that it never visited have an infinite potential: barriers of many kT

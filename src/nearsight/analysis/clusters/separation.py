@@ -1,4 +1,4 @@
-"""How far particles have separated into patches of checkerboard, and the patches into super-clusters."""
+"""Phase separation of a lattice gas: lengths of the patches of checkerboard and of the super-clusters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def checkerboard_length(field: SiteField, lattice: Lattice, *, dims: tuple[str, 
     the sums over the wave vectors that are nearer to Q than to Γ (one half for those between). A patch is the
     checkerboard times its outline, :math:`n_i = \tfrac12 (1 \pm e^{i \mathbf Q \cdot \mathbf r_i})\, \theta_i`, so
     that its outline shows twice, around Q and around Γ: over the whole zone the second copy, at a distance of 4.4/a
-    whatever the size of the patch, would keep ℓ below 0.45 a. Particles thrown at random have ℓ = 0.59 a on the square
+    whatever the size of the patch, would keep ℓ below 0.45 a. Particles placed at random have ℓ = 0.59 a on the square
     lattice.
 
     On other bipartite lattices Q is the wave vector at which the sublattices alternate; where they alternate within
@@ -53,14 +53,14 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
     r"""The numbers that follow phase separation, for every configuration of particles ``(*batch, site)``.
 
     - ``mean_size``, ``weighted_size``: mean number of particles in a cluster of checkerboard, over clusters and over
-      particles (:func:`cluster_sizes`); ``ordered``, the share of particles in clusters of two or more.
+      particles (:func:`cluster_sizes`); ``ordered``, the fraction of particles in clusters of two or more.
     - ``cluster_length``: √⟨s⟩, and ``l``, the length from the peak at (π, π) (:func:`checkerboard_length`).
     - ``L``: length of the super-clusters, :math:`L^{-1} = \sum_k S |\mathbf k| / \sum_k S` of the sublattice field σ
-      (:func:`sublattice_field`), infinite when one sublattice rules everywhere. The measure of the thesis; the k⁻³ tail
+      (:func:`sublattice_field`), infinite where one sublattice has all of the lattice. The measure of the thesis; the k⁻³ tail
       of sharp walls puts a logarithm of the lattice constant into it, so that it grows more slowly than domains do.
     - ``R``: distance at which the correlation of σ has fallen to half its height, which has no such logarithm and is
       the length to test dynamical scaling with; NaN where it does not fall that far.
-    - ``phi``: ⟨σ⟩, with its sign; ``walls``: nearest-neighbour bonds between unlike σ, as a share of all.
+    - ``phi``: ⟨σ⟩, with its sign; ``walls``: nearest-neighbour bonds between unlike σ, as a fraction of all.
     """
     labelled = site_field(field, lattice, dims)
     sizes = cluster_sizes(checkerboard_clusters(labelled, lattice), lattice)

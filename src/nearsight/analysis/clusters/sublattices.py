@@ -1,4 +1,4 @@
-"""Which sublattice rules where: the Ising field of the particles of a bipartite lattice."""
+"""The sublattice of the nearest particle: an Ising field of the particles of a bipartite lattice."""
 
 from __future__ import annotations
 

@@ -8,19 +8,6 @@ import xarray as xr
 from nearsight._validation import instance
 
 
-def check_lengths(length: xr.DataArray) -> None:
-    """Refuse what are not real lengths ``(replica, time)`` with their times."""
-    instance(
-        length, xr.DataArray, "length", "Name the dimensions: xr.DataArray(L, dims=('replica', 'time'), coords=...)."
-    )
-    if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
-        raise ValueError(
-            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
-        )
-    if length.dtype.kind not in "fiu":
-        raise TypeError(f"Lengths must be real numbers, got an array of {length.dtype}; take the real part or |L|.")
-
-
 def pooled_relative_error(values: np.ndarray) -> float:
     """Relative standard error of the mean over replicas ``(replica, time)``, root mean square over the times; replicas
     that agree to rounding would get infinite weight."""
@@ -30,17 +17,26 @@ def pooled_relative_error(values: np.ndarray) -> float:
 
 def lengths_and_times(length: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Lengths ``(replica, time)`` and the times, checked."""
-    check_lengths(length)
+    instance(
+        length, xr.DataArray, "length", "Name the dimensions: xr.DataArray(L, dims=('replica', 'time'), coords=...)."
+    )
+    if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
+        raise ValueError(
+            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
+        )
+    if length.dtype.kind not in "fiu":
+        raise TypeError(f"Lengths must be real numbers, got an array of {length.dtype}; take the real part or |L|.")
     values = length.transpose("replica", "time").values.astype(float)
     times = length["time"].values.astype(float)
     if len(values) < 3:
         raise ValueError(f"Error bars need at least 3 replicas, got {len(values)}.")
-    if np.any(np.diff(times) <= 0):
-        raise ValueError("Times must ascend; use length.sortby('time').")
     return values, times
 
 
 def check_positive(values: np.ndarray) -> np.ndarray:
+    """The lengths themselves, if they have a logarithm."""
     if not (np.isfinite(values).all() and (values > 0).all()):
-        raise ValueError("Lengths must be finite and positive; leave out ordered replicas (L = inf) and empty records.")
+        raise ValueError(
+            "Lengths must be finite and positive; leave out ordered replicas (L = inf), or shorten the window."
+        )
     return values

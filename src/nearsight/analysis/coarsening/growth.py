@@ -10,7 +10,6 @@ import xarray as xr
 
 from nearsight._validation import generator, integer
 from nearsight.analysis.coarsening._lengths import (
-    check_lengths,
     check_positive,
     lengths_and_times,
     pooled_relative_error,
@@ -43,7 +42,7 @@ class PowerLaw:
         return self.chi2 / self.dof if self.dof else float("nan")
 
     def __call__(self, time: np.ndarray) -> np.ndarray:
-        """The fitted length at the given times."""
+        """The law at the given times."""
         return self.amplitude * np.asarray(time, dtype=float) ** self.exponent
 
     def __str__(self) -> str:
@@ -71,24 +70,9 @@ def growth_exponent(
     """
     generator(rng)
     samples = integer(samples, "samples", least=2)
-    check_lengths(length)
-    times = length["time"].values.astype(float)
-    low, high = window if window is not None else (float(np.min(times[times > 0], initial=np.inf)), float(times.max()))
-    inside = (times >= low) & (times <= high) & (times > 0)
-    values = length.transpose("replica", "time").values[:, inside]
+    t, values, limits = _inside(length, window, "a power law", positive=True)
     replicas, points = values.shape
-    if points < 3:
-        raise ValueError(
-            f"{points} positive times lie in the window [{low:g}, {high:g}]; a power law needs at least 3."
-        )
-    if replicas < 3:
-        raise ValueError(f"Error bars need at least 3 replicas, got {replicas}.")
-    if not (np.isfinite(values).all() and (values > 0).all()):
-        raise ValueError(
-            "Lengths must be finite and positive; shorten the window or leave out ordered replicas (L = inf)."
-        )
-
-    x, mean, sigma = np.log(times[inside]), values.mean(0), pooled_relative_error(values)
+    x, mean, sigma = np.log(t), values.mean(0), pooled_relative_error(values)
     slope, intercept = weighted_line(x, np.log(mean), np.ones(points))
     slopes, _ = weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)), np.ones(points))
     residual = (np.log(mean) - intercept - slope * x) / sigma
@@ -97,7 +81,7 @@ def growth_exponent(
         float(slope),
         error,
         float(np.exp(intercept)),
-        (float(low), float(high)),
+        limits,
         float(residual @ residual),
         points - 2,
         replicas,
@@ -130,7 +114,7 @@ class AllenCahn:
         return self.chi2 / self.dof if self.dof else float("nan")
 
     def __call__(self, time: np.ndarray) -> np.ndarray:
-        """The fitted length at the given times; NaN before t0."""
+        """The law at the given times; NaN before t0."""
         since = np.asarray(time, dtype=float) - self.t0
         return self.a * np.sqrt(np.where(since >= 0, since, np.nan))
 
@@ -148,7 +132,7 @@ def allen_cahn(
 
     .. math:: L(t) = a\,(t - t_0)^{1/2} .
 
-    t0 stands for the time domains take to form, so that the law may be fitted long before t ≫ t0, where a plain
+    t0 stands for the time domains take to form, so that the fit may begin long before t ≫ t0, where a plain
     exponent (:func:`growth_exponent`) is biased. ⟨L⟩² is linear in t: a straight line by least squares, weighted for
     one relative error of L at all times (the scatter of a few replicas at a time is no weight), with errors from
     refitting ``samples`` sets of means (:func:`mean_draws`).
@@ -165,12 +149,7 @@ def allen_cahn(
     """
     generator(rng)
     samples = integer(samples, "samples", least=2)
-    values, times = lengths_and_times(length)
-    low, high = window if window is not None else (float(times[0]), float(times[-1]))
-    inside = (times >= low) & (times <= high)
-    t, values = times[inside], check_positive(values[:, inside])
-    if len(t) < 3:
-        raise ValueError(f"{len(t)} times lie in the window [{low:g}, {high:g}]; the Allen-Cahn law needs at least 3.")
+    t, values, limits = _inside(length, window, "the Allen-Cahn law", positive=False)
     mean = values.mean(0)
     # δ(L²) = 2L² δL/L.
     sigma = 2.0 * mean**2 * pooled_relative_error(values)
@@ -182,7 +161,7 @@ def allen_cahn(
 
     a, t0, at_zero = law(mean)
     if not a > 0:
-        raise ValueError(f"L does not grow for t in [{low:g}, {high:g}], so that no Allen-Cahn law fits.")
+        raise ValueError(f"L does not grow for t in [{limits[0]:g}, {limits[1]:g}], so that no Allen-Cahn law fits.")
     a_drawn, t0_drawn, _ = law(mean_draws(values, rng=rng, samples=samples))
     growing = a_drawn > 0
     a_sigma, t0_sigma = float(np.std(a_drawn, ddof=1)), float(np.std(t0_drawn[growing], ddof=1))
@@ -192,10 +171,27 @@ def allen_cahn(
         a_sigma,
         float(t0),
         t0_sigma,
-        (float(low), float(high)),
+        limits,
         float(residual @ residual),
         len(t) - 2,
         len(values),
         students_interval(float(a), a_sigma, len(values) - 1),
         students_interval(float(t0), t0_sigma, len(values) - 1),
     )
+
+
+def _inside(
+    length: xr.DataArray, window: tuple[float, float] | None, law: str, *, positive: bool
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Times (only t > 0 if ``positive``) and lengths ``(replica, time)`` in a window, and its ends."""
+    values, times = lengths_and_times(length)
+    usable = times[times > 0] if positive else times
+    ends = (np.min(usable, initial=np.inf), times.max()) if window is None else window
+    low, high = float(ends[0]), float(ends[1])
+    inside = (times >= low) & (times <= high) & ((times > 0) | (not positive))
+    if inside.sum() < 3:
+        raise ValueError(
+            f"{inside.sum()} {'positive ' if positive else ''}times lie in the window [{low:g}, {high:g}]; {law} needs "
+            "at least 3."
+        )
+    return times[inside], check_positive(values[:, inside]), (low, high)

@@ -1,4 +1,4 @@
-"""Are domains at different times the same picture at different magnification?"""
+"""Dynamical scaling: the collapse of structure factors at different times, and the tail of sharp walls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DynamicalScaling:
     r"""How well S(k, t) at several times falls on one curve, :math:`S = L^\theta\, \mathcal G(kL)`.
 
     ``quality`` is the mean squared distance of a point from the curve of the other times in units of its error, at
-    θ = the dimension of space: about 1 where the deviations are chance. ``deviation`` is the root mean square of the
+    θ = the dimension of space: about 1 where the deviations are noise. ``deviation`` is the root mean square of the
     same distances as a ratio, ln S; small errors make a good collapse look bad in ``quality``, large ones a bad one
     good. ``theta`` is the exponent of the best collapse, with its standard error over replicas and the interval that
     covers it in 95 % of cases (Student's t): dynamical scaling demands the dimension.
@@ -51,7 +51,7 @@ def dynamical_scaling(
     largest_k: float = np.inf,
     samples: int = 200,
 ) -> DynamicalScaling:
-    r"""Judge the collapse :math:`S(k, t) = L(t)^d\, \mathcal G(k L(t))` of structure factors at several times.
+    r"""Test the collapse :math:`S(k, t) = L(t)^d\, \mathcal G(k L(t))` of structure factors at several times.
 
     Every point (kL, S/L^θ) is compared with the straight line through its two neighbours in the curve of every other
     time, in logarithms, in which the tail of G is straight. Means over replicas enter, with standard errors.
@@ -97,7 +97,7 @@ def dynamical_scaling(
     replicas = len(curves)
     error = curves.std(0, ddof=1) / np.sqrt(replicas) / curves.mean(0)
     if not (error > 0).all():
-        raise ValueError("Replicas that agree exactly have no error bars to judge a collapse by.")
+        raise ValueError("Replicas that agree exactly have no error bars to test a collapse by.")
     # The scatter of a few replicas at one wave vector is no weight: one error for all times of a wave vector.
     error = np.broadcast_to(np.sqrt((error**2).mean(0)), error.shape)
     means = curves.mean(0), lengths.mean(0)
@@ -124,8 +124,8 @@ def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Genera
     .. math:: S(k) \sim k^{-(d + 1)}
 
     for sharp walls between domains in d dimensions (Porod): -3 in the plane. All wave vectors have equal weight; errors
-    and intervals (68 % and 95 %, by Student's t) are over replicas and hold what chance does, not what the choice of
-    the window does: above about 1/L domains still have a size, and beyond about 1/a the lattice bends the tail upwards
+    and intervals (68 % and 95 %, by Student's t) are over replicas and do not include the choice of the
+    window: above about 1/L domains still have a size, and beyond about 1/a the lattice bends the tail upwards
     (a straight wall on a lattice has :math:`4 \sin^2(k/2)` in the place of k²).
 
     Parameters

@@ -1,4 +1,4 @@
-"""How domains coarsen: the Allen-Cahn law, the local exponent, and when growth leaves the law."""
+"""Whether growth slows down: the local exponent, and when it falls below a threshold for good."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def local_exponent(
 ) -> xr.Dataset:
     r"""The exponent at every time, n(t) = d ln L / d ln(t - t0), with its error over replicas.
 
-    At each time t a straight line is fitted to ln⟨L⟩ over the recorded times with (t - t0) within a ``factor`` of it,
+    At each time t a straight line goes through ln⟨L⟩ over the recorded times with (t - t0) within a ``factor`` of it,
     √factor to either side, by least squares with equal weights. Neighbouring values share records and are correlated.
 
     Parameters
@@ -67,7 +67,7 @@ def local_exponent(
 class Departure:
     """When a curve of an ensemble falls below a threshold for good, if it does.
 
-    ``reached`` is the share of drawn means (:func:`mean_draws`, by Student's t) in which it does by the time ``until``:
+    ``reached`` is the fraction of drawn means (:func:`mean_draws`, by Student's t) in which it does by the time ``until``:
     near 1 for a finding, near 0 for none, and between them the records do not decide. ``until`` is the last time whose
     exponent is known, half a window before the last record. ``time`` is that of the ensemble itself and ``low``,
     ``high`` the 68 % interval over the draws, in which "not reached" counts as later than ``until`` (inf). ``time`` is
@@ -151,6 +151,8 @@ def _windows(
     """Lengths and times after ``since``; for each usable time its index and the indices of its window."""
     factor = number(factor, "factor, the ratio of the last to the first time of a window,", above=1.0)
     values, times = lengths_and_times(length)
+    if np.any(np.diff(times) <= 0):
+        raise ValueError("Times must ascend; use length.sortby('time').")
     values, times = check_positive(values[:, times > since]), times[times > since]
     age, half = times - since, np.sqrt(factor) * (1 + 1e-9)
     # A time counts if its whole window was recorded, up to rounding of times on a logarithmic grid.

@@ -1,4 +1,4 @@
-"""The walls between two kinds of domains: how long, which way they run, and what gathers on them."""
+"""Walls between domains: their length and direction, and fields as a function of the distance from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.spatial import cKDTree
 
-from nearsight.analysis._fields import SiteField, relabel, site_field
+from nearsight.analysis._fields import SiteField, relabel, relabel_all, site_field
 from nearsight.lattices import Lattice
 from nearsight.lattices.images import periods
 from nearsight.lattices.reduction import image_shifts
@@ -22,9 +22,9 @@ def wall_shape(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | No
 
     A wall joins the midpoints of the bonds between unlike neighbours. Within a plaquette it goes straight through
     (length 1, along x or y), cuts a corner (length 1/√2, diagonal), or cuts two where + and - meet crosswise. Every
-    plaquette is counted once, so that the shares are statistics of local directions, not of whole walls:
+    plaquette is counted once, so that the fractions are statistics of local directions, not of whole walls:
 
-    - straight walls along the axes give a diagonal share of 0, straight walls along the diagonals 1;
+    - straight walls along the axes give a diagonal fraction of 0, straight walls along the diagonals 1;
     - walls of no preferred direction give exactly ½, smooth ones whatever their shape. A straight line at an angle
       0 ≤ θ ≤ π/4 to an axis has lengths cos θ - sin θ straight and √2 sin θ diagonal for every unit, whose means over
       θ are equal.
@@ -37,7 +37,7 @@ def wall_shape(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | No
 
     Returns
     -------
-    A Dataset ``(*batch)`` with ``length``, wall per area in 1/a, and the shares of it ``along_x``, ``along_y``,
+    A Dataset ``(*batch)`` with ``length``, wall per area in 1/a, and the fractions of it ``along_x``, ``along_y``,
     ``diagonal``, NaN where there is no wall.
     """
     labelled = site_field(sigma, lattice, dims)
@@ -63,17 +63,17 @@ def wall_shape(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | No
         shares = {name: part / length for name, part in zip(SHARES, (*straight, diagonal), strict=True)}
     density = length / here[0].size
     named = {"length": (density, "wall length per area", "1/a")} | {
-        name: (share, f"share of walls {label}", "1")
+        name: (share, f"fraction of walls {label}", "1")
         for (name, share), label in zip(shares.items(), ("along x", "along y", "along diagonals"), strict=True)
     }
-    return xr.Dataset({n: relabel(labelled, v, {}, long_name=label, units=u) for n, (v, label, u) in named.items()})
+    return relabel_all(labelled, named)
 
 
 SHARES = ("along_x", "along_y", "diagonal")
 
 
 def wall_distance(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
-    """Distance of every site from the nearest wall: to the nearest site of the other sign, less half a bond.
+    """Distance of every site from the nearest wall: to the nearest site of the other sign, minus half a bond.
 
     Sites beside a wall are ½ away from it (in units of the bond). Infinite where there is only one domain.
     """
@@ -110,13 +110,13 @@ def wall_profile(
 
     .. math:: \Delta(d) = \langle s_i \rangle_{d_i = d} - \langle s_i \rangle .
 
-    For the density of electrons it tells where added charge or holes go: holes on the walls give Δ < 0 at the first
+    For the density of electrons it shows where added charge or holes go: holes on the walls give Δ < 0 at the first
     distance. ``spread`` is the standard deviation at that distance: walls that hold electrons in some segments and
     holes in others spread without shifting.
 
     Parameters
     ----------
-    field, sigma: site fields of equal shape; σ = ±1 tells the domains.
+    field, sigma: site fields of equal shape; σ = ±1 labels the domains.
     edges: bins of the distance, half open on the right; sites farther away are left out.
 
     Returns
@@ -146,17 +146,13 @@ def wall_profile(
         mean, at = total / count, far / count
         spread = np.sqrt(np.maximum(square / count - mean**2, 0.0))
     unit = labelled.attrs.get("units", "1")
-    result = xr.Dataset(
-        {
-            name: relabel(labelled, values, {"distance": bins}, long_name=label, units=u)
-            for name, values, label, u in (
-                ("deviation", mean, "deviation from the mean", unit),
-                ("spread", spread, "standard deviation", unit),
-                ("at", at, "mean distance", "a"),
-                ("sites", count, "sites", "1"),
-            )
-        }
-    )
+    named = {
+        "deviation": (mean, "deviation from the mean", unit),
+        "spread": (spread, "standard deviation", unit),
+        "at": (at, "mean distance", "a"),
+        "sites": (count, "sites", "1"),
+    }
+    result = relabel_all(labelled, named, {"distance": bins})
     middle = 0.5 * (bounds[1:] + bounds[:-1])
     return result.assign_coords(distance=("distance", middle, {"long_name": "distance from the wall", "units": "a"}))
 

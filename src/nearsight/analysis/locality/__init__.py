@@ -1,4 +1,4 @@
-"""How far a local model can see, and how far it needs to."""
+"""The range of forces: response by distance, irreducible error of a cutoff, and what a larger cutoff brings."""
 
 from nearsight.analysis.locality.assessment import LocalityReport, assess_growth, assess_size
 from nearsight.analysis.locality.derivative import directional_derivative, linear_response

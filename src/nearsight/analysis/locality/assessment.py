@@ -1,4 +1,4 @@
-"""How far a local model has to see, in words, from errors and floors against the size of what it sees."""
+"""Whether the cutoff limits a local model, in words, from errors and irreducible errors against the cutoff."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import xarray as xr
 LIMITED = 1.5
 """An error within this factor of the floor is limited by what lies beyond the model's size."""
 FREE = 1 / 3
-"""A floor below this share of the error adds to it, in quadrature, 5 % at most."""
+"""A floor below this fraction of the error adds to it, in quadrature, 5 % at most."""
 FALLING = 0.1
-"""Errors of two sizes that differ by less than this share are the same, if nothing tells their own errors."""
+"""Errors of two sizes that differ by less than this fraction are the same, if their own errors are not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class LocalityReport:
 
     @property
     def words(self) -> str:
-        """The verdict as one paragraph."""
+        """The sentences as one paragraph."""
         return " ".join(self.sentences)
 
     def __str__(self) -> str:
@@ -47,10 +47,10 @@ def assess_size(
     unit: str = "a",
     quantity: str = "force",
 ) -> LocalityReport:
-    """Weigh the errors of models of several sizes against what no model of that size can know.
+    """Compare the errors of models of several sizes with the irreducible error of any model of that size.
 
     The size is the cutoff of a force field, or the side of the blocks from which a block model predicts an intensive
-    property: anything that grows until the model sees enough.
+    property: anything that grows until it is enough.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def assess_size(
     sizes = np.asarray(size, dtype=float)
     models = dict(error or {})
     if floor is None and not models:
-        raise ValueError("There is nothing to judge: give errors of models, a floor, or both.")
+        raise ValueError("There is nothing to assess: give errors of models, a floor, or both.")
     data = xr.Dataset(attrs={"name": name, "unit": unit, "quantity": quantity})
     floors = None
     if floor is not None:
@@ -93,7 +93,7 @@ def assess_growth(
     unit: str = "a",
     quantity: str = "force",
 ) -> LocalityReport:
-    """What a longer sight brings to models that differ in nothing else.
+    """What a larger cutoff brings to models that differ in nothing else.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def assess_growth(
     larger one is better by more than a tenth.
     """
     if not error:
-        raise ValueError("There is nothing to judge: give errors of models of several sizes.")
+        raise ValueError("There is nothing to assess: give errors of models of several sizes.")
     names = sorted(error, key=lambda key: error[key])
     pairs = np.array([error[key] for key in names], dtype=float)
     if not (np.isfinite(pairs).all() and (pairs >= 0).all()):
@@ -171,7 +171,7 @@ def _against_floor(
     if size > sizes[-1]:
         return [
             f"The floor is known up to a {name} of {sizes[-1]:.3g} only, where it is {floors[-1]:.2g}; the error of "
-            f"the model is {error:.2g}. A larger lattice would tell more."
+            f"the model is {error:.2g}. A larger lattice would show more."
         ]
     here = float(np.interp(size, sizes, floors))
     said = [f"The irreducible error of any model with this {name} is {here:.2g}, the model's {error:.2g}:"]

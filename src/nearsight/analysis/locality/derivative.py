@@ -1,4 +1,4 @@
-"""Directional derivatives of any force: what the whole lattice feels when the field changes somewhere."""
+"""Directional derivatives of any force field: the response of all forces to a change of the field."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _derivative(forcefield: ForceField, field: Tensor, directions: Tensor, step:
         parts = [_derivative(part, field, directions, step) for part in forcefield.parts]  # type: ignore[arg-type]
         return torch.stack(parts).sum(0)
     if isinstance(forcefield, FixedNumber):
-        return _held(forcefield, field, directions, step)
+        return _at_fixed_number(forcefield, field, directions, step)
     if isinstance(forcefield, ElectronForceField) and isinstance(forcefield.solver, Dense) and forcefield.solver.kT > 0:
         return linear_response(forcefield, field, directions)
     moved = step * directions
@@ -72,7 +72,7 @@ def _derivative(forcefield: ForceField, field: Tensor, directions: Tensor, step:
     return (plus - minus) / (2 * step)
 
 
-def _held(forcefield: FixedNumber, field: Tensor, directions: Tensor, step: float) -> Tensor:
+def _at_fixed_number(forcefield: FixedNumber, field: Tensor, directions: Tensor, step: float) -> Tensor:
     r"""F(Φ + s) with the shift s that keeps the mean force: δs = -Σ_i δF_i / Σ_i ∂F_i/∂s."""
     c = forcefield.component
     uniform = torch.zeros_like(field)

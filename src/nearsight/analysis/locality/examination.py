@@ -1,4 +1,4 @@
-"""The whole examination: how far the truth sees, how far the students do, and whether that is enough."""
+"""The whole examination: the range of the exact forces, that of learned ones, and whether it is enough."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def examine_locality(
     fields: Tensor,
     *,
     truth: Tensor | None = None,
-    students: Mapping[str, ForceField] | None = None,
-    held: ForceField | None = None,
+    models: Mapping[str, ForceField] | None = None,
+    canonical: ForceField | None = None,
     probes: Mapping[str, ForceField] | None = None,
     spins: bool = False,
     turn: bool = False,
@@ -46,43 +46,43 @@ def examine_locality(
     quantity: str = "force",
     say: Say = lambda text: None,
 ) -> LocalityReport:
-    """How far a force sees, how much of it is decided beyond any cutoff, and how the students stand to that.
+    """The range of a force, how much of it is decided beyond any cutoff, and how learned force fields compare with it.
 
-    Give the part of the force that students learn (``exact.electrons``): springs are known, and would count as seen.
+    Give the part of the force that is learned (``exact.electrons``): springs are known, and would count as response.
 
     Parameters
     ----------
-    exact: the truth; ``fields`` ``(sample, site, component)`` a typical ensemble that no student was trained on.
+    exact: the reference; ``fields`` ``(sample, site, component)`` a typical ensemble that no model was trained on.
     truth: the exact forces on the fields, where they are known already.
-    students: learned force fields on the same lattice, by name. Their cutoff is measured: the largest distance at which
+    models: learned force fields on the same lattice, by name. Their cutoff is measured: the largest distance at which
         they respond at all.
-    held: the truth in another ensemble, such as at fixed number, examined for a response that does not decay.
-    probes: more students, of growing cutoffs and with the same training, shorter than that of the others: what a
-        longer sight brings a student is read from them. Their cutoffs are measured as well.
+    canonical: the exact force field at a fixed number of electrons, examined for a response that does not decay.
+    probes: more models, of growing cutoffs and with the same training, shorter than that of the others: they show what
+        a larger cutoff brings. Their cutoffs are measured as well.
     spins: the fields are unit spins, of which only the part of a force normal to them counts: of responses, of the
         floor and of errors (``truth`` may hold all of the force, or this part). The correlation length is then that of
         the spin structure factor, :func:`ensemble_length`.
-    radii: where the floor is measured; whole numbers up to half the period of the lattice, and the students' cutoffs,
+    radii: where the floor is measured; whole numbers up to half the period of the lattice, and the models' cutoffs,
         if not given.
     samples, sources, groups, turn, elsewhere: see :func:`truncation` and :func:`response`; a quarter of the samples, 4
         to 16 fields, serve to measure responses.
-    say: is told what is being done.
+    say: called with a line about every step.
     """
-    lattice, students, probes = exact.lattice, dict(students or {}), dict(probes or {})
-    for name, student in {**probes, **students}.items():
-        if student.lattice.n_sites != lattice.n_sites or student.components != exact.components:
+    lattice, models, probes = exact.lattice, dict(models or {}), dict(probes or {})
+    for name, model in {**probes, **models}.items():
+        if model.lattice.n_sites != lattice.n_sites or model.components != exact.components:
             raise ValueError(
-                f"The student {name!r} lives on {student.lattice!r} with {student.components} components, the exact "
-                f"force field on {lattice!r} with {exact.components}; move it with .on(lattice)."
+                f"The model {name!r} is for {model.lattice!r} with {model.components} components, the exact "
+                f"force field for {lattice!r} with {exact.components}; move it with .on(lattice)."
             )
     if truth is None:
-        truth = forces(exact, fields.double()) if students or probes else torch.zeros_like(fields)
+        truth = forces(exact, fields.double()) if models or probes else torch.zeros_like(fields)
     elif truth.shape != fields.shape:
         raise ValueError(f"truth must hold the forces on all fields, {tuple(fields.shape)}, got {tuple(truth.shape)}.")
     true = tangent(truth.double(), fields.double()) if spins else truth.double()
 
-    def error(student: ForceField) -> float:
-        found = forces(doubled(student), fields.double())
+    def error(model: ForceField) -> float:
+        found = forces(doubled(model), fields.double())
         return _rms(((tangent(found, fields.double()) if spins else found) - true).numpy())
 
     def see(forcefield: ForceField, few: Tensor, sources: int, rng: torch.Generator) -> Response:
@@ -94,9 +94,9 @@ def examine_locality(
         )
 
     length = ensemble_length(fields, lattice, spins=spins)
-    asked = _Questions(see, beyond, error, fields, lattice, quantity, length, _rms(true.numpy()))
+    probe = _Probe(see, beyond, error, fields, lattice, quantity, length, _rms(true.numpy()))
     return _examine(
-        asked, exact, students, held, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say
+        probe, exact, models, canonical, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say
     )
 
 
@@ -105,7 +105,7 @@ def examine_hops(
     fields: Tensor,
     *,
     truth: np.ndarray | None = None,
-    students: Mapping[str, MoveEnergies] | None = None,
+    models: Mapping[str, MoveEnergies] | None = None,
     probes: Mapping[str, MoveEnergies] | None = None,
     radii: Sequence[float] | None = None,
     rng: torch.Generator,
@@ -116,31 +116,31 @@ def examine_hops(
     quantity: str = "energy of a hop",
     say: Say = lambda text: None,
 ) -> LocalityReport:
-    """How far the energies of hops see: :func:`examine_locality` for particles that hop instead of forces that flow.
+    """The range of the energies of hops: :func:`examine_locality` for hops instead of forces.
 
     Distances are from the nearer end of a hop; responses are those of :func:`hop_response`, floors those of
     :func:`hop_truncation`, and the correlation length is that of the occupations.
 
     Parameters
     ----------
-    exact, students, probes: energies of the same hops; ``fields`` ``(sample, site, 1)`` occupations that no student was
+    exact, models, probes: energies of the same hops; ``fields`` ``(sample, site, 1)`` occupations that no model was
         trained on.
     truth: exact energies of all hops of the fields ``(sample, move)``, infinite where impossible, if known already.
     The others are those of :func:`examine_locality`.
     """
-    lattice, students, probes = exact.lattice, dict(students or {}), dict(probes or {})
-    for name, student in {**probes, **students}.items():
-        if not student.lattice.coincides(lattice) or student.hops.shell != exact.hops.shell:
-            raise ValueError(f"The student {name!r} has {student.hops!r}, the exact energies are of {exact.hops!r}.")
+    lattice, models, probes = exact.lattice, dict(models or {}), dict(probes or {})
+    for name, model in {**probes, **models}.items():
+        if not model.lattice.coincides(lattice) or model.hops.shell != exact.hops.shell:
+            raise ValueError(f"The model {name!r} has {model.hops!r}, the exact energies are of {exact.hops!r}.")
     exact.hops.check(fields)
     if truth is None:
-        truth = exact.differences(fields).numpy() if students or probes else np.zeros((len(fields), 0))
+        truth = exact.differences(fields).numpy() if models or probes else np.zeros((len(fields), 0))
     elif truth.shape != (len(fields), len(exact.hops)):
         raise ValueError(f"truth must hold {len(exact.hops)} energies for each of {len(fields)} fields.")
     known = np.isfinite(truth)
 
-    def error(student: MoveEnergies) -> float:
-        found = torch.stack([doubled_moves(student).differences(field) for field in fields]).numpy()
+    def error(model: MoveEnergies) -> float:
+        found = torch.stack([doubled_moves(model).differences(field) for field in fields]).numpy()
         return _rms(found[known] - truth[known])
 
     def see(energies: MoveEnergies, few: Tensor, sources: int, rng: torch.Generator) -> Response:
@@ -150,14 +150,12 @@ def examine_hops(
         return hop_truncation(exact, fields, radii, rng=rng, samples=samples, groups=groups, elsewhere=elsewhere)
 
     length = ensemble_length(fields, lattice)
-    asked = _Questions(see, beyond, error, fields, lattice, quantity, length, _rms(truth[known]))
-    return _examine(
-        asked, exact, students, None, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say
-    )
+    probe = _Probe(see, beyond, error, fields, lattice, quantity, length, _rms(truth[known]))
+    return _examine(probe, exact, models, None, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say)
 
 
-class _Questions(NamedTuple, Generic[Answer]):
-    """What is asked of forces and of energies of hops alike, and of which ensemble."""
+class _Probe(NamedTuple, Generic[Answer]):
+    """What is measured of forces and of energies of hops alike, and on which ensemble."""
 
     see: Callable[[Answer, Tensor, int, torch.Generator], Response]
     """The response on some fields, from so many sources in each."""
@@ -174,10 +172,10 @@ class _Questions(NamedTuple, Generic[Answer]):
 
 
 def _examine(
-    asked: _Questions[Answer],
+    probe: _Probe[Answer],
     exact: Answer,
-    students: Mapping[str, Answer],
-    held: Answer | None,
+    models: Mapping[str, Answer],
+    canonical: Answer | None,
     probes: Mapping[str, Answer],
     *,
     radii: Sequence[float] | None,
@@ -186,56 +184,58 @@ def _examine(
     sources: int,
     say: Say,
 ) -> LocalityReport:
-    fields, quantity = asked.fields, asked.quantity
+    fields, quantity = probe.fields, probe.quantity
     same, apart = (int(torch.randint(2**62, (), generator=rng)) for _ in range(2))
     few = fields[torch.randperm(len(fields), generator=rng)[: min(16, max(4, samples // 4))]]
     seen: dict[str, Response] = {}
-    for name, answer in {"exact": exact, **students, **({} if held is None else {"held": held})}.items():
-        say(f"response of {'the exact force at fixed number' if name == 'held' else name}, {len(few)} fields")
-        seen[name] = asked.see(answer, few, sources, _again(same))  # at the same sites for all
-    limit = half_period(asked.lattice)
-    cutoffs = {name: seen[name].reach for name in students}
+    for name, answer in {"exact": exact, **models, **({} if canonical is None else {"canonical": canonical})}.items():
+        say(f"response of {'the exact force at fixed number' if name == 'canonical' else name}, {len(few)} fields")
+        seen[name] = probe.see(answer, few, sources, _again(same))  # at the same sites for all
+    limit = half_period(probe.lattice)
+    cutoffs = {name: seen[name].reach for name in models}
     if radii is None:
-        tolerance, spacing = asked.lattice.tolerance, asked.lattice.spacing
+        tolerance, spacing = probe.lattice.tolerance, probe.lattice.spacing
         within = [c for c in cutoffs.values() if c <= limit + tolerance]
         radii = sorted({*(spacing * np.arange(np.floor((limit + tolerance) / spacing) + 0.5)), *within})
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
-    floor = asked.beyond(radii, _again(apart))
-    say("errors of the students")
-    judged = assess_size(
+    floor = probe.beyond(radii, _again(apart))
+    say("errors of the models")
+    assessed = assess_size(
         floor["radius"].values,
-        {name: (cutoffs[name], asked.error(student)) for name, student in students.items()},
+        {name: (cutoffs[name], probe.error(model)) for name, model in models.items()},
         floor=floor["floor"].values,
         floor_error=floor["error"].values,
-        length=asked.length,
+        length=probe.length,
         quantity=quantity,
     )
     decays = {name: seen[name].decay(rng=rng) for name in seen}
-    data = judged.data.merge(_responses(seen, decays)).assign_attrs(judged.data.attrs)
+    data = assessed.data.merge(_responses(seen, decays)).assign_attrs(assessed.data.attrs)
     data["largest"] = floor["largest"]
-    if students or probes:
-        data["rms"] = ((), asked.rms, {"long_name": f"rms {quantity}"})
-    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(asked.lattice)}
+    if models or probes:
+        data["rms"] = ((), probe.rms, {"long_name": f"rms {quantity}"})
+    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(probe.lattice)}
     sentences = [*_on_response(f"exact {quantity}", seen["exact"], decays["exact"])]
     sentences += [
-        f"The model {name} sees the whole lattice: examine it on a larger one." for name in students if seen[name].whole
+        f"The model {name} responds to the whole lattice: examine it on a larger one."
+        for name in models
+        if seen[name].whole
     ]
-    sentences += judged.sentences
+    sentences += assessed.sentences
     if probes:
         grown = {
-            name: (asked.see(probe, few[:PROBED], 1, _again(same)).reach, asked.error(probe))
-            for name, probe in probes.items()
+            name: (probe.see(model, few[:PROBED], 1, _again(same)).reach, probe.error(model))
+            for name, model in probes.items()
         }
         growth = assess_growth(grown, quantity=quantity)
         data = data.merge(growth.data)
         sentences += growth.sentences
-    if "held" in seen:
-        sentences += _on_held(seen["held"])
+    if "canonical" in seen:
+        sentences += _on_fixed_number(seen["canonical"])
     return LocalityReport(data, tuple(sentences))
 
 
 def _again(seed: int) -> torch.Generator:
-    """The same chance whenever it is asked for: what one force field shows does not depend on the company it is in."""
+    """The same random numbers for every force field: its result does not depend on which others are examined."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -244,7 +244,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _responses(seen: Mapping[str, Response], decays: Mapping[str, Decay]) -> xr.Dataset:
-    """Profiles and shares of several force fields on their common distances."""
+    """Profiles and cumulative fractions of several force fields on their common distances."""
     r = np.unique(np.concatenate([np.round(found.r, 9) for found in seen.values()]))
 
     def on_all(values: xr.DataArray, found: Response) -> np.ndarray:
@@ -267,7 +267,7 @@ def _responses(seen: Mapping[str, Response], decays: Mapping[str, Decay]) -> xr.
         coords={"source": list(seen), "r": ("r", r, {"long_name": "distance", "units": "a"})},
     )
     result["response"].attrs["long_name"] = "response |∂F_i/∂Φ_j|, rms"
-    result["share"].attrs["long_name"] = "share of the response within r"
+    result["share"].attrs["long_name"] = "fraction of the response within r"
     return result
 
 
@@ -286,18 +286,18 @@ def _if_not_local(found: Response) -> list[str]:
     if found.fixed_number:
         return [
             "Not local: fixed number. A part of the response does not decay with distance, because a level that "
-            "crosses the Fermi energy moves μ for all sites; learn at fixed μ and hold the number with FixedNumber."
+            "crosses the Fermi energy moves μ for all sites; learn at fixed μ and fix the number with FixedNumber."
         ]
     if found.spread_out:
         return ["Not local on this lattice: a part of the response does not decay up to its edge."]
     return []
 
 
-def _on_held(found: Response) -> list[str]:
+def _on_fixed_number(found: Response) -> list[str]:
     if not found.fixed_number:
         return []
     a, b = np.unravel_index(np.abs(found.uniform).argmax(), found.uniform.shape)
     return [
         "In the ensemble of the quenches the exact force is not local: fixed number. Its response keeps a part of "
-        f"{found.uniform[a, b]:.2g} at all distances, which FixedNumber adds to a student learned at fixed μ."
+        f"{found.uniform[a, b]:.2g} at all distances, which FixedNumber adds to a model learned at fixed μ."
     ]

@@ -1,4 +1,4 @@
-"""How far the energies of hops see: their response to distant particles, and what lies beyond a radius."""
+"""The range of the energies of hops: their response to distant particles, and what is decided beyond a radius."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def hop_response(energies: MoveEnergies, fields: Tensor, *, rng: torch.Generator
 
     Returns
     -------
-    A :class:`Response` with one component. The particle comes or goes, and the number of electrons, if it is held,
-    stays. Costs one evaluation of all hops per field and source.
+    A :class:`Response` with one component. The particle comes or goes at the same number of electrons, if that is
+    fixed. Costs one evaluation of all hops per field and source.
     """
     hops, lattice, energies = energies.hops, energies.lattice, doubled_moves(energies)
     hops.check(fields)

@@ -1,4 +1,4 @@
-"""The response of a force to the field, by distance: how far a force field sees."""
+"""The response of a force to the field, by distance: the range of a force field."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, half_period, torus_distance
 
 BLIND = 1e-9
-"""A response below this share of the largest is the rounding of a force field that sees nothing there."""
+"""A response below this fraction of the largest is rounding: the force field ends before."""
 SPREAD_OUT = 0.1
-"""A part of the response that does not decay counts if all sites together feel this share of the whole response."""
+"""A part of the response that does not decay counts if all sites together feel this fraction of the whole response."""
 SIGNIFICANT = 3.0
 """In standard errors over the fields."""
 
@@ -61,7 +61,7 @@ class Response:
 
     @cached_property
     def share(self) -> xr.DataArray:
-        """Share of Σ_j |∂F_i/∂Φ_j| within a distance ``(r,)``.
+        """Fraction of Σ_j |∂F_i/∂Φ_j| within a distance ``(r,)``.
 
         The sum is the largest change of a force, to first order, that a change of the field by at most one everywhere
         can make.
@@ -70,10 +70,10 @@ class Response:
         # What responds to nothing at all does so within any distance.
         whole = total.isel(r=-1)
         share = total / whole if float(whole) > 0 else xr.ones_like(total)
-        return share.assign_attrs(long_name="share of the response within r").rename("share")
+        return share.assign_attrs(long_name="fraction of the response within r").rename("share")
 
     def radius(self, share: float) -> float:
-        """The smallest distance within which lies this share of the response."""
+        """The smallest distance within which lies this fraction ``share`` of the response."""
         if not 0 < share <= 1:
             raise ValueError(f"share must lie between 0 and 1, got {share}.")
         return float(self.r[np.argmax(self.share.values >= share - 1e-12)])
@@ -158,7 +158,7 @@ class Response:
 
     @property
     def fixed_number(self) -> bool:
-        """Whether the part that does not decay comes from a number that is held fixed."""
+        """Whether the part that does not decay comes from a fixed number."""
         return bool(self.conserved) and self.spread_out
 
     @cached_property
@@ -190,8 +190,8 @@ def response(
 ) -> Response:
     """Measure how the forces respond to a change of the field, on sample fields ``(sample, site, component)``.
 
-    For exact electrons (the part ``exact.electrons`` is what a student has to learn: springs are known) this is exact
-    linear response, two diagonalisations a field and a matrix product per source and component; for other force fields
+    For exact electrons (the part ``exact.electrons`` is what is learned: springs are known) this is exact
+    linear response, two diagonalisations per field and a matrix product per source and component; for other force fields
     central differences of step ``step``, two evaluations per source and component. See :func:`directional_derivative`.
 
     Parameters

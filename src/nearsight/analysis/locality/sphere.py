@@ -1,4 +1,4 @@
-"""Derivatives on the sphere: what turns the other spins when one spin turns."""
+"""Derivatives on the sphere: the change of all torques when one spin turns."""
 
 from __future__ import annotations
 

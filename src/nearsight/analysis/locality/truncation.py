@@ -1,4 +1,4 @@
-"""What lies beyond a radius, and how much it matters: the floor under the error of every local model."""
+"""How much of a force is decided beyond a radius: the irreducible error of every local model."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def truncation(
         beyond.
     samples: how many sites of the ensemble are tried.
     groups: a label for every field, such as its trajectory: continuations come from fields with another label.
-    candidates: 1 for a far field that knows nothing of the near one.
+    candidates: 1 for a far field that is independent of the near one.
     spins: the fields are unit spins, of which only the part of the force normal to them counts.
     turn: continuations are turned and mirrored, all their spins alike, so that they fit best (Kabsch); for forces that
-        turn along with the spins, without spin-orbit coupling or a field.
+        turn with the spins, without spin-orbit coupling or a field.
     elsewhere: more fields, of still other trajectories, from which continuations may come.
 
     References

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearsight.analysis._fields import SpinField, relabel, rows, spin_field
+from nearsight.analysis._fields import SpinField, binned, relabel, relabel_all, rows, scalar_labels, spin_field
 from nearsight.analysis.spins.plaquettes import Plaquettes, plaquettes
 from nearsight.lattices import Lattice
 
@@ -48,7 +48,7 @@ def charge_density(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] 
     for p, q, r in ((a, b, c), (b, c, a), (c, a, b)):
         opposite = np.nonzero(np.linalg.norm(p + q, axis=-1) < ANTIPARALLEL)
         angle[opposite] = _lune(p[opposite], r[opposite])
-    charge = np.stack([np.bincount(faces.owner, row, len(faces)) for row in angle / (4 * np.pi)])
+    charge = binned(angle / (4 * np.pi), faces.owner, len(faces))
     return _on_plaquettes(labelled, charge, faces, "topological charge").rename("q")
 
 
@@ -123,13 +123,8 @@ def count_skyrmions(
         touched = np.bincount(np.searchsorted(clusters, pairs[0]), q[pairs[1]], len(clusters))
         winding = np.rint((own + touched) / (1 - level))
         counts[:, row] = (winding > 0).sum(), (winding < 0).sum(), (winding == 0).sum()
-    like = labelled.isel(component=0, drop=True)
-    return xr.Dataset(
-        {
-            name: relabel(like, count, {}, long_name=f"cores of {name} charge", units="1")
-            for name, count in zip(("positive", "negative", "trivial"), counts, strict=True)
-        }
-    )
+    kinds = zip(("positive", "negative", "trivial"), counts, strict=True)
+    return relabel_all(scalar_labels(labelled), {kind: (n, f"cores of {kind} charge", "1") for kind, n in kinds})
 
 
 def scalar_chirality(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -157,6 +152,5 @@ def scalar_chirality(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...
 
 def _on_plaquettes(labelled: xr.DataArray, values: np.ndarray, faces: Plaquettes, name: str) -> xr.DataArray:
     """Values ``(batch, plaquette)`` with the labels of a spin field, and the centres as coordinates x, y."""
-    like = labelled.isel(component=0, drop=True)
-    result = relabel(like, values, {"plaquette": len(faces)}, long_name=name, units="1")
+    result = relabel(scalar_labels(labelled), values, {"plaquette": len(faces)}, long_name=name, units="1")
     return result.assign_coords(x=("plaquette", faces.centres[:, 0]), y=("plaquette", faces.centres[:, 1]))

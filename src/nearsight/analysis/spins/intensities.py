@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SpinField, on_cells, relabel, spin_field, transform
+from nearsight.analysis._fields import SpinField, on_cells, relabel, scalar_labels, spin_field, transform
 from nearsight.analysis.structure._reciprocal import (
     check_wave_vector,
     distance_to,
@@ -72,7 +72,7 @@ def spin_structure_factor(
     amplitude = (modes[:, where[0], where[1]] * phases).sum(-1)
     power = 1 if normalisation == "1/N" else 2
     flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
-    result = relabel(_scalar(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")
+    result = relabel(scalar_labels(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")
     names = tuple(sizes)
     result = result.assign_coords({name: (names, k[..., j], K_LABELS[j]) for j, name in enumerate(("kx", "ky"))})
     if reach is None:
@@ -104,7 +104,7 @@ def spin_structure_factor_at(
     power = 1 if normalisation == "1/N" else 2
     intensity = (np.abs(amplitude) ** 2).sum(-2) / lattice.n_sites**power
     result = relabel(
-        _scalar(labelled), intensity, {"point": len(points)}, long_name="spin structure factor", units="1"
+        scalar_labels(labelled), intensity, {"point": len(points)}, long_name="spin structure factor", units="1"
     ).rename("S")
     axes = {name: ("point", points[:, j]) for j, name in enumerate(("kx", "ky", "kz")[: lattice.dim])}
     result = result.assign_coords(axes)
@@ -187,7 +187,7 @@ def peak_growth(
         )
     rate = (H_q * S_q.conj()).real.sum((-2, -1)) / power
     return relabel(
-        _scalar(labelled), rate, {}, long_name="growth of the peaks", units=fields.attrs.get("units", "1")
+        scalar_labels(labelled), rate, {}, long_name="growth of the peaks", units=fields.attrs.get("units", "1")
     ).rename("growth")
 
 
@@ -204,11 +204,6 @@ def spin_correlation(
     C = correlation(labelled, lattice, connected=connected, max_distance=max_distance)
     result = C.sum("component", keep_attrs=True)
     return result.assign_attrs(long_name="spin correlation").rename("C")
-
-
-def _scalar(labelled: xr.DataArray) -> xr.DataArray:
-    """The labels of a spin field without its components."""
-    return labelled.isel(component=0, drop=True)
 
 
 def _modes(values: np.ndarray, lattice: Lattice, k: np.ndarray) -> np.ndarray:

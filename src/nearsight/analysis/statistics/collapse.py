@@ -81,7 +81,7 @@ def collapse_quality(
 
     where Y is the value at the same place of a straight line through the nearest points of the *other* sizes on either
     side. Points with negative and with positive x are compared among themselves: the curve may jump at x = 0, as the
-    error of a classification does where the label changes. S is about 1 if all deviations are chance.
+    error of a classification does where the label changes. S is about 1 if all deviations are noise.
 
     Parameters
     ----------
@@ -132,13 +132,13 @@ def fit_collapse(
 ) -> Collapse:
     """The exponents θ and 1/ν of the best collapse (smallest :func:`collapse_quality`), and their errors.
 
-    ``samples`` ``(sample, size, point)`` are y of resampled data; every set is fitted anew, which keeps what the points
+    ``samples`` ``(sample, size, point)`` are y of resampled data; each is fitted again, which keeps what the points
     of one size have in common. ``start``: first guess of (θ, 1/ν).
     """
     if len(sizes) < 3:
         raise ValueError(f"A collapse that proves anything needs three or more sizes, got {len(sizes)}.")
     if not (error[~np.isnan(y)] > 0).all():
-        raise ValueError("Every point needs an error > 0; a share of 0 in n trials has one of about 1/n.")
+        raise ValueError("Every point needs an error > 0; a fraction of 0 in n trials has one of about 1/n.")
 
     def best(values: np.ndarray, guess: np.ndarray) -> np.ndarray:
         found = optimize.minimize(

@@ -14,10 +14,39 @@ from nearsight.analysis.statistics._draws import real_array
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outcome of :func:`compare_curves`: under the null hypothesis ``statistic`` follows F(dof[0], dof[1]).
+    r"""Outcome of :func:`compare_curves`: under the null hypothesis ``statistic`` follows F(dof[0], dof[1]).
 
-    ``explained`` is the share of the total variance (of standardised points) that the compared modes carry, ``scatter``
-    the ratio of the scatter of replicas within the first ensemble to that within the second (1 for pairs).
+    ``explained`` is the fraction of the total variance (of standardised points) that the compared modes carry,
+    ``scatter`` the ratio of the scatter of replicas within the first ensemble to that within the second (1 for pairs).
+
+    The points of a curve are correlated and often more numerous than replicas, so that a sum of squared deviations in
+    units of error bars follows no known distribution and the full covariance has no inverse. The tests used here work
+    on a few linear scores: all n curves together are standardised point by point and projected on the leading principal
+    components of their *total* scatter about the common mean, the difference between the ensembles included. Components
+    of the scatter *within* the ensembles would not do: their variances are selected to be large, and the p-values are
+    biased.
+
+    Ensembles may scatter unequally, one being of another temperature, size or force field. With the covariances S_a,
+    S_b of the m scores in either (Yao's test; Welch's for one point),
+
+    .. math:: T^2 = \bar d^{\,T} \left(\frac{S_a}{n_a} + \frac{S_b}{n_b}\right)^{-1} \bar d , \qquad
+              \frac{\nu - m + 1}{m\,\nu}\, T^2 \sim F(m,\, \nu - m + 1),
+
+    nearly, with the degrees of freedom ν of Krishnamoorthy and Yu. Counted at 5 % nominal, it is wrong in 3 to 6 % of
+    cases for 4 to 24 replicas and scatters between 1 : 3 and 10 : 1.
+
+    If the covariances are known to be equal, the total scatter does not know which curve belongs to which ensemble,
+    twice as many modes can be compared, and Hotelling's
+
+    .. math:: F = \frac{n - m - 1}{m\,(n - 2)}\, T^2 \sim F(m,\, n - m - 1), \qquad
+              T^2 = \frac{n_a n_b}{n}\, \bar d^{\,T} W^{-1} \bar d
+
+    holds exactly for Gaussian curves, whatever the correlations and however many the points (Läuter, Glimm and Kropf).
+
+    References
+    ----------
+    J. Läuter, E. Glimm, S. Kropf, Ann. Statist. 26, 1972 (1998); H. Hotelling, Ann. Math. Statist. 2, 360 (1931);
+    K. Krishnamoorthy, J. Yu, Statist. Probab. Lett. 66, 161 (2004); Y. Yao, Biometrika 52, 139 (1965).
     """
 
     p_value: float
@@ -43,32 +72,11 @@ def compare_curves(
     modes: int | None = None,
     equal_covariances: bool = False,
 ) -> Comparison:
-    r"""Have two ensembles of curves ``(replica, point)`` the same mean curve?
+    """Have two ensembles of curves ``(replica, point)`` the same mean curve? Hotelling's T² in a few leading modes.
 
-    The points of a curve are correlated and often more numerous than replicas, so that a sum of squared deviations in
-    units of error bars follows no known distribution and the full covariance has no inverse. The tests used here work
-    on a few linear scores: all n curves together are standardised point by point and projected on the leading principal
-    components of their *total* scatter about the common mean, the difference between the ensembles included.
-
-    Ensembles may scatter unequally, one being of another temperature, size or force field. With the covariances S_a,
-    S_b of the scores in either,
-
-    .. math:: T^2 = \bar d^{\,T} \left(\frac{S_a}{n_a} + \frac{S_b}{n_b}\right)^{-1} \bar d , \qquad
-              \frac{\nu - m + 1}{m\,\nu}\, T^2 \sim F(m,\, \nu - m + 1),
-
-    nearly, with the degrees of freedom ν of Krishnamoorthy and Yu; for one point it is Welch's test. Counted at 5 %
-    nominal, it is wrong in 3 to 6 % of cases for 4 to 24 replicas and scatters between 1 : 3 and 10 : 1.
-
-    ``equal_covariances=True`` claims that they are equal. The total scatter then does not know which curve belongs to
-    which ensemble, twice as many modes can be compared, and Hotelling's
-
-    .. math:: F = \frac{n - m - 1}{m\,(n - 2)}\, T^2 \sim F(m,\, n - m - 1), \qquad
-              T^2 = \frac{n_a n_b}{n}\, \bar d^{\,T} W^{-1} \bar d
-
-    holds exactly for Gaussian curves, whatever the correlations and however many the points (Läuter, Glimm and Kropf).
-    If the claim is wrong it is badly wrong: 24 curves against 8 that scatter three times as much differ "at 5 %" in 70
-    of 100 cases. Components of the scatter *within* the ensembles would not do: their variances are
-    selected to be large, and the p-values are biased.
+    A small p-value means different means. A large one says that no difference was seen in the leading modes (the
+    fraction of the variance they carry is ``explained``) with this number of replicas, not that there is none: quote
+    the error bars too. The equations are those of :class:`Comparison`.
 
     Parameters
     ----------
@@ -77,70 +85,68 @@ def compare_curves(
         are then tested against zero, F(m, n - m) with n pairs, which is far more sensitive.
     modes: number of components m. By default as many as carry 95 % of the variance, at most a quarter of the curves of
         the smaller ensemble (of all curves, if covariances are equal; of pairs).
-    equal_covariances: whether replicas of both ensembles are known to scatter equally.
-
-    A small p-value means different means. A large one says that no difference was seen in the leading modes (the share
-    of the variance they carry is ``explained``) with this number of replicas, not that there is none: quote the error
-    bars too.
-
-    References
-    ----------
-    J. Läuter, E. Glimm, S. Kropf, Ann. Statist. 26, 1972 (1998); H. Hotelling, Ann. Math. Statist. 2, 360 (1931);
-    K. Krishnamoorthy, J. Yu, Statist. Probab. Lett. 66, 161 (2004); Y. Yao, Biometrika 52, 139 (1965).
+    equal_covariances: whether replicas of both ensembles are known to scatter equally. If the claim is wrong it is
+        badly wrong: 24 curves against 8 that scatter three times as much differ "at 5 %" in 70 of 100 cases.
     """
     paired, equal = boolean(paired, "paired"), boolean(equal_covariances, "equal_covariances")
     modes = None if modes is None else integer(modes, "modes")
     x, y = _curves(a, "a"), _curves(b, "b")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"Both ensembles need the same points, got {x.shape[1]} and {y.shape[1]}.")
-    if paired:
-        if len(x) != len(y):
-            raise ValueError(
-                f"Paired ensembles have equally many replicas in the same order, got {len(x)} and {len(y)}."
-            )
-        z, groups, n_free = x - y, None, len(x)
-    else:
-        z, groups, n_free = np.concatenate([x, y]), len(x), len(x) + len(y) - 1
-        z = z - z.mean(0)
-    if n_free < 3 or (not paired and min(len(x), len(y)) < 2):
-        raise ValueError(
-            f"{len(x)} and {len(y)} replicas cannot tell a difference from chance; use at least 3 of each."
-        )
+    _check_sizes(x, y, paired)
+    z = x - y if paired else np.concatenate([x, y]) - np.concatenate([x, y]).mean(0)
+    independent = len(z) if paired else len(z) - 1
     scale = np.sqrt((z**2).mean(0))
     # A point without any scatter (a normalised C(0)) says nothing and is left out.
     informative = scale > 1e-12 * max(float(np.abs(x).max()), float(np.abs(y).max()))
     if not informative.any():
-        return Comparison(1.0, 0.0, (1, n_free - 1), 0, 1.0)
-    z = z[:, informative] / scale[informative]
-    u, singular, _ = np.linalg.svd(z, full_matrices=False)
-    share = np.cumsum(singular**2) / np.sum(singular**2)
+        return Comparison(1.0, 0.0, (1, independent - 1), 0, 1.0)
+    u, singular, _ = np.linalg.svd(z[:, informative] / scale[informative], full_matrices=False)
+    explained = np.cumsum(singular**2) / np.sum(singular**2)
     rank = int(np.sum(singular > 1e-9 * singular[0]))
-    unequal = not paired and not equal
-    curves = min(len(x), len(y)) if unequal else len(z)
-    largest = min(rank, curves - 1 if unequal else n_free - 1)
-    if modes is None:
-        m = min(int(np.searchsorted(share, 0.95)) + 1, max(1, curves // 4), largest)
-    elif 1 <= modes <= largest:
-        m = modes
+    if paired or equal:
+        m = _modes(modes, explained, min(rank, independent - 1), len(z))
     else:
-        raise ValueError(f"modes must lie in 1..{largest} for {len(z)} curves, got {modes}.")
-    scores = u[:, :m] * singular[:m]
-    scatter = 1.0 if groups is None else _scatter(scores[:groups], scores[groups:])
-    if unequal:
-        statistic, dof = _unequal(u[:groups, :m], u[groups:, :m])
-        p = float(stats.f.sf(statistic, *dof))
-        return Comparison(p, statistic, dof, m, float(share[m - 1]), scatter)
-    # The scores of all curves in the leading modes are orthonormal columns of u, so that with h the squared length of
-    # the mean (difference) in these units the total scatter is 1 and the scatter within is 1 - h: F = h/(1 - h) · dof
-    # ratio.
-    if groups is None:
-        h = float(np.sum(u[:, :m].sum(0) ** 2) / len(z))
+        curves = min(len(x), len(y))
+        m = _modes(modes, explained, min(rank, curves - 1), curves)
+    u = u[:, :m]
+    ours, theirs = u[: len(x)], u[len(x) :]
+    scatter = 1.0 if paired else _scatter(ours * singular[:m], theirs * singular[:m])
+    if paired:
+        statistic, dof = _hotelling(float(np.sum(u.sum(0) ** 2) / len(z)), m, independent)
+    elif equal:
+        gap = ours.mean(0) - theirs.mean(0)
+        statistic, dof = _hotelling(float(gap @ gap) * len(x) * len(y) / len(z), m, independent)
     else:
-        difference = u[:groups, :m].mean(0) - u[groups:, :m].mean(0)
-        h = float(difference @ difference) * groups * (len(z) - groups) / len(z)
-    dof = (m, n_free - m)
-    statistic = h / max(1.0 - h, 1e-300) * dof[1] / dof[0]
-    return Comparison(float(stats.f.sf(statistic, *dof)), statistic, dof, m, float(share[m - 1]), scatter)
+        statistic, dof = _unequal(ours, theirs)
+    return Comparison(float(stats.f.sf(statistic, *dof)), statistic, dof, m, float(explained[m - 1]), scatter)
+
+
+def _check_sizes(x: np.ndarray, y: np.ndarray, paired: bool) -> None:
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"Both ensembles need the same points, got {x.shape[1]} and {y.shape[1]}.")
+    if paired and len(x) != len(y):
+        raise ValueError(f"Paired ensembles have equally many replicas in the same order, got {len(x)} and {len(y)}.")
+    independent = len(x) if paired else len(x) + len(y) - 1
+    if independent < 3 or (not paired and min(len(x), len(y)) < 2):
+        raise ValueError(f"{len(x)} and {len(y)} replicas are too few to tell a difference; use at least 3 of each.")
+
+
+def _modes(asked: int | None, explained: np.ndarray, largest: int, curves: int) -> int:
+    """As many modes as were asked for; else those of 95 % of the variance, at most a quarter of the curves."""
+    if asked is None:
+        return min(int(np.searchsorted(explained, 0.95)) + 1, max(1, curves // 4), largest)
+    if 1 <= asked <= largest:
+        return asked
+    raise ValueError(f"modes must lie in 1..{largest} for so many curves, got {asked}.")
+
+
+def _hotelling(h: float, m: int, independent: int) -> tuple[float, tuple[float, float]]:
+    """F and its degrees of freedom from the squared length h of the mean (difference).
+
+    The scores of all curves in the leading modes are orthonormal, so that in these units the total scatter is 1 and the
+    scatter within is 1 - h.
+    """
+    dof = (m, independent - m)
+    return h / max(1.0 - h, 1e-300) * dof[1] / dof[0], dof
 
 
 def _scatter(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What an ensemble of replicas says, and whether two ensembles say the same."""
+"""Means over replicas and their errors."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
 
 
 def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: str = "replica") -> xr.Dataset:
-    r"""Mean over replicas that know a quantity unequally well, and its standard error,
+    r"""Mean over replicas of unequal weights, and its standard error,
 
     .. math:: \bar x = \frac{\sum_r w_r x_r}{\sum_r w_r}, \qquad
               \sigma^2 = \frac{n}{n - 1}\, \frac{\sum_r w_r^2 (x_r - \bar x)^2}{(\sum_r w_r)^2}
 
-    (the ratio estimator), with n the number of replicas of positive weight: x a mean over w sites, say, or a share of a
+    (the ratio estimator), with n the number of replicas of positive weight: x a mean over w sites, say, or a fraction of a
     length w of walls. With equal weights this is :func:`mean_and_error`. Values of weight zero may be NaN; without any
     weight the mean is NaN, and with fewer than two replicas the error.
     """

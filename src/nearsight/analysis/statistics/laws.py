@@ -48,7 +48,7 @@ def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: i
     if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError("Points must be finite and not all have the same x or y; leave out infinite lengths.")
 
-    def fitted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         u, v = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
         uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
         slope = uv / uu
@@ -57,8 +57,8 @@ def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: i
     draws = torch.randint(len(x), (samples, len(x)), generator=rng).numpy()
     # A resampling that holds a single point, over and over, has no slope.
     draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
-    slope, intercept, r = fitted(x, y)
-    s_slope, s_intercept, s_r = np.sqrt(len(x) / (len(x) - 2)) * fitted(x[draws], y[draws]).std(1, ddof=1)
+    slope, intercept, r = line(x, y)
+    s_slope, s_intercept, s_r = np.sqrt(len(x) / (len(x) - 2)) * line(x[draws], y[draws]).std(1, ddof=1)
     return LinearLaw(float(slope), float(s_slope), float(intercept), float(s_intercept), float(r), float(s_r), len(x))
 
 
@@ -73,7 +73,7 @@ class SizeLaw:
     amplitude: float
 
     def __call__(self, size: np.ndarray) -> np.ndarray:
-        """The fitted y at other sizes."""
+        """The law at other sizes."""
         return self.amplitude * np.asarray(size, dtype=float) ** self.exponent
 
     def __str__(self) -> str:
@@ -84,9 +84,9 @@ class SizeLaw:
 def size_law(sizes: np.ndarray, values: np.ndarray, samples: np.ndarray) -> SizeLaw:
     """Fit values ``(size,)`` by a power law, ln y against ln size, weighted by the scatter of ln y over resamplings.
 
-    ``samples`` ``(sample, size)`` are the same values of resampled data, of which every set is fitted anew. Sets with a
+    ``samples`` ``(sample, size)`` are the same values of resampled data, each of which is fitted again. Sets with a
     value that is not positive (or NaN, a window that did not open or close) are left out; if more than half are, the
-    exponent is known no better than not at all and a ``ValueError`` says so.
+    exponent is not known at all and a ``ValueError`` says so.
     """
     x, y = np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float)
     if len(x) < 2 or len(np.unique(x)) != len(x):

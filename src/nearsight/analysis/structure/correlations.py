@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, on_cells, relabel, site_field, squared_units
+from nearsight.analysis._fields import SiteField, on_cells, pair_sums, relabel, site_field, squared_units, transform
 from nearsight.lattices import Lattice, half_period, torus_distance
 
 
@@ -49,10 +49,10 @@ def correlation(
     if connected:
         grid = grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True)
     axes = tuple(range(1, lattice.dim + 1))
-    modes = torch.fft.fftn(grid.to(torch.complex128), s=_padded(lattice), dim=axes)
+    modes = transform(grid, axes, _padded(lattice))
     sums = torch.zeros(len(grid), len(shells.distance), dtype=torch.float64)
     for (a, b), shell in shells.members.items():
-        pairs = torch.fft.ifftn(modes[..., a].conj() * modes[..., b], dim=axes).real.reshape(len(grid), -1)
+        pairs = pair_sums(modes[..., a], modes[..., b], axes).reshape(len(grid), shell.size)
         kept = torch.from_numpy(np.flatnonzero(shell >= 0))
         sums.index_add_(1, torch.from_numpy(shell)[kept], pairs[:, kept])
     C = sums / torch.from_numpy(shells.pairs)
@@ -62,11 +62,7 @@ def correlation(
             raise ValueError("C(0) = 0: a configuration without fluctuations cannot be normalised. Leave it out.")
         C, units = C / C[:, :1], "1"
     name = "connected correlation" if connected else "correlation"
-    result = relabel(labelled, C, {"r": len(shells.distance)}, long_name=name, units=units).rename("C")
-    return result.assign_coords(
-        r=("r", shells.distance, {"long_name": "distance", "units": "a"}),
-        pairs=("r", np.rint(shells.pairs).astype(np.int64), {"long_name": "ordered pairs", "units": "1"}),
-    )
+    return _by_distance(labelled, C, shells.distance, shells.pairs, name, units)
 
 
 def axial_correlation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -94,17 +90,22 @@ def axial_correlation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ..
     cells = tuple(range(1, lattice.dim + 1))
     for axis, free in zip(cells, opened, strict=True):
         n = grid.shape[axis]
-        modes = torch.fft.fft(grid, n=2 * n if free else n, dim=axis)
-        along = torch.fft.ifft(modes.abs().square(), dim=axis).sum([*(a for a in cells if a != axis), -1])
-        sums += along[:, : largest + 1].real  # both directions along the axis together are real
+        modes = transform(grid, (axis,), (2 * n if free else n,))
+        along = pair_sums(modes, modes, (axis,)).sum([*(a for a in cells if a != axis), -1])
+        sums += along[:, : largest + 1]
         pairs += (n - np.arange(largest + 1) if free else n) * lattice.n_sites / n
     C = sums / torch.from_numpy(pairs)
     name, units = "correlation along the axes", squared_units(labelled)
-    result = relabel(labelled, C, {"r": largest + 1}, long_name=name, units=units).rename("C")
-    r = spacing[0] * np.arange(largest + 1)
+    return _by_distance(labelled, C, spacing[0] * np.arange(largest + 1), pairs, name, units)
+
+
+def _by_distance(
+    like: xr.DataArray, C: torch.Tensor, r: np.ndarray, pairs: np.ndarray, name: str, units: str
+) -> xr.DataArray:
+    result = relabel(like, C, {"r": len(r)}, long_name=name, units=units).rename("C")
     return result.assign_coords(
         r=("r", r, {"long_name": "distance", "units": "a"}),
-        pairs=("r", np.rint(pairs).astype(np.int64), {"long_name": "pairs", "units": "1"}),
+        pairs=("r", np.rint(pairs).astype(np.int64), {"long_name": "ordered pairs", "units": "1"}),
     )
 
 

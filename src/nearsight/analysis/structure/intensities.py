@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, on_cells, relabel, site_field, squared_units, transform
+from nearsight.analysis._fields import SiteField, binned, on_cells, relabel, site_field, squared_units, transform
 from nearsight.analysis.structure._reciprocal import AXES, distance_to, momentum_dims, reciprocal_vectors, wave_vectors
 from nearsight.lattices import Lattice
 
@@ -116,8 +116,7 @@ def shell_average(
     distance = distance_to(wave_vectors(lattice), lattice, about).ravel()
     shell = np.floor(distance / width + 0.5).astype(int)
     occupied, shell, count = np.unique(shell, return_inverse=True, return_counts=True)
-    flat = S.transpose(..., *names).values.reshape(-1, lattice.n_cells)
-    sums = np.stack([np.bincount(shell, row, len(occupied)) for row in flat]) / count
+    sums = binned(S.transpose(..., *names).values.reshape(-1, lattice.n_cells), shell, len(occupied)) / count
     leading = [d for d in S.dims if d not in names]
     coords = {name: c for name, c in S.coords.items() if not set(c.dims) & set(names)}
     result = xr.DataArray(

@@ -1,4 +1,4 @@
-"""How large the domains are, and how fast they grow."""
+"""Lengths of ordered regions, from the peak of S(k) and from C(r)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nearsight.analysis.structure._reciprocal import distance_to, momentum_dims,
 from nearsight.lattices import Lattice
 
 ROUNDING = 1e-24
-"""Share of Σ S outside a peak below which it is rounding."""
+"""Fraction of Σ S outside a peak below which it is rounding."""
 
 
 def correlation_length(
@@ -25,12 +25,12 @@ def correlation_length(
     where |k - Q| is the distance to the nearest image of Q and p is ``moment``. The convention has no factor 2π: L is
     an inverse wave number, and 2πL the corresponding wavelength (a pattern cos(2πx/λ) gives L = λ/2π). L is infinite
     for a perfectly ordered state, and close to the inverse mean distance in the zone (2.40/a about any Q of the square
-    lattice, so L = 0.416 a) for white noise: noise that carries a share w of Σ S bounds L by 0.416 a / w.
+    lattice, so L = 0.416 a) for white noise: noise that carries a fraction w of Σ S bounds L by 0.416 a / w.
 
     p = 1 is the measure of the thesis. Behind sharp walls S falls as k⁻³ in two dimensions (Porod), so that
     Σ S k grows with the logarithm of the zone and Σ S k² in proportion to it: 1/L with p = 1 holds ln(L/a), and L of
     self-similar domains between 2 and 7 a grows only as their size to the power 0.75. p = 2 is for smooth walls alone;
-    :func:`crossing_length` knows neither fault.
+    :func:`crossing_length` has neither fault.
 
     The other dimensions of S are kept. Averaging S over replicas before or after gives different estimates, which agree
     as replicas grow large; the average of S first is the less biased one.
