@@ -385,7 +385,7 @@ def test_block_models_are_judged_by_the_same_rule():
 def test_mistakes_are_answered_in_words(rng):
     local = Pairwise(square(4), lambda r: np.exp(-r))
     fields = noise(local.lattice, rng)
-    with pytest.raises(ValueError, match="nothing to judge"):
+    with pytest.raises(ValueError, match="nothing to assess"):
         assess_size(SIZES)
     with pytest.raises(ValueError, match="one value for each ascending size"):
         assess_size(SIZES, floor=[1.0])

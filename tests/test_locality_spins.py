@@ -178,7 +178,7 @@ def test_growth_is_put_into_words(errors, words):
 
 def test_growth_needs_several_sizes():
     assert assess_growth({"a": (1.0, 0.1), "b": (1.0, 0.2)}).sentences == ()
-    with pytest.raises(ValueError, match="nothing to judge"):
+    with pytest.raises(ValueError, match="nothing to assess"):
         assess_growth({})
     with pytest.raises(ValueError, match="finite"):
         assess_growth({"a": (1.0, float("nan"))})

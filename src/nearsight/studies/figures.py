@@ -46,7 +46,7 @@ def parity(quantity: str, *, symbol: str, unit: str = "") -> Draw:
     def draw(run: Run, config: Any) -> Any:
         data = run.observable("snapshots")
         exact, learned = (data[f"{source}_{quantity}"].values for source in ("exact", "learned"))
-        return ns.plots.parity(exact, learned, quantity=symbol, **({"unit": unit} if unit else {}))
+        return ns.plots.parity(exact, learned, quantity=symbol, unit=unit or None)
 
     return draw
 

@@ -56,8 +56,8 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
       particles (:func:`cluster_sizes`); ``ordered``, the fraction of particles in clusters of two or more.
     - ``cluster_length``: √⟨s⟩, and ``l``, the length from the peak at (π, π) (:func:`checkerboard_length`).
     - ``L``: length of the super-clusters, :math:`L^{-1} = \sum_k S |\mathbf k| / \sum_k S` of the sublattice field σ
-      (:func:`sublattice_field`), infinite where one sublattice has all of the lattice. The measure of the thesis; the k⁻³ tail
-      of sharp walls puts a logarithm of the lattice constant into it, so that it grows more slowly than domains do.
+      (:func:`sublattice_field`), infinite where one sublattice has all of the lattice. The measure of the thesis; the
+      k⁻³ tail of sharp walls puts a logarithm of the lattice constant into it: it grows more slowly than domains do.
     - ``R``: distance at which the correlation of σ has fallen to half its height, which has no such logarithm and is
       the length to test dynamical scaling with; NaN where it does not fall that far.
     - ``phi``: ⟨σ⟩, with its sign; ``walls``: nearest-neighbour bonds between unlike σ, as a fraction of all.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight._validation import generator, integer
+from nearsight._validation import generator, integer, numbers
 from nearsight.analysis.coarsening._lengths import (
     check_positive,
     lengths_and_times,
@@ -186,8 +186,8 @@ def _inside(
     """Times (only t > 0 if ``positive``) and lengths ``(replica, time)`` in a window, and its ends."""
     values, times = lengths_and_times(length)
     usable = times[times > 0] if positive else times
-    ends = (np.min(usable, initial=np.inf), times.max()) if window is None else window
-    low, high = float(ends[0]), float(ends[1])
+    ends = (float(np.min(usable, initial=np.inf)), float(times.max())) if window is None else window
+    low, high = numbers(ends, "window", length=2, finite=False)
     inside = (times >= low) & (times <= high) & ((times > 0) | (not positive))
     if inside.sum() < 3:
         raise ValueError(

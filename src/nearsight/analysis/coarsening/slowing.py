@@ -67,11 +67,11 @@ def local_exponent(
 class Departure:
     """When a curve of an ensemble falls below a threshold for good, if it does.
 
-    ``reached`` is the fraction of drawn means (:func:`mean_draws`, by Student's t) in which it does by the time ``until``:
-    near 1 for a finding, near 0 for none, and between them the records do not decide. ``until`` is the last time whose
-    exponent is known, half a window before the last record. ``time`` is that of the ensemble itself and ``low``,
-    ``high`` the 68 % interval over the draws, in which "not reached" counts as later than ``until`` (inf). ``time`` is
-    None if the ensemble itself does not get there.
+    ``reached`` is the fraction of drawn means (by Student's t) in which it does by the time ``until``: near 1 for a
+    finding, near 0 for none, and between them the records do not decide. ``until`` is the last time whose exponent is
+    known, half a window before the last record. ``time`` is that of the ensemble itself and ``low``, ``high`` the 68 %
+    interval over the draws, in which "not reached" counts as later than ``until`` (inf). ``time`` is None if the
+    ensemble itself does not get there.
     """
 
     time: float | None

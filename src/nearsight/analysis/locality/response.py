@@ -190,8 +190,8 @@ def response(
 ) -> Response:
     """Measure how the forces respond to a change of the field, on sample fields ``(sample, site, component)``.
 
-    For exact electrons (the part ``exact.electrons`` is what is learned: springs are known) this is exact
-    linear response, two diagonalisations per field and a matrix product per source and component; for other force fields
+    For exact electrons (the part ``exact.electrons`` is what is learned: springs are known) this is exact linear
+    response, two diagonalisations per field and a matrix product per source and component; for other force fields
     central differences of step ``step``, two evaluations per source and component. See :func:`directional_derivative`.
 
     Parameters

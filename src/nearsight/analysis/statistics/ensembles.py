@@ -42,9 +42,9 @@ def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: st
     .. math:: \bar x = \frac{\sum_r w_r x_r}{\sum_r w_r}, \qquad
               \sigma^2 = \frac{n}{n - 1}\, \frac{\sum_r w_r^2 (x_r - \bar x)^2}{(\sum_r w_r)^2}
 
-    (the ratio estimator), with n the number of replicas of positive weight: x a mean over w sites, say, or a fraction of a
-    length w of walls. With equal weights this is :func:`mean_and_error`. Values of weight zero may be NaN; without any
-    weight the mean is NaN, and with fewer than two replicas the error.
+    (the ratio estimator), with n the number of replicas of positive weight: x a mean over w sites, say, or a fraction
+    of a length w of walls. With equal weights this is :func:`mean_and_error`. Values of weight zero may be NaN; without
+    any weight the mean is NaN, and with fewer than two replicas the error.
     """
     if dim not in values.dims or dim not in weights.dims:
         raise ValueError(f"values and weights need the dimension {dim!r}, got {values.dims} and {weights.dims}.")
