@@ -128,7 +128,7 @@ def test_runs_that_cannot_be_compared_are_refused_in_words(make, tmp_path):
         (other.path, "different studies"),
         (tmp_path / "none", "There is no run in"),
         (empty.path, "holds no checks yet. Resume it"),
-        (old.path, r"Delete verdicts\.json and resume"),
+        (old.path, r"Delete verdicts\.json and the folders.* and resume"),
     ):
         shown = nearsight("compare", a.path, path)
         assert shown.exit_code == 2 and re.search(words, shown.stderr), shown.output

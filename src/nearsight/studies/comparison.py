@@ -131,7 +131,8 @@ def checked_run(path: str | Path) -> Run:
         return run
     if (run.path / "verdicts.json").exists():
         raise ValueError(
-            f"{run.path} holds its results as sentences (verdicts.json), not as numbers. Delete verdicts.json and "
-            f"resume: the stages that judge run again, with the data and the model that are there."
+            f"{run.path} holds its results as sentences (verdicts.json), not as numbers. Delete verdicts.json and the "
+            f"folders comparison and large, and resume: what is judged is computed again, with the data and the model "
+            f"that are there."
         )
     raise ValueError(f"{run.path} holds no checks yet. Resume it, so that its stages come to their end.")

@@ -68,13 +68,13 @@ def record(path: str | Path) -> Record:
     if not checks:
         raise ValueError(f"No check of {run.path} has a published number beside it.")
     study, machine = get(manifest["study"]), manifest["machine"]
-    words = [f"{machine['cores']} cores", machine.get("gpu"), machine["system"].split("-")[0]]
+    system = machine.get("system", "").partition("-")[0]  # without the version of the kernel
     return Record(
         study=study.name,
         command=shlex.join(command(study.name, study.presets, study.stored_config(run))),
         seed=manifest["seed"],
         version=manifest["nearsight"],
-        machine=", ".join(filter(None, words)),
+        machine=", ".join(filter(None, [f"{machine['cores']} cores", machine.get("gpu"), system])),
         date=manifest["created"][:10],
         checks=checks,
     )
