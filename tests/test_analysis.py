@@ -96,6 +96,41 @@ def test_translations_leave_structure_factor_and_correlation_unchanged(lattice, 
         np.testing.assert_allclose(measure(moved, lattice), measure(field, lattice), atol=1e-10)
 
 
+NONE, NO_SPINS = np.empty((0, 36)), np.empty((0, 36, 3))
+EMPTY = {
+    "structure factor": lambda x: analysis.structure_factor(NONE, x),
+    "shell average": lambda x: analysis.shell_average(analysis.structure_factor(NONE, x), x),
+    "correlation length": lambda x: analysis.correlation_length(analysis.structure_factor(NONE, x), x),
+    "correlation": lambda x: analysis.correlation(NONE, x, connected=True, normalised=True),
+    "crossing length": lambda x: analysis.crossing_length(analysis.correlation(NONE, x)),
+    "axial correlation": lambda x: analysis.axial_correlation(NONE, x),
+    "order": lambda x: analysis.contrast_order(NONE, x),
+    "walls": lambda x: analysis.wall_shape(NONE, x)["length"],
+    "wall profile": lambda x: analysis.wall_profile(NONE, NONE, x)["deviation"],
+    "phase separation": lambda x: analysis.phase_separation(NONE, x)["L"],
+    "spin structure factor": lambda x: analysis.spin_structure_factor(NO_SPINS, x),
+    "spin correlation": lambda x: analysis.spin_correlation(NO_SPINS, x),
+    "skyrmions": lambda x: analysis.count_skyrmions(NO_SPINS, x)["positive"],
+    "topological charge": lambda x: analysis.topological_charge(NO_SPINS, x),
+    "spin temperature": lambda x: analysis.spin_temperature(NO_SPINS, NO_SPINS, x),
+}
+
+
+@pytest.mark.parametrize("measure", EMPTY.values(), ids=EMPTY)
+def test_an_empty_batch_has_an_empty_result(measure):
+    """With the dimensions that any other batch has."""
+    empty = measure(square(6))
+    assert empty.sizes["replica"] == 0
+    assert all(n > 0 for dim, n in empty.sizes.items() if dim != "replica")
+
+
+@pytest.mark.parametrize("measure", [analysis.correlation, analysis.axial_correlation])
+def test_an_empty_batch_on_an_open_lattice_has_an_empty_correlation(measure):
+    one = measure(noise(square(6, periodic=False), 1), square(6, periodic=False))
+    empty = measure(NONE, square(6, periodic=False))
+    assert empty.dims == one.dims and empty.sizes["r"] == one.sizes["r"] and empty.sizes["replica"] == 0
+
+
 def test_subtracting_the_mean_removes_gamma_only():
     lattice = square(6)
     field = noise(lattice) + 2.0

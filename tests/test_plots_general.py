@@ -65,7 +65,7 @@ def field(lattice, times: int = 3) -> xr.DataArray:
 
 def test_curves_are_means_over_replicas_labelled_by_their_attributes():
     L = ensemble()
-    axes = drawn(plots.compare(L)).axes[0]
+    axes = drawn(plots.compare(L, log="")).axes[0]
     for line, source in zip(axes.lines, SOURCES, strict=True):
         np.testing.assert_allclose(line.get_ydata(), L.sel(source=source).mean("replica"))
         assert line.get_label() == f"{source} (6 replicas)"
@@ -75,7 +75,7 @@ def test_curves_are_means_over_replicas_labelled_by_their_attributes():
 
 def test_bands_are_one_standard_error():
     L = ensemble()
-    band = plots.compare(L).axes[0].collections[0].get_paths()[0].vertices
+    band = plots.compare(L, log="").axes[0].collections[0].get_paths()[0].vertices
     error = L.sel(source="exact").std("replica", ddof=1).values / np.sqrt(6)
     mean = L.sel(source="exact").mean("replica").values
     assert band[:, 1].max() == pytest.approx((mean + error).max())
@@ -83,7 +83,9 @@ def test_bands_are_one_standard_error():
 
 def test_scales_come_from_attributes_unless_they_are_asked_for():
     L = ensemble(scale="log")
-    assert plots.compare(L).axes[0].get_yscale() == "log" and plots.compare(L).axes[0].get_xscale() == "linear"
+    even = L.assign_coords(time=("time", np.arange(10.0)))
+    assert plots.compare(even).axes[0].get_yscale() == "log" and plots.compare(even).axes[0].get_xscale() == "linear"
+    assert plots.compare(L).axes[0].get_xscale() == "log"  # times are recorded ever less often
     axes = plots.compare(L, log="x").axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert axes.lines[0].get_xdata()[0] == 1.0  # t = 0 has no place on a logarithmic axis
@@ -123,7 +125,7 @@ def test_other_dimensions_tell_curves_apart_and_count_samples():
 
 def test_means_and_errors_that_are_known_are_drawn_as_they_are():
     known = analysis.mean_and_error(ensemble().sel(source="exact"))
-    line = drawn(plots.compare({"exact": known})).axes[0].lines[0]
+    line = drawn(plots.compare({"exact": known}, log="")).axes[0].lines[0]
     np.testing.assert_array_equal(line.get_ydata(), known["mean"])
 
 
@@ -179,6 +181,17 @@ def test_a_guide_has_the_slope_that_is_asked_for():
     axes = drawn(plots.profiles({"exact": S}, log="xy", guide=-3)).axes[0]
     x, y = axes.lines[1].get_data()
     np.testing.assert_allclose(np.polyfit(np.log(x), np.log(y), 1)[0], -3.0)
+
+
+def test_a_collapse_multiplies_every_curve_by_its_factors():
+    size = xr.DataArray([1.0, 2.0], dims="size", coords={"size": [1, 2]})
+    x = np.linspace(1, 3, 5)
+    values = np.stack([x**2, x**2 * 2])
+    data = xr.DataArray(values, dims=("size", "x"), coords={"size": [1, 2], "x": x})
+    left, right = drawn(plots.collapse(data, size, size**-1, fit="θ = 1")).axes
+    for axes, u, v in ((left, 1.0, 1.0), (right, 2.0, 0.5)):
+        np.testing.assert_allclose(axes.containers[1][0].get_xdata(), u * x)
+        np.testing.assert_allclose(axes.containers[1][0].get_ydata(), v * values[1])
 
 
 # --- points -----------------------------------------------------------------------------------------------------------
@@ -251,6 +264,12 @@ def test_values_that_are_not_finite_are_masked():
     V = field(square(4), 1).copy(data=np.r_[[np.inf, np.nan], np.ones(14)][None])
     (mesh,) = drawn(plots.maps(V, square(4))).axes[0].collections
     assert np.ma.getmaskarray(mesh.get_array()).sum() == 2
+
+
+def test_maps_may_be_logarithmic():
+    data = field(square(4), 1).copy(data=np.geomspace(1e-6, 1, 16)[None]).assign_attrs(scale="log")
+    (mesh,) = drawn(plots.maps(data, square(4))).axes[0].collections
+    assert mesh.get_clim() == pytest.approx((1e-4, 1.0))
 
 
 @pytest.mark.parametrize("about", [None, (np.pi, np.pi)])
@@ -356,6 +375,8 @@ ZONE = analysis.structure_factor(np.arange(16.0), square(4))
         (lambda: plots.profiles(correlations(), times=[]), "choose some"),
         (lambda: plots.profiles(correlations().sel(source="exact"), residuals=True), "two curves"),
         (lambda: plots.profiles({"a": xr.DataArray(np.ones(3), dims="point")}, path=PATH), "a has 3 points"),
+        (lambda: plots.collapse(POINT, POINT[:2], POINT[:2]), "for 2 curves"),
+        (lambda: plots.collapse(POINT, POINT, POINT.expand_dims("a")), "one number for every curve"),
         (lambda: plots.points(POINT, POINT[:2]), "like y"),
         (lambda: plots.points(POINT * np.nan, POINT), "no points"),
         (lambda: plots.maps(field(chain(5)), chain(5)), "two-dimensional"),

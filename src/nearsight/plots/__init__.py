@@ -9,6 +9,7 @@ recorded ``PowerLaw`` or ``LinearLaw``, is passed in; no figure fits anything.
 compare(curves["L"], curves["s"], log="x")          mean and error of observables over time, exact beside learned
 growth(curves["L"], law)                            the same on logarithmic axes, with recorded laws
 profiles(curves["C"], times=..., path=...)          C(r) or S(k) at several times, lines and points
+collapse(S, L, L**-2)                               curves of several times or sizes, as measured and rescaled
 points(L, barrier, fit=line)                        one number against another
 maps([phi, density], lattice, times=...)            scalar fields, spins, quantities of plaquettes in the plane
 zones(S, lattice, about=(pi, pi))                   intensities over the Brillouin zone
@@ -20,7 +21,7 @@ rms_errors(exact, learned, by="kind")               errors in groups
 A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)``.
 """
 
-from nearsight.plots.bands import compare, growth, profiles
+from nearsight.plots.bands import collapse, compare, growth, profiles
 from nearsight.plots.barriers import barriers, particle_potentials
 from nearsight.plots.coarsening import axial_correlations, coarsening, peak_profile, walls
 from nearsight.plots.curves import correlations, training_curves
@@ -51,6 +52,7 @@ __all__ = [
     "barriers",
     "charge_map",
     "coarsening",
+    "collapse",
     "compare",
     "correlations",
     "data_overview",

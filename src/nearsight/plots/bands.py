@@ -48,7 +48,8 @@ def compare(
         with ``mean`` and ``error`` is drawn as it is, a quantity without replicas as a line without a band.
     x: dimension along the axis; "time", or the only one besides ``by`` and ``over``, if not given.
     by, over: dimensions that tell curves apart, and that count independent samples.
-    log: the logarithmic axes, "x", "y", "xy" or ""; by default those with the attribute ``scale = "log"``.
+    log: the logarithmic axes, "x", "y", "xy" or ""; by default those with the attribute ``scale = "log"``, and times
+        that are recorded ever less often.
     fits: for every panel a law, or laws by the names of the curves, as they were recorded. Nothing is fitted here.
     levels: for every panel a value drawn as a horizontal line, or None.
     mark: a place on the horizontal axis, such as the end of the training data.
@@ -175,6 +176,55 @@ def profiles(
     return figure
 
 
+@styled
+def collapse(
+    data: Curve,
+    x_factor: xr.DataArray,
+    y_factor: xr.DataArray,
+    *,
+    over: str = "replica",
+    log: str | None = None,
+    labels: tuple[str, str] = ("rescaled x", "rescaled y"),
+    fit: object = None,
+) -> Picture:
+    """Curves of several times or sizes as measured, and rescaled: do they fall on one?
+
+    Parameters
+    ----------
+    data: ``(curve, x)``, with ``over`` if it holds samples; or a Dataset of ``mean`` and ``error``.
+    x_factor, y_factor: ``(curve,)``, such as L(t) and L(t)⁻² for structure factors S(k, t), or ℓ^{1/ν} and ℓ^θ for the
+        accuracies of blocks of side ℓ. Their dimension is the one that tells curves apart.
+    labels: of the rescaled axes, such as ``("$kL$", "$S/L^2$")``.
+    fit: a recorded collapse, whose words stand in the caption.
+    """
+    for name, factor in (("x_factor", x_factor), ("y_factor", y_factor)):
+        if instance(factor, xr.DataArray, name).ndim != 1 or factor.dims != x_factor.dims:
+            raise ValueError(f"{name} must hold one number for every curve, got the dimensions {factor.dims}.")
+    by = str(x_factor.dims[0])
+    if by not in data.dims or data.sizes[by] != len(x_factor):
+        raise ValueError(f"The factors are for {len(x_factor)} curves along {by!r}, the data have {dict(data.sizes)}.")
+    curves = series(data, "collapse", by)
+    first = next(iter(curves.values()))
+    along = _axis(first, None, over)
+    logs = _logarithmic(first, along, log)
+    figure = picture(PAGE, 2.8)
+    panels = figure.subplots(1, 2)
+    scales = zip(x_factor.values, y_factor.values, time_colours(len(curves)), strict=True)
+    for (name, curve), (fx, fy, colour) in zip(curves.items(), scales, strict=True):
+        at, mean, error = summary(curve, along, over, positive="x" in logs)
+        for axes, u, v in ((panels[0], 1.0, 1.0), (panels[1], fx, fy)):
+            _draw(axes, at * u, mean * v, error * v, colour, name, "band" if len(at) > 25 else "points")
+    for axes in panels:
+        _finish(axes, logs)
+    panels[0].set(xlabel=axis_label(first[along], along), ylabel=axis_label(_quantity(first), "value"))
+    panels[1].set(xlabel=labels[0], ylabel=labels[1])
+    panels[0].legend(loc="best", fontsize=6.5)
+    figure.caption = f"{capitalised(_name(_quantity(first)))}: as measured and rescaled."
+    if fit is not None:
+        figure.caption += f" {fit}."
+    return figure
+
+
 def series(data: Curves, what: str, by: str = "source") -> dict[str, xr.DataArray | xr.Dataset]:
     """Curves by their names in the legend, checked to be labelled numbers of which some are finite."""
     if isinstance(data, xr.DataArray | xr.Dataset):
@@ -241,8 +291,17 @@ def _curve_name(value: Any, dim: str) -> str:
 def _logarithmic(data: Curve, x: str, log: str | None) -> str:
     if log is not None:
         return choice(log, "log", ("", "x", "y", "xy"))
-    scales = {"x": data[x].attrs if x in data.coords else {}, "y": _quantity(data).attrs}
-    return "".join(axis for axis, attrs in scales.items() if attrs.get("scale") == "log")
+    at = data[x] if x in data.coords else xr.DataArray()
+    default = "log" if x == "time" and _ever_rarer(at.values) else "linear"
+    scales = {"x": at.attrs.get("scale", default), "y": _quantity(data).attrs.get("scale")}
+    return "".join(axis for axis, scale in scales.items() if scale == "log")
+
+
+def _ever_rarer(times: np.ndarray) -> bool:
+    """Whether the intervals between records grow with time, over a decade or more."""
+    later = times[times > 0]
+    steps = np.diff(later)
+    return len(steps) > 1 and later[-1] >= 10 * later[0] and bool(steps[-1] >= 3 * steps[0] > 0)
 
 
 def _legend(name: str, data: Curve, over: str) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize
 
 from nearsight._validation import boolean, instance, integer, number, numbers
 from nearsight.analysis import plaquettes
@@ -54,7 +54,8 @@ def maps(
 
         The attribute ``centre`` is the value drawn white, with colours that run to ``limit`` on either side (by default
         to the 99.5th percentile of the distance from it). Without ``centre``, fields of both signs are drawn about
-        zero, and those of one sign from zero in sequential colours.
+        zero, and those of one sign from zero in sequential colours; with ``scale = "log"`` these are logarithmic, over
+        four decades below the largest value.
     times: those to draw, by default all; at most 6.
     window: so many cells along each edge, from cell 0, instead of all.
     arrows: whether spins have arrows; by default where there is room for them.
@@ -136,6 +137,9 @@ def _colours(row: xr.DataArray) -> tuple[Normalize, Colormap, str]:
     middle = 0.0 if centre is None else number(centre, "centre")
     reach = float(np.quantile(np.abs(values - middle), 0.995)) or 1.0
     reach = reach if limit is None else number(limit, "limit", above=0)
+    if sequential and row.attrs.get("scale") == "log":
+        top = float(values.max()) or 1.0
+        return LogNorm(1e-4 * top, top, clip=True), colormaps["magma"].with_extremes(bad="black"), "min"
     if sequential:
         return Normalize(0.0, reach), colormaps[SEQUENTIAL].with_extremes(bad="black"), "max"
     return Normalize(middle - reach, middle + reach), DIVERGING.with_extremes(bad="black"), "both"

@@ -61,7 +61,7 @@ def wall_shape(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | No
     length = straight[0] + straight[1] + diagonal
     with np.errstate(invalid="ignore"):
         shares = {name: part / length for name, part in zip(SHARES, (*straight, diagonal), strict=True)}
-    density = length / here[0].size
+    density = length / np.prod(here.shape[-2:])
     named = {"length": (density, "wall length per area", "1/a")} | {
         name: (share, f"fraction of walls {label}", "1")
         for (name, share), label in zip(shares.items(), ("along x", "along y", "along diagonals"), strict=True)

@@ -105,7 +105,7 @@ def count_skyrmions(
         raise ValueError(f"level is a component of a unit spin between -1 and 1, got {level}.")
     labelled = spin_field(spins, lattice, dims)
     S, faces, bonds = rows(labelled), plaquettes(lattice), lattice.bonds(1)
-    charge = charge_density(labelled, lattice).values.reshape(len(S), -1)
+    charge = charge_density(labelled, lattice).values.reshape(len(S), len(faces))
     real = faces.corners >= 0
     share = np.broadcast_to(1 / faces.size[:, None], real.shape)[real]
     site, face = faces.corners[real], np.nonzero(real)[0]
