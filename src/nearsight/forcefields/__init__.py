@@ -1,5 +1,6 @@
 """The seam: exact or learned, one call, field -> energy (if there is one) and generalised force."""
 
+from nearsight.forcefields.components import OnComponents
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
 from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
@@ -16,6 +17,7 @@ __all__ = [
     "Forces",
     "LearnedForceField",
     "LocalForceField",
+    "OnComponents",
     "SumForceField",
     "load",
     "save",

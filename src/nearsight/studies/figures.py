@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -13,10 +13,11 @@ from nearsight.studies.checks import Published
 from nearsight.studies.run import Run
 from nearsight.studies.snapshots import SYMMETRY
 
+Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 Draw = Callable[[Run, Any], Any]
 
 
-def some_times(data: xr.DataArray, count: int) -> xr.DataArray:
+def some_times(data: Data, count: int) -> Data:
     """The data at ``count`` of their times after the first, evenly spaced among the records, the last among them."""
     later = data.isel(time=slice(1, None))
     return later.isel(time=np.unique(np.linspace(0, later.sizes["time"] - 1, count).round().astype(int)))

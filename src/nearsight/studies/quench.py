@@ -116,7 +116,7 @@ class QuenchStudy(Study):
     matched_noise: the name of the observable, a length, whose bias is measured with the noise of the exact quenches.
     snapshots: ``(run, config, system, learned electrons) -> (xr.Dataset, checks)`` on the test trajectories.
     analyse: ``(run, config, growth) -> (growth with fits, checks)`` of the large quench.
-    large: ``(study, config) -> {folder: LargeQuench}``; several are joined along ``along``.
+    large: ``(study, config) -> {folder: LargeQuench}``; several are joined along the dimension ``along``.
     generate, train, load_model, time_forces: what these stages do where it is not the usual.
     extra: more stages, by the name of the stage after which they come.
     """
@@ -132,7 +132,7 @@ class QuenchStudy(Study):
     initial_stream: str = "initial fields"
     guarded: bool = True
     large: Callable[[QuenchStudy, Any], Mapping[str, LargeQuench]] | None = None
-    along: xr.Variable | None = None
+    along: str | None = None
     generate: Callable[[QuenchStudy, Run, Any], None] | None = None
     train: Callable[[QuenchStudy, Run, Any], None] | None = None
     load_model: Callable[[Run, Any, Lattice], Engine] | None = None
@@ -273,7 +273,7 @@ class QuenchStudy(Study):
         parts = [self.quench(run, config, name, quench) for name, quench in quenches.items()]
         growth, maps = parts[0]
         if self.along is not None:
-            dim = self.along.copy(data=np.array([quench.at for quench in quenches.values()]))
+            dim = xr.Variable(self.along, [quench.at for quench in quenches.values()])
             growth, maps = (xr.concat([part[k] for part in parts], dim=dim) for k in range(2))
         if self.maps is not None:
             run.record("maps", maps)
@@ -348,6 +348,14 @@ def one_large_quench(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuenc
     """The quench of ``config.large``, in the folder ``large`` itself."""
     large = config.large
     return {"": LargeQuench(system=study.system(config, large.length), duration=large.duration, records=large.records)}
+
+
+def energy_per_site(system: System, state: State) -> dict[str, xr.DataArray]:
+    """An observable of force fields that have an energy."""
+    if state.forces.energy is None:
+        return {}
+    values = (state.forces.energy / system.lattice.n_sites).cpu().numpy()
+    return {"energy": xr.DataArray(values, dims="replica", attrs={"long_name": "energy per site", "units": "t"})}
 
 
 def caveats(run: Run, config: Any) -> list[str]:

@@ -49,7 +49,11 @@ def write(
 def build(study: Study, run: Run, config: Any) -> None:
     """Write ``figures/`` and ``report.html`` of a run of a study, in the order of its figures."""
     title = study.title or study.name
-    pictures = {name: draw(run, config) for name, draw in study.figures.items()}
+    pictures: dict[str, Picture] = {}
+    for name, draw in study.figures.items():
+        drawn = draw(run, config)
+        several = drawn if isinstance(drawn, Mapping) else {"": drawn}
+        pictures |= {f"{name}_{part}" if part else name: picture for part, picture in several.items()}
     notes = list(study.notes(run, config)) if study.notes else []
     if (run.path / "fit" / "log.csv").exists():
         pictures["training"] = training(run, config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import torch
 import xarray as xr
@@ -72,31 +74,46 @@ def symmetry_check(errors: list[float]) -> Check:
     )
 
 
-def errors_by_kind(exact: np.ndarray, learned: np.ndarray, test: DataSet, *, quantity: str, units: str) -> xr.Dataset:
-    """Exact and learned values ``(snapshot, site)`` of the test trajectories with statistics of their difference.
+def errors_by_kind(
+    exact: np.ndarray,
+    learned: np.ndarray,
+    test: DataSet,
+    *,
+    quantity: str,
+    units: str,
+    rows: np.ndarray | slice = slice(None),
+    components: Mapping[str, Sequence[str]] | None = None,
+) -> xr.Dataset:
+    """Exact and learned values of the test trajectories with statistics of their difference.
 
-    ``exact`` and ``learned`` by snapshot and site; ``std``, ``rmse`` and ``max`` by the kind of snapshot.
+    ``exact`` and ``learned`` are ``(snapshot, site)`` of the snapshots ``rows`` of the test data, or ``(snapshot, site,
+    component)`` with ``components`` by the name of that dimension; ``std``, ``rmse`` and ``max`` are by the kind of
+    snapshot.
     """
-    kinds = np.array(KINDS)[test.kind]
+    kinds = np.array(KINDS)[test.kind[rows]]
     groups = list(dict.fromkeys(kinds.tolist()))
     errors = [(learned - exact)[kinds == kind] for kind in groups]
-    dims = ("snapshot", "site")
+    inner = list(components or {})
+    dims = ["snapshot", "site", *inner]
+
+    def by_group(
+        label: str, measure: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[list[str], np.ndarray, dict[str, str]]:
+        return ["group", *inner], np.array([measure(e) for e in errors]), {"long_name": label}
+
     return xr.Dataset(
         {
             f"exact_{quantity}": (dims, exact, {"long_name": f"exact {quantity}", "units": units}),
-            f"learned_{quantity}": (
-                ("snapshot", "site"),
-                learned,
-                {"long_name": f"learned {quantity}", "units": units},
-            ),
-            "std": ("group", [e.std() for e in errors], {"long_name": "standard deviation of the error"}),
-            "rmse": ("group", [rms(e) for e in errors], {"long_name": "rms error"}),
-            "max": ("group", [np.abs(e).max() for e in errors], {"long_name": "largest error"}),
+            f"learned_{quantity}": (dims, learned, {"long_name": f"learned {quantity}", "units": units}),
+            "std": by_group("standard deviation of the error", lambda e: e.std((0, 1))),
+            "rmse": by_group("rms error", lambda e: np.sqrt((e**2).mean((0, 1)))),
+            "max": by_group("largest error", lambda e: np.abs(e).max((0, 1))),
         },
         coords={
             "group": groups,
             "kind": ("snapshot", kinds),
-            "trajectory": ("snapshot", test.trajectory),
-            "time": ("snapshot", test.time),
+            "trajectory": ("snapshot", test.trajectory[rows]),
+            "time": ("snapshot", test.time[rows]),
+            **(components or {}),
         },
     )

@@ -18,7 +18,7 @@ from nearsight.studies.options import device_present
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
-_OLD = ("double_exchange", "falicov_kimball", "ising_blocks", "jahn_teller", "skyrmion")
+_OLD = ("double_exchange", "falicov_kimball", "ising_blocks", "skyrmion")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Study:
     presets: named configurations, all of one pydantic class; the first is the default.
     stages: in the order in which they run; the report comes last by itself.
     title: of the report.
-    figures: ``(run, config) -> Picture`` of the report by the name of the file, in their order.
+    figures: ``(run, config) -> Picture`` of the report by the name of the file, in their order; or several by a suffix.
     notes: ``(run, config) -> `` paragraphs of the report on what falls short.
     target: ``(run, config) -> LocalityTarget``: what `nearsight doctor locality` examines.
     name: as on the command line: that of the module.

@@ -50,7 +50,7 @@ from nearsight.studies.checks import Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import fits, growth_law, with_fits
 from nearsight.studies.options import Count, Positive
-from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy
+from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, energy_per_site
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.system import System
@@ -181,12 +181,7 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
         "Phi": analysis.global_order(phi),
         "walls": analysis.wall_density(analysis.ising_sign(phi, lattice), lattice),
     }
-    if state.forces.energy is not None:
-        per_site = (state.forces.energy / lattice.n_sites).cpu().numpy()
-        observed["energy"] = xr.DataArray(
-            per_site, dims="replica", attrs={"long_name": "energy per site", "units": "t"}
-        )
-    return xr.Dataset(observed)
+    return xr.Dataset(observed).assign(energy_per_site(system, state))
 
 
 def maps(c: Config, system: System, state: State) -> xr.Dataset:

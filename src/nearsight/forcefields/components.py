@@ -1,0 +1,48 @@
+"""A force field on some components of a field only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from nearsight._validation import instance, integers
+from nearsight.fields import FieldType
+from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.lattices import Lattice
+
+
+class OnComponents(ForceField):
+    """The force of another force field on some components, and none on the others.
+
+    A sum of two with disjoint components learns each by a network of its own. It is not the gradient of an energy.
+
+    Parameters
+    ----------
+    whole: a force field for all components.
+    kept: numbers of the components whose force is kept.
+    """
+
+    def __init__(self, whole: ForceField, kept: Sequence[int]) -> None:
+        super().__init__()
+        self.whole = instance(whole, ForceField, "whole")
+        self.lattice, self.components = whole.lattice, whole.components
+        self.kept = integers(kept, "kept", least=0, most=whole.components - 1)
+
+    @property
+    def field_type(self) -> FieldType | None:
+        return self.whole.field_type
+
+    def __repr__(self) -> str:
+        return f"components {self.kept} of {self.whole!r}"
+
+    def on(self, lattice: Lattice) -> Self:
+        return type(self)(self.whole.on(lattice), self.kept)
+
+    def evaluate(self, field: Tensor) -> Forces:
+        force = self.whole.connected(field).force
+        mask = torch.zeros(self.components, dtype=force.dtype, device=force.device)
+        mask[list(self.kept)] = 1.0
+        return Forces(force * mask, None)

@@ -1,0 +1,726 @@
+"""Cooperative Jahn-Teller model: orbital order after a quench.
+
+**Question.** Does a force field learned on a small lattice let orbital order grow, and freeze, as exact electrons do?
+
+**System.** Spinless e_g electrons, two orbitals a = x² - y² and b = 3z² - r² per site of the square lattice, coupled to
+the breathing mode Q1 and the doublet (Qx, Qz) of their octahedron:
+
+    H = Σ_γ Σ_<ij>||γ (t^γ_µν c_iµ† c_jν + h.c.) - λ Σ_i [Q1_i n_i + Qx_i τx_i + Qz_i τz_i]
+    V = K/2 Σ_i [β Q1² + Qx² + Qz²]
+    m Q̈ + damping Q̇ = -∂V/∂Q + λ (<n>, <τx>, <τz>) + η
+
+with λ²/(Kt) = 1.35, β = 2, at f = 0.5 (one electron per site) and f = 0.49. The ground state at half filling is C-type
+orbital order, Qx = ±0.41 on the two sublattices; domains of the two orders grow from random distortions. The order
+parameter is φ_i = (Qx_i - mean of its 4 neighbours)/2 · (-1)^i, the unit of time τ0 = √(m/K).
+
+**One network for every filling.** At fixed number a density is not local: every level that crosses the Fermi energy
+moves µ for all sites. But only λQ1 + µ enters the matrix. Snapshots of exact quenches at fixed number are shifted
+uniformly by µ/λ in Q1, where electrons at µ = 0 are the same electrons, and there the network learns; in the quenches
+`FixedNumber` finds the shift that gives the number. Every snapshot serves twice, the second time with a random shift on
+top, so that the network knows how its density depends on µ. At µ = 0 the force is odd in Q by particle-hole symmetry
+(Q1 is measured from λ/(βK)), and so is the network.
+
+**What to expect.** Thesis, sec. 7.3.4: error of the forces 0.005 λ, printed as a mean square, of the size of an rms.
+Infinite lattice, T = 0: energies per site of C-type order, charge-density wave and undistorted metal -1.95393,
+-1.94235, -1.938; Qx = ±0.4066; gap 0.88 t. Sec. 7.3.5: L ~ (t - t0)^½ until t = 15 to 20 τ0, then frozen; walls along x
+and y; holes on the walls at f = 0.49.
+
+**Boundaries and temperatures.** Electrons of periodic lattices of length 4m lie on the nested Fermi surface of the
+undistorted lattice, those of 4m + 2 beside it: the density's response to a random field is 7 % too large on 12 × 12
+sites and 4 % too small on 14 × 14. With a phase of π/2 across each boundary (`twist`) it is that of large lattices to
+0.3 %. `electron_kT` = 0.05 leaves the ordered state as it is (gap), and makes disorder near-sighted: exchanging what
+lies beyond r = 5.3 changes a density by 0.010, 0.006, 0.004, 0.001 (rms) at kT = 0.01, 0.05, 0.1, 0.2, which no local
+force field can know.
+
+**Cost.** `quick`: ten minutes on two cores. `paper`: a day on a workstation, most of it diagonalisations of 1800 × 1800
+matrices; 30 × 30 to learn, 40 quenches of 100 × 100.
+
+    nearsight run jahn_teller --preset quick
+    nearsight run jahn_teller --preset quick --set network.hybrid=true     # a network of its own for the breathing mode
+    nearsight run jahn_teller --preset quick --set network.learns=total    # the total force, as in the thesis
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field, model_validator
+from torch import Tensor
+
+import nearsight as ns
+from nearsight import analysis, forcefields, training
+from nearsight.analysis.order import CHECKERBOARD
+from nearsight.dynamics import Brownian, Langevin, State, simulate
+from nearsight.forcefields import ClassicalForceField, ExactForceField, FixedNumber, ForceField, OnComponents
+from nearsight.hamiltonians import JahnTeller
+from nearsight.hamiltonians.jahn_teller import MODES
+from nearsight.lattices import Lattice, square
+from nearsight.parallel import threads
+from nearsight.solvers import Dense
+from nearsight.studies import figures, parallel, quench, snapshots, speed
+from nearsight.studies.checks import Above, Below, Check, Published, Within
+from nearsight.studies.ensembles import at_end
+from nearsight.studies.fits import fits, with_fits
+from nearsight.studies.options import Length, Positive, torch_device
+from nearsight.studies.quench import Compared, LargeQuench, QuenchConfig, QuenchStudy
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.studies.system import System
+from nearsight.training import DataSet, FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
+
+Filling = Annotated[float, Field(gt=0, lt=1)]
+"""Electrons per orbital: a site of two orbitals holds 2f of them."""
+NUMBER_TOL = 1e-4
+"""Allowed error of the mean electron force at fixed number, far below that of a learned force."""
+THESIS = "Jahn-Teller thesis, sec. 7.3.4"
+BATCH = 16
+"""Snapshots of one task."""
+
+
+class Model(Section):
+    """Parameters of :class:`nearsight.hamiltonians.JahnTeller`; λ²/(Kt) = 1.35 as in the thesis."""
+
+    t: float = 1.0
+    lam: Positive = 1.25
+    K: Positive = 1.1574
+    beta: Positive = 2.0
+
+
+class Network(Section):
+    """A convolutional network that commutes with D4 and learns what electrons do at μ = 0."""
+
+    learns: Literal["electrons", "total"] = "electrons"
+    """The electrons' force, to which exact springs are added, or the total force, as in the thesis."""
+    head: Literal["energy", "force"] = "force"
+    """The force itself, three times faster, or a local energy whose gradient is the force."""
+    hybrid: bool = False
+    """A network of its own for the force on the breathing mode, always direct, as in the thesis."""
+    channels: Annotated[int, Field(ge=1)] = 8
+    """Features per operation of D4 in every layer."""
+    radii: tuple[Positive, ...] = (2.3, 1.5, 1.5, 1.5)
+    """Cutoff of each layer; the receptive field is their sum."""
+    scales: tuple[Positive, ...] = (1.0, 3.0)
+    """The first layer sees Q and tanh(sQ) for each s."""
+
+
+class Quench(Section):
+    """Langevin dynamics from a random field; times in units of τ0 = √(m/K)."""
+
+    amplitude: Positive = 0.3
+    """Standard deviation of every mode of the initial field; the ordered state has |Qˣ| = 0.41."""
+    kT: Annotated[float, Field(ge=0)] = 0.01
+    """Temperature of the bath of the modes."""
+    dt: Positive = 0.05
+    damping: Annotated[float, Field(ge=0)] = 0.25
+    """Rate at which velocities decay, in units of 1/τ0."""
+    mass: Positive = 1.0
+
+
+class Comparison(quench.Comparison):
+    length: Length = 14
+    filling: Filling = 0.49
+    duration: Positive = 15.0
+    """The fast stage of the growth."""
+
+
+class Large(quench.Large):
+    """The large quenches, with the learned force field alone, at every filling of ``fillings``."""
+
+    length: Length = 64
+    records: Annotated[int, Field(ge=6)] = 24
+    fit: tuple[Positive, Positive] = (3.0, 15.0)
+    """The Allen-Cahn law is fitted to times in this interval, before the growth freezes in the thesis."""
+
+
+class Config(QuenchConfig):
+    """Everything that decides the numbers of a run."""
+
+    length: Length = 12
+    model: Model = Model()
+    fillings: tuple[Filling, ...] = (0.5, 0.49)
+    """Fillings at which data are made and large lattices are quenched."""
+    twist: float = 0.5 * math.pi
+    """Phase that exact electrons pick up across each boundary; it breaks the symmetry of the square by 0.0015. At 0
+    matrices are real, and solved in half the time."""
+    electron_kT: Positive = 0.05
+    shift: Annotated[float, Field(ge=0)] = 0.25
+    """Largest uniform shift of Q¹ of the second copy of a snapshot, in either direction."""
+    network: Network = Network()
+    quench: Quench = Quench()
+    comparison: Comparison = Comparison()
+    large: Large = Large()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Config:
+        if not self.fillings or len(set(self.fillings)) < len(self.fillings):
+            raise ValueError(f"fillings must be one or more different numbers, got {self.fillings}")
+        if not self.large.fit[0] < self.large.fit[1]:
+            raise ValueError(f"large.fit is (first, last) time, got {self.large.fit}")
+        return self
+
+
+def physics(c: Config, lattice: Lattice, filling: float | None = None, *, periodic: bool = False) -> System:
+    """Electrons at μ = 0 are learned; quenches have a fixed number of them."""
+    filling = c.comparison.filling if filling is None else filling
+    twist = None if periodic or c.twist == 0 else (c.twist, c.twist)
+    model = JahnTeller(lattice, symmetric=True, twist=twist, **c.model.model_dump())
+    exact = ExactForceField(model, Dense(mu=0.0, kT=c.electron_kT))
+    tau = math.sqrt(c.quench.mass / c.model.K)
+
+    def initial_fields(replicas: int, rng: torch.Generator) -> Tensor:
+        return c.quench.amplitude * torch.randn(replicas, lattice.n_sites, 3, generator=rng, dtype=torch.float64)
+
+    return System(
+        exact=exact,
+        canonical=ExactForceField(model, Dense(filling=filling, kT=c.electron_kT)),
+        dress=lambda part: FixedNumber(part, c.model.lam * (2 * filling - 1), tolerance=NUMBER_TOL) + exact.classical,
+        scheme=Langevin(
+            dt=c.quench.dt * tau, kT=c.quench.kT, damping=c.quench.damping * c.quench.mass / tau, mass=c.quench.mass
+        ),
+        initial_fields=initial_fields,
+        build_model=lambda rng: joined(networks(c, lattice, rng)),
+        time="τ0",
+        unit=tau,
+    )
+
+
+# --- data: snapshots at fixed number, carried over to μ = 0 -----------------------------------------------------------
+
+
+def generate(study: QuenchStudy, run: Run, c: Config) -> None:
+    """Exact quenches at every filling, in parallel, then their snapshots at μ = 0, into ``data.zarr``."""
+    data, folder = run.path / "data.zarr", run.path / "ensembles"
+    if not data.exists():
+        run.log("note", text=f"{c.recipe} at every filling of {c.fillings}")
+        ensembles = []
+        for k, filling in enumerate(c.fillings):
+            exact = study.system(c, filling=filling).quenched
+            run.log("note", text=f"{exact}")
+            seed = run.seed("data", k)
+            ensembles.append(training.generate(exact, c.recipe, folder / f"{k}.zarr", seed=seed, resume=True))
+        made = folder / "data.zarr"
+        shutil.rmtree(made, ignore_errors=True)
+        DataSet.from_arrays(made, lattice=square(c.length), components=3, **at_mu_zero(run, c, ensembles))
+        made.rename(data)  # in one step: a killed run finds all or nothing
+    shutil.rmtree(folder, ignore_errors=True)
+    run.log("note", text=f"{DataSet.open(data)}")
+
+
+def at_mu_zero(run: Run, c: Config, ensembles: list[DataSet]) -> dict[str, Any]:
+    """The snapshots of all fillings, each in the gauge μ = 0 and once more with a random uniform shift of Q¹.
+
+    A copy belongs to the trajectory of its original: no split can put them on different sides.
+    """
+    rng = run.rng("shift")
+    arrays: dict[str, list] = {name: [] for name in ("field", "force", "energy", "trajectory", "kind", "time")}
+    first = 0
+    for filling, data in zip(c.fillings, ensembles, strict=True):
+        shift = c.shift * (2 * torch.rand(len(data), generator=rng, dtype=torch.float64) - 1)
+        tasks = [(c, filling, *part) for part in zip(data.field.split(BATCH), shift.split(BATCH), strict=True)]
+        # Three diagonalisations a snapshot, 15 ms each for a complex matrix of 300 rows.
+        seconds = 0.045 * len(data) * (c.length / 12) ** 6
+        for parts in parallel.run(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0"):
+            for name, part in zip(("field", "force", "energy"), parts, strict=True):
+                arrays[name].append(part.flatten(0, 1))
+        for name, labels in (("trajectory", data.trajectory + first), ("kind", data.kind), ("time", data.time)):
+            arrays[name].append(np.repeat(labels, 2))
+        first += int(data.trajectory.max()) + 1
+    return {name: torch.cat(a) if isinstance(a[0], Tensor) else np.concatenate(a) for name, a in arrays.items()}
+
+
+def moved(c: Config, filling: float, field: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields ``(snapshot, copy, site, 3)`` of one filling with the exact total forces and energies at μ = 0.
+
+    Only λQ¹ + μ enters the matrix: the first copy is the field plus μ/λ, so that its electrons are those at the
+    filling; the second has ``shift`` on top.
+    """
+    exact = physics(c, square(c.length)).exact
+    model = exact.model
+    with threads(1):
+        electrons = Dense(filling=filling, kT=c.electron_kT).solve(model.matrix(field), model.rows, model.columns)
+        uniform = torch.stack([electrons.mu / model.lam, electrons.mu / model.lam + shift], dim=1)
+        both = field[:, None].repeat(1, 2, 1, 1)
+        both[..., 0] += uniform[..., None]
+        force, energy = exact(both)
+    return both, force, energy
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+def networks(c: Config, lattice: Lattice, rng: torch.Generator) -> list[ForceField]:
+    """One network, or two for a hybrid: the doublet's and the breathing mode's."""
+    shape = c.network.model_dump(include={"channels", "radii", "scales"})
+    heads: list[Any] = [c.network.head, "force"] if c.network.hybrid else [c.network.head]
+    law = JahnTeller(lattice).field_type
+    return [
+        ns.ConvolutionalForceField(
+            lattice, ns.networks.GroupCNN(lattice, law, **shape, parity="odd", head=head, rng=rng)
+        )
+        for head in heads
+    ]
+
+
+def joined(parts: list[Any]) -> ForceField:
+    if len(parts) == 1:
+        return parts[0]
+    return OnComponents(parts[0], (1, 2)) + OnComponents(parts[1], (0,))
+
+
+def train(study: QuenchStudy, run: Run, c: Config) -> None:
+    """Fit the electrons' part of the force, springs being exact (or the total force), and save it in ``model/``."""
+    system = study.system(c)
+    parts = networks(c, system.lattice, run.rng("weights"))
+    learned = joined(parts)
+    run.log("note", text=f"{learned}")
+    if c.network.learns == "electrons":
+        learned = learned + system.exact.classical
+    data = snapshots.split(run, c.fit, c.seed)
+    training.fit(learned.to(torch_device(c.device)), data, options=c.fit, path=run.path / "fit", resume=True)
+    for part, name in zip(parts, part_names(c), strict=True):
+        forcefields.save(part, run.path / "model" / name)  # type: ignore[arg-type]
+
+
+def part_names(c: Config) -> tuple[str, ...]:
+    return ("doublet", "breathing") if c.network.hybrid else ("all_modes",)
+
+
+def load_model(run: Run, c: Config, lattice: Lattice) -> ForceField:
+    """The trained electrons at μ = 0: the total force without that of the springs, if that was learned."""
+    learned = joined([forcefields.load(run.path / "model" / name) for name in part_names(c)]).on(lattice)
+    if c.network.learns == "electrons":
+        return learned
+    return learned + ClassicalForceField(JahnTeller(lattice, **c.model.model_dump() | {"K": -c.model.K}))
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def density(system: System, field: Tensor, force: Tensor) -> Tensor:
+    """⟨n_i⟩ ``(*batch, site)``, which the total force minus that of the springs tells."""
+    return system.model.density(system.electron_force(field, force))
+
+
+def rms_order(phi: xr.DataArray, label: str) -> xr.DataArray:
+    result: xr.DataArray = np.sqrt((phi**2).mean("site"))  # type: ignore[assignment]
+    return result.assign_attrs(long_name=label, units="1")
+
+
+def observe(c: Config, system: System, state: State) -> xr.Dataset:
+    """Orbital order, its domains and their walls, and where the charge is."""
+    lattice, Qx = system.lattice, state.field.double().cpu()[..., 1]
+    n = density(system, state.field, state.forces.force)
+    phi = analysis.contrast_order(Qx, lattice)
+    sigma = analysis.ising_sign(phi, lattice)
+    S = analysis.structure_factor(Qx, lattice)
+    walls = analysis.wall_shape(sigma, lattice)
+    profile = analysis.wall_profile(n, sigma, lattice)
+    checkerboard = analysis.local_amplitude(analysis.contrast_order(n, lattice), lattice)
+    spread = {"long_name": "standard deviation of the density", "units": "1"}
+    observed = {
+        "L": analysis.correlation_length(S, lattice, about=CHECKERBOARD),
+        "C": analysis.axial_correlation(Qx, lattice),
+        "S": analysis.shell_average(S, lattice, about=CHECKERBOARD),
+        "Phi": analysis.global_order(phi),
+        "phi_rms": rms_order(phi, "rms of the local order parameter"),
+        "walls": analysis.wall_density(sigma, lattice),
+        "wall_length": walls.length,
+        "along_x": walls.along_x,
+        "along_y": walls.along_y,
+        "diagonal": walls.diagonal,
+        "charge": profile.deviation,
+        "charge_spread": profile.spread,
+        "charge_sites": profile.sites,
+        "n_std": xr.DataArray(n.std(-1, correction=0).numpy(), dims="replica", attrs=spread),
+        "cdw": rms_order(checkerboard, "rms amplitude of the charge order"),
+    }
+    return xr.Dataset(observed).assign(quench.energy_per_site(system, state))
+
+
+def maps(c: Config, system: System, state: State) -> xr.Dataset:
+    field, shape = state.field[0].double().cpu(), system.lattice.shape
+    grids = {"density": density(system, field, state.forces.force[0])}
+    grids |= {name: field[:, k] for k, name in enumerate(("Q1", "Qx", "Qz"))}
+    grids["phi"] = torch.from_numpy(analysis.contrast_order(field[:, 1], system.lattice).values)
+    return xr.Dataset({name: (("x", "y"), grid.reshape(shape).numpy()) for name, grid in grids.items()})
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) -> tuple[xr.Dataset, list[Check]]:
+    """Force errors in units of λ on the test trajectories, at fixed number, symmetry, and the ordered states."""
+    test = snapshots.split(run, c.fit, c.seed).test
+    n = density(system, test.field, test.force).mean(-1)
+    exact, found, local, chosen = [], [], [], []
+    for filling in c.fillings:
+        # Of the two copies of a snapshot, the one whose electrons are those at this filling.
+        here = torch.nonzero((n - 2 * filling).abs() < 1e-8).squeeze(-1)
+        field = test.field[here]
+        chosen.append(here)
+        exact.append(test.force[here])
+        found.append(snapshots.forces(physics(c, system.lattice, filling).learned(learned), field))
+        local.append(snapshots.forces(learned, field) + system.exact.classical(field).force)
+    index = torch.cat(chosen).numpy()
+    exact_f, found_f, local_f = ((torch.cat(part) / system.model.lam).numpy() for part in (exact, found, local))
+    symmetry = snapshots.symmetry_error(learned, system.model.field_type, test.field[:4])
+    dataset = snapshots.errors_by_kind(
+        exact_f, found_f, test, quantity="force", units="λ", rows=index, components={"mode": list(MODES)}
+    )
+    dataset["symmetry_error"] = ("operation", symmetry, {"long_name": "violation relative to the largest force"})
+    error = found_f - exact_f
+    rms, square_error = snapshots.rms(error), float((error**2).mean())
+    modes = [
+        Check(f"force error of {mode}, rms", value=snapshots.rms(error[..., k]), unit="λ")
+        for k, mode in enumerate(MODES)
+    ]
+    return dataset, [
+        Check(
+            "force error, rms",
+            value=rms,
+            unit="λ",
+            published=Published(0.005, THESIS, note="if it is an rms"),
+            criterion=Below(0.0025),
+            note=f"{len(error)} unseen snapshots at fixed number",
+        ),
+        Check(
+            "force error, mean square",
+            value=square_error,
+            unit="λ²",
+            published=Published(0.005, THESIS, note="as printed"),
+            criterion=Below(0.0025),
+        ),
+        *modes,
+        Check("force error at fixed μ, rms", value=snapshots.rms(local_f - exact_f), unit="λ", note="the local part"),
+        Check("force error, largest", value=float(np.abs(error).max()), unit="λ"),
+        snapshots.symmetry_check(symmetry),
+        *ordered_states(c, system, learned),
+    ]
+
+
+STATES = {"C-type": -1.95393, "charge density wave": -1.94235, "uniform Qx": -1.938}
+"""Orders of the half-filled lattice in the order of their energies per site, infinite lattice, T = 0."""
+
+
+def ordered_states(c: Config, system: System, learned: ForceField) -> list[Check]:
+    """The three orders of the half-filled lattice, relaxed by exact and by learned forces, and their exact energies."""
+    half, lattice = physics(c, system.lattice, 0.5), system.lattice
+    relaxed = {
+        source: [relax(force, ordered(lattice, state)) for state in STATES]
+        for source, force in (("exact", half.quenched), ("learned", half.learned(learned)))
+    }
+    # The model measures Q¹ from λ/(βK); the papers' energies do not.
+    origin = 0.5 * c.model.lam**2 / (c.model.beta * c.model.K)
+    energy = {
+        source: [float(half.quenched(field).energy) / lattice.n_sites - origin for field in fields]
+        for source, fields in relaxed.items()
+    }
+    order = {
+        source: float(abs(analysis.contrast_order(fields[0][..., 1], lattice).mean()))
+        for source, fields in relaxed.items()
+    }
+    names = list(STATES)
+    gaps = [
+        Check(
+            f"energy per site of {names[k + 1]} minus {names[k]}, where learned forces relax to",
+            value=energy["learned"][k + 1] - energy["learned"][k],
+            exact=energy["exact"][k + 1] - energy["exact"][k],
+            unit="t",
+            criterion=Above(0.0),
+            note=f"exact free energies, {c.length} × {c.length} sites; {STATES[names[k + 1]]} and {STATES[names[k]]} t "
+            "on the infinite lattice at T = 0",
+        )
+        for k in range(2)
+    ]
+    phi = Check(
+        "orbital order |φ| of the relaxed C-type state",
+        value=order["learned"],
+        exact=order["exact"],
+        criterion=Within(0.02, relative=True),
+        note="0.4066 on the infinite lattice at T = 0 for the default parameters",
+    )
+    return [*gaps, phi]
+
+
+def ordered(lattice: Lattice, state: str) -> Tensor:
+    """A field from which descent leads to one of the ordered states."""
+    sign = torch.tensor(analysis.sublattice_sign(lattice))
+    field = torch.zeros(lattice.n_sites, 3, dtype=torch.float64)
+    if state == "C-type":
+        field[:, 1] = 0.41 * sign
+    elif state == "charge density wave":
+        field[:, 0], field[:, 2] = 0.1 * sign, -0.15 * sign
+    else:
+        field[:, 1] = 0.1
+    return field
+
+
+def relax(forcefield: ForceField, field: Tensor) -> Tensor:
+    """The minimum downhill of a field, by descent that keeps its symmetry."""
+    parameter = next(forcefield.parameters(), None)
+    field = field if parameter is None else field.to(parameter.dtype)
+    scheme = Brownian(dt=0.4, kT=0.0, damping=1.0)
+    with torch.no_grad():
+        return simulate(forcefield, scheme, field, steps=60, record=None, rng=None).final.field.double()
+
+
+def time_forces(study: QuenchStudy, run: Run, c: Config) -> list[Check]:
+    """With the real matrices of periodic boundaries: the faster of the two."""
+    system = study.system(c, c.comparison.speed_length, periodic=True)
+    field = system.initial_fields(1, torch.Generator().manual_seed(0))
+    return [speed.speedup(system.exact.electrons, load_model(run, c, system.lattice), field)]
+
+
+def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
+    """The Allen-Cahn law, when growth leaves it, the walls and the charge on them, for every filling."""
+    checks: list[Check] = []
+    local = []
+    for filling in c.fillings:
+        data, name = growth.sel(filling=filling), f"f = {filling:g}"
+        law = allen_cahn(run, c, data.L)
+        since, L = (0.0 if law is None else law.t0), data.L.transpose("replica", "time")
+        try:
+            fall = analysis.departure(L, rng=run.rng("departure"), since=since)
+            exponent = analysis.local_exponent(L, rng=run.rng("local exponent"), since=since)
+        except ValueError:  # no window of the local exponent was recorded in full
+            fall, exponent = None, xr.Dataset(coords={"time": growth.time[:0]})
+        local.append(exponent)
+        growth = with_fits(growth, **{f"law {filling:g}": law, f"departure {filling:g}": fall})
+        checks += large_checks(name, filling, data.isel(time=-1), law, fall)
+    exponents = xr.concat(local, dim=growth.filling, join="outer").drop_attrs(deep=False)
+    return growth.merge(exponents.rename({v: f"exponent_{v}" for v in exponents.data_vars}), join="left"), checks
+
+
+def allen_cahn(run: Run, c: Config, length: xr.DataArray) -> analysis.AllenCahn | None:
+    """The law in the window of the configuration, while L stays below an eighth of the lattice; None if L does not grow
+    or fewer than four records lie there."""
+    first, last = c.large.fit
+    inside = (length.time >= first) & (length.time <= last) & (length.mean("replica") < c.large.length / 8)
+    times = length.time.values[inside.values]
+    if len(times) < 4:
+        return None
+    window = (float(times[0]), float(times[-1]))
+    try:
+        return analysis.allen_cahn(length.transpose("replica", "time"), rng=run.rng("bootstrap"), window=window)
+    except ValueError:  # no growth in the window
+        return None
+
+
+def large_checks(name: str, filling: float, end: xr.Dataset, law: Any, fall: Any) -> list[Check]:
+    walls = 100 * analysis.weighted_mean_and_error(end.diagonal, end.wall_length)
+    charge, sites = end.charge.isel(distance=0), end.charge_sites.isel(distance=0)
+    found = analysis.weighted_mean_and_error(charge, sites) if int((sites > 0).sum()) >= 2 else None
+    mean, error = (None, None) if found is None else (float(found["mean"]), float(found["error"]))
+    note = str(law) if law else "too few records while domains grow"
+    return [
+        at_end(f"{name}: domain size", end.L),
+        Check(f"{name}: a of L = a (t - t0)^½", law and law.a, law and law.a_sigma, unit="a/√τ0", note=note),
+        Check(
+            f"{name}: time from which the local exponent stays below ¼",
+            value=fall and fall.time,
+            unit="τ0",
+            published=Published(17.5, "thesis, sec. 7.3.5", note="15 to 20 τ0", error=2.5),
+            note=str(fall) if fall else "no window of the local exponent was recorded in full",
+        ),
+        Check(
+            f"{name}: length of the walls that runs diagonally", float(walls["mean"]), float(walls["error"]), unit="%"
+        ),
+        Check(f"{name}: density at the walls minus the mean", mean, error, note="" if found else "no walls are left"),
+        Check(
+            f"{name}: holes at the walls, in standard errors",
+            value=None if mean is None or not error else -mean / error,
+            criterion=Above(3.0) if filling < 0.5 else None,
+            note="no walls are left" if found is None else "thesis: holes gather there at f = 0.49, no net charge at ½",
+        ),
+        at_end(f"{name}: charge order, rms amplitude", end.cdw),
+    ]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+SYMBOLS = {"Q1": "F^{A_1}/λ", "Qx": "F^x/λ", "Qz": "F^z/λ"}
+TIME = r"$\tau_0$"
+
+
+def by_filling(data: xr.DataArray) -> dict[str, xr.DataArray]:
+    return {f"f = {f:g}": data.sel(filling=f).transpose("replica", ...) for f in data.filling.values}
+
+
+def parity(run: Run, c: Config) -> Any:
+    data = run.observable("snapshots")
+    exact, learned = (
+        {SYMBOLS[str(mode)]: data[name].sel(mode=mode).values for mode in data.mode.values}
+        for name in ("exact_force", "learned_force")
+    )
+    return ns.plots.parity_by_mode(exact, learned, paper=0.005, source=THESIS)
+
+
+def correlations(run: Run, c: Config) -> Any:
+    C = run.observable("curves").C
+    times = list(figures.some_times(C, 6).time.values)
+    return ns.plots.axial_correlations(C.sel(source="exact"), C.sel(source="learned"), times=times, time_unit=TIME)
+
+
+def growth(run: Run, c: Config) -> Any:
+    observed = run.observable("growth")
+    found, names = fits(observed), {f"f = {f:g}": f for f in observed.filling.values}
+    exponents = {}
+    for name, filling in names.items():
+        if "exponent_error" in observed:
+            local = observed.sel(filling=filling)[["exponent_exponent", "exponent_error"]].dropna("time")
+            exponents[name] = local.rename(exponent_exponent="exponent", exponent_error="error")
+    laws, falls = ({name: found.get(f"{kind} {f:g}") for name, f in names.items()} for kind in ("law", "departure"))
+    return ns.plots.coarsening(by_filling(observed.L), exponents, laws=laws, departures=falls, time_unit=TIME)
+
+
+def peak(run: Run, c: Config) -> Any:
+    S = run.observable("growth").S
+    return ns.plots.peak_profile(by_filling(S), times=list(figures.some_times(S, 4).time.values), time_unit=TIME)
+
+
+def walls(run: Run, c: Config) -> Any:
+    observed = run.observable("growth")
+    directions, profiles = {}, {}
+    for filling in observed.filling.values:
+        data = observed.sel(filling=filling)
+        directions[f"f = {filling:g}"] = analysis.weighted_mean_and_error(data.diagonal, data.wall_length)
+        last = data.isel(time=-1)
+        profiles[f"f = {filling:g}"] = analysis.weighted_mean_and_error(last.charge, last.charge_sites)
+    return ns.plots.walls(directions, profiles, time_unit=TIME)
+
+
+def domains(run: Run, c: Config) -> dict[str, Any]:
+    """Orbital domains, density and patches of charge order of every filling, row by row."""
+    lattice, pictures = square(c.large.length), {}
+    for k, filling in enumerate(c.fillings):
+        data = run.observable("maps").sel(filling=filling)
+        data = figures.some_times(data, 4).stack(site=("x", "y"), create_index=False)
+        charge = analysis.local_amplitude(analysis.contrast_order(data.density, lattice), lattice)
+        layers = [
+            ns.plots.Layer(data.phi, r"orbital order $\varphi$"),
+            ns.plots.Layer(data.density, r"density $\langle n \rangle$", centre=2 * filling),
+            ns.plots.Layer(charge, "charge order", centre=None),
+        ]
+        times, title = list(data.time.values), f"f = {filling:g}"
+        pictures[str(k)] = ns.plots.gallery(layers, lattice, times=times, title=title, time_unit=TIME)
+    return pictures
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+TAU = 1.1574**-0.5
+"""τ0 at the default K, in units of ħ/t: recipes know nothing of the model."""
+
+
+def recipe(
+    trajectories: tuple[int, int, int, int], snapshots: tuple[int, int, int, int], every: int, relaxing: int, steps: int
+) -> Recipe:
+    """Random fields; the quench itself at temperatures around its own; descent; the checkerboard of all modes, relaxed
+    and shaken by as much as temperature does."""
+    (random, thermal, descent, checkerboard), per = trajectories, snapshots
+    return Recipe(
+        random=Random(trajectories=random, snapshots=per[0], amplitude=(0.1, 0.6)),
+        thermal=Thermal(
+            trajectories=thermal, snapshots=per[1], kT=(0.001, 0.05), amplitude=(0.2, 0.4), dt=0.3 * TAU,
+            damping=0.25 / TAU, mass=1.0, burn_in=0, every=every,
+        ),
+        relaxing=Relaxing(
+            trajectories=descent, snapshots=per[2], amplitude=(0.05, 0.6), dt=0.2, damping=0.5, steps=relaxing
+        ),
+        near_equilibrium=NearEquilibrium(
+            trajectories=checkerboard, snapshots=per[3], wavevector=(0.5, 0.5), amplitude=(0.2, 0.5),
+            shake=(0.01, 0.2), dt=0.2, damping=0.5, steps=steps,
+        ),
+    )  # fmt: skip
+
+
+PRESETS = {
+    "quick": Config(  # a laptop: minutes on two cores
+        recipe=recipe((24, 40, 20, 8), (4, 13, 8, 5), every=7, relaxing=60, steps=60),
+        fit=FitOptions(steps=8000, learning_rate=1e-2, weight_decay=0.1),
+        quench=Quench(dt=0.1),
+    ),
+    # The lattice, the snapshots (1700 random, 1300 relaxing, 800 near equilibrium, in halves for the two fillings) and
+    # the quenches of the thesis.
+    "paper": Config(
+        length=30,
+        twist=0.0,
+        electron_kT=0.01,
+        recipe=recipe((170, 30, 10, 40), (5, 20, 5, 10), every=14, relaxing=100, steps=60),
+        network=Network(channels=12, radii=(2.3, 2.3, 1.5, 1.5)),
+        fit=FitOptions(steps=60000, learning_rate=1e-2, weight_decay=0.1, threads=None),
+        comparison=Comparison(length=30, quenches=40, duration=30.0, records=10),
+        large=Large(length=100, replicas=40, duration=200.0, records=40),
+    ),
+    "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
+        length=6,
+        recipe=recipe((3, 3, 3, 3), (2, 3, 4, 2), every=5, relaxing=10, steps=10),
+        network=Network(channels=3, radii=(1.5, 1.5)),
+        fit=FitOptions(steps=150, validate_every=50, checkpoint_every=5),
+        quench=Quench(dt=0.2),
+        comparison=Comparison(length=6, quenches=20, duration=3.0, records=4, speed_length=6),
+        large=Large(length=12, duration=6.0, records=8, fit=(0.5, 6.0), guard=10.0),
+    ),
+}
+
+
+def large_quenches(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
+    return {
+        f"{filling:g}": LargeQuench(
+            system=study.system(c, c.large.length, filling=filling),
+            duration=c.large.duration,
+            records=c.large.records,
+            noise=("large", "noise", str(filling)),
+            at=filling,
+        )
+        for filling in c.fillings
+    }
+
+
+def target(run: Run, c: Config) -> Any:
+    """The electrons at μ = 0, and at the fixed number of the first filling."""
+    canonical = physics(c, square(c.length), c.fillings[0]).quenched.electrons
+    return dataclasses.replace(STUDY.locality(run, c), canonical=canonical)
+
+
+STUDY = QuenchStudy(
+    question="Does a force field learned on a small lattice let orbital order grow, and freeze, as exact electrons do?",
+    title="Cooperative Jahn-Teller model: orbital order after a quench",
+    presets=PRESETS,
+    physics=physics,
+    generate=generate,
+    train=train,
+    load_model=load_model,
+    time_forces=time_forces,
+    observe=observe,
+    maps=maps,
+    compare={
+        "C": Compared("correlation C^xx(r, t)"),
+        "L": Compared("domain size L(t)", log=True),
+        "phi_rms": Compared("local orbital order, rms φ(t)"),
+        "n_std": Compared("spread of the density, rms n - 2f"),
+    },
+    matched_noise="L",
+    snapshots=compare_snapshots,
+    large=large_quenches,
+    along="filling",
+    analyse=analyse,
+    target=target,
+    figures={
+        "domains": domains,
+        "growth": growth,
+        "structure_factor": peak,
+        "walls": walls,
+        "correlations": correlations,
+        "comparison": figures.comparison("L"),
+        "parity": parity,
+        "errors_by_kind": figures.errors_by_kind("force", symbol="F/λ"),
+        "symmetry": figures.symmetry,
+    },
+)
