@@ -1,5 +1,6 @@
 """What tests of all studies do with a run of the tiny preset, and what every such run must keep."""
 
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,12 @@ def assert_verdicts_say_what_they_judge(run: Run, *, more_than: int) -> None:
     assert all(v.target for v in judged if v.passed is not None)
 
 
+def assert_checks_are_numbers(run: Run, *, more_than: int) -> None:
+    checks = run.checks
+    assert len({check.name for check in checks}) == len(checks) > more_than
+    assert all(check.note if check.value is None else math.isfinite(check.value) for check in checks)
+
+
 def without_results(run: Run, folder: Path, lost: Iterable[str]) -> Run:
     """A copy of the run in which folders and all observables are lost, but not the data."""
     study = run.manifest["study"]
@@ -67,8 +74,9 @@ class StudyContract:
     """Tests of ``finished``, a run of the tiny preset: the tests of a study inherit them and say what differs."""
 
     observables: tuple[str, ...]
-    verdicts: int
+    checks = 0
     """There are more."""
+    verdicts = 0
     lost: tuple[str, ...] = ("model", "fit", "comparison", "large")
     data = "data.zarr"
 
@@ -80,5 +88,8 @@ class StudyContract:
         assert resume(copy) == ["generate"]
         assert fingerprint(copy, self.observables, self.data) == fingerprint(finished, self.observables, self.data)
 
-    def test_every_verdict_says_what_it_judges(self, finished):
-        assert_verdicts_say_what_they_judge(finished, more_than=self.verdicts)
+    def test_every_check_is_a_number_of_its_own_name(self, finished):
+        if self.checks:
+            assert_checks_are_numbers(finished, more_than=self.checks)
+        else:
+            assert_verdicts_say_what_they_judge(finished, more_than=self.verdicts)

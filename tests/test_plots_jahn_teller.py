@@ -10,9 +10,6 @@ from nearsight import analysis, plots
 from nearsight.lattices import square
 from nearsight.plots import style
 from nearsight.plots.maps import Layer
-from nearsight.studies import Run, get
-from nearsight.studies.jahn_teller import figures as jahn_teller
-from nearsight.studies.jahn_teller.simulate import fitted, frozen
 
 TIME = {"long_name": "time", "units": "τ0"}
 
@@ -199,75 +196,3 @@ def test_parity_by_mode_states_the_error_of_every_mode():
 def test_bad_input_is_refused_with_the_cure(draw, cure):
     with pytest.raises(ValueError, match=cure):
         draw()
-
-
-# --- the report of the study ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(tmp_path, data, curves) -> Run:
-    """A run folder with the observables of a study whose domains freeze at 20 τ0."""
-    study = get("jahn_teller")
-    run = Run.create(tmp_path / "made_up", study.name, study.configure("quick").model_dump(mode="json"))
-    filling = xr.Variable("filling", [0.5, 0.49])
-    run.record("growth", xr.concat([c.drop_vars(["phi", "C"]) for c in curves.values()], dim=filling))
-    shown = [2, 6, 10, 15, 20]
-    maps = [
-        xr.Dataset(
-            {
-                name: (("time", "x", "y"), part.isel(replica=0, time=shown).values.reshape(-1, 32, 32))
-                for name, part in (("phi", curves[key].phi), ("density", data[key].density))
-            },
-            coords={"time": ("time", TIMES[shown], TIME)},
-        )
-        for key in data
-    ]
-    run.record("maps", xr.concat(maps, dim=filling))
-    both = xr.concat([c[["L", "C"]] for c in curves.values()], dim=xr.Variable("source", ["exact", "learned"]))
-    run.record("curves", both.assign_attrs(filling=0.49))
-    force = 0.1 * random().standard_normal((6, 20, 3))
-    dims = ("snapshot", "site", "mode")
-    coords = {
-        "mode": ["Q1", "Qx", "Qz"],
-        "kind": ("snapshot", ["random", "thermal"] * 3),
-        "group": ["random", "thermal"],
-    }
-    errors = {"symmetry_error": ("operation", [0.0] + 7 * [1e-7])}
-    run.record(
-        "snapshots",
-        xr.Dataset({"exact_force": (dims, force), "learned_force": (dims, 1.02 * force), **errors}, coords=coords),
-    )
-    (run.path / "fit").mkdir()
-    (run.path / "fit" / "log.csv").write_text("step,loss,learning_rate\n0,1.0,0.01\n1,0.1,0.001\n")
-    run.judge("simulate", [analysis.Verdict("domain size", learned=2.0)])
-    return run
-
-
-def test_the_report_of_the_study_holds_every_figure_and_both_fillings(run):
-    study = get("jahn_teller")
-    jahn_teller.build(run, study.stored_config(run))
-    page = (run.path / "report.html").read_text(encoding="utf-8")
-    figures = {path.stem for path in (run.path / "figures").glob("*.png")}
-    assert figures == {"domains_0", "domains_1", *jahn_teller.FIGURES}
-    assert page.count("<figure ") == len(figures)
-    for words in ("f = 0.5: maps", "f = 0.49: maps", "32 × 32 sites", study.question, "domain size", "--preset quick"):
-        assert words in page, words
-
-
-def test_the_growth_figure_uses_the_law_and_finds_the_departure_of_the_verdict(run):
-    config = get("jahn_teller").stored_config(run)
-    L = run.observable("growth").L.sel(filling=0.5)
-    law = fitted(run, config, L)
-    left, right = jahn_teller.growth(run, config).axes
-    dashed = next(line for line in left.lines if line.get_linestyle() == "--")
-    np.testing.assert_allclose(dashed.get_ydata(), law(dashed.get_xdata()))
-    mark = next(line for line in right.lines if line.get_marker() == "o").get_xdata()[0]
-    assert f"from t = {mark:.3g} on" in frozen(run, L, law.t0)
-
-
-def test_a_record_too_short_for_exponents_is_drawn_without_them(run):
-    growth = run.observable("growth")
-    run.record("growth", growth.isel(time=[0, 1, 20]))
-    left, right = jahn_teller.growth(run, get("jahn_teller").stored_config(run)).axes
-    assert lines(left) == ["f = 0.5 (5 replicas)", "f = 0.49 (5 replicas)"]
-    assert "too few records" in right.texts[0].get_text()

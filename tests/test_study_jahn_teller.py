@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from nearsight import forcefields
 from nearsight.dynamics import Trajectory
-from nearsight.forcefields import ExactForceField
+from nearsight.forcefields import ClassicalForceField
 from nearsight.lattices import square
-from nearsight.solvers import Dense
 from nearsight.studies import Run, get
-from nearsight.studies.jahn_teller import network, physics
-from nearsight.studies.jahn_teller.generate import moved
-from nearsight.studies.jahn_teller.train import learned
+from nearsight.studies.fits import fits
+from nearsight.studies.systems import jahn_teller
+from nearsight.studies.systems.jahn_teller import physics
 from nearsight.training import DataSet
 from study_runs import StudyContract, finished_run
 
@@ -31,7 +31,7 @@ def finished(tmp_path_factory) -> Run:
 
 class TestRun(StudyContract):
     observables = ("snapshots", "curves", "growth", "maps")
-    verdicts = 15
+    checks = 20
 
 
 # --- the data ---------------------------------------------------------------------------------------------------------
@@ -39,9 +39,7 @@ class TestRun(StudyContract):
 
 def test_the_data_hold_every_snapshot_at_its_filling_and_once_beside_it(finished):
     data = DataSet.open(finished.path / "data.zarr")
-    model = physics.jahn_teller(TINY, TINY.length)
-    springs = physics.ClassicalForceField(model)(data.field).force
-    n = model.density(data.force - springs).mean(-1).numpy().reshape(-1, 2)
+    n = jahn_teller.density(physics(TINY, data.lattice), data.field, data.force).mean(-1).numpy().reshape(-1, 2)
     half = len(n) // 2
     np.testing.assert_allclose(n[:half, 0], 1.0, atol=1e-9)
     np.testing.assert_allclose(n[half:, 0], 0.98, atol=1e-9)
@@ -64,13 +62,15 @@ def test_a_trajectory_is_never_on_both_sides_of_a_split(finished):
 
 def test_electrons_at_zero_mu_are_those_of_the_shifted_field_at_any_filling(rng):
     field = 0.3 * torch.randn(3, 36, 3, generator=rng, dtype=torch.float64)
-    both, force, _ = moved(TINY, 0.3, field, torch.tensor([0.1, -0.2, 0.0], dtype=torch.float64))
-    exact = physics.quenched(TINY, 6, 0.3)
+    both, force, _ = jahn_teller.moved(TINY, 0.3, field, torch.tensor([0.1, -0.2, 0.0], dtype=torch.float64))
+    exact = physics(TINY, square(6), 0.3).quenched
     at_mu_zero = force[:, 0] - exact.classical(both[:, 0]).force
     torch.testing.assert_close(at_mu_zero, exact.electrons(field).force, atol=1e-10, rtol=0)
     torch.testing.assert_close(both[2, 0], both[2, 1], atol=0, rtol=0)
     step = 1e-5
-    up, down = (moved(TINY, 0.3, field, torch.full((3,), s, dtype=torch.float64))[2][:, 1] for s in (step, -step))
+    up, down = (
+        jahn_teller.moved(TINY, 0.3, field, torch.full((3,), s, dtype=torch.float64))[2][:, 1] for s in (step, -step)
+    )
     slope = -(up - down) / (2 * step)
     torch.testing.assert_close(slope, force[:, 0, :, 0].sum(-1), atol=1e-6, rtol=0)
 
@@ -79,9 +79,9 @@ def test_the_twist_makes_a_small_lattice_respond_as_a_large_one(rng):
     """Regression of the density on Q¹ of random fields: periodic lattices of 10 and 12 straddle the twisted one."""
 
     def response(length: int, periodic: bool) -> float:
-        model = physics.jahn_teller(TINY, length, periodic=periodic)
+        exact = physics(TINY, square(length), periodic=periodic).exact
         field = 0.3 * torch.randn(2400 // length**2, length**2, 3, generator=rng, dtype=torch.float64)
-        force = ExactForceField(model, Dense(mu=0.0, kT=TINY.electron_kT)).electrons(field).force
+        force = exact.electrons(field).force
         return float((force * field)[..., 0].sum() / field[..., 0].square().sum())
 
     below, above, small, large = (response(*case) for case in ((10, True), (12, True), (8, False), (12, False)))
@@ -89,45 +89,44 @@ def test_the_twist_makes_a_small_lattice_respond_as_a_large_one(rng):
     assert small == pytest.approx(large, rel=0.02)
 
 
-# --- the student ------------------------------------------------------------------------------------------------------
+# --- what is learned --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("setting", ["network.hybrid=true", "network.learns=total", "network.head=energy"])
-def test_every_kind_of_student_learns_the_same_electrons(setting, rng, tmp_path):
+def test_every_kind_of_network_learns_the_same_electrons(setting, rng, tmp_path):
     """Whatever a network learns, saved and loaded it gives the electrons' force, odd in Q and with the law of D4."""
     config = STUDY.configure("tiny", [setting])
-    model = physics.jahn_teller(config, 6)
-    parts = network.untrained(config, model.lattice, seed=3)
-    network.save(parts, tmp_path)
-    there = physics.jahn_teller(config, 8)
-    electrons = network.electrons(config, there, tmp_path)
+    parts = jahn_teller.networks(config, square(6), rng)
+    for part, name in zip(parts, jahn_teller.part_names(config), strict=True):
+        forcefields.save(part, tmp_path / "model" / name)
+    there = square(8)
+    electrons = jahn_teller.load_model(Run(tmp_path), config, there)
     field = 0.3 * torch.randn(2, 64, 3, generator=rng, dtype=torch.float64).float()
     force = electrons(field).force
     torch.testing.assert_close(electrons(-field).force, -force, atol=1e-6, rtol=0)
-    whole = network.joined([part.on(there.lattice) for part in parts])(field).force
+    whole = jahn_teller.joined([part.on(there) for part in parts])(field).force
     if config.network.learns == "total":
-        whole = whole - physics.ClassicalForceField(there)(field).force
+        whole = whole - ClassicalForceField(physics(config, there).model)(field).force
     torch.testing.assert_close(force, whole, atol=1e-6, rtol=0)
 
 
 def test_a_hybrid_leaves_each_mode_to_its_own_network(rng):
     config = STUDY.configure("tiny", ["network.hybrid=true"])
-    doublet, breathing = network.untrained(config, square(6), seed=3)
+    doublet, breathing = jahn_teller.networks(config, square(6), rng)
     field = 0.3 * torch.randn(36, 3, generator=rng)
     both, first, second = (
-        network.joined(parts)(field).force for parts in ([doublet, breathing], [doublet], [breathing])
+        jahn_teller.joined(parts)(field).force for parts in ([doublet, breathing], [doublet], [breathing])
     )
     assert torch.equal(both[..., 1:], first[..., 1:]) and torch.equal(both[..., 0], second[..., 0])
 
 
-def test_one_student_holds_any_filling(finished, rng):
-    model = physics.jahn_teller(TINY, 12)
-    electrons = learned(finished, TINY, 12)
+def test_one_network_serves_any_filling(finished, rng):
+    electrons = jahn_teller.load_model(finished, TINY, square(12))
     field = 0.3 * torch.randn(2, 144, 3, generator=rng)
     for filling in (0.5, 0.49, 0.47):
-        force = physics.held(TINY, electrons, filling)(field).force
-        n = physics.density(model, field, force)
-        np.testing.assert_allclose(n.mean(-1), 2 * filling, atol=2 * physics.NUMBER_TOLERANCE)
+        system = physics(TINY, square(12), filling)
+        n = jahn_teller.density(system, field, system.learned(electrons)(field).force)
+        np.testing.assert_allclose(n.mean(-1), 2 * filling, atol=2 * jahn_teller.NUMBER_TOL)
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
@@ -160,8 +159,12 @@ def test_large_quenches_keep_their_filling(finished):
 def test_errors_are_those_of_the_forces_that_are_kept(finished):
     data = finished.observable("snapshots")
     error = (data.learned_force - data.exact_force).values
-    np.testing.assert_allclose(data.rmse_all, np.sqrt((error**2).mean((0, 1))), rtol=1e-12)
-    np.testing.assert_allclose(data.mse, data.rmse**2, rtol=1e-12)
+    found = {check.name: check.value for check in finished.checks}
+    for k, mode in enumerate(data.mode.values):
+        assert found[f"force error of {mode}, rms"] == pytest.approx(np.sqrt((error[..., k] ** 2).mean()), rel=1e-12)
+    assert found["force error, mean square"] == pytest.approx(found["force error, rms"] ** 2, rel=1e-12)
+    of_kind = {kind: error[(data.kind == kind).values] for kind in data.group.values}
+    np.testing.assert_allclose(data.rmse, [np.sqrt((e**2).mean((0, 1))) for e in of_kind.values()], rtol=1e-12)
     assert (data["max"] >= data.rmse).all() and (data["std"] <= data.rmse + 1e-12).all()
 
 
@@ -185,3 +188,39 @@ def test_the_force_keeps_every_symmetry(finished):
 def test_impossible_settings_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         STUDY.configure("tiny", [setting])
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_holds_every_figure_and_both_fillings(finished):
+    shown = {path.stem for path in (finished.path / "figures").glob("*.png")}
+    assert shown == {*STUDY.figures, "training", "domains_0.5", "domains_0.49"} - {"domains"}
+    page = (finished.path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<figure ") == len(shown)
+    for words in ("6 × 6 sites", "12 × 12 sites", STUDY.question, "--preset tiny"):
+        assert words in page, words
+
+
+def test_the_growth_figure_draws_the_recorded_law(finished):
+    observed = finished.observable("growth")
+    laws = fits(observed)
+    axes = STUDY.figures["growth"](finished, TINY).axes[0]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert len(dashed) == 2
+    for line, filling in zip(dashed, TINY.fillings, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), laws[f"L {filling:g}"](line.get_xdata()))
+
+
+def test_domains_that_freeze_are_found_at_every_filling(finished):
+    """Lengths that follow the law until 20 τ0 and stay there, with replicas that scatter by a hundredth."""
+    time = np.geomspace(0.5, 120.0, 40)
+    rng = np.random.default_rng(0)
+    L = np.sqrt(np.minimum(time, 20.0)) * (1 + 0.01 * rng.standard_normal((2, 5, 40)))
+    growth = finished.observable("growth").isel(time=[-1] * 40, replica=[0, 1, 2, 0, 1]).assign_coords(time=time)
+    growth["L"] = (("filling", "replica", "time"), L)
+    config = STUDY.configure("quick")
+    growth, checks = jahn_teller.analyse(finished, config, growth)
+    freezing = [check for check in checks if "local exponent" in check.name]
+    assert [check.value is not None and 14 < check.value < 30 for check in freezing] == [True, True]
+    assert float(growth.exponent.sel(time=5.0, method="nearest").mean()) == pytest.approx(0.5, abs=0.05)

@@ -1,15 +1,17 @@
-"""Figures that many studies have, each made for an observable: ``(run, config) -> Picture``."""
+"""Figures that many studies have, each made for names of observables: ``(run, config) -> Picture``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
 import nearsight as ns
+from nearsight.lattices import Lattice, square
 from nearsight.studies.checks import Published
+from nearsight.studies.fits import fits
 from nearsight.studies.run import Run
 from nearsight.studies.snapshots import SYMMETRY
 
@@ -23,31 +25,74 @@ def some_times(data: Data, count: int) -> Data:
     return later.isel(time=np.unique(np.linspace(0, later.sizes["time"] - 1, count).round().astype(int)))
 
 
-def comparison(name: str) -> Draw:
-    """An observable over time in exact and in learned quenches."""
+def comparison(*names: str, log: str = "xy") -> Draw:
+    """Observables over time in exact and in learned quenches from the same initial fields."""
 
     def draw(run: Run, config: Any) -> Any:
-        curves = run.observable("curves")[name]
-        picture = ns.plots.growth(
-            {source: curves.sel(source=source) for source in ("exact", "learned")}, time_unit=curves.time.attrs["units"]
-        )
-        picture.caption = (
-            f"{curves.attrs.get('long_name', name).capitalize()} after quenches of {config.comparison.length} × "
-            f"{config.comparison.length} sites with exact and with learned forces, from the same initial fields with "
-            f"independent noise. Bands are one standard error."
-        )
-        return picture
+        curves = run.observable("curves").sel(source=["exact", "learned"])
+        return ns.plots.compare(*(curves[name] for name in names), log=log)
 
     return draw
 
 
-def parity(quantity: str, *, symbol: str, unit: str = "") -> Draw:
-    """Learned over exact values of a quantity on the test trajectories."""
+def growth(*names: str, by: str = "source", log: str = "xy", levels: Sequence[float | None] = ()) -> Draw:
+    """Observables of the large quench with the laws that were fitted to them; ``by`` tells several quenches apart.
+
+    The law of a curve has the name of the observable, followed by the value of ``by`` if there are several.
+    """
 
     def draw(run: Run, config: Any) -> Any:
-        data = run.observable("snapshots")
-        exact, learned = (data[f"{source}_{quantity}"].values for source in ("exact", "learned"))
-        return ns.plots.parity(exact, learned, quantity=symbol, unit=unit or None)
+        observed = run.observable("growth")
+        found = fits(observed)
+
+        def laws(name: str) -> Any:
+            if by not in observed[name].dims:
+                return found.get(name)
+            return {f"{by} = {value:g}": found.get(f"{name} {value:g}") for value in observed[by].values}
+
+        shown = [name for name in names if observed[name].notnull().any()]
+        quantities = [observed[name] for name in shown]
+        heights = [level for name, level in zip(names, levels, strict=False) if name in shown]
+        return ns.plots.compare(*quantities, by=by, log=log, fits=[laws(name) for name in shown], levels=heights)
+
+    return draw
+
+
+def profiles(name: str, times: int = 4, *, group: str = "curves", **options: Any) -> Draw:
+    """A function of distance or wave vector at some times: of exact and learned quenches, or of the large one."""
+
+    def draw(run: Run, config: Any) -> Any:
+        data = run.observable(group)[name]
+        if "source" in data.dims:
+            data = data.sel(source=["exact", "learned"])
+        return ns.plots.profiles(data, times=list(some_times(data, times).time.values), **options)
+
+    return draw
+
+
+def maps(
+    *names: str, times: int = 4, by: str | None = None, lattice: Callable[[int], Lattice] = square, **options: Any
+) -> Draw:
+    """Maps of the large quench at some times, a picture for every value of ``by``."""
+
+    def draw(run: Run, config: Any) -> Any:
+        data = some_times(run.observable("maps"), times)
+        place = lattice(config.large.length)
+        parts = {"": data} if by is None else {f"{v:g}": data.sel({by: v}) for v in data[by].values}
+        return {k: ns.plots.maps([part[name] for name in names], place, **options) for k, part in parts.items()}
+
+    return draw
+
+
+def parity(
+    quantity: str, *, by: str | None = None, symbol: str | None = None, published: Published | None = None
+) -> Draw:
+    """Learned over exact values of a quantity on the test trajectories, by component if there are several."""
+
+    def draw(run: Run, config: Any) -> Any:
+        exact, learned = values(run, quantity)
+        paper, source = (None, "") if published is None else (published.value, published.source)
+        return ns.plots.parity(exact, learned, by=by, quantity=symbol, paper=paper, source=source)
 
     return draw
 
@@ -56,22 +101,16 @@ def errors(quantity: str, *, symbol: str, published: Published | None = None) ->
     """The distribution of errors on the test trajectories, beside that in print."""
 
     def draw(run: Run, config: Any) -> Any:
+        exact, learned = values(run, quantity)
         paper, source = (None, "") if published is None else (published.value, published.source)
-        return ns.plots.error_histogram(_error(run, quantity).values, quantity=symbol, paper=paper, source=source)
+        return ns.plots.error_histogram((learned - exact).values, quantity=symbol, paper=paper, source=source)
 
     return draw
 
 
-def errors_by_kind(quantity: str, *, symbol: str) -> Draw:
-    """Errors by the kind of snapshot, with bootstrap intervals."""
-
-    def draw(run: Run, config: Any) -> Any:
-        error = _error(run, quantity)
-        kinds = run.observable("snapshots").group.values
-        groups = {str(kind): error.values[(error.kind == kind).values] for kind in kinds}
-        return ns.plots.error_by_group(groups, rng=run.rng("report"), quantity=symbol)
-
-    return draw
+def errors_by(coordinate: str, quantity: str) -> Draw:
+    """Root mean square errors by the kind of snapshot or by time."""
+    return lambda run, config: ns.plots.rms_errors(*values(run, quantity), by=coordinate)
 
 
 def symmetry(run: Run, config: Any) -> Any:
@@ -81,6 +120,7 @@ def symmetry(run: Run, config: Any) -> Any:
     return ns.plots.symmetry_error({"learned": violation}, labels=labels, tolerance=SYMMETRY)
 
 
-def _error(run: Run, quantity: str) -> xr.DataArray:
+def values(run: Run, quantity: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Exact and learned values of the test trajectories."""
     data = run.observable("snapshots")
-    return data[f"learned_{quantity}"] - data[f"exact_{quantity}"]
+    return data[f"exact_{quantity}"], data[f"learned_{quantity}"]

@@ -299,7 +299,8 @@ class QuenchStudy(Study):
             if self.maps is None:
                 return observed
             maps = self.maps(config, system, state).astype(np.float32)
-            return observed.merge((maps if state.step in shown else maps.where(False)).rename(x="map_x", y="map_y"))
+            names = {name: f"map_{name}" for name in (*maps.data_vars, "x", "y")}
+            return observed.merge((maps if state.step in shown else maps.where(False)).rename(names))
 
         if system.discrete:
             common = {"system": system, "engine": engine, "steps": steps, "measure": measure}
@@ -325,7 +326,8 @@ class QuenchStudy(Study):
         growth = data.drop_dims("map_x", errors="ignore")
         if self.maps is None:
             return growth, xr.Dataset()
-        maps = data.drop_vars(list(growth.data_vars)).isel(time=np.isin(steps, shown)).rename(map_x="x", map_y="y")
+        maps = data.drop_vars(list(growth.data_vars)).isel(time=np.isin(steps, shown))
+        maps = maps.rename({name: name.removeprefix("map_") for name in (*map(str, maps.data_vars), "map_x", "map_y")})
         return growth, maps.isel(replica=0) if "replica" in maps.dims else maps
 
     # --- what can be examined ---------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ from nearsight.solvers import Dense
 from nearsight.studies import figures, snapshots
 from nearsight.studies.checks import Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end
-from nearsight.studies.fits import fits, growth_law, with_fits
+from nearsight.studies.fits import growth_law, with_fits
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, energy_per_site
 from nearsight.studies.run import Run
@@ -186,7 +186,12 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
 
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
     n = density(system, state.field[0], state.forces.force[0])
-    return xr.Dataset({"density": (("x", "y"), n.reshape(system.lattice.shape).numpy(), {"units": "1"})})
+    phi = analysis.cdw_order(n, system.lattice, mean=c.mean_density)
+    grids = {"density": (n.numpy(), "density"), "phi": (phi.values, "charge-density wave")}
+    shape = system.lattice.shape
+    return xr.Dataset(
+        {k: (("x", "y"), v.reshape(shape), {"long_name": name, "units": "1"}) for k, (v, name) in grids.items()}
+    )
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -261,31 +266,11 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def order_maps(run: Run, c: Config) -> xr.DataArray:
-    density = run.observable("maps").density.stack(site=("x", "y"), create_index=False)
-    return analysis.cdw_order(density, square(c.large.length), mean=c.mean_density)
-
-
-def domains(run: Run, c: Config) -> Any:
-    shown = figures.some_times(order_maps(run, c), 4)
-    return ns.plots.snapshots(shown, square(c.large.length), times=[round(float(t), 3) for t in shown.time])
-
-
-def growth(run: Run, c: Config) -> Any:
-    observed = run.observable("growth")
-    return ns.plots.growth({"learned": observed.L}, {"learned": law} if (law := fits(observed).get("L")) else None)
-
-
-def correlations(run: Run, c: Config) -> Any:
-    C = run.observable("curves").C
-    times = figures.some_times(C, 4).time.values
-    return ns.plots.correlations(C.sel(source="exact"), C.sel(source="learned"), times=list(times))
-
-
 def scattering(run: Run, c: Config) -> Any:
     n = run.observable("maps").density.isel(time=-1)
-    S = analysis.structure_factor((n - n.mean()).values.reshape(-1), square(c.large.length))
-    return ns.plots.structure_factor_map(S, title=f"t = {float(n.time):g}", about=(np.pi, np.pi))
+    lattice = square(c.large.length)
+    S = analysis.structure_factor((n - n.mean()).values.reshape(-1), lattice)
+    return ns.plots.zones(S.assign_coords(time=n.time), lattice, about=(np.pi, np.pi))
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
@@ -347,13 +332,13 @@ STUDY = QuenchStudy(
     snapshots=compare_snapshots,
     analyse=analyse,
     figures={
-        "domains": domains,
-        "growth": growth,
-        "comparison": figures.comparison("L"),
-        "correlations": correlations,
+        "domains": figures.maps("phi"),
+        "growth": figures.growth("L"),
+        "comparison": figures.comparison("L", "Phi"),
+        "correlations": figures.profiles("C"),
         "parity": figures.parity("density", symbol="n"),
         "errors": figures.errors("density", symbol="n", published=PAPER_ERROR),
-        "errors_by_kind": figures.errors_by_kind("density", symbol="n"),
+        "errors_by_kind": figures.errors_by("kind", "density"),
         "structure_factor": scattering,
         "symmetry": figures.symmetry,
     },

@@ -66,7 +66,7 @@ from nearsight.solvers import Dense
 from nearsight.studies import figures, parallel, quench, snapshots, speed
 from nearsight.studies.checks import Above, Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end
-from nearsight.studies.fits import fits, with_fits
+from nearsight.studies.fits import with_fits
 from nearsight.studies.options import Length, Positive, torch_device
 from nearsight.studies.quench import Compared, LargeQuench, QuenchConfig, QuenchStudy
 from nearsight.studies.run import Run
@@ -312,6 +312,11 @@ def rms_order(phi: xr.DataArray, label: str) -> xr.DataArray:
     return result.assign_attrs(long_name=label, units="1")
 
 
+def charge_order(n: Any, system: System) -> xr.DataArray:
+    """Amplitude of the checkerboard of the density around every site."""
+    return analysis.local_amplitude(analysis.contrast_order(n, system.lattice), system.lattice)
+
+
 def observe(c: Config, system: System, state: State) -> xr.Dataset:
     """Orbital order, its domains and their walls, and where the charge is."""
     lattice, Qx = system.lattice, state.field.double().cpu()[..., 1]
@@ -321,7 +326,6 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
     S = analysis.structure_factor(Qx, lattice)
     walls = analysis.wall_shape(sigma, lattice)
     profile = analysis.wall_profile(n, sigma, lattice)
-    checkerboard = analysis.local_amplitude(analysis.contrast_order(n, lattice), lattice)
     spread = {"long_name": "standard deviation of the density", "units": "1"}
     observed = {
         "L": analysis.correlation_length(S, lattice, about=CHECKERBOARD),
@@ -338,17 +342,27 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
         "charge_spread": profile.spread,
         "charge_sites": profile.sites,
         "n_std": xr.DataArray(n.std(-1, correction=0).numpy(), dims="replica", attrs=spread),
-        "cdw": rms_order(checkerboard, "rms amplitude of the charge order"),
+        "cdw": rms_order(charge_order(n, system), "rms amplitude of the charge order"),
     }
     return xr.Dataset(observed).assign(quench.energy_per_site(system, state))
 
 
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
     field, shape = state.field[0].double().cpu(), system.lattice.shape
-    grids = {"density": density(system, field, state.forces.force[0])}
-    grids |= {name: field[:, k] for k, name in enumerate(("Q1", "Qx", "Qz"))}
-    grids["phi"] = torch.from_numpy(analysis.contrast_order(field[:, 1], system.lattice).values)
-    return xr.Dataset({name: (("x", "y"), grid.reshape(shape).numpy()) for name, grid in grids.items()})
+    n = density(system, field, state.forces.force[0]).numpy()
+    phi = analysis.contrast_order(field[:, 1], system.lattice).values
+    grids = {
+        "phi": (phi, "orbital order", 0.0),
+        "density": (n, "density", 1.0),
+        "cdw": (charge_order(n, system).values, "charge order", 0.0),
+        **{name: (field[:, k].numpy(), name, 0.0) for k, name in enumerate(MODES)},
+    }
+    return xr.Dataset(
+        {
+            name: (("x", "y"), grid.reshape(shape), {"long_name": label, "units": "1", "centre": centre})
+            for name, (grid, label, centre) in grids.items()
+        }
+    )
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -487,14 +501,14 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
         since, L = (0.0 if law is None else law.t0), data.L.transpose("replica", "time")
         try:
             fall = analysis.departure(L, rng=run.rng("departure"), since=since)
-            exponent = analysis.local_exponent(L, rng=run.rng("local exponent"), since=since)
+            local.append(analysis.local_exponent(L, rng=run.rng("local exponent"), since=since)[["exponent", "error"]])
         except ValueError:  # no window of the local exponent was recorded in full
-            fall, exponent = None, xr.Dataset(coords={"time": growth.time[:0]})
-        local.append(exponent)
-        growth = with_fits(growth, **{f"law {filling:g}": law, f"departure {filling:g}": fall})
+            fall = None
+            local.append(xr.Dataset({k: ("time", []) for k in ("exponent", "error")}, coords={"time": growth.time[:0]}))
+        growth = with_fits(growth, **{f"L {filling:g}": law, f"departure {filling:g}": fall})
         checks += large_checks(name, filling, data.isel(time=-1), law, fall)
-    exponents = xr.concat(local, dim=growth.filling, join="outer").drop_attrs(deep=False)
-    return growth.merge(exponents.rename({v: f"exponent_{v}" for v in exponents.data_vars}), join="left"), checks
+    exponents = xr.concat(local, dim=growth.filling, join="outer").reindex(time=growth.time)
+    return growth.assign(exponent=exponents.exponent, exponent_error=exponents.error), checks
 
 
 def allen_cahn(run: Run, c: Config, length: xr.DataArray) -> analysis.AllenCahn | None:
@@ -544,72 +558,14 @@ def large_checks(name: str, filling: float, end: xr.Dataset, law: Any, fall: Any
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
-SYMBOLS = {"Q1": "F^{A_1}/λ", "Qx": "F^x/λ", "Qz": "F^z/λ"}
-TIME = r"$\tau_0$"
-
-
-def by_filling(data: xr.DataArray) -> dict[str, xr.DataArray]:
-    return {f"f = {f:g}": data.sel(filling=f).transpose("replica", ...) for f in data.filling.values}
-
-
-def parity(run: Run, c: Config) -> Any:
-    data = run.observable("snapshots")
-    exact, learned = (
-        {SYMBOLS[str(mode)]: data[name].sel(mode=mode).values for mode in data.mode.values}
-        for name in ("exact_force", "learned_force")
-    )
-    return ns.plots.parity_by_mode(exact, learned, paper=0.005, source=THESIS)
-
-
-def correlations(run: Run, c: Config) -> Any:
-    C = run.observable("curves").C
-    times = list(figures.some_times(C, 6).time.values)
-    return ns.plots.axial_correlations(C.sel(source="exact"), C.sel(source="learned"), times=times, time_unit=TIME)
-
-
-def growth(run: Run, c: Config) -> Any:
-    observed = run.observable("growth")
-    found, names = fits(observed), {f"f = {f:g}": f for f in observed.filling.values}
-    exponents = {}
-    for name, filling in names.items():
-        if "exponent_error" in observed:
-            local = observed.sel(filling=filling)[["exponent_exponent", "exponent_error"]].dropna("time")
-            exponents[name] = local.rename(exponent_exponent="exponent", exponent_error="error")
-    laws, falls = ({name: found.get(f"{kind} {f:g}") for name, f in names.items()} for kind in ("law", "departure"))
-    return ns.plots.coarsening(by_filling(observed.L), exponents, laws=laws, departures=falls, time_unit=TIME)
-
-
-def peak(run: Run, c: Config) -> Any:
-    S = run.observable("growth").S
-    return ns.plots.peak_profile(by_filling(S), times=list(figures.some_times(S, 4).time.values), time_unit=TIME)
-
 
 def walls(run: Run, c: Config) -> Any:
+    """The direction of walls over time, and the charge near them at the end."""
     observed = run.observable("growth")
-    directions, profiles = {}, {}
-    for filling in observed.filling.values:
-        data = observed.sel(filling=filling)
-        directions[f"f = {filling:g}"] = analysis.weighted_mean_and_error(data.diagonal, data.wall_length)
-        last = data.isel(time=-1)
-        profiles[f"f = {filling:g}"] = analysis.weighted_mean_and_error(last.charge, last.charge_sites)
-    return ns.plots.walls(directions, profiles, time_unit=TIME)
-
-
-def domains(run: Run, c: Config) -> dict[str, Any]:
-    """Orbital domains, density and patches of charge order of every filling, row by row."""
-    lattice, pictures = square(c.large.length), {}
-    for k, filling in enumerate(c.fillings):
-        data = run.observable("maps").sel(filling=filling)
-        data = figures.some_times(data, 4).stack(site=("x", "y"), create_index=False)
-        charge = analysis.local_amplitude(analysis.contrast_order(data.density, lattice), lattice)
-        layers = [
-            ns.plots.Layer(data.phi, r"orbital order $\varphi$"),
-            ns.plots.Layer(data.density, r"density $\langle n \rangle$", centre=2 * filling),
-            ns.plots.Layer(charge, "charge order", centre=None),
-        ]
-        times, title = list(data.time.values), f"f = {filling:g}"
-        pictures[str(k)] = ns.plots.gallery(layers, lattice, times=times, title=title, time_unit=TIME)
-    return pictures
+    last = observed.isel(time=-1)
+    directions = analysis.weighted_mean_and_error(observed.diagonal, observed.wall_length)
+    charge = analysis.weighted_mean_and_error(last.charge, last.charge_sites)
+    return ns.plots.walls(*({f"f = {f:g}": part.sel(filling=f) for f in c.fillings} for part in (directions, charge)))
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
@@ -713,14 +669,14 @@ STUDY = QuenchStudy(
     analyse=analyse,
     target=target,
     figures={
-        "domains": domains,
-        "growth": growth,
-        "structure_factor": peak,
+        "domains": figures.maps("phi", "density", "cdw", by="filling"),
+        "growth": figures.growth("L", "exponent", by="filling", log="x", levels=(None, 0.25)),
+        "structure_factor": figures.profiles("S", group="growth", by="filling", log="xy"),
         "walls": walls,
-        "correlations": correlations,
-        "comparison": figures.comparison("L"),
-        "parity": parity,
-        "errors_by_kind": figures.errors_by_kind("force", symbol="F/λ"),
+        "correlations": figures.profiles("C", 6),
+        "comparison": figures.comparison("L", "phi_rms"),
+        "parity": figures.parity("force", by="mode", published=Published(0.005, THESIS)),
+        "errors_by_kind": figures.errors_by("kind", "force"),
         "symmetry": figures.symmetry,
     },
 )
