@@ -180,6 +180,20 @@ def test_typed_crystals_have_the_space_group_that_spglib_finds_in_the_exact_ones
         assert np.abs(lattice.basis - sites).max() <= typed_error
 
 
+def test_typed_cells_of_hundreds_of_sites_have_the_symmetry_of_the_crystal():
+    """Silicon, 216 sites with two decimals: 48 operations with 108 translations each, or the 24 about a vacancy."""
+    cells = np.array(list(np.ndindex(3, 3, 3)))[:, None] + np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]]) / 4
+    sites = 5.43 * np.concatenate([cells, cells + 0.25], axis=1).reshape(-1, 3)
+    whole, vacant = (
+        Lattice("Si", 16.29 * np.eye(3), b.round(2), (1, 1, 1), symmetrise=True) for b in (sites, sites[1:])
+    )
+    np.testing.assert_allclose(whole.basis, sites, atol=1e-12)
+    assert vacant.moved > 0
+    displacement = vacant.basis - 16.29 * np.rint(vacant.basis / 16.29)
+    neighbours = np.argsort(np.linalg.norm(displacement, axis=1))[:4]
+    assert site_group(vacant, centre=displacement[neighbours].mean(axis=0)).name == "Td"
+
+
 def test_a_symmetrised_lattice_keeps_its_axes_where_they_were_typed():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

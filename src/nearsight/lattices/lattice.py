@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from nearsight._validation import array, boolean, instance, integer, integers, number
-from nearsight.lattices._typed import TYPED, shortest_distance, symmetrised, written
+from nearsight.lattices._space_group import TYPED
+from nearsight.lattices._typed import shortest_distance, symmetrised, written
 from nearsight.lattices.neighbourhood import SAME, Bonds, Neighbourhood
 
 Centre = int | Sequence[float] | np.ndarray
