@@ -59,20 +59,20 @@ def copy_first(tensors: Iterable[Tensor]) -> None:
         tensor.detach().copy_(value)
 
 
-def mean(value: Tensor, device: torch.device) -> Tensor:
-    """The mean of a tensor over the processes, which talk through ``device``."""
+def mean(value: Tensor) -> Tensor:
+    """The mean of a tensor over the processes, without a graph."""
     if ranks() == 1:
         return value
-    total = value.detach().to(device, copy=True)
+    total = value.detach().clone()
     dist.all_reduce(total)
-    return (total / ranks()).to(value.device)
+    return total / ranks()
 
 
 def variance(values: Tensor) -> Tensor:
     """The unbiased variance over the batch; of several processes, that whose mean over them, and gradient, it is."""
     if ranks() == 1:
         return values.var()
-    centred = values - mean(values.mean(), values.device)
+    centred = values - mean(values.mean())
     return centred.square().sum() * ranks() / (ranks() * len(values) - 1)
 
 
@@ -81,6 +81,6 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
     if ranks() == 1:
         return
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    joined = mean(torch.cat([g.flatten() for g in gradients]), parameters[0].device)
+    joined = mean(torch.cat([g.flatten() for g in gradients]))
     for p, gradient in zip(parameters, joined.split([p.numel() for p in parameters]), strict=True):
         p.grad = gradient.view_as(p).clone()

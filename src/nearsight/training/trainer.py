@@ -24,6 +24,9 @@ from nearsight.training import distributed
 from nearsight.training.optimizers.state import OptimizerState
 from nearsight.training.options import TrainerOptions
 
+FORMAT = 2
+"""Of checkpoints; fits that another one left unfinished are refused."""
+
 
 class Task(Protocol):
     """What a :class:`Trainer` fits: forces, energies of moves, properties of blocks, a likelihood.
@@ -40,7 +43,7 @@ class Task(Protocol):
         """What tells this fit from others, in plain data: hashes of its data."""
 
     def batch(self, step: int) -> Any:
-        """The data of a step, counted from 0; in a fit of several processes, the share of this one."""
+        """The data of a step, counted from 0: a :func:`minibatch`, of several processes the share of this one."""
 
     def loss(self, model: Any, batch: Any) -> Mapping[str, Tensor]:
         """Numbers of a batch, the one named "loss" to be minimised; the log has their means between validations."""
@@ -102,6 +105,7 @@ class Trainer:
         self.count = 0
         self.log: list[dict[str, float]] = []
         self.identity = {
+            "format": FORMAT,
             "options": options.model_dump(mode="json"),
             "parameters": {name: list(p.shape) for name, p in named.items()},
             **task.identity,
@@ -168,7 +172,7 @@ class Trainer:
 
         self.optimisation.advance(self.step, loss)
         self.step += 1
-        values = torch.stack([value.detach().double() for value in numbers.values()]).tolist()
+        values = distributed.mean(torch.stack([value.detach().double() for value in numbers.values()])).tolist()
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in zip(numbers, values, strict=True)}
         self.count += 1
 
@@ -183,10 +187,8 @@ class Trainer:
             self.optimisation.save_best()
         elif self.options.patience is not None:
             self.stopped = self.step - self.best_step >= self.options.patience * self.options.validate_every
-        sums = torch.tensor(list(self.sums.values()), dtype=torch.float64)
-        means = (distributed.mean(sums, self.optimisation.parameters[0].device) / max(1, self.count)).tolist()
         row = {"step": self.step, "learning_rate": self.options.rate(self.step - 1)}
-        row |= dict(zip(self.sums, means, strict=True))
+        row |= {name: total / self.count for name, total in self.sums.items()}
         row |= {f"validation_{self.task.quantity}": found, f"best_{self.task.quantity}": self.best}
         self.log.append(row)
         self.sums, self.count = {}, 0
