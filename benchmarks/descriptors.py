@@ -133,13 +133,13 @@ def trained(task: Task, build: Build, effort: Effort, split: Split, steps: int) 
 
     A fit runs on one thread, so that its CPU time is what an idle machine would need.
     """
-    student = sized(build, effort.target)
+    learned = sized(build, effort.target)
     start = time.process_time()
-    fit(student + task.exact.classical, split, options=options(steps), progress=False)
+    fit(learned + task.exact.classical, split, options=options(steps), progress=False)
     seconds = time.process_time() - start
     # Judged by the electrons' force alone: the springs are exact on both sides and would dilute the error.
     springs = task.exact.classical(split.test.field).force
-    error = evaluate(student + task.exact.classical, split.test)["force"]["rmse"]
+    error = evaluate(learned + task.exact.classical, split.test)["force"]["rmse"]
     return error / float((split.test.force - springs).square().mean().sqrt()), seconds
 
 
@@ -154,7 +154,7 @@ def accuracy(task: Task, effort: Effort, folder: Path) -> list[Result]:
     """Train every model on the exact electrons of a task and print a table."""
     split = task.split(folder, effort.snapshots)
     console.print(
-        f"{task.model!r}, kT = {task.kT}: {len(split.train)} snapshots to learn from, {len(split.test)} to be judged by"
+        f"{task.model!r}, kT = {task.kT}: {len(split.train)} snapshots to learn from, {len(split.test)} for the error"
     )
     results = []
     builds = models(task.model.lattice, task.model.field_type, 4.0, exclude=SLOW)

@@ -40,8 +40,8 @@ def main(threads: int) -> None:
     flops = 2 * 2048**3 / best(lambda: a @ a, 1.0)
     rng = torch.Generator().manual_seed(0)
     q = torch.randn(900, 1, generator=rng, dtype=torch.float64)
-    teacher = ExactForceField(Holstein(square(30)), Dense(mu=0.0, kT=0.1)).electrons
-    exact = best(lambda: teacher(q))
+    forcefield = ExactForceField(Holstein(square(30)), Dense(mu=0.0, kT=0.1)).electrons
+    exact = best(lambda: forcefield(q))
     console.print(
         f"{threads} thread(s); float32 matrix product {flops / 1e9:.0f} GFLOP/s; "
         f"exact force on 30 × 30: {1e3 * exact:.0f} ms"

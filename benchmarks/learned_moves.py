@@ -3,7 +3,7 @@
 python benchmarks/learned_moves.py [--sides 30 150 300] [--radii 4 5 6] [--channels 16] [--attempts 4000] [--threads 1]
 
 Square lattice, 0.187 particles a site at random, single precision, one core. Costs do not depend on the weights, so
-that none are fitted. "all accepted" is the worst phase of a quench, in which every possible attempt moves a particle
+that none are fits. "all accepted" is the worst phase of a quench, in which every possible attempt moves a particle
 and nothing that was known stays known; "half" accepts every second one by lot; "none" asks each move once and then
 remembers. "whole" is what one ΔE costs as the difference of two energies of the lattice. Times are those of the
 process, in which the work of others does not count.
@@ -50,8 +50,8 @@ def main() -> None:
             tries = particles, rng.integers(4, size=options.attempts)
             walk.attempt(tries[0][:1], tries[1][:1], np.zeros(1))  # compiles
             rates = []
-            for share in (1.0, 0.5, 0.0):
-                threshold = np.where(rng.random(options.attempts) < share, np.inf, -np.inf)
+            for fraction in (1.0, 0.5, 0.0):
+                threshold = np.where(rng.random(options.attempts) < fraction, np.inf, -np.inf)
                 walk = moves.start_walk(field)
                 start = time.process_time()
                 walk.attempt(*tries, threshold)

@@ -45,7 +45,7 @@ console = Console(width=120)
 
 
 def learned(lattice: Lattice) -> dict[str, ForceField]:
-    """The students of the study ``skyrmion``, and the equivariant one with an energy."""
+    """The models of the study ``skyrmion``, and the equivariant one with an energy."""
     law, radii = spin(), (13.1, 2.1, 1.1)
     return {
         "SpinCNN, force": ConvolutionalForceField(
@@ -111,13 +111,13 @@ def errors(solvers: dict[str, ForceField], lattice: Lattice, field: Tensor) -> d
 def ratios(side: int, rounds: int) -> None:
     lattice = triangular(side)
     field = random_spins(lattice, torch.Generator().manual_seed(2))
-    students, solvers = learned(lattice), exact(lattice)
+    models, solvers = learned(lattice), exact(lattice)
     # Learned fields see spins in their own precision; positions and torques of a step are float64 for all.
-    everything = {name: steps(f.eval(), field) for name, f in (students | solvers).items()}
+    everything = {name: steps(f.eval(), field) for name, f in (models | solvers).items()}
     seconds = in_turn(everything, rounds, 0.2)
     wrong = errors(solvers, lattice, field)
-    judged = ["SpinCNN, force", "SpinCNN, energy", "TorqueResNet"]
-    table = Table("field", "ms a step", "µs a site", "error of H⊥", "stated, of ρ", *judged)
+    compared = ["SpinCNN, force", "SpinCNN, energy", "TorqueResNet"]
+    table = Table("field", "ms a step", "µs a site", "error of H⊥", "stated, of ρ", *compared)
     for name, value in seconds.items():
         relative, stated = wrong.get(name, (None, ""))
         table.add_row(
@@ -126,10 +126,10 @@ def ratios(side: int, rounds: int) -> None:
             f"{1e6 * value / lattice.n_sites:.3g}",
             "" if relative is None else f"{100 * relative:.2g} %",
             stated,
-            *(f"{value / seconds[student]:.3g}" if name in solvers else "" for student in judged),
+            *(f"{value / seconds[model]:.3g}" if name in solvers else "" for model in compared),
         )
     console.print(
-        f"one step on {side} × {side} sites, kT = {KT}; the last columns are ratios to students, aim {TARGET:g}"
+        f"one step on {side} × {side} sites, kT = {KT}; the last columns are ratios to models, aim {TARGET:g}"
     )
     console.print(table)
 

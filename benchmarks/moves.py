@@ -93,8 +93,8 @@ def accuracy(model: FalicovKimball, field: torch.Tensor, samples: int) -> None:
     exact = torch.tensor([DiagonalisingWalk(referee, field).difference(int(m)) for m in moves], dtype=torch.float64)
     size = f"{float(exact.abs().max()):.2f}"
 
-    def row(name: str, tolerance: str, costs: torch.Tensor, judge: torch.Tensor = exact) -> None:
-        table.add_row(name, tolerance, f"{float((costs[moves] - judge).abs().max()):.1e}", size)
+    def row(name: str, tolerance: str, costs: torch.Tensor, reference: torch.Tensor = exact) -> None:
+        table.add_row(name, tolerance, f"{float((costs[moves] - reference).abs().max()):.1e}", size)
 
     for tolerance in (1e-6, 1e-9):
         energies = ExactMoves(model, kT=KT, filling=FILLING, tolerance=tolerance)
@@ -103,8 +103,8 @@ def accuracy(model: FalicovKimball, field: torch.Tensor, samples: int) -> None:
     for tolerance in (1e-6, 1e-9):
         grand = ExactMoves(model, kT=KT, mu=mu, tolerance=tolerance)
         walk = DiagonalisingWalk(grand, field)
-        judge = torch.tensor([walk.difference(int(m)) for m in moves], dtype=torch.float64)
-        row("fixed mu", f"{tolerance:g}", grand.differences(field), judge)
+        reference = torch.tensor([walk.difference(int(m)) for m in moves], dtype=torch.float64)
+        row("fixed mu", f"{tolerance:g}", grand.differences(field), reference)
     row("fixed number, second order in ΔN", "", canonical.second_order)
     row("fixed mu, taken for fixed number", "", canonical.grand)
     console.print(table)
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=2000, help="timed")
     parser.add_argument("--relax", type=int, default=10_000, help="attempts between the two timings")
     parser.add_argument("--rank", type=int, default=128)
-    parser.add_argument("--samples", type=int, default=40, help="hops judged by diagonalisation")
+    parser.add_argument("--samples", type=int, default=40, help="hops compared with diagonalisation")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -84,7 +84,7 @@ def memory(console: Console, length: int) -> None:
 def data_set(console: Console, length: int, temperatures: int = 40, snapshots: int = 1250, sampled: int = 8) -> None:
     """The cost of ``snapshots`` at every temperature in [1.2, 3.6], from every fifth temperature.
 
-    Metropolis's share is measured whole, that of Swendsen-Wang on 160 snapshots a temperature.
+    Metropolis's part is measured whole, that of Swendsen-Wang on 160 snapshots a temperature.
     """
     model, grid = Ising(square(length)), np.linspace(1.2, 3.6, temperatures)
     step, plan = temperatures // sampled, Plan(7, None, None, 2**17, True)
@@ -102,13 +102,13 @@ def data_set(console: Console, length: int, temperatures: int = 40, snapshots: i
         cost(unit, 1)
         if unit.chains == 64:
             seconds, (interval, discarded) = cost(unit, each)
-            share = "all"
+            drawn = "all"
         else:
             few, (interval, discarded) = cost(unit, 10)
             more, _ = cost(unit, 40)
-            seconds, share = more + (more - few) / 30 * (each - 40), f"{40 * unit.chains}"
+            seconds, drawn = more + (more - few) / 30 * (each - 40), f"{40 * unit.chains}"
         total += seconds * step
-        table.add_row(f"{unit.kT:.3f}", unit.sampler, f"{interval}", f"{discarded}", share, f"{seconds:.1f}")
+        table.add_row(f"{unit.kT:.3f}", unit.sampler, f"{interval}", f"{discarded}", drawn, f"{seconds:.1f}")
     console.print(table)
     console.print(
         f"{temperatures * snapshots} snapshots of {length} × {length}, from {sampled} temperatures: "

@@ -68,15 +68,15 @@ def main(cutoff: float) -> None:
         law = f"signs ±1 up to a common one, {group.name} × Z2" if even else f"occupations 0/1, {group.name}"
         console.print(f"\n{law}: {len(values)} inequivalent ones of {occupations.shape[1]} sites")
         table = Table()
-        for head in ("invariants", "features", "told apart", "share", "seconds"):
+        for head in ("invariants", "features", "told apart", "fraction", "seconds"):
             table.add_column(head, justify="left" if head == "invariants" else "right")
         printed = printed_sets(values, cutoff) if not even and abs(cutoff**2 - 5) < 1e-6 else ()
         start = time.perf_counter()
         for name, features in itertools.chain(printed, sets(values, cutoff, even=even)):
             distinct = count_distinct(features)
             seconds, start = time.perf_counter() - start, time.perf_counter()
-            share = distinct / len(values)
-            table.add_row(name, f"{features.shape[1]}", f"{distinct}", f"{100 * share:.3f} %", f"{seconds:.1f}")
+            fraction = distinct / len(values)
+            table.add_row(name, f"{features.shape[1]}", f"{distinct}", f"{100 * fraction:.3f} %", f"{seconds:.1f}")
         console.print(table)
 
 

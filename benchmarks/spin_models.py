@@ -41,7 +41,7 @@ TAUGHT = EQUIVARIANT.model_copy(update={"augment": True, "optimizer": "adamw", "
 
 
 def models(lattice: Lattice) -> dict[str, tuple[Callable[[], LocalForceField], FitOptions]]:
-    """Models that all see the couplings at distances 1, 2 and 2√3, and how they are fitted."""
+    """Models that all see the couplings at distances 1, 2 and 2√3, and the options of their fits."""
 
     def cnn(network: type, *arguments: object, **options: object) -> Callable[[], LocalForceField]:
         return lambda: ConvolutionalForceField(lattice, network(lattice, spin(), *arguments, **options))
@@ -97,13 +97,13 @@ def snapshots(side: int, runs: int, count: int, folder: Path) -> DataSet:
 
 
 def train(make: Callable[[], LocalForceField], options: FitOptions, split: Split, seconds: float) -> tuple:
-    """A student, its steps and the processor time of its fit."""
+    """A model, its steps and the processor time of its fit."""
 
     def run(steps: int) -> tuple[LocalForceField, float]:
         start = time.process_time()
         chosen = {"steps": steps, "validate_every": max(1, steps // 20), "warmup": min(100, steps // 10)}
-        student = fit(make(), split, options=options.model_copy(update=chosen), progress=False)
-        return student, time.process_time() - start
+        learned = fit(make(), split, options=options.model_copy(update=chosen), progress=False)
+        return learned, time.process_time() - start
 
     run(2)  # loads what is loaded once
     fixed, steps = run(2)[1], 20
@@ -113,10 +113,10 @@ def train(make: Callable[[], LocalForceField], options: FitOptions, split: Split
     return (*run(steps), steps)
 
 
-def broken(student: LocalForceField, data: DataSet) -> float:
+def broken(learned: LocalForceField, data: DataSet) -> float:
     """How far a learned field is from turning with the spins."""
     rng, turn = torch.Generator().manual_seed(9), Augmentation(data.lattice, spin())
-    double = copy.deepcopy(student).double().eval()
+    double = copy.deepcopy(learned).double().eval()
     with torch.no_grad():
         field = data.field[:: max(1, len(data) // 8)]
         force = tangent(double(field).force, field)
@@ -135,16 +135,16 @@ def main(options: argparse.Namespace) -> None:
     )  # fmt: skip
     large = triangular(48)
     field = random_spins(large, torch.Generator().manual_seed(2)).float()
-    for name, (make, fitted) in models(data.lattice).items():
+    for name, (make, chosen) in models(data.lattice).items():
         if options.models and not any(word in name for word in options.models):
             continue
-        student, seconds, steps = train(make, fitted, split, options.seconds)
-        errors = evaluate(student, split.test, component="tangent")
+        learned, seconds, steps = train(make, chosen, split, options.seconds)
+        errors = evaluate(learned, split.test, component="tangent")
         force, kinds = errors["force"], errors["kinds"]
-        there = student.on(large)
+        there = learned.on(large)
         table.add_row(
             name,
-            f"{sum(p.numel() for p in student.parameters())}",
+            f"{sum(p.numel() for p in learned.parameters())}",
             f"{steps}",
             f"{seconds:.0f}",
             f"{force['relative']:.3f}",
@@ -153,7 +153,7 @@ def main(options: argparse.Namespace) -> None:
             f"{1e6 * force['mse']:.2f}",
             f"{force['angle']['median']:.1f}°",
             f"{force['angle']['q90']:.1f}°",
-            f"{broken(student, split.test):.1e}",
+            f"{broken(learned, split.test):.1e}",
             f"{1e6 * best(lambda: there(field), 0.5, clock=time.process_time) / large.n_sites:.2f}",  # noqa: B023
         )
         console.print(table)

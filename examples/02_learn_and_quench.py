@@ -1,6 +1,6 @@
 """Learn the forces of a small lattice, quench a large one.
 
-The whole way in one file: exact snapshots, a symmetry-exact student, its error on trajectories it has not seen, and a
+The whole way in one file: exact snapshots, a symmetry-exact learned force, its error on unseen trajectories, and a
 quench in which domains of the charge-density wave grow on a lattice that no exact solver reaches.
 """
 
@@ -19,12 +19,12 @@ exact = ns.ExactForceField(model, ns.solvers.Dense(mu=0.0, kT=0.05))  # half fil
 data = ns.training.generate(exact, ns.training.Recipe(), "holstein.zarr", seed=1, workers=1)
 split = data.split(seed=1)
 
-# --- a student that cannot break a symmetry ---------------------------------------------------------------------------
+# --- a network that cannot break a symmetry ---------------------------------------------------------------------------
 
 descriptor = ns.descriptors.Irreps(lattice, model.field_type, cutoff=4.0)
-student = ns.LearnedForceField(descriptor, ns.networks.MLP((96, 96))) + exact.classical
-student = ns.training.fit(student, split, options=ns.training.FitOptions(steps=4000))
-errors = ns.training.evaluate(student, split.test)["force"]
+learned = ns.LearnedForceField(descriptor, ns.networks.MLP((96, 96))) + exact.classical
+learned = ns.training.fit(learned, split, options=ns.training.FitOptions(steps=4000))
+errors = ns.training.evaluate(learned, split.test)["force"]
 print(f"force error on unseen trajectories: {errors['rmse']:.4f} of {errors['label']:.4f} t per length (rms)")
 
 # --- the quench -------------------------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ rng = torch.Generator().manual_seed(11)
 field = 0.1 * torch.randn(large.n_sites, 1, generator=rng)
 scheme = ns.dynamics.Langevin(dt=0.05, kT=0.02, damping=0.2)
 quench = ns.dynamics.simulate(
-    student.on(large),
+    learned.on(large),
     scheme,
     field,
     steps=1000,
@@ -48,5 +48,5 @@ quench = ns.dynamics.simulate(
 phi = ns.analysis.staggered(quench.data.field.isel(component=0), large)
 walls = ns.analysis.wall_density(ns.analysis.ising_sign(phi, large), large)
 amplitude = (phi**2).mean("site") ** 0.5
-for time, q, share in zip(quench.data.time.values, amplitude.values, walls.values, strict=True):
-    print(f"t = {time:6.2f}: rms displacement {q:.3f}, {100 * share:.1f} % of the bonds cross a domain wall")
+for time, q, fraction in zip(quench.data.time.values, amplitude.values, walls.values, strict=True):
+    print(f"t = {time:6.2f}: rms displacement {q:.3f}, {100 * fraction:.1f} % of the bonds cross a domain wall")

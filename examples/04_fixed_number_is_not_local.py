@@ -33,6 +33,6 @@ for side in (8, 16, 24):
         f"{float(difference.abs().max()):.3f} at most; μ strays by {float(electrons.mu.std()):.3f} t"
     )
 
-    held = ns.forcefields.FixedNumber(fixed_mu.electrons, mean_force=0.0)
-    rest = held(field).force / model.g + 0.5 - electrons.rho.unsqueeze(-1)
+    shifted = ns.forcefields.FixedNumber(fixed_mu.electrons, mean_force=0.0)
+    rest = shifted(field).force / model.g + 0.5 - electrons.rho.unsqueeze(-1)
     print(f"    with the shift that makes the densities add up: {float(rest.std()):.0e}")

@@ -1,4 +1,4 @@
-"""How far must a model see to know a force? It depends on temperature, on order, and on what is held fixed.
+"""How far must a model see to know a force? It depends on temperature, on order, and on the ensemble.
 
 The response ∂F_i/∂Q_j says how far the electrons see. The floor says what that is worth: how wrong the best
 model with a cutoff must be, because what decides the rest of the force lies beyond.
@@ -31,8 +31,8 @@ for name, field in ensembles.items():
             + "  ".join(f"{value:.0e}" for value in floor)
         )
 
-held = ns.ExactForceField(model, ns.solvers.Dense(filling=0.5, kT=0.5)).electrons
-seen = ns.analysis.response(held, ensembles["metal"][:8], rng=rng)
+canonical = ns.ExactForceField(model, ns.solvers.Dense(filling=0.5, kT=0.5)).electrons
+seen = ns.analysis.response(canonical, ensembles["metal"][:8], rng=rng)
 print(
     f"metal at fixed number: {'not local' if seen.fixed_number else 'local'}, the response stays at "
     f"{float(seen.uniform[0, 0]):.1e} far away, {float(seen.uniform[0, 0]) * lattice.n_sites:.2f} over all sites"

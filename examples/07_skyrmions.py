@@ -1,8 +1,8 @@
 """Skyrmions from electrons in ten minutes: exact torques of 36 × 36 spins, learned, then 150 × 150 spins.
 
 Electrons on the triangular lattice that follow classical spins let skyrmions grow without any spin-orbit coupling. One
-exact torque of 1296 spins takes half a second, and seventeen times as many spins would take a minute. The student knows
-that nothing changes when all spins turn together or the lattice is turned below them, and needs a few hundred
+exact torque of 1296 spins takes half a second, and seventeen times as many spins would take a minute. The network is
+invariant by construction when all spins turn together or the lattice is turned below them, and needs a few hundred
 snapshots. Half of them come from quenched random spins and half from skyrmions that were shaken and relax. The lattice
 must not be smaller: on 24 × 24 sites levels are so few that skyrmions of charge 2 per cell lie below those of charge 1.
 """
@@ -44,10 +44,10 @@ data = ns.training.DataSet.from_arrays(
 
 split = data.split(validation=0.25, test=0.25, seed=1)
 network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(13.1, 2.1, 1.1), head="force")
-student = ns.ConvolutionalForceField(lattice, network) + exact.classical
+learned = ns.ConvolutionalForceField(lattice, network) + exact.classical
 options = ns.training.FitOptions(steps=800, batch_size=4, component="tangent")
-student = ns.training.fit(student, split, options=options)
-errors = ns.training.evaluate(student, split.test, component="tangent")["force"]
+learned = ns.training.fit(learned, split, options=options)
+errors = ns.training.evaluate(learned, split.test, component="tangent")["force"]
 relative, degrees = errors["relative"], errors["angle"]["median"]
 print(f"torques of trajectories it has not seen: {100 * relative:.0f} % off, median angle {degrees:.0f}°")
 
@@ -55,7 +55,7 @@ print(f"torques of trajectories it has not seen: {100 * relative:.0f} % off, med
 
 large = ns.lattices.triangular(150)
 quench = ns.dynamics.simulate(
-    student.on(large),
+    learned.on(large),
     scheme,
     ns.fields.random_spins(large, rng),
     steps=250,

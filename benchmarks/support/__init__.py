@@ -1,1 +1,1 @@
-"""What the benchmark scripts share."""
+"""Helpers of the benchmark scripts."""
