@@ -1,5 +1,7 @@
 """The study of blocks end to end on a lattice too small for physics, and its measures against made-up accuracies."""
 
+import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -13,9 +15,9 @@ from nearsight.fields import SpinStore
 from nearsight.sampling import ExactBlocks, Snapshots
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get
-from nearsight.studies.ising_blocks import bound, physics, scaling
-from nearsight.studies.ising_blocks.accuracy import near_transition
-from nearsight.studies.ising_blocks.train import fit_options, seconds, tasks
+from nearsight.studies.systems import ising_blocks
+from nearsight.studies.systems.ising_blocks import fit_options, near_transition, seconds, tasks
+from study_runs import assert_checks_are_numbers
 
 pytestmark = pytest.mark.xdist_group("ising_blocks")
 
@@ -39,7 +41,7 @@ def test_every_stage_leaves_what_it_promises(finished):
     for stage in STUDY.stages:
         assert finished.complete(stage.name)
     assert (finished.path / "report.html").stat().st_size > 1e5
-    assert {task.name for task in tasks(TINY)} == {p.name for p in (finished.path / "models").iterdir()}
+    assert set(tasks(TINY)) == {p.name for p in (finished.path / "models").iterdir()}
 
 
 def test_blocks_are_cut_from_the_snapshots_that_were_sampled(finished):
@@ -53,7 +55,7 @@ def test_blocks_are_cut_from_the_snapshots_that_were_sampled(finished):
 
 def test_observables_are_of_the_test_snapshots(finished):
     energy, accuracy = finished.observable("energy"), finished.observable("accuracy")
-    kT = physics.ladder(TINY.testing.temperatures)
+    kT = TINY.testing.temperatures.ladder
     np.testing.assert_array_equal(energy.temperature, kT)
     assert accuracy.block.shape == (3, 3, len(kT), TINY.testing.snapshots)
     assert ((accuracy.block >= 0) & (accuracy.block <= 1)).all()
@@ -63,43 +65,42 @@ def test_observables_are_of_the_test_snapshots(finished):
     assert np.abs(energy.sampled.mean("snapshot") - energy.exact).max() < 0.3
 
 
-def test_the_exact_bound_is_measured_on_the_blocks_that_the_fronts_judge(finished):
+def test_the_exact_bound_is_measured_on_the_blocks_that_the_models_judge(finished):
     found, accuracy = finished.observable("bound"), finished.observable("accuracy")
-    assert list(found.front.values) == ["exact", *TINY.compared]
+    assert list(found.features.values) == ["exact", *TINY.compared]
     assert list(found.side.values) == [4, 8]
     # Nine blocks of a snapshot are all there are, so that both stages judged the same.
-    for front in TINY.compared:
+    for features in TINY.compared:
         np.testing.assert_allclose(
-            found.block.sel(front=front),
-            accuracy.block.sel(front=front, side=found.side, temperature=found.temperature),
+            found.block.sel(features=features),
+            accuracy.block.sel(features=features, side=found.side, temperature=found.temperature),
         )
 
 
 def test_exact_odds_are_a_ratio_of_two_distributions():
-    kT = physics.TC + np.array([-0.3, -0.1, 0.05, 0.2])
+    kT = ising_blocks.TC + np.array([-0.3, -0.1, 0.05, 0.2])
     blocks = 2 * ((np.arange(512)[:, None] >> np.arange(9)) & 1).reshape(-1, 3, 3) - 1
-    odds = bound.log_odds(blocks, kT)
+    odds = ising_blocks.log_odds(blocks, kT)
     below = np.exp(ExactBlocks(3).log_probability(blocks, kT[:2])).mean(1)
     assert (below * np.exp(odds)).sum() == pytest.approx(1, abs=1e-9)
     assert odds[-1] == odds.min() < 0  # all spins up
     alternating = 2 * (np.indices((3, 3)).sum(0) % 2) - 1
-    assert bound.log_odds(alternating[None], kT)[0] > 0
+    assert ising_blocks.log_odds(alternating[None], kT)[0] > 0
 
 
-def test_verdicts_judge_the_exponents_and_the_comparison(finished):
-    names = [v.quantity for v in finished.verdicts]
-    judged = [v.quantity for v in finished.verdicts if v.passed is not None]
-    assert len(names) == len(set(names))
+def test_checks_judge_the_exponents_and_the_comparison(finished):
+    assert_checks_are_numbers(finished, more_than=40)
+    judged = [check.name for check in finished.checks if check.criterion]
     for word in (
         "exact torus",
-        "ΔT(85 %) ~ l^-a, network",
-        "network less irreps",
-        "exact bound less network",
+        "ΔT(85 %) of single blocks, network ~ l^-a",
+        "network minus irreps",
+        "exact bound minus network",
         "symmetry",
         "collapse, 1/ν",
     ):
         assert any(word in name for name in judged), word
-    assert all(v.passed for v in finished.verdicts if "symmetry" in v.quantity)
+    assert all(check.passed for check in finished.checks if "symmetry" in check.name)
 
 
 @pytest.mark.slow
@@ -129,24 +130,24 @@ def test_damaged_snapshots_stop_the_run(finished):
 def test_temperatures_near_the_transition_favour_no_phase(preset):
     config = STUDY.configure(preset)
     for part in (config.training, config.testing):
-        kT = physics.ladder(part.temperatures)
+        kT = part.temperatures.ladder
         assert (np.diff(kT) > 0).all()
-        assert not np.isin(0.5, physics.phase(kT))
-        distance = np.abs(kT - physics.TC)
+        assert not np.isin(0.5, ising_blocks.phase(kT))
+        distance = np.abs(kT - ising_blocks.TC)
         dense = np.geomspace(part.temperatures.nearest, part.temperatures.farthest, part.temperatures.near)
         for sign in (-1, 1):
-            assert np.abs(kT[:, None] - (physics.TC + sign * dense)).min(0).max() < 1e-6
+            assert np.abs(kT[:, None] - (ising_blocks.TC + sign * dense)).min(0).max() < 1e-6
         assert distance.min() > 1e-3
-    shared = np.intersect1d(*(physics.ladder(p.temperatures) for p in (config.training, config.testing)))
+    shared = np.intersect1d(*(p.temperatures.ladder for p in (config.training, config.testing)))
     assert len(shared) <= 4
 
 
 def test_a_step_sees_as_many_spins_of_a_snapshot_as_was_asked():
     config = STUDY.configure("quick")
-    blocks = {t.side: fit_options(config, t).blocks for t in tasks(config) if t.target == "phase"}
+    blocks = {t.side: fit_options(config, t).blocks for t in tasks(config).values() if t.target == "phase"}
     assert blocks[32] == 4
-    assert blocks[4] == config.most
-    order = [seconds(config, task) for task in tasks(config)]
+    assert blocks[4] == config.max_blocks
+    order = [seconds(config, *task) for task in tasks(config).values()]
     assert order == sorted(order, reverse=True)
 
 
@@ -185,55 +186,56 @@ def planted() -> xr.Dataset:
     shape = (1, 4, len(x), n)
     p = np.clip(wrong[None, ..., None] * (1 + 0.3 * rng.standard_normal(shape)), 0, 1)
     block = 1 - rng.binomial(blocks[:, None, None], p) / blocks[:, None, None]
-    dims = ("front", "side", "temperature", "snapshot")
+    dims = ("features", "side", "temperature", "snapshot")
     return xr.Dataset(
         {"block": (dims, block), "whole": (dims, (block > 0.5).astype(float)), "blocks": ("side", blocks)},
-        coords={"front": ["network"], "side": sides, "temperature": x + physics.TC},
+        coords={"features": ["network"], "side": sides, "temperature": x + ising_blocks.TC},
     )
 
 
 @pytest.fixture(scope="module")
 def measured(planted, tmp_path_factory) -> xr.Dataset:
     run = Run.create(tmp_path_factory.mktemp("run"), "ising_blocks", {"seed": 3})
-    return scaling.measure(run, STUDY.configure("tiny"), planted)
+    return ising_blocks.windows(run, STUDY.configure("tiny"), planted)
 
 
 def test_a_planted_window_law_is_measured(measured, planted):
-    for threshold in scaling.THRESHOLDS:
-        law = scaling.law(TINY, measured, "network", threshold)
+    for threshold in ising_blocks.THRESHOLDS:
+        law = ising_blocks.law(TINY, measured, "network", threshold)
         exact = [2 * 1.7 / s * np.log(0.55 * s**-0.12 / (1 - threshold)) for s in planted.side.values]
-        window = measured.window.sel(kind="block", front="network", threshold=threshold)
+        window = measured.window.sel(kind="block", features="network", threshold=threshold)
         np.testing.assert_allclose(window, exact, rtol=0.12)
         expected = np.polyfit(np.log(planted.side.values), np.log(exact), 1)[0]
         assert abs(law.exponent - expected) < max(0.08, 3 * law.error)
 
 
 def test_a_planted_collapse_is_measured(measured, planted):
-    found = scaling.collapse(TINY, planted, measured, "network")
+    found = ising_blocks.collapse(TINY, planted, measured, "network")
     assert abs(found.theta - 0.12) < 3 * found.theta_error + 0.01
     assert abs(found.inverse_nu - 1) < 3 * found.inverse_nu_error + 0.03
     assert found.quality < 2
-    quantities = {v.quantity: v for v in scaling.verdicts(TINY, measured, found)}
-    assert quantities["data collapse, 1/ν, network"].passed
+    recorded = measured.assign_attrs(collapse=json.dumps(dataclasses.asdict(found)))
+    checks = {check.name: check for check in ising_blocks.scaling_checks(TINY, recorded)}
+    assert checks["data collapse, 1/ν, network"].passed
 
 
 def test_a_leaning_of_the_guess_does_not_spoil_the_collapse(planted, measured, tmp_path):
     """Errors that jump at Tc, as those of every model that prefers a phase, have the same mean of both sides."""
     leaning = planted.copy(deep=True)
-    x = planted.temperature.values - physics.TC
+    x = planted.temperature.values - ising_blocks.TC
     jump = 0.06 * np.sign(x) * np.exp(-np.abs(x) / 0.3)
     leaning["block"] = planted.block + xr.DataArray(jump, dims="temperature")
     run = Run.create(tmp_path / "run", "ising_blocks", {"seed": 3})
-    jumping = scaling.measure(run, TINY, leaning)
-    plain, other = (scaling.curves(TINY, *data, "network") for data in ((planted, measured), (leaning, jumping)))
+    jumping = ising_blocks.windows(run, TINY, leaning)
+    plain, other = (ising_blocks.curves(TINY, *data, "network") for data in ((planted, measured), (leaning, jumping)))
     assert len(plain[1]) > 10
     np.testing.assert_allclose(other[2], plain[2], atol=1e-12)
-    assert abs(scaling.collapse(TINY, leaning, jumping, "network").theta - 0.12) < 0.05
+    assert abs(ising_blocks.collapse(TINY, leaning, jumping, "network").theta - 0.12) < 0.05
 
 
 def test_resampling_scatters_as_new_snapshots_would(planted):
     one = planted.block.values
-    samples = scaling.resampled(one, 200, torch.Generator().manual_seed(1))
+    samples = ising_blocks.resampled(one, 200, torch.Generator().manual_seed(1))
     np.testing.assert_allclose(samples.mean(0), one.mean(-1), atol=0.01)
     ratio = samples.std(0).mean() / (one.std(-1) / np.sqrt(one.shape[-1])).mean()
     assert ratio == pytest.approx(1, abs=0.05)
@@ -241,7 +243,7 @@ def test_resampling_scatters_as_new_snapshots_would(planted):
 
 def test_both_phases_count_the_same_near_the_transition(planted):
     config = STUDY.configure("tiny")
-    x = planted.temperature.values - physics.TC
+    x = planted.temperature.values - ising_blocks.TC
     biased = planted.copy()
     biased["block"] = planted.block * 0 + xr.DataArray((x > 0).astype(float), dims="temperature")
     dropped = biased.isel(temperature=np.flatnonzero((x < 0) | (np.arange(len(x)) % 2 == 0)))
@@ -251,4 +253,4 @@ def test_both_phases_count_the_same_near_the_transition(planted):
 def test_windows_that_do_not_close_make_no_law(measured):
     broken = measured.copy(deep=True)
     broken.window[:] = np.nan
-    assert scaling.law(TINY, broken, "network", 0.85) is None
+    assert ising_blocks.law(TINY, broken, "network", 0.85) is None

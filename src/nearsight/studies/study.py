@@ -18,7 +18,7 @@ from nearsight.studies.options import device_present
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
-_OLD = ("double_exchange", "falicov_kimball", "ising_blocks", "skyrmion")
+_OLD = ("double_exchange", "falicov_kimball", "skyrmion")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,800 @@
+"""Ising model: intensive properties from blocks.
+
+**Question.** How large must a block be for its phase and energy to be those of the whole Ising lattice?
+
+**System.** The square-lattice ferromagnet, H = -J Σ_<ij> s_i s_j, L × L sites with periodic boundaries, T_c = 2.2692 J.
+A model reads blocks of l × l spins, anywhere on the lattice; its mean over the blocks of a snapshot is the property:
+
+    Q = 1/M Σ_α f(B_α)
+
+The loss compares this mean with the label of the snapshot: the energy per site (squares), or the phase, 0 for T < T_c
+and 1 for T > T_c (cross-entropy of the mean probability). f is invariant under D4 about the centre of the block and
+under s → -s, exactly. Three ways to look at a block, each followed by a small network, are compared on the same
+snapshots: `network`, group convolutions and averages over 2 × 2 sites of the raw block; `irreps`, the invariants of the
+paper; `moments`, |m| and the energy of the block, the two numbers a physicist would write down first. No function of a
+block exceeds the accuracy that follows from the exact probabilities of blocks (`bound`).
+
+**What to expect.** Mean energies of the L × L torus (B. Kaufman, Phys. Rev. 76, 1232 (1949)). Tian, Zhang, Chern
+(2023): ΔT, the window where single blocks are right less often than 85 % or 90 %, ~ l^-1/ν with ν = 1 (fig. 5);
+(1 - A) l^θ against (T - T_c) l^1/ν on one curve for θ = 0.12, ν = 1 (fig. 6); the bias of the energy about T_c shrinks
+with l (fig. 3). The paper does not say whether its accuracy is that of single blocks or of whole snapshots; the law
+ΔT ~ 1/l holds for blocks. Exponents are fitted for l ≥ 8: the window of l = 4 is 0.8 J wide and leaves the critical
+region. Within 0.15 J of T_c the `quick` preset has 0.581, 0.639, 0.702, 0.785 (network), 0.579, 0.642, 0.716, 0.789
+(irreps) and 0.581, 0.635, 0.711, 0.793 (moments) for l = 4 to 32: next to |m| and e there is little left to see.
+
+**Cost.** `quick`: L = 128, l = 4 to 32, minutes on two cores. `paper`: L = 320, l = 8 to 64, 50,000 training snapshots;
+hours on two cores.
+
+    nearsight run ising_blocks --preset quick
+    nearsight run ising_blocks --preset quick --set fit.loss=block          # the label against every block alone
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field, model_validator
+from scipy import stats
+
+import nearsight as ns
+from nearsight.analysis import Collapse, SizeLaw, fit_collapse, mean_and_error, size_law, threshold_window
+from nearsight.descriptors import BlockIrreps, BlockMoments
+from nearsight.fields import SpinStore, tiles
+from nearsight.hamiltonians import Ising
+from nearsight.lattices import square
+from nearsight.networks import MLP, BlockCNN
+from nearsight.properties import PropertyModel
+from nearsight.sampling import ExactBlocks, Snapshots, critical_temperature, ising_torus, sample
+from nearsight.studies import parallel
+from nearsight.studies.checks import Above, Below, Check, Published, PValue, Within
+from nearsight.studies.options import Count, Length, Positive
+from nearsight.studies.property import PropertyStudy
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.training import PropertyFitOptions, fit_property
+
+PAPER = "Tian, Zhang, Chern (2023)"
+TC = critical_temperature("square")
+DIGITS = 6
+"""Temperatures are rounded to this many digits, so that they read as they were meant."""
+
+Features = Literal["network", "irreps", "moments"]
+Side = Annotated[int, Field(ge=3)]
+
+
+class Temperatures(Section):
+    """Temperatures in units of J, the transition being at 2.269: an even grid, and a denser one around the transition.
+
+    The dense grid is symmetric about the transition and never on it, so that neither phase is favoured there.
+    """
+
+    low: Positive = 1.2
+    high: Positive = 3.6
+    number: Annotated[int, Field(ge=2)] = 40
+    """Points of the even grid; the paper's has 40, spaced 0.0615."""
+    nearest: Positive = 0.01
+    farthest: Positive = 0.3
+    near: Annotated[int, Field(ge=0)] = 10
+    """Points of the dense grid on either side, at distances from ``nearest`` to ``farthest`` in geometric steps."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Temperatures:
+        if not self.low < 2.269 < self.high:
+            raise ValueError(
+                f"low={self.low:g} and high={self.high:g} must lie on either side of the transition, 2.269"
+            )
+        if self.nearest >= self.farthest:
+            raise ValueError(f"nearest={self.nearest:g} must be less than farthest={self.farthest:g}")
+        return self
+
+    @property
+    def ladder(self) -> np.ndarray:
+        """The temperatures of the grid, ascending."""
+        even = np.linspace(self.low, self.high, self.number)
+        near = np.geomspace(self.nearest, self.farthest, self.near)
+        return np.unique(np.round(np.concatenate([even, TC - near, TC + near]), DIGITS))
+
+
+class Data(Section):
+    """Snapshots of one purpose."""
+
+    temperatures: Temperatures = Temperatures()
+    snapshots: Annotated[int, Field(ge=2)] = 32
+    """At every temperature."""
+
+
+class Model(Section):
+    """The network on what is seen of a block, and how it is fitted."""
+
+    widths: tuple[Count, ...] = (32, 16)
+    optimizer: Literal["soap", "adamw"] = "adamw"
+    learning_rate: Positive = 3e-3
+    steps: Count = 400
+
+
+class Network(Model):
+    """The convolutional network on the raw block."""
+
+    widths: tuple[Count, ...] = (64, 32, 16)
+    optimizer: Literal["soap", "adamw"] = "soap"
+    learning_rate: Positive = 5e-3
+    steps: Count = 300
+    channels: Count = 2
+
+
+class FeatureModels(Section):
+    """What is compared: the network on raw blocks, the paper's invariants of irreps, and (|m|, e)."""
+
+    network: Network = Network()
+    irreps: Model = Model(widths=(256, 128, 64, 32, 16), learning_rate=1e-3)
+    """Five reducing layers, as in the paper; its first layer, which does not reduce, is left out."""
+    moments: Model = Model(widths=(16, 16), learning_rate=1e-2)
+
+
+class Config(Section):
+    """Everything that decides the numbers of a run."""
+
+    length: Length = 128
+    """L of all snapshots."""
+    training: Data = Data()
+    testing: Data = Data(temperatures=Temperatures(number=16, nearest=0.005, farthest=0.8, near=18), snapshots=16)
+    """Other temperatures, closer to each other near the transition than in the paper, whose grid cannot resolve the
+    windows of blocks of 32 and more."""
+    sides: Annotated[tuple[Side, ...], Field(min_length=3)] = (4, 8, 16, 32)
+    """l of the blocks that tell the phase."""
+    energy_sides: Annotated[tuple[Side, ...], Field(min_length=2)] = (8, 16)
+    """l of the blocks that tell the energy."""
+    features: FeatureModels = FeatureModels()
+    compared: Annotated[tuple[Features, ...], Field(min_length=1)] = ("network", "irreps", "moments")
+    fit: PropertyFitOptions = PropertyFitOptions()
+    """What all fits share; steps, rates and optimisers are set with each kind of features. Energies are fitted with its
+    loss, the paper's of the mean over blocks: it leaves a mean free of the bias that the best guess of every block has.
+    """
+    phase_loss: Literal["average", "block"] = "block"
+    """Phases are judged block by block. With "average", the paper's loss, one step learns less of single blocks: the
+    mean over many knows the phase whatever each of them says."""
+    train_spins: Annotated[int, Field(ge=64)] = 4096
+    """Spins of a snapshot that one training step sees, in blocks."""
+    max_blocks: Count = 32
+    """Blocks of a snapshot in one training step, at most."""
+    test_blocks: Count = 256
+    """Blocks of a test snapshot, at most; they never overlap."""
+    bound_sides: tuple[Side, ...] = (4, 8, 16, 32)
+    """Sides of which the exact bound is computed, where they are among ``sides``; 64 takes a CPU hour."""
+    bound_blocks: Count = 64
+    """Blocks of a test snapshot that measure the bound, at most."""
+    scaling_from: Side = 8
+    """Exponents are fitted to blocks of this side and larger: windows of smaller ones, 0.8 J wide for l = 4, reach
+    beyond the temperatures at which the correlation length follows its power law."""
+    critical_window: Positive = 0.15
+    """Accuracies near the transition are averaged over |T - Tc| up to this."""
+    samples: Annotated[int, Field(ge=20)] = 200
+    """Resamplings of the snapshots behind every error bar."""
+    seed: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Config:
+        for name in ("sides", "energy_sides"):
+            sides = getattr(self, name)
+            if list(sides) != sorted(set(sides)):
+                raise ValueError(f"{name}={sides} must be different and in ascending order")
+            if 2 * sides[-1] > self.length:
+                raise ValueError(
+                    f"blocks of {sides[-1]} need a lattice of {2 * sides[-1]} or more, not {self.length}: a block that "
+                    f"sees most of the lattice tells of its boundary"
+                )
+        if sum(side >= self.scaling_from for side in self.sides) < 3:
+            raise ValueError(
+                f"sides={self.sides} hold fewer than three from scaling_from={self.scaling_from} on, "
+                f"too few for exponents"
+            )
+        if "network" not in self.compared:
+            raise ValueError("compared must hold the network, of which the exponents are measured")
+        return self
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def generate(run: Run, c: Config) -> None:
+    """Snapshots in equilibrium from different streams of random numbers, packed for the cutting of blocks."""
+    for part, wanted in (("training", c.training), ("testing", c.testing)):
+        # 64 chains that share words only pay where each of them is read more than once.
+        chains = None if wanted.snapshots > 64 else min(4, wanted.snapshots)
+        kT, path = wanted.temperatures.ladder, run.path / f"{part}.zarr"
+        found = sample(Ising(square(c.length)), kT, wanted.snapshots, path, seed=run.seed(part), chains=chains)
+        run.log("note", text=f"{part}: {found}")
+        run.log("note", text=f"{part}: {SpinStore.of(found, run.path / f'{part}.npy')}")
+
+
+def phase(kT: np.ndarray) -> np.ndarray:
+    """The label of the paper: 0 in the ferromagnet, 1 in the paramagnet."""
+    return (np.asarray(kT) > TC).astype(float)
+
+
+def opened(path: Path, c: Config, part: str) -> tuple[Snapshots, SpinStore]:
+    """Temperatures and energies of a set of snapshots; and the spins where blocks are cut from, mapped from disk."""
+    return Snapshots.open(path / f"{part}.zarr"), SpinStore.open(path / f"{part}.npy", c.length)
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+PASSES = {"network": 1.3e-6, "irreps": 1.2e-7, "moments": 6e-9}
+"""CPU seconds that one spin of one block costs in training, about."""
+
+
+class Task(NamedTuple):
+    """One fit."""
+
+    target: str
+    features: Any
+    side: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.target}-{self.features}-{self.side}"
+
+
+def tasks(c: Config) -> dict[str, Task]:
+    """All fits of a run, the longest first, so that no core is left with one at the end."""
+    energy = [Task("energy", f, side) for f in c.compared if f != "moments" for side in c.energy_sides]
+    phases = [Task("phase", f, side) for f in c.compared for side in c.sides]
+    return {task.name: task for task in sorted([*energy, *phases], key=lambda task: -seconds(c, *task))}
+
+
+def seconds(c: Config, *task: Any) -> float:
+    """A guess of the time of a fit."""
+    options, (_, features, side) = fit_options(c, Task(*task)), task
+    return PASSES[features] * options.steps * options.batch_size * options.blocks * side**2
+
+
+def fit_options(c: Config, task: Task) -> PropertyFitOptions:
+    """The options of one fit; as many blocks of a snapshot as hold the spins that a step is to see."""
+    model = getattr(c.features, task.features)
+    own = model.model_dump(include={"steps", "optimizer", "learning_rate"})
+    own["blocks"] = min(c.max_blocks, max(2, c.train_spins // task.side**2))
+    return c.fit.model_copy(update={**own, "loss": c.phase_loss if task.target == "phase" else c.fit.loss})
+
+
+def build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
+    """A model with its initial weights."""
+    settings = getattr(c.features, task.features)
+    seen: Any
+    if isinstance(settings, Network):
+        seen = BlockCNN(task.side, channels=settings.channels, rng=rng)
+    else:
+        seen = BlockIrreps(task.side) if task.features == "irreps" else BlockMoments(task.side)
+    kind: Any = "value" if task.target == "energy" else "probability"
+    return PropertyModel(seen, MLP(settings.widths, rng=rng), kind=kind)
+
+
+def fit(path: Path, c: Config, seed: int, *task: Any) -> None:
+    """Fit and save one model; what an interrupted fit left is gone on with."""
+    one = Task(*task)
+    data, store = opened(path, c, "training")
+    labels = phase(data.kT) if one.target == "phase" else data.energy / c.length**2
+    model = build_model(c, one, torch.Generator().manual_seed(seed))
+    folder = path / "fit" / one.name
+    fit_property(model, store, labels, options=fit_options(c, one), path=folder, resume=True, progress=False)
+    model.save(path / "models" / one.name)
+
+
+def load_model(path: Path, *task: Any) -> PropertyModel:
+    """The model of a finished fit."""
+    return PropertyModel.load(path / "models" / Task(*task).name)
+
+
+# --- energies ---------------------------------------------------------------------------------------------------------
+
+
+def measure_energy(run: Run, c: Config) -> xr.Dataset:
+    """Learned energies of all test snapshots beside their own and the exact mean ones of the torus."""
+    data, store = opened(run.path, c, "testing")
+    kT = data.temperatures
+    own = (data.energy / c.length**2).reshape(len(kT), -1)
+    # Of (|m|, e) the second is the energy itself.
+    names, sides = [f for f in c.compared if f != "moments"], list(c.energy_sides)
+    learned, error = np.empty((2, len(names), len(sides), *own.shape))
+    for i, features in enumerate(names):
+        for j, side in enumerate(sides):
+            task = Task("energy", features, side)
+            blocks = min(c.test_blocks, max(2, (c.length // side) ** 2))
+            found = load_model(run.path, *task).predict(store, blocks, run.rng("energy", task.name))
+            learned[i, j], error[i, j] = found.mean.reshape(own.shape), found.error.reshape(own.shape)
+    dims, unit = ("temperature", "snapshot"), {"units": "J"}
+    name = {"long_name": "energy per site", **unit}
+    return xr.Dataset(
+        {
+            "sampled": (dims, own, name),
+            "exact": ("temperature", ising_torus(c.length, c.length, kT).energy, name),
+            "learned": (("features", "side", *dims), learned, name),
+            "error": (("features", "side", *dims), error, {"long_name": "standard error of the mean over blocks"}),
+        },
+        coords={"features": names, "side": sides, "temperature": ("temperature", kT, unit)},
+    )
+
+
+def energy_checks(energy: xr.Dataset) -> list[Check]:
+    """Snapshots against Kaufman; then the error of the learned energies, and whether their own error bars tell it."""
+    n = energy.sizes["snapshot"]
+    error = energy.sampled.std("snapshot", ddof=1) / np.sqrt(n)
+    # Student's t at every temperature, as a normal deviate, so that few snapshots do not look like failures.
+    t = ((energy.sampled.mean("snapshot") - energy.exact) / error).values
+    deviate = stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
+    found = [
+        Check(
+            "energy of the snapshots against the exact torus, p-value",
+            value=float(stats.chi2.sf((deviate**2).sum(), len(deviate))),
+            criterion=PValue(0.001),
+            note=f"{len(deviate)} temperatures, worst {np.abs(deviate).max():.1f} sigma",
+        )
+    ]
+    deviation = energy.learned - energy.sampled
+    x = energy.temperature.values - TC
+    for features in energy.features.values:
+        for side in energy.side.values:
+            off = deviation.sel(features=features, side=side)
+            bar = energy.error.sel(features=features, side=side)
+            name, bias = f"energy per site, {features}, l = {side}", off.mean("snapshot").values
+            low, high = (float(bias[(sign * x > 0) & (sign * x < 0.5)].mean()) for sign in (-1, 1))
+            pull = float(np.sqrt(((off / bar.where(bar > 0)) ** 2).mean()))
+            found += [
+                Check(f"{name}: error of a snapshot, rms", float(np.sqrt((off**2).mean())), unit="J"),
+                Check(f"{name}: error of a snapshot in units of its error bar, rms", pull),
+                Check(f"{name}: mean error within 0.5 J below the transition", low, unit="J"),
+                Check(f"{name}: mean error within 0.5 J above the transition", high, unit="J"),
+                Check(
+                    f"{name}: bias, rms over temperatures", float(np.sqrt((bias**2).mean())), unit="J",
+                    note="shrinks with l in the paper",
+                ),
+            ]  # fmt: skip
+    return found
+
+
+# --- phases -----------------------------------------------------------------------------------------------------------
+
+
+def corners_of(run: Run, c: Config, side: int) -> np.ndarray:
+    """Corners of the blocks of every test snapshot, in an order of no meaning: the first few stand for all."""
+    corners = tiles(c.length, side)
+    return corners[torch.randperm(len(corners), generator=run.rng("tiles", side)).numpy()[: c.test_blocks]]
+
+
+def measure_accuracy(run: Run, c: Config) -> xr.Dataset:
+    """Fraction of right blocks and rightness of the mean, ``(features, side, temperature, snapshot)``."""
+    data, store = opened(run.path, c, "testing")
+    kT, rows, label = data.temperatures, np.arange(len(data))[:, None], phase(data.kT)
+    shape = (len(c.compared), len(c.sides), len(kT), len(data) // len(kT))
+    block, whole, blocks = np.empty(shape), np.empty(shape), []
+    for j, side in enumerate(c.sides):
+        corners = corners_of(run, c, side)
+        blocks.append(len(corners))
+        everywhere = np.broadcast_to(corners, (len(data), *corners.shape))
+        for i, features in enumerate(c.compared):
+            p = load_model(run.path, "phase", features, side).of_blocks(store, rows, everywhere)
+            block[i, j] = ((p > 0.5) == label[:, None]).mean(1).reshape(shape[2:])
+            whole[i, j] = ((p.mean(1) > 0.5) == label).reshape(shape[2:])
+    dims = ("features", "side", "temperature", "snapshot")
+    return xr.Dataset(
+        {
+            "block": (dims, block, {"long_name": "accuracy of single blocks", "units": "1"}),
+            "whole": (dims, whole, {"long_name": "accuracy of whole snapshots", "units": "1"}),
+            "blocks": ("side", blocks, {"long_name": "blocks of a snapshot"}),
+        },
+        coords={
+            "features": list(c.compared),
+            "side": list(c.sides),
+            "temperature": ("temperature", kT, {"units": "J"}),
+        },
+    )
+
+
+def near_transition(c: Config, accuracy: xr.Dataset) -> xr.DataArray:
+    """Accuracy of blocks, averaged over the critical window ``(features, side, snapshot)``, both phases alike."""
+    x = accuracy.temperature.values - TC
+    means = [
+        accuracy.block.isel(temperature=(sign * x > 0) & (np.abs(x) <= c.critical_window)).mean("temperature")
+        for sign in (-1, 1)
+    ]
+    return (0.5 * (means[0] + means[1])).assign_attrs(long_name="accuracy near the transition", units="1")
+
+
+def measure_bound(run: Run, c: Config) -> xr.Dataset:
+    """Fraction of right blocks near the transition, exact and learned, on the same blocks.
+
+    The best guess from a block at one of the temperatures that are averaged over is the phase with the larger mean of
+    P(block | T) over its temperatures there. It does not need training, and nothing that sees the block alone is right
+    more often on average; a sample may differ from the average by its error.
+    """
+    kT = Snapshots.open(run.path / "testing.zarr").temperatures
+    kT = kT[np.abs(kT - TC) <= c.critical_window]
+    sides = [side for side in c.sides if side in c.bound_sides]
+    work = [(run.path, c, side, kT) for side in sides]
+    found = parallel.run(best_and_learned, work, seconds=15.0 * len(sides), title="exact bound")
+    dims = ("side", "features", "temperature", "snapshot")
+    return xr.Dataset(
+        {"block": (dims, np.stack(found), {"long_name": "accuracy of single blocks", "units": "1"})},
+        coords={
+            "features": ["exact", *c.compared],
+            "side": sides,
+            "temperature": ("temperature", kT, {"units": "J"}),
+        },
+    )
+
+
+def best_and_learned(path: Path, c: Config, side: int, kT: np.ndarray) -> np.ndarray:
+    """Fraction of right blocks of one side ``(features, temperature, snapshot)``, the exact guess first."""
+    data, store = opened(path, c, "testing")
+    rows = np.flatnonzero(np.isin(data.kT, kT))
+    corners = corners_of(Run(path), c, side)[: c.bound_blocks]
+    everywhere = np.broadcast_to(corners, (len(rows), *corners.shape))
+    blocks = store.blocks(rows[:, None], everywhere, side)
+    guesses = [log_odds(blocks.reshape(-1, side, side), kT).reshape(len(rows), -1) > 0]
+    for features in c.compared:
+        p = load_model(path, "phase", features, side).of_blocks(store, rows[:, None], everywhere)
+        guesses.append(p > 0.5)
+    right = np.stack(guesses) == (phase(data.kT[rows]) > 0.5)[:, None]
+    return right.mean(-1).reshape(len(guesses), len(kT), -1)
+
+
+def log_odds(blocks: np.ndarray, kT: np.ndarray) -> np.ndarray:
+    """ln of P(block | above) / P(block | below) ``(block,)``, of temperatures that are equally likely on a side."""
+    logarithm = ExactBlocks(blocks.shape[1]).log_probability(blocks, kT)
+    above, below = (logarithm[:, side] for side in (kT > TC, kT < TC))
+    mean = [np.logaddexp.reduce(part, axis=1) - np.log(part.shape[1]) for part in (above, below)]
+    return mean[0] - mean[1]
+
+
+def symmetry(model: PropertyModel, blocks: torch.Tensor) -> float:
+    """Largest change of p over the 16 operations of D4 × Z2."""
+    with torch.no_grad():
+        p = model(blocks)
+        turned = [torch.rot90(b, k, (1, 2)) for b in (blocks, blocks.transpose(1, 2)) for k in range(4)]
+        return max(float((model(sign * image) - p).abs().max()) for image in turned for sign in (1, -1))
+
+
+def accuracy_checks(run: Run, c: Config, accuracy: xr.Dataset, bound: xr.Dataset) -> list[Check]:
+    """Models at equal l, on the same blocks, against each other and against the exact bound; the symmetry."""
+    near, limited = near_transition(c, accuracy), near_transition(c, bound)
+    where = f"within {c.critical_window:g} of Tc"
+    found = [
+        _mean(f"accuracy {where}, {f}, l = {s}", near.sel(features=f, side=s)) for f in c.compared for s in c.sides
+    ]
+    for other in c.compared[1:] if c.compared[0] == "network" else c.compared:
+        gain = near.sel(features="network") - near.sel(features=other)
+        name = f"accuracy {where}, network minus {other}"
+        found.append(_significance(f"{name}, mean over l", gain.mean("side"), judged=other == "irreps"))
+        found += [_mean(f"{name}, l = {s}", gain.sel(side=s)) for s in c.sides]
+    best = limited.sel(features="exact")
+    found += [_mean(f"accuracy {where}, exact bound, l = {s}", best.sel(side=s)) for s in bound.side.values]
+    for features in c.compared:
+        lack = best - limited.sel(features=features)
+        criterion = Below(0.005) if features == "network" else None
+        name = f"accuracy {where}, exact bound minus {features}"
+        found.append(_mean(f"{name}, mean over l", lack.mean("side"), criterion))
+        found += [_mean(f"{name}, l = {s}", lack.sel(side=s)) for s in bound.side.values]
+    _, store = opened(run.path, c, "testing")
+    side, probed = c.sides[-1], 64
+    corners = torch.randint(c.length, (probed, 2), generator=run.rng("symmetry")).numpy()
+    probe = torch.from_numpy(store.blocks(np.linspace(0, len(store) - 1, probed).astype(int), corners, side))
+    found.append(
+        Check(
+            "symmetry of the network, worst of 16 operations of D4 × Z2",
+            value=symmetry(load_model(run.path, "phase", "network", side), probe),
+            criterion=Below(1e-5),
+            note=f"change of p, l = {side}",
+        )
+    )
+    return found
+
+
+def _mean(name: str, values: xr.DataArray, criterion: Any = None) -> Check:
+    summary = mean_and_error(values, "snapshot")
+    return Check(name, float(summary["mean"]), float(summary["error"]), criterion=criterion)
+
+
+def _significance(name: str, gain: xr.DataArray, *, judged: bool) -> Check:
+    """A gain; if it is judged, in units of its standard error."""
+    check = _mean(name, gain)
+    if not judged or not check.error:
+        return check
+    sigmas, note = check.value / check.error, f"{check.value:+.4f} ± {check.error:.4f}"  # type: ignore[operator]
+    return Check(f"{name}, in standard errors", sigmas, criterion=Above(2.0), note=note)
+
+
+# --- windows and their scaling ----------------------------------------------------------------------------------------
+
+THRESHOLDS = (0.85, 0.90)
+REACH = 0.15
+"""Curves are collapsed for |T - Tc| up to this. Further away the correlation length is less than 8 lattice constants,
+the smallest block that counts, and no power law yet."""
+SAME = 1e-5
+"""Temperatures are paired across the transition if their distances to it differ by less."""
+
+
+def resampled(right: np.ndarray, count: int, rng: torch.Generator) -> np.ndarray:
+    """Means over resampled snapshots ``(sample, ..., temperature)`` of ``(..., temperature, snapshot)``.
+
+    Snapshots are drawn anew at every temperature; all features and block sizes see the same ones, as they do in the
+    data.
+    """
+    temperatures, n = right.shape[-2:]
+    result = np.empty((count, *right.shape[:-1]))
+    for k in range(count):
+        draw = torch.randint(n, (temperatures, n), generator=rng).numpy()
+        result[k] = np.take_along_axis(right, np.broadcast_to(draw, right.shape), axis=-1).mean(-1)
+    return result
+
+
+def widths(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> np.ndarray:
+    """ΔT = T₊ - T₋ of curves ``(..., temperature)``, NaN where an accuracy never reaches the threshold."""
+    flat = accuracy.reshape(-1, accuracy.shape[-1])
+    edges = np.array([threshold_window(x, row, threshold) for row in flat])
+    return (edges[:, 1] - edges[:, 0]).reshape(accuracy.shape[:-1])
+
+
+def windows(run: Run, c: Config, accuracy: xr.Dataset) -> xr.Dataset:
+    """Windows of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
+    x = accuracy.temperature.values - TC
+    kinds = np.stack([accuracy.block.values, accuracy.whole.values])
+    samples = resampled(kinds, c.samples, run.rng("bootstrap"))
+    window = np.stack([widths(x, kinds.mean(-1), t) for t in THRESHOLDS], axis=-1)
+    drawn = np.stack([widths(x, samples, t) for t in THRESHOLDS], axis=-1)
+    dims = ("kind", "features", "side", "threshold")
+    return xr.Dataset(
+        {
+            "window": (dims, window, {"long_name": "ΔT below the threshold", "units": "J"}),
+            "window_samples": (("sample", *dims), drawn, {"units": "J"}),
+            "accuracy_samples": (("sample", "features", "side", "temperature"), samples[:, 0]),
+        },
+        coords={
+            "kind": ["block", "whole"],
+            "features": accuracy.features.values,
+            "side": accuracy.side.values,
+            "threshold": list(THRESHOLDS),
+            "temperature": ("temperature", accuracy.temperature.values, {"units": "J"}),
+        },
+    )
+
+
+def measure_scaling(run: Run, c: Config) -> xr.Dataset:
+    accuracy = run.observable("accuracy")
+    measured = windows(run, c, accuracy)
+    found = collapse(c, accuracy, measured, "network")
+    return measured.assign_attrs(collapse=json.dumps(dataclasses.asdict(found)))
+
+
+def law(c: Config, scaling: xr.Dataset, features: str, threshold: float) -> SizeLaw | None:
+    """ΔT ~ l^(-1/ν) through the large sizes whose window opened and closed; None if they are fewer than three."""
+    chosen = large(c, scaling).sel(kind="block", features=features, threshold=threshold)
+    known = np.nan_to_num(chosen.window.values) > 0
+    known &= (np.nan_to_num(chosen.window_samples.values) > 0).mean(0) > 0.8
+    if known.sum() < 3:
+        return None
+    return size_law(chosen.side.values[known], chosen.window.values[known], chosen.window_samples.values[:, known])
+
+
+def large(c: Config, data: xr.Dataset) -> xr.Dataset:
+    """The blocks of which exponents are made."""
+    return data.isel(side=np.flatnonzero(data.side.values >= c.scaling_from))
+
+
+def curves(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> tuple[np.ndarray, ...]:
+    """Sides, t = |T - Tc| ``(point,)``, the mean error at Tc ± t ``(side, point)``, its error, and resamplings.
+
+    Blocks are distributed alike on both sides of the transition itself, where their label changes: A(Tc-) + A(Tc+) = 1,
+    whatever guesses. Errors therefore jump at Tc, by as much as a model leans to one phase, and this depends on the
+    temperatures it was trained at, which know nothing of l. The mean of both sides does not jump, and is 1/2 at t = 0
+    for every l.
+    """
+    accuracy, scaling = large(c, accuracy), large(c, scaling)
+    x = accuracy.temperature.values - TC
+    above = [k for k in np.flatnonzero((x > 0) & (x <= REACH)) if np.abs(x + x[k]).min() < SAME]
+    below = [int(np.abs(x + x[k]).argmin()) for k in above]
+    wrong = 1 - accuracy.block.sel(features=features).mean("snapshot").values
+    drawn = 1 - scaling.accuracy_samples.sel(features=features).values
+    y, samples = (0.5 * (values[..., above] + values[..., below]) for values in (wrong, drawn))
+    trials = 2 * accuracy.blocks.values[:, None] * accuracy.sizes["snapshot"]
+    # Where all or no blocks are right, no resampling says how seldom that could be.
+    error = np.maximum(samples.std(0, ddof=1), 1 / trials)
+    return accuracy.side.values, x[above], y, error, samples
+
+
+def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> Collapse:
+    """θ and ν of ε l^θ = F(t l^(1/ν)), with ε the mean fraction of wrong blocks at Tc ± t."""
+    sides, x, y, error, samples = curves(c, accuracy, scaling, features)
+    return fit_collapse(sides, x, y, error, samples=samples)
+
+
+def scaling_checks(c: Config, scaling: xr.Dataset) -> list[Check]:
+    """Exponents of the network, judged; those of the other features, and of whole snapshots, not."""
+    nu = Published(1.0, PAPER)
+    found = []
+    for features in scaling.features.values:
+        for threshold in THRESHOLDS:
+            fitted = law(c, scaling, features, threshold)
+            name = f"ΔT({100 * threshold:.0f} %) of single blocks, {features}"
+            data = scaling.sel(kind="block", features=features, threshold=threshold)
+            scatter = data.window_samples.std("sample", ddof=1)
+            found += [
+                Check(f"{name}, l = {s}", float(w), float(e), unit="J")
+                if np.isfinite([w, e]).all()
+                else Check(f"{name}, l = {s}", None, unit="J", note="the window does not open and close")
+                for s, w, e in zip(data.side.values, data.window.values, scatter.values, strict=True)
+            ]
+            found.append(
+                Check(
+                    f"exponent of {name} ~ l^-a",
+                    value=None if fitted is None else -fitted.exponent,
+                    error=None if fitted is None else fitted.error,
+                    exact=1.0,
+                    published=nu,
+                    criterion=Within(0.1) if features == "network" else None,
+                    note="too few windows" if fitted is None else f"l ≥ {c.scaling_from}; {fitted}",
+                )
+            )
+    whole = scaling.window.sel(kind="whole", features="network", threshold=THRESHOLDS[0])
+    for s, w in zip(whole.side.values, whole.values, strict=True):
+        note = "together blocks know the phase where one does not"
+        found.append(Check(f"ΔT(85 %) of whole snapshots, network, l = {s}", float(w) if w == w else None, note=note))
+    best = Collapse(**json.loads(scaling.attrs["collapse"]))
+    note = f"S = {best.quality:.2f}; mean of both sides of Tc, where half of all guesses are wrong for every l"
+    theta = Published(0.12, PAPER)
+    return [
+        *found,
+        Check("data collapse, θ, network", best.theta, best.theta_error, exact=0.0, published=theta, note=note),
+        Check(
+            "data collapse, 1/ν, network", best.inverse_nu, best.inverse_nu_error, exact=1.0, published=nu,
+            criterion=Within(0.1), note=f"68 %: {best.inverse_nu_interval[0]:.3f} to {best.inverse_nu_interval[1]:.3f}",
+        ),
+    ]  # fmt: skip
+
+
+def judge(run: Run, c: Config, measured: Any) -> list[Check]:
+    return [
+        *energy_checks(measured["energy"]),
+        *accuracy_checks(run, c, measured["accuracy"], measured["bound"]),
+        *scaling_checks(c, measured["scaling"]),
+    ]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def draw_accuracy(run: Run, c: Config) -> Any:
+    data = run.observable("accuracy").sel(features="network")
+    options: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True}
+    return ns.plots.compare(data.block, data.whole, levels=(THRESHOLDS[0],) * 2, mark=TC, **options)
+
+
+def draw_energy(run: Run, c: Config) -> dict[str, Any]:
+    data = run.observable("energy")
+    off = (data.learned - data.sampled).assign_attrs(long_name="error of the energy per site", units="J")
+    options: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True}
+    names = [str(name) for name in data.features.values]
+    return {name: ns.plots.compare(off.sel(features=name), levels=(0.0,), mark=TC, **options) for name in names}
+
+
+def draw_comparison(run: Run, c: Config) -> Any:
+    learned, bound = (near_transition(c, run.observable(name)) for name in ("accuracy", "bound"))
+    lack = (bound.sel(features="exact", drop=True) - bound.sel(features=list(c.compared))).assign_attrs(
+        long_name="exact bound minus accuracy", units="1"
+    )
+    options: dict[str, Any] = {"x": "side", "by": "features", "over": "snapshot", "log": "x", "points": True}
+    return ns.plots.compare(learned, lack, levels=(None, 0.0), **options)
+
+
+def draw_windows(run: Run, c: Config) -> Any:
+    data = run.observable("scaling").sel(kind="block")
+    drawn, laws = {}, {}
+    for features in data.features.values:
+        for threshold in THRESHOLDS if features == "network" else THRESHOLDS[:1]:
+            part, name = data.sel(features=features, threshold=threshold), f"{features}, {100 * threshold:.0f} %"
+            if part.window.notnull().any():
+                error = part.window_samples.std("sample", ddof=1)
+                drawn[name] = xr.Dataset({"mean": part.window, "error": error})
+                laws[name] = law(c, run.observable("scaling"), features, threshold)
+    return ns.plots.compare(drawn, x="side", log="xy", fits=(laws,), points=True)
+
+
+def draw_collapse(run: Run, c: Config) -> Any:
+    scaling = run.observable("scaling")
+    best = Collapse(**json.loads(scaling.attrs["collapse"]))
+    sides, x, y, error, _ = curves(c, run.observable("accuracy"), scaling, "network")
+    coords = {"side": sides, "t": ("t", x, {"long_name": "distance from the transition", "units": "J"})}
+    data = xr.Dataset({"mean": (("side", "t"), y), "error": (("side", "t"), error)}, coords=coords)
+    data["mean"].attrs = {"long_name": "fraction of wrong blocks", "units": "1"}
+    side = data.side.astype(float)
+    labels = (r"$t\,\ell^{1/\nu}$", r"$(1 - A)\,\ell^{\theta}$")
+    return ns.plots.collapse(data, side**best.inverse_nu, side**best.theta, labels=labels, fit=best)
+
+
+def notes(run: Run, c: Config) -> list[str]:
+    return [
+        "The exact bound is that of a lattice without end, wired far from the block. Where the correlation length "
+        f"exceeds L = {c.length}, blocks of the periodic lattice are a little different.",
+        "Accuracies are fractions of single blocks. The mean over the blocks of a snapshot knows the phase much closer "
+        "to the transition, where the size of the lattice decides more than that of the block.",
+        f"Windows of the largest blocks span few temperatures and {c.testing.snapshots} snapshots each; within a "
+        f"correlation length of L = {c.length} of the transition the label itself is a matter of convention.",
+        "Error bars are over test snapshots. What other weights and other training snapshots change is not in them.",
+    ]
+
+
+def draw_parity(run: Run, c: Config) -> Any:
+    data = run.observable("energy").sel(features="network").isel(side=-1)
+    return ns.plots.parity(data.sampled, data.learned, quantity="e")
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+PRESETS = {
+    "quick": Config(),  # a laptop: minutes on two cores
+    # The lattice and the number of snapshots of the paper (50,000 and 9,500); two to three hours on two cores.
+    "paper": Config(
+        length=320,
+        training=Data(temperatures=Temperatures(nearest=0.005, near=20), snapshots=625),
+        testing=Data(temperatures=Temperatures(number=16, nearest=0.002, farthest=0.8, near=30), snapshots=125),
+        sides=(8, 16, 32, 64),
+        energy_sides=(32, 64),
+        features=FeatureModels(
+            network=Network(steps=2000),
+            irreps=Model(widths=(256, 128, 64, 32, 16), learning_rate=1e-3, steps=4000),
+            moments=Model(widths=(16, 16), learning_rate=1e-2, steps=2000),
+        ),
+        fit=PropertyFitOptions(batch_size=64, validate_every=200, validation=0.1, average=0.998),
+        train_spins=16384,
+        max_blocks=8,
+    ),
+    "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
+        length=24,
+        training=Data(temperatures=Temperatures(number=4, nearest=0.06, farthest=0.6, near=3), snapshots=6),
+        testing=Data(temperatures=Temperatures(number=5, nearest=0.05, farthest=0.8, near=4), snapshots=3),
+        sides=(3, 4, 8),
+        energy_sides=(4, 6),
+        features=FeatureModels(
+            network=Network(channels=2, widths=(16,), steps=30),
+            irreps=Model(widths=(16,), learning_rate=1e-2, steps=30),
+            moments=Model(widths=(8,), learning_rate=1e-2, steps=30),
+        ),
+        fit=PropertyFitOptions(batch_size=12, validate_every=10, checkpoint_every=10, average=0.9),
+        scaling_from=3,
+        train_spins=128,
+        test_blocks=9,
+        samples=20,
+    ),
+}
+
+STUDY = PropertyStudy(
+    question="How large must a block be for its phase and energy to be those of the whole Ising lattice?",
+    title="Ising model: intensive properties from blocks",
+    presets=PRESETS,
+    data=("training.zarr", "training.npy", "testing.zarr", "testing.npy"),
+    seen=("training.zarr", "training.npy"),
+    generate=generate,
+    models=tasks,
+    fit=fit,
+    seconds=seconds,
+    measures={
+        "energy": measure_energy,
+        "accuracy": measure_accuracy,
+        "bound": measure_bound,
+        "scaling": measure_scaling,
+    },
+    judge=judge,
+    notes=notes,
+    figures={
+        "accuracy": draw_accuracy,
+        "windows": draw_windows,
+        "collapse": draw_collapse,
+        "comparison": draw_comparison,
+        "energy": draw_energy,
+        "parity": draw_parity,
+    },
+)
