@@ -279,13 +279,13 @@ def test_resuming_a_finished_fit_returns_its_result(data, tmp_path):
             r"options\.learning_rate: 0\.006 \(then\), 0\.0001 \(now\)",
         ),
         (dict(data=planted()), r"train: \w{64} \(then\), \w{64} \(now\)"),
-        (dict(student=Springs(LATTICE)), r"parameters\.net\.0\.weight: \[8, 1\] \(then\), None \(now\)"),
+        (dict(model=Springs(LATTICE)), r"parameters\.net\.0\.weight: \[8, 1\] \(then\), None \(now\)"),
     ],
     ids=["options", "data", "student"],
 )
 def test_resuming_another_fit_is_refused_and_named(data, tmp_path, change, named):
     fit(Network(LATTICE), data, options=SHORT, path=tmp_path, progress=False)
-    arguments = dict(student=Network(LATTICE), data=data, options=SHORT) | change
+    arguments = dict(model=Network(LATTICE), data=data, options=SHORT) | change
     with pytest.raises(ValueError, match=named):
         fit(**arguments, path=tmp_path, resume=True, progress=False)
 

@@ -1,4 +1,4 @@
-"""Data sets of exact forces, and force fields fitted to them."""
+"""Data sets of exact forces, and the fits of all that is learned."""
 
 from nearsight.training.dataset import KINDS, DataSet, Split
 from nearsight.training.fit import FitOptions, fit

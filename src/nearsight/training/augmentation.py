@@ -1,4 +1,4 @@
-"""Symmetry taught by examples."""
+"""Symmetry learned from examples."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from nearsight.training.options import Fraction, NonNegative, TrainerOptions
 from nearsight.training.snapshots import generator
 from nearsight.training.trainer import Trainer, minibatch, workspace
 
-Student = TypeVar("Student", bound=ForceField)
+Model = TypeVar("Model", bound=ForceField)
 
 CHUNK = 64
 """Snapshots evaluated at once where no gradient is needed."""
@@ -30,7 +30,7 @@ CALIBRATION = 64
 
 
 class FitOptions(TrainerOptions):
-    """How a force field is fitted. The defaults suit small networks on one or two cores.
+    """How to fit a force field. The defaults suit small networks on one or two cores.
 
     A batch may be small: one snapshot holds the forces of all sites. ``validation`` is a fraction of the trajectories.
     """
@@ -64,7 +64,7 @@ class FitOptions(TrainerOptions):
 
 
 def fit(
-    student: Student,
+    model: Model,
     data: DataSet | Split,
     *,
     options: FitOptions | None = None,
@@ -72,7 +72,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
-) -> Student:
+) -> Model:
     """Fit the parameters of a force field; the same object comes back, with the best weights, in eval mode.
 
     Of a sum only the parts with parameters are trained: the others (exact springs) are evaluated once and their forces
@@ -87,17 +87,17 @@ def fit(
     data: a data set, split here by trajectory, or a split of your own, whose test part is not looked at.
     path, resume, progress, tensorboard: as in :meth:`Trainer.run`.
     """
-    instance(student, ForceField, "student", "Exact force fields are no students: give a learned one.")
+    instance(model, ForceField, "model", "Give a learned force field, or a sum with one.")
     instance(data, (DataSet, Split), "data", "Make one with training.generate, or DataSet.from_arrays.")
     options = FitOptions() if options is None else instance(options, FitOptions, "options")
     if isinstance(data, DataSet):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
-    student.to(getattr(torch, options.dtype))
+    model.to(getattr(torch, options.dtype))
     with workspace(path, options, resume=resume):
-        task = _Forces(student, data, options)
+        task = _Forces(model, data, options)
         Trainer(task.model, task, options).run(path, resume=resume, progress=progress, tensorboard=tensorboard)
         task.set_constants()
-    return student.eval()
+    return model.eval()
 
 
 class _Forces:
@@ -105,13 +105,13 @@ class _Forces:
 
     quantity = "rmse"
 
-    def __init__(self, student: ForceField, split: Split, options: FitOptions) -> None:
+    def __init__(self, forcefield: ForceField, split: Split, options: FitOptions) -> None:
         for name, part in (("training", split.train), ("validation", split.validation)):
             if len(part) == 0:
                 raise ValueError(f"The {name} part of the split is empty; give it a share of the trajectories.")
         self.options = options
         self.identity = {"train": split.train.hash, "validation": split.validation.hash}
-        learned, fixed = learned_part(student)
+        learned, fixed = learned_part(forcefield)
         lattice = split.train.lattice
         self.model = learned if lattice.coincides(learned.lattice) else learned.on(lattice)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -159,7 +159,7 @@ class _Forces:
     def _set_scale(self) -> None:
         """Torques are small beside what a fresh network puts out: let it learn them in units of their rms.
 
-        A force field that was fitted before keeps the unit its weights were found in.
+        A force field from an earlier fit keeps the unit its weights were found in.
         """
         for module in self.model.modules():
             if isinstance(module, LocalForceField) and float(module.reference.scale) == 1.0:

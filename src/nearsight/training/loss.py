@@ -116,13 +116,13 @@ def mean_longitudinal(labels: Labels) -> float:
     return float((labels.force.double() * labels.field.double()).sum(-1).mean())
 
 
-def learned_part(student: ForceField) -> tuple[ForceField, ForceField | None]:
+def learned_part(forcefield: ForceField) -> tuple[ForceField, ForceField | None]:
     """The parts of a force field with parameters, and those without."""
-    parts = list(student.parts) if isinstance(student, SumForceField) else [student]
+    parts = list(forcefield.parts) if isinstance(forcefield, SumForceField) else [forcefield]
     learned = [p for p in parts if any(w.requires_grad for w in p.parameters())]
     fixed = [p for p in parts if not any(w.requires_grad for w in p.parameters())]
     if not learned:
-        raise ValueError(f"{student!r} has no parameters to fit; build a learned force field, or add one to this.")
+        raise ValueError(f"{forcefield!r} has no parameters to fit; build a learned force field, or add one to this.")
     return _sum(learned), _sum(fixed) if fixed else None
 
 

@@ -66,21 +66,18 @@ def evaluate(
         learned, exact = (tangent(force, unit_spins(data)) for force in (learned, exact))
     energies = None
     if predicted.energy is not None and data.energy is not None:
-        energies = (predicted.energy - data.energy) / data.lattice.n_sites
+        energies = tuple(e / data.lattice.n_sites for e in (predicted.energy - data.energy, data.energy))
     kinds = torch.from_numpy(data.kind)
-    result = _summary(learned, exact, energies, data.energy, data.lattice.n_sites, judged)
-    result["kinds"] = {}
-    for name in data.counts:
-        here = kinds == KINDS.index(name)
-        result["kinds"][name] = _summary(
-            learned[here],
-            exact[here],
-            None if energies is None else energies[here],
-            None if data.energy is None else data.energy[here],
-            data.lattice.n_sites,
-            judged,
-        )
-    return result
+
+    def errors(keep: Any) -> dict[str, Any]:
+        energy = None if energies is None else _energy_errors(*(e[keep] for e in energies))
+        return {
+            "snapshots": len(exact[keep]),
+            "force": _force_errors(learned[keep], exact[keep], judged),
+            "energy": energy,
+        }
+
+    return errors(slice(None)) | {"kinds": {name: errors(kinds == KINDS.index(name)) for name in data.counts}}
 
 
 def predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
@@ -103,38 +100,27 @@ def predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
     return Forces(torch.cat(forces), torch.cat(energies) if energies else None)
 
 
-def _summary(
-    learned: Tensor,
-    labels: Tensor,
-    energies: Tensor | None,
-    exact: Tensor | None,
-    sites: int,
-    component: Component,
-) -> dict[str, Any]:
+def _force_errors(learned: Tensor, labels: Tensor, component: Component) -> dict[str, Any]:
     errors = learned - labels
     rmse, label = float(errors.square().mean().sqrt()), float(labels.square().mean().sqrt())
-    result: dict[str, Any] = {
-        "snapshots": len(errors),
-        "force": {
-            "rmse": rmse,
-            "std": float(errors.std(correction=0)),
-            "max": float(errors.abs().max()),
-            "label": label,
-            "relative": rmse / label if label > 0 else float("nan"),
-        },
-        "energy": None,
+    result = {
+        "rmse": rmse,
+        "std": float(errors.std(correction=0)),
+        "max": float(errors.abs().max()),
+        "label": label,
+        "relative": rmse / label if label > 0 else float("nan"),
     }
-    if component == "tangent":
-        result["force"] |= {"mse": rmse**2, "angle": _angles(learned, labels)}
-    if energies is not None and exact is not None:
-        centred = energies - energies.mean()
-        result["energy"] = {
-            "rmse": float(centred.square().mean().sqrt()),
-            "max": float(centred.abs().max()),
-            "offset": float(energies.mean()),
-            "label": float((exact / sites).std(correction=0)),
-        }
-    return result
+    return result if component == "all" else result | {"mse": rmse**2, "angle": _angles(learned, labels)}
+
+
+def _energy_errors(errors: Tensor, exact: Tensor) -> dict[str, float]:
+    centred = errors - errors.mean()
+    return {
+        "rmse": float(centred.square().mean().sqrt()),
+        "max": float(centred.abs().max()),
+        "offset": float(errors.mean()),
+        "label": float(exact.std(correction=0)),
+    }
 
 
 def _angles(a: Tensor, b: Tensor) -> dict[str, float]:

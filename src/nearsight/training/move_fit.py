@@ -17,14 +17,14 @@ from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.options import Count, Fraction, TrainerOptions, Whole
 from nearsight.training.trainer import Trainer, minibatch, workspace
 
-Student = TypeVar("Student", bound=LearnedMoveEnergies)
+Model = TypeVar("Model", bound=LearnedMoveEnergies)
 
 ORDER, MOVES, CHECK = range(3)
 """Streams of random numbers, apart from each other."""
 
 
 class MoveFitOptions(TrainerOptions):
-    """How energies of hops are fitted. The defaults suit an embedded network on one core.
+    """How to fit energies of hops. The defaults suit an embedded network on one core.
 
     ``batch_size`` counts configurations, ``validation`` is a fraction of the trajectories.
     """
@@ -41,21 +41,21 @@ class MoveFitOptions(TrainerOptions):
 
 
 def fit_moves(
-    student: Student,
+    model: Model,
     data: MoveData | MoveSplit,
     *,
     options: MoveFitOptions | None = None,
     path: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
-) -> Student:
+) -> Model:
     r"""Fit learned energies of hops; the same object comes back, with the best weights, in eval mode.
 
     A step takes some configurations and some hops of each and minimises
 
     .. math:: L = \overline{(\Delta \hat E - \Delta E)^2} \,/\, \overline{\Delta E^2} .
 
-    Differences are all that kinetic Monte Carlo asks for, and all that is fitted: constants and terms linear in n are
+    Differences are all that kinetic Monte Carlo asks for, and all that is learned: constants and terms linear in n are
     no loss. Data are never augmented by symmetry operations, nor by reversed hops: both are built in.
 
     Parameters
@@ -64,18 +64,18 @@ def fit_moves(
         test part is not looked at.
     path, resume, progress: as in :meth:`Trainer.run`.
     """
-    instance(student, LearnedMoveEnergies, "student")
+    instance(model, LearnedMoveEnergies, "model")
     instance(data, (MoveData, MoveSplit), "data", "Make one with MoveData.label.")
     options = MoveFitOptions() if options is None else instance(options, MoveFitOptions, "options")
     if isinstance(data, MoveData):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
-    same = data.train.lattice.coincides(student.lattice) and data.train.hops.shell == student.hops.shell
-    student.to(getattr(torch, options.dtype))
-    model = student if same else student.on(data.train.lattice)
+    same = data.train.lattice.coincides(model.lattice) and data.train.hops.shell == model.hops.shell
+    model.to(getattr(torch, options.dtype))
+    trained = model if same else model.on(data.train.lattice)
     with workspace(path, options, resume=resume):
-        task = _MoveEnergies(model, data, options)
-        Trainer(model, task, options).run(path, resume=resume, progress=progress)
-    return student.eval()
+        task = _MoveEnergies(trained, data, options)
+        Trainer(trained, task, options).run(path, resume=resume, progress=progress)
+    return model.eval()
 
 
 class _Hops(NamedTuple):
@@ -100,7 +100,7 @@ class _MoveEnergies:
                 raise ValueError(f"The {name} part holds no possible hop; give it a share of the trajectories.")
         if model.hops.shell != split.train.hops.shell:
             raise ValueError(
-                f"The data are of hops to shell {split.train.hops.shell}, the student's to {model.hops.shell}."
+                f"The data are of hops to shell {split.train.hops.shell}, the model's to {model.hops.shell}."
             )
         self.options, self.train, self.spread = options, split.train, split.train.spread or 1.0
         self.identity = {"train": split.train.hash, "validation": split.validation.hash}

@@ -28,7 +28,7 @@ ORDER, PLACES, CHECK, SCALES = range(4)
 
 
 class PropertyFitOptions(TrainerOptions):
-    """How a property model is fitted. The defaults suit a phase from some thousand snapshots on one core.
+    """How to fit a property model. The defaults suit a phase from some thousand snapshots on one core.
 
     ``validation`` is a fraction of the snapshots.
     """
@@ -114,7 +114,7 @@ def _checked_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray)
         raise ValueError(f"Labels must be finite; that of snapshot {int(np.argmin(np.isfinite(values)))} is not.")
     if model.kind == "probability" and not np.isin(values, (0.0, 1.0)).all():
         odd = values[~np.isin(values, (0.0, 1.0))][0]
-        raise ValueError(f'Labels of a probability are 0 or 1, got {odd:g}; a number is fitted with kind="value".')
+        raise ValueError(f'Labels of a probability are 0 or 1, got {odd:g}; kind="value" is for numbers.')
     return values
 
 

@@ -1,4 +1,4 @@
-"""Weights on their way to a minimum: the part of a fit that does not ask what is fitted."""
+"""Weights on their way to a minimum: the part of a fit that does not ask what is learned."""
 
 from __future__ import annotations
 
