@@ -6,8 +6,8 @@ t₁ = 1, t₃ = -0.85, J_σ = ½ (``--coupling``), μ = -3.5, random spins. Fou
 
 1. products of the matrix with 64 vectors: time of one product with one vector, and the rate at which vectors are read
    and written against that of a plain copy of them. Three passes are counted, two vectors read and one written.
-2. truncation: root mean square error of H_⊥, the part of the field that turns a spin, by unit vectors, against H_⊥
-   itself, and the bound that the solver states for elements of ρ.
+2. truncation: root mean square error of H_⊥, the field perpendicular to the spins, by unit vectors, against H_⊥ itself,
+   and the bound that the solver states for elements of ρ.
 3. noise: the same error for coloured and random vectors, both estimators, with a random number for every orbital or one
    for both spins of a site, and what they state: an error bar for ρ (at 95 %) against the error of ρ. The referee is
    the pole expansion.

@@ -1,4 +1,4 @@
-"""Descriptors and networks: microseconds a site, and accuracy at equal size and at equal training time.
+"""Descriptors and networks: microseconds per site, and accuracy at equal size and at equal training time.
 
 python benchmarks/descriptors.py [--full] [--threads 1] [--folder benchmarks/output] [--figure pareto.png]
 
@@ -86,7 +86,7 @@ def speed_of_spins(lattice: Lattice) -> dict[str, tuple[object, int]]:
 
 
 def speed(effort: Effort) -> None:
-    """Print microseconds a site, forward and with the gradient by the field, in single precision."""
+    """Print microseconds per site, forward and with the gradient by the field, in single precision."""
     for title, members, lattice, components in (
         ("scalar field, square lattice, 81 sites within r = 5", speed_of_scalars, square, 1),
         ("unit spins, triangular lattice, r = 3", speed_of_spins, triangular, 3),
@@ -144,7 +144,7 @@ def trained(task: Task, build: Build, effort: Effort, split: Split, steps: int) 
 
 
 def cost_of_a_force(forcefield: LocalForceField, side: int = 48) -> float:
-    """Microseconds a site of one force."""
+    """Microseconds per site of one force."""
     large = forcefield.on(forcefield.lattice.resized(side)).eval()
     field = torch.randn(side * side, large.components, generator=torch.Generator().manual_seed(0))
     return 1e6 * best(lambda: large(field), 0.2) / side**2
@@ -171,7 +171,14 @@ def accuracy(task: Task, effort: Effort, folder: Path) -> list[Result]:
     table = Table(title=f"{task.name}: rms error of the electrons' force, relative", title_justify="left")
     table.add_column("")
     after = [f"after {effort.steps} steps"] if effort.steps else []
-    for column in ("features", "parameters", "µs a site", *after, f"after {effort.seconds:g} s", "steps in that time"):
+    for column in (
+        "features",
+        "parameters",
+        "µs per site",
+        *after,
+        f"after {effort.seconds:g} s",
+        "steps in that time",
+    ):
         table.add_column(column, justify="right")
     for r in results:
         errors = [f"{error:.3f}" for error in (r.at_steps, r.at_time) if error is not None]
@@ -191,7 +198,7 @@ def pareto(results: dict[str, list[Result]]) -> Picture:
         ax.step([r.cost for r in front], [r.at_time for r in front], where="post", color="0.75", linewidth=0.8)
         for k, r in enumerate(rows):
             ax.plot(r.cost, r.at_time, "osD^v<>pPX*"[k % 11], color=CYCLE[k % len(CYCLE)], markersize=5, label=r.model)
-        ax.set(xscale="log", yscale="log", xlabel="µs a site and force", title=title)
+        ax.set(xscale="log", yscale="log", xlabel="µs per site and force", title=title)
         light_grid(ax)
     axes[0].set_ylabel("relative error of the force")
     drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=6.5)

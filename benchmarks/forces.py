@@ -46,7 +46,7 @@ def main(threads: int) -> None:
         f"{threads} thread(s); float32 matrix product {flops / 1e9:.0f} GFLOP/s; "
         f"exact force on 30 × 30: {1e3 * exact:.0f} ms"
     )
-    table = Table("force field", "sites", "µs a site", "of the matrix product", "exact / learned")
+    table = Table("force field", "sites", "µs per site", "of the matrix product", "exact / learned")
     with torch.no_grad():
         for name in networks(4):
             for side in (30, 100, 300, 1000):

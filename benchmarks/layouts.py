@@ -3,7 +3,7 @@
 python benchmarks/layouts.py [--cutoff 7] [--sides 16 48 128 256] [--threads 1] [--seconds 0.5]
 
 All ways compute the same coefficients, those of the square lattice in float32, which the script checks first. Times are
-microseconds a site, forward and forward with the gradient; ratios between the columns of one run are what to read.
+microseconds per site, forward and forward with the gradient; ratios between the columns of one run are what to read.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main() -> None:
         f"{1e6 * 2 * n * n / flops:.3f} µs."
     )
     names = [*ways(small.on(square(32)))]
-    table = Table("µs a site, forward / with gradient", *(f"L = {side}" for side in options.sides))
+    table = Table("µs per site, forward / with gradient", *(f"L = {side}" for side in options.sides))
     rows: dict[str, list[str]] = {name: [] for name in [*names, "chosen: coefficients", "chosen: all features"]}
     for side in options.sides:
         descriptor = small.on(square(side))

@@ -1,4 +1,4 @@
-"""Hops with a learned energy: attempts a second against size and window, and against other ways to ask.
+"""Hops with a learned energy: attempts per second against size and window, and against other ways to ask.
 
 python benchmarks/learned_moves.py [--sides 30 150 300] [--radii 4 5 6] [--channels 16] [--attempts 4000] [--threads 1]
 

@@ -117,7 +117,7 @@ def ratios(side: int, rounds: int) -> None:
     seconds = in_turn(everything, rounds, 0.2)
     wrong = errors(solvers, lattice, field)
     compared = ["SpinCNN, force", "SpinCNN, energy", "TorqueResNet"]
-    table = Table("field", "ms a step", "µs a site", "error of H⊥", "stated, of ρ", *compared)
+    table = Table("field", "ms per step", "µs per site", "error of H⊥", "stated, of ρ", *compared)
     for name, value in seconds.items():
         relative, stated = wrong.get(name, (None, ""))
         table.add_row(
@@ -136,7 +136,7 @@ def ratios(side: int, rounds: int) -> None:
 
 def flatness(sides: list[int], rounds: int) -> None:
     names = list(learned(triangular(12)))
-    table = Table("sites", *names, title="µs a site and step")
+    table = Table("sites", *names, title="µs per site and step")
     smallest = dict.fromkeys(names, float("inf"))
     largest = dict.fromkeys(names, 0.0)
     for side in sides:
@@ -159,7 +159,7 @@ def machine(seconds: dict[str, float]) -> None:
     peak = 2 * 1024**3 / best(lambda: a @ a, clock=time.process_time)
     copy = 2 * x.nbytes / best(lambda: y.copy_(x), clock=time.process_time)
     console.print(f"float32 matrix product {peak / 1e9:.0f} GFLOP/s, copy {copy / 1e9:.1f} GB/s (read and written)")
-    table = Table("network", "kFLOP a site", "of the matrix product", "bytes that copy in the time of a site")
+    table = Table("network", "kFLOP per site", "of the matrix product", "bytes that copy in the time of a site")
     for name, forcefield in learned(triangular(12)).items():
         if not isinstance(forcefield, ConvolutionalForceField) or forcefield.conservative:
             continue

@@ -41,7 +41,7 @@ def walks(energies: ExactMoves, field: torch.Tensor, options: argparse.Namespace
     rng = torch.Generator().manual_seed(1)
     metropolis(energies.start_walk(field), 8, rng)  # compiles
     walk = energies.start_walk(field)
-    table = Table("walk", "possible", "accepted", "ms an attempt", "4 spectra, ms", "ratio", "spectra", "drift of F")
+    table = Table("walk", "possible", "accepted", "ms per attempt", "4 spectra, ms", "ratio", "spectra", "drift of F")
     for name, before in (("from a random start", 0), ("relaxed", options.relax)):
         if before:
             metropolis(walk, before, rng)

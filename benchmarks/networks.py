@@ -38,7 +38,7 @@ def main(threads: int) -> None:
     torch.set_num_threads(threads)
     console = Console(width=120)
     a = torch.randn(1024, 1024)
-    table = Table("network", "parameters", "kFLOP a site", "µs a site", "with force", "of the matrix product")
+    table = Table("network", "parameters", "kFLOP per site", "µs per site", "with force", "of the matrix product")
     first = 0.0
     for name, make in NETWORKS.items():
         net = make()

@@ -62,7 +62,7 @@ def rates(console: Console, length: int) -> None:
 
 def memory(console: Console, length: int) -> None:
     tc = critical_temperature("square")
-    table = Table("sampler", "ms a sweep (cluster)", "τ of E", "τ of m²", "ms for 2τ", title=f"L = {length}, kT_c")
+    table = Table("sampler", "ms per sweep (cluster)", "τ of E", "τ of m²", "ms for 2τ", title=f"L = {length}, kT_c")
     for kind in (SwendsenWang, Wolff):
         sampler = kind(Ising(square(length)), tc, chains=2, start="ordered", seed=1)
         sampler.sweep(100)

@@ -131,7 +131,7 @@ def main(options: argparse.Namespace) -> None:
     console.print(data, f"\nlinear law: {check_spins(split.test)['exchange']}")
     table = Table(
         "model", "parameters", "steps", "CPU s", "relative", "quench", "skyrmions", "10⁶ mse", "median", "90 %",
-        "broken symmetry", "µs a site",
+        "broken symmetry", "µs per site",
     )  # fmt: skip
     large = triangular(48)
     field = random_spins(large, torch.Generator().manual_seed(2)).float()

@@ -40,7 +40,7 @@ data = ns.training.DataSet.from_arrays(
     components=3,
 )
 
-# --- only what turns a spin is learned; the field along z is known ---------------------------------------------------
+# --- only the torque is learned; the field along z is known ----------------------------------------------------------
 
 split = data.split(validation=0.25, test=0.25, seed=1)
 network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(13.1, 2.1, 1.1), head="force")

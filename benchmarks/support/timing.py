@@ -24,7 +24,7 @@ def best(call: Callable[[], object], seconds: float = 0.3, *, clock: Callable[[]
 
 
 def passes(function: Callable[[Tensor], Tensor], field: Tensor, seconds: float = 0.3) -> tuple[float, float]:
-    """Microseconds a site of ``function(field)`` without a graph, and of its value with the gradient by the field."""
+    """Microseconds per site of ``function(field)`` without a graph, and of its value with the gradient by the field."""
     sites = field.shape[-2] * field[..., 0, 0].numel()
 
     def forward() -> None:

@@ -34,7 +34,7 @@ class _Sampled(Protocol):
 
 
 class SpinStore:
-    """Configurations of ±1 spins on L × L periodic sites, one bit a spin, in memory or mapped from a file.
+    """Configurations of ±1 spins on L × L periodic sites, one bit per spin, in memory or mapped from a file.
 
     Site x L + y is bit k % 8, counted from the lowest, of byte k // 8 with k = x L + y; a 1 is s = +1. A snapshot of
     L = 320 takes 12.8 kB, one of L = 10⁴ takes 12.5 MB; :meth:`blocks` touches only the bytes of the blocks it cuts, so

@@ -226,7 +226,7 @@ def check_field(field: Tensor, sites: int, components: int, *, finite: bool = Fa
 
 
 def not_finite(count: int, empty: np.ndarray) -> str:
-    """What to say of a field with NaN or infinite values; ``empty`` ``(*batch,)`` tells where all values are NaN."""
+    """What to say of a field with NaN or infinite values; ``empty`` ``(*batch,)`` marks where all values are NaN."""
     if empty.any() and empty.ndim:
         return (
             f"{int(empty.sum())} of {empty.size} snapshots are NaN throughout, as records are that a run has not "

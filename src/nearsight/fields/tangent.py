@@ -1,4 +1,4 @@
-"""The part of a vector on every site that turns a spin."""
+"""The component of a vector field perpendicular to the spins, which is what rotates them."""
 
 from __future__ import annotations
 

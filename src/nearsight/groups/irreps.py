@@ -77,7 +77,7 @@ def _real_irreps(table: np.ndarray, spatial: np.ndarray) -> list[np.ndarray]:
     if any(
         abs(_norm(m) + np.trace(m[squares], axis1=1, axis2=2).mean() - 2) > TOLERANCE * order for m in found.values()
     ):
-        raise ValueError("Two irreps have not been told apart.")
+        raise ValueError("Two irreps could not be separated.")
     return [_snap(_canonical(matrices, spatial, table)) for matrices in found.values()]
 
 

@@ -227,7 +227,7 @@ class ClassicalModel(Hamiltonian):
         return (local.gather(-1, new[..., None]) - local.gather(-1, old)).squeeze(-1)
 
     def magnetisation(self, states: Tensor) -> Tensor:
-        """Mean of the field over the sites ``(*batch, component)``; for Potts states, the share of each."""
+        """Mean of the field over the sites ``(*batch, component)``; for Potts states, the fraction of each."""
         return self.from_states(states).mean(-2)
 
     def _bond_tensors(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,7 +49,7 @@ class SDModel(Hamiltonian):
 
     and B acts on the local moments alone. A common rotation of all spins leaves the electrons' energy alone, and so
     does their reversal unless a twist has a handedness; ``field_type`` is this law, that of the electrons, which is
-    what a student learns. K and B break it in the classical part, which is exact and local.
+    what a model learns. K and B break it in the classical part, which is exact and local.
 
     Spins may have any length: half steps of integrators leave the sphere, and with ``unit=False`` the length is a
     variable (spin density waves). :meth:`normalised` refuses a spin without direction.

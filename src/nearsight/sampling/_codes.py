@@ -1,9 +1,6 @@
-"""Three codes for single-spin updates, of one interface: how chains are laid out in memory, and what moves them."""
+"""Single-spin updates in three layouts of the chains in memory."""
 
 from __future__ import annotations
-
-import abc
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,62 +13,40 @@ from nearsight.sampling._streams import TRIED, stream
 Arrays = dict[str, np.ndarray]
 
 
-class UpdateKernel(abc.ABC):
-    """Layout and loops for one ``rule``, "metropolis" or "heat-bath"."""
+class UpdateKernel:
+    """One ``rule``, "metropolis" or "heat-bath", with neighbours from tables: any model on any lattice.
 
-    name: ClassVar[str]
+    The other kernels lay out the chains in another way.
+    """
+
+    name = "table"
 
     def __init__(self, model: ClassicalModel, rule: str) -> None:
         self.model, self.rule = model, rule
 
-    @abc.abstractmethod
     def init_state(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
-        """States ``(chain, site)`` in the layout of the code, and streams."""
+        """States ``(chain, site)`` in the layout of the kernel, and streams."""
+        return {"states": states, "streams": chain_streams(seed, len(states))}
 
-    @abc.abstractmethod
     def set_temperature(self, kT: np.ndarray) -> None:
         """Acceptance probabilities for temperatures ``(chain,)``."""
+        self.beta = 1 / kT
 
-    @abc.abstractmethod
-    def sweep(self, arrays: Arrays, number: int) -> None: ...
+    def sweep(self, arrays: Arrays, number: int) -> None:
+        """Move every chain on by so many sweeps."""
+        run = single_spin.sweep_metropolis if self.rule == "metropolis" else single_spin.sweep_heat_bath
+        index, strength = self.model.neighbours.index, self.model.neighbours.strength
+        states, streams = arrays["states"], arrays["streams"]
+        run(states, index, strength, self.model.interaction, self.model.onsite, self.beta, streams, number)
 
-    @abc.abstractmethod
     def states(self, arrays: Arrays) -> np.ndarray:
         """States ``(chain, site)``, int8."""
+        return arrays["states"].copy()
 
     def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Energies and counts of states, as they are and aligned (:meth:`Sampler.observe`), if the layout knows a way
         faster than to read all states."""
         return None
-
-
-class GenericKernel(UpdateKernel):
-    """States as they are, neighbours from tables: any model on any lattice."""
-
-    name = "table"
-
-    def init_state(self, states: np.ndarray, seed: tuple[int, ...]) -> Arrays:
-        return {"states": states, "streams": chain_streams(seed, len(states))}
-
-    def set_temperature(self, kT: np.ndarray) -> None:
-        self.beta = 1 / kT
-
-    def sweep(self, arrays: Arrays, number: int) -> None:
-        run = single_spin.sweep_metropolis if self.rule == "metropolis" else single_spin.sweep_heat_bath
-        model, neighbours = self.model, self.model.neighbours
-        run(
-            arrays["states"],
-            neighbours.index,
-            neighbours.strength,
-            model.interaction,
-            model.onsite,
-            self.beta,
-            arrays["streams"],
-            number,
-        )
-
-    def states(self, arrays: Arrays) -> np.ndarray:
-        return arrays["states"].copy()
 
 
 class CheckerboardKernel(UpdateKernel):
@@ -141,6 +116,4 @@ def chain_streams(seed: tuple[int, ...], chains: int) -> np.ndarray:
     return np.stack([stream(*seed, chain)[:, 0] for chain in range(chains)])
 
 
-CODES: dict[str, type[UpdateKernel]] = {
-    code.name: code for code in (GenericKernel, CheckerboardKernel, MultispinKernel)
-}
+CODES: dict[str, type[UpdateKernel]] = {code.name: code for code in (UpdateKernel, CheckerboardKernel, MultispinKernel)}

@@ -86,11 +86,11 @@ class DensityOfStates:
         """
         total, parts = self.total, list(zip(self.counts, self.energies, strict=True))
         middle = sum((int(g) * Fraction(float(e)) for g, e in parts), Fraction(0)) / total
-        share = np.array([float(Fraction(int(g), total)) for g in self.counts])
+        weight = np.array([float(Fraction(int(g), total)) for g in self.counts])
         x = np.array([float(Fraction(float(e)) - middle) for e in self.energies])
         change = np.expm1(-x / np.maximum(T, np.abs(x).max() / 2)[..., None])
-        moved = (share * change).sum(-1)
-        mean = float(middle) + (share * x * change).sum(-1) / (1 + moved)
+        moved = (weight * change).sum(-1)
+        mean = float(middle) + (weight * x * change).sum(-1) / (1 + moved)
         return math.log(total) + np.log1p(moved) - float(middle) / T, mean
 
     def _weights(self, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

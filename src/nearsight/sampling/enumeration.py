@@ -15,7 +15,7 @@ from nearsight.sampling.density_of_states import DensityOfStates
 MAX_STATES = 2**26
 """Largest number of states enumerated: 26 Ising spins, 16 three-state sites."""
 BLOCK = 2**20
-"""States held at once."""
+"""States in memory at once."""
 SAME_LEVEL = 1e-12
 """Energies closer than this (relative to the sum of all couplings) are one level; rounding differs by 1e-15."""
 

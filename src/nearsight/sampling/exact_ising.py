@@ -82,9 +82,9 @@ def _hot(n: int, m: int, K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     # Each is (ln of the product of (2λ)^{m/2} (1 + e), derivatives; w = Σ artanh e, derivatives).
     (log, log1, log2), (w, w1, w2) = odd
     q = np.exp(-2 * w)  # Π (1 - e)/(1 + e)
-    share = q / (1 + q)
-    value, first = log + np.log1p(q) - np.log(2), log1 - 2 * w1 * share
-    second = log2 - 2 * w2 * share + 4 * w1**2 * share / (1 + q)
+    p = q / (1 + q)
+    value, first = log + np.log1p(q) - np.log(2), log1 - 2 * w1 * p
+    second = log2 - 2 * w2 * p + 4 * w1**2 * p / (1 + q)
     (log, log1, log2), (w, w1, w2) = even
     q, p = np.exp(-2 * w), -np.expm1(-2 * w)
     ratio = np.exp(log - np.log(2) - value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -135,16 +135,8 @@ class Sampler(abc.ABC):
 
     def record(self, sweeps: int, *, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Move on by ``sweeps`` and :meth:`observe` after ``every`` one: energies and m² ``(chain, time)``."""
-        every, sweeps = integer(every, "every", least=1), integer(sweeps, "sweeps", least=1)
-        if sweeps < every:
-            raise ValueError(f"{sweeps} sweeps hold no record after {every}; make more, or measure more often.")
-        energies, orders = [], []
-        for _ in range(sweeps // every):
-            self.sweep(every)
-            energy, m2 = self.observe()
-            energies.append(energy)
-            orders.append(m2)
-        return np.stack(energies, axis=-1), np.stack(orders, axis=-1)
+        energy, m2 = _recorded(self.sweep, self.observe, sweeps, every)
+        return energy, m2
 
     def checkpoint(self) -> dict[str, Tensor]:
         """Everything the rest of the run depends on, as tensors for :func:`nearsight.storage.save_tensors`."""
@@ -198,6 +190,18 @@ def _signed(array: np.ndarray) -> np.ndarray:
     return array.view(array.dtype.str.replace("u", "i")) if array.dtype.kind == "u" else array
 
 
+def _recorded(sweep: Callable[[int], None], observe: Callable[[], Any], sweeps: int, every: int) -> np.ndarray:
+    """Energies and m² ``(2, chain, time)`` of ``sweeps``, observed after ``every`` one."""
+    every, sweeps = integer(every, "every", least=1), integer(sweeps, "sweeps", least=1)
+    if sweeps < every:
+        raise ValueError(f"{sweeps} sweeps hold no record after {every}; make more, or measure more often.")
+    rows = []
+    for _ in range(sweeps // every):
+        sweep(every)
+        rows.append(observe())
+    return np.moveaxis(np.array(rows), 0, -1)
+
+
 def _real_temperatures(kT: Any) -> np.ndarray:
     """Temperatures as an array of floats, refused if they are not real, finite and > 0."""
     try:
@@ -227,7 +231,7 @@ def _magnetisation(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
 
 def _order(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
     r"""Square of the order parameter, the same for all ordered states: m² for spins; for Potts states
-    Σ_a (x_a - 1/q)² q/(q-1) with the shares x_a, 0 in disorder and 1 in order."""
+    Σ_a (x_a - 1/q)² q/(q-1) with the fractions x_a, 0 in disorder and 1 in order."""
     mean = _magnetisation(model, counts)
     if model.components == 1:
         return mean[..., 0] ** 2

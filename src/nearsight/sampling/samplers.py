@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Metropolis(_SingleSpin):
     """Metropolis's rule: a change of one site that costs ΔE is accepted with probability min(1, exp(-ΔE/kT)).
 
     For Ising spins with nearest neighbours on a square torus of even sides all sites of one colour of the checkerboard
-    are tried at once: about 1 update a nanosecond and core, and 2.5 if 64 chains share a temperature in zero field.
+    are tried at once: about 1 update per nanosecond and core, and 2.5 if 64 chains share a temperature in zero field.
     Other models take tables of neighbours (0.02). One sweep tries every site once, or as many sites as there are.
 
     The rule always accepts a change that costs nothing, and a sweep that tries every site then turns states in which
@@ -90,12 +91,32 @@ class HeatBath(_SingleSpin):
     name = "heat-bath"
 
 
-class SwendsenWang(Sampler):
+class _Clusters(Sampler):
+    """Fortuin-Kasteleyn clusters, on states in which every satisfied bond joins equal ones."""
+
+    _cost: np.ndarray
+    _flip: np.ndarray
+    _move: Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
+    """Moves of one chain: its states, odds of bonds, random stream and the number of moves."""
+
+    def _tune(self, kT: np.ndarray) -> None:
+        self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
+
+    def _read(self) -> np.ndarray:
+        return self._arrays["states"] ^ self._flip
+
+    def sweep(self, number: int = 1) -> None:
+        number = integer(number, "number", least=0)
+        for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
+            self._move(spins, odds, rng, number)
+
+
+class SwendsenWang(_Clusters):
     """All clusters of Fortuin-Kasteleyn bonds take new states: Ising and Potts models without field, any lattice.
 
-    Bonds may differ and be negative as long as no loop is frustrated (a bipartite antiferromagnet). About 30 ns a site
-    and sweep at every temperature; the autocorrelation time of the square Ising model stays below five sweeps up to
-    320 × 320 sites.
+    Bonds may differ and be negative as long as no loop is frustrated (a bipartite antiferromagnet). About 30 ns per
+    site and sweep at every temperature; the autocorrelation time of the square Ising model stays below five sweeps up
+    to 320 × 320 sites.
     """
 
     name = "swendsen-wang"
@@ -108,19 +129,11 @@ class SwendsenWang(Sampler):
         self._first, self._second, self._cost = first[order], second[order], cost[order]
         return {"states": states ^ self._flip, "streams": chain_streams(self.seed, len(states))}
 
-    def _tune(self, kT: np.ndarray) -> None:
-        self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
-
-    def sweep(self, number: int = 1) -> None:
-        number = integer(number, "number", least=0)
-        for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
-            clusters.sweep_swendsen_wang(spins, self._first, self._second, odds, self.model.n_states, rng, number)
-
-    def _read(self) -> np.ndarray:
-        return self._arrays["states"] ^ self._flip
+    def _move(self, spins: np.ndarray, odds: np.ndarray, rng: np.ndarray, number: int) -> None:
+        clusters.sweep_swendsen_wang(spins, self._first, self._second, odds, self.model.n_states, rng, number)
 
 
-class Wolff(Sampler):
+class Wolff(_Clusters):
     """One Fortuin-Kasteleyn cluster, grown from a random site, takes another state: models as :class:`SwendsenWang`.
 
     One step is one cluster: of the order of the lattice below the transition, of a few sites far above, where many
@@ -139,16 +152,8 @@ class Wolff(Sampler):
         self._cost = gain * np.abs(neighbours.strength)
         return {"states": states ^ self._flip, "streams": chain_streams(self.seed, len(states))}
 
-    def _tune(self, kT: np.ndarray) -> None:
-        self._odds = [clusters.keep_odds(self._cost, t) for t in kT]
-
-    def sweep(self, number: int = 1) -> None:
-        number = integer(number, "number", least=0)
-        for spins, rng, odds in zip(self._arrays["states"], self._arrays["streams"], self._odds, strict=True):
-            clusters.step_wolff(spins, self._index, odds, self.model.n_states, rng, number)
-
-    def _read(self) -> np.ndarray:
-        return self._arrays["states"] ^ self._flip
+    def _move(self, spins: np.ndarray, odds: np.ndarray, rng: np.ndarray, number: int) -> None:
+        clusters.step_wolff(spins, self._index, odds, self.model.n_states, rng, number)
 
 
 SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in (Metropolis, HeatBath, SwendsenWang, Wolff)}

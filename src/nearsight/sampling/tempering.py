@@ -13,7 +13,7 @@ from nearsight._validation import choice, integer
 from nearsight._validation import number as number_
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.sampling._streams import generator
-from nearsight.sampling.sampler import START, Sampler, _real_temperatures
+from nearsight.sampling.sampler import START, Sampler, _real_temperatures, _recorded
 from nearsight.sampling.samplers import SAMPLERS, HeatBath, Metropolis
 
 
@@ -80,16 +80,8 @@ class ParallelTempering:
 
     def record(self, sweeps: int, *, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Move on by ``sweeps`` and measure after ``every`` one: energies and m² ``(temperature, time)``."""
-        every, sweeps = integer(every, "every", least=1), integer(sweeps, "sweeps", least=1)
-        if sweeps < every:
-            raise ValueError(f"{sweeps} sweeps hold no record after {every}; make more, or measure more often.")
-        energies, orders = [], []
-        for _ in range(sweeps // every):
-            self.sweep(every)
-            energy, m2 = self.chains.observe()
-            energies.append(energy[self._copy])
-            orders.append(m2[self._copy])
-        return np.stack(energies, axis=-1), np.stack(orders, axis=-1)
+        energy, m2 = _recorded(self.sweep, lambda: np.array(self.chains.observe())[:, self._copy], sweeps, every)
+        return energy, m2
 
     @property
     def states(self) -> Tensor:
@@ -103,7 +95,7 @@ class ParallelTempering:
 
     @property
     def acceptance(self) -> np.ndarray:
-        """Share of accepted exchanges between neighbouring temperatures ``(temperature - 1,)``; 0.2 to 0.5 is good.
+        """Fraction of accepted exchanges between neighbouring temperatures ``(temperature - 1,)``; 0.2 to 0.5 is good.
 
         Where it is close to 0 the ladder is cut in two: add temperatures there.
         """
