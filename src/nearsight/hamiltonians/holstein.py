@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nearsight._validation import boolean, integer, number
 from nearsight.fields import scalar
+from nearsight.hamiltonians._hopping import checked_twist, hopping_matrix
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nearsight._validation import integer, number
 from nearsight.fields import displacement
+from nearsight.hamiltonians._hopping import bond_phases, checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import bond_phases, checked_twist, dense, hopping_elements
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nearsight._validation import boolean, choice, number
 from nearsight.fields import check_field, spin
+from nearsight.hamiltonians._hopping import checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
