@@ -13,7 +13,7 @@ import xarray as xr
 
 from nearsight.analysis import Verdict
 from nearsight.storage import CorruptFileError, LockedError, lock, read_yaml, write_json, write_yaml
-from nearsight.studies import Run, Section, Stage, Study
+from nearsight.studies import Run, Section, Stage, Study, get
 from nearsight.studies.checks import Above, Check
 from nearsight.studies.settings import configure, difference
 
@@ -416,3 +416,43 @@ def test_a_full_disk_is_named_with_the_file_of_curves(run):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (run.path / "observables.nc").read_bytes() == before
     assert not list(run.path.glob(".*"))
+
+
+# --- studies of one's own ---------------------------------------------------------------------------------------------
+
+OWN = """
+from nearsight.studies import Section, Stage, Study
+from nearsight.studies.checks import Check
+
+class Config(Section):
+    number: int = 3
+    seed: int = 1
+
+def count(run, config):
+    run.record_checks("count", [Check("number", value=float(config.number))])
+
+STUDY = Study(
+    question="How many?",
+    presets={"only": Config()},
+    stages=(Stage("count", count, outputs=("checks.json:count",)),),
+)
+"""
+
+
+def test_a_file_of_ones_own_is_a_study(tmp_path):
+    (tmp_path / "my_own_count.py").write_text(OWN)
+    study = get(str(tmp_path / "my_own_count.py"))
+    run = study.run(tmp_path / "runs" / study.name / "four", study.configure(settings=["number=4"]))
+    assert study.name == "my_own_count" and [check.value for check in run.checks] == [4.0]
+    assert "How many?" in (run.path / "report.html").read_text()
+
+
+def test_a_file_that_is_no_study_says_so(tmp_path):
+    (tmp_path / "no_study_at_all.py").write_text("STUDY = 1\n")
+    with pytest.raises(ValueError, match="no STUDY"):
+        get(str(tmp_path / "no_study_at_all.py"))
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        get(str(tmp_path / "missing.py"))
+    (tmp_path / "json.py").write_text(OWN)
+    with pytest.raises(ValueError, match="another name"):
+        get(str(tmp_path / "json.py"))

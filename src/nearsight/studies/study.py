@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
@@ -196,18 +199,33 @@ def force_stages(
 
 
 def names() -> list[str]:
-    """Names of all studies: every public module of ``nearsight.studies.systems`` is one."""
-    return sorted({*_OLD, *(m.name for m in pkgutil.iter_modules(systems.__path__) if not m.name.startswith("_"))})
+    """Names of all studies: the public modules of ``nearsight.studies.systems`` and those that packages bring."""
+    return sorted({*_OLD, *_modules(), *(entry.name for entry in _entry_points())})
 
 
 def get(name: str) -> Study:
-    """The study of this name, complete with the stage that writes its report."""
-    if name not in (known := names()):
+    """The study of this name or file, complete with the stage that writes its report.
+
+    A file ``my_study.py`` of your own, or an entry point of the group ``nearsight.studies`` of a package of yours, is a
+    study like those of the library: a module that exports ``STUDY``.
+    """
+    if name.endswith(".py"):
+        module = _from_file(Path(name))
+    elif name in _OLD:
+        module = importlib.import_module(f"nearsight.studies.{name}")
+    elif name in _modules():
+        module = importlib.import_module(f"nearsight.studies.systems.{name}")
+    elif found := [entry for entry in _entry_points() if entry.name == name]:
+        module = found[0].load()
+    else:
+        known = names()
         raise ValueError(
-            f"There is no study {name!r}. The nearest is {nearest(name, known)!r}; there are {', '.join(known)}."
+            f"There is no study {name!r}. The nearest is {nearest(name, known)!r}; there are {', '.join(known)}. A study "
+            f"of your own is named by its file, ./{name}.py."
         )
-    package = "nearsight.studies" if name in _OLD else "nearsight.studies.systems"
-    study: Study = replace(importlib.import_module(f"{package}.{name}").STUDY, name=name)
+    if not isinstance(found_study := getattr(module, "STUDY", None), Study):
+        raise ValueError(f"{name} is no study: it exports no STUDY that is a nearsight.studies.Study.")
+    study = replace(found_study, name=Path(name).stem)
 
     def report(run: Run, config: Any) -> None:
         # Not before it is drawn: matplotlib takes a second to load.
@@ -218,3 +236,24 @@ def get(name: str) -> Study:
 
     inputs = tuple(output for stage in study.stages for output in stage.outputs)
     return replace(study, stages=(*study.stages, Stage("report", report, ("report.html",), inputs, cheap=True)))
+
+
+def _modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(systems.__path__) if not module.name.startswith("_")]
+
+
+def _entry_points() -> list[EntryPoint]:
+    return list(entry_points(group="nearsight.studies"))
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module of a file outside of any package, imported so that processes started later can import it as well."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}, so no study in it.")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module = importlib.import_module(path.stem)
+    if Path(str(module.__file__)).resolve() != path.resolve():
+        raise ValueError(f"{path.name} has the name of another module, {module.__file__}: give the file another name.")
+    return module
