@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nearsight.analysis import examine_hops, hop_response, hop_truncation
-from nearsight.analysis.locality.hops import ends, nearer_end
+from nearsight.analysis.locality._range import ends, nearer_end
 from nearsight.fields import occupation
 from nearsight.forcefields import ConvolutionalForceField
 from nearsight.hamiltonians import FalicovKimball

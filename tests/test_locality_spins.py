@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from nearsight.analysis import assess_growth, ensemble_length, examine_locality, response, spin_derivative, truncation
-from nearsight.analysis.locality.response import distances
-from nearsight.analysis.locality.sphere import normals
+from nearsight.analysis.locality._range import distances, normals
 from nearsight.fields import random_spins, skyrmion_lattice, tangent
 from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, Forces
 from nearsight.hamiltonians import Heisenberg, skyrmion_magnet

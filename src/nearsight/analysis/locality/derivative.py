@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian, jvp, vhp
 
+from nearsight.analysis.locality._range import doubled, forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ElectronForceField, FixedNumber, ForceField, SumForceField
 from nearsight.solvers import Dense
 
-BATCH = 64
-"""Fields handed to a force field at once."""
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -45,18 +43,6 @@ def directional_derivative(forcefield: ForceField, field: Tensor, directions: Te
     if not step > 0:
         raise ValueError(f"step must be a positive change of the field, got {step}.")
     return _derivative(doubled(forcefield), field.detach().double(), directions.double(), step)
-
-
-def doubled(forcefield: ForceField) -> ForceField:
-    """The force field in double precision and ready for use: itself, or a copy if its parameters are single."""
-    single = any(p.is_floating_point() and p.dtype != torch.float64 for p in forcefield.parameters())
-    return copy.deepcopy(forcefield).double().eval() if single else forcefield
-
-
-def forces(forcefield: ForceField, fields: Tensor) -> Tensor:
-    """Forces on many fields, piece by piece."""
-    with torch.no_grad():
-        return torch.cat([forcefield(chunk).force for chunk in fields.split(BATCH)])
 
 
 def _derivative(forcefield: ForceField, field: Tensor, directions: Tensor, step: float) -> Tensor:
@@ -107,7 +93,7 @@ def linear_response(electrons: ElectronForceField, field: Tensor, directions: Te
     field = field.detach().double()
     answer = electrons.electrons(field)
     eps, psi = torch.linalg.eigh(model.matrix(field))
-    quotient = difference_quotient(eps, float(answer.mu), solver.kT)
+    quotient = _difference_quotient(eps, float(answer.mu), solver.kT)
     weight = quotient.diagonal()
     rows, columns = model.rows, model.columns
 
@@ -132,7 +118,7 @@ def linear_response(electrons: ElectronForceField, field: Tensor, directions: Te
     return torch.stack(result)
 
 
-def difference_quotient(eps: Tensor, mu: float, kT: float) -> Tensor:
+def _difference_quotient(eps: Tensor, mu: float, kT: float) -> Tensor:
     """(f_n - f_m)/(ε_n - ε_m) ``(level, level)``, the derivative f' where levels are equal, without cancellation."""
     x = (eps - mu) / kT
     low, high = torch.minimum(x[:, None], x), torch.maximum(x[:, None], x)

@@ -10,9 +10,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nearsight.analysis.locality._range import doubled, doubled_moves, forces
 from nearsight.analysis.locality.assessment import LocalityReport, assess_growth, assess_size
-from nearsight.analysis.locality.derivative import doubled, forces
-from nearsight.analysis.locality.hops import doubled_moves, hop_response, hop_truncation
+from nearsight.analysis.locality.hops import hop_response, hop_truncation
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent

@@ -11,11 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality.derivative import directional_derivative, doubled
+from nearsight.analysis.locality._range import distances, doubled, shells
+from nearsight.analysis.locality.derivative import directional_derivative
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.statistics.ensembles import bootstrap
 from nearsight.forcefields import ForceField
-from nearsight.lattices import Lattice, half_period, torus_distance
+from nearsight.lattices import Lattice, half_period
 
 BLIND = 1e-9
 """A response below this fraction of the largest is rounding: the force field ends before."""
@@ -202,43 +203,60 @@ def response(
     spins: the fields are unit spins, of which only the part of the force normal to them counts: derivatives are those
         on the sphere (:func:`spin_derivative`), a and b the axes of spin space, χ_ij the same matrix in all frames.
     """
-    lattice, components = forcefield.lattice, forcefield.components
-    if fields.ndim != 3 or not len(fields):
-        raise ValueError(f"fields must have shape (sample, site, component), got {tuple(fields.shape)}.")
-    sources = min(sources, lattice.n_sites)
-    if sources < 1:
-        raise ValueError(f"sources must be at least 1, got {sources}.")
+    sums = _PairSums(forcefield.lattice, fields, forcefield.components, sources, rng)
     forcefield = doubled(forcefield)
-    chosen = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
-    sites = chosen.unique().tolist()
-    r, label = shells(distances(lattice, sites), lattice.tolerance)
-    shell_of = dict(zip(sites, label, strict=True))
-    shape = (len(fields), len(r))
-    square, norm, pairs = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    signed = np.zeros((*shape, components, components))
-    column = np.zeros((len(fields), sources, components, components))
-    weight = np.zeros_like(column)
     for s, field in enumerate(fields):
-        chi = (_on_sphere if spins else _in_space)(forcefield, field, chosen[s].tolist(), step)
-        column[s], weight[s] = chi.sum(1), np.abs(chi).sum(1)
-        for k, j in enumerate(chosen[s].tolist()):
-            squares = (chi[k] ** 2).sum((-2, -1))
-            np.add.at(square[s], shell_of[j], squares)
-            np.add.at(norm[s], shell_of[j], np.sqrt(squares))
-            np.add.at(signed[s], shell_of[j], chi[k])
-            np.add.at(pairs[s], shell_of[j], 1.0)
-    data = xr.Dataset(
-        {
-            "square": (("sample", "r"), square),
-            "norm": (("sample", "r"), norm),
-            "signed": (("sample", "r", "a", "b"), signed),
-            "pairs": (("sample", "r"), pairs),
-            "column": (("sample", "source", "a", "b"), column),
-            "weight": (("sample", "source", "a", "b"), weight),
-        },
-        coords={"r": ("r", r, {"long_name": "distance", "units": "a"})},
-    )
-    return Response(lattice, data)
+        sites = sums.sites[s].tolist()
+        chi = (_on_sphere if spins else _in_space)(forcefield, field, sites, step)
+        for k, j in enumerate(sites):
+            sums.add(s, k, sums.shell_of[j], chi[k])
+    return sums.response()
+
+
+class _PairSums:
+    """Sums of χ by distance, source by source; ``sites`` ``(sample, source)`` are those where the field changes."""
+
+    def __init__(self, lattice: Lattice, fields: Tensor, components: int, sources: int, rng: torch.Generator) -> None:
+        if fields.ndim != 3 or not len(fields):
+            raise ValueError(f"fields must have shape (sample, site, component), got {tuple(fields.shape)}.")
+        sources = min(sources, lattice.n_sites)
+        if sources < 1:
+            raise ValueError(f"sources must be at least 1, got {sources}.")
+        self.lattice = lattice
+        self.sites = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
+        different = self.sites.unique().tolist()
+        self.r, label = shells(distances(lattice, different), lattice.tolerance)
+        self.shell_of = dict(zip(different, label, strict=True))
+        shape, matrix = (len(fields), len(self.r)), (components, components)
+        self.square, self.norm, self.pairs = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self.signed = np.zeros((*shape, *matrix))
+        self.column = np.zeros((len(fields), sources, *matrix))
+        self.weight = np.zeros_like(self.column)
+
+    def add(self, sample: int, source: int, shell: np.ndarray, chi: np.ndarray) -> None:
+        """χ ``(pair, a, b)`` of one source with everything that responds, at the given shells ``(pair,)``."""
+        squares = (chi**2).sum((-2, -1))
+        sums = ((self.square, squares), (self.norm, np.sqrt(squares)), (self.signed, chi), (self.pairs, 1.0))
+        for total, values in sums:
+            np.add.at(total[sample], shell, values)
+        self.column[sample, source], self.weight[sample, source] = chi.sum(0), np.abs(chi).sum(0)
+
+    def response(self) -> Response:
+        """The response at all distances with any pair."""
+        seen = self.pairs.sum(0) > 0
+        matrix = ("sample", "r", "a", "b")
+        data = xr.Dataset(
+            {
+                "square": (matrix[:2], self.square[:, seen]),
+                "norm": (matrix[:2], self.norm[:, seen]),
+                "signed": (matrix, self.signed[:, seen]),
+                "pairs": (matrix[:2], self.pairs[:, seen]),
+                "column": (("sample", "source", "a", "b"), self.column),
+                "weight": (("sample", "source", "a", "b"), self.weight),
+            },
+            coords={"r": ("r", self.r[seen], {"long_name": "distance", "units": "a"})},
+        )
+        return Response(self.lattice, data)
 
 
 def _in_space(forcefield: ForceField, field: Tensor, sources: list[int], step: float) -> np.ndarray:
@@ -256,18 +274,6 @@ def _on_sphere(forcefield: ForceField, field: Tensor, sources: list[int], step: 
     """P_i (∂H⊥_i/∂S_j) P_j ``(source, site, a, b)``, in the axes of spin space, whatever normals were chosen."""
     change, v = spin_derivative(forcefield, field, sources, step=step)
     return torch.einsum("skia,skb->siab", change, v).numpy()
-
-
-def distances(lattice: Lattice, sites: list[int]) -> np.ndarray:
-    """Distance of every site from each of ``sites`` ``(len(sites), site)``, to the nearest image."""
-    return np.stack([torus_distance(lattice.positions - lattice.positions[j], lattice) for j in sites])
-
-
-def shells(r: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct distances, ascending, and for every entry of ``r`` which of them it is."""
-    ordered = np.sort(r, axis=None)
-    distinct = ordered[np.concatenate([[True], np.diff(ordered) > tolerance])]
-    return distinct, np.searchsorted(distinct, r + tolerance, side="right") - 1
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:

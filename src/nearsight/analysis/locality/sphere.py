@@ -7,20 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nearsight.analysis.locality._range import normals
 from nearsight.analysis.locality.derivative import directional_derivative
 from nearsight.fields import check_field, tangent
 from nearsight.forcefields import ForceField
 
 UNIT = 1e-4
 """Largest deviation of a spin's length from one: fields stored in single precision, and some steps of a scheme."""
-
-
-def normals(spins: Tensor) -> Tensor:
-    """Two unit vectors normal to each spin and to each other ``(..., 2, 3)``, for spins ``(..., 3)``."""
-    axis = torch.zeros_like(spins).scatter_(-1, spins.abs().argmin(-1, keepdim=True), 1.0)
-    first = torch.linalg.cross(spins, axis)
-    first = first / first.norm(dim=-1, keepdim=True)
-    return torch.stack([first, torch.linalg.cross(spins, first)], -2)
 
 
 def spin_derivative(

@@ -17,7 +17,7 @@ ON_BOUNDARY = 1e-9
 
 
 @lru_cache(maxsize=16)
-def nearest_reciprocal(lattice: Lattice) -> np.ndarray:
+def _nearest_reciprocal(lattice: Lattice) -> np.ndarray:
     """The reciprocal vectors that can bound the first zone or bring a vector into it, zero first, ``(n, dim)``.
 
     Those no longer than the sum of the lengths of a reduced basis, so that skewed primitive vectors do no harm.
@@ -41,7 +41,7 @@ def fold(k: np.ndarray, lattice: Lattice) -> np.ndarray:
     b = reduced_vectors(lattice)
     k = np.asarray(k, dtype=float)
     fraction = k @ np.linalg.inv(b)
-    images = ((fraction - np.round(fraction)) @ b)[..., None, :] + nearest_reciprocal(lattice)
+    images = ((fraction - np.round(fraction)) @ b)[..., None, :] + _nearest_reciprocal(lattice)
     length = np.linalg.norm(images, axis=-1)
     candidate = length <= length.min(-1, keepdims=True) + ON_BOUNDARY / lattice.spacing
     for axis in reversed(range(lattice.dim)):
@@ -54,7 +54,7 @@ def zone_boundary(lattice: Lattice) -> np.ndarray:
     """Corners of the first Brillouin zone of a two-dimensional lattice, anticlockwise, ``(corner, 2)``."""
     _plane(lattice)
     unit = 1.0 / lattice.spacing
-    G = nearest_reciprocal(lattice)[1:] / unit
+    G = _nearest_reciprocal(lattice)[1:] / unit
     corners = []
     for a, b in itertools.combinations(range(len(G)), 2):
         pair = G[[a, b]]

@@ -1,0 +1,68 @@
+"""Distances between sites and hops, and force fields in double precision: what measurements of range share."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.forcefields import ForceField
+from nearsight.lattices import Lattice, torus_distance
+from nearsight.moves import Hops, LearnedMoveEnergies, MoveEnergies
+
+BATCH = 64
+"""Fields handed to a force field at once."""
+
+
+def distances(lattice: Lattice, sites: list[int]) -> np.ndarray:
+    """Distance of every site from each of ``sites`` ``(len(sites), site)``, to the nearest image."""
+    return np.stack([torus_distance(lattice.positions - lattice.positions[j], lattice) for j in sites])
+
+
+def shells(r: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct distances, ascending, and for every entry of ``r`` which of them it is."""
+    ordered = np.sort(r, axis=None)
+    distinct = ordered[np.concatenate([[True], np.diff(ordered) > tolerance])]
+    return distinct, np.searchsorted(distinct, r + tolerance, side="right") - 1
+
+
+def ends(hops: Hops) -> tuple[np.ndarray, np.ndarray]:
+    """Where every move begins and ends ``(move,)``; at its beginning if it leads nowhere."""
+    first = np.repeat(np.arange(hops.lattice.n_sites), hops.directions)
+    last = hops.targets.reshape(-1)
+    return first, np.where(last >= 0, last, first)
+
+
+def nearer_end(lattice: Lattice, hops: Hops, moves: np.ndarray) -> np.ndarray:
+    """Distance of every site from the nearer end of each of some moves ``(move, site)``."""
+    first, last = (end[moves] for end in ends(hops))
+    return np.minimum(distances(lattice, first.tolist()), distances(lattice, last.tolist()))
+
+
+def doubled_moves(energies: MoveEnergies) -> MoveEnergies:
+    """The energies in double precision: themselves, or a copy if their parameters are single."""
+    if isinstance(energies, LearnedMoveEnergies) and energies.dtype != torch.float64:
+        return copy.deepcopy(energies).double().eval()
+    return energies
+
+
+def normals(spins: Tensor) -> Tensor:
+    """Two unit vectors normal to each spin and to each other ``(..., 2, 3)``, for spins ``(..., 3)``."""
+    axis = torch.zeros_like(spins).scatter_(-1, spins.abs().argmin(-1, keepdim=True), 1.0)
+    first = torch.linalg.cross(spins, axis)
+    first = first / first.norm(dim=-1, keepdim=True)
+    return torch.stack([first, torch.linalg.cross(spins, first)], -2)
+
+
+def doubled(forcefield: ForceField) -> ForceField:
+    """The force field in double precision and ready for use: itself, or a copy if its parameters are single."""
+    single = any(p.is_floating_point() and p.dtype != torch.float64 for p in forcefield.parameters())
+    return copy.deepcopy(forcefield).double().eval() if single else forcefield
+
+
+def forces(forcefield: ForceField, fields: Tensor) -> Tensor:
+    """Forces on many fields, piece by piece."""
+    with torch.no_grad():
+        return torch.cat([forcefield(chunk).force for chunk in fields.split(BATCH)])
