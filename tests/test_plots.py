@@ -20,7 +20,7 @@ from rich.console import Console
 from nearsight import analysis, plots
 from nearsight.analysis import Verdict
 from nearsight.cli.terminal import verdict_table
-from nearsight.lattices import Lattice, chain, square
+from nearsight.lattices import Lattice, square
 from nearsight.studies.checks import Below, Check, Published
 from nearsight.studies.html import plain, write_report
 
@@ -49,6 +49,11 @@ def correlations() -> xr.DataArray:
     return xr.DataArray(values, dims=("replica", "time", "r"), coords={"time": [1.0, 2.0, 5.0], "r": r})
 
 
+def field(times: int, sites: int) -> xr.DataArray:
+    values = random().standard_normal((times, sites))
+    return xr.DataArray(values, dims=("time", "site"), coords={"time": 1.0 + np.arange(times)}, name="phi")
+
+
 FIGURES = {
     "parity": lambda: plots.parity(
         torch.randn(50, 1, generator=chance()), torch.zeros(50, 1), quantity="F", unit="t/a"
@@ -64,20 +69,20 @@ FIGURES = {
         {"exact": analysis.growth_exponent(lengths(), rng=chance(), samples=50)},
     ),
     "growth of one replica": lambda: plots.growth({"learned": lengths().isel(replica=[0])}),
-    "correlations": lambda: plots.correlations(correlations(), correlations()),
+    "correlations": lambda: plots.profiles({"exact": correlations(), "learned": correlations()}, together=True),
     "training curves": lambda: plots.training_curves(
         {"step": [0, 1], "loss": [1.0, 0.1], "learning_rate": [1e-3, 1e-4]}
     ),
-    "snapshots": lambda: plots.snapshots(random().standard_normal((3, 36)), square(6), times=[1, 2, 3]),
-    "triangular map": lambda: plots.snapshots(random().standard_normal(36), TRIANGULAR),
-    "honeycomb map": lambda: plots.snapshots(random().standard_normal(32), HONEYCOMB, unit="a"),
-    "structure factor": lambda: plots.structure_factor_map(
-        analysis.structure_factor(random().standard_normal(36), square(6)), about=(np.pi, np.pi)
+    "map": lambda: plots.maps(field(3, 36), square(6)),
+    "triangular map": lambda: plots.maps(field(1, 36), TRIANGULAR),
+    "honeycomb map": lambda: plots.maps(field(1, 32).assign_attrs(units="a"), HONEYCOMB),
+    "structure factor": lambda: plots.zones(
+        analysis.structure_factor(random().standard_normal(36), square(6)), square(6), about=(np.pi, np.pi)
     ),
-    "triangular structure factor": lambda: plots.structure_factor_map(
-        analysis.structure_factor(random().standard_normal(36), TRIANGULAR)
+    "triangular structure factor": lambda: plots.zones(
+        analysis.structure_factor(random().standard_normal(36), TRIANGULAR), TRIANGULAR
     ),
-    "data overview": lambda: plots.data_overview({"random": torch.zeros(3, 4), "quench": torch.ones(1, 4)}, unit="a"),
+    "histograms": lambda: plots.histograms({"random": torch.zeros(3, 4), "quench": torch.ones(1, 4)}),
 }
 
 
@@ -192,9 +197,9 @@ def test_bars_are_root_mean_squares():
 def test_map_puts_every_site_where_it_is():
     """Site (x, y) has index x·width + y and must be drawn at column x, row y."""
     lattice = square(3, 2)
-    field = np.zeros(6)
-    field[lattice.index(np.array([2, 1]))] = 1.0
-    mesh = plots.snapshots(field, lattice).axes[0].collections[0]
+    one = xr.DataArray(np.zeros(6), dims="site")
+    one[lattice.index(np.array([2, 1]))] = 1.0
+    mesh = plots.maps(one, lattice).axes[0].collections[0]
     corners = mesh.get_coordinates()
     centres = 0.25 * (corners[1:, 1:] + corners[:-1, 1:] + corners[1:, :-1] + corners[:-1, :-1])
     assert centres[mesh.get_array().reshape(centres.shape[:2]) == 1.0].tolist() == [[2.0, 1.0]]
@@ -203,9 +208,13 @@ def test_map_puts_every_site_where_it_is():
 def test_peak_of_the_checkerboard_stands_in_the_middle_of_its_map():
     lattice = square(8)
     S = analysis.structure_factor(0.5 - lattice.cells.sum(1) % 2, lattice)
-    mesh = plots.structure_factor_map(S, about=(np.pi, np.pi)).axes[0].collections[0]
-    peak = np.argmax(np.asarray(mesh.get_array()).ravel())
-    assert np.unravel_index(peak, (8, 8)) == (4, 4)
+    axes = plots.zones(S, lattice, about=(np.pi, np.pi)).axes[0]
+    mesh = axes.collections[0]
+    corners = mesh.get_coordinates()
+    centres = 0.25 * (corners[1:, 1:] + corners[:-1, 1:] + corners[1:, :-1] + corners[:-1, :-1])
+    peak = np.unravel_index(np.argmax(mesh.get_array()), centres.shape[:2])
+    np.testing.assert_allclose(centres[peak], np.pi)
+    assert np.mean(axes.get_xlim()) == pytest.approx(np.pi) and np.mean(axes.get_ylim()) == pytest.approx(np.pi)
 
 
 def test_training_curves_read_the_log_of_a_fit(tmp_path):
@@ -226,13 +235,7 @@ def test_training_curves_read_the_log_of_a_fit(tmp_path):
         (lambda: plots.error_by_group({}, rng=chance()), "no groups"),
         (lambda: plots.symmetry_error({"a": [1.0]}, labels=["E", "C2"]), "each of the 2 operations"),
         (lambda: plots.growth({}), "no curves"),
-        (lambda: plots.correlations(correlations(), correlations(), times=[]), "choose some"),
         (lambda: plots.training_curves({"loss": [1.0]}), "'step'"),
-        (lambda: plots.snapshots(np.zeros(5), chain(5)), "two-dimensional"),
-        (lambda: plots.snapshots(np.zeros((2, 36)), square(6), times=[1]), "name the 2 fields"),
-        (lambda: plots.snapshots(np.zeros((7, 36)), square(6)), "at most 6"),
-        (lambda: plots.structure_factor_map(xr.DataArray(np.ones((2, 2)), dims=("a", "b"))), "average over replicas"),
-        (lambda: plots.data_overview({}), "no kinds"),
     ],
 )
 def test_bad_input_is_refused_with_the_cure(draw, cure):

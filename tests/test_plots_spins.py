@@ -130,6 +130,21 @@ def test_a_path_at_several_times_has_a_panel_for_each(rng):
     assert picture.axes[2].lines[0].get_ydata() == pytest.approx(S.isel(time=2).mean("replica").values)
 
 
+def test_a_gallery_shows_every_layer_at_every_time_in_its_own_colours(rng):
+    lattice, values = square(8), rng_values(3, 64)
+    layers = [plots.Layer(values, "Q"), plots.Layer(values, "n", centre=0.98), plots.Layer(abs(values), "a", None)]
+    picture = plots.gallery(layers, lattice, times=[1.0, 2.0, 3.0])
+    drawn(picture)
+    images = [axes.collections[0] for axes in picture.axes if axes.collections]
+    white = [0.5 * sum(image.get_clim()) for image in images[:6]]
+    assert white == pytest.approx([0.0] * 3 + [0.98] * 3)
+    assert all(image.get_clim()[0] == 0.0 for image in images[6:9])
+
+
+def rng_values(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
 @pytest.mark.parametrize("lattice", [LATTICE, square(6), kagome(4)], ids=lambda lattice: lattice.name)
 def test_a_charge_map_paints_every_plaquette_once_and_states_the_sum(lattice, rng):
     spins = TEXTURE if lattice is LATTICE else random_spins(lattice, rng)

@@ -22,24 +22,20 @@ A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)
 """
 
 from nearsight.plots.bands import collapse, compare, growth, profiles
-from nearsight.plots.barriers import barriers, particle_potentials
-from nearsight.plots.coarsening import axial_correlations, coarsening, peak_profile, walls
-from nearsight.plots.curves import correlations, training_curves
+from nearsight.plots.curves import training_curves
 from nearsight.plots.errors import (
     error_by_group,
     error_histogram,
     histograms,
     parity,
-    parity_by_mode,
     rms_errors,
     symmetry_error,
 )
 from nearsight.plots.locality import locality
-from nearsight.plots.maps import Layer, data_overview, gallery, snapshots, structure_factor_map
+from nearsight.plots.maps import Layer, gallery
 from nearsight.plots.planes import maps
 from nearsight.plots.points import points
 from nearsight.plots.published import Published, read_published
-from nearsight.plots.separation import pair_correlations, scaling_collapse, separation_growth, sublattice_maps
 from nearsight.plots.spins import charge_map, path_profile, spin_map, zone_map
 from nearsight.plots.style import Picture, picture, styled
 from nearsight.plots.zones import zones
@@ -48,14 +44,9 @@ __all__ = [
     "Layer",
     "Picture",
     "Published",
-    "axial_correlations",
-    "barriers",
     "charge_map",
-    "coarsening",
     "collapse",
     "compare",
-    "correlations",
-    "data_overview",
     "error_by_group",
     "error_histogram",
     "gallery",
@@ -63,27 +54,17 @@ __all__ = [
     "histograms",
     "locality",
     "maps",
-    "pair_correlations",
     "parity",
-    "parity_by_mode",
-    "particle_potentials",
     "path_profile",
-    "peak_profile",
     "picture",
     "points",
     "profiles",
     "read_published",
     "rms_errors",
-    "scaling_collapse",
-    "separation_growth",
-    "snapshots",
     "spin_map",
-    "structure_factor_map",
     "styled",
-    "sublattice_maps",
     "symmetry_error",
     "training_curves",
-    "walls",
     "zone_map",
     "zones",
 ]

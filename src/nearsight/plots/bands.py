@@ -200,6 +200,7 @@ def collapse(
     for name, factor in (("x_factor", x_factor), ("y_factor", y_factor)):
         if instance(factor, xr.DataArray, name).ndim != 1 or factor.dims != x_factor.dims:
             raise ValueError(f"{name} must hold one number for every curve, got the dimensions {factor.dims}.")
+    instance(data, (xr.DataArray, xr.Dataset), "data", "Name its dimensions with xarray.")
     by = str(x_factor.dims[0])
     if by not in data.dims or data.sizes[by] != len(x_factor):
         raise ValueError(f"The factors are for {len(x_factor)} curves along {by!r}, the data have {dict(data.sizes)}.")
@@ -226,7 +227,7 @@ def collapse(
 
 
 def series(data: Curves, what: str, by: str = "source") -> dict[str, xr.DataArray | xr.Dataset]:
-    """Curves by their names in the legend, checked to be labelled numbers of which some are finite."""
+    """Curves by their names in the legend, checked to be labelled numbers; those without a finite one are left out."""
     if isinstance(data, xr.DataArray | xr.Dataset):
         if by in data.dims:
             named = {_curve_name(value, by): data.sel({by: value}) for value in data[by].values.tolist()}
@@ -240,10 +241,12 @@ def series(data: Curves, what: str, by: str = "source") -> dict[str, xr.DataArra
         instance(curve, (xr.DataArray, xr.Dataset), f"{what} {name!r}", "Name its dimensions with xarray.")
         if isinstance(curve, xr.Dataset) and not {"mean", "error"} <= set(curve.data_vars):
             raise ValueError(f"{what} {name!r} needs the variables 'mean' and 'error', got {list(curve.data_vars)}.")
-        values = _quantity(curve).values
-        if values.dtype.kind not in "iuf" or not np.isfinite(values).any():
-            raise ValueError(f"{what} {name!r} must hold real numbers, at least one of them finite.")
-    return named
+        if _quantity(curve).dtype.kind not in "iuf":
+            raise ValueError(f"{what} {name!r} must hold real numbers, got {_quantity(curve).dtype}.")
+    known = {name: curve for name, curve in named.items() if np.isfinite(_quantity(curve).values).any()}
+    if not known:
+        raise ValueError(f"There is nothing to draw: {what} holds no finite number in any curve.")
+    return known
 
 
 def summary(

@@ -11,54 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from nearsight._validation import filename, instance, numbers
-from nearsight.analysis import mean_and_error
-from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled, with_unit
-
-
-@styled
-def correlations(
-    exact: xr.DataArray, learned: xr.DataArray, *, times: Sequence[float] | None = None, symbol: str = "C(r)"
-) -> Picture:
-    """C(r) at several times, ``(replica, time, r)``: exact as lines with bands, learned as points with error bars."""
-    require({"exact": exact, "learned": learned}, "correlations", ("replica", "time", "r"))
-    times = chosen_times(exact["time"].values if times is None else times, 6)
-    figure = picture(height=2.8)
-    axes = figure.add_subplot()
-    for time, colour in zip(times, time_colours(len(times)), strict=True):
-        for data, points in ((exact, False), (learned, True)):
-            chosen = data.sel(time=time, method="nearest")
-            summary = mean_and_error(chosen)
-            r, mean, error = chosen["r"].values, summary["mean"].values, summary["error"].values
-            if points:
-                axes.errorbar(
-                    r,
-                    mean,
-                    error,
-                    fmt="o",
-                    color=colour,
-                    markersize=3.2,
-                    markerfacecolor="white",
-                    elinewidth=0.9,
-                    zorder=3,
-                )
-            else:
-                axes.fill_between(r, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
-                axes.plot(r, mean, color=colour, label=f"$t = {float(chosen['time']):g}$")
-    axes.axhline(0.0, color="#888888", linewidth=0.6, zorder=0)
-    light_grid(axes)
-    axes.set_xlabel(with_unit("distance $r$", exact["r"].attrs.get("units", "a")))
-    axes.set_ylabel(with_unit(f"${symbol}$", exact.attrs.get("units", "1")))
-    handles, _ = axes.get_legend_handles_labels()
-    keys = [
-        axes.plot([], [], color="#444444", label="exact")[0],
-        axes.errorbar([], [], [], fmt="o", color="#444444", markersize=3.2, markerfacecolor="white", label="learned"),
-    ]
-    axes.legend(handles=[*handles, *keys], loc="upper right")
-    figure.caption = (
-        "Correlation function at several times: exact dynamics (lines, bands of one standard error) and learned "
-        "dynamics (circles, error bars of one standard error)."
-    )
-    return figure
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, Picture, light_grid, picture, styled
 
 
 @styled

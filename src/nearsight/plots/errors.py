@@ -254,9 +254,6 @@ def histograms(values: Mapping[str, Numbers] | xr.DataArray, *, by: str | None =
     return figure
 
 
-parity_by_mode = parity
-
-
 @styled
 def error_by_group(
     errors: Mapping[str, Numbers],

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, EllipseCollection
-from matplotlib.colors import Colormap, LogNorm, Normalize
-from torch import Tensor
+from matplotlib.colors import Colormap, Normalize
 
 from nearsight._validation import instance, number, numbers
 from nearsight.analysis._fields import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.plots.style import CYCLE, DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
+from nearsight.plots.style import DIVERGING, PAGE, SEQUENTIAL, Picture, picture, side_bar, styled, with_unit
 from nearsight.storage import rounded
 
 LARGEST_MAP = 1000
 """Cells along an edge beyond which a map is thinned out: no print resolves more."""
-
-
-@styled
-def snapshots(
-    fields: SiteField,
-    lattice: Lattice,
-    *,
-    times: Sequence[float] | None = None,
-    label: str = r"$\varphi$",
-    unit: str = "1",
-    limit: float | None = None,
-    time_unit: str = "1/t",
-) -> Picture:
-    """A field of a two-dimensional lattice at one or several times ``(time, site)``, side by side with one colour bar.
-
-    The colours run symmetrically from -``limit`` to ``limit``, by default to the 99.5th percentile of |field|, so that
-    white means zero in every panel.
-    """
-    check_plane(lattice)
-    labelled = site_field(fields, lattice, ("time",) if np.ndim(fields) == 2 else None)
-    values = labelled.values.reshape(-1, lattice.n_sites)
-    if times is None and "time" in labelled.coords:
-        times = list(np.atleast_1d(labelled["time"].values))
-    times = None if times is None else numbers(times, "times")
-    if times is not None and len(times) != len(values):
-        raise ValueError(f"times must name the {len(values)} fields, got {len(times)}.")
-    if len(values) > 6:
-        raise ValueError(f"One row holds at most 6 maps, got {len(values)}; choose some of the records.")
-    limit = float(np.quantile(np.abs(values), 0.995)) or 1.0 if limit is None else number(limit, "limit", above=0)
-    width, height = plane_size(lattice)
-    panel = min(3.0, (PAGE - 0.7) / len(values))
-    figure = picture(len(values) * panel + 0.7, panel * min(height / width, 1.5) + 0.45)
-    panels = figure.subplots(1, len(values), squeeze=False)[0]
-    norm = Normalize(-limit, limit)
-    for n, (axes, value) in enumerate(zip(panels, values, strict=True)):
-        image = draw_plane(axes, value, lattice, norm, DIVERGING)
-        if times is not None:
-            axes.set_title(f"$t = {times[n]:g}$")
-    panels[0].set_xlabel(rf"${lattice.shape[0]} \times {lattice.shape[1]}$ cells", fontsize=7.5, loc="left")
-    side_bar(panels[-1], image, with_unit(label, unit), extend="both")
-    when = f" at {len(values)} times with common colours" if len(values) > 1 else ""
-    clock = f", times in {time_unit}" if times is not None and time_unit not in ("", "1") else ""
-    figure.caption = f"Maps of {label} on {lattice!r}{when}; white is zero{clock}."
-    return figure
 
 
 @dataclass(frozen=True)
@@ -120,86 +74,6 @@ def gallery(
     clock = "" if time_unit in ("", "1") else f" (times in {time_unit})"
     labels = ", ".join(layer.label for layer in layers)
     figure.caption = f"{title + ': ' if title else ''}maps of {labels} at the same sites and times{clock}."
-    return figure
-
-
-@styled
-def structure_factor_map(
-    S: xr.DataArray, *, title: str = "", decades: float = 4.0, about: tuple[float, float] | None = None
-) -> Picture:
-    """S(k) over the zone in logarithmic colour, down to ``decades`` below its peak.
-
-    A ring marks the wave vector ``about``. On a lattice along the axes, with one site per cell, the map is centred
-    on it: a peak at (π, π) stands in the middle and not in four corners.
-    """
-    instance(S, xr.DataArray, "S", "structure_factor makes one.")
-    decades = number(decades, "decades", above=0)
-    about = None if about is None else numbers(about, "about", length=2)  # type: ignore[assignment]
-    if S.ndim != 2 or "kx" not in S.coords or "ky" not in S.coords:
-        raise ValueError(f"The map takes S(kx, ky) alone, got {S.dims}; average over replicas and choose a time first.")
-    intensity, kx, ky = S.values, S["kx"].values, S["ky"].values
-    if kx.ndim == 1:
-        for direction, q in enumerate(about or (0.0, 0.0)):
-            k = (kx, ky)[direction]
-            period = (k[1] - k[0]) * len(k)
-            near = q + (k - q + period / 2) % period - period / 2
-            order = np.argsort(near)
-            intensity = np.take(intensity, order, direction)
-            kx, ky = (near[order], ky) if direction == 0 else (kx, near[order])
-        kx, ky = np.meshgrid(kx, ky, indexing="ij")
-    if not np.isfinite(intensity).all():
-        raise ValueError("S(k) holds NaN or infinite values; look for them in the field it was made from.")
-    top = float(S.max())
-    if not top > 0:
-        raise ValueError("S(k) vanishes everywhere, so there is nothing to draw.")
-    figure = picture(3.3, 2.8)
-    axes = figure.add_subplot()
-    norm = LogNorm(top / 10**decades, top)
-    image = axes.pcolormesh(
-        kx, ky, np.maximum(intensity, top / 10**decades), norm=norm, cmap="magma", shading="nearest", rasterized=True
-    )
-    if about is not None:
-        axes.plot(*about, "o", markersize=16, markerfacecolor="none", markeredgecolor="white", markeredgewidth=0.9)
-    axes.set_aspect("equal")
-    names = {-2: r"$-2\pi$", -1: r"$-\pi$", 0: "0", 1: r"$\pi$", 2: r"$2\pi$"}
-    for axis, k in ((axes.xaxis, kx), (axes.yaxis, ky)):
-        inside = [n for n in names if k.min() - 0.1 <= n * np.pi <= k.max() + 0.1]
-        axis.set_ticks([n * np.pi for n in inside], [names[n] for n in inside])
-    axes.set_xlabel("$k_x$ [1/a]")
-    axes.set_ylabel("$k_y$ [1/a]")
-    if title:
-        axes.set_title(title)
-    side_bar(axes, image, with_unit(r"$S(\mathbf{k})$", S.attrs.get("units", "1")))
-    figure.caption = f"Structure factor in the Brillouin zone, logarithmic over {decades:g} decades."
-    return figure
-
-
-@styled
-def data_overview(fields: Mapping[str, Tensor | np.ndarray], *, symbol: str = "Q", unit: str = "1") -> Picture:
-    """Histograms of the field in every kind of snapshot of a data set: what the student has seen."""
-    instance(fields, Mapping, "fields", "Name every kind of snapshot, as in {'thermal': ...}.")
-    if not fields:
-        raise ValueError("There are no kinds of snapshots to draw.")
-    arrays = {name: np.asarray(v.detach().cpu() if isinstance(v, Tensor) else v) for name, v in fields.items()}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "iufb" or array.ndim == 0:
-            raise TypeError(f"{name!r} must hold real numbers (snapshot, ...), got {type(fields[name]).__name__}.")
-        if array.size == 0 or not np.isfinite(array).all():
-            raise ValueError(f"{name!r} must hold finite field values, at least one.")
-    low, high = min(a.min() for a in arrays.values()), max(a.max() for a in arrays.values())
-    edges = np.linspace(low, high, 81) if high > low else np.linspace(low - 0.5, high + 0.5, 81)
-    figure = picture(PAGE / 2, 0.8 + 0.62 * len(arrays))
-    panels = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (name, array), colour in zip(panels, arrays.items(), CYCLE * len(arrays), strict=False):
-        axes.hist(array.ravel(), edges, density=True, color=colour, alpha=0.75, linewidth=0)
-        count = f"{name}: {len(array)} {'snapshot' if len(array) == 1 else 'snapshots'}"
-        axes.text(0.0, 1.0, count, transform=axes.transAxes, va="top", fontsize=7.5)
-        axes.margins(y=0.35)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-    panels[-1].set_xlabel(with_unit(f"${symbol}$", unit))
-    figure.supylabel("density of values", fontsize=8.5)
-    figure.caption = f"Distribution of ${symbol}$ over the data set, by kind of snapshot."
     return figure
 
 

@@ -44,7 +44,9 @@ def points(
     log = choice(log, "log", ("", "x", "y", "xy"))
     given = {"x": x, "y": y} | {k: v for k, v in {"error": error, "by": by}.items() if v is not None}
     for name, data in given.items():
-        if instance(data, xr.DataArray, name).shape != y.shape or (name != "by" and data.dtype.kind not in "iuf"):
+        instance(data, xr.DataArray, name, "Name its dimension with xarray.")
+    for name, data in given.items():
+        if data.shape != y.shape or (name != "by" and data.dtype.kind not in "iuf"):
             raise ValueError(f"{name} must hold real numbers {y.dims} like y, got {data.dtype} of {data.shape}.")
     at, value = x.values.ravel().astype(float), y.values.ravel().astype(float)
     bars = np.zeros_like(value) if error is None else error.values.ravel()

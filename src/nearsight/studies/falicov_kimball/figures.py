@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import xarray as xr
 
 from nearsight import plots
 from nearsight.analysis import linear_law
@@ -13,7 +14,9 @@ from nearsight.studies import Run, report
 from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.simulate import fitted, scaled, tail
 
-TIME = "attempts per f electron"
+GROWING = ("s", "l", "R", "L")
+PALE = 0.22
+"""Colour of σ under the particles, as a fraction of full colour."""
 MAPS, PANELS, CURVES = 4, 3, 6
 CLOSE_UP = 60
 """Cells along an edge that are shown of a large lattice, where single f electrons are still seen."""
@@ -43,116 +46,103 @@ def notes(run: Run, config: Config) -> list[str]:
 
 def parity(run: Run, config: Config) -> Picture:
     data = run.observable("snapshots")
-    return plots.parity(data.exact.values, data.learned.values, quantity=r"\Delta F", unit="t")
+    return plots.parity(data.exact, data.learned)
 
 
 def errors(run: Run, config: Config) -> Picture:
     """Errors by the age of the quench."""
     data = run.observable("snapshots")
-    error = (data.learned - data.exact).values
-    times = np.unique(data.time.values)
-    groups = {f"t = {t:g}": error[data.time.values == t] for t in report.evenly_spaced(times, PANELS + 1)}
-    return plots.error_by_group(groups, rng=run.rng("report"), quantity=r"\Delta F / t")
+    times = report.evenly_spaced(np.unique(data.time.values), PANELS + 1)
+    data = data.isel(hop=np.isin(data.time.values, times))
+    return plots.rms_errors(data.exact, data.learned, by="time")
 
 
 def comparison(run: Run, config: Config) -> Picture:
     curves = run.observable("curves")
-    # Where one sublattice rules everywhere L is infinite: the mean is of its inverse.
-    inverse = (1.0 / curves.L).assign_attrs(units="1/a")
-    panels = {r"\ell(t)": curves.l, r"\langle s \rangle(t)": curves.weighted_size, "1/L(t)": inverse}
-    return plots.separation_growth(
-        {
-            symbol: {source: data.sel(source=source) for source in ("exact", "learned")}
-            for symbol, data in panels.items()
-        },
-        time_unit=TIME,
-    )
+    # Where one sublattice has all of the lattice L is infinite: the mean is of its inverse.
+    inverse = (1.0 / curves.L).assign_attrs(long_name="inverse length of the super-clusters", units="1/a")
+    return plots.compare(curves.l, curves.weighted_size, inverse, log="xy")
 
 
 def correlations(run: Run, config: Config) -> Picture:
     C = run.observable("curves").C
     times = report.evenly_spaced(C.time.values[1:], PANELS)
-    exact, learned = (C.sel(source=source, r=C.r > 0) for source in ("exact", "learned"))
-    return plots.pair_correlations(exact, learned, times=list(times), paired=True, time_unit=TIME)
+    return plots.profiles(C.sel(r=C.r > 0), times=list(times), residuals=True, paired=True)
 
 
 def growth(run: Run, config: Config) -> Picture:
-    observed = run.observable("growth")
-    panels = {
-        r"\langle s \rangle^{1/2}(t)": "cluster_length",
-        r"\ell(t)": "l",
-        "R(t)": "R",
-        "L(t)": "L",
-    }
-    columns = {"cluster_length": "s", "l": "l", "R": "R", "L": "L"}
-    tables = {name: published(run, column) for name, column in columns.items()}
-    laws = {symbol: fitted(run, config, observed[name]) for symbol, name in panels.items()}
-    picture = plots.separation_growth(
-        {symbol: {"learned": observed[name].transpose("replica", "time")} for symbol, name in panels.items()},
-        fits={symbol: {"learned": law} for symbol, law in laws.items() if law},
-        published={symbol: tables[name] for symbol, name in panels.items() if tables[name]},
-        time_unit="1",  # four panels have no room for it
-    )
-    picture.caption += f" Time in {TIME}."
-    return picture
+    observed = run.observable("growth").rename(cluster_length="s")  # as columns of tables are named
+    laws = [fitted(run, config, observed[name]) for name in GROWING]
+    return plots.compare(*(observed[name] for name in GROWING), log="xy", fits=laws, published=published(run))
 
 
 def collapse(run: Run, config: Config) -> Picture:
     observed = run.observable("growth")
-    S, R = observed.S.transpose("replica", "time", "k"), observed.R.transpose("replica", "time")
-    times = report.evenly_spaced(observed.time.values[1:], CURVES)
+    shown = observed.sel(time=report.evenly_spaced(observed.time.values[1:], CURVES))
+    R = shown.R.mean("replica")
     found, law = scaled(run, config, observed), tail(run, observed)
-    return plots.scaling_collapse(
-        S,
-        R,
-        dimension=2,
-        times=list(times),
-        found=None if isinstance(found, str) else found,
-        tail=None if isinstance(law, str) else law,
-        symbol="R",
-        time_unit=TIME,
-    )
+    labels = ("$k R(t)$", r"$S(k, t) \, / R^2(t)$")
+    return plots.collapse(shown.S, R, R**-2.0, log="xy", labels=labels, fit=f"{found}. Power of the tail: {law}")
 
 
 def maps(run: Run, config: Config) -> Picture:
+    """The sublattice of the nearest particle."""
     data = run.observable("maps")
-    data = data.sel(time=report.evenly_spaced(data.time.values, MAPS)).stack(site=("x", "y"), create_index=False)
-    side = config.large.length
-    close_up = CLOSE_UP if side > 1.5 * CLOSE_UP else None
-    times = list(data.time.values)
-    return plots.sublattice_maps(data.n, data.sigma, square(side), times=times, close_up=close_up, time_unit=TIME)
+    return plots.maps(data.sigma, square(config.large.length), times=list(report.evenly_spaced(data.time.values, MAPS)))
+
+
+def particles(run: Run, config: Config) -> Picture:
+    """Particles by their sublattice over the pale field of the nearest one, in a corner of the lattice."""
+    data = run.observable("maps")
+    window = min(CLOSE_UP, config.large.length)
+    shown = over(data.n, data.sigma)
+    times = list(report.evenly_spaced(data.time.values, MAPS))
+    return plots.maps(shown, square(config.large.length), times=times, window=window)
 
 
 def potentials(run: Run, config: Config) -> Picture:
-    data = run.observable("potential").stack(site=("x", "y"), create_index=False)
-    return plots.particle_potentials(data.V, data.n, data.sigma, square(config.barrier.length))
+    data = run.observable("potential")
+    lowest = data.V.min(("x", "y"))
+    V = (data.V - lowest).assign_attrs(long_name="potential above its minimum", units="t")
+    return plots.maps([over(data.n, data.sigma), V], square(config.barrier.length))
 
 
-def barriers(run: Run, config: Config) -> Picture:
+def barrier_by_length(run: Run, config: Config) -> Picture:
     data = run.observable("barrier")
     finite = np.isfinite(data.L.values)
-    fits = (
-        linear_law(data.L.values[finite], data.barrier.values[finite], rng=run.rng("line", "length")),
-        linear_law(np.abs(data.phi.values), data.barrier.values, rng=run.rng("line")),
-    )
-    tables = [table for table, _ in published(run, "barrier")]
-    return plots.barriers(data.barrier, data.L, data.phi, data.M, fits=fits, published=tables)
+    line = linear_law(data.L.values[finite], data.barrier.values[finite], rng=run.rng("line", "length"))
+    return plots.points(data.L, data.barrier, by=abs(data.M).rename("|M|"), fit=line, published=published(run))
 
 
-def published(run: Run, column: str) -> list[tuple[Published, str]]:
-    """Tables that a reader has put into the run and that hold a column."""
-    tables = [read_published(path) for path in sorted((run.path / PUBLISHED).glob("*.csv"))]
-    return [(table, column) for table in tables if column in table.columns]
+def barrier_by_order(run: Run, config: Config) -> Picture:
+    data = run.observable("barrier")
+    phi = abs(data.phi).assign_attrs(long_name="order of the sublattices", symbol=r"|\phi|")
+    line = linear_law(phi.values, data.barrier.values, rng=run.rng("line"))
+    return plots.points(phi, data.barrier, by=abs(data.M).rename("|M|"), fit=line, published=published(run))
+
+
+def over(n: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
+    """±1 where a particle is on the A (B) sublattice, pale σ elsewhere."""
+    x, y = (xr.DataArray(np.arange(n.sizes[d]), dims=d) for d in "xy")
+    shown = xr.where(n > 0.5, (-1.0) ** (x + y), PALE * sigma)
+    return shown.transpose(*n.dims).assign_attrs(long_name="particles by sublattice over σ", limit=1.0, centre=0.0)
+
+
+def published(run: Run) -> list[Published]:
+    """Tables that a reader has put into the run."""
+    return [read_published(path) for path in sorted((run.path / PUBLISHED).glob("*.csv"))]
 
 
 FIGURES: dict[str, report.Draw] = {
     "maps": maps,
+    "particles": particles,
     "growth": growth,
     "collapse": collapse,
     "comparison": comparison,
     "correlations": correlations,
     "potentials": potentials,
-    "barriers": barriers,
+    "barriers": barrier_by_length,
+    "barriers_by_order": barrier_by_order,
     "parity": parity,
     "errors_by_age": errors,
     "symmetry": report.symmetry,

@@ -565,7 +565,8 @@ def walls(run: Run, c: Config) -> Any:
     last = observed.isel(time=-1)
     directions = analysis.weighted_mean_and_error(observed.diagonal, observed.wall_length)
     charge = analysis.weighted_mean_and_error(last.charge, last.charge_sites)
-    return ns.plots.walls(*({f"f = {f:g}": part.sel(filling=f) for f in c.fillings} for part in (directions, charge)))
+    directions["mean"].attrs["long_name"] = "fraction of diagonal walls"
+    return ns.plots.compare(directions, charge, by="filling", levels=(0.5, 0.0))
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
