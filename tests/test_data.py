@@ -230,7 +230,7 @@ def test_a_damaged_part_is_computed_again(data, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (dict(seed=6), "seed: 5 there, 6 asked for"),
+        (dict(seed=6), "seed: 5 .then., 6 .now."),
         (
             dict(recipe=Recipe(**{**dict(RECIPE), "random": Random(trajectories=4, snapshots=3)})),
             "recipe.random.snapshots",
@@ -238,7 +238,7 @@ def test_a_damaged_part_is_computed_again(data, tmp_path, monkeypatch):
         (dict(exact=teacher(g=1.4)), "model:.*g=1.5.*g=1.4"),
         (dict(exact=teacher(5)), "lattice"),
         (dict(exact=teacher(symmetric=False)), "model:.*symmetric"),
-        (dict(exact=teacher(model=Secretive, g=1.4)), "other forces"),
+        (dict(exact=teacher(model=Secretive, g=1.4)), "its description does not show"),
     ],
     ids=["seed", "recipe", "model", "lattice", "convention", "hidden parameter"],
 )

@@ -9,9 +9,13 @@ import textwrap
 import time
 from multiprocessing import resource_tracker
 
+import numpy as np
 import pytest
+import torch
 
-from nearsight.parallel import completed
+from nearsight.parallel import resumable
+from nearsight.parallel.tasks import completed
+from nearsight.storage import CorruptFileError, DamagedFileWarning
 
 
 def missing():
@@ -96,8 +100,78 @@ def test_a_worker_that_dies_once_is_replaced(tmp_path):
     assert sorted(completed(clumsy, tmp_path / "died", [(1,), (2,), (3,)], workers=2)) == [(0, 1), (1, 2), (2, 3)]
 
 
+# --- results that are kept ------------------------------------------------------------------------------------------
+
+
+def squares(offset: int, number: int) -> dict[str, torch.Tensor]:
+    return {"x": torch.arange(number) ** 2 + offset}
+
+
+def stumbling(offset: int, number: int) -> dict[str, torch.Tensor]:
+    if number == 3:
+        raise KeyboardInterrupt
+    return squares(offset, number)
+
+
+NUMBERS = [(1,), (2,), (3,), (4,)]
+KEPT = dict(shared=(7,), plan={"offset": 7}, progress=False)
+
+
+def test_killed_work_goes_on_where_it_was(tmp_path, place):
+    whole = resumable(squares, NUMBERS, shared=(7,), progress=False, **place)
+    with pytest.raises(KeyboardInterrupt):
+        resumable(stumbling, NUMBERS, tmp_path / "r", workers=1, **KEPT)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "r").glob("0*")}
+    assert len(before) == 2
+    kept = resumable(squares, NUMBERS, tmp_path / "r", **KEPT, **place)
+    assert len(kept) == 4 and all(torch.equal(a["x"], b["x"]) for a, b in zip(kept, whole, strict=True))
+    assert all(file.stat().st_mtime_ns == written for file, written in before.items())
+    assert torch.equal(kept[-1]["x"], kept[3]["x"]) and len(kept[1:3]) == 2
+    with pytest.raises(IndexError):
+        kept[4]
+
+
+def test_arrays_are_kept_like_tensors(tmp_path):
+    [kept] = resumable(lambda: {"x": np.arange(3, dtype=np.int32)}, [()], tmp_path / "r", progress=False)
+    assert torch.equal(kept["x"], torch.arange(3, dtype=torch.int32))
+
+
+def test_results_of_another_plan_are_refused_and_the_difference_named(tmp_path):
+    resumable(squares, NUMBERS, tmp_path / "r", **KEPT)
+    with pytest.raises(ValueError, match=r"r was made differently: offset: 7 \(then\), 8 \(now\)"):
+        resumable(squares, NUMBERS, tmp_path / "r", shared=(8,), plan={"offset": 8}, progress=False)
+
+
+def test_a_part_of_another_plan_is_no_part(tmp_path):
+    """Even where the plan itself is lost, which alone says what the parts were made for."""
+    resumable(squares, NUMBERS, tmp_path / "r", **KEPT)
+    (tmp_path / "r" / "plan.json").unlink()
+    with pytest.warns(DamagedFileWarning, match=r"00000[0-3]\.safetensors.*another plan"):
+        kept = resumable(squares, NUMBERS, tmp_path / "r", shared=(8,), plan={"offset": 8}, progress=False)
+    assert [int(part["x"][0]) for part in kept] == [8] * 4
+
+
+def test_a_damaged_plan_is_named_and_written_again_and_its_parts_stay(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        resumable(stumbling, NUMBERS, tmp_path / "r", workers=1, **KEPT)
+    file, made = tmp_path / "r" / "plan.json", []
+    file.write_bytes(file.read_bytes().replace(b"7", b"8", 1))
+    with pytest.warns(DamagedFileWarning, match=r"plan\.json"):
+        resumable(lambda *task: made.append(task) or squares(*task), NUMBERS, tmp_path / "r", workers=1, **KEPT)
+    assert made == [(7, 3), (7, 4)]
+
+
+def test_a_part_that_is_damaged_after_it_was_found_is_named(tmp_path):
+    kept = resumable(squares, NUMBERS, tmp_path / "r", **KEPT)
+    (tmp_path / "r" / "000002.safetensors").write_bytes(b"")
+    with pytest.raises(CorruptFileError, match=r"000002\.safetensors"):
+        kept[2]
+
+
+# --- scripts and signals --------------------------------------------------------------------------------------------
+
 SCRIPT = textwrap.dedent("""
-    from nearsight.parallel import completed
+    from nearsight.parallel.tasks import completed
     print("top", flush=True)
     class Pair:
         def __init__(self, x, y): self.x, self.y = x, y
@@ -121,7 +195,7 @@ def test_a_script_needs_no_main_guard(how, tmp_path):
 
 SLEEPY = textwrap.dedent("""
     import os, sys, time
-    from nearsight.parallel import completed
+    from nearsight.parallel.tasks import completed
     def nap(shared, number):
         if number:
             time.sleep(100)

@@ -182,7 +182,7 @@ def test_couplings_that_no_description_shows_are_told_apart(tmp_path):
     couplings = np.ones(32)
     drawn(tmp_path / "s", Nameless(square(4), couplings), [1.0], 4)
     couplings[3] = 0.5
-    with pytest.raises(ValueError, match="other couplings"):
+    with pytest.raises(ValueError, match="its description does not show"):
         drawn(tmp_path / "s", Nameless(square(4), couplings), [1.0], 4)
 
 

@@ -21,8 +21,6 @@ from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
 from nearsight.storage import (
     CorruptFileError,
-    DamagedFileWarning,
-    Parts,
     atomic_directory,
     load_tensors,
     owned,
@@ -154,37 +152,6 @@ def test_plain_files_that_are_none_are_named(tmp_path, content):
     for read in (read_json, read_yaml):
         with pytest.raises(CorruptFileError, match=re.escape(str(tmp_path / "p"))):
             read(tmp_path / "p", hashed=True)
-
-
-# --- parts ----------------------------------------------------------------------------------------------------------
-
-
-def accept(plan: dict, folder: Path) -> None:
-    pass
-
-
-def test_a_part_of_another_plan_is_no_part(tmp_path):
-    """Even where the plan itself is lost, which alone says what the parts were made for."""
-    parts = Parts(tmp_path / "r")
-    parts.start({"seed": 1}, accept)
-    parts.save(0, {"x": torch.ones(2)})
-    (tmp_path / "r.parts" / "plan.json").unlink()
-    other = Parts(tmp_path / "r")
-    other.start({"seed": 2}, accept)
-    with pytest.warns(DamagedFileWarning, match=r"000000\.safetensors.*another plan"):
-        assert other.missing(2) == [0, 1]
-
-
-def test_a_damaged_plan_is_named_and_written_again_and_its_parts_stay(tmp_path):
-    parts = Parts(tmp_path / "r")
-    parts.start({"seed": 1}, accept)
-    parts.save(0, {"x": torch.ones(2)})
-    file = tmp_path / "r.parts" / "plan.json"
-    file.write_bytes(file.read_bytes().replace(b"1", b"3", 1))
-    again = Parts(tmp_path / "r")
-    with pytest.warns(DamagedFileWarning, match=r"plan\.json"):
-        again.start({"seed": 1}, lambda plan, folder: pytest.fail("a damaged plan is no other plan"))
-    assert again.missing(2) == [1] and torch.equal(again.load(0)["x"], torch.ones(2))
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

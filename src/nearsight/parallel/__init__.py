@@ -1,6 +1,8 @@
-"""The cores of this machine, and independent tasks on all of them."""
+"""Independent tasks, on the cores of this machine or on a Dask cluster, resumable at any moment."""
 
-from nearsight.parallel.tasks import completed, progress_bar
-from nearsight.parallel.workers import WORTHWHILE, cores, threads
+from nearsight.parallel.cluster import cluster
+from nearsight.parallel.resumable import once, resumable
+from nearsight.parallel.tasks import progress_bar
+from nearsight.parallel.workers import cores, threads
 
-__all__ = ["WORTHWHILE", "completed", "cores", "progress_bar", "threads"]
+__all__ = ["cluster", "cores", "once", "progress_bar", "resumable", "threads"]

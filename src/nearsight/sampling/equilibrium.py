@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from nearsight import __version__
-from nearsight._validation import boolean, choice, instance, integer
+from nearsight._validation import boolean, choice, filename, instance, integer
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
+from nearsight.parallel import once, resumable
+from nearsight.parallel.parts import unfinished
 from nearsight.sampling._choice import choose, choose_start
 from nearsight.sampling._clusters import cluster_costs
 from nearsight.sampling._multispin import REPLICAS
@@ -27,7 +28,7 @@ from nearsight.sampling.autocorrelation import agreement, autocorrelation_time
 from nearsight.sampling.sampler import START, Sampler, _magnetisation, _real_temperatures
 from nearsight.sampling.samplers import SAMPLERS, SwendsenWang, Wolff, _not_checkerboard
 from nearsight.sampling.snapshots import Snapshots, pack
-from nearsight.storage import Parts, load_tensors, lock, recover, save_tensors, usable_tensors
+from nearsight.storage import load_tensors, save_tensors, usable_tensors
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -128,7 +129,7 @@ def sample(
         Below the transition a local sampler never does so in any reasonable time. Energies are not touched.
     workers: local processes of one thread each; by default one for every core, or this process if the work is a matter
         of seconds.
-    client: a :class:`distributed.Client` of your own, such as one on a ``dask_jobqueue.SLURMCluster``.
+    client: a :class:`distributed.Client` of your own, to whose workers the chains go.
     resume: go on with what is there; False refuses to touch it.
     """
     units = _units(model, kT, snapshots, sampler, chains, start)
@@ -136,45 +137,25 @@ def sample(
     progress, resume = boolean(progress, "progress"), boolean(resume, "resume")
     workers = None if workers is None else integer(workers, "workers", least=0)
     about = _about(model, units, plan)
+
+    def measured(folder: Path | None) -> Any:
+        kept = [None if folder is None else unfinished(folder, number) for number in range(len(units))]
+        # 30 ns a site and sweep, about 20 sweeps a snapshot.
+        seconds = 6e-7 * model.lattice.n_sites * sum(sum(unit.snapshots) for unit in units)
+        return resumable(
+            run_unit, [(unit, plan, file) for unit, file in zip(units, kept, strict=True)], folder, shared=(model,),
+            plan=about, workers=workers, client=client, seconds=seconds, title="units of chains", progress=progress,
+        )  # fmt: skip
+
+    def build(folder: Path) -> Path:
+        parts = measured(folder)
+        shutil.rmtree(made := folder / "assembled.zarr", ignore_errors=True)
+        _assemble(made, model, units, parts.plan, parts)
+        return made
+
     if path is None:
-        results = dict(_compute(model, units, plan, None, list(range(len(units))), workers, client, progress))
-        return _assemble(None, model, units, about, results.__getitem__)
-    path = Path(path)
-    parts = Parts(path)
-    recover(path)
-    if not resume and (path.exists() or parts.folder.exists()):
-        raise FileExistsError(
-            f"{path if path.exists() else parts.folder} exists; delete it, or pass resume=True to go on."
-        )
-    if not path.exists():
-        with lock(path, beside=True):
-            if not path.exists():  # nor has another process finished it meanwhile
-                _sample(parts, model, units, plan, about, workers, client, progress)
-    stored = Snapshots.open(path)
-    _refuse_other(about, stored.attrs, path)
-    shutil.rmtree(parts.folder, ignore_errors=True)
-    return stored
-
-
-def _sample(
-    parts: Parts,
-    model: ClassicalModel,
-    units: list[Unit],
-    plan: Plan,
-    about: dict[str, Any],
-    workers: int | None,
-    client: Client | None,
-    progress: bool,
-) -> None:
-    """Compute what is missing and put the snapshots together."""
-    parts.start(about, lambda stored, folder: _refuse_other(about, stored, folder))
-    missing = parts.missing(len(units))
-    for number, result in _compute(model, units, plan, parts.folder, missing, workers, client, progress):
-        parts.save(number, {name: torch.from_numpy(array) for name, array in result.items()})
-        _unfinished(parts.folder, number).unlink(missing_ok=True)
-    made = parts.folder / "assembled.zarr"
-    _assemble(made, model, units, parts.plan, lambda number: _arrays(parts.load(number)))
-    parts.finish(made)
+        return _assemble(None, model, units, about, measured(None))
+    return once(Snapshots, filename(path, "path"), about, build, resume=resume)
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
@@ -232,46 +213,7 @@ def _about(model: ClassicalModel, units: list[Unit], plan: Plan) -> dict[str, An
     }
 
 
-def _refuse_other(asked: dict[str, Any], stored: dict[str, Any], path: Path) -> None:
-    differences = [
-        f"{name}: {stored.get(name)} there, {value} asked for"
-        for name, value in asked.items()
-        if name not in ("nearsight", "plan", "values", "fingerprint") and stored.get(name) != value
-    ]
-    if not differences and stored.get("plan") != asked["plan"]:
-        differences = ["temperatures, numbers of snapshots or chains, or samplers differ"]
-    if not differences and not np.allclose(stored.get("fingerprint", np.nan), asked["fingerprint"], rtol=1e-9):
-        differences = ["the model has other couplings, which its description does not show"]
-    if differences:
-        raise ValueError(
-            f"{path} was made differently: {'; '.join(differences)}. Ask for the same, or choose another path."
-        )
-
-
 # --- the work ---------------------------------------------------------------------------------------------------------
-
-
-def _compute(
-    model: ClassicalModel,
-    units: list[Unit],
-    plan: Plan,
-    parts: Path | None,
-    missing: list[int],
-    workers: int | None,
-    client: Client | None,
-    progress: bool,
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    if workers is None:
-        # 30 ns a site and sweep, about 20 sweeps a snapshot.
-        seconds = 6e-7 * model.lattice.n_sites * sum(sum(units[number].snapshots) for number in missing)
-        workers = 1 if seconds < WORTHWHILE else cores()
-    with progress_bar(progress) as bar:
-        shown = bar.add_task("units of chains", total=len(units), completed=len(units) - len(missing))
-        kept = [None if parts is None else _unfinished(parts, number) for number in missing]
-        tasks = [(units[number], plan, file) for number, file in zip(missing, kept, strict=True)]
-        for place, result in completed(run_unit, model, tasks, workers=workers, client=client):
-            yield missing[place], result
-            bar.advance(shown)
 
 
 def run_unit(model: ClassicalModel, unit: Unit, plan: Plan, kept: Path | None = None) -> dict[str, np.ndarray]:
@@ -377,16 +319,14 @@ def _turned(
 
 
 def _assemble(
-    path: Path | None, model: ClassicalModel, units: list[Unit], about: dict[str, Any], result: Callable[[int], Any]
+    path: Path | None, model: ClassicalModel, units: list[Unit], about: dict[str, Any], results: Sequence[Any]
 ) -> Snapshots:
-    if path is not None:
-        shutil.rmtree(path, ignore_errors=True)
     total = sum(sum(unit.snapshots) for unit in units)
     store = Snapshots.room(path, total, model.lattice.n_sites, model.values.numpy(), about)
     measured: list[dict[str, Any]] = []
     chains = 0
     for number in sorted(range(len(units)), key=lambda k: (units[k].kT, units[k].group)):
-        block, unit = result(number), units[number]
+        block, unit = {name: np.asarray(values) for name, values in results[number].items()}, units[number]
         block["kT"] = np.full(len(block["energy"]), unit.kT)
         block["chain"] = block["chain"] + np.int32(chains)
         chains += unit.chains
@@ -398,11 +338,3 @@ def _assemble(
     store.attrs["units"] = measured
     store.seal()
     return store
-
-
-def _unfinished(parts: Path, number: int) -> Path:
-    return parts / f"unfinished-{number:06d}.safetensors"
-
-
-def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in tensors.items()}

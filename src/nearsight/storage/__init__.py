@@ -16,7 +16,6 @@ from nearsight.storage.files import (
     write_hashed,
 )
 from nearsight.storage.locks import LockedError, Terminated, lock
-from nearsight.storage.parts import Parts
 from nearsight.storage.plain import parse_yaml, read_json, read_yaml, write_json, write_yaml
 from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, usable_tensors
 from nearsight.storage.text import number_text, rounded
@@ -25,7 +24,6 @@ __all__ = [
     "CorruptFileError",
     "DamagedFileWarning",
     "LockedError",
-    "Parts",
     "Terminated",
     "atomic_directory",
     "atomic_file",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
+from nearsight.parallel import resumable
 
 
 def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, seconds: float, title: str) -> list[Any]:
@@ -14,15 +14,4 @@ def run(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, secon
     Long work is shared by one process for every core, which end with this process even if it is killed. Tasks
     keep their own progress on disk, where a resumed run finds it.
     """
-    workers = min(cores(), len(tasks)) if seconds >= WORTHWHILE else 1
-    results: list[Any] = [None] * len(tasks)
-    with progress_bar() as bar:
-        shown = bar.add_task(title, total=len(tasks))
-        for number, result in completed(_call, function, tasks, workers=workers):
-            results[number] = result
-            bar.advance(shown)
-    return results
-
-
-def _call(function: Callable[..., Any], *task: Any) -> Any:
-    return function(*task)
+    return list(resumable(function, tasks, seconds=seconds, title=title))

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from nearsight.dynamics import At, Scheme, simulate
 from nearsight.forcefields import ForceField
-from nearsight.parallel import threads
-from nearsight.studies import parallel
+from nearsight.parallel import resumable, threads
 from nearsight.studies.run import Run
 
 CHUNK = 4
@@ -43,16 +42,18 @@ class Quenches:
 
     def exact(self, forcefield: ForceField) -> xr.Dataset:
         """The exact quenches, spread over processes of one thread each."""
-        tasks = self._chunks(forcefield, "exact")
+        tasks = self._chunks("exact")
         start = time.perf_counter()
         forcefield(self.field[:CHUNK])
         seconds = (time.perf_counter() - start) * len(tasks) * self.steps[-1]
-        parts = parallel.run(quench, tasks, seconds=seconds, title="exact quenches")
+        shared = (forcefield, self.scheme, self.steps)
+        parts = resumable(quench, tasks, shared=shared, seconds=seconds, title="exact quenches")
         return xr.concat(parts, dim="replica")
 
     def twins(self, forcefield: ForceField) -> xr.Dataset:
         """The exact quenches once more, noise and all, with learned forces."""
-        return xr.concat([quench(*task) for task in self._chunks(forcefield, "twins")], dim="replica")
+        parts = [quench(forcefield, self.scheme, self.steps, *task) for task in self._chunks("twins")]
+        return xr.concat(parts, dim="replica")
 
     def learned(self, forcefield: ForceField) -> xr.Dataset:
         """The same initial fields with the learned force field and noise of their own, all at once."""
@@ -60,11 +61,11 @@ class Quenches:
         path = self.run.path / "comparison" / "learned"
         return quench(forcefield, self.scheme, self.steps, field, path, self.run.seed("learned noise"))
 
-    def _chunks(self, forcefield: ForceField, name: str) -> list[tuple]:
-        """Tasks of :func:`quench` that differ from those of another force field in nothing but the force."""
-        folder = self.run.path / "comparison" / name
+    def _chunks(self, name: str) -> list[tuple]:
+        """Fields, paths and seeds of the tasks, which are the same for every force field but for the paths."""
+        folder = (self.run.path / "comparison" / name).absolute()  # a worker may be elsewhere
         return [
-            (forcefield, self.scheme, self.steps, field, folder / f"{k:03d}", self.run.seed("exact noise", k))
+            (field, folder / f"{k:03d}", self.run.seed("exact noise", k))
             for k, field in enumerate(self.field.split(CHUNK))
         ]
 

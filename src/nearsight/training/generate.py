@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ import torch
 from nearsight import __version__
 from nearsight._validation import boolean, filename, instance, integer
 from nearsight.forcefields import ForceField
-from nearsight.parallel import WORTHWHILE, completed, cores, progress_bar
-from nearsight.storage import Parts, lock, recover
+from nearsight.parallel import once, resumable
+from nearsight.parallel.parts import Parts
 from nearsight.training import snapshots
 from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.recipe import Recipe
@@ -48,8 +47,7 @@ def generate(
     exact: the teacher, on the lattice of the data set.
     workers: local processes of one thread each; 0 or 1 works in this process. By default one for every core, or this
         process if the work is a matter of seconds.
-    client: a :class:`distributed.Client` of your own, such as one on a ``dask_jobqueue.SLURMCluster``. Workers need no
-        common file system: results come back to this process, which alone writes.
+    client: a :class:`distributed.Client` of your own. Workers need no common file system.
     resume: go on with what is there; False refuses to touch it.
 
     Raises ``ValueError`` if what is there was made with another recipe, seed or model, and says what differs.
@@ -60,50 +58,18 @@ def generate(
     workers = None if workers is None else integer(workers, "workers", least=0)
     for name, flag in (("progress", progress), ("resume", resume)):
         boolean(flag, name)
-    parts = Parts(path)
-    recover(path)
-    if not resume and (path.exists() or parts.folder.exists()):
-        raise FileExistsError(
-            f"{path if path.exists() else parts.folder} exists; delete it, or pass resume=True to go on with it."
-        )
     plan, cost = _plan(exact, recipe, seed)
-    if not path.exists():
-        with lock(path, beside=True):
-            if not path.exists():  # nor has another process finished it meanwhile
-                _generate(exact, recipe, parts, plan, cost, seed, workers, client, progress)
-    data = DataSet.open(path)
-    _refuse_other(plan, data.attrs, path)
-    shutil.rmtree(parts.folder, ignore_errors=True)
-    return data
+    tasks = [(recipe, trajectory, seed) for trajectory in range(len(recipe.plan()))]
 
-
-def _generate(
-    exact: ForceField,
-    recipe: Recipe,
-    parts: Parts,
-    plan: dict[str, Any],
-    cost: float,
-    seed: int,
-    workers: int | None,
-    client: Client | None,
-    progress: bool,
-) -> None:
-    """Compute what is missing and put the data set together."""
-    parts.start(plan, lambda stored, folder: _refuse_other(plan, stored, folder))
-    kinds = recipe.plan()
-    missing = parts.missing(len(kinds))
-    if missing:
-        if workers is None:
-            seconds = cost * recipe.solutions * len(missing) / len(kinds)
-            workers = 1 if seconds < WORTHWHILE else cores()
+    def build(folder: Path) -> Path:
         # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.
-        tasks = [(recipe, trajectory, seed) for trajectory in missing]
-        with progress_bar(progress) as bar:
-            task = bar.add_task("exact trajectories", total=len(kinds), completed=len(kinds) - len(missing))
-            for place, tensors in completed(snapshots.make, exact, tasks, workers=workers, client=client):
-                parts.save(missing[place], tensors)
-                bar.advance(task)
-    _assemble(parts, exact, kinds)
+        parts = resumable(
+            snapshots.make, tasks, folder, shared=(exact,), plan=plan, workers=workers, client=client,
+            seconds=cost * recipe.solutions, title="exact trajectories", progress=progress,
+        )  # fmt: skip
+        return _assemble(parts, exact, recipe.plan())
+
+    return once(DataSet, path, plan, build, resume=resume)
 
 
 def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any], float]:
@@ -135,38 +101,12 @@ def _plan(exact: ForceField, recipe: Recipe, seed: int) -> tuple[dict[str, Any],
     return plan, cost
 
 
-def _refuse_other(plan: dict[str, Any], stored: dict[str, Any], path: Path) -> None:
-    differences = [
-        f"{name}: {stored.get(name)} there, {plan[name]} asked for"
-        for name in ("model", "lattice", "components", "seed")
-        if stored.get(name) != plan[name]
-    ]
-    differences += _recipe_differences(stored.get("recipe") or {}, plan["recipe"])
-    if not differences:
-        old, new = stored.get("fingerprint") or [], plan["fingerprint"]
-        if len(old) != len(new) or not np.allclose(old, new, rtol=1e-8, atol=1e-10):
-            differences = ["the model gives other forces, by a parameter that its description does not show"]
-    if differences:
-        raise ValueError(
-            f"{path} was made differently: {'; '.join(differences)}. Ask for what is there, or choose another path."
-        )
-
-
-def _recipe_differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    return [
-        f"recipe.{kind}.{name}: {stored.get(kind, {}).get(name)} there, {value} asked for"
-        for kind, options in asked.items()
-        for name, value in options.items()
-        if stored.get(kind, {}).get(name) != value
-    ]
-
-
-def _assemble(parts: Parts, exact: ForceField, kinds: list[str]) -> None:
-    pieces = [parts.load(trajectory) for trajectory in range(len(kinds))]
+def _assemble(parts: Parts, exact: ForceField, kinds: list[str]) -> Path:
+    pieces = list(parts)
     counts = [len(piece["field"]) for piece in pieces]
     arrays = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     arrays["trajectory"] = np.repeat(np.arange(len(kinds)), counts)
     arrays["kind"] = np.repeat([KINDS.index(kind) for kind in kinds], counts)
-    finished = parts.folder / "assembled.zarr"
-    DataSet._write(finished, arrays, exact.lattice, parts.plan)
-    parts.finish(finished)
+    made = parts.folder / "assembled.zarr"
+    DataSet._write(made, arrays, exact.lattice, parts.plan)
+    return made
