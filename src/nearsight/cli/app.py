@@ -44,6 +44,14 @@ Runs = Annotated[Path, typer.Option(help="Folder of all runs; this one is RUNS/S
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with an existing run: verify what is finished, do the rest.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers do independent tasks, e.g. tcp://node7:8786."),
+]
+Slurm = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="YAML with keyword arguments of dask_jobqueue.SLURMCluster: workers are queued."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -73,21 +81,7 @@ def list_studies() -> None:
         console.print(Text(f"  stages:  {', '.join(stage.name for stage in study.stages)}"))
 
 
-@app.command("run")
-def run_study(
-    study: StudyName,
-    preset: Preset = None,
-    settings: Settings = None,
-    name: Name = None,
-    runs: Runs = Path("runs"),
-    resume: Resume = False,
-    debug: Debug = False,
-) -> None:
-    """Run all stages of a study, from exact data to the report."""
-    _carry_out(study, None, preset, settings or [], name, runs, resume, debug)
-
-
-def _stage_command(stage: str) -> Callable[..., None]:
+def _study_command(stage: str | None, words: str) -> Callable[..., None]:
     def command(
         study: StudyName,
         preset: Preset = None,
@@ -95,16 +89,19 @@ def _stage_command(stage: str) -> Callable[..., None]:
         name: Name = None,
         runs: Runs = Path("runs"),
         resume: Resume = False,
+        scheduler: Scheduler = None,
+        slurm: Slurm = None,
         debug: Debug = False,
     ) -> None:
-        _carry_out(study, stage, preset, settings or [], name, runs, resume, debug)
+        _carry_out(study, stage, preset, settings or [], name, runs, resume, scheduler, slurm, debug)
 
-    command.__doc__ = STAGES[stage]
+    command.__doc__ = words
     return command
 
 
+app.command("run")(_study_command(None, "Run all stages of a study, from exact data to the report."))
 for _stage in STAGES:
-    app.command(_stage)(_stage_command(_stage))
+    app.command(_stage)(_study_command(_stage, STAGES[_stage]))
 
 
 doctor = typer.Typer(help="What this machine offers, or what a trained model can see.")
@@ -206,26 +203,32 @@ def _carry_out(
     name: str | None,
     runs: Path,
     resume: bool,
+    scheduler: str | None,
+    slurm: Path | None,
     debug: bool,
 ) -> None:
-    again, path = _command(study_name, stage, preset, settings, name, runs), None
+    workers = ["--scheduler", scheduler] if scheduler else ["--slurm", str(slurm)] if slurm else []
+    again, path = _command(study_name, stage, preset, settings, name, runs, workers), None
     try:
         from nearsight.cli.progress import ConsoleLogger, summary
+        from nearsight.parallel import cluster
         from nearsight.studies import Run, get
 
         study = get(study_name)
-        path = runs / study.name / _one_folder(name or preset or next(iter(study.presets)))
+        place = runs.absolute() if workers else runs  # workers may be elsewhere
+        path = place / study.name / _one_folder(name or preset or next(iter(study.presets)))
         existing = Run(path)
         if existing.exists and preset is None and not settings:
             config: Any = study.stored_config(existing)
         else:
             config = study.configure(preset, settings)
         console = Console(stderr=True)
-        run = study.run(path, config, only=stage, resume=resume, listener=ConsoleLogger(console))
+        with cluster(scheduler=scheduler, slurm=slurm):
+            run = study.run(path, config, only=stage, resume=resume, listener=ConsoleLogger(console))
         summary(run, Console())
     except KeyboardInterrupt as stop:
         if path is not None and (path / "config.yaml").exists():
-            again = _command(study_name, stage, None, [], path.name, runs)
+            again = _command(study_name, stage, None, [], path.name, runs, workers)
         terminated = type(stop).__name__ == "Terminated"  # by SIGTERM; importing the class would cost a second
         word, code = ("Terminated", 143) if terminated else ("Interrupted", 130)
         _stop(f"{word}; what is finished is kept. Go on with: {again}", code=code)
@@ -246,7 +249,13 @@ def _one_folder(name: str) -> str:
 
 
 def _command(
-    study: str, stage: str | None, preset: str | None, settings: list[str], name: str | None, runs: Path
+    study: str,
+    stage: str | None,
+    preset: str | None,
+    settings: list[str],
+    name: str | None,
+    runs: Path,
+    workers: list[str],
 ) -> str:
     """The command that goes on with a run; once it holds its configuration its name is enough."""
     words = ["nearsight", *([stage] if stage else ["run"]), study]
@@ -254,7 +263,7 @@ def _command(
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--name", name] if name else []
     words += ["--runs", str(runs)] if runs != Path("runs") else []
-    return shlex.join([*words, "--resume"])
+    return shlex.join([*words, *workers, "--resume"])
 
 
 def _stop(message: str, code: int = 2) -> None:

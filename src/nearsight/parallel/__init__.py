@@ -1,6 +1,6 @@
 """Independent tasks, on the cores of this machine or on a Dask cluster, resumable at any moment."""
 
-from nearsight.parallel.cluster import cluster
+from nearsight.parallel.clusters import cluster
 from nearsight.parallel.resumable import once, resumable
 from nearsight.parallel.tasks import progress_bar
 from nearsight.parallel.workers import cores, threads

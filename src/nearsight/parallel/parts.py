@@ -26,7 +26,7 @@ class Parts(Sequence[dict[str, Tensor]]):
     """
 
     def __init__(self, folder: Path, count: int, plan: Mapping[str, Any]) -> None:
-        self.folder, self.count = folder, count
+        self.folder, self._size = folder, count
         tidy_tree(folder)
         file = folder / "plan.json"
         try:
@@ -43,12 +43,12 @@ class Parts(Sequence[dict[str, Tensor]]):
             write_json(file, self.plan, hashed=True)
 
     def __len__(self) -> int:
-        return self.count
+        return self._size
 
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
-            return [self[k] for k in range(*number.indices(self.count))]
-        file = self._file(range(self.count)[number])
+            return [self[k] for k in range(*number.indices(self._size))]
+        file = self._file(range(self._size)[number])
         tensors, texts = load_tensors(file)
         if texts.get("plan") != data_hash(self.plan):
             raise CorruptFileError(f"{file} belongs to another plan. Delete it and resume.")
@@ -56,7 +56,7 @@ class Parts(Sequence[dict[str, Tensor]]):
 
     def missing(self) -> list[int]:
         """The parts that are still to be made."""
-        return [number for number in range(self.count) if not self._usable(number)]
+        return [number for number in range(self._size) if not self._usable(number)]
 
     def save(self, number: int, result: Mapping[str, Tensor | np.ndarray]) -> None:
         """Keep a part, atomically; what its task has kept on the way is no longer needed."""

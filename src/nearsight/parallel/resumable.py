@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearsight._validation import filename, integer
-from nearsight.parallel.cluster import current_client
+from nearsight.parallel.clusters import current_client
 from nearsight.parallel.tasks import completed, progress_bar
 from nearsight.parallel.workers import WORTHWHILE, cores
 

@@ -64,7 +64,7 @@ def _on_cluster(
     [handle] = client.scatter([cloudpickle.dumps(shared)], broadcast=True, hash=False)
     futures = {client.submit(_call, handle, function, *task, pure=False): number for number, task in enumerate(tasks)}
     try:
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             with _deaths():
                 result = future.result()
             yield futures[future], result

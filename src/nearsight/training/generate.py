@@ -63,7 +63,7 @@ def generate(
 
     def build(folder: Path) -> Path:
         # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.
-        parts = resumable(
+        parts: Any = resumable(
             snapshots.make, tasks, folder, shared=(exact,), plan=plan, workers=workers, client=client,
             seconds=cost * recipe.solutions, title="exact trajectories", progress=progress,
         )  # fmt: skip
