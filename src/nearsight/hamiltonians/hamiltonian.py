@@ -6,6 +6,7 @@ import abc
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,26 +129,45 @@ class Hamiltonian(Described, abc.ABC):
     def check(self, rng: torch.Generator, *, tolerance: float = 1e-12) -> None:
         """Prove on a random field that h is Hermitian and that energies are those of the transformed field.
 
-        For every operation g of the site group that fits the torus the classical energies and the spectrum must be
-        invariant: h(gΦ) = P_g h(Φ) P_g†. Raises an ``ArithmeticError`` that names the operation that fails. A lattice
-        with an open axis is only checked for hermiticity; a twist that favours a direction fails, as it should.
+        The spectrum and the energies of the field must be invariant, h(gΦ) = P_g h(Φ) P_g†, under every operation g of
+        the site group that fits the torus (none if an axis is open), and the energy of a model without electrons under
+        a random internal operation. ``tolerance`` is relative to the size of the terms. Raises an ``ArithmeticError``
+        that names the operation that fails; a twist that favours a direction fails, as it should.
         """
-        field = torch.randn(self.lattice.n_sites, self.components, generator=rng, dtype=torch.float64)
-        matrix = self.matrix(field)
-        scale = float(matrix.abs().max())
-        if float((matrix - matrix.mH).abs().max()) > tolerance * scale:
-            raise ArithmeticError("The matrix is not Hermitian.")
-        if not all(self.lattice.periodic):  # type: ignore[arg-type]
-            return
-        group, torus = site_group(self.lattice), torus_group(self.lattice)
-        spectrum = torch.linalg.eigvalsh(matrix)
-        for element, permutation in zip(group.indices(torus), site_permutations(self.lattice, torus), strict=True):
-            moved = self.field_type.transform(field, group, element, permutation)
-            differences = {
-                "spectrum": (torch.linalg.eigvalsh(self.matrix(moved)) - spectrum).abs().max(),
-                "background energy": (self.background_energy(moved) - self.background_energy(field)).abs(),
-                "classical energy": (self.classical_energy(moved) - self.classical_energy(field)).abs(),
-            }
-            for name, difference in differences.items():
-                if float(difference) > tolerance * scale * self.orbitals:
-                    raise ArithmeticError(f"The {name} changes by {float(difference):.1e} under operation {element}.")
+        shape = self.lattice.n_sites, self.components
+        field = torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(self.classical_energy(field), field)
+        field = field.detach()
+        scale = 1 + float((slope * field).abs().sum())
+        if self.orbitals:
+            matrix = self.matrix(field)
+            scale += self.orbitals * float(matrix.abs().max())
+            if float((matrix - matrix.mH).abs().max()) > tolerance * scale:
+                raise ArithmeticError("The matrix is not Hermitian.")
+        before = self._invariants(field)
+        for operation, image in self._images(field, rng).items():
+            for name, value in self._invariants(image).items():
+                change = float((value - before[name]).abs().max())
+                if change > tolerance * scale:
+                    raise ArithmeticError(f"The {name} changes by {change:.1e} under {operation}.")
+
+    def _invariants(self, field: Tensor) -> dict[str, Tensor]:
+        found = {"classical energy": self.classical_energy(field), "background energy": self.background_energy(field)}
+        return found | ({"spectrum": torch.linalg.eigvalsh(self.matrix(field))} if self.orbitals else {})
+
+    def _images(self, field: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """The field after every operation of :meth:`check`, by name."""
+        images = {}
+        if not self.orbitals:
+            images["the internal operation"] = field @ self.field_type.internal_operation(self.components, rng).T
+        if all(self.lattice.periodic):  # type: ignore[arg-type]
+            group, torus = site_group(self.lattice), torus_group(self.lattice)
+            laws = self.field_type.representation(group)
+            for g, permutation in zip(group.indices(torus), site_permutations(self.lattice, torus), strict=True):
+                if self._allows(laws[g]):
+                    images[f"operation {g}"] = self.field_type.transform(field, group, g, permutation)
+        return images
+
+    def _allows(self, law: np.ndarray) -> bool:
+        """Whether the parameters are invariant under an operation of the lattice that acts on a site's field so."""
+        return True

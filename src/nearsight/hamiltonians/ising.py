@@ -111,6 +111,3 @@ class EdwardsAnderson(ClassicalModel):
     def arguments(self) -> dict[str, Any]:
         """Either the couplings or the seed that drew them."""
         return super().arguments | ({} if self.seed is None else {"couplings": None})
-
-    def site_energy(self, field: Tensor) -> Tensor:
-        return 0.0 * field[..., 0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from nearsight._validation import choice, integer
 from nearsight.fields import FieldType, potts
@@ -56,6 +55,3 @@ class Potts(ClassicalModel):
             if q > 3:
                 field_type = FieldType("p", ("trivial",) * q, values="one-hot")
         super().__init__(lattice, field_type, torch.eye(q), metric, _shell_bonds(lattice, J))
-
-    def site_energy(self, field: Tensor) -> Tensor:
-        return 0.0 * field.sum(-1)
