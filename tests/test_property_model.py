@@ -12,7 +12,7 @@ from nearsight.fields import SpinStore, tiles
 from nearsight.networks import MLP, BlockCNN
 from nearsight.properties import PropertyModel, error_of_mean
 from nearsight.storage import CorruptFileError
-from nearsight.training import PropertyFitOptions, Trainer, fit_property
+from nearsight.training import PropertyFitOptions, Trainer, fit_property, property_fit
 from nearsight.training.property_fit import property_loss
 
 FRONTS = {
@@ -364,6 +364,15 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimize
         fit_property(start(), store, bias, options=options, path=tmp_path, resume=True, progress=False)
 
 
+def test_snapshots_of_one_trajectory_are_not_parted(rng):
+    """A model that has seen one snapshot of a chain half knows the label of the next."""
+    store, bias = planted(rng, 24)
+    chains = np.arange(24) % 12
+    task = property_fit._BlockProperty(PropertyModel(BlockMoments(4)), store, bias, chains, OPTIONS)
+    train, validation = (chains[part.snapshot] for part in (task.train, task.validation))
+    assert len(train) == 20 and len(validation) == 4 and not set(train) & set(validation)
+
+
 def test_labels_that_cannot_be_learned_are_refused(rng):
     store, bias = planted(rng, 12)
     value, phase = PropertyModel(BlockMoments(4)), PropertyModel(BlockMoments(4), kind="probability")
@@ -371,6 +380,11 @@ def test_labels_that_cannot_be_learned_are_refused(rng):
         fit_property(phase, store, bias)
     with pytest.raises(ValueError, match="as many labels"):
         fit_property(value, store, bias[:5])
+    for trajectory in (np.arange(5), np.ones(12)):
+        with pytest.raises(ValueError, match="one integer for each of the 12"):
+            fit_property(value, store, bias, trajectory=trajectory)
+    with pytest.raises(ValueError, match="of 2 independent snapshots or trajectories"):
+        fit_property(value, store, bias, trajectory=np.arange(12) // 6)
     with pytest.raises(ValueError, match="snapshot 3"):
         fit_property(value, store, np.where(np.arange(12) == 3, np.nan, bias))
     with pytest.raises(ValueError, match="does not fit on 24"):

@@ -75,6 +75,7 @@ def fit_property(
     snapshots: Blocks | np.ndarray | Tensor,
     labels: np.ndarray,
     *,
+    trajectory: np.ndarray | None = None,
     options: PropertyFitOptions | None = None,
     path: str | Path | None = None,
     resume: bool = False,
@@ -88,15 +89,22 @@ def fit_property(
 
     Parameters
     ----------
+    trajectory: from which Markov chain or run each snapshot is ``(snapshot,)``, an integer. Snapshots of one resemble
+        each other and stay together when some are set apart for validation. None: all are independent.
     path, resume, progress: as in :meth:`Trainer.run`.
     """
     instance(model, PropertyModel, "model")
     options = PropertyFitOptions() if options is None else instance(options, PropertyFitOptions, "options")
     snapshots = as_blocks(snapshots)
     values = _checked_labels(model, snapshots, labels)
+    if trajectory is not None:
+        trajectory = np.asarray(trajectory)
+        if trajectory.dtype.kind not in "iu" or trajectory.shape != values.shape:
+            raise ValueError(f"trajectory must hold one integer for each of the {len(values)} snapshots.")
+        trajectory = trajectory.astype(np.int64)
     model.to(getattr(torch, options.dtype))
     with workspace(path, options, resume=resume):
-        task = _BlockProperty(model, snapshots, values, options)
+        task = _BlockProperty(model, snapshots, values, trajectory, options)
         Trainer(model, task, options).run(path, resume=resume, progress=progress)
     return model
 
@@ -138,18 +146,26 @@ class _BlockProperty:
     quantity = "loss"
 
     def __init__(
-        self, model: PropertyModel, snapshots: Blocks, labels: np.ndarray, options: PropertyFitOptions
+        self,
+        model: PropertyModel,
+        snapshots: Blocks,
+        labels: np.ndarray,
+        trajectory: np.ndarray | None,
+        options: PropertyFitOptions,
     ) -> None:
         self.snapshots, self.options = snapshots, options
         self.device, self.side, self.kind = model.offset.device, model.side, model.kind
-        order = self._rng(ORDER).permutation(len(labels))
-        count = round(options.validation * len(labels))
-        if not 1 <= count < len(labels):
+        independent = np.arange(len(labels)) if trajectory is None else np.unique(trajectory)
+        order = self._rng(ORDER).permutation(independent)
+        count = round(options.validation * len(order))
+        if not 1 <= count < len(order):
             raise ValueError(
-                f"A share of {options.validation:g} of {len(labels)} snapshots leaves nothing to train on or to "
-                f"validate with; make more snapshots."
+                f"A fraction of {options.validation:g} of {len(order)} independent snapshots or trajectories leaves "
+                f"nothing to train on or to validate with; make more snapshots."
             )
-        parts = order[count:], order[:count]
+        parts = [order[count:], order[:count]]
+        if trajectory is not None:
+            parts = [np.flatnonzero(np.isin(trajectory, part)) for part in parts]
         draw = self._rng(SCALES)
         chosen = draw.choice(parts[0], CALIBRATION)
         seen = self._cut(chosen, self._corners(draw, CALIBRATION, 1))[:, 0]
@@ -160,6 +176,7 @@ class _BlockProperty:
         )
         self.identity = {
             "model": repr(model),
+            "trajectory": None if trajectory is None else tensor_hash({"trajectory": torch.from_numpy(trajectory)}),
             "snapshots": [len(snapshots), snapshots.length, tensor_hash({"blocks": seen})],
             "labels": [float(labels.sum()), float((labels * np.arange(len(labels))).sum())],
         }
