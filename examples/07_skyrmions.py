@@ -76,5 +76,5 @@ print(f"a perfect lattice would have {large.n_sites // 48} of one sign")
 # --- S^z at the first, a middle and the last record ------------------------------------------------------------------
 
 shown = [0, spins.sizes["record"] // 2, spins.sizes["record"] - 1]
-picture = ns.plots.spin_map(spins[shown], large, times=quench.time.values[shown], time_unit="ħ/t")
+picture = ns.plots.maps(spins[shown].swap_dims(record="time"), large)
 picture.savefig("skyrmions.png")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from nearsight._validation import choice
 from nearsight.analysis._fields import SpinField, on_cells, relabel, scalar_labels, spin_field, transform
 from nearsight.analysis.structure._reciprocal import (
     check_wave_vector,
@@ -54,8 +55,7 @@ def spin_structure_factor(
     """
     if lattice.dim != 2:
         raise ValueError(f"Wave vectors are laid out for lattices of two dimensions, got {lattice!r}.")
-    if normalisation not in ("1/N", "1/N^2"):
-        raise ValueError(f'normalisation must be "1/N" or "1/N^2", got {normalisation!r}.')
+    power = _power_of_n(normalisation)
     labelled = spin_field(spins, lattice, dims)
     modes = transform(on_cells(labelled, lattice), (1, 2))
     if reach is None:
@@ -70,7 +70,6 @@ def spin_structure_factor(
     # The transform over cells does not see by which reciprocal vector k is shifted; the sites inside of a cell do.
     phases = torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))
     amplitude = (modes[:, where[0], where[1]] * phases).sum(-1)
-    power = 1 if normalisation == "1/N" else 2
     flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
     result = relabel(scalar_labels(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")
     names = tuple(sizes)
@@ -94,14 +93,12 @@ def spin_structure_factor_at(
 
     Any lattice, periodic or open, and any wave vector; N operations for each. A path adds the coordinate ``distance``.
     """
-    if normalisation not in ("1/N", "1/N^2"):
-        raise ValueError(f'normalisation must be "1/N" or "1/N^2", got {normalisation!r}.')
+    power = _power_of_n(normalisation)
     labelled = spin_field(spins, lattice, dims)
     points = k.k if isinstance(k, Path) else np.asarray(k, dtype=float)
     if points.ndim != 2 or points.shape[1] != lattice.dim:
         raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {points.shape}.")
     amplitude = _modes(labelled.values, lattice, points)
-    power = 1 if normalisation == "1/N" else 2
     intensity = (np.abs(amplitude) ** 2).sum(-2) / lattice.n_sites**power
     result = relabel(
         scalar_labels(labelled), intensity, {"point": len(points)}, long_name="spin structure factor", units="1"
@@ -204,6 +201,10 @@ def spin_correlation(
     C = correlation(labelled, lattice, connected=connected, max_distance=max_distance)
     result = C.sum("component", keep_attrs=True)
     return result.assign_attrs(long_name="spin correlation").rename("C")
+
+
+def _power_of_n(normalisation: Normalisation) -> int:
+    return 1 if choice(normalisation, "normalisation", ("1/N", "1/N^2")) == "1/N" else 2
 
 
 def _modes(values: np.ndarray, lattice: Lattice, k: np.ndarray) -> np.ndarray:
