@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from nearsight import analysis
+from nearsight.studies.checks import Check, Published
 
 
 def with_fits(dataset: xr.Dataset, **laws: Any) -> xr.Dataset:
@@ -42,3 +43,14 @@ def growth_law(
         return None
     window = (float(times[0]), float(times[-1]))
     return analysis.growth_exponent(length.transpose("replica", "time"), rng=rng, window=window)
+
+
+def exponent(law: analysis.PowerLaw | None, published: Published, *, of: str = "domain growth") -> Check:
+    """The exponent of a law of growth beside that in print."""
+    return Check(
+        f"exponent of {of}, L ~ t^α",
+        value=None if law is None else law.exponent,
+        error=None if law is None else law.sigma,
+        published=published,
+        note=str(law) if law else "too few records between formation and the size of the lattice",
+    )

@@ -13,7 +13,7 @@ from nearsight.analysis import Verdict
 from nearsight.fields import FieldType
 from nearsight.forcefields import ForceField
 from nearsight.lattices import site_group, site_permutations
-from nearsight.studies.checks import Below, Check
+from nearsight.studies.checks import Below, Check, Within
 from nearsight.studies.run import Run
 from nearsight.training import KINDS, DataSet, FitOptions, Split
 
@@ -37,6 +37,12 @@ def forces(forcefield: ForceField, field: Tensor) -> Tensor:
 
 def rms(error: np.ndarray) -> float:
     return float(np.sqrt((error**2).mean()))
+
+
+def relative_rms(found: Tensor, exact: Tensor, chosen: np.ndarray) -> float:
+    """The rms error of values ``(snapshot, ...)`` over their own rms, on the ``chosen`` snapshots."""
+    at = torch.from_numpy(chosen)
+    return float((found - exact)[at].square().mean().sqrt() / exact[at].square().mean().sqrt())
 
 
 def symmetry_error(forcefield: ForceField, law: FieldType, field: Tensor) -> list[float]:
@@ -72,6 +78,36 @@ def symmetry_check(errors: list[float]) -> Check:
         criterion=Below(SYMMETRY),
         note="relative to the largest force",
     )
+
+
+def ordered_state(exact: ForceField, learned: ForceField, pattern: Tensor, *, most: float, infinite: float) -> Check:
+    """The amplitude at which the ordered field, a multiple of ``pattern`` ``(site, component)``, feels no force.
+
+    infinite: what it is on the infinite lattice at T = 0 for the default parameters.
+    """
+    there, here = (amplitude_at_rest(forcefield, pattern, most) for forcefield in (exact, learned))
+    return Check(
+        "displacement in the ordered state",
+        value=here,
+        exact=there,
+        criterion=None if there is None else Within(0.02, relative=True),
+        note=f"{infinite} on the infinite lattice at T = 0 for the default parameters" if here else "no order",
+    )
+
+
+def amplitude_at_rest(forcefield: ForceField, pattern: Tensor, most: float) -> float | None:
+    """A > 0 by bisection; None if order does not grow from A = 0.05, or still grows at ``most``."""
+
+    def pull(A: float) -> float:
+        return float((forces(forcefield, (A * pattern).unsqueeze(0))[0] * pattern).mean())
+
+    low, high = 0.05, most
+    if pull(low) <= 0 or pull(high) >= 0:
+        return None
+    while high - low > 1e-5:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if pull(middle) > 0 else (low, middle)
+    return 0.5 * (low + high)
 
 
 def errors_by_kind(

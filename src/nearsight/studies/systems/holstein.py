@@ -46,9 +46,9 @@ from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, square
 from nearsight.solvers import Dense
 from nearsight.studies import figures, snapshots
-from nearsight.studies.checks import Below, Check, Published, Within
+from nearsight.studies.checks import Below, Check, Published
 from nearsight.studies.ensembles import at_end
-from nearsight.studies.fits import growth_law, with_fits
+from nearsight.studies.fits import exponent, growth_law, with_fits
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, energy_per_site
 from nearsight.studies.run import Run
@@ -207,6 +207,7 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
     dataset = snapshots.errors_by_kind(exact_n, learned_n, test, quantity="density", units="1")
     dataset["symmetry_error"] = ("operation", symmetry, {"long_name": "violation relative to the largest force"})
     error = learned_n - exact_n
+    checkerboard = torch.from_numpy((-1.0) ** system.lattice.cells.sum(axis=1)).unsqueeze(-1)
     return dataset, [
         Check(
             "density error on unseen trajectories, standard deviation",
@@ -218,49 +219,15 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
         Check("density error, rms", value=snapshots.rms(error)),
         Check("density error, largest", value=float(np.abs(error).max())),
         snapshots.symmetry_check(symmetry),
-        ordered_state(system.exact, total),
+        snapshots.ordered_state(system.exact, total, checkerboard, most=10.0, infinite=2.3428),
     ]
-
-
-def ordered_state(exact: ForceField, learned: ForceField) -> Check:
-    """The displacement at which a perfect checkerboard feels no force."""
-    there, here = equilibrium(exact), equilibrium(learned)
-    return Check(
-        "displacement in the ordered state",
-        value=here,
-        exact=there,
-        criterion=None if there is None else Within(0.02, relative=True),
-        note="2.3428 on the infinite lattice at T = 0 for the default parameters" if here else "no order",
-    )
-
-
-def equilibrium(forcefield: ForceField, largest: float = 10.0) -> float | None:
-    """Q > 0 with no force on the checkerboard ±Q, by bisection; None if order does not grow from small Q."""
-    sign = torch.from_numpy((-1.0) ** forcefield.lattice.cells.sum(axis=1)).unsqueeze(-1)
-
-    def pull(q: float) -> float:
-        return float((snapshots.forces(forcefield, (q * sign).unsqueeze(0))[0] * sign).mean())
-
-    low, high = 0.05, largest
-    if pull(low) <= 0 or pull(high) >= 0:
-        return None
-    while high - low > 1e-5:
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if pull(middle) > 0 else (low, middle)
-    return 0.5 * (low + high)
 
 
 def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
     """L ~ t^α where domains have formed and the torus does not matter yet."""
     law = growth_law(growth.L, rng=run.rng("bootstrap"), since=c.large.fit_from, below=c.large.length / 8)
-    exponent = Check(
-        "exponent of domain growth, L ~ t^α",
-        value=None if law is None else law.exponent,
-        error=None if law is None else law.sigma,
-        published=Published(0.5, "Allen, Cahn, Acta Metall. 27, 1085 (1979)"),
-        note=str(law) if law else "too few records between formation and the size of the lattice",
-    )
-    return with_fits(growth, L=law), [at_end("domain size", growth.L.isel(time=-1)), exponent]
+    found = exponent(law, Published(0.5, "Allen, Cahn, Acta Metall. 27, 1085 (1979)"))
+    return with_fits(growth, L=law), [at_end("domain size", growth.L.isel(time=-1)), found]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
