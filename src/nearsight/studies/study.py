@@ -220,8 +220,8 @@ def get(name: str) -> Study:
     else:
         known = names()
         raise ValueError(
-            f"There is no study {name!r}. The nearest is {nearest(name, known)!r}; there are {', '.join(known)}. A study "
-            f"of your own is named by its file, ./{name}.py."
+            f"There is no study {name!r}. The nearest is {nearest(name, known)!r}; there are {', '.join(known)}. "
+            f"A study of your own is named by its file, ./{name}.py."
         )
     if not isinstance(found_study := getattr(module, "STUDY", None), Study):
         raise ValueError(f"{name} is no study: it exports no STUDY that is a nearsight.studies.Study.")

@@ -30,6 +30,7 @@ them diagonalisations of 900 × 900 matrices; 30 × 30 and 2000 training snapsho
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -52,6 +53,7 @@ from nearsight.studies.fits import exponent, growth_law, with_fits
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, energy_per_site
 from nearsight.studies.run import Run
+from nearsight.studies.sections import Convolution, LangevinQuench
 from nearsight.studies.settings import Section
 from nearsight.studies.system import System
 from nearsight.training import FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
@@ -69,34 +71,17 @@ class Model(Section):
     spins: Literal[1, 2] = 1
 
 
-class Network(Section):
+class Network(Convolution):
     """What learns the electrons."""
 
     kind: Literal["convolution", "descriptor"] = "convolution"
-    """A convolutional network that commutes with D4, or invariants of a neighbourhood and an ordinary network."""
-    head: Literal["energy", "force"] = "force"
-    """The force itself, three times faster and here more accurate, or a local energy whose gradient is the force
-    (always so with a descriptor)."""
+    """A convolutional network that commutes with D4, or invariants of a neighbourhood and an ordinary network, whose
+    force is always the gradient of an energy."""
     cutoff: Positive = 5.0
     """Radius of the neighbourhood of the descriptor; 5 holds the paper's 89 sites."""
     widths: tuple[Count, ...] = (64, 64)
     """Layers of the network on top of the descriptor."""
     channels: Count = 6
-    """Features per operation of D4 in every layer of the convolution."""
-    radii: tuple[Positive, ...] = (2.3, 1.5, 1.5)
-    """Cutoff of each layer of the convolution; the receptive field is their sum."""
-    scales: tuple[Positive, ...] = (1.0, 3.0)
-    """The first layer sees Q and tanh(sQ) for each s."""
-
-
-class Quench(Section):
-    """Langevin dynamics from a hot, random field."""
-
-    amplitude: Positive = 0.5
-    """Standard deviation of the initial Q, a fifth of what it is in the ordered state."""
-    dt: Positive = 0.2
-    damping: Annotated[float, Field(ge=0)] = 0.3
-    mass: Positive = 1.0
 
 
 class LargeQuench(Large):
@@ -119,7 +104,7 @@ class Config(QuenchConfig):
     kT: Positive = 0.1
     """Temperature of the electrons and of the bath of the field."""
     network: Network = Network()
-    quench: Quench = Quench()
+    quench: LangevinQuench = LangevinQuench()
     comparison: Comparison = Comparison(quenches=32)
     large: LargeQuench = LargeQuench()
 
@@ -133,18 +118,12 @@ def physics(c: Config, lattice: Lattice) -> System:
     """Electrons at fixed μ are learned; quenches may fix their number."""
     model = Holstein(lattice, **c.model.model_dump())
 
-    def initial_fields(replicas: int, rng: torch.Generator) -> Tensor:
-        return c.quench.amplitude * torch.randn(replicas, lattice.n_sites, 1, generator=rng, dtype=torch.float64)
-
     def build_model(rng: torch.Generator) -> ForceField:
         if c.network.kind == "descriptor":
             descriptor = ns.descriptors.Irreps(lattice, model.field_type, cutoff=c.network.cutoff)
             return ns.LearnedForceField(descriptor, ns.networks.MLP(c.network.widths, rng=rng))
-        shape = c.network.model_dump(include={"channels", "radii", "scales", "head"})
         # At half filling the exact energy is even in Q, and so is the learned one.
-        parity: Literal["odd"] | None = "odd" if c.mu == 0 else None
-        network = ns.networks.GroupCNN(lattice, model.field_type, **shape, parity=parity, rng=rng)
-        return ns.ConvolutionalForceField(lattice, network)
+        return c.network.build(lattice, model.field_type, rng, parity="odd" if c.mu == 0 else None)
 
     exact = ExactForceField(model, Dense(mu=c.mu, kT=c.kT))
     filling = c.filling
@@ -158,7 +137,7 @@ def physics(c: Config, lattice: Lattice) -> System:
         canonical=None if filling is None else ExactForceField(model, Dense(filling=filling, kT=c.kT)),
         dress=None if filling is None else at_fixed_number,
         scheme=Langevin(dt=c.quench.dt, kT=c.kT, damping=c.quench.damping, mass=c.quench.mass),
-        initial_fields=initial_fields,
+        initial_fields=partial(c.quench.initial_fields, lattice, 1),
         build_model=build_model,
         time="1/t",
     )

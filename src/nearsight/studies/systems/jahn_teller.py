@@ -45,6 +45,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -70,6 +71,7 @@ from nearsight.studies.fits import with_fits
 from nearsight.studies.options import Length, Positive, torch_device
 from nearsight.studies.quench import Compared, LargeQuench, QuenchConfig, QuenchStudy
 from nearsight.studies.run import Run
+from nearsight.studies.sections import Convolution, LangevinQuench
 from nearsight.studies.settings import Section
 from nearsight.studies.system import System
 from nearsight.training import DataSet, FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
@@ -92,34 +94,25 @@ class Model(Section):
     beta: Positive = 2.0
 
 
-class Network(Section):
+class Network(Convolution):
     """A convolutional network that commutes with D4 and learns what electrons do at μ = 0."""
 
     learns: Literal["electrons", "total"] = "electrons"
     """The electrons' force, to which exact springs are added, or the total force, as in the thesis."""
-    head: Literal["energy", "force"] = "force"
-    """The force itself, three times faster, or a local energy whose gradient is the force."""
     hybrid: bool = False
     """A network of its own for the force on the breathing mode, always direct, as in the thesis."""
-    channels: Annotated[int, Field(ge=1)] = 8
-    """Features per operation of D4 in every layer."""
     radii: tuple[Positive, ...] = (2.3, 1.5, 1.5, 1.5)
-    """Cutoff of each layer; the receptive field is their sum."""
-    scales: tuple[Positive, ...] = (1.0, 3.0)
-    """The first layer sees Q and tanh(sQ) for each s."""
 
 
-class Quench(Section):
-    """Langevin dynamics from a random field; times in units of τ0 = √(m/K)."""
+class Quench(LangevinQuench):
+    """Langevin dynamics from a random field; times in units of τ0 = √(m/K), damping in units of 1/τ0."""
 
     amplitude: Positive = 0.3
-    """Standard deviation of every mode of the initial field; the ordered state has |Qˣ| = 0.41."""
+    """Of every mode; the ordered state has |Qˣ| = 0.41."""
     kT: Annotated[float, Field(ge=0)] = 0.01
     """Temperature of the bath of the modes."""
     dt: Positive = 0.05
     damping: Annotated[float, Field(ge=0)] = 0.25
-    """Rate at which velocities decay, in units of 1/τ0."""
-    mass: Positive = 1.0
 
 
 class Comparison(quench.Comparison):
@@ -173,9 +166,6 @@ def physics(c: Config, lattice: Lattice, filling: float | None = None, *, period
     exact = ExactForceField(model, Dense(mu=0.0, kT=c.electron_kT))
     tau = math.sqrt(c.quench.mass / c.model.K)
 
-    def initial_fields(replicas: int, rng: torch.Generator) -> Tensor:
-        return c.quench.amplitude * torch.randn(replicas, lattice.n_sites, 3, generator=rng, dtype=torch.float64)
-
     return System(
         exact=exact,
         canonical=ExactForceField(model, Dense(filling=filling, kT=c.electron_kT)),
@@ -183,7 +173,7 @@ def physics(c: Config, lattice: Lattice, filling: float | None = None, *, period
         scheme=Langevin(
             dt=c.quench.dt * tau, kT=c.quench.kT, damping=c.quench.damping * c.quench.mass / tau, mass=c.quench.mass
         ),
-        initial_fields=initial_fields,
+        initial_fields=partial(c.quench.initial_fields, lattice, 3),
         build_model=lambda rng: joined(networks(c, lattice, rng)),
         time="τ0",
         unit=tau,
@@ -256,15 +246,9 @@ def moved(c: Config, filling: float, field: Tensor, shift: Tensor) -> tuple[Tens
 
 def networks(c: Config, lattice: Lattice, rng: torch.Generator) -> list[ForceField]:
     """One network, or two for a hybrid: the doublet's and the breathing mode's."""
-    shape = c.network.model_dump(include={"channels", "radii", "scales"})
-    heads: list[Any] = [c.network.head, "force"] if c.network.hybrid else [c.network.head]
+    heads = [c.network.head, "force"] if c.network.hybrid else [c.network.head]
     law = JahnTeller(lattice).field_type
-    return [
-        ns.ConvolutionalForceField(
-            lattice, ns.networks.GroupCNN(lattice, law, **shape, parity="odd", head=head, rng=rng)
-        )
-        for head in heads
-    ]
+    return [c.network.build(lattice, law, rng, parity="odd", head=head) for head in heads]
 
 
 def joined(parts: list[Any]) -> ForceField:
@@ -351,16 +335,17 @@ def maps(c: Config, system: System, state: State) -> xr.Dataset:
     field, shape = state.field[0].double().cpu(), system.lattice.shape
     n = density(system, field, state.forces.force[0]).numpy()
     phi = analysis.contrast_order(field[:, 1], system.lattice).values
+    centres = {"density": {"centre": 1.0}}
     grids = {
-        "phi": (phi, "orbital order", 0.0),
-        "density": (n, "density", 1.0),
-        "cdw": (charge_order(n, system).values, "charge order", 0.0),
-        **{name: (field[:, k].numpy(), name, 0.0) for k, name in enumerate(MODES)},
+        "phi": (phi, "orbital order"),
+        "density": (n, "density"),
+        "cdw": (charge_order(n, system).values, "charge order"),
+        **{name: (field[:, k].numpy(), name) for k, name in enumerate(MODES)},
     }
     return xr.Dataset(
         {
-            name: (("x", "y"), grid.reshape(shape), {"long_name": label, "units": "1", "centre": centre})
-            for name, (grid, label, centre) in grids.items()
+            name: (("x", "y"), grid.reshape(shape), {"long_name": label, "units": "1", **centres.get(name, {})})
+            for name, (grid, label) in grids.items()
         }
     )
 
