@@ -22,7 +22,7 @@ from support.timing import best, passes
 
 from nearsight.descriptors import ACSF, SpinACE, SpinInvariants
 from nearsight.fields import scalar, spin
-from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice, square, triangular
 from nearsight.networks import GroupCNN, SpinCNN, SymmetrisedMLP
 from nearsight.plots.style import CYCLE, PAGE, Picture, light_grid, picture, styled
@@ -64,7 +64,7 @@ def speed_of_scalars(lattice: Lattice, cutoff: float = 5.0) -> dict[str, tuple[o
             GroupCNN(lattice, law, channels=6, head=head),
             SymmetrisedMLP(lattice, law, cutoff=3.0, widths=(32, 32), head=head),
         ):
-            found[f"{type(network).__name__}, {head}"] = (ConvolutionalForceField(lattice, network).eval().local, 1)
+            found[f"{type(network).__name__}, {head}"] = (LearnedForceField(network).eval().local, 1)
     return found
 
 
@@ -81,7 +81,7 @@ def speed_of_spins(lattice: Lattice) -> dict[str, tuple[object, int]]:
     for head in ("energy", "force"):
         network = SpinCNN(lattice, law, channels=4, head=head)
         outputs = 1 if head == "energy" else 3
-        found[f"SpinCNN, {head}"] = (ConvolutionalForceField(lattice, network).eval().local, outputs)
+        found[f"SpinCNN, {head}"] = (LearnedForceField(network).eval().local, outputs)
     return found
 
 
@@ -143,7 +143,7 @@ def trained(task: Task, build: Build, effort: Effort, split: Split, steps: int) 
     return error / float((split.test.force - springs).square().mean().sqrt()), seconds
 
 
-def cost_of_a_force(forcefield: LocalForceField, side: int = 48) -> float:
+def cost_of_a_force(forcefield: LearnedForceField, side: int = 48) -> float:
     """Microseconds per site of one force."""
     large = forcefield.on(forcefield.lattice.resized(side)).eval()
     field = torch.randn(side * side, large.components, generator=torch.Generator().manual_seed(0))

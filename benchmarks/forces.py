@@ -13,20 +13,20 @@ from rich.table import Table
 from support.timing import best
 
 from nearsight.descriptors import Irreps
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, LearnedForceField
+from nearsight.forcefields import ExactForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
 from nearsight.networks import MLP, GroupCNN
 from nearsight.solvers import Dense
 
 
-def networks(side: int) -> dict[str, ConvolutionalForceField | LearnedForceField]:
+def networks(side: int) -> dict[str, LearnedForceField]:
     """The network of the quick preset with both heads, and invariants with a small network."""
     lattice = square(side)
     law = Holstein(square(2)).field_type
     convolutions = {
-        f"convolution, {head}": ConvolutionalForceField(
-            lattice, GroupCNN(lattice, law, channels=6, radii=(2.3, 1.5, 1.5), parity="odd", head=head)
+        f"convolution, {head}": LearnedForceField(
+            GroupCNN(lattice, law, channels=6, radii=(2.3, 1.5, 1.5), parity="odd", head=head)
         ).eval()
         for head in ("force", "energy")
     }
@@ -55,7 +55,7 @@ def main(threads: int) -> None:
                 forcefield = networks(side)[name]
                 field = torch.randn(side * side, 1, generator=rng)
                 seconds = best(lambda: forcefield(field))  # noqa: B023
-                work = forcefield.network.flops_per_site if name == "convolution, force" else None
+                work = forcefield.model.flops_per_site if name == "convolution, force" else None
                 table.add_row(
                     name,
                     f"{side * side}",

@@ -21,7 +21,7 @@ from rich.table import Table
 from support.timing import best
 
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import square
 from nearsight.moves import LearnedMoves
 from nearsight.networks import EmbeddedNetwork
@@ -42,7 +42,7 @@ def main() -> None:
     for radius in options.radii:
         network = EmbeddedNetwork(square(12), occupation(), radius=radius, channels=options.channels)
         for side in options.sides:
-            moves = LearnedMoves(ConvolutionalForceField(square(side), network)).eval()
+            moves = LearnedMoves(LearnedForceField(network)).eval()
             rng = np.random.default_rng(side)
             field = torch.from_numpy((rng.random((side**2, 1)) < FILLING).astype(float))
             walk = moves.start_walk(field)

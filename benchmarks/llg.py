@@ -29,7 +29,7 @@ from torch import Tensor
 from nearsight.descriptors import SpinInvariants
 from nearsight.dynamics import AB2Rotation
 from nearsight.fields import random_spins, spin, tangent
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, ForceField, LearnedForceField
+from nearsight.forcefields import ExactForceField, ForceField, LearnedForceField
 from nearsight.hamiltonians import skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
@@ -48,11 +48,9 @@ def learned(lattice: Lattice) -> dict[str, ForceField]:
     """The models of the study ``skyrmion``, and the equivariant one with an energy."""
     law, radii = spin(), (13.1, 2.1, 1.1)
     return {
-        "SpinCNN, force": ConvolutionalForceField(
-            lattice, SpinCNN(lattice, law, channels=4, radii=radii, head="force")
-        ),
-        "SpinCNN, energy": ConvolutionalForceField(lattice, SpinCNN(lattice, law, channels=4, radii=radii)),
-        "TorqueResNet": ConvolutionalForceField(lattice, TorqueResNet(lattice, law, channels=(16, 16))),
+        "SpinCNN, force": LearnedForceField(SpinCNN(lattice, law, channels=4, radii=radii, head="force")),
+        "SpinCNN, energy": LearnedForceField(SpinCNN(lattice, law, channels=4, radii=radii)),
+        "TorqueResNet": LearnedForceField(TorqueResNet(lattice, law, channels=(16, 16))),
         "SpinInvariants, energy": LearnedForceField(SpinInvariants(lattice, law, 3.0, bond_cutoff=1.0), MLP((64, 32))),
     }
 
@@ -161,9 +159,9 @@ def machine(seconds: dict[str, float]) -> None:
     console.print(f"float32 matrix product {peak / 1e9:.0f} GFLOP/s, copy {copy / 1e9:.1f} GB/s (read and written)")
     table = Table("network", "kFLOP per site", "of the matrix product", "bytes that copy in the time of a site")
     for name, forcefield in learned(triangular(12)).items():
-        if not isinstance(forcefield, ConvolutionalForceField) or forcefield.conservative:
+        if not isinstance(forcefield, LearnedForceField) or forcefield.conservative:
             continue
-        flops = forcefield.eval().network.flops_per_site
+        flops = forcefield.eval().model.flops_per_site
         table.add_row(
             name, f"{flops / 1e3:.0f}", f"{flops / seconds[name] / peak:.2f}", f"{seconds[name] * copy / 1e3:.0f} kB"
         )

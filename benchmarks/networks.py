@@ -14,7 +14,7 @@ from rich.table import Table
 from support.timing import best
 
 from nearsight.fields import displacement, scalar, spin
-from nearsight.forcefields import ConvolutionalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import cubic, square, triangular
 from nearsight.networks import GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP
 
@@ -42,7 +42,7 @@ def main(threads: int) -> None:
     first = 0.0
     for name, make in NETWORKS.items():
         net = make()
-        forcefield = ConvolutionalForceField(net.lattice, net).eval()
+        forcefield = LearnedForceField(net).eval()
         sites = net.lattice.n_sites
         field = torch.randn(sites, net.components, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():

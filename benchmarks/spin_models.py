@@ -27,7 +27,7 @@ from support.timing import best
 from nearsight.descriptors import SpinInvariants
 from nearsight.dynamics import AB2Rotation
 from nearsight.fields import perturbed, random_spins, skyrmion_lattice, spin, tangent
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields import LearnedForceField, ExactForceField, LearnedForceField
 from nearsight.hamiltonians import skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
@@ -40,13 +40,13 @@ EQUIVARIANT = FitOptions(component="tangent", learning_rate=1e-2, energy_weight=
 TAUGHT = EQUIVARIANT.model_copy(update={"augment": True, "optimizer": "adamw", "learning_rate": 2e-3})
 
 
-def models(lattice: Lattice) -> dict[str, tuple[Callable[[], LocalForceField], FitOptions]]:
+def models(lattice: Lattice) -> dict[str, tuple[Callable[[], LearnedForceField], FitOptions]]:
     """Models that all see the couplings at distances 1, 2 and 2√3, and the options of their fits."""
 
-    def cnn(network: type, *arguments: object, **options: object) -> Callable[[], LocalForceField]:
-        return lambda: ConvolutionalForceField(lattice, network(lattice, spin(), *arguments, **options))
+    def cnn(network: type, *arguments: object, **options: object) -> Callable[[], LearnedForceField]:
+        return lambda: LearnedForceField(network(lattice, spin(), *arguments, **options))
 
-    def descriptor(**options: float) -> Callable[[], LocalForceField]:
+    def descriptor(**options: float) -> Callable[[], LearnedForceField]:
         return lambda: LearnedForceField(SpinInvariants(lattice, spin(), 4.0, **options), MLP((64, 64)))
 
     return {
@@ -96,10 +96,10 @@ def snapshots(side: int, runs: int, count: int, folder: Path) -> DataSet:
     )
 
 
-def train(make: Callable[[], LocalForceField], options: FitOptions, split: Split, seconds: float) -> tuple:
+def train(make: Callable[[], LearnedForceField], options: FitOptions, split: Split, seconds: float) -> tuple:
     """A model, its steps and the processor time of its fit."""
 
-    def run(steps: int) -> tuple[LocalForceField, float]:
+    def run(steps: int) -> tuple[LearnedForceField, float]:
         start = time.process_time()
         chosen = {"steps": steps, "validate_every": max(1, steps // 20), "warmup": min(100, steps // 10)}
         learned = fit(make(), split, options=options.model_copy(update=chosen), progress=False)
@@ -113,7 +113,7 @@ def train(make: Callable[[], LocalForceField], options: FitOptions, split: Split
     return (*run(steps), steps)
 
 
-def broken(learned: LocalForceField, data: DataSet) -> float:
+def broken(learned: LearnedForceField, data: DataSet) -> float:
     """How far a learned field is from turning with the spins."""
     rng, turn = torch.Generator().manual_seed(9), Augmentation(data.lattice, spin())
     double = copy.deepcopy(learned).double().eval()

@@ -44,7 +44,7 @@ data = ns.training.DataSet.from_arrays(
 
 split = data.split(validation=0.25, test=0.25, seed=1)
 network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(13.1, 2.1, 1.1), head="force")
-learned = ns.ConvolutionalForceField(lattice, network) + exact.classical
+learned = ns.LearnedForceField(network) + exact.classical
 options = ns.training.FitOptions(steps=800, batch_size=4, component="tangent")
 learned = ns.training.fit(learned, split, options=options)
 errors = ns.training.evaluate(learned, split.test, component="tangent")["force"]

@@ -15,7 +15,7 @@ import torch
 from nearsight.descriptors import BlockMoments, Irreps
 from nearsight.dynamics import Brownian, Every, Trajectory, simulate
 from nearsight.fields import SpinStore, occupation, scalar
-from nearsight.forcefields import ClassicalForceField, ConvolutionalForceField, ExactForceField, LearnedForceField
+from nearsight.forcefields import ClassicalForceField, ExactForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein, Ising
 from nearsight.lattices import square
 from nearsight.moves import LatticeGas, LearnedMoves
@@ -105,7 +105,7 @@ def fitted_moves(folder: Path) -> str:
     field = (torch.rand(8, 16, 1, generator=draws(), dtype=torch.float64) < 0.4).double()
     data = MoveData.label(LatticeGas(LATTICE, J=(0.3,)), field)
     network = EmbeddedNetwork(LATTICE, occupation(), radius=1.0, channels=2, widths=(3,), rng=draws())
-    student = LearnedMoves(ConvolutionalForceField(LATTICE, network))
+    student = LearnedMoves(LearnedForceField(network))
     options = MoveFitOptions(steps=6, batch_size=2, checkpoint_every=2, validate_every=2)
     fit_moves(student, data, options=options, path=folder, resume=True, progress=False)
     return tensor_hash(student.state_dict())

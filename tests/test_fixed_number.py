@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber
+from nearsight.forcefields import ExactForceField, FixedNumber, LearnedForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square, triangular
 from nearsight.networks import GroupCNN
@@ -58,7 +58,7 @@ def test_every_field_of_a_batch_finds_its_own_shift(rng):
 def test_a_network_without_an_energy_adds_up_to_the_number(rng):
     lattice = square(8)
     network = GroupCNN(lattice, Holstein(lattice).field_type, channels=3, head="force", rng=rng)
-    student = ConvolutionalForceField(lattice, network).eval()
+    student = LearnedForceField(network).eval()
     field = fields(Holstein(lattice), rng).float()
     plain = student(field).force.mean(-2)
     target = float(plain.mean()) + 1e-3

@@ -12,7 +12,6 @@ from nearsight.descriptors import Irreps
 from nearsight.fields import occupation, scalar
 from nearsight.forcefields import (
     ClassicalForceField,
-    ConvolutionalForceField,
     ExactForceField,
     FixedNumber,
     ForceField,
@@ -95,7 +94,7 @@ def student(lattice) -> LearnedForceField:
 def test_a_learned_force_field_stays_differentiable_beyond_one_tile(monkeypatch, rng):
     forcefield, field = student(square(6)), torch.randn(36, 1, generator=rng, dtype=torch.float64)
     whole = torch.autograd.functional.hessian(lambda q: forcefield(q).energy, field)
-    monkeypatch.setattr(LearnedForceField, "tile", 9)
+    monkeypatch.setattr(type(forcefield.model), "tile", 9)
     assert forcefield._tiled(field)
     torch.testing.assert_close(torch.autograd.functional.hessian(lambda q: forcefield(q).energy, field), whole)
     torch.testing.assert_close(
@@ -118,7 +117,7 @@ def test_a_fit_through_a_fixed_number_knows_that_the_shift_follows_the_parameter
         learned + ClassicalForceField(Holstein(square(4), k=0.0, kappa=-1.0)), 0.1, tolerance=1e-13
     ).train()
     field, weight = torch.randn(2, 2, 16, 1, generator=rng, dtype=torch.float64)
-    parameter = next(learned.network.parameters())
+    parameter = next(learned.model.network.parameters())
 
     def loss():
         force, energy = whole(field)
@@ -154,7 +153,7 @@ def test_what_has_no_derivatives_refuses_fields_that_want_them():
     field[:5] = 1.0
     field.requires_grad_()
     network = GroupCNN(lattice, occupation(), channels=2)
-    for energies in (LatticeGas(lattice, J=1.0), LearnedMoves(ConvolutionalForceField(lattice, network).double())):
+    for energies in (LatticeGas(lattice, J=1.0), LearnedMoves(LearnedForceField(network).double())):
         for ask in (energies.differences, energies.start_walk):
             with pytest.raises(ValueError, match=r"pass field\.detach\(\)"):
                 ask(field)

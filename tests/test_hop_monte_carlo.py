@@ -27,7 +27,7 @@ from nearsight.dynamics import (
 from nearsight.dynamics.acceptance import RULES, Acceptance
 from nearsight.dynamics.sum_tree import SumTree
 from nearsight.fields import occupation
-from nearsight.forcefields import ClassicalForceField, ConvolutionalForceField
+from nearsight.forcefields import ClassicalForceField, LearnedForceField
 from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
 from nearsight.moves import ExactMoves, Hops, LatticeGas, LearnedMoves
@@ -267,7 +267,7 @@ def test_f_electrons_among_electrons_obey_the_free_energies_of_the_spectrum(rule
 )
 def test_learned_hops_end_with_the_boltzmann_weights_of_their_energy(rule, free):
     network = EmbeddedNetwork(LATTICE, occupation(), radius=1.5, channels=4, widths=(4,), rng=generator(5)).double()
-    student = LearnedMoves(ConvolutionalForceField(LATTICE, network).eval())
+    student = LearnedMoves(LearnedForceField(network).eval())
     energy = student.energy(states()).numpy()
     kT = float(energy.std())
     law = np.exp(-(energy - energy.min()) / kT)

@@ -11,7 +11,7 @@ import torch
 
 from nearsight.descriptors import ACSF, Irreps
 from nearsight.fields import occupation, scalar
-from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, load, save
+from nearsight.forcefields import LearnedForceField, load, save
 from nearsight.groups import PointGroup
 from nearsight.lattices import (
     Lattice,
@@ -33,12 +33,12 @@ def seeded() -> torch.Generator:
 
 def embedded(lattice: Lattice, radius: float, **options) -> LearnedMoves:
     network = EmbeddedNetwork(lattice, occupation(), radius=radius, channels=3, rng=seeded(), **options)
-    return LearnedMoves(ConvolutionalForceField(lattice, network).double())
+    return LearnedMoves(LearnedForceField(network).double())
 
 
 def convolved(lattice: Lattice) -> LearnedMoves:
     network = GroupCNN(lattice, occupation(), channels=2, radii=(1.5, 1.0), rng=seeded())
-    return LearnedMoves(ConvolutionalForceField(lattice, network).double())
+    return LearnedMoves(LearnedForceField(network).double())
 
 
 def described(lattice: Lattice, cutoff: float, shell: int = 1) -> LearnedMoves:
@@ -148,7 +148,7 @@ def test_a_learned_energy_serves_every_size(rng):
     larger = moves.on(square(24))
     same = larger.differences(twice).view(24, 24, 4)[:12, :12]
     torch.testing.assert_close(same, moves.differences(field).view(12, 12, 4), atol=1e-12, rtol=0)
-    assert larger.forcefield.network is moves.forcefield.network
+    assert next(larger.parameters()) is next(moves.parameters())
 
 
 def test_windows_and_columns_agree(rng):
@@ -240,7 +240,7 @@ def test_single_precision_is_precise_enough(rng):
 def test_a_force_without_an_energy_has_no_hops():
     network = GroupCNN(square(6), scalar(), channels=2, head="force")
     with pytest.raises(ValueError, match='head="energy"'):
-        LearnedMoves(ConvolutionalForceField(square(6), network))
+        LearnedMoves(LearnedForceField(network))
     with pytest.raises(ValueError, match="direct forces"):
         EmbeddedNetwork(square(6), scalar(), head="force")
 
@@ -259,7 +259,7 @@ def test_a_model_comes_back_from_a_file(tmp_path, rng):
     assert torch.equal(again.differences(field), moves.differences(field))
     assert again.config() == moves.config()
     with torch.no_grad():
-        again.forcefield.network.lift.weight += 0.1
+        again.forcefield.model.lift.weight += 0.1
     assert again.config() != moves.config()
 
 
@@ -274,7 +274,7 @@ def test_networks_of_different_symmetry_are_different_energies():
         group = PointGroup(full[kept])
         assert len(group) == 4
         network = EmbeddedNetwork(square(6), occupation(), radius=1.0, channels=2, group=group)
-        configs.append(LearnedMoves(ConvolutionalForceField(square(6), network)).config())
+        configs.append(LearnedMoves(LearnedForceField(network)).config())
     assert configs[0]["parameters"] == configs[1]["parameters"]
     assert configs[0] != configs[1]
 

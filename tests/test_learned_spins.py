@@ -10,7 +10,6 @@ from nearsight.fields import spin, tangent
 from nearsight.fields.halo import pad_periodic
 from nearsight.forcefields import (
     ClassicalForceField,
-    ConvolutionalForceField,
     ExactForceField,
     ForceField,
     Forces,
@@ -54,8 +53,8 @@ def snapshots(forcefield: ForceField, field: torch.Tensor, *, along: float = 0.0
     )
 
 
-def network(lattice=LATTICE, **options) -> ConvolutionalForceField:
-    return ConvolutionalForceField(lattice, SpinCNN(lattice, SPIN, channels=2, radii=(1.0,), **options))
+def network(lattice=LATTICE, **options) -> LearnedForceField:
+    return LearnedForceField(SpinCNN(lattice, SPIN, channels=2, radii=(1.0,), **options))
 
 
 class Turned(ForceField):
@@ -133,7 +132,7 @@ def test_lengths_that_are_one_up_to_rounding_do_not_stop_a_fit(rng):
         student = LearnedForceField(SpinInvariants(LATTICE, spin(unit=False), 1.0), MLP((8,)))
         fit(student, snapshots(exact, stored), options=options, progress=False)
         errors.append(evaluate(student, snapshots(exact, stored), component="tangent")["force"]["relative"])
-        assert float(student.network.scale.max()) < 1e3
+        assert float(student.model.network.scale.max()) < 1e3
     assert errors[1] == pytest.approx(errors[0], rel=0.1) and errors[1] < 0.5
 
 
@@ -217,7 +216,7 @@ def test_an_augmented_fit_is_resumed_bit_for_bit(tmp_path, rng):
     class Killed(Exception):
         pass
 
-    class Mortal(ConvolutionalForceField):
+    class Mortal(LearnedForceField):
         calls = 0
 
         def evaluate(self, field):
@@ -227,11 +226,11 @@ def test_an_augmented_fit_is_resumed_bit_for_bit(tmp_path, rng):
             return super().evaluate(field)
 
     with pytest.raises(Killed):
-        fit(Mortal(LATTICE, network().network), data, options=options, path=tmp_path, progress=False)
+        fit(Mortal(network().model), data, options=options, path=tmp_path, progress=False)
     again = fit(network(), data, options=options, path=tmp_path, resume=True, progress=False)
     assert all(torch.equal(again.state_dict()[name], value) for name, value in whole.state_dict().items())
     plain = fit(network(), data, options=options.model_copy(update={"augment": False}), progress=False)
-    assert not torch.equal(plain.network.readout, whole.network.readout)
+    assert not torch.equal(plain.model.readout, whole.model.readout)
 
 
 def test_augmentation_needs_the_law_of_the_field(rng):
@@ -267,7 +266,7 @@ def test_turned_snapshots_teach_a_network_directions_that_it_has_not_seen(rng):
         options = FitOptions(
             steps=300, learning_rate=1e-2, optimizer="adamw", component="tangent", augment=augment, average=0.9
         )
-        student = ConvolutionalForceField(LATTICE, TorqueResNet(LATTICE, SPIN, channels=(12,), kernel=3))
+        student = LearnedForceField(TorqueResNet(LATTICE, SPIN, channels=(12,), kernel=3))
         fit(student, up, options=options, progress=False)
         errors[augment] = evaluate(student, sideways, component="tangent")["force"]["relative"]
     assert errors[True] < 0.5 < 0.8 < errors[False]
@@ -276,8 +275,8 @@ def test_turned_snapshots_teach_a_network_directions_that_it_has_not_seen(rng):
 # --- the residual network -------------------------------------------------------------------------------------------
 
 
-def residual(lattice=LATTICE, **options) -> ConvolutionalForceField:
-    return ConvolutionalForceField(lattice, TorqueResNet(lattice, SPIN, **options)).double().eval()
+def residual(lattice=LATTICE, **options) -> LearnedForceField:
+    return LearnedForceField(TorqueResNet(lattice, SPIN, **options)).double().eval()
 
 
 def test_ten_layers_of_five_see_as_far_as_published():
@@ -302,13 +301,13 @@ def test_a_site_feels_its_reach_and_no_further(rng):
 @pytest.mark.parametrize("lattice", [triangular(3, 7), cubic(2)], ids=repr)
 def test_a_torus_needs_no_halo(lattice, rng):
     forcefield = residual(lattice, channels=(3, 3, 4), kernel=3)
-    network, field = forcefield.network, spins(5, rng, lattice)
+    network, field = forcefield.model, spins(5, rng, lattice)
     assert network.reach == (8,) * lattice.dim
     grid = field.reshape(5, *lattice.shape, 3).movedim(-1, 1)
     inner = network(pad_periodic(grid, network.reach, first=2))
-    torch.testing.assert_close(network.on_torus(grid), inner, atol=1e-13, rtol=0)
+    torch.testing.assert_close(network.local(field), inner.movedim(1, -1).reshape(field.shape), atol=1e-13, rtol=0)
     together = forcefield(field).force
-    forcefield.tile = 2 * lattice.n_sites  # two at a time, then one
+    forcefield.model.tile = 2 * lattice.n_sites  # two at a time, then one
     torch.testing.assert_close(forcefield(field).force, together, atol=1e-13, rtol=0)
 
 
@@ -317,7 +316,7 @@ def test_its_field_is_normal_to_the_spins_and_exerts_its_torque(rng):
     H = forcefield(field).force
     torch.testing.assert_close(tangent(H, field), H, atol=1e-14, rtol=0)
     grid = field.reshape(2, 4, 4, 3).movedim(-1, 1)
-    T = forcefield.network._torque(grid, torus=True).movedim(1, -1).reshape(field.shape)
+    T = forcefield.model._torque(grid, torus=True).movedim(1, -1).reshape(field.shape)
     torch.testing.assert_close(torch.linalg.cross(field, H), tangent(T, field))
 
 
@@ -351,11 +350,11 @@ def electrons() -> tuple[ExactForceField, DataSet]:
     return exact, snapshots(exact, field)
 
 
-def students(lattice) -> dict[str, LearnedForceField | ConvolutionalForceField]:
+def students(lattice) -> dict[str, LearnedForceField]:
     """All of them see the strong couplings of nested Fermi surfaces at distances 1, 2 and 2√3."""
 
-    def cnn(*radii: float, **options) -> ConvolutionalForceField:
-        return ConvolutionalForceField(lattice, SpinCNN(lattice, SPIN, channels=3, radii=radii, **options))
+    def cnn(*radii: float, **options) -> LearnedForceField:
+        return LearnedForceField(SpinCNN(lattice, SPIN, channels=3, radii=radii, **options))
 
     bonds = SpinInvariants(lattice, SPIN, 3.5, bond_cutoff=0.0)
     return {
@@ -422,7 +421,7 @@ def test_a_mean_field_along_the_spins_is_a_gradient_in_every_tile_and_on_disk(he
     forcefield.reference.longitudinal.fill_(0.7)
     field = spins(2, rng) * (1 + 0.3 * torch.rand(2, LATTICE.n_sites, 1, generator=rng, dtype=torch.float64))
     force, energy = forcefield.eval()(field)
-    forcefield.tile = 8
+    forcefield.model.tile = 8
     tiled = forcefield(field)
     torch.testing.assert_close(tiled.force, force)
     if head == "energy":
@@ -444,7 +443,7 @@ def test_an_energy_learns_the_whole_field_of_strongly_coupled_electrons_as_well_
     options = TANGENT.model_copy(update={"component": "all", "steps": 500, "learning_rate": 0.02})
     errors = {}
     for head in ("energy", "force"):
-        student = ConvolutionalForceField(lattice, SpinCNN(lattice, SPIN, channels=3, radii=(1.5, 1.0), head=head))
+        student = LearnedForceField(SpinCNN(lattice, SPIN, channels=3, radii=(1.5, 1.0), head=head))
         learned = fit(student, data, options=options, progress=False)
         errors[head] = evaluate(learned, unseen, component="all")["force"]["relative"]
     assert errors["energy"] < errors["force"] < 0.02

@@ -13,7 +13,7 @@ from nearsight.analysis import (
     response,
     truncation,
 )
-from nearsight.forcefields import ConvolutionalForceField, ExactForceField, FixedNumber, ForceField, Forces
+from nearsight.forcefields import ExactForceField, FixedNumber, ForceField, Forces, LearnedForceField
 from nearsight.hamiltonians import Holstein, JahnTeller
 from nearsight.lattices import chain, honeycomb, square
 from nearsight.networks import GroupCNN
@@ -213,7 +213,7 @@ def test_the_cutoff_of_a_network_is_measured(rng):
     law = Holstein(lattice).field_type
     for head, factor in (("force", 1), ("energy", 2)):
         network = GroupCNN(lattice, law, channels=2, radii=(1.0, 1.0), head=head, rng=rng)
-        found = response(ConvolutionalForceField(lattice, network), noise(lattice, rng, 2), rng=rng, sources=2)
+        found = response(LearnedForceField(network), noise(lattice, rng, 2), rng=rng, sources=2)
         assert found.reach == pytest.approx(2.0 * factor)
 
 

@@ -7,7 +7,7 @@ import torch
 from nearsight.analysis import examine_hops, hop_response, hop_truncation
 from nearsight.analysis.locality._range import ends, nearer_end
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import square
 from nearsight.moves import ExactMoves, Hops, LearnedMoves, MoveEnergies
@@ -94,12 +94,12 @@ def test_pairs_are_seen_as_far_as_they_go(R0, rng):
 def test_the_radius_of_a_network_is_half_of_what_a_hop_sees(rng):
     lattice = square(8)
     network = EmbeddedNetwork(lattice, occupation(), radius=1.5, channels=3, widths=(4,), rng=rng)
-    learned = LearnedMoves(ConvolutionalForceField(lattice, network))
+    learned = LearnedMoves(LearnedForceField(network))
     found = hop_response(learned, scattered(lattice, rng, 4), rng=rng)
     assert found.reach == pytest.approx(2 * np.sqrt(2.0))
     assert learned.dtype == torch.float32  # measured on a copy
     blind = EmbeddedNetwork(lattice, occupation(), radius=0, channels=3, widths=(4,), rng=rng)
-    nothing = hop_response(LearnedMoves(ConvolutionalForceField(lattice, blind)), scattered(lattice, rng, 2), rng=rng)
+    nothing = hop_response(LearnedMoves(LearnedForceField(blind)), scattered(lattice, rng, 2), rng=rng)
     assert nothing.reach == 0.0
 
 

@@ -216,7 +216,7 @@ def gas() -> training.MoveData:
 
 def student() -> moves.LearnedMoves:
     network = EmbeddedNetwork(LATTICE, occupation(), radius=1.5, channels=2, widths=(2,))
-    return moves.LearnedMoves(forcefields.ConvolutionalForceField(LATTICE, network))
+    return moves.LearnedMoves(forcefields.LearnedForceField(network))
 
 
 def labelled(path):

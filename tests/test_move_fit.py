@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import square, triangular
 from nearsight.moves import Hops, LatticeGas, LearnedMoves
 from nearsight.networks import EmbeddedNetwork
@@ -28,7 +28,7 @@ def gas(rng: torch.Generator, lattice=None, count: int = 40) -> tuple[LatticeGas
 def student(lattice=None) -> LearnedMoves:
     lattice = lattice or square(8)
     network = EmbeddedNetwork(lattice, occupation(), radius=1.5, channels=3, widths=(4,))
-    return LearnedMoves(ConvolutionalForceField(lattice, network))
+    return LearnedMoves(LearnedForceField(network))
 
 
 @pytest.mark.parametrize("optimizer", ["soap", "adamw"])
@@ -82,8 +82,8 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, optimize
 
 def test_hops_of_another_shell_are_not_fitted(rng):
     lattice = square(8)
-    network = student().forcefield.network
-    diagonal = LearnedMoves(ConvolutionalForceField(lattice, network), Hops(lattice, 2))
+    network = student().forcefield.model
+    diagonal = LearnedMoves(LearnedForceField(network), Hops(lattice, 2))
     with pytest.raises(ValueError, match="shell 1"):
         fit_moves(diagonal, gas(rng)[1], options=OPTIONS, progress=False)
 

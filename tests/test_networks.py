@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nearsight.fields import FieldType, displacement, ising, jahn_teller, scalar, spin
-from nearsight.forcefields import ConvolutionalForceField, load, save
+from nearsight.forcefields import LearnedForceField, load, save
 from nearsight.groups import PointGroup
 from nearsight.lattices import (
     Lattice,
@@ -90,7 +90,7 @@ def test_a_site_sees_as_far_as_the_reach_and_no_farther(make, head, rng):
 @heads
 def test_a_network_is_rebuilt_from_plain_data(make, head, rng):
     net = make(head=head)
-    again = type(net).from_config(net.lattice, net.config())
+    again = type(net).from_config(net.config())
     assert repr(again) == repr(net) and again.config() == net.config()
     again.load_state_dict(net.state_dict())
     grid = haloed(net, (3,) * net.dim, rng).float()
@@ -102,9 +102,9 @@ def test_a_network_is_rebuilt_from_plain_data(make, head, rng):
 def test_symmetry_survives_a_file_in_single_precision(make, head, rng, tmp_path):
     """The law and the kernels are made from exact matrices, not from ones that once were rounded to float32."""
     net = make(head=head)
-    save(ConvolutionalForceField(net.lattice, net), tmp_path / "model")
+    save(LearnedForceField(net), tmp_path / "model")
     forcefield = load(tmp_path / "model").float().double()
-    assert type(forcefield.network) is type(net)
+    assert type(forcefield.model) is type(net)
     field = torch.randn(net.lattice.n_sites, net.components, generator=rng, dtype=torch.float64)
     force = forcefield(field).force
     for g, permutation in enumerate(site_permutations(net.lattice, net.group)):
@@ -188,7 +188,7 @@ def test_a_symmetrised_network_is_the_mean_over_turned_windows(head, rng):
             h = torch.nn.functional.silu(h) @ net.weights[0].T + net.biases[0][:, 0]
             out = torch.nn.functional.silu(h) @ net.readout.T
             total = total + (out if head == "energy" else out @ M[g].T) / len(group)
-        forcefield = ConvolutionalForceField(lattice, net).eval()
+        forcefield = LearnedForceField(net).eval()
         result = forcefield.local(field)
     torch.testing.assert_close(result.reshape(total.shape), total, atol=1e-12, rtol=0)
 
@@ -232,7 +232,7 @@ def test_saturation_is_smooth_at_zero_and_levels_off():
 )
 @heads
 def test_reversal_of_all_spins_is_exact(make, head, rng):
-    forcefield = ConvolutionalForceField(square(4), make(head)).double().eval()
+    forcefield = LearnedForceField(make(head)).double().eval()
     s = torch.randn(3, 16, forcefield.components, generator=rng, dtype=torch.float64)
     here, there = forcefield(s), forcefield(-s)
     torch.testing.assert_close(there.force, -here.force, atol=1e-15, rtol=0)
@@ -245,7 +245,7 @@ def test_reversal_of_all_spins_is_exact(make, head, rng):
 def test_without_time_reversal_the_energy_has_an_odd_part(components, rng):
     law = spin(components=components, time_reversal=False)
     net = SpinCNN(triangular(4), law, channels=2, radii=(1.1, 1.1), group=rotations(triangular(4)))
-    forcefield = ConvolutionalForceField(triangular(4), net).double().eval()
+    forcefield = LearnedForceField(net).double().eval()
     s = torch.randn(16, components, generator=rng, dtype=torch.float64)
     odd = forcefield(s).energy - forcefield(-s).energy
     assert (abs(float(odd)) > 1e-4) == (components == 3), "in two dimensions -1 is a rotation"
@@ -297,7 +297,7 @@ def relative_error(net: LatticeNetwork, energy, lattice: Lattice, count: int = 3
         energy=total[:count].detach(),
         components=net.components,
     )
-    forcefield = fit(ConvolutionalForceField(lattice, net), data, options=FAST, progress=False)
+    forcefield = fit(LearnedForceField(net), data, options=FAST, progress=False)
     error = forcefield(field[count:]).force - force[count:]
     return float(error.square().mean().sqrt() / force[count:].square().mean().sqrt())
 
@@ -359,7 +359,7 @@ def test_chirality_is_learned_with_cross_products_and_without_mirrors_only(law, 
         (lambda: SymmetrisedMLP(square(4), spin()), "SpinCNN"),
         (lambda: SymmetrisedMLP(square(4), scalar(), widths=()), "hidden layers"),
         (lambda: SymmetrisedMLP(square(4), scalar(), parity="even"), "parity"),
-        (lambda: ConvolutionalForceField(triangular(4), SpinCNN(square(4), spin())), "made for a square"),
+        (lambda: SpinCNN(square(4), spin()).on(triangular(4)), "lives on a square"),
     ],
 )
 def test_bad_input_is_refused_in_words(call, message):

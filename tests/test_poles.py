@@ -287,7 +287,7 @@ def test_values_must_fit_their_pattern():
 
 
 def test_its_name_tells_ensemble_and_tolerance():
-    assert repr(Poles(mu=-3.5, kT=0.02)) == "Poles(mu=-3.5, kT=0.02, tol=1e-06)"
+    assert repr(Poles(mu=-3.5, kT=0.02)) == "Poles(kT=0.02, mu=-3.5, tol=1e-06)"
     expected = "NestedDissection of 4608 orbitals into 127 fronts of up to 560"
     assert repr(cut_up(skyrmion_magnet(triangular(48)))) == expected
 

@@ -12,9 +12,9 @@ WHERE = torch.arange(1)
 
 
 def test_its_name_tells_the_ensemble():
-    assert repr(Dense(filling=0.5, kT=0.05)) == "Dense(filling=0.5, kT=0.05)"
-    assert repr(Dense(mu=-1.2, kT=0)) == "Dense(mu=-1.2, kT=0)"
-    assert repr(Dense(filling=1 / 3, kT=0.1 + 0.2)) == "Dense(filling=0.3333333333333333, kT=0.30000000000000004)"
+    assert repr(Dense(filling=0.5, kT=0.05)) == "Dense(kT=0.05, filling=0.5)"
+    assert repr(Dense(mu=-1.2, kT=0)) == "Dense(kT=0, mu=-1.2)"
+    assert repr(Dense(filling=1 / 3, kT=0.1 + 0.2)) == "Dense(kT=0.30000000000000004, filling=0.3333333333333333)"
 
 
 @pytest.mark.parametrize("kT", [1e-300, 1e-15, 1e-9, 1e-6])

@@ -9,11 +9,11 @@ import torch
 
 from nearsight.descriptors import ACSF, MODES, Descriptor, Irreps
 from nearsight.fields import FieldType
-from nearsight.forcefields import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice
 from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SymmetrisedMLP
 
-Build = Callable[[int], LocalForceField]
+Build = Callable[[int], LearnedForceField]
 """From the one free width of a model to the model."""
 
 
@@ -41,7 +41,7 @@ def models(
         return lambda width: LearnedForceField(descriptor, MLP((width, width), rng=rng()))
 
     def on_lattice(make: Callable[[int], LatticeNetwork]) -> Build:
-        return lambda width: ConvolutionalForceField(lattice, make(width))
+        return lambda width: LearnedForceField(make(width))
 
     found = {
         name: with_network(make) for name, make in descriptors(lattice, law, cutoff).items() if name not in exclude
@@ -58,12 +58,12 @@ def models(
     return found
 
 
-def parameters(forcefield: LocalForceField) -> int:
+def parameters(forcefield: LearnedForceField) -> int:
     """Numbers that a fit adjusts."""
     return sum(p.numel() for p in forcefield.parameters() if p.requires_grad)
 
 
-def sized(build: Build, target: int) -> LocalForceField:
+def sized(build: Build, target: int) -> LearnedForceField:
     """The model whose number of parameters is nearest to ``target``."""
     previous = build(1)
     for width in itertools.count(2):

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 import hashlib
 import inspect
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import torch
 
+from nearsight._validation import instance
+from nearsight.storage import tensor_hash
 from nearsight.storage.text import number_text
+
+if TYPE_CHECKING:
+    from nearsight.lattices import Lattice
 
 
 class Described:
     """An object whose constructor arguments are attributes of the same names.
 
     From these alone follow its representation, its description in plain data (:meth:`config`), the object made from
-    that again (:meth:`from_config`), and the same object with other arguments (:meth:`replaced`). A parameter that is
-    not an attribute is an ``AttributeError`` at once, so none can hide from a description.
+    that again (:meth:`from_config`), the same object with other arguments (:meth:`replaced`), and the same on another
+    lattice (:meth:`on`). A parameter that is not an attribute is an ``AttributeError`` at once, so none can hide from a
+    description. Only a generator ``rng`` is left out: what was drawn from it is.
     """
 
     _kinds: ClassVar[dict[str, type]]
+    _parts: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    """How arguments that are objects themselves are made from plain data, by their names."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -36,11 +46,48 @@ class Described:
     @property
     def arguments(self) -> dict[str, Any]:
         """What the constructor would have to be given to make this object again."""
-        return {name: getattr(self, name) for name in self._signature()}
+        values = {name: getattr(self, name) for name in self._signature()}
+        return {name: tuple(x) if isinstance(x, torch.nn.ModuleList) else x for name, x in values.items()}
 
     def replaced(self, **changes: Any) -> Self:
         """The same object with other values of some arguments."""
-        return type(self)(**self.arguments | changes)
+        return self._made(self.arguments | changes)
+
+    @classmethod
+    def _made(cls, arguments: dict[str, Any]) -> Self:
+        several = [x for name, p in cls._signature().items() if p.kind is p.VAR_POSITIONAL for x in arguments.pop(name)]
+        return cls(*several, **arguments)
+
+    def on(self, lattice: Lattice) -> Self:
+        """The same on another lattice of the same kind; what is learned is shared, not copied."""
+        arguments = self.arguments
+        moved = {name: _on(value, lattice) for name, value in arguments.items()}
+        if "lattice" in moved:
+            moved["lattice"] = self._of_kind(lattice)
+        elif all(moved[name] is arguments[name] for name in moved):
+            return self  # a network on features, a solver: at home on every lattice
+        if not isinstance(self, torch.nn.Module):
+            return self.replaced(**moved)
+        # Parameters of its own would be drawn anew by the constructor; those of its parts have been taken along.
+        if "lattice" in moved:
+            other = copy.copy(self)
+            other.lattice = lattice  # type: ignore[attr-defined]
+        else:
+            other = self.replaced(**moved)
+        other.training = self.training
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is worked out on demand: an object travels to other processes, its tables need not."""
+        kind = type(self)
+        return {k: v for k, v in vars(self).items() if not isinstance(getattr(kind, k, None), cached_property)}
+
+    def _of_kind(self, lattice: Lattice) -> Lattice:
+        """The lattice, refused if it is of another kind than that of the object."""
+        if not self.lattice.same_kind(instance(lattice, type(self.lattice), "lattice")):  # type: ignore[attr-defined]
+            own = self.lattice.name  # type: ignore[attr-defined]
+            raise ValueError(f"{type(self).__name__} lives on a {own} lattice in any size, not on {lattice!r}.")
+        return lattice
 
     def config(self) -> dict[str, Any]:
         """Class and arguments in plain data, numbers with all digits."""
@@ -54,12 +101,13 @@ class Described:
         kind = cls._kinds.get(name)
         if kind is None or not issubclass(kind, cls):
             raise ValueError(f"{name!r} is no {cls.__name__} that this version knows; it has {', '.join(cls._kinds)}.")
-        return kind(**{key: kind._revived(key, value) for key, value in arguments.items()})
+        return kind._made({key: kind._revived(key, value) for key, value in arguments.items()})
 
     @classmethod
     def _revived(cls, name: str, value: Any) -> Any:
-        """An argument from plain data; a class with arguments that are objects themselves overrides it."""
-        return tuple(value) if isinstance(value, list) else value
+        if name in cls._parts and value is not None:
+            return cls._parts[name](value)
+        return tuple(cls._revived("", x) for x in value) if isinstance(value, list) else value
 
     def __repr__(self) -> str:
         """The class and its arguments; couplings and switches that are off by default are named where they are not."""
@@ -80,22 +128,45 @@ def _left_out(value: Any, default: Any) -> bool:
     return text(value) == text(default)
 
 
-@functools.cache
+@cache
 def _signature(kind: Any) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(kind).parameters.items() if name != "rng"}
 
 
+def _on(value: Any, lattice: Lattice) -> Any:
+    if isinstance(value, tuple):
+        moved = tuple(_on(x, lattice) for x in value)
+        return value if all(a is b for a, b in zip(moved, value, strict=True)) else moved
+    return value.on(lattice) if hasattr(value, "on") else value
+
+
 def plain(value: Any) -> Any:
     """A value as YAML and JSON know it; an array by its numbers, an object by its own description."""
+    if isinstance(value, type):
+        return value.__name__
     if hasattr(value, "config"):
         return value.config()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | torch.Tensor):
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, torch.dtype):
+        return text(value)
     if isinstance(value, tuple | list):
         return [plain(x) for x in value]
     return value
+
+
+def fingerprint(value: Any) -> Any:
+    """:func:`plain` for telling objects apart: arrays by their hashes, and with a hash of what is learned."""
+    if not isinstance(value, Described):
+        if isinstance(value, tuple | list):
+            return [fingerprint(x) for x in value]
+        return text(value) if isinstance(value, np.ndarray | torch.Tensor) else plain(value)
+    told = {"type": type(value).__name__, **{name: fingerprint(x) for name, x in value.arguments.items()}}
+    if isinstance(value, torch.nn.Module) and (state := value.state_dict()):
+        told["parameters"] = tensor_hash(state)
+    return told
 
 
 def text(value: Any) -> str:
@@ -106,6 +177,12 @@ def text(value: Any) -> str:
         return number_text(value)
     if isinstance(value, tuple | list):
         return text(value[0]) if len(value) == 1 else f"({', '.join(map(text, value))})"
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, torch.Tensor):
+        value = value.numpy(force=True)
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:8]
         return f"array {' × '.join(map(str, value.shape))} {digest}"

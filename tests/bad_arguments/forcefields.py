@@ -10,7 +10,6 @@ from nearsight.descriptors import BlockIrreps, Irreps
 from nearsight.fields import occupation, scalar
 from nearsight.forcefields import (
     ClassicalForceField,
-    ConvolutionalForceField,
     ElectronForceField,
     ExactForceField,
     FixedNumber,
@@ -31,8 +30,8 @@ MODEL, SOLVER = Holstein(LATTICE), Dense(mu=0.0, kT=0.1)
 SPRINGS, ELECTRONS = ClassicalForceField(MODEL), ElectronForceField(MODEL, SOLVER)
 NETWORK = GroupCNN(LATTICE, scalar(), channels=2)
 IRREPS = Irreps(LATTICE, scalar(), cutoff=1.1)
-LEARNED = ConvolutionalForceField(LATTICE, NETWORK).double()
-OCCUPATIONS = ConvolutionalForceField(LATTICE, GroupCNN(LATTICE, occupation(), channels=2)).double()
+LEARNED = LearnedForceField(NETWORK).double()
+OCCUPATIONS = LearnedForceField(GroupCNN(LATTICE, occupation(), channels=2)).double()
 HOPS, GAS, ELECTRONS_AND_IONS = Hops(LATTICE), LatticeGas(LATTICE), FalicovKimball(LATTICE)
 FIELD = torch.zeros(16, 1, dtype=torch.float64)
 HALF = (torch.arange(16) % 2).double()[:, None]
@@ -50,10 +49,9 @@ ROWS = [
     *each(ClassicalForceField, "model", [*NOT_OBJECTS, LATTICE, Holstein]),
     row(SumForceField),
     *(row(SumForceField, SPRINGS, wrong) for wrong in (*NOT_OBJECTS, MODEL, ClassicalForceField)),
-    *each(LearnedForceField, "descriptor", [*NOT_OBJECTS, Irreps, NETWORK], network=MLP((4,))),
-    *each(LearnedForceField, "network", [*NOT_OBJECTS, MLP, NETWORK], descriptor=IRREPS),
-    *each(ConvolutionalForceField, "lattice", NOT_OBJECTS, network=NETWORK),
-    *each(ConvolutionalForceField, "network", [*NOT_OBJECTS, GroupCNN, MLP((4,))], lattice=LATTICE),
+    *each(LearnedForceField, "model", [*NOT_OBJECTS, Irreps, NETWORK], network=MLP((4,))),
+    *each(LearnedForceField, "network", [*NOT_OBJECTS, MLP, NETWORK], model=IRREPS),
+    *each(LearnedForceField, "model", [*NOT_OBJECTS, GroupCNN, MLP((4,))]),
     *each(FixedNumber, "electrons", [*NOT_OBJECTS, MODEL, ElectronForceField], mean_force=0.0),
     *each(FixedNumber, "mean_force", NOT_FINITE, electrons=ELECTRONS),
     *each(FixedNumber, "component", [*NOT_WHOLE, -1, 1], electrons=ELECTRONS, mean_force=0.0),
@@ -77,7 +75,7 @@ ROWS = [
     *(r for make in (FiveCases, MoveCentred) for r in each(make, "cutoff", [*NOT_FINITE, 0.0], hops=HOPS)),
     *(r for make in (FiveCases, MoveCentred) for r in each(make, "network", (3, "net", MLP, NETWORK), hops=HOPS)),
     *each(FiveCases, "directed", NOT_FLAGS, hops=HOPS),
-    *each(LearnedMoves, "forcefield", [*NOT_OBJECTS, SPRINGS, ConvolutionalForceField, GAS]),
+    *each(LearnedMoves, "forcefield", [*NOT_OBJECTS, SPRINGS, LearnedForceField, GAS]),
     *each(LearnedMoves, "hops", (3, "hops", Hops, LATTICE), forcefield=OCCUPATIONS),
     *each(PropertyModel, "front", [*NOT_OBJECTS, BlockIrreps, IRREPS]),
     *each(PropertyModel, "head", (3, "mlp", MLP, NETWORK), front=BlockIrreps(4)),
@@ -90,6 +88,6 @@ ROWS = [
       for forcefield in (SPRINGS, ELECTRONS, LEARNED, SPRINGS + LEARNED, FixedNumber(ELECTRONS, 0.0))),
     *(row(ask, wrong) for wrong in (*NOT_FIELDS, FIELD + 0.5, HALF.clone().requires_grad_())
       for ask in (GAS.differences, GAS.start_walk, LearnedMoves(OCCUPATIONS).differences)),
-    *(row(save, wrong, "nowhere") for wrong in (*NOT_OBJECTS, SPRINGS, GAS, ConvolutionalForceField)),
+    *(row(save, wrong, "nowhere") for wrong in (*NOT_OBJECTS, SPRINGS, GAS, LearnedForceField)),
     *(row(load, wrong) for wrong in (None, 3, [], LEARNED)),
 ]  # fmt: skip

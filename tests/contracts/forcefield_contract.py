@@ -15,7 +15,6 @@ from nearsight.descriptors import Irreps, SpinInvariants
 from nearsight.fields import FieldType, ising, jahn_teller, scalar, spin
 from nearsight.forcefields import (
     ClassicalForceField,
-    ConvolutionalForceField,
     ElectronForceField,
     ExactForceField,
     FixedNumber,
@@ -54,7 +53,7 @@ CHIRAL, CHIRAL_XY = spin(time_reversal=False), spin(components=2, time_reversal=
 
 def convolution(lattice: Lattice, field_type: FieldType, **options) -> ForceField:
     network = GroupCNN(lattice, field_type, channels=3, **options)
-    return ConvolutionalForceField(lattice, network).double().eval()
+    return LearnedForceField(network).double().eval()
 
 
 def rotations(lattice: Lattice) -> PointGroup:
@@ -70,7 +69,7 @@ def on_grid(
 
     def make(x: Lattice) -> ForceField:
         group = None if symmetry is None else symmetry(x)
-        return ConvolutionalForceField(x, network(x, field_type, group=group, **options)).double().eval()
+        return LearnedForceField(network(x, field_type, group=group, **options)).double().eval()
 
     return pytest.param(Member(make, lattice, field_type, symmetry or site_group), id=name)
 
@@ -163,7 +162,7 @@ FORCEFIELDS = [
     on_grid(SpinCNN, triangular(4), spin(), "spins, triangular, direct", channels=2, radii=(1.1, 1.1), head="force"),
     pytest.param(
         Member(
-            lambda x: ConvolutionalForceField(x, TorqueResNet(x, THREE, channels=(3, 4), kernel=3)).double().eval(),
+            lambda x: LearnedForceField(TorqueResNet(x, THREE, channels=(3, 4), kernel=3)).double().eval(),
             triangular(4),
             THREE,
             lambda x: PointGroup(np.eye(x.dim)[None]),

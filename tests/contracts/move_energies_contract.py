@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearsight.descriptors import Irreps
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField, LearnedForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group, triangular
 from nearsight.moves import ExactMoves, FiveCases, Hops, LatticeGas, LearnedMoves, MoveCentred, MoveEnergies, Walk
@@ -43,12 +43,12 @@ def electrons(lattice, **options):
 
 def embedded(lattice, radius, dtype=torch.float64, **options):
     network = EmbeddedNetwork(lattice, occupation(), radius=radius, channels=3, **options).to(dtype)
-    return LearnedMoves(ConvolutionalForceField(lattice, network))
+    return LearnedMoves(LearnedForceField(network))
 
 
 def convolved(lattice, *radii):
     network = GroupCNN(lattice, occupation(), channels=2, radii=radii).double()
-    return LearnedMoves(ConvolutionalForceField(lattice, network))
+    return LearnedMoves(LearnedForceField(network))
 
 
 def described(lattice, cutoff, shell=1):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -80,6 +80,10 @@ class ACSF(Descriptor):
     """
 
     open_boundaries = True
+    _parts: ClassVar = Descriptor._parts | {
+        "radial": lambda told: [Radial.from_config(f) for f in told],
+        "angular": lambda told: [Angular.from_config(f) for f in told],
+    }
 
     def __init__(
         self,
@@ -128,12 +132,6 @@ class ACSF(Descriptor):
         self.feature_names = tuple(self._names())
         self.features = len(self.feature_names)
 
-    def __repr__(self) -> str:
-        return (
-            f"symmetry functions on {self.lattice.name}: {len(self.neighbourhoods[0])} sites within {self.cutoff:.6g}, "
-            f"{len(self.radial)} radial and {len(self.angular)} angular functions, {self.features} features"
-        )
-
     def _names(self) -> list[str]:
         invariants, rings = self.invariants, range(len(self.radial))
         names = [f"f[{k}]" for k in invariants.singles] + [f"p[{a}{b}]" for a, b in invariants.onsite]
@@ -149,26 +147,6 @@ class ACSF(Descriptor):
             else:
                 names += [f"G3c[{kinds}]({n})" for n in chosen]
         return names
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "field_type": self.field_type.config(),
-            "cutoff": self.cutoff,
-            "radial": [asdict(f) for f in self.radial],
-            "angular": [
-                asdict(f) | {"distances": list(f.distances), "pair": f.pair and list(f.pair)} for f in self.angular
-            ],
-        }
-
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        return cls(
-            lattice,
-            FieldType.from_config(config["field_type"]),
-            config["cutoff"],
-            radial=[Radial(**f) for f in config["radial"]],
-            angular=[Angular(**f) for f in config["angular"]],
-        )
 
     def evaluate(self, field: Tensor) -> Tensor:
         tables = self.tables(field)

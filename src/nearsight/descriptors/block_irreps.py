@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import choice, integer
 from nearsight.descriptors.blocks import Block, symmetry_blocks
 from nearsight.descriptors.contraction import Contraction, Variables
@@ -21,7 +21,7 @@ ZERO = 1e-4
 """Lengths below this are zeros of ±1 spins spoilt by rounding: the smallest others are of order 1 / l²."""
 
 
-class BlockIrreps(nn.Module):
+class BlockIrreps(Described, nn.Module):
     r"""Invariants of a block of l × l Ising spins under D4 about its centre and under s → -s, as in the paper.
 
     The centre is a site for odd l and a plaquette for even l. Orbit by orbit the spins are decomposed into coefficients
@@ -66,13 +66,6 @@ class BlockIrreps(nn.Module):
         self._members = [torch.from_numpy(place[block.members]) for block in blocks]
         self._bases: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         self._blocks: list[Block] = blocks
-
-    def __repr__(self) -> str:
-        return f"BlockIrreps({self.side} × {self.side}, {self.mode}, {self.features} features)"
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments, in plain data."""
-        return {"side": self.side, "mode": self.mode}
 
     @torch.no_grad()
     def forward(self, blocks: Tensor) -> Tensor:
@@ -122,7 +115,7 @@ class PowerPhase(Contraction):
         return torch.cat([*powers, *phases])
 
 
-class BlockMoments(nn.Module):
+class BlockMoments(Described, nn.Module):
     """|m| and e of a block: mean spin without its sign, and energy per bond inside the block (J = 1, so -1 ≤ e ≤ 1).
 
     Two invariants that a physicist would write down first: the baseline of every other front end.
@@ -134,13 +127,6 @@ class BlockMoments(nn.Module):
     def __init__(self, side: int) -> None:
         super().__init__()
         self.side = integer(side, "side, for blocks of 2 or more sites,", least=2)
-
-    def __repr__(self) -> str:
-        return f"BlockMoments({self.side} × {self.side})"
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments, in plain data."""
-        return {"side": self.side}
 
     def forward(self, blocks: Tensor) -> Tensor:
         across = (blocks[:, 1:] * blocks[:, :-1]).mean((1, 2))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import abc
-import copy
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
 
-class Descriptor(nn.Module, abc.ABC):
+class Descriptor(Described, nn.Module, abc.ABC):
     """Features of the neighbourhood of every site: ``(*batch, site, component)`` to ``(*batch, site, feature)``.
 
     The features of a site do not change when the field is transformed by an operation of the site's point group, they
@@ -28,6 +28,8 @@ class Descriptor(nn.Module, abc.ABC):
     faster way says so by overriding it.
     """
 
+    _parts: ClassVar = {"lattice": Lattice.from_config, "field_type": FieldType.from_config}
+
     lattice: Lattice
     field_type: FieldType
     components: int
@@ -38,33 +40,18 @@ class Descriptor(nn.Module, abc.ABC):
     smooth: bool = True
     """Whether the features have two derivatives everywhere. Without, they have one-sided slopes at symmetric fields."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._tables: dict[tuple[torch.dtype, torch.device], Any] = {}
-
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Tensor:
         """Features of a field whose shape has been checked."""
 
-    def on(self, lattice: Lattice) -> Self:
-        """The same features on another lattice of the same kind. Parameters are shared, not copied."""
-        if not checked_lattice(lattice).same_kind(self.lattice) or not (
-            self.open_boundaries or np.all(lattice.periodic)
-        ):
-            raise ValueError(f"A descriptor of {self.lattice!r} works on that lattice in any size, not on {lattice!r}.")
-        other = copy.copy(self)
-        other.lattice, other._tables = lattice, {}
-        return other
+    def _of_kind(self, lattice: Lattice) -> Lattice:
+        if not (self.open_boundaries or np.all(checked_lattice(lattice).periodic)):
+            raise ValueError(f"{type(self).__name__} works on periodic lattices; {lattice!r} has open edges.")
+        return super()._of_kind(lattice)
 
-    @abc.abstractmethod
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments except the lattice, in plain data, to rebuild the descriptor from a file."""
-
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        """The descriptor that :meth:`config` was read from, on a lattice of the same kind."""
-        options = {key: value for key, value in config.items() if key != "field_type"}
-        return cls(lattice, FieldType.from_config(config["field_type"]), **options)  # type: ignore[call-arg]
+    @cached_property
+    def _tables(self) -> dict[tuple[torch.dtype, torch.device], Any]:
+        return {}
 
     def tables(self, like: Tensor) -> Any:
         """What :meth:`make_tables` gives, made once for every precision and device."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -139,13 +137,6 @@ class Irreps(Descriptor):
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
 
-    def __repr__(self) -> str:
-        counts = " + ".join(f"{n} {name}" for name, n in self.multiplicities().items())
-        return (
-            f"{self.mode} irreps of {self.group.name} on {self.lattice.name}: {len(self.neighbourhood)} sites within "
-            f"{self.cutoff:.6g}{'' if self.include_centre else ' of the centre'}, {counts}, {self.features} features"
-        )
-
     def multiplicities(self) -> dict[str, int]:
         """How often each irrep occurs among the variables of the neighbourhood."""
         return self.contraction.variables.multiplicities()
@@ -156,15 +147,6 @@ class Irreps(Descriptor):
         A line for each, such as ``8 sites at r = 2.236: A1 + A2 + B1 + B2 + 2E``.
         """
         return self.contraction.variables.table()
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "field_type": self.field_type.config(),
-            "cutoff": self.cutoff,
-            "mode": self.mode,
-            "eps": self.eps,
-            "include_centre": self.include_centre,
-        }
 
     def evaluate(self, field: Tensor) -> Tensor:
         grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -99,23 +98,6 @@ class SpinACE(Descriptor):
         self.couplings = tuple(self._couplings()) if self.order == 4 else ()
         self.feature_names = (*self._names(),)
         self.features = len(self.feature_names)
-
-    def __repr__(self) -> str:
-        return (
-            f"cluster expansion of spins to order {self.order} under {self.group.name} on {self.lattice.name}: "
-            f"{len(self.neighbourhood)} neighbours within {self.cutoff:.6g}, {self.channels} channels, "
-            f"{self.features} features"
-        )
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "field_type": self.field_type.config(),
-            "cutoff": self.cutoff,
-            "channels": self.channels,
-            "order": self.order,
-            "learnable": self.learnable,
-            "eps": self.eps,
-        }
 
     def evaluate(self, field: Tensor) -> Tensor:
         values = self._values(field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -112,13 +111,6 @@ class SpinInvariants(Descriptor):
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
 
-    def __repr__(self) -> str:
-        counts = " + ".join(f"{n} {symbol}" for symbol, n in self.counts().items())
-        return (
-            f"{self.mode} spin invariants of {self.group.name} on {self.lattice.name}: {counts} within "
-            f"{self.cutoff:.6g}, {self.features} features"
-        )
-
     def counts(self) -> dict[str, int]:
         """How many scalars of every kind there are: S is the spin at the centre, s are its neighbours."""
         return {family.symbol: len(family) for family in self.variables.families}
@@ -126,16 +118,6 @@ class SpinInvariants(Descriptor):
     def multiplicities(self) -> dict[str, int]:
         """How often each irrep occurs among the scalars."""
         return self.variables.multiplicities()
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "field_type": self.field_type.config(),
-            "cutoff": self.cutoff,
-            "bond_cutoff": self.bond_cutoff,
-            "chirality_cutoff": self.chirality_cutoff,
-            "mode": self.mode,
-            "eps": self.eps,
-        }
 
     def evaluate(self, field: Tensor) -> Tensor:
         grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components).movedim((-1, -2), (0, 1))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev, legendre, polynomial
 
+from nearsight._description import Described
 from nearsight._validation import integer, number, numbers
 
 NEGLIGIBLE = 1e-14
@@ -16,7 +17,7 @@ NEGLIGIBLE = 1e-14
 
 
 @dataclass(frozen=True)
-class Radial:
+class Radial(Described):
     r"""A ring of neighbours, :math:`F_2(R) = e^{-(R-d)^2/w^2} f_c(R)` with :math:`f_c = \frac12(\cos\pi R/R_c + 1)`.
 
     ``distance`` is d and ``width`` w, in units of a; the cutoff R_c belongs to the descriptor.
@@ -35,7 +36,7 @@ class Radial:
 
 
 @dataclass(frozen=True)
-class Angular:
+class Angular(Described):
     r"""A weight of two neighbours at distances R1 and R2 from the centre, R3 from each other, seen under the angle θ:
 
     .. math:: F_3 = 2^{1-\zeta} (1 + \lambda\cos\theta)^\zeta\, F_2(R_1; d_1, w)\, F_2(R_2; d_2, w)\, F_2(R_3; d', w')

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import array, choice, generator, instance, integer
 from nearsight.groups import PointGroup
 
@@ -16,8 +17,8 @@ Internal = Literal["none", "Z2", "SO(n)", "O(n)", "S(n)"]
 Values = Literal["real", "unit", "0/1", "+-1", "-1,0,1", "one-hot"]
 
 
-@dataclass(frozen=True)
-class FieldType:
+@dataclass(frozen=True, repr=False)
+class FieldType(Described):
     r"""A site field: how its components transform under the point group, and under a symmetry of their own.
 
     Under an operation g of the site group the field moves and its components mix,
@@ -180,24 +181,6 @@ class FieldType:
                 f"{[round(v, 6) for v in field[where].tolist()]}; {cure}."
             )
         return field
-
-    def config(self) -> dict[str, Any]:
-        """The law in plain data, without what is at its default."""
-        config: dict[str, Any] = {"name": self.name, "law": list(self.law)}
-        if self.internal != "none":
-            config["internal"] = self.internal
-        if self.values != "real":
-            config["values"] = self.values
-        if self.basis is not None:
-            config["basis"] = [list(row) for row in self.basis]
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """The law that :meth:`config` was read from."""
-        basis = config.get("basis")
-        rest = {k: v for k, v in config.items() if k not in ("law", "basis")}
-        return cls(law=tuple(config["law"]), basis=basis and tuple(map(tuple, basis)), **rest)
 
 
 def checked_field_type(value: Any) -> FieldType:

@@ -5,9 +5,16 @@ from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField,
 from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
-from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields.learned import (
+    BehlerParrinello,
+    ConvolutionalForceField,
+    LearnedForceField,
+    LocalForceField,
+    LocalModel,
+)
 
 __all__ = [
+    "BehlerParrinello",
     "ClassicalForceField",
     "ConvolutionalForceField",
     "ElectronForceField",
@@ -17,6 +24,7 @@ __all__ = [
     "Forces",
     "LearnedForceField",
     "LocalForceField",
+    "LocalModel",
     "OnComponents",
     "SumForceField",
     "load",

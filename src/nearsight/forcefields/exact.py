@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,7 +12,6 @@ from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.gradients import slope, wanted
 from nearsight.hamiltonians import Hamiltonian
-from nearsight.lattices import Lattice
 from nearsight.solvers import Electrons, Pattern, Solver, SparseMatrix
 
 CHUNK = 2**24
@@ -46,12 +44,6 @@ class ElectronForceField(ForceField):
     @property
     def rng(self) -> torch.Generator | None:
         return self.solver.rng
-
-    def __repr__(self) -> str:
-        return f"electrons of {self.model!r} by {self.solver!r}"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.model.on(lattice), self.solver)
 
     @cached_property
     def _pattern(self) -> Pattern:
@@ -106,12 +98,6 @@ class ClassicalForceField(ForceField):
     def field_type(self) -> FieldType:
         return self.model.field_type
 
-    def __repr__(self) -> str:
-        return f"classical part of {self.model!r}"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.model.on(lattice))
-
     def evaluate(self, field: Tensor) -> Forces:
         keep = wanted(field)
         with torch.enable_grad():
@@ -122,10 +108,10 @@ class ClassicalForceField(ForceField):
 
 
 class ExactForceField(SumForceField):
-    """Electrons and classical energy of a model, exact: the teacher of every learned force field.
+    """Electrons and classical energy of a model, exact: what every learned force field is fitted to.
 
-    ``exact.electrons`` and ``exact.classical`` are the two parts; a student usually learns the first and adds the
-    second, ``student = LearnedForceField(...) + exact.classical``.
+    ``exact.electrons`` and ``exact.classical`` are the two parts; a learned one usually replaces the first and adds
+    the second, ``learned = LearnedForceField(...) + exact.classical``.
 
     Raises ``ValueError`` for a field of the wrong shape or with NaN.
     """
@@ -141,6 +127,3 @@ class ExactForceField(SumForceField):
     @property
     def classical(self) -> ClassicalForceField:
         return self.parts[1]  # type: ignore[return-value]
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.model.on(lattice), self.solver)

@@ -7,31 +7,35 @@ from typing import Any
 
 from nearsight._validation import instance
 from nearsight.forcefields.forcefield import ForceField
-from nearsight.forcefields.learned import ConvolutionalForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields.learned import LearnedForceField
 from nearsight.forcefields.model_folder import read_model, write_model
-from nearsight.lattices import Lattice
-
-KINDS: dict[str, type[LocalForceField]] = {kind.__name__: kind for kind in (LearnedForceField, ConvolutionalForceField)}
 
 
-def save(forcefield: LocalForceField, directory: str | Path) -> None:
+def save(forcefield: LearnedForceField, directory: str | Path) -> None:
     """Write ``model.yaml`` and ``weights.safetensors`` to a directory, atomically; an older model there is replaced."""
     instance(forcefield, ForceField, "forcefield")
-    kind = type(forcefield).__name__
-    if kind not in KINDS:
-        raise TypeError(f"Only {', '.join(KINDS)} can be saved, not {kind}; save the learned part of a sum.")
-    description = {"type": kind, "lattice": forcefield.lattice.config(), **forcefield.config()}
-    write_model(forcefield, description, forcefield.dtype, directory)
+    if type(forcefield) is not LearnedForceField:
+        kind = type(forcefield).__name__
+        raise TypeError(f"Only a LearnedForceField can be saved, not {kind}; save the learned part of a sum.")
+    write_model(forcefield, forcefield.config(), forcefield.dtype, directory)
 
 
-def load(directory: str | Path) -> LocalForceField:
+def load(directory: str | Path) -> LearnedForceField:
     """The force field that :func:`save` wrote, on the lattice it was trained on; move it with ``.on(lattice)``.
 
     Raises ``CorruptFileError`` that names a file which is damaged or belongs to another model.
     """
+    return read_model(lambda described: LearnedForceField.from_config(_present(described)), directory)
 
-    def build(description: dict[str, Any]) -> LocalForceField:
-        lattice = Lattice.from_config(description["lattice"])
-        return KINDS[description["type"]].from_config(lattice, description)
 
-    return read_model(build, directory)
+def _present(described: dict[str, Any]) -> dict[str, Any]:
+    """A description as it is now, from those of 0.1: a descriptor and its network, or a network, and the lattice."""
+    if "lattice" not in described:
+        return described
+    lattice, network = described["lattice"], described["network"]
+    if "descriptor" in described:
+        descriptor = described["descriptor"] | {"lattice": lattice}
+        model = {"type": "BehlerParrinello", "descriptor": descriptor, "network": network}
+    else:
+        model = {"type": "GroupCNN", "lattice": lattice} | network  # the first files knew one kind of network
+    return {"model": model}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from nearsight._validation import instance, integer, number
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.forcefields.gradients import energy_of_force, implicit, wanted
-from nearsight.lattices import Lattice
 
 
 class FixedNumber(ForceField):
@@ -56,14 +55,6 @@ class FixedNumber(ForceField):
     @property
     def field_type(self) -> FieldType | None:
         return self.electrons.field_type
-
-    def __repr__(self) -> str:
-        return f"FixedNumber({self.electrons!r}, mean_force={self.mean_force:g}, component={self.component})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(
-            self.electrons.on(lattice), self.mean_force, component=self.component, tolerance=self.tolerance
-        )
 
     def shift(self, field: Tensor) -> Tensor:
         """s ``(*batch,)``; the chemical potential is μ₀ + λs."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import instance
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.gradients import energy_of_force, last_derivative, wanted
@@ -22,7 +23,7 @@ class Forces(NamedTuple):
     energy: Tensor | None
 
 
-class ForceField(nn.Module, abc.ABC):
+class ForceField(Described, nn.Module, abc.ABC):
     """Generalised forces on a classical field, exact or learned.
 
     Called with a field ``(*batch, site, component)`` of any floating-point precision; force and energy come back in the
@@ -61,10 +62,6 @@ class ForceField(nn.Module, abc.ABC):
 
         Results without a graph are connected to a field that requires a gradient by the caller.
         """
-
-    @abc.abstractmethod
-    def on(self, lattice: Lattice) -> Self:
-        """The same physics on another lattice of the same kind. Parameters are shared, not copied."""
 
     def forward(self, field: Tensor) -> Forces:
         check_field(field, self.lattice.n_sites, self.components)
@@ -131,9 +128,3 @@ class SumForceField(ForceField):
             force = force + part.force
             energy = None if energy is None or part.energy is None else energy + part.energy
         return Forces(force, energy)
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(*(part.on(lattice) for part in self.parts))  # type: ignore[operator]
-
-    def __repr__(self) -> str:
-        return " + ".join(map(repr, self.parts))

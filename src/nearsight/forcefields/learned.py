@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import abc
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import instance
 from nearsight.descriptors import Descriptor
 from nearsight.fields import FieldType
@@ -64,40 +64,163 @@ class EnergyReference(nn.Module):
         return h * x if h else 0.0
 
 
-class LocalForceField(ForceField, abc.ABC):
-    r"""A force field that is a sum of learned local terms, so that it serves lattices of any size.
+@runtime_checkable
+class LocalModel(Protocol):
+    """A learned function of the neighbourhood of every site: its energy, or the force on it.
 
-    Fields of any precision are accepted; the network runs in the precision of its parameters and the result comes back
-    in that of the field. Energies are summed in float64.
+    :class:`BehlerParrinello` is one, and so is every :class:`nearsight.networks.LatticeNetwork`.
     """
 
+    lattice: Lattice
+    field_type: FieldType
+    components: int
     conservative: bool
-    reference: EnergyReference
+    """Whether it is an energy."""
+    reach: tuple[int, ...]
+    """How many cells away a local term sees, along every axis."""
+    open_boundaries: bool
+    """Whether sites that lack neighbours have a value."""
     tile: int
     """Sites evaluated at once. Energies and their gradients are summed tile by tile: what one tile needs stays in the
-    cache, and the memory hardly grows with the lattice. Training, and fields that require a gradient, keep everything,
-    for their derivatives."""
+    cache, and the memory hardly grows with the lattice."""
+    whole: bool
+    """Whether tiles do not pay, so that whole lattices are evaluated."""
 
-    @property
-    @abc.abstractmethod
-    def field_type(self) -> FieldType:
-        """The law of the field, and its symmetry."""
-
-    @abc.abstractmethod
     def local(self, field: Tensor) -> Tensor:
         """Local energies ``(*batch, site)`` if conservative, else forces ``(*batch, site, component)``."""
 
-    @property
-    @abc.abstractmethod
-    def reach(self) -> tuple[int, ...]:
-        """How many cells away a local term sees, along every axis."""
-
-    @abc.abstractmethod
     def window(self, window: Tensor) -> Tensor:
         """:meth:`local` on the inner cells of a part of the lattice with its halo, which is as wide as the reach.
 
         From ``(batch, *cells, basis, component)`` to ``(batch, *inner, basis)``, for forces with components.
         """
+
+    def calibrate(self, field: Tensor) -> None:
+        """Scale what the network sees to unit variance over typical fields."""
+
+    def on(self, lattice: Lattice) -> Self:
+        """The same on another lattice of the same kind, with the same parameters."""
+
+
+class BehlerParrinello(Described, nn.Module):
+    """Invariants of the neighbourhood of every site, a network, a local energy.
+
+    Parameters
+    ----------
+    descriptor: features of every site.
+    network: from features to one local energy; built here for the number of features.
+
+    References
+    ----------
+    J. Behler, M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
+    """
+
+    _parts: ClassVar = {"descriptor": Descriptor.from_config, "network": MLP.from_config}
+    conservative = True
+    whole = False
+    tile = 128**2
+
+    def __init__(self, descriptor: Descriptor, network: MLP) -> None:
+        super().__init__()
+        instance(descriptor, Descriptor, "descriptor")
+        instance(network, MLP, "network")
+        self.descriptor, self.network = descriptor, network.build(descriptor.features)
+        self.lattice, self.field_type, self.components = (
+            descriptor.lattice,
+            descriptor.field_type,
+            descriptor.components,
+        )
+        self.reach, self.open_boundaries = descriptor.reach, descriptor.open_boundaries
+
+    def local(self, field: Tensor) -> Tensor:
+        """Energies ``(*batch, site)``."""
+        return self.network(self.descriptor(field))
+
+    def window(self, window: Tensor) -> Tensor:
+        """Energies ``(batch, *inner, basis)`` of a window with its halo."""
+        return self.network(self.descriptor.evaluate_window(window))
+
+    @torch.no_grad()
+    def calibrate(self, field: Tensor) -> None:
+        """Scale the features to unit variance over typical fields ``(batch, site, component)``."""
+        self.network.calibrate(self.descriptor(field))
+
+
+class LearnedForceField(ForceField):
+    r"""A force field that is a sum of learned local terms, so that it serves lattices of any size.
+
+    Conservative or not as the local model says: energies have their gradients for forces, by autograd, and forces of a
+    network with ``head="force"`` are predicted directly, three times faster and without an energy.
+
+    Fields of any precision are accepted; the network runs in the precision of its parameters and the result comes back
+    in that of the field. Energies are summed in float64. Large lattices are evaluated tile by tile; training, and
+    fields that require a gradient, keep everything, for their derivatives.
+
+    Parameters
+    ----------
+    model: a :class:`nearsight.networks.LatticeNetwork` such as :class:`~nearsight.networks.GroupCNN`, on the lattice it
+        was made for; or a descriptor, which takes a ``network``: short for ``BehlerParrinello(descriptor, network)``.
+    network: from the features of the descriptor to a local energy.
+    """
+
+    _parts: ClassVar = {
+        "model": lambda told: (
+            BehlerParrinello if told.get("type") == BehlerParrinello.__name__ else LatticeNetwork
+        ).from_config(told)
+    }
+
+    def __init__(self, model: LocalModel | Descriptor, network: MLP | None = None) -> None:
+        super().__init__()
+        if isinstance(model, Descriptor) or network is not None:
+            model = BehlerParrinello(model, network)  # type: ignore[arg-type]
+        self.model = instance(model, LocalModel, "model", "Give a network on a grid, or a descriptor and an MLP.")
+        self.lattice, self.components = model.lattice, model.components
+        if not (model.open_boundaries or all(self.lattice.periodic)):  # type: ignore[arg-type]
+            raise ValueError(f"Convolutions wrap around: {self.lattice!r} must be periodic along every axis.")
+        self.reference = EnergyReference()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"model": self.model}
+
+    def on(self, lattice: Lattice) -> Self:
+        other = super().on(lattice)
+        other.reference = self.reference
+        return other
+
+    @property
+    def field_type(self) -> FieldType:
+        return self.model.field_type
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How many cells away a local term sees, along every axis."""
+        return self.model.reach
+
+    @property
+    def conservative(self) -> bool:
+        """Whether the forces are the gradient of an energy."""
+        return self.model.conservative
+
+    def local(self, field: Tensor) -> Tensor:
+        """What the local model says of every site, in units of energy or force."""
+        return self.reference.scale * self.model.local(field)
+
+    def window(self, window: Tensor) -> Tensor:
+        """:meth:`local` on the inner cells of a part of the lattice with its halo; see :class:`LocalModel`."""
+        return self.reference.scale * self.model.window(window)
+
+    def calibrate(self, field: Tensor) -> None:
+        """Scale features to unit variance over typical fields ``(batch, site, component)``; ``fit`` does it."""
+        self.model.calibrate(field.to(self.dtype))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Files of 0.1 name the parts of the local model alone, a network on a grid as its ``network``.
+        own = prefix + "model." + ("network." if isinstance(self.model, BehlerParrinello) else "")
+        for part, now in (("network.", own), ("descriptor.", prefix + "model.descriptor.")):
+            for name in [name for name in state_dict if name.startswith(prefix + part)]:
+                state_dict[now + name.removeprefix(prefix + part)] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -106,7 +229,8 @@ class LocalForceField(ForceField, abc.ABC):
 
     def evaluate(self, field: Tensor) -> Forces:
         if not field.numel():  # an empty batch
-            return Forces(torch.zeros_like(field), field.new_zeros(field.shape[:-2]) if self.conservative else None)
+            energy = field.new_zeros(field.shape[:-2])
+            return Forces(torch.zeros_like(field), energy if self.conservative else None)
         # A fit needs derivatives by the parameters, a field that requires a gradient by the field (and by both).
         keep = wanted(field) or (self.training and torch.is_grad_enabled())
         x = (field if wanted(field) else field.detach()).to(self.dtype)
@@ -136,7 +260,7 @@ class LocalForceField(ForceField, abc.ABC):
         return all(self.lattice.periodic) and x.shape[:-1].numel() > self._capacity(x)  # type: ignore[arg-type]
 
     def _capacity(self, x: Tensor) -> int:
-        return self.tile * (1 if x.device.type == "cpu" else ACCELERATED)
+        return self.model.tile * (1 if x.device.type == "cpu" else ACCELERATED)
 
     def _windows(self, grid: Tensor) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
         """Where every tile with its halo, and without it, lies in the padded grid and in the result."""
@@ -156,6 +280,9 @@ class LocalForceField(ForceField, abc.ABC):
 
     def _tiled_local(self, x: Tensor) -> Tensor:
         """:meth:`local` without a graph for its derivatives."""
+        if self.model.whole:
+            fields = x.reshape(-1, *x.shape[-2:]).split(max(1, self._capacity(x) // self.lattice.n_sites))
+            return torch.cat([self.local(part) for part in fields]).view(x.shape)
         grid = self._padded(x)
         result = x.new_empty(len(grid), *self.lattice.shape, self.lattice.n_basis, self.components)
         for outer, inner in self._windows(grid):
@@ -176,157 +303,10 @@ class LocalForceField(ForceField, abc.ABC):
         gradient = pad_periodic_adjoint(slopes, self.reach, first=1).view(x.shape) - self.reference.field(x)
         return gradient, energy.view(x.shape[:-2]) + self.reference.energy(x)
 
-    @abc.abstractmethod
-    def config(self) -> dict[str, Any]:
-        """Everything but the numbers, in plain data, to rebuild the force field from a file."""
 
-    @classmethod
-    @abc.abstractmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        """The force field that :meth:`config` was read from, with fresh parameters."""
+def ConvolutionalForceField(lattice: Lattice, network: LatticeNetwork) -> LearnedForceField:
+    """``LearnedForceField(network.on(lattice))``, as it was called before."""
+    return LearnedForceField(network.on(lattice))
 
 
-class LearnedForceField(LocalForceField):
-    """Behler-Parrinello: invariants of the neighbourhood of every site, a network, a local energy; forces by autograd.
-
-    Parameters
-    ----------
-    descriptor: features of every site.
-    network: from features to one local energy; built here for the number of features.
-
-    References
-    ----------
-    J. Behler, M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
-    """
-
-    conservative = True
-    tile = 128**2
-
-    def __init__(self, descriptor: Descriptor, network: MLP) -> None:
-        super().__init__()
-        instance(descriptor, Descriptor, "descriptor")
-        instance(network, MLP, "network")
-        self.descriptor, self.network = descriptor, network.build(descriptor.features)
-        self.lattice, self.components = descriptor.lattice, descriptor.components
-        self.reference = EnergyReference()
-
-    def __repr__(self) -> str:
-        return f"LearnedForceField({self.descriptor!r}, {self.network!r})"
-
-    def local(self, field: Tensor) -> Tensor:
-        return self.reference.scale * self.network(self.descriptor(field))
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return self.descriptor.reach
-
-    def window(self, window: Tensor) -> Tensor:
-        return self.reference.scale * self.network(self.descriptor.evaluate_window(window))
-
-    @property
-    def field_type(self) -> FieldType:
-        return self.descriptor.field_type
-
-    def calibrate(self, field: Tensor) -> None:
-        """Scale the features to unit variance over typical fields ``(batch, site, component)``; ``fit`` does it."""
-        with torch.no_grad():
-            self.network.calibrate(self.descriptor(field.to(self.dtype)))
-
-    def on(self, lattice: Lattice) -> Self:
-        copy = type(self)(self.descriptor.on(lattice), self.network)
-        copy.reference = self.reference
-        return copy.train(self.training)
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "descriptor": {"type": type(self.descriptor).__name__, **self.descriptor.config()},
-            "network": self.network.config(),
-        }
-
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        from nearsight import descriptors
-
-        described = dict(config["descriptor"])
-        kind = getattr(descriptors, name := described.pop("type"), None)
-        if not (isinstance(kind, type) and issubclass(kind, Descriptor)):
-            raise ValueError(f"{name!r} is no descriptor that this version knows")
-        descriptor = kind.from_config(lattice, described)
-        return cls(descriptor, MLP.from_config(config["network"]))
-
-
-class ConvolutionalForceField(LocalForceField):
-    """A network on the grid of the whole lattice, as equivariant as it is, conservative or not as its head says.
-
-    Parameters
-    ----------
-    lattice: periodic, of the kind the network was made for.
-    network: any :class:`nearsight.networks.LatticeNetwork`; with the "energy" head forces are gradients, with "force"
-        they are predicted directly, three times faster and without an energy.
-    """
-
-    tile = 64**2
-
-    def __init__(self, lattice: Lattice, network: LatticeNetwork) -> None:
-        super().__init__()
-        instance(lattice, Lattice, "lattice")
-        instance(network, LatticeNetwork, "network")
-        if not all(lattice.periodic):  # type: ignore[arg-type]
-            raise ValueError(f"Convolutions wrap around: {lattice!r} must be periodic along every axis.")
-        if not network.lattice.same_kind(lattice):
-            raise ValueError(f"The network was made for a {network.lattice.name} lattice, not for {lattice!r}.")
-        self.lattice, self.network, self.components = lattice, network, network.components
-        self.reference = EnergyReference()
-
-    def __repr__(self) -> str:
-        return f"ConvolutionalForceField({self.lattice!r}, {self.network!r})"
-
-    @property
-    def field_type(self) -> FieldType:
-        return self.network.field_type
-
-    @property
-    def conservative(self) -> bool:  # type: ignore[override]
-        return self.network.head == "energy"
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return self.network.reach
-
-    def local(self, field: Tensor) -> Tensor:
-        shape = field.shape[:-1] if self.conservative else field.shape
-        if not self.network.whole:
-            return self.window(self._padded(field)).view(shape)
-        grid = field.reshape(-1, *self.lattice.shape, self.components).movedim(-1, 1)
-        return (self.reference.scale * self.network.on_torus(grid)).movedim(1, -1).reshape(shape)
-
-    def _tiled_local(self, x: Tensor) -> Tensor:
-        if not self.network.whole:
-            return super()._tiled_local(x)
-        fields = x.reshape(-1, *x.shape[-2:]).split(max(1, self._capacity(x) // self.lattice.n_sites))
-        return torch.cat([self.local(part) for part in fields]).view(x.shape)
-
-    def window(self, window: Tensor) -> Tensor:
-        result = self.reference.scale * self.network(window.squeeze(-2).movedim(-1, 1)).movedim(1, -1)
-        return result if self.conservative else result.unsqueeze(-2)
-
-    def on(self, lattice: Lattice) -> Self:
-        if not self.lattice.same_kind(lattice):
-            raise ValueError(f"The force field lives on a {self.lattice.name} lattice, not on {lattice!r}.")
-        copy = type(self)(lattice, self.network)
-        copy.reference = self.reference
-        return copy.train(self.training)
-
-    def config(self) -> dict[str, Any]:
-        return {"network": {"type": type(self.network).__name__, **self.network.config()}}
-
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        from nearsight import networks
-
-        described = dict(config["network"])
-        # The first files knew one kind of network and did not name it.
-        kind = getattr(networks, name := described.pop("type", "GroupCNN"), None)
-        if not (isinstance(kind, type) and issubclass(kind, LatticeNetwork)):
-            raise ValueError(f"{name!r} is no network on a grid that this version knows")
-        return cls(lattice, kind.from_config(lattice, described))
+LocalForceField = LearnedForceField

@@ -65,8 +65,9 @@ def read_model(build: Callable[[dict[str, Any]], Model], directory: str | Path) 
             raise ValueError(f"format {description['format']} is newer than {FORMAT}: update nearsight")
         if not old and description.pop("weights") != tensor_hash(tensors):
             raise ValueError("the weights are not those the page was written with")
-        model = build(description)
-        model.to(getattr(torch, description["dtype"])).load_state_dict(tensors)
+        dtype = getattr(torch, description["dtype"])
+        model = build({name: x for name, x in description.items() if name not in ("format", "dtype", "hash")})
+        model.to(dtype).load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CorruptFileError(f"{page} and its weights do not fit together: {error}") from error
     return model.eval()

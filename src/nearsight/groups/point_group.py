@@ -9,13 +9,14 @@ from functools import cached_property
 
 import numpy as np
 
+from nearsight._description import Described
 from nearsight._validation import array, boolean, instance
 from nearsight.groups._naming import group_name, irrep_names
 from nearsight.groups.irreps import Irrep, _norm, _real_irreps, _snap, decompose
 
 
 @dataclass(frozen=True, eq=False)
-class PointGroup:
+class PointGroup(Described):
     """A finite group of orthogonal matrices ``(order, dim, dim)``, in canonical order with the identity first.
 
     Two groups built from the same matrices in any order have the same elements, names, irreps and D(g), bit for bit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from functools import cached_property
-from typing import Any, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from nearsight._description import Described
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
-from nearsight.lattices.lattice import checked_lattice
 
 
 class Hamiltonian(Described, abc.ABC):
@@ -34,6 +33,8 @@ class Hamiltonian(Described, abc.ABC):
     the field alone. ``degeneracy`` counts identical copies of the electrons (2 for a spin that does not enter h).
     """
 
+    _parts: ClassVar = {"lattice": Lattice.from_config}
+
     lattice: Lattice
     field_type: FieldType
     components: int
@@ -48,25 +49,6 @@ class Hamiltonian(Described, abc.ABC):
     @abc.abstractmethod
     def coupling(self, field: Tensor) -> Tensor:
         """Field-dependent matrix elements ``(*batch, element)``, differentiable in the field."""
-
-    def on(self, lattice: Lattice) -> Self:
-        """The same model on another lattice of the same kind."""
-        return self.replaced(lattice=self._of_kind(lattice))
-
-    @classmethod
-    def _revived(cls, name: str, value: Any) -> Any:
-        return Lattice.from_config(value) if name == "lattice" else super()._revived(name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what is worked out on demand: a model travels to other processes, its dense matrices need not."""
-        kind = type(self)
-        return {k: v for k, v in vars(self).items() if not isinstance(getattr(kind, k, None), cached_property)}
-
-    def _of_kind(self, lattice: Lattice) -> Lattice:
-        """The lattice, refused if it is of another kind than that of the model."""
-        if not self.lattice.same_kind(checked_lattice(lattice)):
-            raise ValueError(f"The model lives on a {self.lattice.name} lattice, not on {lattice!r}.")
-        return lattice
 
     def background_energy(self, field: Tensor) -> Tensor:
         """B(Φ) ``(*batch,)``: what the coupling contributes without electrons; zero unless a model overrides it."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight._validation import instance
-from nearsight.forcefields.learned import ConvolutionalForceField, LocalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice
 from nearsight.moves.hops import Hops
 from nearsight.moves.local_differences import HopStencil, displacements
@@ -104,9 +104,9 @@ class LearnedMoves(LearnedMoveEnergies):
 
     Parameters
     ----------
-    forcefield: conservative, of one component: :class:`ConvolutionalForceField` with an energy head, or
-        :class:`LearnedForceField`. With an :class:`~nearsight.networks.EmbeddedNetwork` a hop costs microseconds and
-        walks are compiled; with any other, the energies of a window around the hop are evaluated again.
+    forcefield: with an energy, of one component. With an :class:`~nearsight.networks.EmbeddedNetwork` a hop costs
+        microseconds and walks are compiled; with any other model, the energies of a window around the hop are evaluated
+        again.
     hops: the moves; those to nearest neighbours if left out.
 
     To store one, ``forcefields.save`` its force field.
@@ -116,9 +116,9 @@ class LearnedMoves(LearnedMoveEnergies):
     A. N. Kolmogorov, Math. Ann. 112, 155 (1936).
     """
 
-    def __init__(self, forcefield: LocalForceField, hops: Hops | None = None) -> None:
+    def __init__(self, forcefield: LearnedForceField, hops: Hops | None = None) -> None:
         super().__init__()
-        instance(forcefield, LocalForceField, "forcefield")
+        instance(forcefield, LearnedForceField, "forcefield")
         if hops is not None:
             instance(hops, Hops, "hops")
         if not forcefield.conservative:
@@ -183,10 +183,8 @@ class LearnedMoves(LearnedMoveEnergies):
 
     @cached_property
     def _columns(self) -> HopStencil | None:
-        network = getattr(self.forcefield, "network", None)
-        if isinstance(self.forcefield, ConvolutionalForceField) and isinstance(network, EmbeddedNetwork):
-            return HopStencil(network, self.hops)
-        return None
+        network = self.forcefield.model
+        return HopStencil(network, self.hops) if isinstance(network, EmbeddedNetwork) else None
 
     @cached_property
     def _steps(self) -> tuple[int, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import generator, integer
 from nearsight.lattices import site_group, square
 from nearsight.networks.activations import energy_terms
@@ -18,7 +17,7 @@ SMALL = 1e-3
 """Rounds the corner of |⟨odd⟩|, which has a gradient at 0 then."""
 
 
-class BlockCNN(nn.Module):
+class BlockCNN(Described, nn.Module):
     r"""Invariants of a block of l × l spins, learned scale by scale: blocks ``(batch, l, l)`` to ``(batch, feature)``.
 
     Two kinds of features per operation of D4 run side by side, odd ones o and even ones ε under s → -s. A lifting
@@ -81,17 +80,6 @@ class BlockCNN(nn.Module):
         self.distances = [2**k for k in range(around.bit_length()) if 2**k <= around // 2]
         self.modes = [0, 1, *sorted(k for d in self.distances for k in (2 * d, 3 * d) if k <= around // 2)]
         self.features = 2 + len(self.distances) + len(self.modes) + 3 * channels * (1 + len(odd))
-
-    def __repr__(self) -> str:
-        count = sum(p.numel() for p in self.parameters())
-        return (
-            f"BlockCNN({self.side} × {self.side}, {self.channels} + {self.channels} channels × {self.order} "
-            f"operations, {1 + len(self.odd)} scales, {count} parameters)"
-        )
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments but the generator, in plain data."""
-        return {"side": self.side, "channels": self.channels}
 
     def forward(self, blocks: Tensor) -> Tensor:
         across = (blocks[:, 1:] * blocks[:, :-1]).mean((1, 2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,26 +97,13 @@ class EmbeddedNetwork(LatticeNetwork):
             for layer in self.pointwise:
                 layer.weight.normal_(std=layer.in_features**-0.5, generator=rng)
                 layer.bias.zero_()
-
-    def __repr__(self) -> str:
-        widths = " - ".join(map(str, (self.channels, *self.widths, 1)))
-        return f"EmbeddedNetwork(radius {self.radius:g}, {self.order} operations, {widths}, {self._count()})"
-
-    def config(self) -> dict[str, Any]:
-        return super().config() | {"radius": self.radius, "channels": self.channels, "widths": list(self.widths)}
+        self.reach = self.lift.reach
+        self.flops_per_site = self.lift.flops_per_site + 2 * sum(layer.weight.numel() for layer in self.pointwise)
 
     @property
     def pointwise(self) -> list[nn.Linear]:
         """The layers after the average, in order."""
         return list(self.layers)  # type: ignore[arg-type]
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return self.lift.reach
-
-    @property
-    def flops_per_site(self) -> int:
-        return self.lift.flops_per_site + 2 * sum(layer.weight.numel() for layer in self.pointwise)
 
     def embed(self, grid: Tensor) -> Tensor:
         """The linear features u of a grid with its halo, ``(batch, *shape, channel · |G|)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -83,34 +83,13 @@ class GroupCNN(LatticeNetwork):
         )
         outputs = 1 if head == "energy" else self.components
         self.readout = nn.Parameter(torch.randn(outputs, channels, generator=rng) * channels**-0.5)
-
-    def __repr__(self) -> str:
-        parity = f", {self.parity}" if self.parity else ""
-        return (
-            f"GroupCNN({self.channels} channels × {self.order} operations, radii {self.radii}, {self.head}{parity}, "
-            f"{self._count()})"
-        )
-
-    def config(self) -> dict[str, Any]:
-        return super().config() | {
-            "channels": self.channels,
-            "radii": list(self.radii),
-            "scales": list(self.scales),
-            "parity": self.parity,
-        }
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return tuple(sum(r) for r in zip(*(layer.reach for layer in self.convolutions), strict=True))
+        self.reach = tuple(sum(r) for r in zip(*(layer.reach for layer in self.convolutions), strict=True))
+        self.flops_per_site = sum(layer.flops_per_site for layer in self.convolutions)
 
     @property
     def convolutions(self) -> list[GroupConvolution]:
         """The layers, in order."""
         return list(self.layers)  # type: ignore[arg-type]
-
-    @property
-    def flops_per_site(self) -> int:
-        return sum(layer.flops_per_site for layer in self.convolutions)
 
     def forward(self, grid: Tensor) -> Tensor:
         h = self.saturation(grid)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import abc
-from typing import Any, ClassVar, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import choice, instance
 from nearsight.fields import FieldType
 from nearsight.fields.field_type import checked_field_type
@@ -21,13 +22,14 @@ from nearsight.networks.kernel_cache import KernelCache
 Head = Literal["energy", "force"]
 
 
-class LatticeNetwork(nn.Module, abc.ABC):
+class LatticeNetwork(Described, nn.Module):
     r"""A learned local function of a field on its grid, which commutes with translations and a point group exactly.
 
     It is called with a grid and its halo, ``(batch, component, *shape + 2 reach)``, and returns local energies
-    ``(batch, 1, *shape)`` or local forces ``(batch, component, *shape)``:
-    :class:`nearsight.forcefields.ConvolutionalForceField` pads a periodic lattice by :attr:`reach`, sums the energies
-    and takes their gradient. Everything is a convolution with a fixed kernel, so that a network serves every size.
+    ``(batch, 1, *shape)`` or local forces ``(batch, component, *shape)``: all that a member writes is this ``forward``,
+    and all it says is its ``reach`` and what it costs. :class:`nearsight.forcefields.LearnedForceField` sums the
+    energies and takes their gradient. Everything is a convolution with a fixed kernel, so that a network serves every
+    size.
 
     Weights are constants in evaluation mode, as in dynamics; call ``train()`` to differentiate by them.
 
@@ -44,8 +46,24 @@ class LatticeNetwork(nn.Module, abc.ABC):
         the lattice (the rotations alone in a magnetic field). The law of ``field_type`` is one of this group.
     """
 
+    _parts: ClassVar = {
+        "lattice": Lattice.from_config,
+        "field_type": FieldType.from_config,
+        "group": lambda told: PointGroup(np.array(told["matrices"] if isinstance(told, Mapping) else told)),
+    }
+    tile: ClassVar[int] = 64**2
+    """Sites evaluated at once on a large lattice."""
     whole: ClassVar[bool] = False
     """Whether a large lattice is evaluated as a whole: where halos cost more than what tiles gain."""
+    open_boundaries: ClassVar[bool] = False
+    """Convolutions wrap around."""
+    reach: tuple[int, ...]
+    """How many cells away a site can still matter, along every axis: the halo that the input needs."""
+    flops_per_site: int
+    """Floating-point operations per site, forward, of the matrix products; a multiplication and an addition are 2.
+
+    Zeros in the corners of a convolution's box count, as they are multiplied too.
+    """
 
     def __init__(
         self, lattice: Lattice, field_type: FieldType, *, head: Head = "energy", group: PointGroup | None = None
@@ -74,42 +92,31 @@ class LatticeNetwork(nn.Module, abc.ABC):
         self._projection = KernelCache()
 
     @property
-    @abc.abstractmethod
-    def reach(self) -> tuple[int, ...]:
-        """How many cells away a site can still matter, along every axis: the halo that the input needs."""
+    def arguments(self) -> dict[str, Any]:
+        """The group only where it is not all of that of the site."""
+        return super().arguments | ({} if self._subgroup else {"group": None})
 
     @property
-    @abc.abstractmethod
-    def flops_per_site(self) -> int:
-        """Floating-point operations per site, forward, of the matrix products; a multiplication and an addition are 2.
+    def conservative(self) -> bool:
+        """Whether it is an energy, whose gradient is the force."""
+        return self.head == "energy"
 
-        Zeros in the corners of a convolution's box count, as they are multiplied too.
+    def local(self, field: Tensor) -> Tensor:
+        """Energies ``(*batch, site)`` of a periodic field ``(*batch, site, component)``, or forces of its shape."""
+        grid = field.reshape(-1, *self.lattice.shape, 1, self.components)
+        result = self.window(pad_periodic(grid, self.reach, first=1))
+        return result.view(field.shape[:-1] if self.conservative else field.shape)
+
+    def window(self, window: Tensor) -> Tensor:
+        """:meth:`local` on the inner cells of a part of the lattice with its halo, which is as wide as the reach.
+
+        From ``(batch, *cells, 1, component)`` to ``(batch, *inner)``, for forces ``(batch, *inner, 1, component)``.
         """
+        result = self(window.squeeze(-2).movedim(-1, 1)).movedim(1, -1)
+        return result if self.conservative else result.unsqueeze(-2)
 
-    @abc.abstractmethod
-    def forward(self, grid: Tensor) -> Tensor:
-        """Field with its halo ``(batch, component, *shape + 2 reach)`` to energies ``(batch, 1, *shape)`` or forces."""
-
-    def on_torus(self, grid: Tensor) -> Tensor:
-        """:meth:`forward` of a whole periodic grid ``(batch, component, *shape)``, which needs no halo."""
-        return self(pad_periodic(grid, self.reach, first=2))
-
-    @abc.abstractmethod
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments but the lattice and the generator, in plain data."""
-        config: dict[str, Any] = {"field_type": self.field_type.config(), "head": self.head}
-        if self._subgroup:
-            config["group"] = self.group.matrices.tolist()
-        return config
-
-    @classmethod
-    def from_config(cls, lattice: Lattice, config: dict[str, Any]) -> Self:
-        """The network that :meth:`config` was read from, with fresh weights."""
-        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-        law = FieldType.from_config(rest.pop("field_type"))
-        if "group" in rest:
-            rest["group"] = PointGroup(np.array(config["group"]))
-        return cls(lattice, law, **rest)
+    def calibrate(self, field: Tensor) -> None:
+        """Nothing: a network on a grid has no features to scale."""
 
     def project(self, h: Tensor, readout: nn.Parameter, *, law: bool) -> Tensor:
         r"""From features per group element to the law of the output, :math:`\frac{1}{|G|} \sum_g M(g)\, W f(x, g)`.
@@ -127,9 +134,6 @@ class LatticeNetwork(nn.Module, abc.ABC):
 
         kernel = self._projection(weight, readout, fresh=self.training)
         return CONVOLUTIONS[self.dim](h, kernel)
-
-    def _count(self) -> str:
-        return f"{sum(p.numel() for p in self.parameters())} parameters"
 
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import generator, integers
 
 CONSTANT = 1e-6
 """Relative changes of a feature below this are rounding: unit spins in single precision have lengths to 6e-8."""
 
 
-class MLP(nn.Module):
+class MLP(Described, nn.Module):
     """Features ``(*batch, site, feature)`` to one number a site ``(*batch, site)``, through smooth hidden layers.
 
     ``widths`` are the sizes of the hidden layers; SiLU between them, so that forces are smooth. The number of inputs is
@@ -32,18 +33,6 @@ class MLP(nn.Module):
             raise ValueError(f"widths must be positive sizes of one or more hidden layers, got {widths}.")
         self.inputs: int | None = None
         self._rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
-
-    def __repr__(self) -> str:
-        return f"MLP({' - '.join(map(str, (self.inputs or '?', *self.widths, 1)))})"
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments but the generator, in plain data."""
-        return {"widths": list(self.widths)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """The network that :meth:`config` was read from, with fresh weights."""
-        return cls(tuple(config["widths"]))
 
     def build(self, inputs: int) -> Self:
         """Make the layers for a number of features; a second call with the same number changes nothing."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -93,28 +91,13 @@ class SpinCNN(LatticeNetwork):
             for k, radius in enumerate(radii)
         )
         self.readout = nn.Parameter(torch.randn(1, channels, generator=rng) * channels**-0.5)
-
-    def __repr__(self) -> str:
-        return (
-            f"SpinCNN({self.channels} channels × {self.order} operations, {self.components} spin components, "
-            f"{self.field_type.internal}, radii {self.radii}, {self.head}, {self._count()})"
-        )
-
-    def config(self) -> dict[str, Any]:
-        return super().config() | {"channels": self.channels, "radii": list(self.radii)}
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return tuple(sum(r) for r in zip(*(layer.gather.reach for layer in self.spin_layers), strict=True))
+        self.reach = tuple(sum(r) for r in zip(*(layer.gather.reach for layer in self.spin_layers), strict=True))
+        self.flops_per_site = sum(layer.flops_per_site for layer in self.spin_layers)
 
     @property
     def spin_layers(self) -> list[SpinLayer]:
         """The layers, in order."""
         return list(self.layers)  # type: ignore[arg-type]
-
-    @property
-    def flops_per_site(self) -> int:
-        return sum(layer.flops_per_site for layer in self.spin_layers)
 
     def forward(self, grid: Tensor) -> Tensor:
         # The components of spin space share every kernel: they are batch entries.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,25 +74,8 @@ class SymmetrisedMLP(LatticeNetwork):
         self.biases = nn.ParameterList(torch.zeros(b, 1) for _, b in pairs if bias)
         outputs = 1 if head == "energy" else self.components
         self.readout = nn.Parameter(torch.randn(outputs, self.widths[-1], generator=rng) * self.widths[-1] ** -0.5)
-
-    def __repr__(self) -> str:
-        parity = f", {self.parity}" if self.parity else ""
-        widths = " - ".join(map(str, self.widths))
-        return (
-            f"SymmetrisedMLP(cutoff {self.cutoff:g}, widths {widths}, {self.order} operations, {self.head}{parity}, "
-            f"{self._count()})"
-        )
-
-    def config(self) -> dict[str, Any]:
-        return super().config() | {"cutoff": self.cutoff, "widths": list(self.widths), "parity": self.parity}
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return self.lift.reach
-
-    @property
-    def flops_per_site(self) -> int:
-        return self.lift.flops_per_site + 2 * self.order * sum(a * b for a, b in pairwise(self.widths))
+        self.reach = self.lift.reach
+        self.flops_per_site = self.lift.flops_per_site + 2 * self.order * sum(a * b for a, b in pairs)
 
     def forward(self, grid: Tensor) -> Tensor:
         h = self.lift(grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -86,27 +86,15 @@ class TorqueResNet(LatticeNetwork):
         self.skips = nn.ParameterList(
             _normal((b, a, *(1,) * self.dim), 1.0, rng) for a, b in pairwise((3, *channels)) if a != b
         )
-
-    def __repr__(self) -> str:
-        kernel = " × ".join([str(self.kernel)] * self.dim)
-        return f"TorqueResNet(channels {self.channels}, {len(self.weights)} layers of {kernel}, {self._count()})"
-
-    def config(self) -> dict[str, Any]:
-        return {"field_type": self.field_type.config(), "channels": list(self.channels), "kernel": self.kernel}
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return (len(self.weights) * (self.kernel // 2),) * self.dim
-
-    @property
-    def flops_per_site(self) -> int:
-        return 2 * sum(w.numel() for w in (*self.weights, *self.skips))
+        self.reach = (len(sizes) * (kernel // 2),) * self.dim
+        self.flops_per_site = 2 * sum(w.numel() for w in (*self.weights, *self.skips))
 
     def forward(self, grid: Tensor) -> Tensor:
         return self._field(grid, torus=False)
 
-    def on_torus(self, grid: Tensor) -> Tensor:
-        return self._field(grid, torus=True)
+    def local(self, field: Tensor) -> Tensor:
+        grid = field.reshape(-1, *self.lattice.shape, self.components).movedim(-1, 1)
+        return self._field(grid, torus=True).movedim(1, -1).reshape(field.shape)
 
     def _field(self, grid: Tensor, *, torus: bool) -> Tensor:
         torque = self._torque(grid, torus)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import ClassVar, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import choice, generator, instance, integer
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, check_side
@@ -59,7 +60,7 @@ class Prediction(NamedTuple):
     error: np.ndarray
 
 
-class PropertyModel(nn.Module):
+class PropertyModel(Described, nn.Module):
     r"""An intensive property Q of a snapshot as the average of a learned function over blocks of l × l spins,
 
     .. math:: Q = \frac{1}{M} \sum_\alpha f(B_\alpha), \qquad f = \mathrm{MLP}(\text{invariants of } B_\alpha),
@@ -82,6 +83,8 @@ class PropertyModel(nn.Module):
     (2023).
     """
 
+    _parts: ClassVar = {"front": lambda told: FRONTS[told["type"]].from_config(told), "head": MLP.from_config}
+
     def __init__(
         self, front: BlockIrreps | BlockMoments | BlockCNN, head: MLP | None = None, *, kind: Kind = "value"
     ) -> None:
@@ -97,9 +100,6 @@ class PropertyModel(nn.Module):
         self.unit: Tensor
         self.register_buffer("offset", torch.zeros(()))
         self.register_buffer("unit", torch.ones(()))
-
-    def __repr__(self) -> str:
-        return f"PropertyModel({self.front!r}, {self.head!r}, {self.kind})"
 
     @property
     def side(self) -> int:
@@ -169,24 +169,12 @@ class PropertyModel(nn.Module):
 
     def save(self, directory: str | Path) -> None:
         """Write ``model.yaml`` and ``weights.safetensors``, atomically; an older model there is replaced."""
-        description = {
-            "type": "PropertyModel",
-            "kind": self.kind,
-            "front": {"type": type(self.front).__name__, **self.front.config()},
-            "head": self.head.config(),
-        }
-        write_model(self, description, self.offset.dtype, directory)
+        write_model(self, self.config(), self.offset.dtype, directory)
 
     @classmethod
     def load(cls, directory: str | Path) -> PropertyModel:
         """The model that :meth:`save` wrote; ``CorruptFileError`` that names what is damaged."""
-
-        def build(description: dict[str, Any]) -> PropertyModel:
-            arguments = dict(description["front"])
-            front = FRONTS[arguments.pop("type")](**arguments)
-            return cls(front, MLP.from_config(description["head"]), kind=description["kind"])
-
-        return read_model(build, directory)
+        return read_model(cls.from_config, directory)
 
 
 def error_of_mean(values: np.ndarray, corners: np.ndarray, side: int, length: int) -> float:

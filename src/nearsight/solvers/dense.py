@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, ensemble_text
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted
 from nearsight.solvers.sparse import SparseMatrix, check_matrix
 
 DEGENERACY_TOLERANCE = 1e-9
@@ -38,9 +38,6 @@ class Dense(Solver):
 
     def __init__(self, *, kT: float, filling: float | None = None, mu: float | None = None) -> None:
         self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
-
-    def __repr__(self) -> str:
-        return f"Dense({ensemble_text(self.kT, self.filling, self.mu)})"
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         h = check_matrix(matrix.dense() if isinstance(matrix, SparseMatrix) else matrix)

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import integer, number
 from nearsight.solvers.sparse import SparseMatrix, positions
-from nearsight.storage import number_text
 
 ErrorKind = Literal["bound", "rms", "95 %"]
 """What ``Electrons.error`` says of the requested elements of ρ.
@@ -43,7 +43,7 @@ class Electrons:
     error_kind: ErrorKind = field(default="bound", kw_only=True)
 
 
-class Solver(abc.ABC):
+class Solver(Described, abc.ABC):
     """Equilibrium of non-interacting electrons. A solver sees matrices, never models.
 
     Every solver takes dense and sparse matrices; ``sparse`` tells which it would rather be given.
@@ -77,12 +77,6 @@ def no_electrons(matrix: SparseMatrix, rows: Tensor) -> Electrons:
     dtype = torch.complex128 if matrix.values.is_complex() else torch.float64
     rho = matrix.values.new_zeros((*batch, len(rows)), dtype=dtype)
     return Electrons(rho, none, none, none, none, none, none, none)
-
-
-def ensemble_text(kT: float, filling: float | None, mu: float | None) -> str:
-    """The ensemble in words, with all digits."""
-    fixed = f"mu={number_text(mu)}" if mu is not None else f"filling={number_text(filling or 0.0)}"
-    return f"{fixed}, kT={number_text(kT)}"
 
 
 def check_wanted(rows: Tensor, columns: Tensor, size: int, degeneracy: int) -> tuple[Tensor, Tensor, float]:

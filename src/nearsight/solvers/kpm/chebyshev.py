@@ -20,9 +20,8 @@ from nearsight.solvers.kpm.noise_modes import element_pieces, independent_pieces
 from nearsight.solvers.kpm.probing import Layout, ProbeSet, layout, unit_vectors
 from nearsight.solvers.lanczos import spectrum
 from nearsight.solvers.products import NumbaProducts, Rows, SparseProducts, TorchProducts
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, ensemble_text, no_electrons
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, no_electrons
 from nearsight.solvers.sparse import SparseMatrix
-from nearsight.storage import number_text
 
 Estimator = Literal["direct", "gradient"]
 
@@ -146,20 +145,9 @@ class Chebyshev(Solver):
         if not 0 < margin < 1:
             raise ValueError(f"margin must lie between 0 and 1 (of the bandwidth), got {margin}.")
         self.accuracy, self.moments, self.kernel, self.probes = accuracy, moments, kernel, probes
+        self.estimator = estimator
         self.gradient = (not probes.exact) if estimator is None else estimator == "gradient"
         self.dtype, self.rng, self.margin, self.products = dtype, rng, margin, products
-
-    def __repr__(self) -> str:
-        words = [ensemble_text(self.kT, self.filling, self.mu)]
-        words += [f"moments={self.moments}"] if self.moments else []
-        words += [f"accuracy={number_text(self.accuracy)}"] if not self.moments or self.probes.open else []
-        words += [f"kernel={self.kernel!r}"] if self.kernel else []
-        words.append(repr(self.probes))
-        if self.gradient == self.probes.exact:  # not what is chosen for such probes without being told
-            words.append("gradient" if self.gradient else "direct")
-        words += ["float32"] if self.dtype == torch.float32 else []
-        words += [f"margin={number_text(self.margin)}"] if self.margin != MARGIN else []
-        return f"Chebyshev({', '.join(words)})"
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 

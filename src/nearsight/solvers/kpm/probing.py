@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import choice, indices, instance, integer
 from nearsight.lattices import Lattice
-from nearsight.storage import tensor_hash
 
 
-@dataclass(frozen=True, eq=False)
-class ProbeSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class ProbeSet(Described):
     """How orbitals are looked at; use :func:`unit_vectors`, :func:`random_vectors` or :func:`coloured_vectors`.
 
     ``kind``: unit, random or coloured. ``colours``: a label for every orbital ``(orbital,)``, or ``distance``: two
@@ -62,20 +62,6 @@ class ProbeSet:
             if not len(colours):
                 raise ValueError("colours must be a label ≥ 0 for every orbital, got none.")
             object.__setattr__(self, "colours", colours)
-
-    def __repr__(self) -> str:
-        if self.exact:
-            return "unit vectors"
-        phases = "" if self.phases == "phase" else f", {self.phases}"
-        phases += f", shared by {self.orbitals} orbitals" if self.orbitals > 1 else ""
-        if self.kind == "random":
-            count = "as many as needed" if self.repeats is None else self.repeats * self.sets * self.orbitals
-            return f"{count} random vectors ({self.sets} sets{phases})"
-        by = f"distance {self.distance}" if self.distance else "as many as needed"
-        if self.colours is not None:
-            # Who has which colour decides the answer, and is too long to be told.
-            by = f"{len(self.colours.unique())} given colours {tensor_hash({'colours': self.colours})[:8]}"
-        return f"coloured vectors ({by}, {self.sets} sets{phases})"
 
     @property
     def exact(self) -> bool:

@@ -14,9 +14,8 @@ from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.poles.elimination import Inverse, SelectedInversion
 from nearsight.solvers.poles.fermi_poles import FermiPoles, closest_fermi_poles, fermi_poles
 from nearsight.solvers.poles.number_search import NumberSearch, change_of_rho, forecast
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, ensemble_text, no_electrons
+from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, no_electrons
 from nearsight.solvers.sparse import SparseMatrix
-from nearsight.storage import number_text
 
 RAISED = 1.2
 """Bounds of the spectrum are rounded up to powers of this: fields that differ little share their poles exactly."""
@@ -95,10 +94,6 @@ class Poles(Solver):
             raise ValueError(f"tol must lie between 1e-13 and 0.1, got {self.tol}.")
         if dtype not in (None, torch.complex64, torch.complex128):
             raise ValueError(f"dtype must be torch.complex64, torch.complex128 or None, got {dtype}.")
-
-    def __repr__(self) -> str:
-        dtype = "" if self.dtype is None else f", {str(self.dtype).removeprefix('torch.')}"
-        return f"Poles({ensemble_text(self.kT, self.filling, self.mu)}, tol={number_text(self.tol)}{dtype})"
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         if not isinstance(matrix, SparseMatrix):
