@@ -42,7 +42,7 @@ def test_a_class_of_another_family_is_refused():
 
 
 def test_a_parameter_that_is_not_kept_is_an_error():
-    with pytest.raises(AttributeError, match="length"):
+    with pytest.raises(TypeError, match="Forgetful does not keep its argument length"):
         repr(Forgetful(2.0))
 
 

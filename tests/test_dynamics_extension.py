@@ -114,6 +114,7 @@ def test_a_run_that_was_stopped_may_end_sooner_than_it_was_started_for(tmp_path,
                 raise KeyboardInterrupt
             return super().evaluate(field)
 
+    Stumbling.__name__ = "ClassicalForceField"  # the same forces
     model = Holstein(square(3), k=1.0, kappa=0.1)
     start = torch.zeros(2, 9, 1, dtype=torch.float64)
     with pytest.raises(KeyboardInterrupt):

@@ -22,20 +22,6 @@ GASES = [
 every_gas = pytest.mark.parametrize("make", GASES)
 
 
-class PlainWalk(Walk):
-    """The meaning of a walk: every difference from the whole field."""
-
-    def __init__(self, gas, field):
-        super().__init__(gas.hops, field)
-        self.gas = gas
-
-    def differences(self):
-        return self.gas.differences(self.field).numpy()
-
-    def difference(self, move):
-        return float(self.differences()[move])
-
-
 def occupations(gas, rng, *batch):
     return (torch.rand(*batch, gas.lattice.n_sites, 1, generator=rng) < 0.4).double()
 
@@ -81,7 +67,7 @@ def test_the_gas_is_the_ising_model_with_a_quarter_of_the_coupling(rng):
 def test_the_compiled_walk_is_the_plain_walk(make, rng):
     gas = make()
     field = occupations(gas, rng)
-    walks = gas.start_walk(field), PlainWalk(gas, field)
+    walks = gas.start_walk(field), Walk(gas, field)
     chance = np.random.default_rng(3)
     particles, count = len(walks[0].positions), 150
     attempts = (
@@ -114,7 +100,7 @@ def test_an_accepted_hop_names_every_move_whose_difference_changes(make, rng):
 
 def test_some_differences_are_a_choice_of_all(rng):
     gas = LatticeGas(square(4), J=1.0)
-    walk = PlainWalk(gas, occupations(gas, rng))
+    walk = Walk(gas, occupations(gas, rng))
     moves = np.array([3, 17, 40, 3])
     assert np.array_equal(walk.differences_of(moves), walk.differences()[moves])
 
@@ -122,7 +108,7 @@ def test_some_differences_are_a_choice_of_all(rng):
 def test_the_same_gas_on_another_lattice(rng):
     gas = LatticeGas(square(4), J=(0.7, 0.1)).on(square(6))
     assert gas.lattice.n_sites == 36 and gas.J == (0.7, 0.1)
-    assert gas.config() == {"energies": "LatticeGas", "lattice": repr(square(6)), "J": [0.7, 0.1], "shell": 1}
+    assert gas.config() == {"type": "LatticeGas", "lattice": square(6).config(), "J": [0.7, 0.1], "shell": 1}
 
 
 def test_what_is_no_gas_is_refused(rng):

@@ -240,23 +240,6 @@ def as_written_by_0_1(page: Path, text: str) -> str:
     return page.read_text()
 
 
-@pytest.mark.parametrize(
-    ("name", "components", "energy", "force"),
-    [
-        ("irreps", 1, 5.348495319732635, [-0.5614020369939404]),
-        ("convolution", 2, 8.408197050060368, [0.022264938018035058, 0.06119301034246348]),
-    ],
-)
-def test_models_that_were_written_by_0_1_are_read(name, components, energy, force, tmp_path):
-    shutil.copytree(Path(__file__).parent / "models_of_0_1" / name, tmp_path / "old")
-    q = torch.linspace(-1, 1, 16 * components, dtype=torch.float64).reshape(16, components)
-    old = load(tmp_path / "old")
-    assert float(old(q).energy) == pytest.approx(energy, rel=1e-13)
-    assert old(q).force[3].tolist() == pytest.approx(force, rel=1e-11)
-    save(old, tmp_path / "new")
-    assert torch.equal(load(tmp_path / "new")(q).force, old(q).force)
-
-
 def test_models_without_hashes_are_read(tmp_path, rng):
     forcefield = convolution()
     save(forcefield, tmp_path / "model")

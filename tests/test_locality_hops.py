@@ -40,9 +40,6 @@ class Pairs(MoveEnergies):
     def on(self, lattice):
         return type(self)(lattice, self.v)
 
-    def config(self):
-        return {}
-
 
 def scattered(lattice, rng, count, density=0.3):
     order = torch.rand(count, lattice.n_sites, generator=rng).argsort(-1).argsort(-1)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         training,
     )
     from nearsight.forcefields import (
+        ConvolutionalForceField,
         ExactForceField,
         ForceField,
         Forces,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "ConvolutionalForceField",
     "ExactForceField",
     "ForceField",
     "Forces",

@@ -25,7 +25,7 @@ class Described:
 
     From these alone follow its representation, its description in plain data (:meth:`config`), the object made from
     that again (:meth:`from_config`), the same object with other arguments (:meth:`replaced`), and the same on another
-    lattice (:meth:`on`). A parameter that is not an attribute is an ``AttributeError`` at once, so none can hide from a
+    lattice (:meth:`on`). A parameter that is not an attribute is a ``TypeError`` at once, so none can hide from a
     description. Only a generator ``rng`` is left out: what was drawn from it is.
     """
 
@@ -46,6 +46,9 @@ class Described:
     @property
     def arguments(self) -> dict[str, Any]:
         """What the constructor would have to be given to make this object again."""
+        missing = [name for name in self._signature() if not hasattr(self, name)]
+        if missing:
+            raise TypeError(f"{type(self).__name__} does not keep its argument {missing[0]} as an attribute.")
         values = {name: getattr(self, name) for name in self._signature()}
         return {name: tuple(x) if isinstance(x, torch.nn.ModuleList) else x for name, x in values.items()}
 

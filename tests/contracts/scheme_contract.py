@@ -248,7 +248,7 @@ def test_a_step_calls_the_force_field_as_often_as_declared(scheme, physics, fiel
 @every_scheme
 def test_the_configuration_is_plain_and_names_the_scheme(scheme, physics, fields):
     config = scheme.config()
-    assert config["scheme"] == type(scheme).__name__ and type(scheme).__name__ in repr(scheme)
+    assert config["type"] == type(scheme).__name__ and type(scheme).__name__ in repr(scheme)
     assert json.loads(json.dumps(config)) == config
 
 

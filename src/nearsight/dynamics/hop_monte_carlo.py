@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -97,16 +96,6 @@ class HopMonteCarlo(Scheme):
     @property
     def lattice(self) -> Lattice:
         return self.energies.lattice
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "scheme": type(self).__name__,
-            "kT": self.kT,
-            "rule": self.rule,
-            "attempts": self.attempts,
-            "energies": self.energies.config(),
-            "screen": None if self.screen is None else self.screen.config(),
-        }
 
     def start(
         self,

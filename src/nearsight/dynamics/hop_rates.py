@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import Acceptance
-from nearsight.dynamics.rate_model import RateModel
-from nearsight.lattices import Lattice
 from nearsight.moves import MoveEnergies
 
 
-class HopRates(RateModel):
+class HopRates(Described):
     r"""Hops of particles to empty sites, with rates that obey detailed balance,
 
     .. math:: w_{i \to j} = \frac{\nu}{z} A(\Delta E_{i \to j}), \qquad
@@ -39,26 +36,10 @@ class HopRates(RateModel):
     ) -> None:
         instance(energies, MoveEnergies, "energies")
         self.acceptance = Acceptance(rule, kT)
+        self.kT, self.rule = self.acceptance.kT, rule
         self.energies, self.attempt_rate = energies, number(attempt_rate, "attempt_rate", above=0)
         self.hops = energies.hops
         self.lattice, self.moves = energies.lattice, len(energies.hops)
-
-    def __repr__(self) -> str:
-        rule, kT = self.acceptance.rule, self.acceptance.kT
-        return f"HopRates(kT={kT:g}, rule={rule!r}, attempt_rate={self.attempt_rate:g}; {self.energies!r})"
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "rates": type(self).__name__,
-            "kT": self.acceptance.kT,
-            "rule": self.acceptance.rule,
-            "attempt_rate": self.attempt_rate,
-            "energies": self.energies.config(),
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        rule, kT = self.acceptance.rule, self.acceptance.kT
-        return type(self)(self.energies.on(lattice), kT=kT, rule=rule, attempt_rate=self.attempt_rate)
 
     def check(self, field: Tensor) -> None:
         check_particles(self.energies, field)

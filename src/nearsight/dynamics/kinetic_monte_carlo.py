@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,9 +43,6 @@ class KineticMonteCarlo(Scheme):
     @property
     def lattice(self) -> Lattice:
         return self.rates.lattice
-
-    def config(self) -> dict[str, Any]:
-        return {"scheme": type(self).__name__, **self.rates.config()}
 
     def start(
         self,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import abc
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
 from nearsight.lattices import Lattice
 
 
-class RateModel(abc.ABC):
+@runtime_checkable
+class RateModel(Protocol):
     """A Markov process in continuous time on discrete fields: what can happen next, and how often.
 
     The moves out of a field are numbered 0 .. ``moves`` - 1, the same numbers for every field; one that is impossible
@@ -20,22 +20,17 @@ class RateModel(abc.ABC):
     lattice: Lattice
     moves: int
 
-    @abc.abstractmethod
     def rates(self, field: Tensor) -> Tensor:
         """Rate of every move, float64 ``(*batch, move)``, ≥ 0 and finite, per unit of time."""
 
-    @abc.abstractmethod
     def apply(self, field: Tensor, move: Tensor) -> Tensor:
         """The field after one move in every replica; ``move`` is an integer tensor ``(*batch,)``."""
 
-    @abc.abstractmethod
     def check(self, field: Tensor) -> None:
         """Raise ``ValueError`` for a field that is no state of the process, naming the cure."""
 
-    @abc.abstractmethod
     def on(self, lattice: Lattice) -> Self:
         """The same process on another lattice of the same kind."""
 
-    @abc.abstractmethod
     def config(self) -> dict[str, Any]:
         """Name and parameters as plain data."""

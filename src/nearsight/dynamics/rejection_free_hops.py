@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,9 +59,6 @@ class RejectionFreeHops(Scheme):
     @property
     def lattice(self) -> Lattice:
         return self.rates.lattice
-
-    def config(self) -> dict[str, Any]:
-        return {"scheme": type(self).__name__, "duration": self.duration, **self.rates.config()}
 
     def start(
         self,

@@ -7,12 +7,13 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import instance, number
 from nearsight.dynamics.run.guard import check_finite
 from nearsight.fields.field_type import Values
@@ -52,7 +53,7 @@ class State:
         object.__setattr__(self, "forces", Forces(owned(force), None if energy is None else owned(energy)))
 
 
-class Scheme(abc.ABC):
+class Scheme(Described, abc.ABC):
     """An equation of motion and the way it is integrated: state in, state out.
 
     A scheme calls the force field and does not know whether it is exact or learned. It never modifies the state it was
@@ -94,11 +95,6 @@ class Scheme(abc.ABC):
     def longest_step(self, rates: np.ndarray, state: State) -> float:
         """The largest stable dt if the derivative of :meth:`drift` has these eigenvalues; infinite without a limit."""
         raise NotImplementedError
-
-    def config(self) -> dict[str, Any]:
-        """Name and parameters as plain data."""
-        parameters = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {"scheme": type(self).__name__, **parameters}
 
 
 def start_at_rest(scheme: Scheme, field: Tensor, forcefield: ForceField | None, velocity: Tensor | None) -> State:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import RULES, TIE, Acceptance
-from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.run.fingerprint import describe
 from nearsight.dynamics.scheme import forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
-from nearsight.lattices import Lattice
 
 CHUNK = 2**22
 """Field values evaluated at once: larger sets of trial flips are cut, which bounds the memory at no cost in speed."""
 
 
-class SpinFlips(RateModel):
+class SpinFlips(Described):
     r"""Flips σ_i → -σ_i of a field of ±1, one move for every site, with rates that obey detailed balance.
 
     .. math::
@@ -58,21 +54,6 @@ class SpinFlips(RateModel):
         self.forcefield, self.kT, self.rule = forcefield, self.acceptance.kT, rule
         self.attempt_rate = number(attempt_rate, "attempt_rate", above=0)
         self.lattice, self.moves = forcefield.lattice, forcefield.lattice.n_sites
-
-    def __repr__(self) -> str:
-        return f"SpinFlips(kT={self.kT:g}, rule={self.rule!r}, attempt_rate={self.attempt_rate:g}; {self.forcefield!r})"
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "rates": type(self).__name__,
-            "kT": self.kT,
-            "rule": self.rule,
-            "attempt_rate": self.attempt_rate,
-            **describe(self.forcefield),
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.forcefield.on(lattice), kT=self.kT, rule=self.rule, attempt_rate=self.attempt_rate)
 
     def check(self, field: Tensor) -> None:
         check_field(field, self.moves, 1)

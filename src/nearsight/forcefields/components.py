@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
-
 import torch
 from torch import Tensor
 
 from nearsight._validation import instance, integers
 from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces
-from nearsight.lattices import Lattice
 
 
 class OnComponents(ForceField):
@@ -34,12 +31,6 @@ class OnComponents(ForceField):
     @property
     def field_type(self) -> FieldType | None:
         return self.whole.field_type
-
-    def __repr__(self) -> str:
-        return f"components {self.kept} of {self.whole!r}"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.whole.on(lattice), self.kept)
 
     def evaluate(self, field: Tensor) -> Forces:
         force = self.whole.connected(field).force

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from nearsight.moves.local_differences import HopStencil
-from nearsight.moves.move_energies import Attempts, Walk
+from nearsight.moves.move_energies import Attempts, MoveEnergies, Walk
 
 
 class EmbeddedWalk(Walk):
@@ -22,8 +22,8 @@ class EmbeddedWalk(Walk):
     precision the rounding of a weight is some 10⁻⁶ of the largest u.
     """
 
-    def __init__(self, columns: HopStencil, field: torch.Tensor) -> None:
-        super().__init__(columns.hops, field)
+    def __init__(self, energies: MoveEnergies, columns: HopStencil, field: torch.Tensor) -> None:
+        super().__init__(energies, field)
         network, lattice = columns.network, columns.lattice
         order, channels = network.order, network.channels
         dtype = np.dtype(str(network.lift.weight.dtype).removeprefix("torch."))
@@ -60,14 +60,14 @@ class EmbeddedWalk(Walk):
         )
         self.u = np.empty((lattice.n_sites, order, channels), dtype)
         """Linear features ``(site, operation, channel)``."""
-        self.energies = np.empty(lattice.n_sites)
+        self.site_energies = np.empty(lattice.n_sites)
         """Energy of every site."""
         self._number = np.full(lattice.n_sites, -1)
         self._number[self.positions] = np.arange(len(self.positions))
         self._known = np.full(len(self.hops), np.nan)
-        self._state = (self.occupied, self.positions, self._number, self.u, self.energies, self._known)
+        self._state = (self.occupied, self.positions, self._number, self.u, self.site_energies, self._known)
         _fill(self._shape, self.occupied, offsets, own.astype(dtype), bias.astype(dtype), self.u)
-        _site_energies(np.arange(lattice.n_sites), self.u, *self._model[-2:], self.energies)
+        _site_energies(np.arange(lattice.n_sites), self.u, *self._model[-2:], self.site_energies)
 
     def difference(self, move: int) -> float:
         return float(_costs(np.array([move]), *self._state, *self._model)[0])

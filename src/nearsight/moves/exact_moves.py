@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from nearsight._validation import choice, instance, integer
 from nearsight._validation import number as _number
 from nearsight.hamiltonians import FalicovKimball
-from nearsight.lattices import Lattice
 from nearsight.moves.hops import Hops
 from nearsight.moves.move_energies import MoveEnergies, Walk
 from nearsight.solvers import Dense
@@ -106,6 +105,7 @@ class ExactMoves(MoveEnergies):
         self.model, self.hops = model, hops
         if choice(energy, "energy", ("free", "internal")) == "internal" and filling is None:
             raise ValueError("At fixed μ particles are exchanged and no hop changes E alone; give number= or filling=.")
+        self.kT, self.number, self.filling, self.mu = kT, None, filling, mu
         self.electrons = Dense(kT=kT, filling=filling, mu=mu)
         self.tolerance, self.rank, self.energy = float(tolerance), rank, energy
         self.terms, self.tolerance_of_terms = _terms(self.electrons, energy, self.tolerance)
@@ -120,37 +120,6 @@ class ExactMoves(MoveEnergies):
         if np.iscomplexobj(constant) and np.abs(constant.imag).max() <= 1e-14 * np.abs(constant).max():
             return constant.real
         return constant
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_constant"}  # found again where needed
-
-    def __repr__(self) -> str:
-        internal = ', energy="internal"' if self.energy == "internal" else ""
-        return f"ExactMoves({self.model!r}, {self.electrons!r}, tolerance={self.tolerance:g}{internal})"
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(
-            self.model.on(lattice),
-            self.hops.on(lattice),
-            kT=self.electrons.kT,
-            filling=self.electrons.filling,
-            mu=self.electrons.mu,
-            tolerance=self.tolerance,
-            rank=self.rank,
-            energy=self.energy,
-        )
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "energies": type(self).__name__,
-            "model": self.model.config(),
-            "shell": self.hops.shell,
-            "kT": self.electrons.kT,
-            "filling": self.electrons.filling,
-            "mu": self.electrons.mu,
-            "tolerance": self.tolerance,
-            "energy": self.energy,
-        }
 
     def matrix(self, occupied: np.ndarray) -> np.ndarray:
         """h(n) of one configuration ``(site,)``, real where the model allows it."""
@@ -234,23 +203,20 @@ def _terms(electrons: Dense, energy: str, tolerance: float) -> tuple[tuple[tuple
 class _ElectronWalk(Walk):
     """Hops of f electrons, as changes of on-site energies."""
 
+    energies: ExactMoves
+
     def __init__(self, energies: ExactMoves, field: Tensor) -> None:
-        super().__init__(energies.hops, field)
+        super().__init__(energies, field)
         if not 0 < len(self.positions) < len(self.occupied):
             raise ValueError(
                 f"{len(self.positions)} of {len(self.occupied)} sites are occupied, so nothing can ever hop; "
                 "take a density of f electrons between 0 and 1."
             )
-        self.energies = energies
         self._change = np.array([-energies.model.U, energies.model.U])
 
     def _sites(self, move: int) -> np.ndarray:
         site, direction = divmod(move, self.hops.directions)
         return np.array([site, self.hops.targets[site, direction]])
-
-    def differences(self) -> np.ndarray:
-        """ΔF of every move from the present field: one diagonalisation, whatever the walk keeps."""
-        return self.energies.differences(self.field).numpy()
 
 
 class ExactWalk(_ElectronWalk):

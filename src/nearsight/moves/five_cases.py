@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +9,7 @@ from torch import Tensor
 from nearsight._validation import boolean, instance, number
 from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.groups import PointGroup
-from nearsight.lattices import Lattice, Neighbourhood, neighbour_permutations, site_group, square
+from nearsight.lattices import Neighbourhood, neighbour_permutations, site_group, square
 from nearsight.moves.hops import Hops
 from nearsight.moves.learned_moves import LearnedMoveEnergies
 from nearsight.networks.five_case_cnn import FiveCaseCNN
@@ -71,32 +69,10 @@ class FiveCases(LearnedMoveEnergies):
             groups = [group] + [group.stabiliser(step[list(places)]) for places in occupied[1:]]
         self._tables = [_Invariants(self._around, g) for g in groups]
         self.network = network or FiveCaseCNN(len(self._around))
+        self.dependency_range = tuple(r + 2 for r in self._around.reach)
+        self.sites_per_move = 8 * len(self._around)
 
-    def __repr__(self) -> str:
-        return f"FiveCases({self.hops!r}, cutoff={self.cutoff:g}, directed={self.directed})"
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "energies": type(self).__name__,
-            "lattice": repr(self.lattice),
-            "cutoff": self.cutoff,
-            "directed": self.directed,
-            "parameters": self.fingerprint,
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        other = type(self)(self.hops.on(lattice), cutoff=self.cutoff, directed=self.directed, network=self.network)
-        return other.train(self.training)
-
-    @property
-    def dependency_range(self) -> tuple[int, ...]:
-        return tuple(r + 2 for r in self._around.reach)
-
-    @property
-    def sites_per_move(self) -> int:
-        return 8 * len(self._around)
-
-    def chosen(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
+    def forward(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
         site, d = (x.cpu().numpy() for x in (move // 4, move % 4))
         occupied = field[..., 0]
         beside = occupied[replica[:, None], torch.from_numpy(self.hops.targets[site]).to(field.device)]

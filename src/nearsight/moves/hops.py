@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight._validation import instance, integer
 from nearsight.fields import check_field
 from nearsight.forcefields.gradients import wanted
 from nearsight.lattices import Lattice
 
 
-class Hops:
+class Hops(Described):
     """Hops of particles, the ones of an occupation field 0 or 1, to an empty site of a neighbour shell.
 
     Move ``site * directions + direction`` takes the particle on ``site`` to ``targets[site, direction]``. Directions
@@ -48,9 +49,6 @@ class Hops:
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any() or (self.targets == sites).any():
             raise ValueError(f"{lattice!r} is so small that two directions lead to one site; take three cells or more.")
 
-    def __repr__(self) -> str:
-        return f"Hops({self.lattice!r}, shell={self.shell})"
-
     def __len__(self) -> int:
         return self.targets.size
 
@@ -67,10 +65,6 @@ class Hops:
         back = self.targets[self.targets[site, direction]] == site[:, None]
         number[site * self.directions + direction] = self.targets[site, direction] * self.directions + back.argmax(1)
         return number
-
-    def on(self, lattice: Lattice) -> Hops:
-        """Hops to the same neighbour shell of another lattice."""
-        return Hops(lattice, self.shell)
 
     def check(self, field: Tensor) -> Tensor:
         """Refuse what is not a field ``(*batch, site, 1)`` of zeros and ones."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numba
 import numpy as np
 import torch
@@ -40,25 +38,12 @@ class LatticeGas(MoveEnergies):
         # The bonds are those of spins with the same couplings.
         spins = Ising(lattice, J=J)
         self.J, self.hops = spins.J, Hops(lattice, shell)
+        self.shell = self.hops.shell
         self.index, self.strength = spins.neighbours.index, spins.neighbours.strength
         """Neighbours and couplings of every site, ``(site, slot)``; couplings of 0 fill up."""
         joined = self.index[:, None, :] == self.hops.targets[:, :, None]
         self.between = (joined * self.strength[:, None, :]).sum(-1)
         """Coupling between the two ends of every move ``(site, direction)``."""
-
-    def __repr__(self) -> str:
-        return f"LatticeGas({self.lattice!r}; J={', '.join(f'{x:g}' for x in self.J)}, shell={self.hops.shell})"
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "energies": type(self).__name__,
-            "lattice": repr(self.lattice),
-            "J": list(self.J),
-            "shell": self.hops.shell,
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(lattice, J=self.J, shell=self.hops.shell)
 
     def energy(self, field: Tensor) -> Tensor:
         """E ``(*batch,)``, float64, of fields ``(*batch, site, 1)``."""
@@ -86,7 +71,7 @@ class _GasWalk(Walk):
     """A replica of the gas in compiled loops: no array is ever rebuilt."""
 
     def __init__(self, gas: LatticeGas, field: Tensor) -> None:
-        super().__init__(gas.hops, field)
+        super().__init__(gas, field)
         self.number = np.full(len(self.occupied), -1)
         self.number[self.positions] = np.arange(len(self.positions))
         self.pairs = (gas.hops.targets, gas.index, gas.strength, gas.between)

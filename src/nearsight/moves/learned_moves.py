@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import abc
 from functools import cached_property
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,36 +10,30 @@ from torch import Tensor, nn
 
 from nearsight._validation import instance
 from nearsight.forcefields import LearnedForceField
-from nearsight.lattices import Lattice
 from nearsight.moves.hops import Hops
 from nearsight.moves.local_differences import HopStencil, displacements
 from nearsight.moves.move_energies import MoveEnergies, Walk
 from nearsight.networks import EmbeddedNetwork
-from nearsight.storage import tensor_hash
 
 AT_ONCE = 2**17
 """Sites of all windows that are evaluated together."""
 
 
-class LearnedMoveEnergies(nn.Module, MoveEnergies):
+class LearnedMoveEnergies(MoveEnergies, nn.Module):
     """Energies of hops from parameters: one differentiable call for the moves of a training step serves everything."""
 
-    @property
-    @abc.abstractmethod
-    def dependency_range(self) -> tuple[int, ...]:
-        """Cells, along every axis, between the sources of two hops beyond which neither affects the other's ΔE."""
+    dependency_range: tuple[int, ...]
+    """Cells, along every axis, between the sources of two hops beyond which neither affects the other's ΔE."""
+    sites_per_move: int
+    """Sites whose features one ΔE takes: what a batch of moves is measured by."""
 
-    @property
-    @abc.abstractmethod
-    def sites_per_move(self) -> int:
-        """Sites whose features one ΔE takes: what a batch of moves is measured by."""
-
-    @abc.abstractmethod
     def chosen(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
         """ΔE ``(choice,)`` of possible moves of the fields ``(replica, site, 1)``, in the precision of the parameters.
 
-        Differentiable by the parameters. Whether a move is possible is not checked.
+        This is the ``forward`` that a member writes, differentiable by the parameters. Whether a move is possible is
+        not checked.
         """
+        return self(field, replica, move)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,7 +57,7 @@ class LearnedMoveEnergies(nn.Module, MoveEnergies):
 
     def _piece(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
         used, place = torch.unique(replica, return_inverse=True)
-        return self.chosen(field[used], place, move).double()
+        return self(field[used], place, move).double()
 
     def differences(self, field: Tensor) -> Tensor:
         possible = self.hops.possible(self.hops.check(field))
@@ -77,11 +69,6 @@ class LearnedMoveEnergies(nn.Module, MoveEnergies):
 
     def start_walk(self, field: Tensor) -> Walk:
         return CachedWalk(self, field)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the parameters."""
-        return tensor_hash(self.state_dict())
 
 
 class LearnedMoves(LearnedMoveEnergies):
@@ -130,21 +117,6 @@ class LearnedMoves(LearnedMoveEnergies):
             raise ValueError(f"The hops are on {hops.lattice!r}, the force field on {forcefield.lattice!r}.")
         self.forcefield, self.hops = forcefield, hops
 
-    def __repr__(self) -> str:
-        return f"LearnedMoves({self.forcefield!r}, {self.hops!r})"
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "energies": type(self).__name__,
-            "lattice": repr(self.lattice),
-            "shell": self.hops.shell,
-            "forcefield": {"type": type(self.forcefield).__name__, **self.forcefield.config()},
-            "parameters": self.fingerprint,
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.forcefield.on(lattice), self.hops.on(lattice)).train(self.training)
-
     def energy(self, field: Tensor) -> Tensor:
         """E ``(*batch,)``, float64, up to what is linear in n."""
         flat = self.hops.check(field).reshape(-1, *field.shape[-2:]).to(self.dtype)
@@ -156,7 +128,7 @@ class LearnedMoves(LearnedMoveEnergies):
             return CachedWalk(self, field)
         from nearsight.moves.embedded_walk import EmbeddedWalk  # its compiler is slow to import
 
-        return EmbeddedWalk(self._columns, field)
+        return EmbeddedWalk(self, self._columns, field)
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -164,16 +136,16 @@ class LearnedMoves(LearnedMoveEnergies):
         return self.forcefield.reach
 
     @property
-    def dependency_range(self) -> tuple[int, ...]:
+    def dependency_range(self) -> tuple[int, ...]:  # type: ignore[override]
         return tuple(2 * (r + d) for r, d in zip(self.reach, self._steps, strict=True))
 
     @property
-    def sites_per_move(self) -> int:
+    def sites_per_move(self) -> int:  # type: ignore[override]
         if self._columns is not None:
             return self._columns.window
         return int(np.prod(self._patch)) * self.lattice.n_basis if self._patched else self.lattice.n_sites
 
-    def chosen(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
+    def forward(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
         field = field.to(self.dtype)
         if self._columns is not None:
             return self._columns.differences(field, replica, move)
@@ -257,9 +229,10 @@ class CachedWalk(Walk):
     It serves every learned energy and none quickly: a difference is a call of the network, a millisecond.
     """
 
+    energies: LearnedMoveEnergies
+
     def __init__(self, energies: LearnedMoveEnergies, field: Tensor) -> None:
-        super().__init__(energies.hops, field)
-        self.energies = energies
+        super().__init__(energies, field)
         self.known = np.full(len(energies.hops), np.nan)
         lattice, sight = energies.lattice, energies.dependency_range
         spans = [

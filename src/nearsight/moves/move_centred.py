@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight._validation import instance, number
-from nearsight.lattices import Lattice, Neighbourhood
+from nearsight.lattices import Neighbourhood
 from nearsight.lattices.symmetry import matching_operations, neighbour_map
 from nearsight.moves.hops import Hops
 from nearsight.moves.learned_moves import LearnedMoveEnergies
@@ -67,6 +65,9 @@ class MoveCentred(LearnedMoveEnergies):
         self._order = np.zeros((*known.shape, 2 * len(orders[0][0]), len(first[0])), np.int64)
         self._order[known] = [np.concatenate(pair) for pair in orders]
         self.network = (network or MLP((64, 64))).build(len(first[0]))
+        reach, steps = np.abs(self._cells).max((0, 1, 2)), np.abs(displacements(hops)).max((0, 1))
+        self.dependency_range = tuple((reach + steps).tolist())
+        self.sites_per_move = int(np.prod(self._order.shape[2:]))
 
     def _window(self, b: int, step: np.ndarray, target: int) -> tuple[Neighbourhood, np.ndarray, np.ndarray]:
         """Sites around a bond without its ends, the cells from the source to the window's, and the bond's vector."""
@@ -94,32 +95,7 @@ class MoveCentred(LearnedMoveEnergies):
             pair.append(np.array([neighbour_map(first[0], other[0], g) for g in chosen]))
         return pair[0], pair[1]
 
-    def __repr__(self) -> str:
-        return f"MoveCentred({self.hops!r}, {self.network!r}, cutoff={self.cutoff:g})"
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "energies": type(self).__name__,
-            "lattice": repr(self.lattice),
-            "shell": self.hops.shell,
-            "cutoff": self.cutoff,
-            "network": repr(self.network),
-            "parameters": self.fingerprint,
-        }
-
-    def on(self, lattice: Lattice) -> Self:
-        return type(self)(self.hops.on(lattice), self.network, cutoff=self.cutoff).train(self.training)
-
-    @property
-    def dependency_range(self) -> tuple[int, ...]:
-        steps = np.abs(displacements(self.hops)).max((0, 1))
-        return tuple(int(r + s) for r, s in zip(np.abs(self._cells).max((0, 1, 2)), steps, strict=True))
-
-    @property
-    def sites_per_move(self) -> int:
-        return int(np.prod(self._order.shape[2:]))
-
-    def chosen(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
+    def forward(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
         lattice = self.lattice
         site, d = (x.cpu().numpy() for x in (move // self.hops.directions, move % self.hops.directions))
         b, cell = site % lattice.n_basis, np.stack(np.unravel_index(site // lattice.n_basis, lattice.shape), -1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._description import Described
 from nearsight.lattices import Lattice
 from nearsight.moves.hops import Hops
 
@@ -23,7 +24,7 @@ class Attempts(NamedTuple):
     difference: np.ndarray
 
 
-class MoveEnergies(abc.ABC):
+class MoveEnergies(Described, abc.ABC):
     """Energy differences of the hops of an occupation field, exact or learned, same call.
 
     The counterpart of a force field for particles on a lattice: kinetic Monte Carlo asks what a move costs and does not
@@ -42,21 +43,13 @@ class MoveEnergies(abc.ABC):
     def differences(self, field: Tensor) -> Tensor:
         """Energy after minus energy before every move, float64 ``(*batch, move)``; infinite for impossible moves."""
 
-    @abc.abstractmethod
     def start_walk(self, field: Tensor) -> Walk:
         """One replica ``(site, 1)`` on its way, with whatever makes the next difference cheap."""
-
-    @abc.abstractmethod
-    def on(self, lattice: Lattice) -> Self:
-        """The same physics on another lattice of the same kind. Parameters are shared, not copied."""
-
-    @abc.abstractmethod
-    def config(self) -> dict[str, Any]:
-        """Name and parameters as plain data; learned parameters by their hash."""
+        return Walk(self, field)
 
 
-class Walk(abc.ABC):
-    """One replica of particles that move one at a time.
+class Walk:
+    """One replica of particles that move one at a time; here every difference is taken from the whole field.
 
     A walk started from a field is a function of that field and of the moves made since, nothing else, so a run that
     starts a new walk at each of its checkpoints ends with the same bits when it is resumed.
@@ -65,11 +58,11 @@ class Walk(abc.ABC):
     number when it moves.
     """
 
-    def __init__(self, hops: Hops, field: Tensor) -> None:
-        hops.check(field)
+    def __init__(self, energies: MoveEnergies, field: Tensor) -> None:
+        energies.hops.check(field)
         if field.ndim != 2:
             raise ValueError(f"A walk is of one replica (site, 1), got {tuple(field.shape)}.")
-        self.hops = hops
+        self.energies, self.hops = energies, energies.hops
         self.occupied = (field[:, 0] > 0.5).cpu().numpy().astype(np.int8)
         self.positions = np.flatnonzero(self.occupied)
 
@@ -84,13 +77,13 @@ class Walk(abc.ABC):
         target = self.hops.targets[site, direction]
         return bool(self.occupied[site]) and target >= 0 and not self.occupied[target]
 
-    @abc.abstractmethod
     def difference(self, move: int) -> float:
         """ΔE of one possible move from the present field."""
+        return float(self.differences()[move])
 
-    @abc.abstractmethod
     def differences(self) -> np.ndarray:
         """ΔE of every move from the present field, float64 ``(move,)``; infinite where impossible."""
+        return self.energies.differences(self.field).numpy()
 
     def differences_of(self, moves: np.ndarray) -> np.ndarray:
         """ΔE of some moves ``(move,)`` from the present field, float64; infinite where impossible."""

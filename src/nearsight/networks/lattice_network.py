@@ -51,12 +51,14 @@ class LatticeNetwork(Described, nn.Module):
         "field_type": FieldType.from_config,
         "group": lambda told: PointGroup(np.array(told["matrices"] if isinstance(told, Mapping) else told)),
     }
-    tile: ClassVar[int] = 64**2
+    tile: int = 64**2
     """Sites evaluated at once on a large lattice."""
-    whole: ClassVar[bool] = False
+    whole: bool = False
     """Whether a large lattice is evaluated as a whole: where halos cost more than what tiles gain."""
-    open_boundaries: ClassVar[bool] = False
+    open_boundaries: bool = False
     """Convolutions wrap around."""
+    conservative: bool
+    """Whether it is an energy, whose gradient is the force."""
     reach: tuple[int, ...]
     """How many cells away a site can still matter, along every axis: the halo that the input needs."""
     flops_per_site: int
@@ -84,7 +86,7 @@ class LatticeNetwork(Described, nn.Module):
                 raise ValueError(f"{group.name} is no subgroup of {full.name}, the point group of {lattice!r}.")
         self.lattice, self.field_type, self.head = lattice, field_type, head
         self.group = full if group is None else group
-        self._subgroup = group is not None
+        self._subgroup, self.conservative = group is not None, head == "energy"
         self.dim, self.order = lattice.dim, len(self.group)
         # A numpy array: a buffer would lose its digits for good when the network passes through float32.
         self.representation = field_type.representation(self.group)
@@ -95,11 +97,6 @@ class LatticeNetwork(Described, nn.Module):
     def arguments(self) -> dict[str, Any]:
         """The group only where it is not all of that of the site."""
         return super().arguments | ({} if self._subgroup else {"group": None})
-
-    @property
-    def conservative(self) -> bool:
-        """Whether it is an energy, whose gradient is the force."""
-        return self.head == "energy"
 
     def local(self, field: Tensor) -> Tensor:
         """Energies ``(*batch, site)`` of a periodic field ``(*batch, site, component)``, or forces of its shape."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ class TorqueResNet(LatticeNetwork):
     """
 
     # Ten layers see 20 cells far: halos of that width would cost several times what the sites of a tile do.
-    whole: ClassVar[bool] = True
+    whole = True
 
     def __init__(
         self,

@@ -9,10 +9,9 @@ nothing left to gain; the same products serve disordered lattices, open edges an
 
 from __future__ import annotations
 
-import abc
 import warnings
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -84,7 +83,7 @@ class Rows:
         return Rows(self.structure, values / scale)
 
 
-class SparseProducts(abc.ABC, Generic[State]):
+class SparseProducts(Protocol[State]):
     """What the Chebyshev recursion asks of a matrix; rows are those of all replicas, one after the other.
 
     matrix: scaled so that its spectrum lies in (-1, 1).
@@ -92,29 +91,29 @@ class SparseProducts(abc.ABC, Generic[State]):
     real: whether matrix and vectors are real.
     """
 
+    batch: int
+    size: int
+    dtype: torch.dtype
+    real: bool
+
     def __init__(self, matrix: Rows, dtype: torch.dtype, real: bool) -> None:
         self.batch, self.size, self.dtype, self.real = matrix.batch, matrix.size, dtype, real
 
-    @abc.abstractmethod
     def vectors(self, columns: np.ndarray) -> State:
         """Vectors ``(row, column)`` in the layout of the backend."""
 
-    @abc.abstractmethod
     def columns(self, state: State) -> np.ndarray:
         """The vectors ``(row, column)`` again."""
 
-    @abc.abstractmethod
     def empty(self, like: State) -> State:
         """As many vectors of zeros."""
 
-    @abc.abstractmethod
     def step(self, current: State, previous: State, *, first: bool = False) -> np.ndarray:
         """previous ← 2 A current - previous, or A current at the ``first`` step.
 
         Returns |new|² and Re⟨new|current⟩, summed over the columns ``(batch, 2)``.
         """
 
-    @abc.abstractmethod
     def reverse(self, current: State, previous: State, beta: State, after: State, c: np.ndarray) -> None:
         """One step of the adjoint recursion, in place: previous from α_{m+1} to α_{m-1}, after from β_{m+2} to β_m.
 
@@ -122,19 +121,15 @@ class SparseProducts(abc.ABC, Generic[State]):
         with one c for every replica ``(batch, 3)``.
         """
 
-    @abc.abstractmethod
     def zeros(self, count: int) -> Any:
         """A sum at ``count`` positions for :meth:`correlate` to add to."""
 
-    @abc.abstractmethod
     def correlate(self, x: State, y: State, where: Any, c: np.ndarray, total: Any) -> None:
         """total += c Σ_k (x_ik y*_jk + y_ik x*_jk) at the :meth:`places` (i, j), with one c per replica."""
 
-    @abc.abstractmethod
     def places(self, i: np.ndarray, j: np.ndarray) -> Any:
         """Pairs of rows ``(position,)`` within a replica, in the layout of the backend."""
 
-    @abc.abstractmethod
     def total(self, sums: Any) -> np.ndarray:
         """The sum ``(batch, position)`` in double precision, complex unless everything is real."""
 

@@ -14,8 +14,9 @@ from nearsight.dynamics.scheme import State
 from nearsight.forcefields import Forces
 from nearsight.storage import CorruptFileError, load_tensors, save_tensors, tensor_hash
 
-FORMAT = 2
-"""Version of the layout; a reader refuses a newer one. Those of version 1 have a hash of their tensors alone."""
+FORMAT = 3
+"""Version of the layout; a reader refuses a newer one. Those of version 1 have a hash of their tensors alone; the first
+two told force fields in words and recognised them by the force on the first field."""
 
 CHECKPOINT = "checkpoint.safetensors"
 TRAJECTORY = "trajectory.zarr"
@@ -36,9 +37,8 @@ class Checkpoint:
     """A run at one moment: where it is, what it draws next, and what it has already written.
 
     ``records`` records are committed, and ``digests`` vouches for their content; whatever the trajectory holds beyond
-    them is a leftover of the interrupted run. ``identity`` tells which run this is. ``first_force`` is the force of the
-    first field, by which a force field is recognised even if its description leaves parameters out.
-    ``generator_states`` are the states of the generators that the forces draw from.
+    them is a leftover of the interrupted run. ``identity`` tells which run this is. ``generator_states`` are the states
+    of the generators that the forces draw from. ``first_force`` is that on the first field, in layouts 1 and 2.
     """
 
     state: State
@@ -46,8 +46,8 @@ class Checkpoint:
     records: int
     digests: dict[str, str]
     identity: dict[str, Any]
-    first_force: Tensor
     generator_states: tuple[Tensor, ...]
+    first_force: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; it replaces the one before, or nothing changes."""
@@ -61,7 +61,6 @@ class Checkpoint:
             "history": state.history,
             "time": torch.as_tensor(state.time, dtype=torch.float64),
             "rng": self.rng,
-            "first_force": self.first_force,
             **{f"{TALLY}{name}": value for name, value in state.tally.items()},
             **{f"{CHANCE}{k}": value for k, value in enumerate(self.generator_states)},
         }
@@ -90,7 +89,7 @@ class Checkpoint:
             ) from error
         if content["format"] > FORMAT:
             raise ValueError(f"{path} has format {content['format']}, this version reads up to {FORMAT}; update.")
-        first_force, rng, energy = tensors.pop("first_force"), tensors.pop("rng", None), tensors.pop("energy", None)
+        first_force, rng, energy = (tensors.pop(name, None) for name in ("first_force", "rng", "energy"))
         count = sum(name.startswith(CHANCE) for name in tensors)
         generator_states = tuple(tensors.pop(f"{CHANCE}{k}") for k in range(count))
         there = {name: value.to(device) for name, value in tensors.items()}
@@ -105,5 +104,5 @@ class Checkpoint:
             tally={name.removeprefix(TALLY): value for name, value in there.items() if name.startswith(TALLY)},
         )
         return cls(
-            state, rng, content["records"], content["digests"], content["identity"], first_force, generator_states
+            state, rng, content["records"], content["digests"], content["identity"], generator_states, first_force
         )

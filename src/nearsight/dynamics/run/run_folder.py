@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nearsight._description import differences
 from nearsight.dynamics.run.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.run.fingerprint import until
+from nearsight.dynamics.run.fingerprint import of_layout_2, until
 from nearsight.dynamics.run.record_store import Records
 from nearsight.dynamics.scheme import State, forces
 from nearsight.forcefields import ForceField
@@ -19,7 +19,8 @@ from nearsight.storage import CorruptFileError, tidy, tidy_tree
 from nearsight.storage.table import Column
 
 SAME_FORCE = {torch.float64: 1e-8}
-"""Two force fields are the same if their forces agree to this relative to 1 + the largest (1e-4 in lower precision)."""
+"""Force fields told in words are the same if forces agree to this relative to 1 + the largest (1e-4 in lower
+precision)."""
 
 
 class RunFolder:
@@ -34,7 +35,6 @@ class RunFolder:
         self.path, self.identity, self.generators = path, identity, generators
         self.checkpoint: Checkpoint | None = None
         self.records: Records
-        self.first_force: Tensor
 
     def resume(
         self, resume: bool, steps: int, forcefield: ForceField | None, field: Tensor, rng: torch.Generator | None
@@ -64,7 +64,7 @@ class RunFolder:
             generator.set_state(state)
         if rng is not None and checkpoint.rng is not None:
             rng.set_state(checkpoint.rng)
-        self.checkpoint, self.first_force = checkpoint, checkpoint.first_force
+        self.checkpoint = checkpoint
         return checkpoint.state
 
     def create(
@@ -79,7 +79,6 @@ class RunFolder:
         trajectory = self.path / TRAJECTORY
         if self.checkpoint is None:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.first_force = state.forces.force
             self._save(state, rng, 0, {})
         if self.checkpoint is not None and (self.checkpoint.records or trajectory.exists()):
             self.records = Records.resume(trajectory, self.checkpoint.records, self.checkpoint.digests)
@@ -102,21 +101,19 @@ class RunFolder:
     def _save(self, state: State, rng: torch.Generator | None, records: int, digests: dict[str, str]) -> None:
         random = None if rng is None else rng.get_state()
         generator_states = tuple(generator.get_state() for generator in self.generators)
-        checkpoint = Checkpoint(state, random, records, digests, self.identity, self.first_force, generator_states)
+        checkpoint = Checkpoint(state, random, records, digests, self.identity, generator_states)
         checkpoint.save(self.path / CHECKPOINT)
 
     def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField | None, field: Tensor) -> None:
-        lines = differences(
-            *(until(identity, checkpoint.state.step) for identity in (checkpoint.identity, self.identity))
-        )
-        if forcefield is not None and not lines:
+        identities = [until(identity, checkpoint.state.step) for identity in (checkpoint.identity, self.identity)]
+        if checkpoint.first_force is not None:
+            identities = [of_layout_2(identity) for identity in identities]
+        lines = differences(*identities)
+        if checkpoint.first_force is not None and forcefield is not None and not lines:
             now, then = forces(forcefield, field).force.cpu(), checkpoint.first_force
-            scale = 1 + float(then.abs().max())
-            deviation = float((now - then).abs().max()) / scale
+            deviation = float((now - then).abs().max()) / (1 + float(then.abs().max()))
             if not deviation <= SAME_FORCE.get(field.dtype, 1e-4):
-                lines = [
-                    f"forcefield: its forces on the first field differ by {deviation:.1e}, relative to the largest"
-                ]
+                lines = [f"forcefield: its forces on the first field differ by {deviation:.1e} of the largest"]
         if lines:
             listed = "\n  ".join(lines)
             raise ValueError(

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 import nearsight
+from nearsight._description import fingerprint
 from nearsight._validation import boolean, generator, instance, integer
-from nearsight.dynamics.run.fingerprint import describe
 from nearsight.dynamics.run.guard import Guard, OutOfRangeError, Watch, check_finite
 from nearsight.dynamics.run.record import At, Every, columns, measure
 from nearsight.dynamics.run.record_store import Records
@@ -247,8 +247,8 @@ def _identity(
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a run, as plain data; how long it is does not."""
     identity: dict[str, Any] = {
-        "scheme": scheme.config(),
-        "forcefield": None if forcefield is None else describe(forcefield),
+        "scheme": fingerprint(scheme),
+        "forcefield": fingerprint(forcefield),
         "record": None if record is None else record.config(),
         "shape": list(field.shape),
         "dtype": str(field.dtype),
@@ -271,7 +271,7 @@ def _attributes(forcefield: ForceField | None, scheme: Scheme, lattice: Lattice,
     attributes: dict[str, Any] = {
         "nearsight": nearsight.__version__,
         "scheme": json.dumps(scheme.config()),
-        "forcefield": "none" if forcefield is None else describe(forcefield)["forcefield"],
+        "forcefield": "none" if forcefield is None else repr(forcefield),
         "lattice": repr(lattice),
         "lattice_shape": list(lattice.shape),
         "dtype": str(field.dtype).removeprefix("torch."),
