@@ -74,7 +74,7 @@ class Described:
         # Parameters of its own would be drawn anew by the constructor; those of its parts have been taken along.
         if "lattice" in moved:
             other = copy.copy(self)
-            other.lattice = lattice  # type: ignore[attr-defined]
+            other.lattice = lattice
         else:
             other = self.replaced(**moved)
         other.training = self.training

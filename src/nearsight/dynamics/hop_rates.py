@@ -8,10 +8,11 @@ from torch import Tensor
 from nearsight._description import Described
 from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import Acceptance
+from nearsight.dynamics.rate_model import RateModel
 from nearsight.moves import MoveEnergies
 
 
-class HopRates(Described):
+class HopRates(Described, RateModel):
     r"""Hops of particles to empty sites, with rates that obey detailed balance,
 
     .. math:: w_{i \to j} = \frac{\nu}{z} A(\Delta E_{i \to j}), \qquad

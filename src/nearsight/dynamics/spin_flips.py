@@ -8,6 +8,7 @@ from torch import Tensor
 from nearsight._description import Described
 from nearsight._validation import instance, number
 from nearsight.dynamics.acceptance import RULES, TIE, Acceptance
+from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.scheme import forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
@@ -16,7 +17,7 @@ CHUNK = 2**22
 """Field values evaluated at once: larger sets of trial flips are cut, which bounds the memory at no cost in speed."""
 
 
-class SpinFlips(Described):
+class SpinFlips(Described, RateModel):
     r"""Flips σ_i → -σ_i of a field of ±1, one move for every site, with rates that obey detailed balance.
 
     .. math::
