@@ -39,7 +39,7 @@ def main() -> None:
         small = LearnedForceField(Irreps(square(4), ising(), cutoff), MLP((64, 64))).eval()
         for side in options.sides:
             forcefield = small.on(square(side))
-            descriptor, network = forcefield.descriptor, forcefield.network
+            descriptor, network = forcefield.model.descriptor, forcefield.model.network
             rng = torch.Generator().manual_seed(side)
             field = ising().random(side * side, 1, rng).float()
             sites = torch.randint(side * side, (PROPOSALS,), generator=rng)

@@ -27,7 +27,7 @@ from support.timing import best
 from nearsight.descriptors import SpinInvariants
 from nearsight.dynamics import AB2Rotation
 from nearsight.fields import perturbed, random_spins, skyrmion_lattice, spin, tangent
-from nearsight.forcefields import LearnedForceField, ExactForceField, LearnedForceField
+from nearsight.forcefields import ExactForceField, LearnedForceField
 from nearsight.hamiltonians import skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
