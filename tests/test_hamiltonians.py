@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from nearsight.dynamics.run.fingerprint import describe
+from nearsight._description import fingerprint
 from nearsight.forcefields import ElectronForceField, ExactForceField
 from nearsight.hamiltonians import FalicovKimball, Hamiltonian, Holstein, JahnTeller, Peierls
 from nearsight.lattices import chain, square
@@ -221,7 +221,7 @@ def test_a_twist_is_part_of_what_a_run_is(model):
     """A run is resumed only with what it was started with; the twist decides its forces."""
     electrons = Dense(kT=0.1, filling=0.5)
     one, two = (ElectronForceField(model(square(4), twist=t), electrons) for t in (None, (math.pi, 0.0)))
-    assert describe(one) != describe(two)
+    assert fingerprint(one) != fingerprint(two)
     with pytest.raises(ValueError, match="finite real number"):
         model(square(4), twist=(math.nan, 0.0))
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from nearsight.fields import FieldType
-from nearsight.forcefields import ConvolutionalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice
 from nearsight.networks import GroupCNN
 from nearsight.studies.options import Count, Positive
@@ -27,10 +27,10 @@ class Convolution(Section):
     scales: tuple[Positive, ...] = (1.0, 3.0)
     """The first layer sees Φ and tanh(sΦ) for each s."""
 
-    def build(self, lattice: Lattice, law: FieldType, rng: torch.Generator, **options: Any) -> ConvolutionalForceField:
+    def build(self, lattice: Lattice, law: FieldType, rng: torch.Generator, **options: Any) -> LearnedForceField:
         """The network with its initial weights; ``options`` are those of ``GroupCNN``."""
         shape = {"head": self.head, "channels": self.channels, "radii": self.radii, "scales": self.scales}
-        return ConvolutionalForceField(lattice, GroupCNN(lattice, law, **shape | options, rng=rng))
+        return LearnedForceField(GroupCNN(lattice, law, **shape | options, rng=rng))
 
 
 class LangevinQuench(Section):

@@ -121,7 +121,7 @@ def physics(c: Config, lattice: Lattice) -> System:
 
     def build_model(rng: torch.Generator) -> ForceField:
         network = ns.networks.GroupCNN(lattice, model.field_type, head="force", rng=rng, **c.network.model_dump())
-        return ns.ConvolutionalForceField(lattice, network)
+        return ns.LearnedForceField(network)
 
     return System(
         exact=ExactForceField(model, Dense(filling=0.5, kT=c.kT)),
