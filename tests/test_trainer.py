@@ -25,7 +25,7 @@ from nearsight.training import (
     PropertyFitOptions,
     Trainer,
     TrainerOptions,
-    distributed,
+    _distributed,
     fit,
     fit_moves,
     fit_property,
@@ -169,7 +169,7 @@ def test_two_processes_of_torchrun_killed_and_resumed_take_the_steps_of_one(tmp_
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "ranks", lambda: 3)
+    monkeypatch.setattr(_distributed, "ranks", lambda: 3)
     with pytest.raises(ValueError, match="batch of 8 cannot be divided among 3 processes"):
         minibatch(0, 20, 8, [0])
     assert len(minibatch(0, 20, 6, [0])) == 6

@@ -79,14 +79,14 @@ def read_npz(
                 f"Rename or remove it."
             )
         names = [name for name in members if wanted is None or name in set(wanted)]
-        refuse_bomb(file, sum(members[name].file_size for name in names))
+        _refuse_bomb(file, sum(members[name].file_size for name in names))
         for name in names:
             with archive.open(members[name]) as stream:
                 arrays[name] = _read_array(stream, members[name].file_size, file, name)
     return arrays
 
 
-def refuse_bomb(file: Path, size: int) -> None:
+def _refuse_bomb(file: Path, size: int) -> None:
     """Refuse contents that are far larger than the file they come in."""
     if size > max(UNPACKED, FACTOR * file.stat().st_size):
         raise ValueError(
@@ -129,7 +129,7 @@ def _read_array(stream: Any, size: int, file: Path, name: str) -> np.ndarray:
 def _read_pt(file: Path) -> dict[str, Tensor]:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            refuse_bomb(file, sum(info.file_size for info in archive.infolist()))
+            _refuse_bomb(file, sum(info.file_size for info in archive.infolist()))
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader of torch raises errors of many kinds
@@ -149,7 +149,7 @@ def _plain(tensor: Tensor, file: Path, name: str) -> Tensor:
     if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
         kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout).split(".")[-1]
         raise ValueError(f"{file}: {name!r} is a {kind} tensor; save a dense one (to_dense(), dequantize()).")
-    refuse_bomb(file, tensor.numel() * 8)  # an expanded tensor stores one number for many
+    _refuse_bomb(file, tensor.numel() * 8)  # an expanded tensor stores one number for many
     return tensor.detach()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from nearsight._validation import instance
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, LearnedForceField, LocalForceField
-from nearsight.training import distributed
+from nearsight.training import _distributed
 from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet, Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part, mean_longitudinal
@@ -171,8 +171,8 @@ class _Forces:
         field, force = self.train.field[keep], self.train.force[keep]
         if self.augmentation is not None:
             field, force = self.augmentation(field, force, generator(self.options.seed, step))
-        energy = None if self.train.energy is None else distributed.share(self.train.energy[keep])
-        return Labels(distributed.share(field), distributed.share(force), energy)
+        energy = None if self.train.energy is None else _distributed.share(self.train.energy[keep])
+        return Labels(_distributed.share(field), _distributed.share(force), energy)
 
     def loss(self, model: ForceField, batch: Labels) -> dict[str, Tensor]:
         return dict(zip(("loss", "force_loss", "energy_loss"), self.terms(model, batch), strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, SumForceField
-from nearsight.training import distributed
+from nearsight.training import _distributed
 from nearsight.training.dataset import DataSet
 from nearsight.training.metrics import Component, predict, unit_spins
 
@@ -99,7 +99,7 @@ class Loss:
         force_loss = self._force_loss(force - batch.force, batch)
         energy_loss = torch.zeros_like(force_loss)
         if self.energy_weight > 0 and energy is not None and batch.energy is not None:
-            energy_loss = distributed.variance((energy - batch.energy) / self.sites) / self.energy_scale**2
+            energy_loss = _distributed.variance((energy - batch.energy) / self.sites) / self.energy_scale**2
         return self.force_weight * force_loss + self.energy_weight * energy_loss, force_loss, energy_loss
 
     def _force_loss(self, error: Tensor, batch: Labels) -> Tensor:

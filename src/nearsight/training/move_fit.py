@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nearsight._validation import instance, number
 from nearsight.moves import LearnedMoveEnergies, MoveEnergies
-from nearsight.training import distributed
+from nearsight.training import _distributed
 from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.options import Count, Fraction, TrainerOptions, Whole
 from nearsight.training.trainer import Trainer, minibatch, workspace
@@ -128,10 +128,10 @@ class _MoveEnergies:
         draw = self._rng(MOVES, step)
         moves = [draw.permutation(self.possible[k])[: self.options.hops] for k in chosen]
         total = sum(len(m) for m in moves)
-        chosen, moves = distributed.share(chosen), distributed.share(moves)
+        chosen, moves = _distributed.share(chosen), _distributed.share(moves)
         replica, move = np.repeat(np.arange(len(chosen)), [len(m) for m in moves]), np.concatenate(moves)
         field, label = self.field[torch.from_numpy(chosen).to(self.place.device)], self.train.difference
-        weight = len(move) * distributed.ranks() / total
+        weight = len(move) * _distributed.ranks() / total
         return self._hops(field, replica, move, label[chosen[replica], move], weight)
 
     def loss(self, model: LearnedMoveEnergies, batch: _Hops) -> dict[str, Tensor]:

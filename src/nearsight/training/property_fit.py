@@ -17,7 +17,7 @@ from nearsight.fields import check_side
 from nearsight.properties import PropertyModel
 from nearsight.properties.property_model import Blocks, as_blocks
 from nearsight.storage import tensor_hash
-from nearsight.training import distributed
+from nearsight.training import _distributed
 from nearsight.training.options import Count, Fraction, NonNegative, Positive, TrainerOptions, Whole
 from nearsight.training.trainer import Trainer, minibatch, workspace
 
@@ -196,7 +196,7 @@ class _BlockProperty:
     def batch(self, step: int) -> _Batch:
         chosen = minibatch(step, len(self.train.snapshot), self.options.batch_size, [self.options.seed, ORDER])
         corners = self._corners(self._rng(PLACES, step), len(chosen), self.options.blocks)
-        return self._blocks(self.train, distributed.share(chosen), distributed.share(corners))
+        return self._blocks(self.train, _distributed.share(chosen), _distributed.share(corners))
 
     def loss(self, model: PropertyModel, batch: _Batch) -> dict[str, Tensor]:
         raw = model.raw(batch.blocks.flatten(0, 1)).unflatten(0, batch.blocks.shape[:2])

@@ -20,7 +20,7 @@ from nearsight._description import differences
 from nearsight._validation import boolean
 from nearsight.parallel import progress_bar, threads
 from nearsight.storage import load_tensors, lock, save_tensors, tidy, write_atomic
-from nearsight.training import distributed
+from nearsight.training import _distributed
 from nearsight.training.optimizers.state import OptimizerState
 from nearsight.training.options import TrainerOptions
 
@@ -58,9 +58,9 @@ def minibatch(step: int, count: int, size: int, seed: Sequence[int]) -> np.ndarr
     Each epoch is a shuffle of its own, its incomplete last batch left out.
     """
     size = min(size, count)
-    if size % distributed.ranks():
+    if size % _distributed.ranks():
         raise ValueError(
-            f"A batch of {size} cannot be divided among {distributed.ranks()} processes; give a batch_size that can."
+            f"A batch of {size} cannot be divided among {_distributed.ranks()} processes; give a batch_size that can."
         )
     epoch, position = divmod(step, count // size)
     return np.random.default_rng([*seed, epoch]).permutation(count)[position * size : (position + 1) * size]
@@ -73,9 +73,9 @@ def workspace(path: str | Path | None, options: TrainerOptions, *, resume: bool)
     Only the first of several processes has a folder. Raises ``FileExistsError`` for a fit that is not to be resumed.
     """
     boolean(resume, "resume")
-    first = distributed.rank() == 0
+    first = _distributed.rank() == 0
     with threads(options.threads), lock(path if first else None):
-        file = distributed.from_first(lambda: _checkpoint(path, resume))
+        file = _distributed.from_first(lambda: _checkpoint(path, resume))
         yield file if first else None
 
 
@@ -90,6 +90,22 @@ class Trainer:
     Within a process group (``torchrun``) every process takes its share of each batch, gradients are averaged, and the
     first one validates and writes: the fit is that of one process up to rounding, and goes on with any number of them.
 
+    A task of one's own (``minibatch`` is in ``training.trainer``), to fit a flow to samples x ``(sample, ...)``::
+
+        class Likelihood:
+            quantity, identity = "nll", {"samples": tensor_hash({"x": x})}
+
+            def batch(self, step):
+                return x[minibatch(step, len(x), options.batch_size, [options.seed])]
+
+            def loss(self, model, batch):
+                return {"loss": -model.log_prob(batch).mean()}
+
+            def validate(self, model):
+                return float(-model.log_prob(others).mean())
+
+        Trainer(flow, Likelihood(), options).run("fit", resume=True)
+
     Why a short loop and not a framework: it is one page; bit-for-bit resumption needs the order of the data, the
     averaged weights and the schedule in one checkpoint without pickle; and importing Lightning takes ten times as long
     as importing torch.
@@ -98,7 +114,7 @@ class Trainer:
     def __init__(self, model: nn.Module, task: Task, options: TrainerOptions) -> None:
         self.model, self.task, self.options = model, task, options
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        distributed.copy_first(model.state_dict().values())
+        _distributed.copy_first(model.state_dict().values())
         self.optimisation = OptimizerState(named, options)
         self.step, self.best, self.best_step, self.stopped = 0, math.inf, 0, False
         self.sums: dict[str, float] = {}
@@ -133,12 +149,12 @@ class Trainer:
         if tensorboard and path is None:
             raise ValueError("TensorBoard events need a folder; pass path=.")
         with workspace(path, self.options, resume=resume) as file:
-            stored = distributed.from_first(lambda: self._read(file) if file and file.exists() else None)
+            stored = _distributed.from_first(lambda: self._read(file) if file and file.exists() else None)
             if stored is not None:
                 self._restore(*stored)
                 self._write_log(file)
             with (
-                progress_bar(progress and distributed.rank() == 0) as bar,
+                progress_bar(progress and _distributed.rank() == 0) as bar,
                 _writer(file.parent if file and tensorboard else None, self.step) as writer,
             ):
                 self._loop(file, bar, writer)
@@ -172,7 +188,7 @@ class Trainer:
 
         self.optimisation.advance(self.step, loss)
         self.step += 1
-        values = distributed.mean(torch.stack([value.detach().double() for value in numbers.values()])).tolist()
+        values = _distributed.mean(torch.stack([value.detach().double() for value in numbers.values()])).tolist()
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in zip(numbers, values, strict=True)}
         self.count += 1
 
@@ -180,7 +196,7 @@ class Trainer:
         """A row of the log, with the averaged weights, which are kept if they are the best."""
         self.model.eval()
         with torch.no_grad(), self.optimisation.averaged():
-            found = distributed.from_first(lambda: self.task.validate(self.model))
+            found = _distributed.from_first(lambda: self.task.validate(self.model))
         self.model.train()
         if found < self.best:
             self.best, self.best_step = found, self.step

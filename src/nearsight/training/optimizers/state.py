@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.storage import owned
-from nearsight.training import distributed
+from nearsight.training import _distributed
 from nearsight.training.optimizers.soap import SOAP
 from nearsight.training.options import TrainerOptions
 
@@ -43,7 +43,7 @@ class OptimizerState:
             group["lr"] = rate
         self.optimizer.zero_grad()
         loss().backward()
-        distributed.average_gradients(self.parameters)
+        _distributed.average_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
         if not bool(torch.isfinite(norm)):
             raise ArithmeticError(f"The gradient is not finite at step {step}; lower learning_rate (now {rate:.1e}).")
