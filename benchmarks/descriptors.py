@@ -25,7 +25,8 @@ from nearsight.fields import scalar, spin
 from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice, square, triangular
 from nearsight.networks import GroupCNN, SpinCNN, SymmetrisedMLP
-from nearsight.plots.style import CYCLE, PAGE, Picture, light_grid, picture, styled
+from nearsight.plots._axes import light_grid
+from nearsight.plots.style import CYCLE, PAGE, Picture, picture, styled
 from nearsight.training import FitOptions, Split, evaluate, fit
 
 console = Console(width=118)

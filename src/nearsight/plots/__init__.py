@@ -22,7 +22,6 @@ A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)
 """
 
 from nearsight.plots.bands import collapse, compare, growth, profiles
-from nearsight.plots.curves import training_curves
 from nearsight.plots.errors import (
     error_by_group,
     error_histogram,
@@ -32,12 +31,12 @@ from nearsight.plots.errors import (
     symmetry_error,
 )
 from nearsight.plots.locality import locality
-from nearsight.plots.maps import Layer, gallery
-from nearsight.plots.planes import maps
+from nearsight.plots.maps import Layer, gallery, maps
 from nearsight.plots.points import points
 from nearsight.plots.published import Published, read_published
 from nearsight.plots.spins import charge_map, path_profile, spin_map, zone_map
 from nearsight.plots.style import Picture, picture, styled
+from nearsight.plots.training import training_curves
 from nearsight.plots.zones import zones
 
 __all__ = [

@@ -11,9 +11,18 @@ from matplotlib.axes import Axes
 
 from nearsight._validation import boolean, choice, instance, number
 from nearsight.analysis import AllenCahn, LinearLaw, Path, PowerLaw, SizeLaw, mean_and_error
-from nearsight.plots.curves import chosen_times, colours, plain_log_ticks, time_colours
+from nearsight.plots._axes import (
+    axis_label,
+    capitalised,
+    chosen_times,
+    colours,
+    light_grid,
+    plain_log_ticks,
+    time_colours,
+    value_text,
+)
 from nearsight.plots.published import Published, overlay, sources
-from nearsight.plots.style import PAGE, Picture, axis_label, capitalised, light_grid, picture, styled, value_text
+from nearsight.plots.style import PAGE, Picture, picture, styled
 from nearsight.storage import rounded
 
 Curve = xr.DataArray | xr.Dataset

@@ -14,23 +14,8 @@ from torch import Tensor
 
 from nearsight._validation import generator, instance, number
 from nearsight.analysis import bootstrap
-from nearsight.plots.style import (
-    CYCLE,
-    EXACT,
-    LEARNED,
-    PAGE,
-    PAPER,
-    SEQUENTIAL,
-    Picture,
-    axis_label,
-    capitalised,
-    light_grid,
-    picture,
-    side_bar,
-    styled,
-    value_text,
-    with_unit,
-)
+from nearsight.plots._axes import axis_label, capitalised, light_grid, side_bar, value_text, with_unit
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, SEQUENTIAL, Picture, picture, styled
 
 Numbers = xr.DataArray | Tensor | np.ndarray | Sequence[float]
 SCATTER_LIMIT = 3000

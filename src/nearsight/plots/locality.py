@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from nearsight._validation import instance
-from nearsight.plots.curves import plain_log_ticks, require
-from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, light_grid, picture, styled, with_unit
+from nearsight.plots._axes import light_grid, plain_log_ticks, require, with_unit
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, Picture, picture, styled
 
 NAMES = {"exact": "exact, fixed μ", "canonical": "exact, fixed number"}
 MARKERS = "osD^vP"

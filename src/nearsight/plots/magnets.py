@@ -12,21 +12,9 @@ from matplotlib.colors import LogNorm
 
 from nearsight.analysis import mean_and_error
 from nearsight.lattices import Lattice
-from nearsight.plots.curves import colours, plain_log_ticks
-from nearsight.plots.maps import check_plane, draw_plane
-from nearsight.plots.style import (
-    CYCLE,
-    EXACT,
-    LEARNED,
-    PAGE,
-    SEQUENTIAL,
-    Picture,
-    light_grid,
-    picture,
-    side_bar,
-    styled,
-    with_unit,
-)
+from nearsight.plots._axes import colours, light_grid, plain_log_ticks, side_bar, with_unit
+from nearsight.plots._planes import check_plane, draw_plane
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, SEQUENTIAL, Picture, picture, styled
 
 
 @styled

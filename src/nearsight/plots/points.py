@@ -8,21 +8,10 @@ import numpy as np
 import xarray as xr
 
 from nearsight._validation import choice, instance
+from nearsight.plots._axes import axis_label, capitalised, light_grid, plain_log_ticks, value_text
 from nearsight.plots.bands import Law, law_label
-from nearsight.plots.curves import plain_log_ticks
 from nearsight.plots.published import Published, overlay, sources
-from nearsight.plots.style import (
-    CYCLE,
-    EXACT,
-    LEARNED,
-    Picture,
-    axis_label,
-    capitalised,
-    light_grid,
-    picture,
-    styled,
-    value_text,
-)
+from nearsight.plots.style import CYCLE, EXACT, LEARNED, Picture, picture, styled
 
 
 @styled

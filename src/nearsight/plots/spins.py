@@ -14,20 +14,9 @@ from nearsight._validation import boolean, instance, integer, number, numbers
 from nearsight.analysis import Path, fold, mean_and_error, plaquettes, reciprocal_vectors, zone_boundary
 from nearsight.analysis._fields import SpinField, rows, spin_field
 from nearsight.lattices import Lattice
-from nearsight.plots.maps import check_plane, draw_plane, plane_size
-from nearsight.plots.style import (
-    CYCLE,
-    DIVERGING,
-    EXACT,
-    LEARNED,
-    PAGE,
-    Picture,
-    light_grid,
-    picture,
-    side_bar,
-    styled,
-    with_unit,
-)
+from nearsight.plots._axes import light_grid, side_bar, with_unit
+from nearsight.plots._planes import check_plane, draw_plane, plane_size
+from nearsight.plots.style import CYCLE, DIVERGING, EXACT, LEARNED, PAGE, Picture, picture, styled
 
 MOST_ARROWS = 40
 """Arrows along an edge beyond which a map is drawn without them: they would be shorter than they are wide."""

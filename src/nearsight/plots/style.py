@@ -8,16 +8,12 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
-import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from nearsight._validation import number
-from nearsight.storage import rounded
 
 EXACT = "#1f1f1f"
 LEARNED = "#d55e00"
@@ -101,35 +97,3 @@ def styled(draw: Callable[Parameters, Picture]) -> Callable[Parameters, Picture]
             return draw(*args, **kwargs)
 
     return wrapper
-
-
-def with_unit(label: str, unit: str) -> str:
-    """An axis label with its unit in brackets; a dimensionless quantity has none."""
-    return label if unit in ("", "1") else f"{label} [{unit}]"
-
-
-def axis_label(data: xr.DataArray, default: str = "") -> str:
-    """The label of an axis from attributes: ``long_name``, ``symbol`` in mathematical type, ``units``."""
-    name, symbol = str(data.attrs.get("long_name", data.name or default)), data.attrs.get("symbol")
-    return with_unit(f"{name} ${symbol}$" if symbol else name, str(data.attrs.get("units", "1")))
-
-
-def value_text(value: Any) -> str:
-    """A coordinate for a title or legend: words as they are, numbers rounded."""
-    return value if isinstance(value, str) else rounded(value)
-
-
-def capitalised(words: str) -> str:
-    """The words with a capital letter at the head, the others as they are."""
-    return words[:1].upper() + words[1:]
-
-
-def side_bar(axes: Axes, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> None:
-    """A colour bar as tall as the axes, also where equal aspect makes them shrink inside the layout."""
-    bar = axes.figure.colorbar(mappable, cax=axes.inset_axes((1.03, 0.0, 0.045, 1.0)), extend=extend)
-    bar.set_label(label)
-    bar.outline.set_linewidth(0.5)
-
-
-def light_grid(axes: Axes) -> None:
-    axes.grid(True, which="major", color="#e6e6e6", linewidth=0.5)

@@ -14,8 +14,9 @@ from matplotlib.colors import LogNorm, Normalize
 from nearsight._validation import instance, number, numbers
 from nearsight.analysis import fold, reciprocal_vectors, zone_boundary
 from nearsight.lattices import Lattice
-from nearsight.plots.maps import check_plane
-from nearsight.plots.style import PAGE, Picture, axis_label, capitalised, picture, side_bar, styled, value_text
+from nearsight.plots._axes import axis_label, capitalised, side_bar, value_text
+from nearsight.plots._planes import check_plane
+from nearsight.plots.style import PAGE, Picture, picture, styled
 
 
 @styled

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from nearsight.plots.curves import training_curves
 from nearsight.plots.errors import symmetry_error
 from nearsight.plots.locality import locality
 from nearsight.plots.style import Picture
+from nearsight.plots.training import training_curves
 from nearsight.studies import Run, get
 from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
