@@ -21,7 +21,7 @@ rms_errors(exact, learned, by="kind")               errors in groups
 A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)``.
 """
 
-from nearsight.plots.bands import collapse, compare, growth, profiles
+from nearsight.plots.bands import collapse, compare, growth
 from nearsight.plots.errors import (
     error_by_group,
     error_histogram,
@@ -33,6 +33,7 @@ from nearsight.plots.errors import (
 from nearsight.plots.locality import locality
 from nearsight.plots.maps import Layer, gallery, maps
 from nearsight.plots.points import points
+from nearsight.plots.profiles import profiles
 from nearsight.plots.published import Published, read_published
 from nearsight.plots.spins import charge_map, path_profile, spin_map, zone_map
 from nearsight.plots.style import Picture, picture, styled

@@ -9,7 +9,7 @@ import xarray as xr
 
 from nearsight._validation import choice, instance
 from nearsight.plots._axes import axis_label, capitalised, light_grid, plain_log_ticks, value_text
-from nearsight.plots.bands import Law, law_label
+from nearsight.plots._curves import Law, law_label
 from nearsight.plots.published import Published, overlay, sources
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, Picture, picture, styled
 
