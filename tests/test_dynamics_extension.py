@@ -10,7 +10,7 @@ from nearsight.dynamics.run.record_store import Records
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
-from nearsight.storage import table, tree_hash
+from nearsight.storage import _zarr, tree_hash
 
 
 class Killed(Exception):
@@ -138,7 +138,7 @@ def test_a_run_is_never_cut_back(tmp_path):
 def test_an_extension_killed_at_any_moment_goes_on(moment, tmp_path, monkeypatch):
     oscillators(tmp_path / "whole", 20, Every(2))
     oscillators(tmp_path / "cut", 8, Every(2))
-    left, write = [moment], table.write_atomic
+    left, write = [moment], _zarr.write_atomic
 
     def killed(path, content):
         left[0] -= 1
@@ -147,7 +147,7 @@ def test_an_extension_killed_at_any_moment_goes_on(moment, tmp_path, monkeypatch
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(table, "write_atomic", killed)
+        patch.setattr(_zarr, "write_atomic", killed)
         with pytest.raises(Killed):
             oscillators(tmp_path / "cut", 20, Every(2))
     assert len(Trajectory.open(tmp_path / "cut").data.step) == 5

@@ -39,7 +39,7 @@ import hashlib, os, signal, sys
 from pathlib import Path
 import torch
 import nearsight.dynamics as dynamics
-from nearsight.storage import table
+from nearsight.storage import _zarr
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
@@ -47,7 +47,7 @@ from nearsight.storage import tree_hash
 
 torch.set_num_threads(1)
 root, stride = Path(sys.argv[1]), int(sys.argv[2])
-table.CHUNK_BYTES = 1500  # several chunks, of several records
+_zarr.CHUNK_BYTES = 1500  # several chunks, of several records
 schemes = {
     "langevin": dynamics.Langevin(dt=0.1, kT=0.2, damping=0.7),
     "brownian": dynamics.Brownian(dt=0.1, kT=0.2),
@@ -358,7 +358,7 @@ def test_a_missing_part_is_named(tmp_path):
 
 
 def test_records_larger_than_a_chunk_are_cut_along_the_replicas_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("nearsight.storage.table.CHUNK_BYTES", 200)
+    monkeypatch.setattr("nearsight.storage._zarr.CHUNK_BYTES", 200)
     field = torch.zeros(7, 9, 1, dtype=torch.float64)
     run(tmp_path, field=field)
     chunks = sorted(

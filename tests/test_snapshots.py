@@ -286,7 +286,7 @@ def test_batches_hold_every_snapshot_once(store, monkeypatch):
 
 
 def test_batches_read_every_chunk_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("nearsight.storage.table.CHUNK_BYTES", 320)
+    monkeypatch.setattr("nearsight.storage._zarr.CHUNK_BYTES", 320)
     store = drawn(tmp_path / "s")
     read = []
     original = Snapshots.read

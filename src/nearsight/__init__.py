@@ -9,7 +9,8 @@ square, 30 × 30 sites, periodic
 Every package imports only from those above it in this list:
 
 ==========================  ======================================================================================
-storage, parallel           atomic files and their hashes | independent tasks on local cores or a Dask cluster
+storage                     atomic files and their hashes, one append-only table
+parallel                    independent tasks on local cores or a Dask cluster, resumable at any moment
 groups                      finite point groups: elements, real irreps, Clebsch-Gordan coefficients
 lattices                    Bravais lattices with a basis: bonds, neighbourhoods, nearest images
 fields                      what lives on a site and how it transforms

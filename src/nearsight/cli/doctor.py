@@ -17,7 +17,7 @@ import nearsight
 
 OPTIONAL = {
     "tensorboard": "training curves while a fit runs",
-    "dask-jobqueue": "data generation on a SLURM cluster",
+    "dask-jobqueue": "workers from SLURM, --slurm",
     "mkdocs-material": "building the documentation",
     "pytest": "running the tests",
     "spglib": "checking groups against a second source",

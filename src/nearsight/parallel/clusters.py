@@ -77,9 +77,10 @@ def _slurm_cluster(file: Path) -> Any:
         integer(options[name], f"{name} in {file}", least=1)
     kind = _extra("dask_jobqueue", "slurm").SLURMCluster
     base = next(k for k in kind.__mro__ if k.__name__ == "JobQueueCluster")
-    known = {p for k in (*kind.job_cls.__mro__, base) for p in inspect.signature(k.__init__).parameters}
+    given = [p for k in (*kind.job_cls.__mro__, base) for p in inspect.signature(k.__init__).parameters.values()]
+    known = {p.name for p in given if p.default is not p.empty}
     for name in options:
-        choice(name, f"The name of an option in {file}", sorted(known - {"self"}))
+        choice(name, f"The name of an option in {file}", sorted(known))
     return kind(**{"processes": options["cores"], **options})
 
 

@@ -27,7 +27,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 def on_processes(
     function: Callable[..., Any], shared: Any, tasks: Sequence[tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[int, Any]]:
-    """(number, ``function(shared, *task)``) as they finish; see :func:`nearsight.parallel.completed`.
+    """(number, ``function(shared, *task)``) as they finish; see :func:`nearsight.parallel.tasks.completed`.
 
     Why not a local Dask cluster: its workers import the script that called, which then needs a main guard, and its
     scheduler listens on a port that every user of the machine may open.

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
 
 from nearsight._validation import boolean, filename
-from nearsight.storage.files import CorruptFileError, atomic_directory, data_hash, recover, tidy, write_atomic
+from nearsight.storage._zarr import AtomicStore, Column, ColumnWriter, chained, chunks, consolidate, described
+from nearsight.storage.files import CorruptFileError, atomic_directory, data_hash, recover, tidy
 from nearsight.storage.locks import lock
 
 if TYPE_CHECKING:
@@ -26,17 +22,6 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 """Version of the layout; a reader refuses a newer one. 1 has no hash of the attributes, 2 none of the rows."""
-CHUNK_BYTES = 2**22
-
-
-@dataclass(frozen=True)
-class Column:
-    """One array: the dimensions of a row, their sizes, and the type."""
-
-    name: str
-    dimensions: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype
 
 
 class Table:
@@ -70,7 +55,7 @@ class Table:
         self.appended = 0
         self._stored: dict[str, str] = {}
         self._old_hash: str | None = None
-        self._writers: dict[str, _Writer] = {}
+        self._writers: dict[str, ColumnWriter] = {}
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -91,13 +76,13 @@ class Table:
         columns = list(columns)
         if path is None:
             return cls({c.name: np.empty((rows, *c.shape), c.dtype) for c in columns}, columns, attrs)
-        group = zarr.create_group(_AtomicStore(path), attributes=dict(attrs), zarr_format=3)
+        group = zarr.create_group(AtomicStore(path), attributes=dict(attrs), zarr_format=3)
         arrays = {
             column.name: group.create_array(
                 column.name,
                 shape=(rows, *column.shape),
                 dtype=column.dtype,
-                chunks=_chunks(column, chunk_rows or rows),
+                chunks=chunks(column, chunk_rows or rows),
                 # The checksum tells which file is damaged; a chunk that is never left out can be missed.
                 compressors=[ZstdCodec(level=3), Crc32cCodec()],
                 config={"write_empty_chunks": True},
@@ -106,7 +91,7 @@ class Table:
             )
             for column in columns
         }
-        _consolidate(group.store)
+        consolidate(group.store)
         return cls(arrays, columns, attrs, path)._growing()
 
     @classmethod
@@ -163,10 +148,10 @@ class Table:
         if self.path is None:
             return
         self.flush()
-        group = zarr.open_group(_AtomicStore(self.path), mode="r+", use_consolidated=False)
+        group = zarr.open_group(AtomicStore(self.path), mode="r+", use_consolidated=False)
         content = {self.key: FORMAT, **self.attrs, "digests": self.digests}
         group.attrs.put({**content, "attributes_hash": data_hash(content)})
-        _consolidate(group.store)
+        consolidate(group.store)
 
     def resize(self, rows: int) -> None:
         """Make room for more rows, or give up room for rows that will not come.
@@ -175,17 +160,17 @@ class Table:
         before and the next call begins again.
         """
         assert self.path is not None
-        store = _AtomicStore(self.path)
+        store = AtomicStore(self.path)
         shown = zarr.open_group(store, mode="r", zarr_format=3)
         if {array.shape[0] for array in (*self._arrays.values(), *dict(shown.arrays()).values())} == {rows}:
             return
         for array in self._arrays.values():
             array.resize((rows, *array.shape[1:]))
         self.flush()
-        _consolidate(store)
+        consolidate(store)
 
     def _growing(self) -> Self:
-        self._writers = {name: _Writer(array) for name, array in self._arrays.items()}
+        self._writers = {name: ColumnWriter(array) for name, array in self._arrays.items()}
         return self
 
     # --- opening ----------------------------------------------------------------------------------------------------
@@ -220,7 +205,7 @@ class Table:
         if verify:
             table.verify()
         for name in table._arrays:
-            for number in range(table._chunks(name)):
+            for number in range(table._chunk_count(name)):
                 for file, _ in table._files(name, number):
                     if not file.exists():  # zarr reads it as zeros
                         raise cls._damaged(file, "it is missing")
@@ -246,11 +231,11 @@ class Table:
         try:
             # A chunk of nothing but fill values must be written like any other, or it could not be missed.
             with zarr.config.set({"array.write_empty_chunks": True}):
-                store = _AtomicStore(path)
+                store = AtomicStore(path)
                 group = zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
                 shown = zarr.open_group(store, mode="r", zarr_format=3)
                 arrays = dict(sorted(group.arrays()))
-                same = {n: _described(a) for n, a in shown.arrays()} == {n: _described(a) for n, a in arrays.items()}
+                same = {n: described(a) for n, a in shown.arrays()} == {n: described(a) for n, a in arrays.items()}
             columns = [
                 Column(name, tuple(map(str, a.metadata.dimension_names or ()))[1:], a.shape[1:], np.dtype(a.dtype))  # type: ignore[union-attr]
                 for name, a in arrays.items()
@@ -300,7 +285,7 @@ class Table:
         if self.path is not None:
             return self._arrays[name].chunks[0]
         column = next(c for c in self.columns if c.name == name)
-        return _chunks(column, len(self._arrays[name]))[0]
+        return chunks(column, len(self._arrays[name]))[0]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -309,7 +294,7 @@ class Table:
             return {name: writer.digest for name, writer in self._writers.items()}
         if self._stored and self._index is None:
             return self._stored
-        return {name: _chained("", self.read(name)) for name in self._arrays}
+        return {name: chained("", self.read(name)) for name in self._arrays}
 
     @cached_property
     def hash(self) -> str:
@@ -323,8 +308,8 @@ class Table:
         """Read every row once and compare it with the hashes that are stored."""
         for column in self.columns:
             digest = ""
-            for number in range(self._chunks(column.name)):
-                digest = _chained(digest, self._chunk(column.name, number))
+            for number in range(self._chunk_count(column.name)):
+                digest = chained(digest, self._chunk(column.name, number))
             if digest != self._stored.get(column.name, digest):
                 raise self._damaged(self.path / column.name, "its rows do not have the hash stored with them")  # type: ignore[operator]
 
@@ -345,7 +330,7 @@ class Table:
                 raise self._damaged(self.path, str(error)) from error
         return data if self._index is None else data.isel({self.dimension: self._index})
 
-    def _chunks(self, name: str) -> int:
+    def _chunk_count(self, name: str) -> int:
         array = self._arrays[name]
         return -(-array.shape[0] // array.chunks[0])
 
@@ -378,68 +363,3 @@ class Table:
     @classmethod
     def _damaged(cls, file: Path, reason: str) -> CorruptFileError:
         return CorruptFileError(f"{file} is damaged ({reason}). {cls._cure(file)}")
-
-
-class _AtomicStore(LocalStore):
-    """A zarr directory in which a chunk is the old one or the new one, on disk, never a part of either."""
-
-    async def set(self, key: str, value: Any) -> None:
-        await asyncio.to_thread(write_atomic, self.root / key, value.to_bytes())
-
-
-class _Writer:
-    """One zarr array, filled through the chunk at its end, with the hash of all its rows."""
-
-    def __init__(self, array: zarr.Array) -> None:
-        self.array = array
-        self.start, self.filled = 0, 0
-        self.buffer = np.full((array.chunks[0], *array.shape[1:]), array.fill_value, array.dtype)
-        self.digest = ""
-
-    def append(self, block: np.ndarray, *, written: bool = False) -> None:
-        """Take up rows; those that are ``written`` already are not written again."""
-        self.digest = _chained(self.digest, np.asarray(block, self.buffer.dtype))
-        while len(block):
-            if self.filled == len(self.buffer):
-                if not written:
-                    self.flush()
-                self.start, self.filled = self.start + self.filled, 0
-                self.buffer[...] = self.array.fill_value
-            count = min(len(block), len(self.buffer) - self.filled)
-            self.buffer[self.filled : self.filled + count] = block[:count]
-            self.filled, block = self.filled + count, block[count:]
-
-    def flush(self) -> None:
-        if self.filled:
-            # The whole chunk, so that nothing which a killed run left beyond the last row survives.
-            rows = min(len(self.buffer), self.array.shape[0] - self.start)
-            self.array[self.start : self.start + rows] = self.buffer[:rows]
-
-
-def _chunks(column: Column, rows: int) -> tuple[int, ...]:
-    """At most 4 MiB: many small rows together, or one row cut along its replicas. A lattice is never cut."""
-    size = max(1, int(np.prod(column.shape)) * column.dtype.itemsize)
-    inner = [max(1, n) for n in column.shape]
-    if column.dimensions[:1] == ("replica",):
-        inner[0] = max(1, min(column.shape[0], CHUNK_BYTES * column.shape[0] // size))
-    return (max(1, min(rows, CHUNK_BYTES // size)), *inner)
-
-
-def _chained(digest: str, rows: np.ndarray) -> str:
-    content = rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes()
-    size = len(content) // max(1, len(rows))
-    for row in range(len(rows)):
-        digest = hashlib.sha256(digest.encode() + content[row * size : (row + 1) * size]).hexdigest()
-    return digest
-
-
-def _described(array: zarr.Array) -> str:
-    """The metadata of an array, without the number of its rows, which a killed extension leaves different."""
-    return repr({**array.metadata.to_dict(), "shape": array.shape[1:]})
-
-
-def _consolidate(store: Any) -> None:
-    with warnings.catch_warnings():
-        # Readers such as xarray look for consolidated metadata, which zarr 3 calls an extension.
-        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(store)

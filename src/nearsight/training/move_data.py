@@ -137,7 +137,9 @@ class MoveData(Table):
         if "format" not in content or set(tensors) != set(DTYPES):
             raise ValueError(f"{path} is no {cls.noun}. {cls.hint}")
         about = {"lattice": content["lattice"], "shell": content["shell"], **content["attrs"]}
-        return cls._write(None, {name: tensor.numpy() for name, tensor in tensors.items()}, about)
+        data = cls._write(None, {name: tensor.numpy() for name, tensor in tensors.items()}, about)
+        data._old_hash = content["hash"]
+        return data
 
     @classmethod
     def _write(cls, path: Path | None, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> Self:
