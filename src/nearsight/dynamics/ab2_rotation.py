@@ -20,6 +20,13 @@ class AB2Rotation(LandauLifshitz):
     .. math:: \mathbf S_{n+1} = \mathbf S_n + dt\, \tfrac12 (\mathbf S_n + \mathbf S_{n+1}) \times
               \big(\tfrac32 \mathbf A_n - \tfrac12 \mathbf A_{n-1} + \boldsymbol\eta\big)
 
+    ===  ========================================
+    A    H - α S × H, with H the force field at S
+    α    ``damping``
+    kT   ``kT``, in the variance of η
+    dt   ``dt``
+    ===  ========================================
+
     Second order and exact lengths at a single call of the force field, always at unit spins: the scheme for exact
     electrons, whose field costs everything and whose torques are weak (with ``tangent=True``). Unstable beyond
     dt |A| ≈ 0.4: where relaxation is to be fast rather than accurate take :class:`SemiImplicit`.

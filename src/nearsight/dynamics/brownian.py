@@ -24,6 +24,13 @@ class Brownian(Scheme):
 
     .. math:: Q_{n+1} = Q_n + \frac{dt}{\lambda} F(Q_n) + \sqrt{\frac{2 kT\, dt}{\lambda}}\; \frac{R_n + R_{n+1}}{2}
 
+    ===  ====================
+    F    the force field at Q
+    λ    ``damping``
+    kT   ``kT``
+    dt   ``dt``
+    ===  ====================
+
     Every random kick R is used twice, in two successive steps: this is BAOAB (:class:`Langevin`) in the limit of large
     friction. Equilibrium averages then converge as dt² and are exact for a harmonic field, where :class:`EulerMaruyama`
     is wrong by O(dt), for the same single call of the force field. The approach to equilibrium is of weak order 1 in

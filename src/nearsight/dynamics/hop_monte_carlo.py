@@ -37,6 +37,13 @@ class HopMonteCarlo(Scheme):
     p_{i→i} = 1 - Σ_j p_{i→j} for staying; one energy is needed per attempt, not four. The reverse hop is drawn as
     often, 1/(n z) with n particles, and A(ΔE)/A(-ΔE) = exp(-ΔE/kT): detailed balance with the weights exp(-E/kT).
 
+    ===  ===================================
+    ΔE   ``energies``
+    kT   ``kT``
+    A    ``rule``
+    z    the directions of ``energies.hops``
+    ===  ===================================
+
     **Time.** ``State.time`` counts attempts per particle: n attempts advance it by 1. Plots whose unit is 100 Monte
     Carlo steps show n t / 100 if their step is one attempt (1.68 t for 168 particles), t / 100 if it is one attempt of
     every particle. :class:`RejectionFreeHops` has the same unit.

@@ -20,6 +20,11 @@ class KineticMonteCarlo(Scheme):
 
     .. math:: \Delta t = -\frac{\ln u}{W}, \qquad W = \sum_m w_m, \qquad P(m) = w_m / W
 
+    ===  ===============================
+    w_m  ``rates``
+    u    uniform on (0, 1), from ``rng``
+    ===  ===============================
+
     Every step is one event in every replica. Replicas have clocks of their own: ``State.time`` is ``(*batch,)``, and a
     field entered at time t_n lasts until t_{n+1}, so an average over time weighs record n by t_{n+1} - t_n. A replica
     without a possible move stays as it is, and its clock shows infinity.

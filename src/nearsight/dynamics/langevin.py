@@ -20,8 +20,16 @@ from nearsight.forcefields import ForceField
 class Langevin(Scheme):
     r"""Underdamped Langevin dynamics by the BAOAB splitting.
 
-    .. math:: \mu \ddot Q + \lambda \dot Q = F(Q) + \eta(t), \qquad
+    .. math:: m \ddot Q + \lambda \dot Q = F(Q) + \eta(t), \qquad
               \langle \eta_i(t)\, \eta_j(t') \rangle = 2 \lambda\, kT\, \delta_{ij}\, \delta(t - t')
+
+    ===  ====================
+    F    the force field at Q
+    m    ``mass``
+    λ    ``damping``
+    kT   ``kT``
+    dt   ``dt``
+    ===  ====================
 
     One step is half a kick (B), half a drift (A), the exact Ornstein-Uhlenbeck solution for friction and noise (O),
     half a drift, half a kick; the force field is called once. Averages of the field converge as dt², and are exact
@@ -32,11 +40,11 @@ class Langevin(Scheme):
 
     Parameters
     ----------
-    dt: time step, in units of ħ/t if μ, λ and the force field are in units of t. Stable for dt < 2/ω with ω the highest
+    dt: time step, in units of ħ/t if m, λ and the force field are in units of t. Stable for dt < 2/ω with ω the highest
         frequency; dt = 0.1/ω to 0.3/ω is a good start.
     kT: temperature of the bath in units of t; 0 leaves friction alone.
-    damping: λ ≥ 0, force per velocity. The velocity decays at the rate λ/μ.
-    mass: μ > 0, of every component. Take :class:`Brownian` for μ = 0.
+    damping: λ ≥ 0, force per velocity. The velocity decays at the rate λ/m.
+    mass: m > 0, of every component. Take :class:`Brownian` for m = 0.
 
     References
     ----------

@@ -26,7 +26,12 @@ class RejectionFreeHops(Scheme):
 
     .. math:: \Delta t = -\frac{\ln u}{W}, \qquad W = \sum_m w_m, \qquad P(m) = w_m / W
 
-    with the rates of :class:`HopRates`. A step ends when the clock has advanced by ``duration``; the hop that would
+    ===  ===============================
+    w_m  ``rates``
+    u    uniform on (0, 1), from ``rng``
+    ===  ===============================
+
+    The rates are those of :class:`HopRates`. A step ends when the clock has advanced by ``duration``; the hop that would
     come later is dropped, which is exact, because a waiting time that has not ended is as good as new. All replicas
     share the clock, as in :class:`HopMonteCarlo`, whose unit of time is the same at an attempt rate of 1.
 

@@ -21,6 +21,13 @@ class SphericalMidpoint(LandauLifshitz):
     .. math:: \frac{\mathbf S' - \mathbf S}{dt} = \mathbf m \times \mathbf A(\mathbf m), \qquad
               \mathbf m = \frac{\mathbf S + \mathbf S'}{|\mathbf S + \mathbf S'|}
 
+    ===  ============================================
+    A    H - α m × H + η, with H the force field at m
+    α    ``damping``
+    kT   ``kT``, in the variance of η
+    dt   ``dt``
+    ===  ============================================
+
     At α = 0 it keeps the symplectic form of the spheres, their lengths and the total spin of an isotropic model, and it
     runs backwards; the energy oscillates by O(dt²) but does not drift. All force calls are made at unit spins.
     Thermal averages of a spin in a field are of second order, where those of the other schemes are of first.

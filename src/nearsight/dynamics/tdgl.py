@@ -21,6 +21,12 @@ class TDGL(Scheme):
     .. math:: \lambda \dot Q = F(Q) = -\frac{\partial E}{\partial Q}, \qquad
               \dot E = -|F|^2 / \lambda \le 0
 
+    ===  ====================
+    F    the force field at Q
+    λ    ``damping``
+    dt   ``dt``
+    ===  ====================
+
     The energy falls along the exact solution, and along this one for dt < 2λ/k with k the largest stiffness; beyond
     that the step is unstable. The error is O(dt²). One step calls the force field twice: once at the predictor, once
     at the new field. No random number is drawn; take :class:`Brownian` for the same equation at a temperature.
