@@ -20,6 +20,7 @@ LAYERS = (
     ("descriptors", "networks"),
     ("forcefields",),
     ("moves", "properties"),
+    ("reproductions",),
     ("dynamics",),
     ("sampling",),
     ("analysis",),

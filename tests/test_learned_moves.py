@@ -24,8 +24,9 @@ from nearsight.lattices import (
     square,
     triangular,
 )
-from nearsight.moves import FiveCases, Hops, LearnedMoves, MoveCentred, MoveEnergies
+from nearsight.moves import Hops, LearnedMoves, MoveEnergies
 from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
+from nearsight.reproductions import FiveCases, MoveCentred
 
 
 def seeded() -> torch.Generator:

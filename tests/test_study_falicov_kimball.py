@@ -9,7 +9,8 @@ import yaml
 
 from nearsight.dynamics import Trajectory
 from nearsight.lattices import honeycomb, square
-from nearsight.moves import Hops, MoveCentred
+from nearsight.moves import Hops
+from nearsight.reproductions import MoveCentred
 from nearsight.studies import Run, get
 from nearsight.studies.falicov_kimball import physics, snapshots
 from nearsight.studies.falicov_kimball.barrier import magnetised

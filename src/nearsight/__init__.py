@@ -18,6 +18,7 @@ hamiltonians | solvers      field → matrix and classical energy | matrix → d
 descriptors | networks      invariants of a neighbourhood | learned functions
 forcefields                 exact or learned, one call: field → ``Forces(force, energy or None)``
 moves | properties          energies of discrete moves | intensive properties of a configuration
+reproductions               published networks and other models to compare with
 dynamics                    equations of motion, one a file; ``dynamics.run`` is the machinery of a restartable run
 sampling                    Markov chains of classical models and exact referees
 analysis                    structure, order, coarsening, spins, clusters, locality, statistics
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         parallel,
         plots,
         properties,
+        reproductions,
         sampling,
         solvers,
         storage,
@@ -88,6 +90,7 @@ __all__ = [
     "parallel",
     "plots",
     "properties",
+    "reproductions",
     "sampling",
     "solvers",
     "storage",

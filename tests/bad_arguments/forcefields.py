@@ -20,9 +20,10 @@ from nearsight.forcefields import (
 )
 from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
-from nearsight.moves import ExactMoves, FiveCases, Hops, LatticeGas, LearnedMoves, MoveCentred
+from nearsight.moves import ExactMoves, Hops, LatticeGas, LearnedMoves
 from nearsight.networks import MLP, GroupCNN
 from nearsight.properties import PropertyModel
+from nearsight.reproductions import FiveCases, MoveCentred
 from nearsight.solvers import Dense
 
 LATTICE = square(4)

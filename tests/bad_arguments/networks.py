@@ -12,13 +12,13 @@ from nearsight.networks import (
     MLP,
     BlockCNN,
     EmbeddedNetwork,
-    FiveCaseCNN,
     GroupCNN,
     GroupConvolution,
     SpinCNN,
     SymmetrisedMLP,
     TorqueResNet,
 )
+from nearsight.reproductions import FiveCaseCNN
 
 LATTICE = square(4)
 WIDE = Lattice("wide", 3.9 * np.eye(2), [[0, 0]], (4, 4))

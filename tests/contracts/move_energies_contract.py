@@ -16,8 +16,9 @@ from nearsight.fields import occupation
 from nearsight.forcefields import LearnedForceField
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import chain, cubic, honeycomb, kagome, site_permutations, square, torus_group, triangular
-from nearsight.moves import ExactMoves, FiveCases, Hops, LatticeGas, LearnedMoves, MoveCentred, MoveEnergies, Walk
-from nearsight.networks import MLP, EmbeddedNetwork, FiveCaseCNN, GroupCNN
+from nearsight.moves import ExactMoves, Hops, LatticeGas, LearnedMoves, MoveEnergies, Walk
+from nearsight.networks import MLP, EmbeddedNetwork, GroupCNN
+from nearsight.reproductions import FiveCaseCNN, FiveCases, MoveCentred
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ class RejectionFreeHops(Scheme):
     u    uniform on (0, 1), from ``rng``
     ===  ===============================
 
-    The rates are those of :class:`HopRates`. A step ends when the clock has advanced by ``duration``; the hop that would
-    come later is dropped, which is exact, because a waiting time that has not ended is as good as new. All replicas
-    share the clock, as in :class:`HopMonteCarlo`, whose unit of time is the same at an attempt rate of 1.
+    The rates are those of :class:`HopRates`. A step ends when the clock has advanced by ``duration``; the hop that
+    would come later is dropped, which is exact, because a waiting time that has not ended is as good as new. All
+    replicas share the clock, as in :class:`HopMonteCarlo`, whose unit of time is the same at an attempt rate of 1.
 
     The rates lie in a sum tree. A walk that says which moves a hop has changed pays for those: one hop costs
     O(changed × log N) on N sites. A walk that cannot say so computes all rates after every hop. Which of the two

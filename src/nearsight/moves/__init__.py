@@ -1,11 +1,9 @@
 """Energies of discrete moves, exact or learned: the seam for particles that hop, sister of the force fields."""
 
 from nearsight.moves.exact_moves import DiagonalisingWalk, Ensembles, ExactMoves, ExactWalk
-from nearsight.moves.five_cases import FiveCases
 from nearsight.moves.hops import Hops
 from nearsight.moves.lattice_gas import LatticeGas
 from nearsight.moves.learned_moves import LearnedMoveEnergies, LearnedMoves
-from nearsight.moves.move_centred import MoveCentred
 from nearsight.moves.move_energies import Attempts, MoveEnergies, Walk
 
 __all__ = [
@@ -14,12 +12,10 @@ __all__ = [
     "Ensembles",
     "ExactMoves",
     "ExactWalk",
-    "FiveCases",
     "Hops",
     "LatticeGas",
     "LearnedMoveEnergies",
     "LearnedMoves",
-    "MoveCentred",
     "MoveEnergies",
     "Walk",
 ]

@@ -79,8 +79,8 @@ class LearnedMoves(LearnedMoveEnergies):
     operations of the bond that exchange i and j, and even under those that keep both. That is not enough. Rates with
     the ratio exp(-ΔE/kT) obey detailed balance with *some* stationary state only if ΔE vanishes around every closed
     loop of moves (Kolmogorov's condition), which makes it the difference of a function of the state. An antisymmetric
-    function of the neighbourhood of the bond does not do that by itself: :class:`MoveCentred`. Here the function of the
-    state comes first,
+    function of the neighbourhood of the bond does not do that by itself: :class:`~nearsight.reproductions.MoveCentred`.
+    Here the function of the state comes first,
 
     .. math:: E(n) = \sum_k \epsilon(\text{neighbourhood of } k), \qquad
               \Delta E(i \to j) = \sum_{k \text{ sees } i \text{ or } j} [\epsilon_k(n') - \epsilon_k(n)] ,

@@ -2,7 +2,6 @@
 
 from nearsight.networks.block_cnn import BlockCNN
 from nearsight.networks.embedded_network import EmbeddedNetwork
-from nearsight.networks.five_case_cnn import FiveCaseCNN
 from nearsight.networks.group_cnn import GroupCNN
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import LatticeNetwork
@@ -15,7 +14,6 @@ __all__ = [
     "MLP",
     "BlockCNN",
     "EmbeddedNetwork",
-    "FiveCaseCNN",
     "GroupCNN",
     "GroupConvolution",
     "LatticeNetwork",

@@ -28,7 +28,7 @@ class MoveCentred(LearnedMoveEnergies):
     with one network h for all bonds. The way back has the same e and the opposite energy. That settles single bonds,
     but not loops of several moves: two hops in either order need not cost the same, and unless they do no stationary
     state obeys detailed balance. What the loops fail to close by is the price of a model that starts from the move;
-    :class:`LearnedMoves` starts from an energy and has none. KernelCache to measure that price.
+    :class:`~nearsight.moves.LearnedMoves` starts from an energy and has none. Kept to measure that price.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations, site_group, square
 from nearsight.moves.hops import Hops
 from nearsight.moves.learned_moves import LearnedMoveEnergies
-from nearsight.networks.five_case_cnn import FiveCaseCNN
+from nearsight.reproductions.five_case_cnn import FiveCaseCNN
 
 
 class FiveCases(LearnedMoveEnergies):
@@ -20,7 +20,7 @@ class FiveCases(LearnedMoveEnergies):
 
     The occupations within ``cutoff`` of the site become irreps :math:`f_r^\Gamma`, those become amplitudes and
     "phases" relative to a reference :math:`f^\Gamma` (the mean occupation of a wedge of the neighbourhood, a large
-    block), and one of five networks (:class:`~nearsight.networks.FiveCaseCNN`) makes ΔE of them. A copy of a
+    block), and one of five networks (:class:`FiveCaseCNN`) makes ΔE of them. A copy of a
     one-dimensional irrep gives one number, its amplitude with the sign of its phase, a copy of E two, amplitude and
     cosine: with any of the groups as many numbers as neighbours, 316 within 10, the published size of the input.
 
@@ -30,7 +30,7 @@ class FiveCases(LearnedMoveEnergies):
 
     Defects in either reading: the way back does not cost the opposite, no energy has these differences, so that no
     stationary state obeys detailed balance; amplitudes and signs jump where a reference vanishes; the five networks
-    share nothing. :class:`LearnedMoves` has none of them.
+    share nothing. :class:`~nearsight.moves.LearnedMoves` has none of them.
 
     Parameters
     ----------
