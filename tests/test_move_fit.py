@@ -131,5 +131,5 @@ def test_impossible_moves_have_no_finite_energy(rng):
     wrong[3, np.flatnonzero(np.isinf(wrong[3]))[5]] = 0.0
     with pytest.raises(ValueError, match="of configuration 3 has 0"):
         MoveData.from_arrays(hops=exact.hops, field=data.field, difference=wrong)
-    with pytest.raises(ValueError, match="too few to split"):
+    with pytest.raises(ValueError, match="1 trajectories are too few to give"):
         data.take(data.trajectory == 0).split()

@@ -17,7 +17,7 @@ from nearsight.lattices import Lattice
 from nearsight.sampling.thermodynamics import _temperatures
 from nearsight.storage.table import Column, Table
 
-COLUMNS = {
+_COLUMNS = {
     "states": (("byte",), "u1"),
     "kT": ((), "f8"),
     "energy": ((), "f8"),
@@ -64,7 +64,7 @@ class Snapshots(Table):
     def room(cls, path: Path | None, count: int, sites: int, values: np.ndarray, attrs: dict[str, Any]) -> Self:
         """An empty store for ``count`` snapshots, to be filled with blocks whose ``states`` are :func:`pack`ed."""
         sizes = {"byte": -(-sites // 8) if len(values) == 2 else sites, "component": values.shape[1]}
-        columns = [Column(n, d, tuple(sizes[x] for x in d), np.dtype(t)) for n, (d, t) in COLUMNS.items()]
+        columns = [Column(n, d, tuple(sizes[x] for x in d), np.dtype(t)) for n, (d, t) in _COLUMNS.items()]
         return cls.create(path, columns, attrs, rows=count)
 
     @cached_property

@@ -1,9 +1,10 @@
 """Data sets of exact forces, and the fits of all that is learned."""
 
-from nearsight.training.dataset import KINDS, DataSet, Split
+from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.fit import FitOptions, fit
 from nearsight.training.generate import generate
 from nearsight.training.identify import Identification, identify
+from nearsight.training.labelled import Split
 from nearsight.training.metrics import evaluate
 from nearsight.training.move_data import MoveData, MoveSplit
 from nearsight.training.move_fit import MoveFitOptions, evaluate_moves, fit_moves

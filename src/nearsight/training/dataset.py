@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight import __version__
-from nearsight._validation import choice, filename, integer, integers, number, numbers
+from nearsight._validation import choice, filename, integers, numbers
 from nearsight.lattices import Lattice
-from nearsight.storage import owned
-from nearsight.storage.table import Table
+from nearsight.storage import file_hash, owned
 from nearsight.training import imports
+from nearsight.training.labelled import Labelled
 
 KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported")
 """Where a snapshot comes from; ``kind`` stores the position in this list."""
@@ -26,15 +26,7 @@ DIMENSIONS = {"field": INNER, "force": INNER, "energy": (), "trajectory": (), "k
 DTYPES = {name: np.dtype(np.int64 if name in ("trajectory", "kind") else np.float64) for name in DIMENSIONS}
 
 
-class Split(NamedTuple):
-    """Three data sets that share no trajectory."""
-
-    train: DataSet
-    validation: DataSet
-    test: DataSet
-
-
-class DataSet(Table):
+class DataSet(Labelled):
     """Snapshots Φ with the total force and energy of an exact force field.
 
     Arrays, float64: ``field`` and ``force`` ``(snapshot, site, component)``, ``energy`` ``(snapshot,)`` (absent for a
@@ -107,7 +99,7 @@ class DataSet(Table):
         """
         source = filename(npz, "npz")
         arrays = imports.read_npz(source)
-        attrs = {"source": source.name, "source_hash": imports.file_hash(source)}
+        attrs = {"source": source.name, "source_hash": file_hash(source)}
         return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)
 
     @classmethod
@@ -130,7 +122,7 @@ class DataSet(Table):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        trajectories = len(np.unique(self.read("trajectory")))
+        trajectories = len(np.unique(self.trajectory))
         without = "" if self.has_energy else ", no energies"
         return f"{len(self)} snapshots ({counts}) of {trajectories} trajectories on {self.lattice!r}{without}"
 
@@ -154,17 +146,9 @@ class DataSet(Table):
         return owned(torch.from_numpy(self.read("energy"))) if self.has_energy else None
 
     @cached_property
-    def trajectory(self) -> np.ndarray:
-        return self.read("trajectory")
-
-    @cached_property
     def kind(self) -> np.ndarray:
         """Codes into ``KINDS`` ``(snapshot,)``."""
         return self.read("kind")
-
-    @cached_property
-    def time(self) -> np.ndarray:
-        return self.read("time")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -204,58 +188,7 @@ class DataSet(Table):
             raise ValueError(f"No snapshot is left by this selection from {self!r}.")
         return self.take(np.flatnonzero(keep))
 
-    def split(
-        self, *, train: float | None = None, validation: float = 0.15, test: float = 0.15, seed: int = 0
-    ) -> Split:
-        """Training, validation and test sets that share no trajectory.
-
-        Snapshots of one trajectory resemble each other, so a split by snapshot would test memory instead of learning.
-        Within each kind the trajectories are shuffled by ``seed`` and dealt out in these fractions, at least one to
-        each part; a kind with too few trajectories for that goes to training first, then testing. ``train`` below its
-        default (all the rest) leaves data out: test and validation sets stay the same and a smaller training set is
-        contained in a larger one, as a learning curve needs.
-        """
-        validation, test = number(validation, "validation"), number(test, "test")
-        train = 1.0 - validation - test if train is None else number(train, "train")
-        seed = integer(seed, "seed", least=0)
-        parts = {"test": test, "validation": validation, "train": train}
-        if not (train > 0 and validation >= 0 and test >= 0 and sum(parts.values()) <= 1 + 1e-9):
-            raise ValueError(
-                f"The fractions must not be negative, train not zero, and their sum at most 1; got train={train:g}, "
-                f"validation={validation:g}, test={test:g}."
-            )
-        chosen: dict[str, list[int]] = {name: [] for name in parts}
+    def _shuffled(self, seed: int) -> Iterator[np.ndarray]:
         for code in np.unique(self.kind):
             ids = np.unique(self.trajectory[self.kind == code])
-            order = np.random.default_rng([seed, int(code)]).permutation(ids)
-            for name, part in deal(order, parts).items():
-                chosen[name].extend(part)
-        missing = [name for name, fraction in parts.items() if fraction > 0 and not chosen[name]]
-        if missing:
-            raise ValueError(
-                f"{len(np.unique(self.trajectory))} trajectories are too few to give {' and '.join(missing)} a share: "
-                "a trajectory is never cut. Generate more, shorter trajectories, or set that fraction to 0; "
-                "independent snapshots need no trajectory (independent: true in a card)."
-            )
-        shares = [np.flatnonzero(np.isin(self.trajectory, chosen[name])) for name in Split._fields]
-        return Split(*(self.take(share) for share in shares))
-
-
-def deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[int]]:
-    """Deal shuffled trajectories of one kind: held-out parts first, so they do not depend on the training share."""
-    n = len(order)
-    wanted = [name for name in ("train", "test", "validation") if fractions[name] > 0]
-    if n < len(wanted):
-        return {name: [int(i)] for name, i in zip(wanted, order, strict=False)}
-    held = {name: max(1, round(fractions[name] * n)) for name in wanted if name != "train"}
-    while sum(held.values()) > n - 1:
-        held[max(held, key=lambda name: held[name])] -= 1
-    rest = n - sum(held.values())
-    # All the rest if the fractions add up to one, whatever the rounding of the held-out parts did.
-    whole = sum(fractions.values()) > 1 - 1e-9
-    sizes = {**held, "train": rest if whole else min(rest, max(1, round(fractions["train"] * n)))}
-    result, start = {}, 0
-    for name, size in sizes.items():
-        result[name] = [int(i) for i in order[start : start + size]]
-        start += size
-    return result
+            yield np.random.default_rng([seed, int(code)]).permutation(ids)

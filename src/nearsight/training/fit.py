@@ -14,7 +14,8 @@ from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, LearnedForceField, LocalForceField
 from nearsight.training import _distributed
 from nearsight.training.augmentation import Augmentation
-from nearsight.training.dataset import DataSet, Split
+from nearsight.training.dataset import DataSet
+from nearsight.training.labelled import Split
 from nearsight.training.loss import Labels, Loss, labels, learned_part, mean_longitudinal
 from nearsight.training.metrics import Component, natural_component, predict
 from nearsight.training.options import Fraction, NonNegative, TrainerOptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -40,10 +39,6 @@ def as_numpy(values: Any, name: str) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:
         raise TypeError(f"{name} must be a rectangular array of numbers, got rows of different lengths.") from error
-
-
-def file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _require(arrays: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray]:

@@ -6,33 +6,26 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight import __version__
-from nearsight._validation import filename, instance, integer, number
+from nearsight._validation import filename, instance
 from nearsight.lattices import Lattice
 from nearsight.moves import Hops, MoveEnergies
 from nearsight.storage import load_tensors, owned
-from nearsight.storage.table import Table
-from nearsight.training.dataset import deal
 from nearsight.training.imports import as_numpy
+from nearsight.training.labelled import Labelled, Split
 
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
 
-
-class MoveSplit(NamedTuple):
-    """Three data sets that share no trajectory."""
-
-    train: MoveData
-    validation: MoveData
-    test: MoveData
+MoveSplit = Split
 
 
-class MoveData(Table):
+class MoveData(Labelled):
     """Configurations of particles and what every hop from them costs.
 
     One configuration holds some hundred labels, which one diagonalisation gives at once. Arrays: ``occupied``
@@ -167,14 +160,6 @@ class MoveData(Table):
         return self.read("difference")
 
     @cached_property
-    def trajectory(self) -> np.ndarray:
-        return self.read("trajectory")
-
-    @cached_property
-    def time(self) -> np.ndarray:
-        return self.read("time")
-
-    @cached_property
     def labels(self) -> int:
         """Number of possible moves."""
         return int(np.isfinite(self.difference).sum())
@@ -184,18 +169,3 @@ class MoveData(Table):
         """Root of the mean square of ΔE: the error of a model that knows nothing but the symmetry, and answers zero."""
         known = self.difference[np.isfinite(self.difference)]
         return float(np.sqrt(np.square(known).mean())) if len(known) else 0.0
-
-    # --- parts ------------------------------------------------------------------------------------------------------
-
-    def split(self, *, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> MoveSplit:
-        """Training, validation and test sets that share no trajectory, in these fractions of the trajectories."""
-        validation, test = number(validation, "validation"), number(test, "test")
-        seed = integer(seed, "seed", least=0)
-        if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
-            raise ValueError(f"The fractions must leave something to train on, got {validation:g} and {test:g}.")
-        order = np.random.default_rng(seed).permutation(np.unique(self.trajectory))
-        dealt = deal(order, {"train": 1.0 - validation - test, "validation": validation, "test": test})
-        if not dealt.get("validation") or not dealt.get("train"):
-            raise ValueError(f"{len(order)} trajectories are too few to split: a trajectory is never cut. Make more.")
-        parts = (self.take(np.isin(self.trajectory, dealt.get(name, []))) for name in MoveSplit._fields)
-        return MoveSplit(*parts)

@@ -13,7 +13,8 @@ from torch import Tensor
 from nearsight._validation import instance, number
 from nearsight.moves import LearnedMoveEnergies, MoveEnergies
 from nearsight.training import _distributed
-from nearsight.training.move_data import MoveData, MoveSplit
+from nearsight.training.labelled import Split
+from nearsight.training.move_data import MoveData
 from nearsight.training.options import Count, Fraction, TrainerOptions, Whole
 from nearsight.training.trainer import Trainer, minibatch, workspace
 
@@ -42,7 +43,7 @@ class MoveFitOptions(TrainerOptions):
 
 def fit_moves(
     model: Model,
-    data: MoveData | MoveSplit,
+    data: MoveData | Split,
     *,
     options: MoveFitOptions | None = None,
     path: str | Path | None = None,
@@ -65,7 +66,7 @@ def fit_moves(
     path, resume, progress: as in :meth:`Trainer.run`.
     """
     instance(model, LearnedMoveEnergies, "model")
-    instance(data, (MoveData, MoveSplit), "data", "Make one with MoveData.label.")
+    instance(data, (MoveData, Split), "data", "Make one with MoveData.label.")
     options = MoveFitOptions() if options is None else instance(options, MoveFitOptions, "options")
     if isinstance(data, MoveData):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
@@ -94,7 +95,7 @@ class _MoveEnergies:
 
     quantity = "mse"
 
-    def __init__(self, model: LearnedMoveEnergies, split: MoveSplit, options: MoveFitOptions) -> None:
+    def __init__(self, model: LearnedMoveEnergies, split: Split, options: MoveFitOptions) -> None:
         for name, part in (("training", split.train), ("validation", split.validation)):
             if part.labels == 0:
                 raise ValueError(f"The {name} part holds no possible hop; give it a share of the trajectories.")

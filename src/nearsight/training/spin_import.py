@@ -14,9 +14,9 @@ from nearsight._validation import boolean, filename, instance
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
+from nearsight.storage import file_hash
 from nearsight.training.array_files import read_arrays
 from nearsight.training.dataset import DataSet
-from nearsight.training.imports import file_hash
 from nearsight.training.spin_card import SpinCard
 from nearsight.training.spin_checks import check_spins, compare_exact
 from nearsight.training.spin_suspicions import suspicions

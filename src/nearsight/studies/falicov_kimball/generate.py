@@ -14,7 +14,7 @@ from nearsight.studies.falicov_kimball.config import Config
 from nearsight.studies.falicov_kimball.physics import KEPT, exact, exact_seconds, scattered, scheme
 from nearsight.studies.quenches import log_steps, quench
 from nearsight.studies.run import Run
-from nearsight.training import MoveData, MoveSplit
+from nearsight.training import MoveData, Split
 
 DATA = "data.safetensors"
 
@@ -60,7 +60,7 @@ def labelled(
         return snapshots, energies.differences(snapshots), trajectory.time.values
 
 
-def split(run: Run, config: Config) -> MoveSplit:
+def split(run: Run, config: Config) -> Split:
     """Training, validation and test quenches, always the same in one run."""
     fit = config.fit
     return MoveData.open(run.path / DATA).split(validation=fit.validation, test=fit.test, seed=config.seed)
