@@ -9,8 +9,8 @@ from matplotlib.quiver import Quiver
 
 from nearsight import analysis, plots
 from nearsight.analysis import LinearLaw, PowerLaw
-from nearsight.fields import skyrmion_lattice
-from nearsight.lattices import chain, kagome, square, triangular
+from nearsight.fields import helix, skyrmion_lattice
+from nearsight.lattices import chain, honeycomb, kagome, square, triangular
 from nearsight.plots import style
 
 SOURCES = ["exact", "learned"]
@@ -260,6 +260,53 @@ def test_spins_are_drawn_with_arrows_and_plaquettes_as_polygons():
     assert f"{float(q.sum()):.4g}" in picture.caption
 
 
+def labelled_spins(lattice, *times: int) -> xr.DataArray:
+    S = np.random.default_rng(0).standard_normal((*times, lattice.n_sites, 3))
+    return xr.DataArray(S / np.linalg.norm(S, axis=-1, keepdims=True), dims=("time", "site", "component")[-S.ndim :])
+
+
+def quivers(axes) -> list[Quiver]:
+    return [artist for artist in axes.collections if isinstance(artist, Quiver)]
+
+
+def test_arrows_are_left_out_where_they_would_not_be_seen_and_drawn_in_a_window():
+    large = triangular(60)
+    S = labelled_spins(large)
+    assert not quivers(plots.maps(S, large).axes[0])
+    picture = drawn(plots.maps(S, large, window=20))
+    (quiver,) = quivers(picture.axes[0])
+    corner = S.values.reshape(60, 60, 3)[:20, :20].reshape(-1, 3)
+    np.testing.assert_allclose(np.ravel(picture.axes[0].collections[0].get_array()), corner[:, 2])
+    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], axis=1), 0.85 * corner[:, :2])
+    assert "20 × 20 cells of" in picture.caption
+
+
+@pytest.mark.parametrize(("side", "rows"), [(24, 1), (66, 2)])
+def test_maps_of_large_lattices_fill_two_rows(side, rows):
+    picture = drawn(plots.maps(labelled_spins(triangular(side), 3).assign_coords(time=[0, 5, 10]), triangular(side)))
+    titled = [axes for axes in picture.axes if axes.get_title("left")]
+    assert len(titled) == 3 and len({round(axes.get_position().y0, 2) for axes in titled}) == rows
+
+
+def test_a_lattice_with_several_sites_per_cell_is_drawn_site_by_site():
+    S = labelled_spins(kagome(5))
+    axes = drawn(plots.maps(S, kagome(5))).axes[0]
+    np.testing.assert_allclose(axes.collections[0].get_array(), S.values[:, 2])
+    assert quivers(axes)[0].N == 75
+
+
+@pytest.mark.parametrize("lattice", [TRIANGULAR, square(6), kagome(4)], ids=lambda lattice: lattice.name)
+def test_every_plaquette_is_painted_once(lattice):
+    q = analysis.charge_density(labelled_spins(lattice), lattice)
+    (cells,) = drawn(plots.maps(q, lattice)).axes[0].collections
+    np.testing.assert_allclose(np.asarray(cells.get_array()), q.values)
+    area = 0.0
+    for path in cells.get_paths():
+        x, y = path.vertices[:-1].T
+        area += 0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))
+    assert area == pytest.approx(abs(np.linalg.det(lattice.vectors)) * lattice.n_cells)
+
+
 def test_values_that_are_not_finite_are_masked():
     V = field(square(4), 1).copy(data=np.r_[[np.inf, np.nan], np.ones(14)][None])
     (mesh,) = drawn(plots.maps(V, square(4))).axes[0].collections
@@ -293,6 +340,17 @@ def test_a_skewed_zone_is_tiled_by_cells():
     high = k[np.asarray(cells.get_array()) > 0.99 * float(S.max())]
     assert np.linalg.norm(high[np.linalg.norm(high, axis=1) < 2], axis=1) == pytest.approx(np.full(6, np.pi / 3))
     assert [axes.get_title("left") for axes in picture.axes[:2]] == SOURCES
+    boundary = np.array(picture.axes[0].lines[0].get_data()).T
+    assert boundary[:-1] == pytest.approx(analysis.zone_boundary(TRIANGULAR))
+
+
+def test_wave_vectors_beyond_the_first_zone_are_drawn_where_they_lie():
+    lattice = honeycomb(6)
+    spins = helix(lattice, analysis.reciprocal_vectors(lattice)[0] / 6)
+    first = plots.zones(analysis.spin_structure_factor(spins, lattice), lattice).axes[0].collections[0]
+    beyond = analysis.spin_structure_factor(spins, lattice, reach=6.0)
+    cells = drawn(plots.zones(beyond, lattice, extent=1.6)).axes[0].collections[0]
+    assert len(first.get_paths()) == 36 < len(cells.get_paths())
 
 
 def test_a_zone_of_several_sites_per_cell_is_not_continued():
