@@ -74,9 +74,7 @@ def assess_size(
         if floor_error is not None:
             data["floor_error"] = ("radius", np.asarray(floor_error, dtype=float))
     if models:
-        pairs = np.array([models[key] for key in models], dtype=float)
-        if not (np.isfinite(pairs).all() and (pairs >= 0).all()):
-            raise ValueError(f"Sizes and errors of models must be finite and not negative, got {models}.")
+        pairs = _pairs(models)
         data["size"] = ("model", pairs[:, 0], {"long_name": name, "units": unit})
         data["error"] = ("model", pairs[:, 1], {"long_name": f"rms error of the {quantity}"})
         data = data.assign_coords(model=list(models))
@@ -107,9 +105,7 @@ def assess_growth(
     if not error:
         raise ValueError("There is nothing to assess: give errors of models of several sizes.")
     names = sorted(error, key=lambda key: error[key])
-    pairs = np.array([error[key] for key in names], dtype=float)
-    if not (np.isfinite(pairs).all() and (pairs >= 0).all()):
-        raise ValueError(f"Sizes and errors of models must be finite and not negative, got {dict(error)}.")
+    pairs = _pairs({key: error[key] for key in names})
     data = xr.Dataset(
         {
             "probe_size": ("probe", pairs[:, 0], {"long_name": name, "units": unit}),
@@ -135,6 +131,14 @@ def assess_growth(
     return LocalityReport(data, (said,))
 
 
+def _pairs(models: Mapping[str, tuple[float, float]]) -> np.ndarray:
+    """Size and error of every model ``(model, 2)``, checked."""
+    pairs = np.array(list(models.values()), dtype=float)
+    if not (np.isfinite(pairs).all() and (pairs >= 0).all()):
+        raise ValueError(f"Sizes and errors of models must be finite and not negative, got {dict(models)}.")
+    return pairs
+
+
 def _on_models(
     models: Mapping[str, tuple[float, float]],
     sizes: np.ndarray,
@@ -144,14 +148,13 @@ def _on_models(
     unit: str,
     quantity: str,
 ) -> list[str]:
-    said = []
     if not models:
         assert floors is not None
-        said.append(
+        return [
             f"The irreducible error of the {quantity} falls from {floors[0]:.2g} at a {name} of {sizes[0]:.3g} to "
             f"{floors[-1]:.2g} at {sizes[-1]:.3g}."
-        )
-        return said
+        ]
+    said = []
     best = min(models, key=lambda key: models[key][1])
     size, error = models[best]
     if length is not None and 0 < length < np.inf:

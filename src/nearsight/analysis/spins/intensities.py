@@ -14,6 +14,7 @@ from nearsight.analysis._fields import SpinField, on_cells, relabel, scalar_labe
 from nearsight.analysis.structure._reciprocal import (
     check_wave_vector,
     distance_to,
+    label_wave_vectors,
     momentum_dims,
     reciprocal_vectors,
     wave_vectors,
@@ -24,7 +25,6 @@ from nearsight.fields import tangent
 from nearsight.lattices import Lattice
 
 Normalisation = Literal["1/N", "1/N^2"]
-K_LABELS = ({"long_name": "$k_x$", "units": "1/a"}, {"long_name": "$k_y$", "units": "1/a"})
 
 
 def spin_structure_factor(
@@ -72,13 +72,7 @@ def spin_structure_factor(
     amplitude = (modes[:, where[0], where[1]] * phases).sum(-1)
     flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
     result = relabel(scalar_labels(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")
-    names = tuple(sizes)
-    result = result.assign_coords({name: (names, k[..., j], K_LABELS[j]) for j, name in enumerate(("kx", "ky"))})
-    if reach is None:
-        for j, name in enumerate(names):
-            fraction = np.fft.fftshift(np.fft.fftfreq(lattice.shape[j]))
-            result = result.assign_coords({name: (name, fraction, {"long_name": f"$h_{j + 1}$", "units": "1"})})
-    return result
+    return label_wave_vectors(result, k, tuple(sizes))
 
 
 def spin_structure_factor_at(
@@ -103,8 +97,7 @@ def spin_structure_factor_at(
     result = relabel(
         scalar_labels(labelled), intensity, {"point": len(points)}, long_name="spin structure factor", units="1"
     ).rename("S")
-    axes = {name: ("point", points[:, j]) for j, name in enumerate(("kx", "ky", "kz")[: lattice.dim])}
-    result = result.assign_coords(axes)
+    result = label_wave_vectors(result, points, ("point",))
     return result.assign_coords(distance=("point", k.distance)) if isinstance(k, Path) else result
 
 

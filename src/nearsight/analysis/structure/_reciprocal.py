@@ -56,6 +56,17 @@ def check_wave_vector(Q: Sequence[float] | None, lattice: Lattice) -> np.ndarray
 AXES = ("kx", "ky", "kz")
 
 
+def label_wave_vectors(S: xr.DataArray, k: np.ndarray, dims: tuple[str, ...]) -> xr.DataArray:
+    """Coordinates kx, ky, kz over some dimensions, and the fractions h along those named h1, h2, ..."""
+    for j, name in enumerate(AXES[: k.shape[-1]]):
+        S = S.assign_coords({name: (dims, k[..., j], {"long_name": f"$k_{name[1]}$", "units": "1/a"})})
+    for j, name in enumerate(dims):
+        if name.startswith("h"):
+            fraction = np.fft.fftshift(np.fft.fftfreq(S.sizes[name]))
+            S = S.assign_coords({name: (name, fraction, {"long_name": f"$h_{j + 1}$", "units": "1"})})
+    return S
+
+
 def momentum_dims(S: xr.DataArray, lattice: Lattice) -> tuple[str, ...]:
     """The dimensions of S that run over wave vectors, checked against the lattice."""
     for names in (AXES[: lattice.dim], tuple(f"h{j + 1}" for j in range(lattice.dim))):

@@ -9,7 +9,14 @@ import torch
 import xarray as xr
 
 from nearsight.analysis._fields import SiteField, binned, on_cells, relabel, site_field, squared_units, transform
-from nearsight.analysis.structure._reciprocal import AXES, distance_to, momentum_dims, reciprocal_vectors, wave_vectors
+from nearsight.analysis.structure._reciprocal import (
+    AXES,
+    distance_to,
+    label_wave_vectors,
+    momentum_dims,
+    reciprocal_vectors,
+    wave_vectors,
+)
 from nearsight.lattices import Lattice
 
 
@@ -56,17 +63,13 @@ def structure_factor(
         dict(zip(names, lattice.shape, strict=True)),
         long_name="structure factor",
         units=squared_units(labelled),
-    )
-    result.name = "S"
-    for j, name in enumerate(AXES[: lattice.dim]):
-        label = {"long_name": f"${name[0]}_{name[1]}$", "units": "1/a"}
-        if straight:
-            origin = tuple(slice(None) if axis == j else 0 for axis in range(lattice.dim))
-            result = result.assign_coords({name: (name, k[(*origin, j)], label)})
-        else:
-            fraction = np.fft.fftshift(np.fft.fftfreq(lattice.shape[j]))
-            index = {"long_name": f"$h_{j + 1}$", "units": "1"}
-            result = result.assign_coords({name: (names, k[..., j], label), names[j]: (names[j], fraction, index)})
+    ).rename("S")
+    if not straight:
+        return label_wave_vectors(result, k, names)
+    for j, name in enumerate(names):
+        origin = tuple(slice(None) if axis == j else 0 for axis in range(lattice.dim))
+        label = {"long_name": f"$k_{name[1]}$", "units": "1/a"}
+        result = result.assign_coords({name: (name, k[(*origin, j)], label)})
     return result
 
 
@@ -88,14 +91,8 @@ def structure_factor_at(
         {"point": len(k)},
         long_name="structure factor",
         units=squared_units(labelled),
-    )
-    result.name = "S"
-    return result.assign_coords(
-        {
-            name: ("point", k[:, j], {"long_name": f"${name[0]}_{name[1]}$", "units": "1/a"})
-            for j, name in enumerate(AXES[: lattice.dim])
-        }
-    )
+    ).rename("S")
+    return label_wave_vectors(result, k, ("point",))
 
 
 def shell_average(
