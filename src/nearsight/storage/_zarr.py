@@ -73,10 +73,12 @@ def chunks(column: Column, rows: int) -> tuple[int, ...]:
 
 
 def chained(digest: str, rows: np.ndarray) -> str:
-    content = rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes()
+    content = memoryview(rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes())
     size = len(content) // max(1, len(rows))
     for row in range(len(rows)):
-        digest = hashlib.sha256(digest.encode() + content[row * size : (row + 1) * size]).hexdigest()
+        content_hash = hashlib.sha256(digest.encode())
+        content_hash.update(content[row * size : (row + 1) * size])
+        digest = content_hash.hexdigest()
     return digest
 
 

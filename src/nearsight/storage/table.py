@@ -109,7 +109,7 @@ class Table:
         columns = [Column(name, dimensions[name], x.shape[1:], x.dtype) for name, x in arrays.items()]
         rows = len(next(iter(arrays.values())))
         if path is None:
-            return cls(arrays, columns, attrs)
+            return cls({name: x.copy() for name, x in arrays.items()}, columns, attrs)
         if path.exists() and not cls._replaceable(path):
             raise FileExistsError(f"{path} is there already and is no {cls.noun}; choose another path.")
         with lock(path, beside=True):
@@ -321,8 +321,8 @@ class Table:
         if self.path is None:
             variables = {c.name: ((self.dimension, *c.dimensions), self._arrays[c.name]) for c in self.columns}
             attrs = dict(self.attrs)
-            data = xr.Dataset(variables, attrs=attrs).set_coords(attrs.pop("coordinates", "").split())
-            data.attrs.pop("coordinates", None)
+            coordinates = attrs.pop("coordinates", "").split()
+            data = xr.Dataset(variables, attrs=attrs).set_coords(coordinates)
         else:
             try:
                 data = xr.open_zarr(self.path, zarr_format=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -93,7 +93,14 @@ class At:
         return {"at": list(self.steps), **_described(self)}
 
 
-def measure(record: Every | At, state: State) -> dict[str, xr.Variable]:
+class Value(NamedTuple):
+    """One measured quantity. Not an ``xarray.Variable``, which takes as long to make as a step of a small lattice."""
+
+    dims: tuple[str, ...]
+    values: np.ndarray
+
+
+def measure(record: Every | At, state: State) -> dict[str, Value]:
     """Everything a record asks for, with the batch flattened to one dimension "replica" (absent without a batch)."""
     batch = state.field.shape[:-2]
     known = {
@@ -104,13 +111,13 @@ def measure(record: Every | At, state: State) -> dict[str, xr.Variable]:
         **state.tally,
     }
     time = torch.as_tensor(state.time, dtype=torch.float64)
-    values = {"time": _variable("time", time, len(batch) if time.ndim else 0)}
+    values = {"time": _value("time", time, len(batch) if time.ndim else 0)}
     for name in record.fields:
         value = known.get(name)
         if value is None and name not in ("force", "energy"):
             raise ValueError(f"This scheme has no {name} to record; leave it out of fields.")
         if value is not None:
-            values[name] = _variable(name, value, len(batch))
+            values[name] = _value(name, value, len(batch))
     for name, function in record.observables.items():
         with torch.no_grad():
             value = function(state.field)
@@ -119,26 +126,26 @@ def measure(record: Every | At, state: State) -> dict[str, xr.Variable]:
             raise ValueError(
                 f"Observable {name!r} must return a tensor that begins with the batch {tuple(batch)}, got {got}."
             )
-        values[name] = _variable(name, value, len(batch))
+        values[name] = _value(name, value, len(batch))
     if record.measure is not None:
         with torch.no_grad():
             measured = record.measure(state)
         instance(measured, xr.Dataset, "the result of measure", "Return an xarray.Dataset of named quantities.")
-        values |= {str(name): array.variable for name, array in measured.data_vars.items()}
+        values |= {str(n): Value(tuple(map(str, v.dims)), v.values) for n, v in measured.data_vars.items()}
     return values
 
 
-def columns(values: Mapping[str, xr.Variable]) -> list[Column]:
+def columns(values: Mapping[str, Value]) -> list[Column]:
     """The layout of the quantities in one measurement."""
-    return [Column(name, tuple(map(str, v.dims)), v.shape, v.dtype) for name, v in values.items()]
+    return [Column(name, dims, array.shape, array.dtype) for name, (dims, array) in values.items()]
 
 
-def _variable(name: str, value: Tensor, batch: int) -> xr.Variable:
+def _value(name: str, value: Tensor, batch: int) -> Value:
     flat = (value.flatten(0, batch - 1) if batch else value).detach().cpu().numpy()
     replica = ("replica",) if batch else ()
     rest = flat.ndim - len(replica)
     inner = ("site", "component") if name in FIELDS else tuple(f"{name}_{i}" for i in range(rest))
-    return xr.Variable(replica + inner[:rest], flat)
+    return Value(replica + inner[:rest], flat)
 
 
 def _described(record: Every | At) -> dict[str, Any]:
