@@ -1,5 +1,6 @@
 """The trainer by itself: a task of one's own, several processes, what stands on disk."""
 
+import contextlib
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -131,12 +133,17 @@ torch.distributed.destroy_process_group()
 """
 
 
-def torchrun(folder: Path, how: str) -> subprocess.Popen:
+@contextlib.contextmanager
+def torchrun(folder: Path, how: str) -> Iterator[subprocess.Popen]:
     (folder / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     places = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, str(folder / "script.py"), str(folder), how], env=environment)
+    with subprocess.Popen([*command, str(folder / "script.py"), str(folder), how], env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # with its workers, if a test fails while they run
 
 
 def test_two_processes_of_torchrun_killed_and_resumed_take_the_steps_of_one(tmp_path):
