@@ -26,7 +26,7 @@ class Described:
     From these alone follow its representation, its description in plain data (:meth:`config`), the object made from
     that again (:meth:`from_config`), the same object with other arguments (:meth:`replaced`), and the same on another
     lattice (:meth:`on`). A parameter that is not an attribute is a ``TypeError`` at once, so none can hide from a
-    description. Only a generator ``rng`` is left out: what was drawn from it is.
+    description. Only a generator ``rng`` is left out: what a module drew from it is told by :func:`fingerprint`.
     """
 
     _kinds: ClassVar[dict[str, type]]
@@ -58,8 +58,12 @@ class Described:
 
     @classmethod
     def _made(cls, arguments: dict[str, Any]) -> Self:
-        several = [x for name, p in cls._signature().items() if p.kind is p.VAR_POSITIONAL for x in arguments.pop(name)]
-        return cls(*several, **arguments)
+        kinds = [p.kind for p in cls._signature().values()]
+        if inspect.Parameter.VAR_POSITIONAL not in kinds:
+            return cls(**arguments)
+        *first, several = list(cls._signature())[: kinds.index(inspect.Parameter.VAR_POSITIONAL) + 1]
+        given = [arguments.pop(name) for name in (*first, several)]
+        return cls(*given[:-1], *given[-1], **arguments)
 
     def on(self, lattice: Lattice) -> Self:
         """The same on another lattice of the same kind; what is learned is shared, not copied."""
