@@ -66,6 +66,13 @@ class Hops(Described):
         number[site * self.directions + direction] = self.targets[site, direction] * self.directions + back.argmax(1)
         return number
 
+    def carried(self, origin: np.ndarray) -> np.ndarray:
+        """The number of every move ``(move,)`` after an operation that brings to site i what was on ``origin[i]``."""
+        now = np.argsort(origin)
+        site, direction = np.divmod(np.arange(len(self)), self.directions)
+        arrived = self.targets[now[site]] == now[self.targets[site, direction]][:, None]
+        return now[site] * self.directions + arrived.argmax(1)
+
     def check(self, field: Tensor) -> Tensor:
         """Refuse what is not a field ``(*batch, site, 1)`` of zeros and ones."""
         check_field(field, self.lattice.n_sites, 1)

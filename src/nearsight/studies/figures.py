@@ -25,6 +25,11 @@ def some_times(data: Data, count: int) -> Data:
     return later.isel(time=np.unique(np.linspace(0, later.sizes["time"] - 1, count).round().astype(int)))
 
 
+def tables(run: Run) -> list[ns.plots.Published]:
+    """Tables that a reader has put into the folder "published" of a run; figures draw the columns that they know."""
+    return [ns.plots.read_published(path) for path in sorted((run.path / "published").glob("*.csv"))]
+
+
 def comparison(*names: str, log: str = "xy") -> Draw:
     """Observables over time in exact and in learned quenches from the same initial fields."""
 
@@ -53,7 +58,9 @@ def growth(*names: str, by: str = "source", log: str = "xy", levels: Sequence[fl
         shown = [name for name in names if observed[name].notnull().any()]
         quantities = [observed[name] for name in shown]
         heights = [level for name, level in zip(names, levels, strict=False) if name in shown]
-        return ns.plots.compare(*quantities, by=by, log=log, fits=[laws(name) for name in shown], levels=heights)
+        return ns.plots.compare(
+            *quantities, by=by, log=log, fits=[laws(name) for name in shown], levels=heights, published=tables(run)
+        )
 
     return draw
 

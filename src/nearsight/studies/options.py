@@ -15,8 +15,8 @@ Device = Literal["cpu", "cuda"]
 
 
 def device_present(config: Any) -> None:
-    """What a stage requires that works on ``config.device``."""
-    torch_device(config.device)
+    """What a stage requires that works on ``config.device``, the CPU where there is no such setting."""
+    torch_device(getattr(config, "device", "cpu"))
 
 
 def torch_device(name: Device) -> torch.device:

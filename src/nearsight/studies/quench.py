@@ -205,7 +205,7 @@ class QuenchStudy(Study):
         system = self.system(config)
         snapshots, checks = self.snapshots(run, config, system, self.electrons(run, config, system.lattice))
         run.record("snapshots", snapshots)
-        checks += (self.time_forces or QuenchStudy.compare_speed)(self, run, config)
+        checks += (self.time_forces or type(self).compare_speed)(self, run, config)
         curves, more = self.compare_quenches(run, config)
         run.record("curves", curves)
         run.record_checks("validate", [*checks, *more])
@@ -348,8 +348,9 @@ class QuenchStudy(Study):
 
 def one_large_quench(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuench]:
     """The quench of ``config.large``, in the folder ``large`` itself."""
-    large = config.large
-    return {"": LargeQuench(system=study.system(config, large.length), duration=large.duration, records=large.records)}
+    large, system = config.large, study.system(config, config.large.length)
+    start = ("large", "positions" if system.discrete else "field")
+    return {"": LargeQuench(system=system, duration=large.duration, records=large.records, start=start)}
 
 
 def energy_per_site(system: System, state: State) -> dict[str, xr.DataArray]:

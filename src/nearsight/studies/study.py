@@ -21,7 +21,7 @@ from nearsight.studies.options import device_present
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
-_OLD = ("double_exchange", "falicov_kimball", "skyrmion")
+_OLD = ("double_exchange", "skyrmion")
 
 
 @dataclass(frozen=True)

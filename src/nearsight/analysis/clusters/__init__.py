@@ -1,6 +1,11 @@
 """Patches of checkerboard of a lattice gas: clusters and their sizes, super-clusters, potentials of a test particle."""
 
-from nearsight.analysis.clusters.blocks import block_arrangements, block_polarity, grow_checkerboard
+from nearsight.analysis.clusters.blocks import (
+    block_arrangements,
+    block_polarity,
+    grow_checkerboard,
+    spread_polarity,
+)
 from nearsight.analysis.clusters.checkerboard import checkerboard_clusters, cluster_sizes, size_distribution
 from nearsight.analysis.clusters.insertion import (
     insertion_energies,
@@ -23,6 +28,7 @@ __all__ = [
     "phase_separation",
     "polarity",
     "size_distribution",
+    "spread_polarity",
     "staggered_barrier",
     "sublattice_field",
     "walked_potential",

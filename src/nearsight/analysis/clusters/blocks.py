@@ -108,6 +108,17 @@ def block_arrangements(
     )
 
 
+def spread_polarity(count: int, blocks: int, *, rng: torch.Generator) -> np.ndarray:
+    """Sublattices ±1 ``(configuration, block)`` of an odd number of blocks with every \\|M\\| up to blocks - 2 equally
+    often, either sign of M, blocks at random: :func:`block_arrangements` takes them."""
+    signs = np.ones((count, blocks))
+    for k in range(count):
+        down = torch.randperm(blocks, generator=rng)[: 1 + k % (blocks // 2)].numpy()
+        signs[k, down] = -1
+        signs[k] *= 2 * int(torch.randint(2, (), generator=rng)) - 1
+    return signs
+
+
 def block_polarity(
     sigma: SiteField, lattice: Lattice, *, blocks: tuple[int, ...] | None = None, dims: tuple[str, ...] | None = None
 ) -> xr.DataArray:

@@ -1,0 +1,359 @@
+"""Template of the studies that learn what moves of particles cost, and quench by kinetic Monte Carlo."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from nearsight import forcefields, training
+from nearsight.dynamics import State
+from nearsight.fields import occupation
+from nearsight.lattices import Lattice, site_group, site_permutations
+from nearsight.moves import LearnedMoves, MoveEnergies
+from nearsight.parallel import threads
+from nearsight.studies.checks import Above, Below, Check, Published
+from nearsight.studies.ensembles import Quench, carried_out
+from nearsight.studies.locality import HopTarget
+from nearsight.studies.options import Count, Length, Positive
+from nearsight.studies.quench import QuenchStudy
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.studies.speed import seconds
+from nearsight.studies.system import System
+from nearsight.training import MoveData, MoveFitOptions, MoveSplit
+
+SYMMETRY = 1e-4
+"""Allowed violation: energies of single precision, of which small differences are taken."""
+PAIRS = 16
+"""Moves, of all that feel a given one, that are made before and after it."""
+PROBED = 4
+"""Configurations of which symmetry and detailed balance are examined."""
+EXACT_TARGET = 100.0
+"""Times faster than four diagonalisations an exact attempt should be, on 30 × 30 sites."""
+LEARNED_TARGET = 5e3
+"""Learned attempts per second and core."""
+STEPS = 5
+
+
+class Trajectories(Section):
+    """Exact quenches from random positions, of which snapshots are kept; times in attempts per particle."""
+
+    number: Annotated[int, Field(ge=4)] = 16
+    duration: Positive = 60.0
+    snapshots: Count = 12
+    """Of each, evenly spaced in the logarithm of time, the random start among them."""
+
+
+class Comparison(Section):
+    """The quenches that compare learned with exact kinetic Monte Carlo."""
+
+    length: Length = 20
+    runs: Annotated[int, Field(ge=20)] = 24
+    duration: Positive = 40.0
+    records: Annotated[int, Field(ge=2)] = 8
+    screened: Annotated[int, Field(ge=0)] = 4
+    """Runs in which learned energies propose and exact ones decide, to see how many of them that saves."""
+    speed_length: Length = 30
+    """Lattice on which one attempt is timed against four diagonalisations."""
+
+    @property
+    def quenches(self) -> int:
+        return self.runs
+
+
+class Large(Section):
+    """The large quenches, with learned energies alone."""
+
+    length: Length = 100
+    replicas: Annotated[int, Field(ge=3)] = 3
+    duration: Positive = 300.0
+    records: Annotated[int, Field(ge=6)] = 20
+    growth_from: Positive = 1.0
+    """Growth exponents are fitted from this time on, while the lengths stay below an eighth of the lattice."""
+    growth_until: Positive = 100.0
+    speed_lengths: tuple[Length, ...] = (30, 100, 300)
+    """Lattices on which attempts per second are measured."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Large:
+        if not self.growth_from < self.growth_until:
+            raise ValueError("growth_from must be less than growth_until")
+        return self
+
+
+class MoveConfig(Section):
+    """What every study of moves has; each adds its model and its network."""
+
+    length: Length = 20
+    """Lattice of the exact trajectories that are learned."""
+    kT: Positive = 0.05
+    """Temperature of electrons and of the moves."""
+    trajectories: Trajectories = Trajectories()
+    fit: MoveFitOptions = MoveFitOptions()
+    comparison: Comparison = Comparison()
+    large: Large = Large()
+    seed: Annotated[int, Field(ge=0)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveStudy(QuenchStudy):
+    """Exact energies of moves, a fit, learned against exact energies and quenches, and a quench of a large lattice.
+
+    physics: ``(config, lattice, screen=None) -> System``; learned energies that ``screen`` propose, exact ones decide.
+    observe: among its quantities are "accepted" and "evaluated", what the scheme has counted.
+    with_cutoff: ``(config, cutoff) -> config`` of a network whose energies depend on pairs at most so far apart.
+    """
+
+    with_cutoff: Callable[[Any, float], Any]
+    initial_stream: str = "initial positions"
+
+    def electrons(self, run: Run, config: Any, lattice: Lattice) -> LearnedMoves:
+        return LearnedMoves(forcefields.load(run.path / "model")).on(lattice)
+
+    def generate_data(self, run: Run, config: Any) -> None:
+        """Exact quenches, in parallel, and ΔE of every possible move of their snapshots, into ``data.zarr``."""
+        data, folder = run.path / "data.zarr", run.path / "ensembles"
+        if not data.exists():
+            wanted, system = config.trajectories, self.system(config)
+            run.log("note", text=f"{wanted.number} quenches with {system.exact}")
+
+            def label(state: State) -> xr.Dataset:
+                found = torch.stack([system.exact.differences(field) for field in state.field])
+                occupied = state.field[..., 0].numpy()
+                return xr.Dataset({"n": (("replica", "site"), occupied), "cost": (("replica", "move"), found.numpy())})
+
+            starts = system.initial_fields(wanted.number, run.rng("data", "start"))
+            quenches = [
+                Quench(
+                    system=system,
+                    engine=system.exact,
+                    field=field,
+                    steps=system.steps(wanted.duration, wanted.snapshots - 1),
+                    measure=label,
+                    path=folder / f"{k:03d}",
+                    seed=run.seed("data", "chance", k),
+                )
+                for k, field in enumerate(starts.split(1))
+            ]
+            found = carried_out(quenches, title="exact quenches").transpose("replica", "time", ...)
+            n = torch.from_numpy(found.n.values)
+            MoveData.from_arrays(
+                hops=system.exact.hops,
+                field=n.flatten(0, 1)[..., None],
+                difference=found.cost.values.reshape(n.shape[0] * n.shape[1], -1),
+                trajectory=np.repeat(np.arange(n.shape[0]), n.shape[1]),
+                time=np.tile(found.time.values, n.shape[0]),
+                attrs={"energies": system.exact.config()},
+            ).save(data)
+        shutil.rmtree(folder, ignore_errors=True)
+        run.log("note", text=f"{MoveData.open(data)}")
+
+    def fit_model(self, run: Run, config: Any) -> None:
+        """Fit an energy whose differences are those of the moves, and save it in ``model/``."""
+        learned = self.system(config).build_model(run.rng("weights"))
+        run.log("note", text=f"{learned}")
+        training.fit_moves(learned, split(run, config), options=config.fit, path=run.path / "fit", resume=True)
+        forcefields.save(learned.forcefield, run.path / "model")
+
+    def compare_speed(self, run: Run, config: Any) -> list[Check]:
+        """What attempts cost on one thread of this machine, in one go: random positions, which accept most."""
+        length = config.comparison.speed_length
+        system = self.system(config, length)
+        with threads(1):
+            field = system.initial_fields(1, run.rng("speed"))[0]
+            spent, accepted = attempt(system, system.exact, field, run.rng("speed", "chance"))
+            # Levels are all that a free energy needs: no eigenvectors, no forces.
+            four = 4 * seconds(lambda n: torch.linalg.eigvalsh(system.model.matrix(n)), field)
+            checks = [
+                Check(
+                    f"time of four diagonalisations over one exact attempt on {length} × {length}, one thread",
+                    value=four / spent,
+                    criterion=Above(EXACT_TARGET) if length >= 30 else None,
+                    note=f"{1e3 * four:.3g} ms and {1e3 * spent:.3g} ms at an acceptance of {accepted:.2g}, which "
+                    "falls later",
+                )
+            ]
+            for length in config.large.speed_lengths:
+                large = self.system(config, length)
+                field = large.initial_fields(1, run.rng("speed", length))[0]
+                learned = self.electrons(run, config, large.lattice)
+                rate = 1.0 / attempt(large, learned, field, run.rng("speed", "chance"))[0]
+                name = f"learned attempts per second on {length} × {length}, one thread"
+                checks.append(Check(name, value=rate, criterion=Above(LEARNED_TARGET), note="random positions"))
+        return checks
+
+    def compare_quenches(self, run: Run, config: Any) -> tuple[xr.Dataset, list[Check]]:
+        """As for forces, and how many exact energies are spared when learned ones propose; the law stays exact."""
+        curves, checks = super().compare_quenches(run, config)
+        options = config.comparison
+        if not options.screened:
+            return curves, checks
+        lattice = self.lattice(options.length)
+        system = self.physics(config, lattice, screen=self.electrons(run, config, lattice))
+        screened = self.ensemble(run, config, system, "screened", system.exact, options.screened)
+        tallies = {"with": screened, "without": curves.sel(source="exact")}
+        asked, hops = (
+            {name: float(part[tally].isel(time=-1).mean("replica")) for name, part in tallies.items()}
+            for tally in ("evaluated", "accepted")
+        )
+        note = f"{options.screened} quenches in which learned energies propose and exact ones decide"
+        return curves, [
+            *checks,
+            Check(
+                "screened: exact energies asked for, over those without", asked["with"] / asked["without"], note=note
+            ),
+            Check("screened: accepted moves in the same time, over those without", hops["with"] / hops["without"]),
+            Check(
+                "screened: fraction of the exact energies that are accepted",
+                value=hops["with"] / asked["with"],
+                exact=hops["without"] / asked["without"],
+                note="exact: without learned energies",
+            ),
+        ]
+
+    def locality(self, run: Run, config: Any) -> HopTarget:  # type: ignore[override]
+        """Energies of moves at fixed number of electrons, exact and learned, on test quenches."""
+        system, data = self.system(config), split(run, config)
+
+        def grow(cutoff: float, steps: int, folder: Path) -> LearnedMoves:
+            fit, few = config.fit, {"steps": steps, "validate_every": max(1, steps // 4)}
+            options = fit.model_copy(update=few | {"warmup": min(fit.warmup, steps // 4)})
+            learned = self.system(self.with_cutoff(config, cutoff)).build_model(run.rng("locality", "grow"))
+            return training.fit_moves(learned, data, options=options, path=folder, resume=True, progress=False)
+
+        learned = self.electrons(run, config, system.lattice)
+        return HopTarget(exact=system.exact, learned=learned, data=data.test, more=data.train.field, grow=grow)
+
+
+def split(run: Run, config: Any) -> MoveSplit:
+    """Training, validation and test quenches, always the same in one run."""
+    fit = config.fit
+    return MoveData.open(run.path / "data.zarr").split(validation=fit.validation, test=fit.test, seed=config.seed)
+
+
+def tally(state: State) -> dict[str, xr.DataArray]:
+    """What a scheme of moves has counted, per particle."""
+    particles = float(state.field[0].sum())
+    return {
+        name: xr.DataArray(
+            state.tally[name].numpy() / particles,
+            dims="replica",
+            attrs={"long_name": f"{name} moves per particle", "units": "1"},
+        )
+        for name in ("accepted", "evaluated")
+    }
+
+
+def compare_moves(
+    run: Run, config: Any, learned: MoveEnergies, *, published: Published, target: float, labels: int
+) -> tuple[xr.Dataset, list[Check]]:
+    """ΔE of every move of the test quenches, learned and exact, and what has to hold whatever was learned."""
+    data = split(run, config)
+    test = data.test
+    known = np.isfinite(test.difference)
+    exact = test.difference[known]
+    found = torch.cat([learned.differences(field[None]) for field in test.field]).numpy()[known]
+    age = np.repeat(test.time, known.sum(1))
+    square_error = np.square(found - exact)
+    symmetry, loops = (
+        symmetry_error(learned, test.field[:PROBED]),
+        loop_error(learned, test.field[:PROBED], run.rng("loops")),
+    )
+    dataset = xr.Dataset(
+        {
+            "exact": ("hop", exact, {"long_name": "exact ΔF", "units": "t"}),
+            "learned": ("hop", found, {"long_name": "learned ΔF", "units": "t"}),
+            "symmetry_error": ("operation", symmetry, {"long_name": "violation relative to the largest ΔF"}),
+        },
+        coords={"time": ("hop", age, {"long_name": "time", "units": "attempts per particle"})},
+    )
+    mse = float(square_error.mean())
+    late = float(square_error[age > np.median(test.time)].mean())
+    return dataset, [
+        Check(
+            "ΔF of a move on unseen quenches, mean squared error",
+            value=mse,
+            unit="t²",
+            published=published,
+            criterion=Below(target),
+            note=f"{len(exact)} moves, whose ΔF has the mean square {np.square(exact).mean():.3g}",
+        ),
+        Check(
+            "moves with exact ΔF in the training data",
+            value=data.train.labels,
+            criterion=Below(labels),
+            note=f"{len(data.train)} configurations",
+        ),
+        Check("ΔF of a move, rms error", value=float(np.sqrt(mse)) / config.kT, unit="kT"),
+        Check("ΔF of a move in the later half of the quenches, mean squared error", value=late, unit="t²"),
+        Check(
+            f"symmetry of ΔF, worst of {len(symmetry)} operations",
+            value=max(symmetry),
+            criterion=Below(SYMMETRY),
+            note="relative to the largest ΔF",
+        ),
+        Check(
+            "detailed balance: pairs of moves in either order, difference of their costs",
+            value=loops,
+            criterion=None if loops is None else Below(SYMMETRY),
+            note="relative to the largest ΔF, 0 for the differences of a function of the state",
+        ),
+    ]
+
+
+def symmetry_error(energies: MoveEnergies, field: Tensor) -> list[float]:
+    """max |ΔF(gn, gm) - ΔF(n, m)| / max |ΔF| for every operation g of the site group, the identity first."""
+    group, law = site_group(energies.lattice), occupation()
+    before = energies.differences(field)
+    possible = torch.isfinite(before)
+    places = torch.arange(energies.lattice.n_sites, dtype=torch.float64)[:, None]
+    worst = []
+    for g, permutation in enumerate(site_permutations(energies.lattice, group)):
+        origin = law.transform(places, group, g, permutation)[:, 0].long().numpy()
+        after = energies.differences(law.transform(field, group, g, permutation))
+        after = after[:, torch.from_numpy(energies.hops.carried(origin))]
+        worst.append(float((after - before)[possible].abs().max() / before[possible].abs().max()))
+    return worst
+
+
+def loop_error(energies: MoveEnergies, field: Tensor, rng: torch.Generator) -> float | None:
+    """The cost of a move and of others that feel it, in one order minus the other, relative to the largest ΔF.
+
+    Rates obey detailed balance if and only if no loop costs anything. None if no two moves feel each other.
+    """
+    worst, largest = 0.0, 0.0
+    for one in field:
+        first = energies.differences(one)
+        moves = torch.nonzero(torch.isfinite(first))[:, 0]
+        a = moves[torch.randint(len(moves), (), generator=rng)]
+        after_a = energies.differences(energies.hops.apply(one, a))
+        feel = moves[torch.isfinite(after_a[moves]) & (after_a[moves] != first[moves])]
+        b = feel[torch.randperm(len(feel), generator=rng)[:PAIRS]]
+        after_b = energies.differences(energies.hops.apply(one.expand(len(b), -1, -1), b))[:, a]
+        loops = (first[a] + after_a[b] - first[b] - after_b).abs()
+        loops = loops[torch.isfinite(loops)]  # the others are in each other's way
+        if len(loops):
+            worst, largest = max(worst, float(loops.max())), max(largest, float(first[moves].abs().max()))
+    return worst / largest if largest else None
+
+
+def attempt(system: System, energies: MoveEnergies, field: Tensor, rng: torch.Generator) -> tuple[float, float]:
+    """Seconds of one attempt and the fraction that is accepted, over the first steps of a quench."""
+    scheme: Any = system.moved_by(energies)[1]
+    state = scheme.step(scheme.start(field, None, rng), None, rng)  # compiled by now
+    before = float(state.tally["accepted"])
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        state = scheme.step(state, None, rng)
+    count = STEPS * float(field.sum())
+    return (time.perf_counter() - start) / count, (float(state.tally["accepted"]) - before) / count

@@ -1,0 +1,472 @@
+"""Falicov-Kimball model: checkerboards that stop growing.
+
+**Question.** Do f electrons that hop at learned energies separate into checkerboards as exact electrons make them?
+
+**System.** Light c electrons move through heavy f electrons on the square lattice, which hop to empty neighbours:
+
+    H = -t Σ_<ij> (c_i† c_j + h.c.) + U Σ_i n_i c_i† c_i,     n_i = 0, 1
+    P(hop) = exp(-ΔF/kT) where ΔF > 0, and 1 otherwise (Metropolis), ΔF at fixed number of c electrons
+
+with U = 2t, kT = 0.05t, 0.187 f electrons and 0.55 c electrons per site. Time is in attempts per f electron. A learned
+energy of the f electrons has the ΔF of hops as its differences: detailed balance is built in.
+
+**What to expect** (S. Zhang, PhD thesis, University of Virginia, 2024, ch. 2).
+
+- Error of ΔF: 0.046 in sec. 2.3, printed as a mean square; the published parity data have an rms of 0.043 t.
+- Checkerboards grow as t^0.35 at first and are arrested; super-clusters, the domains of σ_i = ±1, the sublattice of the
+  nearest f electron, grow as ln t, far beyond the checkerboards.
+- The barrier that a test f electron crosses from one sublattice to the other is linear in the order of its
+  surroundings: exact potentials in arrangements of nine clusters (the stage ``barrier``).
+
+**Cost.** `quick`: ten minutes on two cores. `paper`: hours; 30 × 30, 100 + 100 quenches, 150 × 150.
+
+    nearsight run falicov_kimball --preset quick
+    nearsight run falicov_kimball --preset quick --set energy=internal     # as in the published programs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field, model_validator
+from torch import Tensor
+
+import nearsight as ns
+from nearsight import analysis
+from nearsight.dynamics import HopMonteCarlo, State
+from nearsight.fields import occupation
+from nearsight.forcefields import ConvolutionalForceField
+from nearsight.hamiltonians import FalicovKimball
+from nearsight.lattices import Lattice, square
+from nearsight.moves import ExactMoves, LearnedMoves, MoveEnergies
+from nearsight.networks import EmbeddedNetwork
+from nearsight.parallel import threads
+from nearsight.studies import figures, moving, parallel
+from nearsight.studies.checks import Above, Check, Published
+from nearsight.studies.ensembles import at_end
+from nearsight.studies.fits import fits, growth_law, with_fits
+from nearsight.studies.moving import Comparison, Large, MoveConfig, MoveStudy, Trajectories
+from nearsight.studies.options import Count, Positive
+from nearsight.studies.quench import Compared, caveats
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.studies.study import Stage
+from nearsight.studies.system import System
+from nearsight.training import MoveFitOptions
+
+THESIS = "S. Zhang, PhD thesis (University of Virginia, 2024)"
+PAPER_ERROR = Published(1.9e-3, f"{THESIS}, fig. 2.4", note="parity data of five networks, 10⁶ samples each, 30 × 30")
+LENGTHS = {
+    "cluster_length": ("√<s>", Published(0.35, f"{THESIS}, sec. 2.4", note="at first, then freezing")),
+    "R": ("R, the half height of super-clusters", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
+    "L": ("L = 1/<k>, which holds a logarithm of R", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
+}
+LARGEST_K = 1.5
+"""Largest wave number at which domains, and not the lattice, shape S."""
+CLOSE_UP, PALE = 60, 0.22
+"""Cells along an edge that are shown of a large lattice, where single f electrons are still seen, over so pale a σ."""
+
+Density = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Model(Section):
+    """Parameters of :class:`nearsight.hamiltonians.FalicovKimball`."""
+
+    t: float = 1.0
+    U: Positive = 2.0
+
+
+class Network(Section):
+    """The energy whose differences are learned: one wide layer, then a network at every site."""
+
+    radius: Positive = 4.0
+    """Two sites of which an energy depends on both are at most twice this apart."""
+    channels: Count = 16
+    widths: tuple[Count, ...] = (16,)
+
+
+class Barrier(Section):
+    """What a test f electron feels near frozen clusters: checkerboards in 9 blocks of a small lattice, exactly."""
+
+    length: Annotated[int, Field(ge=12, multiple_of=6)] = 30
+    configurations: Annotated[int, Field(ge=8)] = 50
+
+
+class Config(MoveConfig):
+    """Everything that decides the numbers of a run."""
+
+    model: Model = Model()
+    f_density: Density = 0.187
+    """f electrons per site."""
+    filling: Density = 0.55
+    """c electrons per site: their number is fixed, as in the thesis."""
+    energy: Literal["free", "internal"] = "free"
+    """What a hop costs: the free energy of the c electrons, or their internal energy, at four times the work."""
+    rule: Literal["metropolis", "glauber"] = "metropolis"
+    network: Network = Network()
+    barrier: Barrier = Barrier()
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Config:
+        for name, length in (("length", self.length), ("comparison.length", self.comparison.length)):
+            if round(self.f_density * length**2) < 2:
+                raise ValueError(f"{name}={length} holds fewer than two f electrons at f_density={self.f_density:g}")
+        return self
+
+
+def physics(c: Config, lattice: Lattice, screen: MoveEnergies | None = None) -> System:
+    """One step is one attempt of every f electron."""
+
+    def scattered(replicas: int, rng: torch.Generator) -> Tensor:
+        particles = round(c.f_density * lattice.n_sites)
+        order = torch.rand(replicas, lattice.n_sites, generator=rng, dtype=torch.float64).argsort(-1)
+        return (order.argsort(-1) < particles).double()[..., None]
+
+    def build_model(rng: torch.Generator) -> LearnedMoves:
+        network = EmbeddedNetwork(lattice, occupation(), **c.network.model_dump(), rng=rng)
+        return LearnedMoves(ConvolutionalForceField(lattice, network))
+
+    model = FalicovKimball(lattice, **c.model.model_dump())
+    return System(
+        exact=ExactMoves(model, kT=c.kT, filling=c.filling, energy=c.energy),
+        scheme=partial(HopMonteCarlo, kT=c.kT, rule=c.rule, screen=screen),
+        initial_fields=scattered,
+        build_model=build_model,
+        time="attempts per f electron",
+    )
+
+
+def with_cutoff(c: Config, cutoff: float) -> Config:
+    """The network with another radius, 0 where that is shorter than the way to a neighbour."""
+    radius = 0.5 * cutoff if cutoff >= 2.0 else 0.0
+    return c.model_copy(update={"network": c.network.model_copy(update={"radius": radius})})
+
+
+def observe(c: Config, system: System, state: State) -> xr.Dataset:
+    """Clusters, super-clusters and correlations of the f electrons, and what was attempted."""
+    n, lattice, dims = state.field[..., 0].numpy(), system.lattice, ("replica",)
+    sigma = analysis.sublattice_field(n, lattice, dims=dims)
+    observed = analysis.phase_separation(n, lattice, dims=dims)
+    # Where one sublattice rules everywhere L is infinite: the mean is of its inverse.
+    inverse = (1.0 / observed.L).assign_attrs(long_name="inverse length of the super-clusters", units="1/a")
+    return observed.assign(
+        inverse_L=inverse,
+        C=analysis.axial_correlation(n, lattice, dims=dims).isel(r=slice(1, None)),  # C(0) is the density
+        S=analysis.shell_average(analysis.structure_factor(sigma, lattice), lattice),
+        **moving.tally(state),
+    )
+
+
+def maps(c: Config, system: System, state: State) -> xr.Dataset:
+    n = state.field[0, :, 0].numpy()
+    grids = {"n": n, "sigma": analysis.sublattice_field(n, system.lattice).values}
+    return xr.Dataset({name: (("x", "y"), grid.reshape(system.lattice.shape)) for name, grid in grids.items()})
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def compare_snapshots(run: Run, c: Config, system: System, learned: LearnedMoves) -> tuple[xr.Dataset, list[Check]]:
+    """Errors of ΔF on unseen quenches, and how much it depends on the ensemble, which no local model can know."""
+    dataset, checks = moving.compare_moves(run, c, learned, published=PAPER_ERROR, target=0.005, labels=10**5)
+    both = system.exact.ensembles(moving.split(run, c).test.field[: moving.PROBED])
+    difference = (both.canonical - both.grand)[torch.isfinite(both.canonical)]
+    name, note = "ΔF at fixed number minus ΔΩ at fixed μ, same hops", f"{c.length} × {c.length} sites, falls as 1/N"
+    return dataset, [
+        *checks,
+        Check(f"{name}, rms", value=float(difference.square().mean().sqrt()), unit="t", note=note),
+        Check(f"{name}, largest", value=float(difference.abs().max()), unit="t", note=note),
+    ]
+
+
+def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
+    """Growth while the torus does not matter yet, dynamical scaling of the super-clusters, and sharp walls."""
+    large = c.large
+    bounds = {"below": large.length / 8, "since": large.growth_from, "until": large.growth_until}
+    laws = {name: growth_law(growth[name], rng=run.rng("bootstrap"), **bounds) for name in (*LENGTHS, "l")}
+    exponents = [
+        Check(
+            f"growth exponent of {symbol}",
+            value=law.exponent if (law := laws[name]) else None,
+            error=law.sigma if law else None,
+            published=published,
+            note=str(law or "too few records while clusters grow"),
+        )
+        for name, (symbol, published) in LENGTHS.items()
+    ]
+    R, S = growth.R.transpose("replica", "time"), growth.S.transpose("replica", "time", "k")
+    late, end = free(c, R), float(R.isel(time=-1).mean())
+    # With a Porod tail 1/<k> holds a logarithm of the half height R, which is the length to scale with.
+    scaling, words = attempted(
+        partial(analysis.dynamical_scaling, S.sel(time=late), R.sel(time=late), dimension=2, rng=run.rng("scaling"),
+                largest_k=LARGEST_K, samples=60)
+    )  # fmt: skip
+    window = (max(3.0 / end, 0.2), LARGEST_K)
+    porod, more = attempted(partial(analysis.porod_law, S.isel(time=-1), window=window, rng=run.rng("porod")))
+    last = growth.isel(time=-1)
+    return with_fits(growth, **laws, scaling=scaling, porod=porod), [
+        at_end("cluster size, mean over f electrons", last.weighted_size),
+        at_end("half height R of the super-clusters", last.R),
+        at_end("length L = 1/<k> of the super-clusters", last.L),
+        at_end("fraction of f electrons in checkerboards", last.ordered),
+        *exponents,
+        *logarithmic(c, growth.L),
+        Check(
+            "dynamical scaling of the super-clusters, S = R^θ G(kR): θ",
+            value=scaling.theta if scaling else None,
+            error=scaling.theta_error if scaling else None,
+            published=Published(2.0, "A. J. Bray, Adv. Phys. 43, 357 (1994)"),
+            note=words,
+        ),
+        Check(
+            "Porod tail of the super-clusters, S ~ k^-p: p",
+            value=-porod.exponent if porod else None,
+            error=porod.error if porod else None,
+            published=Published(3.0, "G. Porod, Kolloid-Z. 124, 83 (1951)"),
+            note=more,
+        ),
+    ]
+
+
+def free(c: Config, length: xr.DataArray) -> np.ndarray:
+    """When a length grows and is known in every replica and far below the edge of the lattice, on average."""
+    known = (length.mean("replica") < c.large.length / 8) & length.notnull().all("replica")
+    return (known & (length.time >= c.large.growth_from)).values
+
+
+def attempted(fit: Callable[[], Any]) -> tuple[Any, str]:
+    """A fit and its words; None and what is missing if there is too little to fit."""
+    try:
+        found = fit()
+    except ValueError as error:
+        return None, str(error)
+    return found, str(found)
+
+
+def logarithmic(c: Config, length: xr.DataArray) -> list[Check]:
+    """L = a + b ln t, replica by replica, and how far the mean strays from it, beside the best power law."""
+    L = length.sel(time=free(c, length)).transpose("replica", "time")
+    name = "super-clusters grow as L = a + b ln t"
+    if L.sizes["time"] < 4:
+        return [Check(f"{name}: b", value=None, note="too few records while super-clusters grow")]
+    x, mean = np.log(L.time.values), L.values.mean(0)
+    slopes = np.polyfit(x, L.values.T, 1)[0]
+    off = [
+        100 * float(np.sqrt(np.mean((mean / inverse(np.polyval(np.polyfit(x, to(mean), 1), x)) - 1) ** 2)))
+        for to, inverse in ((np.asarray, np.asarray), (np.log, np.exp))
+    ]
+    error = float(slopes.std(ddof=1)) / len(slopes) ** 0.5
+    note = f"t from {float(L.time[0]):g} to {float(L.time[-1]):g}; logarithmic at last in {THESIS}, sec. 2.4"
+    return [
+        Check(f"{name}: b", value=float(slopes.mean()), error=error, unit="a", note=note),
+        Check(f"{name}: rms deviation of the mean", value=off[0], unit="%"),
+        Check("super-clusters grow as a power law: rms deviation of the mean", value=off[1], unit="%"),
+    ]
+
+
+# --- why growth freezes: the barrier between the sublattices that frozen clusters raise -------------------------------
+
+
+def barrier(run: Run, c: Config) -> None:
+    """Exact potentials of a test particle in arrangements of one cluster in nine blocks."""
+    count, lattice = c.barrier.configurations, square(c.barrier.length)
+    # The nine clusters hold as many f electrons as the quenches have, but for the one that is tested.
+    size = max(2, round((c.f_density * lattice.n_sites - 1) / 9))
+    patch = analysis.grow_checkerboard(lattice, size, rng=run.rng("patch"), span=c.barrier.length // 3 - 1)
+    polarity = analysis.spread_polarity(count, 9, rng=run.rng("polarity"))
+    arranged = analysis.block_arrangements(lattice, patch, rng=run.rng("blocks"), count=count, polarity=polarity)
+    seconds = 1.3 * count * (c.barrier.length / 30) ** 6
+    tasks = [(c, lattice, row) for row in arranged.n.values]
+    V = np.stack(parallel.run(potential, tasks, seconds=seconds, title="barriers"))
+    sigma = analysis.sublattice_field(arranged.n, lattice)
+    gap = analysis.staggered_barrier(V, lattice, dims=("configuration",))
+    L = analysis.correlation_length(analysis.structure_factor(sigma, lattice), lattice)
+    phi, finite = analysis.polarity(sigma), np.isfinite(L.values)
+    order = analysis.linear_law(np.abs(phi.values), gap.values, rng=run.rng("line"))
+    length = analysis.linear_law(L.values[finite], gap.values[finite], rng=run.rng("line", "length"))
+    measured = xr.Dataset({"barrier": gap, "L": L, "phi": phi, "M": arranged.M})
+    run.record("barrier", with_fits(measured, order=order, length=length))
+    grids = {"V": V[:2], "n": arranged.n.values[:2], "sigma": sigma.values[:2]}
+    shown = {k: (("configuration", "x", "y"), v.reshape(-1, *lattice.shape)) for k, v in grids.items()}
+    run.record("potential", xr.Dataset(shown))
+    name, M = "staggered barrier ΔV_AB", np.abs(arranged.M.values)
+    run.record_checks(
+        "barrier",
+        [
+            Check(
+                f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; linear in {THESIS}"
+            ),
+            Check(f"{name}: slope against |φ| over its error", order.slope / order.slope_sigma, criterion=Above(3.0)),
+            Check(
+                f"{name}: correlation with the length of super-clusters",
+                value=length.correlation,
+                error=length.correlation_sigma,
+                note=f"{length}; rises with L in {THESIS}",
+            ),
+            *(
+                Check(
+                    f"{name}: mean at block magnetisation |M| = {m}",
+                    value=float(gap.values[m == M].mean()),
+                    error=float(gap.values[m == M].std(ddof=1) / np.sqrt((m == M).sum())),
+                    unit="t",
+                )
+                for m in np.unique(M)
+            ),
+        ],
+    )
+
+
+def potential(c: Config, lattice: Lattice, row: np.ndarray) -> np.ndarray:
+    """V of one configuration ``(site,)``."""
+    with threads(1):
+        model = FalicovKimball(lattice, **c.model.model_dump())
+        return analysis.particle_potential(row, model, kT=c.kT, number=c.filling * lattice.n_sites).V.values
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def over_sigma(data: xr.Dataset, lattice: Lattice) -> xr.DataArray:
+    """f electrons in the colour of their sublattice, over the pale field σ."""
+    sign = xr.DataArray(analysis.sublattice_sign(lattice).reshape(lattice.shape), dims=("x", "y"))
+    return xr.where(data.n > 0.5, sign, PALE * data.sigma).assign_attrs(
+        long_name="f electrons on A (1) and B (-1), over σ in pale", units="1", centre=0.0, limit=1.0
+    )
+
+
+def particles(run: Run, c: Config) -> Any:
+    data, lattice = figures.some_times(run.observable("maps"), 4), square(c.large.length)
+    window = CLOSE_UP if c.large.length > 1.5 * CLOSE_UP else None
+    sigma = data.sigma.assign_attrs(long_name="sublattice of the nearest f electron σ", units="1")
+    close = ns.plots.maps(over_sigma(data, lattice), lattice, window=window)
+    return {"": close, "sublattices": ns.plots.maps(sigma, lattice)}
+
+
+def growth(run: Run, c: Config) -> Any:
+    observed = run.observable("growth")
+    shown = [observed[name].rename(column) for name, column in COLUMNS.items()]
+    laws = [fits(observed).get(name) for name in COLUMNS]
+    return ns.plots.compare(*shown, log="xy", fits=laws, published=figures.tables(run))
+
+
+COLUMNS = {"cluster_length": "s", "l": "l", "R": "R", "L": "L"}
+"""Lengths of the large quench, and what they are called in published tables."""
+
+
+def collapse(run: Run, c: Config) -> Any:
+    observed = run.observable("growth")
+    later, found = figures.some_times(observed, 6), fits(observed)
+    R = later.R.mean("replica")
+    words = "; ".join(str(found[name]) for name in ("scaling", "porod") if name in found)
+    labels = ("$k R(t)$", "$S(k, t) / R^2(t)$")
+    return ns.plots.collapse(later.S, R, R**-2.0, log="xy", labels=labels, fit=words or None)
+
+
+def comparison(run: Run, c: Config) -> Any:
+    curves = run.observable("curves")
+    inverse = (1.0 / curves.L).assign_attrs(long_name="inverse length of the super-clusters", units="1/a")
+    return ns.plots.compare(curves.l, curves.weighted_size, inverse, log="xy")
+
+
+def correlations(run: Run, c: Config) -> Any:
+    C = run.observable("curves").C
+    times = figures.some_times(C, 3).time.values
+    return ns.plots.profiles(C.sel(r=C.r > 0), times=list(times), residuals=True, paired=True)
+
+
+def potentials(run: Run, c: Config) -> Any:
+    data, lattice = run.observable("potential"), square(c.barrier.length)
+    V = (data.V - data.V.min(("x", "y"))).assign_attrs(long_name="potential of a test particle", units="t")
+    return ns.plots.maps([over_sigma(data, lattice), V], lattice)
+
+
+def barriers(run: Run, c: Config) -> Any:
+    data = run.observable("barrier")
+    blocks = np.abs(data.M).assign_attrs(long_name="|M|")
+    phi = np.abs(data.phi).rename("phi").assign_attrs(long_name="order of the sublattices |φ|", units="1")
+    return {
+        name: ns.plots.points(x, data.barrier, by=blocks, fit=fits(data).get(name), published=figures.tables(run))
+        for name, x in (("length", data.L), ("order", phi))
+    }
+
+
+def parity(run: Run, c: Config) -> Any:
+    data = run.observable("snapshots")
+    return ns.plots.parity(data.exact, data.learned, quantity=r"\Delta F")
+
+
+def errors_by_age(run: Run, c: Config) -> Any:
+    data = run.observable("snapshots")
+    return ns.plots.rms_errors(data.exact, data.learned, by="time")
+
+
+def notes(run: Run, c: Config) -> list[str]:
+    return [
+        *caveats(run, c),
+        f"Time counts attempts per f electron; a plot in units of 100 attempts of single electrons shows "
+        f"{c.f_density:g} N t / 100 for N sites.",
+    ]
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+PRESETS = {
+    "quick": Config(),  # a laptop: minutes on two cores
+    "paper": Config(  # the lattices of the thesis and its 100 + 100 quenches; hours on two cores
+        length=30,
+        trajectories=Trajectories(number=24, duration=300.0, snapshots=10),
+        network=Network(radius=5.0, channels=24, widths=(32,)),
+        fit=MoveFitOptions(steps=6000),
+        comparison=Comparison(length=30, runs=100, duration=300.0, records=12, screened=10),
+        large=Large(length=150, replicas=10, duration=3000.0, records=30),
+    ),
+    "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
+        length=8,
+        trajectories=Trajectories(number=8, duration=4.0, snapshots=3),
+        network=Network(radius=2.0, channels=3, widths=(4,)),
+        fit=MoveFitOptions(steps=20, batch_size=4, hops=8, validate_every=10, checkpoint_every=10),
+        comparison=Comparison(length=8, runs=20, duration=4.0, records=3, screened=2, speed_length=8),
+        large=Large(length=16, replicas=3, duration=6.0, records=6, speed_lengths=(8, 16)),
+        barrier=Barrier(length=12, configurations=8),
+    ),
+}
+
+BARRIER = Stage("barrier", barrier, ("observables.nc:barrier", "observables.nc:potential", "checks.json:barrier"))
+
+STUDY = MoveStudy(
+    question="Do f electrons that hop at learned energies separate into checkerboards as exact electrons make them?",
+    title="Falicov-Kimball model: checkerboards, super-clusters, and what freezes them",
+    presets=PRESETS,
+    physics=physics,
+    with_cutoff=with_cutoff,
+    observe=observe,
+    maps=maps,
+    compare={
+        "l": Compared("checkerboard length l(t)", log=True),
+        "weighted_size": Compared("cluster size <s>(t), mean over f electrons", log=True),
+        "inverse_L": Compared("inverse length of super-clusters 1/L(t)"),
+        "C": Compared("correlation C(r, t) of f electrons"),
+        "accepted": Compared("accepted hops per f electron"),
+    },
+    snapshots=compare_snapshots,
+    analyse=analyse,
+    extra={"simulate": (BARRIER,)},
+    notes=notes,
+    figures={
+        "maps": particles,
+        "growth": growth,
+        "collapse": collapse,
+        "comparison": comparison,
+        "correlations": correlations,
+        "potentials": potentials,
+        "barriers": barriers,
+        "parity": parity,
+        "errors_by_age": errors_by_age,
+        "symmetry": figures.symmetry,
+    },
+)
