@@ -133,7 +133,7 @@ def test_fits_are_drawn_as_they_were_recorded(finished):
     assert law == again
     (dashed,) = [line for line in falicov_kimball.growth(finished, TINY).axes[3].lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(dashed.get_ydata(), law(dashed.get_xdata()))
-    curve = fits(finished.observable("barrier"))["order"]
+    curve = fits(finished.observable("barrier"))["by_order"]
     slope = next(check for check in finished.checks if check.name.endswith("slope against |φ|"))
     assert (slope.value, slope.error) == (curve.slope, curve.slope_sigma)
 

@@ -83,7 +83,7 @@ def carried_out(quenches: Sequence[Quench], *, title: str) -> xr.Dataset:
     with threads(1):
         seconds = quenches[0].seconds() * len(quenches)
     parts = parallel.run(_alone, [(quench,) for quench in quenches], seconds=seconds, title=title)
-    return xr.concat(parts, dim="replica")
+    return xr.concat(parts, dim="replica", data_vars="all")
 
 
 def _alone(quench: Quench) -> xr.Dataset:

@@ -35,7 +35,7 @@ def comparison(*names: str, log: str = "xy") -> Draw:
 
     def draw(run: Run, config: Any) -> Any:
         curves = run.observable("curves").sel(source=["exact", "learned"])
-        return ns.plots.compare(*(curves[name] for name in names), log=log)
+        return ns.plots.compare(*(curves[name] for name in names if name in curves), log=log)
 
     return draw
 
@@ -92,9 +92,12 @@ def maps(
 
 
 def parity(
-    quantity: str, *, by: str | None = None, symbol: str | None = None, published: Published | None = None
+    quantity: str = "", *, by: str | None = None, symbol: str | None = None, published: Published | None = None
 ) -> Draw:
-    """Learned over exact values of a quantity on the test trajectories, by component if there are several."""
+    """Learned over exact values of a quantity on the test trajectories, by component if there are several.
+
+    Here and below, "" where the snapshots hold one quantity without a name.
+    """
 
     def draw(run: Run, config: Any) -> Any:
         exact, learned = values(run, quantity)
@@ -115,19 +118,21 @@ def errors(quantity: str, *, symbol: str, published: Published | None = None) ->
     return draw
 
 
-def errors_by(coordinate: str, quantity: str) -> Draw:
+def errors_by(coordinate: str, quantity: str = "") -> Draw:
     """Root mean square errors by the kind of snapshot or by time."""
     return lambda run, config: ns.plots.rms_errors(*values(run, quantity), by=coordinate)
 
 
 def symmetry(run: Run, config: Any) -> Any:
     """The violation of every operation of the site group."""
-    violation = run.observable("snapshots").symmetry_error.values[1:]  # the identity comes first
+    violation = run.observable("snapshots").symmetry_error[1:]  # the identity comes first
+    tolerance = violation.attrs.get("tolerance", SYMMETRY)
     labels = [f"$g_{k}$" for k in range(1, len(violation) + 1)]
-    return ns.plots.symmetry_error({"learned": violation}, labels=labels, tolerance=SYMMETRY)
+    return ns.plots.symmetry_error({"learned": violation.values}, labels=labels, tolerance=tolerance)
 
 
 def values(run: Run, quantity: str) -> tuple[xr.DataArray, xr.DataArray]:
     """Exact and learned values of the test trajectories."""
     data = run.observable("snapshots")
-    return data[f"exact_{quantity}"], data[f"learned_{quantity}"]
+    name = f"_{quantity}" if quantity else ""
+    return data[f"exact{name}"], data[f"learned{name}"]

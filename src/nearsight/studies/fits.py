@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import xarray as xr
 
 from nearsight import analysis
 from nearsight.studies.checks import Check, Published
+
+Law = TypeVar("Law")
 
 
 def with_fits(dataset: xr.Dataset, **laws: Any) -> xr.Dataset:
@@ -29,28 +33,50 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
+def grows_freely(length: xr.DataArray, *, below: float, since: float = 0.0, until: float = float("inf")) -> np.ndarray:
+    """The times ``(time,)`` between ``since`` and ``until`` at which a length ``(replica, time)`` is known in every
+    replica and its mean is ``below`` a length at which the torus begins to matter."""
+    free = (length.mean("replica") < below) & length.notnull().all("replica")
+    known: np.ndarray = (free & (length.time >= since) & (length.time <= until)).values
+    return known
+
+
+def attempted(fit: Callable[[], Law]) -> tuple[Law | None, str]:
+    """A fit and its words; None and what is missing where there is too little to fit (``ValueError``)."""
+    try:
+        found = fit()
+    except ValueError as error:
+        return None, str(error)
+    return found, str(found)
+
+
 def growth_law(
     length: xr.DataArray, *, rng: torch.Generator, below: float, since: float, until: float = float("inf")
 ) -> analysis.PowerLaw | None:
-    """A power law of a length ``(replica, time)`` where it grows freely; None if too little of that was recorded.
-
-    Between the times ``since`` and ``until``, while it is known in every replica and its mean is ``below`` a length at
-    which the torus begins to matter.
-    """
-    free = (length.mean("replica") < below) & length.notnull().all("replica")
-    times = length.time.values[(free & (length.time >= since) & (length.time <= until)).values]
+    """A power law of a length ``(replica, time)`` where it :func:`grows_freely`; None if too little was recorded."""
+    times = length.time.values[grows_freely(length, below=below, since=since, until=until)]
     if len(times) < 3 or length.sizes["replica"] < 3:
         return None
     window = (float(times[0]), float(times[-1]))
     return analysis.growth_exponent(length.transpose("replica", "time"), rng=rng, window=window)
 
 
-def exponent(law: analysis.PowerLaw | None, published: Published, *, of: str = "domain growth") -> Check:
-    """The exponent of a law of growth beside that in print."""
-    return Check(
-        f"exponent of {of}, L ~ t^α",
-        value=None if law is None else law.exponent,
-        error=None if law is None else law.sigma,
-        published=published,
-        note=str(law) if law else "too few records between formation and the size of the lattice",
-    )
+EXPONENTS = {
+    analysis.PowerLaw: ("exponent", "sigma"),
+    analysis.SizeLaw: ("exponent", "error"),
+    analysis.DynamicalScaling: ("theta", "theta_error"),
+}
+
+
+def exponent(
+    law: Any,
+    published: Published,
+    *,
+    name: str = "exponent of domain growth, L ~ t^α",
+    missing: str = "too few records between formation and the size of the lattice",
+) -> Check:
+    """The exponent of a recorded fit beside that in print; no value, and what is ``missing``, where there is none."""
+    if law is None:
+        return Check(name, value=None, published=published, note=missing)
+    value, error = (getattr(law, field) for field in EXPONENTS[type(law)])
+    return Check(name, value=value, error=error, published=published, note=str(law))

@@ -271,9 +271,13 @@ def compare_moves(
     )
     dataset = xr.Dataset(
         {
-            "exact": ("hop", exact, {"long_name": "exact ΔF", "units": "t"}),
-            "learned": ("hop", found, {"long_name": "learned ΔF", "units": "t"}),
-            "symmetry_error": ("operation", symmetry, {"long_name": "violation relative to the largest ΔF"}),
+            "exact": ("hop", exact, {"long_name": "ΔF of a move", "units": "t"}),
+            "learned": ("hop", found, {"long_name": "ΔF of a move", "units": "t"}),
+            "symmetry_error": (
+                "operation",
+                symmetry,
+                {"long_name": "violation relative to the largest ΔF", "tolerance": SYMMETRY},
+            ),
         },
         coords={"time": ("hop", age, {"long_name": "time", "units": "attempts per particle"})},
     )

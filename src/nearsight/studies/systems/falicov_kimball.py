@@ -26,7 +26,6 @@ energy of the f electrons has the ΔF of hops as its differences: detailed balan
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -40,7 +39,7 @@ import nearsight as ns
 from nearsight import analysis
 from nearsight.dynamics import HopMonteCarlo, State
 from nearsight.fields import occupation
-from nearsight.forcefields import ConvolutionalForceField
+from nearsight.forcefields import LearnedForceField
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice, square
 from nearsight.moves import ExactMoves, LearnedMoves, MoveEnergies
@@ -49,7 +48,7 @@ from nearsight.parallel import threads
 from nearsight.studies import figures, moving, parallel
 from nearsight.studies.checks import Above, Check, Published
 from nearsight.studies.ensembles import at_end
-from nearsight.studies.fits import fits, growth_law, with_fits
+from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, with_fits
 from nearsight.studies.moving import Comparison, Large, MoveConfig, MoveStudy, Trajectories
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, caveats
@@ -61,6 +60,8 @@ from nearsight.training import MoveFitOptions
 
 THESIS = "S. Zhang, PhD thesis (University of Virginia, 2024)"
 PAPER_ERROR = Published(1.9e-3, f"{THESIS}, fig. 2.4", note="parity data of five networks, 10⁶ samples each, 30 × 30")
+BRAY = Published(2.0, "A. J. Bray, Adv. Phys. 43, 357 (1994)")
+POROD = Published(-3.0, "G. Porod, Kolloid-Z. 124, 83 (1951)")
 LENGTHS = {
     "cluster_length": ("√<s>", Published(0.35, f"{THESIS}, sec. 2.4", note="at first, then freezing")),
     "R": ("R, the half height of super-clusters", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
@@ -69,7 +70,7 @@ LENGTHS = {
 LARGEST_K = 1.5
 """Largest wave number at which domains, and not the lattice, shape S."""
 CLOSE_UP, PALE = 60, 0.22
-"""Cells along an edge that are shown of a large lattice, where single f electrons are still seen, over so pale a σ."""
+"""Cells along an edge of a large lattice on which single f electrons are still seen; colour of σ under them."""
 
 Density = Annotated[float, Field(gt=0, lt=1)]
 
@@ -129,7 +130,7 @@ def physics(c: Config, lattice: Lattice, screen: MoveEnergies | None = None) -> 
 
     def build_model(rng: torch.Generator) -> LearnedMoves:
         network = EmbeddedNetwork(lattice, occupation(), **c.network.model_dump(), rng=rng)
-        return LearnedMoves(ConvolutionalForceField(lattice, network))
+        return LearnedMoves(LearnedForceField(network))
 
     model = FalicovKimball(lattice, **c.model.model_dump())
     return System(
@@ -153,19 +154,20 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
     sigma = analysis.sublattice_field(n, lattice, dims=dims)
     observed = analysis.phase_separation(n, lattice, dims=dims)
     # Where one sublattice rules everywhere L is infinite: the mean is of its inverse.
-    inverse = (1.0 / observed.L).assign_attrs(long_name="inverse length of the super-clusters", units="1/a")
-    return observed.assign(
-        inverse_L=inverse,
-        C=analysis.axial_correlation(n, lattice, dims=dims).isel(r=slice(1, None)),  # C(0) is the density
-        S=analysis.shell_average(analysis.structure_factor(sigma, lattice), lattice),
-        **moving.tally(state),
-    )
+    inverse = (1.0 / observed.L).assign_attrs(long_name="1/L of the super-clusters", units="1/a")
+    measured = {
+        "inverse_L": inverse,
+        "C": analysis.axial_correlation(n, lattice, dims=dims).isel(r=slice(1, None)),  # C(0) is the density
+        "S": analysis.shell_average(analysis.structure_factor(sigma, lattice), lattice),
+    }
+    return observed.assign(measured | moving.tally(state))
 
 
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
-    n = state.field[0, :, 0].numpy()
-    grids = {"n": n, "sigma": analysis.sublattice_field(n, system.lattice).values}
-    return xr.Dataset({name: (("x", "y"), grid.reshape(system.lattice.shape)) for name, grid in grids.items()})
+    n, plane = state.field[0, :, 0].numpy(), system.lattice.shape
+    sigma = analysis.sublattice_field(n, system.lattice).values.reshape(plane)
+    attrs = {"long_name": "sublattice of the nearest f electron", "units": "1"}
+    return xr.Dataset({"n": (("x", "y"), n.reshape(plane)), "sigma": (("x", "y"), sigma, attrs)})
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -189,69 +191,30 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
     large = c.large
     bounds = {"below": large.length / 8, "since": large.growth_from, "until": large.growth_until}
     laws = {name: growth_law(growth[name], rng=run.rng("bootstrap"), **bounds) for name in (*LENGTHS, "l")}
-    exponents = [
-        Check(
-            f"growth exponent of {symbol}",
-            value=law.exponent if (law := laws[name]) else None,
-            error=law.sigma if law else None,
-            published=published,
-            note=str(law or "too few records while clusters grow"),
-        )
-        for name, (symbol, published) in LENGTHS.items()
-    ]
     R, S = growth.R.transpose("replica", "time"), growth.S.transpose("replica", "time", "k")
-    late, end = free(c, R), float(R.isel(time=-1).mean())
+    late, end = grows_freely(R, below=large.length / 8, since=large.growth_from), float(R.isel(time=-1).mean())
     # With a Porod tail 1/<k> holds a logarithm of the half height R, which is the length to scale with.
-    scaling, words = attempted(
-        partial(analysis.dynamical_scaling, S.sel(time=late), R.sel(time=late), dimension=2, rng=run.rng("scaling"),
-                largest_k=LARGEST_K, samples=60)
-    )  # fmt: skip
+    scaled = partial(analysis.dynamical_scaling, dimension=2, rng=run.rng("scaling"), largest_k=LARGEST_K, samples=60)
+    scaling, words = attempted(lambda: scaled(S.sel(time=late), R.sel(time=late)))
     window = (max(3.0 / end, 0.2), LARGEST_K)
-    porod, more = attempted(partial(analysis.porod_law, S.isel(time=-1), window=window, rng=run.rng("porod")))
+    porod, more = attempted(lambda: analysis.porod_law(S.isel(time=-1), window=window, rng=run.rng("porod")))
     last = growth.isel(time=-1)
     return with_fits(growth, **laws, scaling=scaling, porod=porod), [
         at_end("cluster size, mean over f electrons", last.weighted_size),
         at_end("half height R of the super-clusters", last.R),
         at_end("length L = 1/<k> of the super-clusters", last.L),
         at_end("fraction of f electrons in checkerboards", last.ordered),
-        *exponents,
+        *(exponent(laws[k], paper, name=f"growth exponent of {label}") for k, (label, paper) in LENGTHS.items()),
         *logarithmic(c, growth.L),
-        Check(
-            "dynamical scaling of the super-clusters, S = R^θ G(kR): θ",
-            value=scaling.theta if scaling else None,
-            error=scaling.theta_error if scaling else None,
-            published=Published(2.0, "A. J. Bray, Adv. Phys. 43, 357 (1994)"),
-            note=words,
-        ),
-        Check(
-            "Porod tail of the super-clusters, S ~ k^-p: p",
-            value=-porod.exponent if porod else None,
-            error=porod.error if porod else None,
-            published=Published(3.0, "G. Porod, Kolloid-Z. 124, 83 (1951)"),
-            note=more,
-        ),
+        exponent(scaling, BRAY, name="dynamical scaling of the super-clusters, S = R^θ G(kR): θ", missing=words),
+        exponent(porod, POROD, name="Porod tail of the super-clusters, S ~ k^p: p", missing=more),
     ]
-
-
-def free(c: Config, length: xr.DataArray) -> np.ndarray:
-    """When a length grows and is known in every replica and far below the edge of the lattice, on average."""
-    known = (length.mean("replica") < c.large.length / 8) & length.notnull().all("replica")
-    return (known & (length.time >= c.large.growth_from)).values
-
-
-def attempted(fit: Callable[[], Any]) -> tuple[Any, str]:
-    """A fit and its words; None and what is missing if there is too little to fit."""
-    try:
-        found = fit()
-    except ValueError as error:
-        return None, str(error)
-    return found, str(found)
 
 
 def logarithmic(c: Config, length: xr.DataArray) -> list[Check]:
     """L = a + b ln t, replica by replica, and how far the mean strays from it, beside the best power law."""
-    L = length.sel(time=free(c, length)).transpose("replica", "time")
-    name = "super-clusters grow as L = a + b ln t"
+    kept = grows_freely(length, below=c.large.length / 8, since=c.large.growth_from)
+    L, name = length.sel(time=kept).transpose("replica", "time"), "super-clusters grow as L = a + b ln t"
     if L.sizes["time"] < 4:
         return [Check(f"{name}: b", value=None, note="too few records while super-clusters grow")]
     x, mean = np.log(L.time.values), L.values.mean(0)
@@ -290,33 +253,19 @@ def barrier(run: Run, c: Config) -> None:
     order = analysis.linear_law(np.abs(phi.values), gap.values, rng=run.rng("line"))
     length = analysis.linear_law(L.values[finite], gap.values[finite], rng=run.rng("line", "length"))
     measured = xr.Dataset({"barrier": gap, "L": L, "phi": phi, "M": arranged.M})
-    run.record("barrier", with_fits(measured, order=order, length=length))
+    run.record("barrier", with_fits(measured, by_order=order, by_length=length))
     grids = {"V": V[:2], "n": arranged.n.values[:2], "sigma": sigma.values[:2]}
     shown = {k: (("configuration", "x", "y"), v.reshape(-1, *lattice.shape)) for k, v in grids.items()}
     run.record("potential", xr.Dataset(shown))
-    name, M = "staggered barrier ΔV_AB", np.abs(arranged.M.values)
+    name, groups = "staggered barrier ΔV_AB", gap.groupby(abs(arranged.M))
+    means = {m: (float(part.mean()), float(part.std(ddof=1)) / part.size**0.5) for m, part in groups}
     run.record_checks(
         "barrier",
         [
-            Check(
-                f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; linear in {THESIS}"
-            ),
+            Check(f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; {THESIS}: linear"),
             Check(f"{name}: slope against |φ| over its error", order.slope / order.slope_sigma, criterion=Above(3.0)),
-            Check(
-                f"{name}: correlation with the length of super-clusters",
-                value=length.correlation,
-                error=length.correlation_sigma,
-                note=f"{length}; rises with L in {THESIS}",
-            ),
-            *(
-                Check(
-                    f"{name}: mean at block magnetisation |M| = {m}",
-                    value=float(gap.values[m == M].mean()),
-                    error=float(gap.values[m == M].std(ddof=1) / np.sqrt((m == M).sum())),
-                    unit="t",
-                )
-                for m in np.unique(M)
-            ),
+            Check(f"{name}: correlation with L", length.correlation, length.correlation_sigma, note=str(length)),
+            *(Check(f"{name}: mean at block magnetisation |M| = {m}", *means[m], "t") for m in means),
         ],
     )
 
@@ -331,31 +280,29 @@ def potential(c: Config, lattice: Lattice, row: np.ndarray) -> np.ndarray:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def over_sigma(data: xr.Dataset, lattice: Lattice) -> xr.DataArray:
-    """f electrons in the colour of their sublattice, over the pale field σ."""
-    sign = xr.DataArray(analysis.sublattice_sign(lattice).reshape(lattice.shape), dims=("x", "y"))
-    return xr.where(data.n > 0.5, sign, PALE * data.sigma).assign_attrs(
-        long_name="f electrons on A (1) and B (-1), over σ in pale", units="1", centre=0.0, limit=1.0
-    )
+def over_sigma(data: xr.Dataset) -> xr.DataArray:
+    """±1 where an f electron is on the A (B) sublattice, pale σ elsewhere."""
+    x, y = (xr.DataArray(np.arange(data.sizes[d]), dims=d) for d in "xy")
+    shown = xr.where(data.n > 0.5, (-1.0) ** (x + y), PALE * data.sigma).transpose(*data.n.dims)
+    return shown.assign_attrs(long_name="f electrons over σ", limit=1.0, centre=0.0)
 
 
 def particles(run: Run, c: Config) -> Any:
-    data, lattice = figures.some_times(run.observable("maps"), 4), square(c.large.length)
-    window = CLOSE_UP if c.large.length > 1.5 * CLOSE_UP else None
-    sigma = data.sigma.assign_attrs(long_name="sublattice of the nearest f electron σ", units="1")
-    close = ns.plots.maps(over_sigma(data, lattice), lattice, window=window)
-    return {"": close, "sublattices": ns.plots.maps(sigma, lattice)}
+    """f electrons by their sublattice over pale σ, in a corner of the lattice."""
+    data, window = figures.some_times(run.observable("maps"), 4), min(CLOSE_UP, c.large.length)
+    return ns.plots.maps(over_sigma(data), square(c.large.length), window=window)
 
 
 def growth(run: Run, c: Config) -> Any:
     observed = run.observable("growth")
-    shown = [observed[name].rename(column) for name, column in COLUMNS.items()]
-    laws = [fits(observed).get(name) for name in COLUMNS]
-    return ns.plots.compare(*shown, log="xy", fits=laws, published=figures.tables(run))
-
-
-COLUMNS = {"cluster_length": "s", "l": "l", "R": "R", "L": "L"}
-"""Lengths of the large quench, and what they are called in published tables."""
+    observed["time"] = observed.time.assign_attrs(units="1")  # four panels have no room for it
+    symbols = {"s": "√⟨s⟩", "l": "checkerboards l", "R": "super-clusters R", "L": "super-clusters L = 1/⟨k⟩"}
+    laws = [fits(observed).get(name) for name in ("cluster_length", "l", "R", "L")]
+    observed = observed.rename(cluster_length="s")  # as columns of tables are named
+    lengths = [observed[name].assign_attrs(long_name=label) for name, label in symbols.items()]
+    picture = ns.plots.compare(*lengths, log="xy", fits=laws, published=figures.tables(run))
+    picture.caption += " Time in attempts per f electron."
+    return picture
 
 
 def collapse(run: Run, c: Config) -> Any:
@@ -363,53 +310,33 @@ def collapse(run: Run, c: Config) -> Any:
     later, found = figures.some_times(observed, 6), fits(observed)
     R = later.R.mean("replica")
     words = "; ".join(str(found[name]) for name in ("scaling", "porod") if name in found)
-    labels = ("$k R(t)$", "$S(k, t) / R^2(t)$")
+    labels = ("$k R(t)$", r"$S(k, t) \, / R^2(t)$")
     return ns.plots.collapse(later.S, R, R**-2.0, log="xy", labels=labels, fit=words or None)
 
 
-def comparison(run: Run, c: Config) -> Any:
-    curves = run.observable("curves")
-    inverse = (1.0 / curves.L).assign_attrs(long_name="inverse length of the super-clusters", units="1/a")
-    return ns.plots.compare(curves.l, curves.weighted_size, inverse, log="xy")
-
-
-def correlations(run: Run, c: Config) -> Any:
-    C = run.observable("curves").C
-    times = figures.some_times(C, 3).time.values
-    return ns.plots.profiles(C.sel(r=C.r > 0), times=list(times), residuals=True, paired=True)
-
-
 def potentials(run: Run, c: Config) -> Any:
-    data, lattice = run.observable("potential"), square(c.barrier.length)
-    V = (data.V - data.V.min(("x", "y"))).assign_attrs(long_name="potential of a test particle", units="t")
-    return ns.plots.maps([over_sigma(data, lattice), V], lattice)
+    data = run.observable("potential")
+    V = (data.V - data.V.min(("x", "y"))).assign_attrs(long_name="potential above its minimum", units="t")
+    return ns.plots.maps([over_sigma(data), V], square(c.barrier.length))
 
 
 def barriers(run: Run, c: Config) -> Any:
     data = run.observable("barrier")
-    blocks = np.abs(data.M).assign_attrs(long_name="|M|")
-    phi = np.abs(data.phi).rename("phi").assign_attrs(long_name="order of the sublattices |φ|", units="1")
+    lines, blocks, tables = fits(data), abs(data.M).rename("|M|"), figures.tables(run)
+    length = data.L.assign_attrs(long_name="length of the super-clusters")
+    order = abs(data.phi).assign_attrs(long_name="order of the sublattices", symbol=r"|\phi|")
     return {
-        name: ns.plots.points(x, data.barrier, by=blocks, fit=fits(data).get(name), published=figures.tables(run))
-        for name, x in (("length", data.L), ("order", phi))
+        name: ns.plots.points(x, data.barrier, by=blocks, fit=lines.get(name), published=tables)
+        for name, x in (("by_length", length), ("by_order", order))
     }
-
-
-def parity(run: Run, c: Config) -> Any:
-    data = run.observable("snapshots")
-    return ns.plots.parity(data.exact, data.learned, quantity=r"\Delta F")
-
-
-def errors_by_age(run: Run, c: Config) -> Any:
-    data = run.observable("snapshots")
-    return ns.plots.rms_errors(data.exact, data.learned, by="time")
 
 
 def notes(run: Run, c: Config) -> list[str]:
     return [
         *caveats(run, c),
         f"Time counts attempts per f electron; a plot in units of 100 attempts of single electrons shows "
-        f"{c.f_density:g} N t / 100 for N sites.",
+        f"{c.f_density:g} N t / 100 for N sites. Tables in the folder 'published' of this run, each with its card, are "
+        "drawn as open symbols by the next report.",
     ]
 
 
@@ -458,15 +385,16 @@ STUDY = MoveStudy(
     extra={"simulate": (BARRIER,)},
     notes=notes,
     figures={
-        "maps": particles,
+        "maps": figures.maps("sigma"),
+        "particles": particles,
         "growth": growth,
         "collapse": collapse,
-        "comparison": comparison,
-        "correlations": correlations,
+        "comparison": figures.comparison("l", "weighted_size", "inverse_L"),
+        "correlations": figures.profiles("C", 3, residuals=True, paired=True),
         "potentials": potentials,
         "barriers": barriers,
-        "parity": parity,
-        "errors_by_age": errors_by_age,
+        "parity": figures.parity(),
+        "errors_by_age": figures.errors_by("time"),
         "symmetry": figures.symmetry,
     },
 )

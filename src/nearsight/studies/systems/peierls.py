@@ -191,8 +191,8 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
     return with_fits(growth, L=late, early=early), [
         at_end("domain size", last.L),
         at_end("walls", last.walls),
-        exponent(early, Published(0.7, PAPER), of="early growth"),
-        exponent(late, Published(0.5, PAPER), of="late growth"),
+        exponent(early, Published(0.7, PAPER), name="exponent of early growth, L ~ t^α"),
+        exponent(late, Published(0.5, PAPER), name="exponent of late growth, L ~ t^α"),
     ]
 
 
