@@ -30,7 +30,7 @@ from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.speed import seconds
 from nearsight.studies.system import System
-from nearsight.training import MoveData, MoveFitOptions, MoveSplit
+from nearsight.training import MoveData, MoveFitOptions, Split
 
 SYMMETRY = 1e-4
 """Allowed violation: energies of single precision, of which small differences are taken."""
@@ -235,7 +235,7 @@ class MoveStudy(QuenchStudy):
         return HopTarget(exact=system.exact, learned=learned, data=data.test, more=data.train.field, grow=grow)
 
 
-def split(run: Run, config: Any) -> MoveSplit:
+def split(run: Run, config: Any) -> Split:
     """Training, validation and test quenches, always the same in one run."""
     fit = config.fit
     return MoveData.open(run.path / "data.zarr").split(validation=fit.validation, test=fit.test, seed=config.seed)
