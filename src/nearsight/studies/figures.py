@@ -86,7 +86,8 @@ def maps(
         data = some_times(run.observable("maps"), times)
         place = lattice(config.large.length)
         parts = {"": data} if by is None else {f"{v:g}": data.sel({by: v}) for v in data[by].values}
-        return {k: ns.plots.maps([part[name] for name in names], place, **options) for k, part in parts.items()}
+        shown = [name for name in names if name in data]  # runs of 0.1 have fewer
+        return {k: ns.plots.maps([part[name] for name in shown], place, **options) for k, part in parts.items()}
 
     return draw
 

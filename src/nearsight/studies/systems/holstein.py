@@ -278,7 +278,7 @@ STUDY = QuenchStudy(
     snapshots=compare_snapshots,
     analyse=analyse,
     figures={
-        "domains": figures.maps("phi"),
+        "domains": figures.maps("phi", "density"),
         "growth": figures.growth("L"),
         "comparison": figures.comparison("L", "Phi"),
         "correlations": figures.profiles("C"),
