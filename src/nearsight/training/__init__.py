@@ -6,7 +6,7 @@ from nearsight.training.generate import generate
 from nearsight.training.identify import Identification, identify
 from nearsight.training.labelled import Split
 from nearsight.training.metrics import evaluate
-from nearsight.training.move_data import MoveData, MoveSplit
+from nearsight.training.move_data import MoveData
 from nearsight.training.move_fit import MoveFitOptions, evaluate_moves, fit_moves
 from nearsight.training.optimizers.soap import SOAP
 from nearsight.training.options import TrainerOptions
@@ -25,7 +25,6 @@ __all__ = [
     "Identification",
     "MoveData",
     "MoveFitOptions",
-    "MoveSplit",
     "NearEquilibrium",
     "PropertyFitOptions",
     "Random",

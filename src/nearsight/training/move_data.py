@@ -18,11 +18,9 @@ from nearsight.lattices import Lattice
 from nearsight.moves import Hops, MoveEnergies
 from nearsight.storage import load_tensors, owned
 from nearsight.training.imports import as_numpy
-from nearsight.training.labelled import Labelled, Split
+from nearsight.training.labelled import Labelled
 
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
-
-MoveSplit = Split
 
 
 class MoveData(Labelled):
