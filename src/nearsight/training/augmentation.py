@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nearsight.fields import FieldType
-from nearsight.forcefields import ForceField, LocalForceField
+from nearsight.forcefields import ForceField, LearnedForceField
 from nearsight.lattices import Lattice, site_permutations, torus_group
 
 
@@ -34,10 +34,10 @@ class Augmentation:
     @classmethod
     def of(cls, model: ForceField) -> Augmentation:
         """That of a learned force field, by the law of its field."""
-        if not isinstance(model, LocalForceField):
+        if not isinstance(model, LearnedForceField):
             raise TypeError(
                 f"augment=True needs one learned part that names the law of its field, such as "
-                f"ConvolutionalForceField; {model!r} does not."
+                f"LearnedForceField; {model!r} does not."
             )
         return cls(model.lattice, model.field_type)
 

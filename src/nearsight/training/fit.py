@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField, LearnedForceField, LocalForceField
+from nearsight.forcefields import ForceField, LearnedForceField
 from nearsight.training import _distributed
 from nearsight.training.augmentation import Augmentation
 from nearsight.training.dataset import DataSet
@@ -119,7 +119,7 @@ class _Forces:
         if {id(p) for p in parameters} != {id(p) for p in learned.parameters() if p.requires_grad}:
             raise TypeError(f"{type(learned).__name__}.on(lattice) copies its parameters; it must share them.")
         self.offsets = [b for name, b in learned.named_buffers() if name.rpartition(".")[2] == "energy_offset"]
-        self.references = [m.reference for m in learned.modules() if isinstance(m, LocalForceField)]
+        self.references = [m.reference for m in learned.modules() if isinstance(m, LearnedForceField)]
         for constant in (*self.offsets, *(r.longitudinal for r in self.references)):
             constant.zero_()
         # Features are scaled by the training data once, before the first step; a resumed fit finds the same scales.
@@ -147,7 +147,7 @@ class _Forces:
             labels(part, fixed, component=self.component, **settings) for part in (split.train, split.validation)
         )
         # Taken from the labels, so that errors are weighed by what is left to learn, and given to the model at the end.
-        unit = all(m.field_type.values == "unit" for m in self.model.modules() if isinstance(m, LocalForceField))
+        unit = all(m.field_type.values == "unit" for m in self.model.modules() if isinstance(m, LearnedForceField))
         whole_spins = self.component == "all" and bool(self.references) and unit
         self.longitudinal = mean_longitudinal(train) if whole_spins else 0.0
         self.train, self.validation = (part.without(self.longitudinal) for part in (train, validation))
@@ -163,7 +163,7 @@ class _Forces:
         A force field from an earlier fit keeps the unit its weights were found in.
         """
         for module in self.model.modules():
-            if isinstance(module, LocalForceField) and float(module.reference.scale) == 1.0:
+            if isinstance(module, LearnedForceField) and float(module.reference.scale) == 1.0:
                 module.reference.scale.fill_(self.terms.force_scale)
 
     def batch(self, step: int) -> Labels:
