@@ -115,6 +115,7 @@ def stumbling(offset: int, number: int) -> dict[str, torch.Tensor]:
 
 NUMBERS = [(1,), (2,), (3,), (4,)]
 KEPT = dict(shared=(7,), plan={"offset": 7}, progress=False)
+ALONE = dict(workers=1, progress=False)
 
 
 def test_killed_work_goes_on_where_it_was(tmp_path, place):
@@ -132,22 +133,22 @@ def test_killed_work_goes_on_where_it_was(tmp_path, place):
 
 
 def test_arrays_are_kept_like_tensors(tmp_path):
-    [kept] = resumable(lambda: {"x": np.arange(3, dtype=np.int32)}, [()], tmp_path / "r", progress=False)
+    [kept] = resumable(lambda: {"x": np.arange(3, dtype=np.int32)}, [()], tmp_path / "r", **ALONE)
     assert torch.equal(kept["x"], torch.arange(3, dtype=torch.int32))
 
 
 def test_results_of_another_plan_are_refused_and_the_difference_named(tmp_path):
-    resumable(squares, NUMBERS, tmp_path / "r", **KEPT)
+    resumable(squares, NUMBERS, tmp_path / "r", workers=1, **KEPT)
     with pytest.raises(ValueError, match=r"r was made differently: offset: 7 \(then\), 8 \(now\)"):
-        resumable(squares, NUMBERS, tmp_path / "r", shared=(8,), plan={"offset": 8}, progress=False)
+        resumable(squares, NUMBERS, tmp_path / "r", shared=(8,), plan={"offset": 8}, **ALONE)
 
 
 def test_a_part_of_another_plan_is_no_part(tmp_path):
     """Even where the plan itself is lost, which alone says what the parts were made for."""
-    resumable(squares, NUMBERS, tmp_path / "r", **KEPT)
+    resumable(squares, NUMBERS, tmp_path / "r", workers=1, **KEPT)
     (tmp_path / "r" / "plan.json").unlink()
     with pytest.warns(DamagedFileWarning, match=r"00000[0-3]\.safetensors.*another plan"):
-        kept = resumable(squares, NUMBERS, tmp_path / "r", shared=(8,), plan={"offset": 8}, progress=False)
+        kept = resumable(squares, NUMBERS, tmp_path / "r", shared=(8,), plan={"offset": 8}, **ALONE)
     assert [int(part["x"][0]) for part in kept] == [8] * 4
 
 
@@ -162,7 +163,7 @@ def test_a_damaged_plan_is_named_and_written_again_and_its_parts_stay(tmp_path):
 
 
 def test_a_part_that_is_damaged_after_it_was_found_is_named(tmp_path):
-    kept = resumable(squares, NUMBERS, tmp_path / "r", **KEPT)
+    kept = resumable(squares, NUMBERS, tmp_path / "r", workers=1, **KEPT)
     (tmp_path / "r" / "000002.safetensors").write_bytes(b"")
     with pytest.raises(CorruptFileError, match=r"000002\.safetensors"):
         kept[2]
