@@ -112,6 +112,8 @@ def test_magnetisations_come_equally_often():
     signs = analysis.spread_polarity(16, 9, rng=torch.Generator().manual_seed(0))
     values, counts = np.unique(np.abs(signs.sum(1)), return_counts=True)
     assert values.tolist() == [1, 3, 5, 7] and counts.tolist() == [4, 4, 4, 4]
+    with pytest.raises(ValueError, match="blocks=4"):
+        analysis.spread_polarity(16, 4, rng=torch.Generator())
 
 
 def test_tables_of_others_are_drawn(finished, tmp_path):

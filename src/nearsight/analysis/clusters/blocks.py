@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from nearsight._validation import generator, integer
 from nearsight.analysis._fields import SiteField, binned, relabel, site_field
 from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice, torus_group
@@ -109,8 +110,15 @@ def block_arrangements(
 
 
 def spread_polarity(count: int, blocks: int, *, rng: torch.Generator) -> np.ndarray:
-    """Sublattices ±1 ``(configuration, block)`` of an odd number of blocks with every \\|M\\| up to blocks - 2 equally
-    often, either sign of M, blocks at random: :func:`block_arrangements` takes them."""
+    """Sublattices ±1 ``(configuration, block)`` for :func:`block_arrangements`, evenly spread over magnetisations.
+
+    Of ``count`` configurations every \\|M\\| = 1, 3, ... ``blocks`` - 2 is that of as many, with either sign, in blocks
+    drawn at random; ``blocks`` is odd.
+    """
+    generator(rng)
+    count, blocks = integer(count, "count", least=1), integer(blocks, "blocks", least=3)
+    if blocks % 2 == 0:
+        raise ValueError(f"An even number of blocks has arrangements of no magnetisation; got blocks={blocks}.")
     signs = np.ones((count, blocks))
     for k in range(count):
         down = torch.randperm(blocks, generator=rng)[: 1 + k % (blocks // 2)].numpy()
