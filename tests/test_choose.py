@@ -101,7 +101,7 @@ def test_a_temperature_out_of_reach_of_all_others_is_for_diagonalisation(counted
 
 def test_the_reason_names_every_candidate(counted):
     reason = str(chosen(30, kT=0.05))
-    assert reason.startswith("Poles(mu=-3.5, kT=0.05, tol=1e-06): Dense ")
+    assert reason.startswith("Poles(kT=0.05, mu=-3.5, tol=1e-06): Dense ")
     for word in ("poles, 1 solution", "moments", "for 1800 orbitals on this machine"):
         assert word in reason
 

@@ -500,6 +500,8 @@ def test_an_interrupted_run_of_spins_goes_on_to_the_same_bits(make, tmp_path, rn
                 raise KeyboardInterrupt
             return super().evaluate(field)
 
+    Stumbling.__name__ = "ClassicalForceField"  # the same forces
+
     def run(path, forcefield):
         chance = torch.Generator().manual_seed(3)
         return simulate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -53,6 +53,11 @@ class TwistAverage(ForceField):
     @property
     def field_type(self) -> FieldType | None:
         return self.parts[0].field_type  # type: ignore[return-value]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it is the mean of."""
+        return {"parts": tuple(self.parts)}
 
     def __repr__(self) -> str:
         return f"mean over {len(self.parts)} twists of {self.parts[0]!r}"
