@@ -45,7 +45,7 @@ def test_the_order_parameter_is_the_same_everywhere_in_a_domain_and_tells_four_a
     system, field = halves(direction, direction)
     np.testing.assert_allclose(peierls.order(field, system.lattice), 0.24 * psi * np.ones((1, 64)), atol=1e-15)
     found = observed(system, field)
-    assert float(found.Phi) == pytest.approx(0.24) and float(found.walls) == 0 and np.isinf(float(found.L))
+    assert float(found.walls) == 0 and np.isinf(float(found.L))
 
 
 @pytest.mark.parametrize(("right", "walls"), [("y", 0.5), ("-y", 0.5), ("-x", 1.0)])
@@ -66,7 +66,8 @@ def test_the_force_on_ordered_fields_keeps_their_domains(finished):
 
 def test_data_are_quenches_from_their_first_to_their_last_step():
     recipe = STUDY.configure("quick").recipe
-    assert (recipe.thermal.trajectories, recipe.random.trajectories, recipe.near_equilibrium.trajectories) == (18, 0, 0)
+    assert recipe.thermal.trajectories == recipe.relaxing.trajectories == 18 and recipe.thermal.burn_in == 0
+    assert recipe.random.trajectories == recipe.near_equilibrium.trajectories == 0
     assert recipe.relaxing.steps * recipe.relaxing.dt == pytest.approx(6.0)
     assert 0.9 * 200 <= recipe.thermal.steps <= 200
 
