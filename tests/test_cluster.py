@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import xarray as xr
 from typer.testing import CliRunner
 
 from nearsight.cli.app import app
-from nearsight.dynamics import Brownian
+from nearsight.dynamics import Brownian, State
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
 from nearsight.parallel import cluster, resumable
 from nearsight.solvers import Dense
 from nearsight.storage import tree_hash
-from nearsight.studies import Run
-from nearsight.studies.quenches import Quenches
+from nearsight.studies.ensembles import Quench, carried_out
+from nearsight.studies.system import System
 from nearsight.training import DataSet
 
 distributed = pytest.importorskip("distributed")
@@ -72,18 +73,32 @@ def test_the_data_of_a_study_are_those_of_this_machine(scheduler, submitted, tmp
     assert here.hash == there.hash and tree_hash(here.path) == tree_hash(there.path)
 
 
+def density(state: State) -> xr.Dataset:
+    return xr.Dataset({"Q": (("replica", "site"), state.field[..., 0].numpy())})
+
+
 def test_exact_quenches_are_those_of_this_machine(scheduler, submitted, tmp_path, monkeypatch):
     exact = ExactForceField(Holstein(square(4)), Dense(filling=0.5, kT=0.1))
     fields = 0.1 * torch.randn(8, 16, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    system = System(
+        exact=exact,
+        scheme=Brownian(dt=0.1, kT=0.2),
+        initial_fields=lambda n, rng: fields,
+        build_model=lambda rng: exact,
+    )
 
-    def quenched(name: str) -> Quenches:
-        run = Run.create(tmp_path / name, "holstein", {"seed": 1})
-        return Quenches(run, Brownian(dt=0.1, kT=0.2), (0, 3, 6), fields)
+    def quenched(name: str) -> xr.Dataset:
+        common = {"system": system, "engine": exact, "steps": (0, 3, 6), "measure": density}
+        quenches = [
+            Quench(**common, field=part, path=tmp_path / name / str(k), seed=k)
+            for k, part in enumerate(fields.split(4))
+        ]
+        return carried_out(quenches, title=name)
 
-    here = quenched("here").exact(exact)
+    here = quenched("here")
     monkeypatch.chdir(tmp_path)
     with cluster(scheduler=scheduler):
-        assert quenched("there").exact(exact).identical(here)
+        assert quenched("there").identical(here)
     assert len(submitted) == 2
 
 

@@ -7,20 +7,29 @@ import pytest
 import torch
 import xarray as xr
 
-from nearsight.dynamics import Trajectory
+from nearsight import analysis
+from nearsight.dynamics import State, Trajectory
 from nearsight.fields import cone, random_spins, tangent
-from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import double_exchange
+from nearsight.forcefields import ExactForceField, Forces
+from nearsight.hamiltonians import double_exchange as magnet_of
 from nearsight.lattices import square
-from nearsight.plots import magnets
 from nearsight.solvers import Dense, Poles
-from nearsight.studies import Run, get
-from nearsight.studies.double_exchange import physics
-from nearsight.studies.double_exchange.bubbles import bubbles
-from nearsight.studies.double_exchange.dynamics import in_words
-from nearsight.studies.double_exchange.ground_states import coexistence, energies, energy_per_site, levels
-from nearsight.studies.double_exchange.number import at_number
-from nearsight.studies.double_exchange.train import learned
+from nearsight.studies import Run, get, torques
+from nearsight.studies.magnets import compared_spins
+from nearsight.studies.systems import _double_exchange_ground_states as ground
+from nearsight.studies.systems import double_exchange
+from nearsight.studies.systems._double_exchange_ground_states import (
+    antiferromagnet,
+    bubbles,
+    coexistence,
+    energies,
+    energy_per_site,
+    exact,
+    levels,
+    magnet,
+    solved,
+    with_disc,
+)  # fmt: skip
 from nearsight.training import DataSet
 from study_runs import StudyContract, finished_run
 
@@ -39,8 +48,10 @@ def finished(tmp_path_factory) -> Run:
 
 
 class TestRun(StudyContract):
-    observables = ("phases", "bubbles", "snapshots", "number", "response", "curves", "densities", "quench", "maps")
-    verdicts = 30
+    observables = (
+        "phases", "bubbles", "snapshots", "number", "response", "curves", "densities", "growth", "maps", "electrons"
+    )  # fmt: skip
+    checks = 60
 
 
 def test_presets_put_a_whole_number_of_holes_on_lattices_of_exact_electrons():
@@ -63,7 +74,7 @@ def test_levels_of_a_spiral_are_those_of_its_matrix(Q, theta):
     # the two wave vectors is on the shifted mesh. An even number of turns keeps it there.
     turns = round(8 * Q[0] / (2 * math.pi)), round(8 * Q[1] / (2 * math.pi))
     twist = tuple(math.pi + math.pi * n for n in turns)
-    exact = torch.linalg.eigvalsh(double_exchange(lattice, twist=twist).matrix(spins)).numpy()
+    exact = torch.linalg.eigvalsh(magnet_of(lattice, twist=twist).matrix(spins)).numpy()
     np.testing.assert_allclose(levels(TINY, Q, theta * math.pi, mesh=8), exact, atol=1e-9)
 
 
@@ -110,11 +121,11 @@ def test_a_reversed_spin_traps_one_hole_and_not_two():
 
 def test_densities_add_up_to_the_number_and_follow_the_spins(rng):
     spins = random_spins(square(6), rng, 2)
-    mu, n = at_number(TINY, 6, spins)
+    mu, n = solved(exact(TINY, square(6)), spins)
     np.testing.assert_allclose(n.sum(-1), 36 * TINY.density, atol=1e-9)
-    fixed = physics.at_fixed_mu(TINY, 6, float(mu[0])).electrons.electrons(spins[:1])
+    fixed = exact(TINY, square(6), float(mu[0])).electrons.electrons(spins[:1])
     assert float(fixed.number) == pytest.approx(36 * TINY.density, abs=1e-6)
-    h = physics.magnet(TINY, 6).matrix(spins[0])
+    h = magnet(TINY, square(6)).matrix(spins[0])
     eps, psi = torch.linalg.eigh(h)
     f = torch.sigmoid((mu[0] - eps) / TINY.electron_kT)
     direct = (psi.abs().square() * f).sum(-1).reshape(36, 2).sum(-1)
@@ -124,34 +135,34 @@ def test_densities_add_up_to_the_number_and_follow_the_spins(rng):
 def test_half_filling_has_one_electron_on_every_site_and_no_drift_of_the_number(rng):
     half = STUDY.configure("tiny", ["filling=0.5"])
     spins = random_spins(square(6), rng, 2)
-    mu, n = at_number(half, 6, spins)
+    mu, n = solved(exact(half, square(6)), spins)
     np.testing.assert_allclose(n, 1.0, atol=1e-10)
     np.testing.assert_allclose(mu, 0.0)
-    canonical = ExactForceField(physics.magnet(half, 6), Dense(filling=0.5, kT=half.electron_kT))
-    torch.testing.assert_close(canonical(spins).force, physics.exact(half, 6)(spins).force, atol=1e-9, rtol=0)
+    canonical = ExactForceField(magnet(half, square(6)), Dense(filling=0.5, kT=half.electron_kT))
+    torch.testing.assert_close(canonical(spins).force, exact(half, square(6))(spins).force, atol=1e-9, rtol=0)
 
 
 def test_large_lattices_are_solved_by_poles():
-    assert isinstance(physics.exact(TINY, 12).solver, Dense)
-    assert isinstance(physics.exact(TINY, 30).solver, Poles)
+    assert isinstance(exact(TINY, square(12)).solver, Dense)
+    assert isinstance(exact(TINY, square(30)).solver, Poles)
 
 
-# --- the data and the student -----------------------------------------------------------------------------------------
+# --- the data and the network -----------------------------------------------------------------------------------------
 
 
 def test_labels_are_the_fields_of_electrons_of_the_given_number(finished):
     data = DataSet.open(finished.path / "data.zarr")
-    exact = physics.exact(TINY, TINY.length)(data.field[:2])
-    torch.testing.assert_close(exact.force, data.force[:2], atol=1e-5, rtol=0)
-    torch.testing.assert_close(exact.energy, data.energy[:2], atol=1e-3, rtol=0)
+    answer = exact(TINY, data.lattice)(data.field[:2])
+    torch.testing.assert_close(answer.force, data.force[:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(answer.energy, data.energy[:2], atol=1e-3, rtol=0)
     assert data.counts == {"relaxing": 9, "near_equilibrium": 9}
 
 
 def test_discs_are_ferromagnetic_in_an_antiferromagnet(rng):
     config = STUDY.configure("tiny", ["dynamics.spread=0", "dynamics.radius=[2.0, 2.1]"])
     lattice = square(12)
-    spins = physics.discs(config, lattice, 3, rng)
-    b = physics.bond_order(spins, lattice)
+    spins = ground.discs(config, lattice, 3, rng)
+    b = analysis.spin_alignment(spins, lattice).values
     assert ((b > 0.999).sum(-1) == 5).all()  # sites of a disc of 13 whose neighbours all belong to it
     assert ((b < -0.999).sum(-1) == 144 - 13 - 12).all()
 
@@ -163,29 +174,36 @@ def test_torques_at_the_mean_mu_are_off_by_more_than_at_the_mu_of_each_time(fini
     assert float(number.mu.std()) > 1e-3
 
 
-def test_the_student_moves_spins_by_what_the_data_call_torque(finished):
+def test_the_network_moves_spins_by_what_the_data_call_torque(finished):
     data = finished.observable("snapshots")
-    student = learned(finished, TINY, TINY.length)
+    network = torques.load_network(finished, TINY, square(TINY.length))
     stored = DataSet.open(finished.path / "data.zarr").split(
         validation=TINY.fit.validation, test=TINY.fit.test, seed=TINY.seed
     )
     field = stored.test.field
     np.testing.assert_allclose(data.exact_force, tangent(stored.test.force, field), atol=1e-12)
-    H = tangent(student(field.float()).force.double(), field)
-    np.testing.assert_allclose(data.learned_force.sel(student="equivariant"), H, atol=1e-5)
+    H = tangent(network(field.float()).force.double(), field)
+    np.testing.assert_allclose(data.learned_force.sel(network="equivariant"), H, atol=1e-5)
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
+def seen_in(spins: torch.Tensor) -> xr.Dataset:
+    """What the study measures on spins ``(replica, site, 3)``."""
+    system = double_exchange.physics(TINY, square(round(spins.shape[-2] ** 0.5)))
+    state = State(spins, None, Forces(torch.zeros_like(spins), None), 0.0, 0)
+    return double_exchange.observe(TINY, system, state)
+
+
 def test_one_reversed_spin_is_a_ferromagnetic_cluster_of_five():
     lattice = square(6)
-    spins = physics.antiferromagnet(lattice)
-    reversed_ = physics.with_disc(spins, lattice, 7, 0.0, -spins[7])
-    labels = physics.ferromagnetic_clusters(torch.stack([spins, reversed_]), lattice)
+    spins = antiferromagnet(lattice)
+    reversed_ = with_disc(spins, lattice, 7, 0.0, -spins[7])
+    labels = analysis.parallel_clusters(torch.stack([spins, reversed_]), lattice)
     assert labels.max("site").values.tolist() == [0, 1]
     assert int((labels[1] > 0).sum()) == 5
-    seen = physics.observe(torch.stack([spins, reversed_]), lattice)
+    seen = seen_in(torch.stack([spins, reversed_]))
     assert float(seen.L[0]) == min(lattice.shape)  # one domain is as long as the lattice
     np.testing.assert_allclose(seen.b, [-1.0, -1.0 + 16 / 144])
     np.testing.assert_allclose(seen.ferro, [0.0, 1 / 36])
@@ -196,9 +214,9 @@ def test_one_reversed_spin_is_a_ferromagnetic_cluster_of_five():
 
 def test_the_path_ends_at_the_peaks_of_both_phases():
     lattice = square(8)
-    way = physics.path(lattice)
-    spins = torch.stack([physics.antiferromagnet(lattice), uniform(lattice)])
-    S = physics.observe(spins, lattice).S
+    way = double_exchange.path(lattice)
+    spins = torch.stack([antiferromagnet(lattice), uniform(lattice)])
+    S = seen_in(spins).S
     at = {label: int(np.argmin(abs(way.distance - tick))) for label, tick in zip(way.labels, way.ticks, strict=True)}
     assert S.values[0].argmax() == at["M"] and S.values[0].max() == pytest.approx(64)
     assert S.values[1, 0] == pytest.approx(64) and S.values[1, at["M"]] == pytest.approx(0, abs=1e-9)
@@ -211,28 +229,22 @@ def uniform(lattice) -> torch.Tensor:
 
 
 def test_exact_and_learned_quenches_start_from_the_same_spins_and_part(finished):
-    spins = finished.observable("curves").spins
-    exact, student = (spins.sel(source=source) for source in ("exact", "learned"))
-    np.testing.assert_allclose(exact.isel(time=0), student.isel(time=0), atol=1e-6)
-    assert float(abs(exact - student).isel(time=-1).max()) > 1e-3
+    spins = compared_spins(finished)
+    exact, learned = (spins.sel(source=source) for source in ("exact", "learned"))
+    np.testing.assert_allclose(exact.isel(time=0), learned.isel(time=0), atol=1e-6)
+    assert float(abs(exact - learned).isel(time=-1).max()) > 1e-3
 
 
 def test_maps_show_the_spins_that_are_kept_with_their_electrons(finished):
-    quench, maps = finished.observable("quench"), finished.observable("maps")
-    recorded = Trajectory.open(finished.path / "large" / "quench").data.field.values[-1, 0]
-    np.testing.assert_allclose(quench.spins.values[-1], recorded, atol=1e-6)
-    field = torch.from_numpy(quench.spins.values[-1]).double()
-    electrons = physics.at_fixed_mu(TINY, TINY.large.length, maps.attrs["mu"]).electrons
-    n = physics.density(electrons.model, electrons.electrons(field))
-    np.testing.assert_allclose(maps.n.values[-1], n, atol=1e-3)
-    np.testing.assert_allclose(maps.b.values[-1], physics.bond_order(field, square(TINY.large.length)), atol=1e-6)
-
-
-def test_pictures_without_content_are_refused(finished):
-    with pytest.raises(ValueError, match="texture and density"):
-        magnets.coexistence(finished.observable("bubbles").energy, low=0.7, high=1.0, mu=-4.6)
-    with pytest.raises(ValueError, match="radius and holes"):
-        magnets.trapped_holes(finished.observable("phases").energy, bulk=4.6)
+    spins, maps = finished.observable("maps").spins.isel(time=-1), finished.observable("electrons")
+    lattice = square(TINY.large.length)
+    field = torch.from_numpy(spins.values).reshape(-1, 3).double()
+    final = Trajectory.open(finished.path / "large" / "quench").final.field[0]
+    np.testing.assert_allclose(field, final, atol=1e-6)
+    mu, n = solved(exact(TINY, lattice, maps.attrs["mu"]), field[None])
+    assert float(mu) == maps.attrs["mu"] == finished.observable("densities").attrs["mean_mu"]
+    np.testing.assert_allclose(maps.n.values[-1], n[0], atol=1e-3)
+    np.testing.assert_allclose(maps.b.values[-1], analysis.spin_alignment(field, lattice), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +263,11 @@ def test_impossible_settings_are_refused(setting, message):
         STUDY.configure("tiny", [setting])
 
 
-def test_densities_are_told_in_words_also_where_no_site_is_ferromagnetic():
-    assert in_words((0.8, 0.999)) == "0.800; 0.999"
-    assert in_words((math.nan, 1.0)) == "no clusters; 1.000"
+def test_densities_are_compared_where_both_phases_are():
+    n = xr.DataArray([0.8, 0.9, 1.0, 1.0], dims="site")
+    both = xr.Dataset({"n": n, "ferro": ("site", [True, True, False, False])})
+    apart, inside, outside = double_exchange.parted("quench", both, TINY)
+    assert (inside.value, outside.value) == pytest.approx((0.85, 1.0))
+    assert apart.value == pytest.approx(0.15) and apart.passed
+    (alone,) = double_exchange.parted("quench", both.assign(ferro=both.ferro & False), TINY)
+    assert alone.value is None and not alone.passed

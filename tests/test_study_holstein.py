@@ -130,7 +130,7 @@ def test_every_check_is_a_number_of_its_own_name(finished):
 
 def test_no_field_of_the_large_quench_is_kept(finished):
     kept = {p.name for p in (finished.path / "large" / "trajectory.zarr").iterdir()}
-    assert {"L", "density"} <= kept and not {"field", "force"} & kept
+    assert {"L", "map_density"} <= kept and not {"field", "force"} & kept
 
 
 def test_the_report_draws_the_fit_that_the_stage_has_made(finished):
@@ -173,7 +173,7 @@ def test_the_cure_of_a_damaged_trajectory_leaves_the_exact_data_alone(finished, 
     """In a finished run, where the manifest vouches for it, and in an unfinished one, which goes on from it."""
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     data = {p: p.stat().st_mtime_ns for p in (copy.path / "data.zarr").rglob("*")}
-    lost = next((copy.path / "large" / "trajectory.zarr" / "density" / "c").rglob("0"))
+    lost = next((copy.path / "large" / "trajectory.zarr" / "map_density" / "c").rglob("0"))
     for unfinished in (False, True):
         if unfinished:
             copy._note("simulate", {"state": "begun", "seconds": 0.0})

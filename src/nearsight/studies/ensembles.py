@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight import analysis
-from nearsight.dynamics import At, Guard, State, simulate
+from nearsight.dynamics import At, Guard, State, Trajectory, simulate
 from nearsight.parallel import threads
 from nearsight.storage import rounded
 from nearsight.studies import parallel
@@ -65,7 +65,7 @@ class Quench:
         for name, array in found.data_vars.items():
             first = array.dims[:1] if array.dims[:1] == ("replica",) else ()
             data[name] = data[name].assign_attrs(array.attrs).transpose(*first, "time", ...)
-        when = (data.time / self.system.unit).assign_attrs(long_name="time", units=self.system.time)
+        when = (data.time / self.system.unit).assign_attrs(long_name="time", units=self.system.time, scale="log")
         return data.assign_coords({name: c.variable for name, c in found.coords.items()}).assign_coords(time=when)
 
     def seconds(self) -> float:
@@ -89,6 +89,13 @@ def carried_out(quenches: Sequence[Quench], *, title: str) -> xr.Dataset:
 def _alone(quench: Quench) -> xr.Dataset:
     with threads(1):
         return quench.run()
+
+
+def kept_fields(path: Path) -> xr.DataArray:
+    """Fields ``(time, replica, site, component)`` of one engine's quenches in ``comparison/``, single precision."""
+    folders = [path] if (path / "trajectory.zarr").exists() else sorted(path.iterdir())
+    fields = [Trajectory.open(folder).data.field.astype(np.float32).load() for folder in folders]
+    return xr.concat(fields, dim="replica").drop_vars(("step", "time")).rename(record="time")
 
 
 def same_mean(label: str, values: xr.DataArray, log: bool = False) -> list[Check]:

@@ -51,7 +51,12 @@ def attempted(fit: Callable[[], Law]) -> tuple[Law | None, str]:
 
 
 def growth_law(
-    length: xr.DataArray, *, rng: torch.Generator, below: float, since: float, until: float = float("inf")
+    length: xr.DataArray,
+    *,
+    rng: torch.Generator,
+    since: float,
+    until: float = float("inf"),
+    below: float = float("inf"),
 ) -> analysis.PowerLaw | None:
     """A power law of a length ``(replica, time)`` where it :func:`grows_freely`; None if too little was recorded."""
     times = length.time.values[grows_freely(length, below=below, since=since, until=until)]
@@ -70,7 +75,7 @@ EXPONENTS = {
 
 def exponent(
     law: Any,
-    published: Published,
+    published: Published | None = None,
     *,
     name: str = "exponent of domain growth, L ~ t^α",
     missing: str = "too few records between formation and the size of the lattice",

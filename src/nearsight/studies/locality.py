@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +30,7 @@ ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 @dataclass(frozen=True)
 class LocalityTarget:
-    """What a study offers for examination: every study that learns a force has ``locality.subject(run, config)``.
+    """What a study offers for examination, ``target(run, config)``, if it learns a force.
 
     exact, learned: the part of the force that was learned, as it is and as learned, on the lattice of the data.
     data: snapshots on trajectories that no training has seen; ``force`` the learned part of the exact force on them.
@@ -181,8 +179,7 @@ def open_target(path: str | Path) -> tuple[Run, LocalityTarget | HopTarget]:
             f"{run.path} is no run: it holds no config.yaml. Give the folder of a run, RUNS/STUDY/NAME."
         )
     study = get(run.manifest["study"])
-    module = f"nearsight.studies.{study.name}.locality"
-    if study.target is None and importlib.util.find_spec(module) is None:
+    if study.target is None:
         raise ValueError(f"The study {study.name!r} learns no force whose locality could be examined.")
     config: Any = study.stored_config(run)
     if not run.complete("train"):
@@ -190,6 +187,4 @@ def open_target(path: str | Path) -> tuple[Run, LocalityTarget | HopTarget]:
             f"{run.path} holds no trained model. Finish it first: "
             f"nearsight run {study.name} --name {run.path.name} --resume"
         )
-    if study.target is not None:
-        return run, study.target(run, config)
-    return run, importlib.import_module(module).subject(run, config)
+    return run, study.target(run, config)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Length = Annotated[int, Field(ge=4, le=2**14, multiple_of=2)]
 """Even: on an odd torus the checkerboard does not fit and frustrates the order of a bipartite lattice."""

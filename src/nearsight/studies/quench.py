@@ -100,6 +100,7 @@ class LargeQuench:
 
 
 Observe = Callable[[Any, System, State], xr.Dataset]
+Measure = Callable[[Any, Run, Any], tuple[xr.Dataset, list[Check]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,8 @@ class QuenchStudy(Study):
     large: ``(study, config) -> {folder: LargeQuench}``; several are joined along the dimension ``along``.
     generate, train, load_model, time_forces: what these stages do where it is not the usual.
     extra: more stages, by the name of the stage after which they come.
+    more: ``(study, run, config) -> (xr.Dataset, checks)`` by its name in ``observables.nc``, measured last in the stage
+        "validate" or "simulate"; ``needs``: what "simulate" reads of the former.
     """
 
     physics: Callable[..., System]
@@ -138,13 +141,17 @@ class QuenchStudy(Study):
     load_model: Callable[[Run, Any, Lattice], Engine] | None = None
     time_forces: Callable[[QuenchStudy, Run, Any], list[Check]] | None = None
     extra: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
+    more: Mapping[str, Mapping[str, Measure]] = field(default_factory=dict)
+    needs: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.stages:  # a copy under another name
             return
         learned = ("data.zarr", "model")
-        curves = tuple(f"observables.nc:{name}" for name in ("snapshots", "curves"))
-        large = tuple(f"observables.nc:{name}" for name in ("growth", *(() if self.maps is None else ("maps",))))
+        more = {stage: tuple(self.more.get(stage, ())) for stage in ("validate", "simulate")}
+        curves = tuple(f"observables.nc:{name}" for name in ("snapshots", "curves", *more["validate"]))
+        maps = () if self.maps is None else ("maps",)
+        large = tuple(f"observables.nc:{name}" for name in ("growth", *maps, *more["simulate"]))
         usual = (
             Stage("generate", self.generate_data, outputs=("data.zarr",)),
             Stage("train", self.fit_model, outputs=("model",), inputs=("data.zarr",), requires=device_present),
@@ -153,7 +160,7 @@ class QuenchStudy(Study):
                 "simulate",
                 self.simulate,
                 outputs=("large", *large, "checks.json:simulate"),
-                inputs=learned,
+                inputs=(*learned, *(f"observables.nc:{name}" for name in self.needs)),
                 requires=device_present,
             ),
         )
@@ -208,7 +215,7 @@ class QuenchStudy(Study):
         checks += (self.time_forces or type(self).compare_speed)(self, run, config)
         curves, more = self.compare_quenches(run, config)
         run.record("curves", curves)
-        run.record_checks("validate", [*checks, *more])
+        run.record_checks("validate", [*checks, *more, *self._measure_more("validate", run, config)])
 
     def compare_speed(self, run: Run, config: Any) -> list[Check]:
         """What one force of the electrons costs, exact and learned."""
@@ -279,7 +286,15 @@ class QuenchStudy(Study):
             run.record("maps", maps)
         analysed, checks = self.analyse(run, config, growth)
         run.record("growth", analysed)
-        run.record_checks("simulate", checks)
+        run.record_checks("simulate", [*checks, *self._measure_more("simulate", run, config)])
+
+    def _measure_more(self, stage: str, run: Run, config: Any) -> list[Check]:
+        checks = []
+        for name, measure in self.more.get(stage, {}).items():
+            dataset, found = measure(self, run, config)
+            run.record(name, dataset)
+            checks += found
+        return checks
 
     def quench(self, run: Run, config: Any, name: str, large: LargeQuench) -> tuple[xr.Dataset, xr.Dataset]:
         """One large quench in ``large/name``: what is observed ``(replica, time)``, and maps at a few times.
@@ -299,7 +314,7 @@ class QuenchStudy(Study):
             if self.maps is None:
                 return observed
             maps = self.maps(config, system, state).astype(np.float32)
-            names = {name: f"map_{name}" for name in (*maps.data_vars, "x", "y")}
+            names = {name: f"map_{name}" for name in maps.data_vars}
             return observed.merge((maps if state.step in shown else maps.where(False)).rename(names))
 
         if system.discrete:
@@ -323,11 +338,9 @@ class QuenchStudy(Study):
                 guard=Guard.around(seen, config.large.guard) if self.guarded else None,
                 progress=True,
             ).run()
-        growth = data.drop_dims("map_x", errors="ignore")
-        if self.maps is None:
-            return growth, xr.Dataset()
-        maps = data.drop_vars(list(growth.data_vars)).isel(time=np.isin(steps, shown))
-        maps = maps.rename({name: name.removeprefix("map_") for name in (*map(str, maps.data_vars), "map_x", "map_y")})
+        names = {name: str(name)[4:] for name in data.data_vars if str(name).startswith("map_")}
+        growth = data[[name for name in data.data_vars if name not in names]]
+        maps = data[list(names)].isel(time=np.isin(steps, shown)).rename(names)
         return growth, maps.isel(replica=0) if "replica" in maps.dims else maps
 
     # --- what can be examined ---------------------------------------------------------------------------------------
@@ -361,9 +374,9 @@ def energy_per_site(system: System, state: State) -> dict[str, xr.DataArray]:
     return {"energy": xr.DataArray(values, dims="replica", attrs={"long_name": "energy per site", "units": "t"})}
 
 
-def caveats(run: Run, config: Any) -> list[str]:
-    """What every report of a quench should say."""
-    small, large = (f"{part.length} × {part.length}" for part in (config.comparison, config.large))
+def caveats(run: Run, config: Any, large: str = "") -> list[str]:
+    """What every report of a quench should say; ``large``: the lattice, if it is not that of ``config.large``."""
+    small, large = f"{config.comparison.length}²", large or f"{config.large.length}²"
     unit = run.observable("curves").time.attrs["units"]
     return [
         f"Exact and learned quenches were compared on {small} sites up to t = {config.comparison.duration:g} {unit}; "

@@ -9,7 +9,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis import Verdict
 from nearsight.fields import FieldType
 from nearsight.forcefields import ForceField
 from nearsight.lattices import site_group, site_permutations
@@ -58,16 +57,6 @@ def symmetry_error(forcefield: ForceField, law: FieldType, field: Tensor) -> lis
         )
         for g, moved in enumerate(site_permutations(forcefield.lattice, group))
     ]
-
-
-def symmetry_verdict(errors: list[float]) -> Verdict:
-    return Verdict(
-        f"symmetry of the force, worst of {len(errors)} operations",
-        exact=0.0,
-        learned=max(errors),
-        target=f"< {SYMMETRY:g}",
-        passed=max(errors) < SYMMETRY,
-    )
 
 
 def symmetry_check(errors: list[float]) -> Check:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 
-from nearsight.analysis import Verdict
 from nearsight.forcefields import ForceField
 from nearsight.parallel import threads
 from nearsight.studies.checks import Above, Check
@@ -16,22 +15,6 @@ from nearsight.studies.checks import Above, Check
 CALLS = 9
 TARGET = 100.0
 """Exact time over learned time on 30 × 30 sites; a smaller lattice is timed but not judged."""
-
-
-def compare(exact: ForceField, learned: ForceField, field: torch.Tensor) -> Verdict:
-    """Seconds for one force of the electrons, both on one thread of this machine; the springs are the same for both."""
-    dtype = next(learned.parameters()).dtype
-    with threads(1):
-        slow, fast = seconds(exact, field), seconds(learned.on(exact.lattice), field.to(dtype))
-    shape = exact.lattice.shape
-    return Verdict(
-        f"electron force on {' × '.join(map(str, shape))}, one thread",
-        exact=f"{1e3 * slow:.3g} ms",
-        learned=f"{1e3 * fast:.3g} ms",
-        target=f"{TARGET:.0f} times faster",
-        passed=slow / fast >= TARGET if math.prod(shape) >= 900 else None,
-        note=f"{slow / fast:.3g} times faster, median of {CALLS} calls each",
-    )
 
 
 def speedup(exact: ForceField, learned: ForceField, field: torch.Tensor) -> Check:

@@ -17,11 +17,8 @@ from pydantic import BaseModel
 
 from nearsight.storage import lock, tidy_tree
 from nearsight.studies import systems
-from nearsight.studies.options import device_present
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
-
-_OLD = ("double_exchange", "skyrmion")
 
 
 @dataclass(frozen=True)
@@ -168,39 +165,9 @@ def _require(stages: Sequence[Stage], begun: Mapping[str, Mapping[str, Any]], co
             stage.requires(config)
 
 
-def force_stages(
-    generate: Callable[[Run, Any], None],
-    train: Callable[[Run, Any], None],
-    validate: Callable[[Run, Any], None],
-    simulate: Callable[[Run, Any], None],
-) -> tuple[Stage, ...]:
-    """The stages of a study that learns a force on a small lattice and quenches a large one with it.
-
-    The trajectories of both are outputs like the curves: folders ``comparison`` and ``large``.
-    """
-    learned = ("data.zarr", "model")
-    return (
-        Stage("generate", generate, outputs=("data.zarr",)),
-        Stage("train", train, outputs=("model",), inputs=("data.zarr",), requires=device_present),
-        Stage(
-            "validate",
-            validate,
-            outputs=("comparison", "observables.nc:snapshots", "observables.nc:curves", "verdicts.json:validate"),
-            inputs=learned,
-        ),
-        Stage(
-            "simulate",
-            simulate,
-            outputs=("large", "observables.nc:growth", "observables.nc:maps", "verdicts.json:simulate"),
-            inputs=learned,
-            requires=device_present,
-        ),
-    )
-
-
 def names() -> list[str]:
     """Names of all studies: the public modules of ``nearsight.studies.systems`` and those that packages bring."""
-    return sorted({*_OLD, *_modules(), *(entry.name for entry in _entry_points())})
+    return sorted({*_modules(), *(entry.name for entry in _entry_points())})
 
 
 def get(name: str) -> Study:
@@ -211,8 +178,6 @@ def get(name: str) -> Study:
     """
     if name.endswith(".py"):
         module = _from_file(Path(name))
-    elif name in _OLD:
-        module = importlib.import_module(f"nearsight.studies.{name}")
     elif name in _modules():
         module = importlib.import_module(f"nearsight.studies.systems.{name}")
     elif found := [entry for entry in _entry_points() if entry.name == name]:
@@ -229,10 +194,7 @@ def get(name: str) -> Study:
 
     def report(run: Run, config: Any) -> None:
         # Not before it is drawn: matplotlib takes a second to load.
-        if name in _OLD:
-            importlib.import_module(f"nearsight.studies.{name}.figures").build(run, config)
-        else:
-            importlib.import_module("nearsight.studies.report").build(study, run, config)
+        importlib.import_module("nearsight.studies.report").build(study, run, config)
 
     inputs = tuple(output for stage in study.stages for output in stage.outputs)
     return replace(study, stages=(*study.stages, Stage("report", report, ("report.html",), inputs, cheap=True)))

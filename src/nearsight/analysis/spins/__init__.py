@@ -1,5 +1,6 @@
 """Spins: intensities and correlations, chirality, topological charge, temperature."""
 
+from nearsight.analysis.spins.bonds import parallel_clusters, spin_alignment
 from nearsight.analysis.spins.charge import charge_density, count_skyrmions, scalar_chirality, topological_charge
 from nearsight.analysis.spins.intensities import (
     peak_growth,
@@ -16,11 +17,13 @@ __all__ = [
     "Plaquettes",
     "charge_density",
     "count_skyrmions",
+    "parallel_clusters",
     "peak_growth",
     "peak_length",
     "peak_order",
     "plaquettes",
     "scalar_chirality",
+    "spin_alignment",
     "spin_correlation",
     "spin_curvature",
     "spin_structure_factor",

@@ -1,1 +1,0 @@
-"""What studies of itinerant magnets share: torques of electrons, exact and learned, and the motion they cause."""
