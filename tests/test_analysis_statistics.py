@@ -272,14 +272,8 @@ def test_the_window_selects_the_regime(rng):
             lambda a: analysis.growth_exponent(-lengths(np.random.default_rng(0), 5, 0.5), rng=torch.Generator()),
             "positive",
         ),
-        (lambda a: analysis.Verdict(" "), "name of the quantity"),
     ],
 )
 def test_bad_input_is_refused_with_the_cure(call, cure):
     with pytest.raises(ValueError, match=cure):
         call(curves(np.random.default_rng(0), 6))
-
-
-def test_a_verdict_speaks_in_words():
-    assert [analysis.Verdict("x", passed=p).word for p in (True, False, None)] == ["pass", "FAIL", "not judged"]
-    assert [analysis.written(v) for v in (None, 0.0234567, "0.5 ± 0.1")] == ["–", "0.02346", "0.5 ± 0.1"]

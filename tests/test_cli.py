@@ -31,7 +31,7 @@ def nearsight(*words: str | Path):
         ),
         (["run", "holstein", "--set", "length=7"], "length = 7 is not allowed"),
         (["run", "holstein", "--set", "network.kind=forest"], "one of 'convolution'"),
-        (["run", "holstein", "--set", "network=big"], "set one of network.kind"),
+        (["run", "holstein", "--set", "network=big"], "set one of network.head, network.channels"),
         (["run", "holstein", "--set", "seed"], "key=value"),
         (["train", "holstein"], "Run 'generate' first"),
     ],
@@ -148,14 +148,14 @@ NAME = "[/b] [red] [bold"
 def test_brackets_are_shown_as_they_are(tmp_path):
     from rich.console import Console
 
-    from nearsight.analysis import Verdict
     from nearsight.cli.progress import ConsoleLogger, summary
     from nearsight.parallel import progress_bar
     from nearsight.studies import Run
+    from nearsight.studies.checks import Check
 
     run = Run(tmp_path / NAME)
     run.path.mkdir(parents=True)
-    run.judge("x", [Verdict(NAME, learned=1.0, note=NAME)])
+    run.record_checks("x", [Check(NAME, 1.0, note=NAME)])
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
     summary(run, console)
     ConsoleLogger(console)("note", {"text": NAME})
@@ -168,13 +168,13 @@ def test_brackets_are_shown_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_any_terminal_shows_the_last_table(encoding, tmp_path, monkeypatch):
-    from nearsight.analysis import Verdict
     from nearsight.studies import Run, Study
+    from nearsight.studies.checks import Check
 
     def done(self, path, *_, **__):
         run = Run(path)
         run.path.mkdir(parents=True)
-        run.judge("x", [Verdict("ξ / a, ΔE → ∞", learned=1.0, note="χ² ≤ 1 — ✓")])
+        run.record_checks("x", [Check("ξ / a, ΔE → ∞", 1.0, note="χ² ≤ 1 — ✓")])
         return run
 
     monkeypatch.setattr(Study, "run", done)

@@ -137,8 +137,6 @@ def test_a_run_of_a_study_vouches_for_its_numbers(files, name):
     run, known = Run(files / f"run_{name}"), RUNS[name]
     assert list(run.stages) == known["stages"]
     assert all(run.complete(stage) for stage in known["stages"] if stage != "report")
-    assert len(run.verdicts) == known["verdicts"]
-    assert {key: getattr(run.verdicts[0], key) for key in known["first"]} == known["first"]
     assert len(run.checks) == known["verdicts"] and {check.passed for check in run.checks} == {None}
     assert run.checks[0].name == known["first"]["quantity"]
     assert all(check.note.startswith("nearsight 0.1: ") for check in run.checks)

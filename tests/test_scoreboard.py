@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nearsight.analysis import Verdict
 from nearsight.cli.app import app
-from nearsight.storage import CorruptFileError
+from nearsight.storage import CorruptFileError, write_json
 from nearsight.studies import Run, get, scoreboard
 from nearsight.studies.checks import Above, Below, Check, Published, PValue, Sigma, Within
 from nearsight.studies.comparison import compare, worse
@@ -123,7 +122,7 @@ def test_runs_that_cannot_be_compared_are_refused_in_words(make, tmp_path):
     a, other = make("a", ERROR), make("a", ERROR, study="skyrmion")
     empty, old = make("empty"), make("old")
     (old.path / "checks.json").unlink()
-    old.judge("validate", [Verdict("density error", learned=0.0052)])
+    write_json(old.path / "verdicts.json", {"validate": []})
     for path, words in (
         (other.path, "different studies"),
         (tmp_path / "none", "There is no run in"),

@@ -30,7 +30,7 @@ def finished(tmp_path_factory) -> Run:
 
 
 def fingerprint(run: Run) -> dict[str, str]:
-    """Hashes of everything that must not depend on interruptions; timings do, and stand in the verdicts alone."""
+    """Hashes of everything that must not depend on interruptions; timings do, and stand in the checks alone."""
     hashes = {name: run.hash(f"observables.nc:{name}") for name in OBSERVABLES}
     return hashes | {"data": DataSet.open(run.path / "data.zarr").hash, "model": run.hash("model")}
 

@@ -24,10 +24,8 @@ from nearsight.analysis.order import *  # noqa: F403
 from nearsight.analysis.spins import *  # noqa: F403
 from nearsight.analysis.statistics import *  # noqa: F403
 from nearsight.analysis.structure import *  # noqa: F403
-from nearsight.analysis.verdict import Verdict, written
 
 __all__ = [
-    "Verdict",
     "clusters",
     "coarsening",
     "locality",
@@ -35,7 +33,6 @@ __all__ = [
     "spins",
     "statistics",
     "structure",
-    "written",
     *clusters.__all__,
     *coarsening.__all__,
     *locality.__all__,

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nearsight.cli.terminal import check_table, verdict_table
+from nearsight.cli.terminal import check_table
 from nearsight.studies import Run
 
 
@@ -42,10 +42,8 @@ def duration(seconds: float) -> str:
 
 
 def summary(run: Run, console: Console) -> None:
-    """The tables of checks and verdicts, and where the report is."""
+    """The table of checks, and where the report is."""
     if checks := run.checks:
         console.print(check_table(checks, title=Text(str(run.path))))
-    if verdicts := run.verdicts:
-        console.print(verdict_table(verdicts, title=Text(str(run.path))))
     report = run.path / "report.html"
     console.print(Text(f"Report: {report}" if report.exists() else f"Run folder: {run.path}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Reproducible questions: one folder each, with the expected numbers, ours, and the verdict."""
+"""Reproducible questions: one file each, with the expected numbers, ours, and whether they agree."""
 
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section

@@ -12,7 +12,6 @@ from typing import Any
 import jinja2
 import yaml
 
-from nearsight.analysis import Verdict, written
 from nearsight.plots.style import COLUMN, Picture
 from nearsight.storage import write_atomic
 from nearsight.studies.checks import Check
@@ -31,7 +30,6 @@ def write_report(
     config: Mapping[str, Any],
     manifest: Mapping[str, Any],
     checks: Sequence[Check] = (),
-    verdicts: Sequence[Verdict] = (),
     notes: Sequence[str] | str = (),
     command: str | Sequence[str] | None = None,
 ) -> Path:
@@ -44,7 +42,7 @@ def write_report(
     ----------
     path: the HTML file, by convention ``report.html`` in the run folder.
     question: what the study asks, in words.
-    checks, verdicts: what was found, in numbers and (of studies that have no numbers for it yet) in words.
+    checks: what was found.
     figures: name of the file (without suffix) and picture, in the order in which they appear.
     config, manifest: as in ``config.yaml`` and ``manifest.json``; any nesting of mappings, lists and values.
     notes: paragraphs on what falls short.
@@ -72,7 +70,7 @@ def write_report(
                 "wide": inches > 1.3 * COLUMN,
             }
         )
-    words = [check.word for check in checks] + [verdict.word for verdict in verdicts]
+    words = [check.word for check in checks]
     counts = {word: words.count(word) for word in ("pass", "FAIL", "not judged")}
     html = (
         _environment()
@@ -81,7 +79,6 @@ def write_report(
             title=title,
             question=question,
             checks=checks,
-            verdicts=verdicts,
             counts=counts,
             figures=pictures,
             config=yaml.safe_dump(_plain_data(config), sort_keys=False, allow_unicode=True),
@@ -110,7 +107,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["written"] = written
     return environment
 
 

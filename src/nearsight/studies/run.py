@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -23,7 +22,6 @@ import xarray as xr
 import zarr
 
 import nearsight
-from nearsight.analysis import Verdict
 from nearsight.storage import (
     CorruptFileError,
     file_hash,
@@ -52,7 +50,7 @@ class Run:
     ``observables.nc``        measured curves, one group each (:meth:`record`, :meth:`observable`)
     ``checks.json``           what was measured, what it should have been and whether it is, by stage
                               (:meth:`record_checks`, :meth:`checks`)
-    ``verdicts.json``         the same in words, by studies that have no numbers for it yet, and by nearsight 0.1
+    ``verdicts.json``         the same in words, by nearsight 0.1
     ``log.jsonl``             one event a line, only ever appended
     ========================  ==========================================================================
 
@@ -210,25 +208,6 @@ class Run:
             return {stage: [Check.from_config(check) for check in found] for stage, found in content.items()}
         except (TypeError, ValueError, AttributeError) as error:
             raise CorruptFileError(f"{path} holds no checks ({error}). {_NO_CHECKS}") from error
-
-    def judge(self, stage: str, verdicts: list[Verdict]) -> None:
-        """Store the verdicts of one stage in ``verdicts.json``."""
-        known = {name: [dataclasses.asdict(v) for v in earlier] for name, earlier in self._judged().items()}
-        write_json(self.path / "verdicts.json", known | {stage: [dataclasses.asdict(verdict) for verdict in verdicts]})
-
-    @property
-    def verdicts(self) -> list[Verdict]:
-        """All verdicts so far, in the order of the stages."""
-        return [verdict for stage in self._judged().values() for verdict in stage]
-
-    def _judged(self) -> dict[str, list[Verdict]]:
-        path = self.path / "verdicts.json"
-        if not path.exists():
-            return {}
-        try:
-            return {stage: [Verdict(**verdict) for verdict in found] for stage, found in read_json(path).items()}
-        except (TypeError, AttributeError) as error:
-            raise CorruptFileError(f"{path} holds no verdicts ({error}). Delete it and resume.") from error
 
     # --- stages -----------------------------------------------------------------------------------------------------
 
