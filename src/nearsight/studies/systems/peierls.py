@@ -26,7 +26,7 @@ agree. So learned order grows faster at first (7 % fewer walls at t = 0.5), and 
 - Walls and C(r, t) of learned and exact quenches agree, but for this effect of the torus, on at least 20 of each.
 - Growth L ~ t^α: α = 0.7 early and 1/2 late (H. Jang, Y. Yang, G.-W. Chern, arXiv:2510.20659).
 
-**Cost.** `quick`: ten minutes of one core. `paper`: a day on a workstation, diagonalising 900 × 900 matrices.
+**Cost.** `quick`: five minutes of one core. `paper`: a day on a workstation, diagonalising 900 × 900 matrices.
 """
 
 from __future__ import annotations
