@@ -39,7 +39,7 @@ class TestRun(StudyContract):
 
 def test_the_data_hold_every_snapshot_at_its_filling_and_once_beside_it(finished):
     data = DataSet.open(finished.path / "data.zarr")
-    n = jahn_teller.density(physics(TINY, data.lattice), data.field, data.force).mean(-1).numpy().reshape(-1, 2)
+    n = physics(TINY, data.lattice).density(data.field, data.force).mean(-1).numpy().reshape(-1, 2)
     half = len(n) // 2
     np.testing.assert_allclose(n[:half, 0], 1.0, atol=1e-9)
     np.testing.assert_allclose(n[half:, 0], 0.98, atol=1e-9)
@@ -125,7 +125,7 @@ def test_one_network_serves_any_filling(finished, rng):
     field = 0.3 * torch.randn(2, 144, 3, generator=rng)
     for filling in (0.5, 0.49, 0.47):
         system = physics(TINY, square(12), filling)
-        n = jahn_teller.density(system, field, system.learned(electrons)(field).force)
+        n = system.density(field, system.learned(electrons)(field).force)
         np.testing.assert_allclose(n.mean(-1), 2 * filling, atol=2 * jahn_teller.NUMBER_TOL)
 
 

@@ -17,7 +17,7 @@ from nearsight.dynamics import At, Guard, State, Trajectory, simulate
 from nearsight.parallel import threads
 from nearsight.storage import rounded
 from nearsight.studies import parallel
-from nearsight.studies.checks import Check, PValue
+from nearsight.studies.checks import Check, Criterion, PValue
 from nearsight.studies.system import Engine, System
 
 SIGNIFICANCE = 0.01
@@ -132,6 +132,26 @@ def at_end(label: str, values: xr.DataArray, *, exact: xr.DataArray | None = Non
         exact_error=None if beside is None else float(beside["error"]),
         note=f"t = {rounded(values.time)}{note}",
     )
+
+
+def mean_check(
+    name: str,
+    values: xr.DataArray,
+    dim: str = "replica",
+    *,
+    weights: xr.DataArray | None = None,
+    criterion: Criterion | None = None,
+    missing: str = "",
+) -> Check:
+    """Mean and standard error over replicas, weighed by ``weights``; ``missing``: what to say if fewer than two of them
+    have any weight."""
+    if weights is None:
+        found = analysis.mean_and_error(values, dim)
+    elif int((weights > 0).sum()) >= 2:
+        found = analysis.weighted_mean_and_error(values, weights, dim)
+    else:
+        return Check(name, value=None, unit=unit(values), criterion=criterion, note=missing)
+    return Check(name, float(found["mean"]), float(found["error"]), unit=unit(values), criterion=criterion)
 
 
 def unit(values: xr.DataArray) -> str:

@@ -57,13 +57,16 @@ def growth_law(
     since: float,
     until: float = float("inf"),
     below: float = float("inf"),
-) -> analysis.PowerLaw | None:
-    """A power law of a length ``(replica, time)`` where it :func:`grows_freely`; None if too little was recorded."""
+    fit: Callable[..., Any] = analysis.growth_exponent,
+    least: int = 3,
+) -> Any:
+    """A law of a length ``(replica, time)`` where it :func:`grows_freely`, a power law if no other ``fit`` is named;
+    None if fewer than ``least`` times were recorded there."""
     times = length.time.values[grows_freely(length, below=below, since=since, until=until)]
-    if len(times) < 3 or length.sizes["replica"] < 3:
+    if len(times) < least or length.sizes["replica"] < 3:
         return None
     window = (float(times[0]), float(times[-1]))
-    return analysis.growth_exponent(length.transpose("replica", "time"), rng=rng, window=window)
+    return fit(length.transpose("replica", "time"), rng=rng, window=window)
 
 
 EXPONENTS = {

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nearsight.dynamics import Brownian, simulate
 from nearsight.fields import FieldType
 from nearsight.forcefields import ForceField
 from nearsight.lattices import site_group, site_permutations
@@ -84,6 +85,15 @@ def ordered_state(exact: ForceField, learned: ForceField, pattern: Tensor, *, mo
     )
 
 
+def relaxed(forcefield: ForceField, field: Tensor, *, dt: float = 0.4, steps: int = 60) -> Tensor:
+    """The minimum downhill of a field ``(site, component)``, by descent that keeps its symmetry, float64."""
+    parameter = next(forcefield.parameters(), None)
+    field = field if parameter is None else field.to(parameter.dtype)
+    scheme = Brownian(dt=dt, kT=0.0, damping=1.0)
+    with torch.no_grad():
+        return simulate(forcefield, scheme, field, steps=steps, record=None, rng=None).final.field.double()
+
+
 def amplitude_at_rest(forcefield: ForceField, pattern: Tensor, most: float) -> float | None:
     """A > 0 by bisection; None if order does not grow from A = 0.05, or still grows at ``most``."""
 
@@ -108,12 +118,13 @@ def errors_by_kind(
     units: str,
     rows: np.ndarray | slice = slice(None),
     components: Mapping[str, Sequence[str]] | None = None,
+    symmetry: Sequence[float] = (),
 ) -> xr.Dataset:
     """Exact and learned values of the test trajectories with statistics of their difference.
 
     ``exact`` and ``learned`` are ``(snapshot, site)`` of the snapshots ``rows`` of the test data, or ``(snapshot, site,
     component)`` with ``components`` by the name of that dimension; ``std``, ``rmse`` and ``max`` are by the kind of
-    snapshot.
+    snapshot. ``symmetry``: violations of every operation, see :func:`symmetry_error`.
     """
     kinds = np.array(KINDS)[test.kind[rows]]
     groups = list(dict.fromkeys(kinds.tolist()))
@@ -133,6 +144,7 @@ def errors_by_kind(
             "std": by_group("standard deviation of the error", lambda e: e.std((0, 1))),
             "rmse": by_group("rms error", lambda e: np.sqrt((e**2).mean((0, 1)))),
             "max": by_group("largest error", lambda e: np.abs(e).max((0, 1))),
+            "symmetry_error": ("operation", list(symmetry), {"long_name": "violation relative to the largest force"}),
         },
         coords={
             "group": groups,

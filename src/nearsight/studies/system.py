@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from nearsight.dynamics import Scheme
@@ -77,6 +78,17 @@ class System:
         """
         last = max(1, round(duration / (getattr(self.scheme, "dt", 1.0) / self.unit)))
         return (0, *sorted({round(step) for step in np.geomspace(1, last, records)}))
+
+    def grids(self, **fields: tuple[Any, str]) -> xr.Dataset:
+        """Site fields ``(site,)``, each with a word for what it is, as maps ``(x, y)``."""
+        shape = self.lattice.shape
+        named = {k: (np.asarray(v).reshape(shape), {"long_name": label}) for k, (v, label) in fields.items()}
+        return xr.Dataset({k: (("x", "y"), grid, {**label, "units": "1"}) for k, (grid, label) in named.items()})
+
+    def density(self, field: Tensor, force: Tensor) -> Tensor:
+        """⟨n_i⟩ ``(*batch, site)``, which the total force minus its classical part tells."""
+        density: Tensor = self.model.density(self.electron_force(field, force))
+        return density
 
     def electron_force(self, field: Tensor, force: Tensor) -> Tensor:
         """What is left of a total force without the classical part ``(*batch, site, component)``, float64."""

@@ -37,7 +37,6 @@ import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
-from torch import Tensor
 
 import nearsight as ns
 from nearsight import analysis
@@ -143,15 +142,10 @@ def physics(c: Config, lattice: Lattice) -> System:
     )
 
 
-def density(system: System, field: Tensor, force: Tensor) -> Tensor:
-    """⟨n_i⟩ ``(*batch, site)``, which the total force minus that of the springs tells."""
-    return system.model.density(system.electron_force(field, force))
-
-
 def observe(c: Config, system: System, state: State) -> xr.Dataset:
     """Domains of the charge-density wave."""
     lattice = system.lattice
-    phi = analysis.cdw_order(density(system, state.field, state.forces.force), lattice, mean=c.mean_density)
+    phi = analysis.cdw_order(system.density(state.field, state.forces.force), lattice, mean=c.mean_density)
     S = analysis.structure_factor(phi, lattice)
     observed = {
         "L": analysis.correlation_length(S, lattice),
@@ -164,13 +158,9 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
 
 
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
-    n = density(system, state.field[0], state.forces.force[0])
+    n = system.density(state.field[0], state.forces.force[0])
     phi = analysis.cdw_order(n, system.lattice, mean=c.mean_density)
-    grids = {"density": (n.numpy(), "density"), "phi": (phi.values, "charge-density wave")}
-    shape = system.lattice.shape
-    return xr.Dataset(
-        {k: (("x", "y"), v.reshape(shape), {"long_name": name, "units": "1"}) for k, (v, name) in grids.items()}
-    )
+    return system.grids(density=(n, "density"), phi=(phi, "charge-density wave"))
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -180,11 +170,10 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
     """Density errors on the test trajectories, symmetry, and the ordered state."""
     test = snapshots.split(run, c.fit, c.seed).test
     total = learned + system.exact.classical
-    exact_n = density(system, test.field, test.force).numpy()
-    learned_n = density(system, test.field, snapshots.forces(total, test.field)).numpy()
+    exact_n = system.density(test.field, test.force).numpy()
+    learned_n = system.density(test.field, snapshots.forces(total, test.field)).numpy()
     symmetry = snapshots.symmetry_error(total, system.model.field_type, test.field[:4])
-    dataset = snapshots.errors_by_kind(exact_n, learned_n, test, quantity="density", units="1")
-    dataset["symmetry_error"] = ("operation", symmetry, {"long_name": "violation relative to the largest force"})
+    dataset = snapshots.errors_by_kind(exact_n, learned_n, test, quantity="density", units="1", symmetry=symmetry)
     error = learned_n - exact_n
     checkerboard = torch.from_numpy((-1.0) ** system.lattice.cells.sum(axis=1)).unsqueeze(-1)
     return dataset, [

@@ -46,6 +46,7 @@ import dataclasses
 import math
 import shutil
 from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -57,7 +58,7 @@ from torch import Tensor
 import nearsight as ns
 from nearsight import analysis, forcefields, training
 from nearsight.analysis.order import CHECKERBOARD
-from nearsight.dynamics import Brownian, Langevin, State, simulate
+from nearsight.dynamics import Langevin, State
 from nearsight.forcefields import ClassicalForceField, ExactForceField, FixedNumber, ForceField, OnComponents
 from nearsight.hamiltonians import JahnTeller
 from nearsight.hamiltonians.jahn_teller import MODES
@@ -66,8 +67,8 @@ from nearsight.parallel import threads
 from nearsight.solvers import Dense
 from nearsight.studies import figures, parallel, quench, snapshots, speed
 from nearsight.studies.checks import Above, Below, Check, Published, Within
-from nearsight.studies.ensembles import at_end
-from nearsight.studies.fits import with_fits
+from nearsight.studies.ensembles import at_end, mean_check
+from nearsight.studies.fits import attempted, growth_law, with_fits
 from nearsight.studies.options import Length, Positive, torch_device
 from nearsight.studies.quench import Compared, LargeQuench, QuenchConfig, QuenchStudy
 from nearsight.studies.run import Run
@@ -196,32 +197,29 @@ def generate(study: QuenchStudy, run: Run, c: Config) -> None:
             ensembles.append(training.generate(exact, c.recipe, folder / f"{k}.zarr", seed=seed, resume=True))
         made = folder / "data.zarr"
         shutil.rmtree(made, ignore_errors=True)
-        DataSet.from_arrays(made, lattice=square(c.length), components=3, **at_mu_zero(run, c, ensembles))
+        DataSet.from_arrays(made, lattice=square(c.length), components=3, **_at_mu_zero(run, c, ensembles))
         made.rename(data)  # in one step: a killed run finds all or nothing
     shutil.rmtree(folder, ignore_errors=True)
     run.log("note", text=f"{DataSet.open(data)}")
 
 
-def at_mu_zero(run: Run, c: Config, ensembles: list[DataSet]) -> dict[str, Any]:
+def _at_mu_zero(run: Run, c: Config, ensembles: list[DataSet]) -> dict[str, Any]:
     """The snapshots of all fillings, each in the gauge μ = 0 and once more with a random uniform shift of Q¹.
 
     A copy belongs to the trajectory of its original: no split can put them on different sides.
     """
-    rng = run.rng("shift")
-    arrays: dict[str, list] = {name: [] for name in ("field", "force", "energy", "trajectory", "kind", "time")}
-    first = 0
+    rng, parts, first = run.rng("shift"), [], 0
     for filling, data in zip(c.fillings, ensembles, strict=True):
         shift = c.shift * (2 * torch.rand(len(data), generator=rng, dtype=torch.float64) - 1)
         tasks = [(c, filling, *part) for part in zip(data.field.split(BATCH), shift.split(BATCH), strict=True)]
         # Three diagonalisations a snapshot, 15 ms each for a complex matrix of 300 rows.
         seconds = 0.045 * len(data) * (c.length / 12) ** 6
-        for parts in parallel.run(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0"):
-            for name, part in zip(("field", "force", "energy"), parts, strict=True):
-                arrays[name].append(part.flatten(0, 1))
-        for name, labels in (("trajectory", data.trajectory + first), ("kind", data.kind), ("time", data.time)):
-            arrays[name].append(np.repeat(labels, 2))
+        found = parallel.run(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0")
+        labels = [np.repeat(x, 2) for x in (data.trajectory + first, data.kind, data.time)]
+        parts.append([*(torch.cat(x).flatten(0, 1).numpy() for x in zip(*found, strict=True)), *labels])
         first += int(data.trajectory.max()) + 1
-    return {name: torch.cat(a) if isinstance(a[0], Tensor) else np.concatenate(a) for name, a in arrays.items()}
+    names = ("field", "force", "energy", "trajectory", "kind", "time")
+    return {name: np.concatenate(x) for name, x in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def moved(c: Config, filling: float, field: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,9 +250,11 @@ def networks(c: Config, lattice: Lattice, rng: torch.Generator) -> list[ForceFie
 
 
 def joined(parts: list[Any]) -> ForceField:
-    if len(parts) == 1:
-        return parts[0]
-    return OnComponents(parts[0], (1, 2)) + OnComponents(parts[1], (0,))
+    return parts[0] if len(parts) == 1 else OnComponents(parts[0], (1, 2)) + OnComponents(parts[1], (0,))
+
+
+def part_names(c: Config) -> tuple[str, ...]:
+    return ("doublet", "breathing") if c.network.hybrid else ("all_modes",)
 
 
 def train(study: QuenchStudy, run: Run, c: Config) -> None:
@@ -271,10 +271,6 @@ def train(study: QuenchStudy, run: Run, c: Config) -> None:
         forcefields.save(part, run.path / "model" / name)  # type: ignore[arg-type]
 
 
-def part_names(c: Config) -> tuple[str, ...]:
-    return ("doublet", "breathing") if c.network.hybrid else ("all_modes",)
-
-
 def load_model(run: Run, c: Config, lattice: Lattice) -> ForceField:
     """The trained electrons at μ = 0: the total force without that of the springs, if that was learned."""
     learned = joined([forcefields.load(run.path / "model" / name) for name in part_names(c)]).on(lattice)
@@ -286,68 +282,50 @@ def load_model(run: Run, c: Config, lattice: Lattice) -> ForceField:
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def density(system: System, field: Tensor, force: Tensor) -> Tensor:
-    """⟨n_i⟩ ``(*batch, site)``, which the total force minus that of the springs tells."""
-    return system.model.density(system.electron_force(field, force))
-
-
-def rms_order(phi: xr.DataArray, label: str) -> xr.DataArray:
-    result: xr.DataArray = np.sqrt((phi**2).mean("site"))  # type: ignore[assignment]
-    return result.assign_attrs(long_name=label, units="1")
-
-
-def charge_order(n: Any, system: System) -> xr.DataArray:
+def _charge_order(n: Tensor, lattice: Lattice) -> xr.DataArray:
     """Amplitude of the checkerboard of the density around every site."""
-    return analysis.local_amplitude(analysis.contrast_order(n, system.lattice), system.lattice)
+    return analysis.local_amplitude(analysis.contrast_order(n, lattice), lattice)
 
 
 def observe(c: Config, system: System, state: State) -> xr.Dataset:
     """Orbital order, its domains and their walls, and where the charge is."""
     lattice, Qx = system.lattice, state.field.double().cpu()[..., 1]
-    n = density(system, state.field, state.forces.force)
-    phi = analysis.contrast_order(Qx, lattice)
+    n = system.density(state.field, state.forces.force)
+    phi, S = analysis.contrast_order(Qx, lattice), analysis.structure_factor(Qx, lattice)
     sigma = analysis.ising_sign(phi, lattice)
-    S = analysis.structure_factor(Qx, lattice)
-    walls = analysis.wall_shape(sigma, lattice)
-    profile = analysis.wall_profile(n, sigma, lattice)
+    profile = analysis.wall_profile(n, sigma, lattice).drop_vars("at")
     spread = {"long_name": "standard deviation of the density", "units": "1"}
     observed = {
         "L": analysis.correlation_length(S, lattice, about=CHECKERBOARD),
         "C": analysis.axial_correlation(Qx, lattice),
         "S": analysis.shell_average(S, lattice, about=CHECKERBOARD),
         "Phi": analysis.global_order(phi),
-        "phi_rms": rms_order(phi, "rms of the local order parameter"),
+        "phi_rms": _rms(phi, "rms of the local order parameter"),
         "walls": analysis.wall_density(sigma, lattice),
-        "wall_length": walls.length,
-        "along_x": walls.along_x,
-        "along_y": walls.along_y,
-        "diagonal": walls.diagonal,
-        "charge": profile.deviation,
-        "charge_spread": profile.spread,
-        "charge_sites": profile.sites,
-        "n_std": xr.DataArray(n.std(-1, correction=0).numpy(), dims="replica", attrs=spread),
-        "cdw": rms_order(charge_order(n, system), "rms amplitude of the charge order"),
+        "n_std": ("replica", n.std(-1, correction=0).numpy(), spread),
+        "cdw": _rms(_charge_order(n, lattice), "rms amplitude of the charge order"),
+        **analysis.wall_shape(sigma, lattice).rename(length="wall_length"),
+        **profile.rename(deviation="charge", spread="charge_spread", sites="charge_sites"),
     }
     return xr.Dataset(observed).assign(quench.energy_per_site(system, state))
 
 
+def _rms(values: xr.DataArray, label: str) -> xr.DataArray:
+    result: xr.DataArray = np.sqrt((values**2).mean("site"))  # type: ignore[assignment]
+    return result.assign_attrs(long_name=label, units="1")
+
+
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
-    field, shape = state.field[0].double().cpu(), system.lattice.shape
-    n = density(system, field, state.forces.force[0]).numpy()
-    phi = analysis.contrast_order(field[:, 1], system.lattice).values
-    centres = {"density": {"centre": 1.0}}
-    grids = {
-        "phi": (phi, "orbital order"),
-        "density": (n, "density"),
-        "cdw": (charge_order(n, system).values, "charge order"),
-        **{name: (field[:, k].numpy(), name) for k, name in enumerate(MODES)},
-    }
-    return xr.Dataset(
-        {
-            name: (("x", "y"), grid.reshape(shape), {"long_name": label, "units": "1", **centres.get(name, {})})
-            for name, (grid, label) in grids.items()
-        }
+    field = state.field[0].double().cpu()
+    n = system.density(field, state.forces.force[0])
+    shown = system.grids(
+        phi=(analysis.contrast_order(field[:, 1], system.lattice), "orbital order"),
+        density=(n, "density"),
+        cdw=(_charge_order(n, system.lattice), "charge order"),
+        **{name: (field[:, k], name) for k, name in enumerate(MODES)},
     )
+    shown.density.attrs["centre"] = 1.0
+    return shown
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -356,50 +334,32 @@ def maps(c: Config, system: System, state: State) -> xr.Dataset:
 def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) -> tuple[xr.Dataset, list[Check]]:
     """Force errors in units of λ on the test trajectories, at fixed number, symmetry, and the ordered states."""
     test = snapshots.split(run, c.fit, c.seed).test
-    n = density(system, test.field, test.force).mean(-1)
-    exact, found, local, chosen = [], [], [], []
-    for filling in c.fillings:
-        # Of the two copies of a snapshot, the one whose electrons are those at this filling.
-        here = torch.nonzero((n - 2 * filling).abs() < 1e-8).squeeze(-1)
-        field = test.field[here]
-        chosen.append(here)
-        exact.append(test.force[here])
-        found.append(snapshots.forces(physics(c, system.lattice, filling).learned(learned), field))
-        local.append(snapshots.forces(learned, field) + system.exact.classical(field).force)
-    index = torch.cat(chosen).numpy()
-    exact_f, found_f, local_f = ((torch.cat(part) / system.model.lam).numpy() for part in (exact, found, local))
+    n = system.density(test.field, test.force).mean(-1)
+    # Of the two copies of a snapshot, the one whose electrons are those at this filling.
+    rows = [torch.nonzero((n - 2 * filling).abs() < 1e-8).squeeze(-1) for filling in c.fillings]
+    dressed = [physics(c, system.lattice, filling).learned(learned) for filling in c.fillings]
+    found = torch.cat([snapshots.forces(f, test.field[here]) for f, here in zip(dressed, rows, strict=True)])
+    here = torch.cat(rows)
+    field, exact = test.field[here], test.force[here]
+    at_fixed_mu = snapshots.forces(learned, field) + system.exact.classical(field).force
+    exact_f, found_f = (force.numpy() / c.model.lam for force in (exact, found))
     symmetry = snapshots.symmetry_error(learned, system.model.field_type, test.field[:4])
     dataset = snapshots.errors_by_kind(
-        exact_f, found_f, test, quantity="force", units="λ", rows=index, components={"mode": list(MODES)}
-    )
-    dataset["symmetry_error"] = ("operation", symmetry, {"long_name": "violation relative to the largest force"})
-    error = found_f - exact_f
-    rms, square_error = snapshots.rms(error), float((error**2).mean())
-    modes = [
-        Check(f"force error of {mode}, rms", value=snapshots.rms(error[..., k]), unit="λ")
-        for k, mode in enumerate(MODES)
-    ]
+        exact_f, found_f, test, quantity="force", units="λ", rows=here.numpy(), components={"mode": list(MODES)},
+        symmetry=symmetry,
+    )  # fmt: skip
+    error, published, below = found_f - exact_f, partial(Published, 0.005, THESIS), Below(0.0025)
+    local, note = (at_fixed_mu - exact).numpy() / c.model.lam, f"{len(error)} unseen snapshots at fixed number"
+    as_rms, printed = published(note="if it is an rms"), published(note="as printed")
+    mean_square = float((error**2).mean())
     return dataset, [
-        Check(
-            "force error, rms",
-            value=rms,
-            unit="λ",
-            published=Published(0.005, THESIS, note="if it is an rms"),
-            criterion=Below(0.0025),
-            note=f"{len(error)} unseen snapshots at fixed number",
-        ),
-        Check(
-            "force error, mean square",
-            value=square_error,
-            unit="λ²",
-            published=Published(0.005, THESIS, note="as printed"),
-            criterion=Below(0.0025),
-        ),
-        *modes,
-        Check("force error at fixed μ, rms", value=snapshots.rms(local_f - exact_f), unit="λ", note="the local part"),
-        Check("force error, largest", value=float(np.abs(error).max()), unit="λ"),
+        Check("force error, rms", snapshots.rms(error), unit="λ", published=as_rms, criterion=below, note=note),
+        Check("force error, mean square", mean_square, unit="λ²", published=printed, criterion=below),
+        *(Check(f"force error of {m}, rms", snapshots.rms(error[..., k]), unit="λ") for k, m in enumerate(MODES)),
+        Check("force error at fixed μ, rms", snapshots.rms(local), unit="λ", note="the local part"),
+        Check("force error, largest", float(np.abs(error).max()), unit="λ"),
         snapshots.symmetry_check(symmetry),
-        *ordered_states(c, system, learned),
+        *_ordered_states(c, system.lattice, learned),
     ]
 
 
@@ -407,66 +367,39 @@ STATES = {"C-type": -1.95393, "charge density wave": -1.94235, "uniform Qx": -1.
 """Orders of the half-filled lattice in the order of their energies per site, infinite lattice, T = 0."""
 
 
-def ordered_states(c: Config, system: System, learned: ForceField) -> list[Check]:
+def _ordered_states(c: Config, lattice: Lattice, learned: ForceField) -> list[Check]:
     """The three orders of the half-filled lattice, relaxed by exact and by learned forces, and their exact energies."""
-    half, lattice = physics(c, system.lattice, 0.5), system.lattice
-    relaxed = {
-        source: [relax(force, ordered(lattice, state)) for state in STATES]
-        for source, force in (("exact", half.quenched), ("learned", half.learned(learned)))
-    }
-    # The model measures Q¹ from λ/(βK); the papers' energies do not.
-    origin = 0.5 * c.model.lam**2 / (c.model.beta * c.model.K)
-    energy = {
-        source: [float(half.quenched(field).energy) / lattice.n_sites - origin for field in fields]
-        for source, fields in relaxed.items()
-    }
-    order = {
-        source: float(abs(analysis.contrast_order(fields[0][..., 1], lattice).mean()))
-        for source, fields in relaxed.items()
-    }
-    names = list(STATES)
-    gaps = [
-        Check(
-            f"energy per site of {names[k + 1]} minus {names[k]}, where learned forces relax to",
-            value=energy["learned"][k + 1] - energy["learned"][k],
-            exact=energy["exact"][k + 1] - energy["exact"][k],
-            unit="t",
-            criterion=Above(0.0),
-            note=f"exact free energies, {c.length} × {c.length} sites; {STATES[names[k + 1]]} and {STATES[names[k]]} t "
-            "on the infinite lattice at T = 0",
-        )
-        for k in range(2)
-    ]
-    phi = Check(
-        "orbital order |φ| of the relaxed C-type state",
-        value=order["learned"],
-        exact=order["exact"],
-        criterion=Within(0.02, relative=True),
-        note="0.4066 on the infinite lattice at T = 0 for the default parameters",
+    half, sign = physics(c, lattice, 0.5), torch.tensor(analysis.sublattice_sign(lattice))
+    none = torch.zeros_like(sign)
+    modes = [(none, 0.41 * sign, none), (0.1 * sign, none, -0.15 * sign), (none, none + 0.1, none)]
+    exact, found = (
+        [snapshots.relaxed(forcefield, torch.stack(start, dim=-1)) for start in modes]
+        for forcefield in (half.quenched, half.learned(learned))
     )
-    return [*gaps, phi]
-
-
-def ordered(lattice: Lattice, state: str) -> Tensor:
-    """A field from which descent leads to one of the ordered states."""
-    sign = torch.tensor(analysis.sublattice_sign(lattice))
-    field = torch.zeros(lattice.n_sites, 3, dtype=torch.float64)
-    if state == "C-type":
-        field[:, 1] = 0.41 * sign
-    elif state == "charge density wave":
-        field[:, 0], field[:, 2] = 0.1 * sign, -0.15 * sign
-    else:
-        field[:, 1] = 0.1
-    return field
-
-
-def relax(forcefield: ForceField, field: Tensor) -> Tensor:
-    """The minimum downhill of a field, by descent that keeps its symmetry."""
-    parameter = next(forcefield.parameters(), None)
-    field = field if parameter is None else field.to(parameter.dtype)
-    scheme = Brownian(dt=0.4, kT=0.0, damping=1.0)
-    with torch.no_grad():
-        return simulate(forcefield, scheme, field, steps=60, record=None, rng=None).final.field.double()
+    # The model measures Q¹ from λ/(βK); the papers' energies do not, which drops out of differences.
+    energies = [[float(half.quenched(field).energy) / lattice.n_sites for field in fields] for fields in (exact, found)]
+    order = [float(abs(analysis.contrast_order(fields[0][..., 1], lattice).mean())) for fields in (exact, found)]
+    note = f"exact free energies, {c.length} × {c.length} sites; "
+    return [
+        *(
+            Check(
+                f"energy per site of {upper} minus {lower}, where learned forces relax to",
+                value=energies[1][k + 1] - energies[1][k],
+                exact=energies[0][k + 1] - energies[0][k],
+                unit="t",
+                criterion=Above(0.0),
+                note=f"{note}{STATES[upper]} and {STATES[lower]} t on the infinite lattice at T = 0",
+            )
+            for k, (lower, upper) in enumerate(pairwise(STATES))
+        ),
+        Check(
+            "orbital order |φ| of the relaxed C-type state",
+            value=order[1],
+            exact=order[0],
+            criterion=Within(0.02, relative=True),
+            note="0.4066 on the infinite lattice at T = 0 for the default parameters",
+        ),
+    ]
 
 
 def time_forces(study: QuenchStudy, run: Run, c: Config) -> list[Check]:
@@ -479,47 +412,42 @@ def time_forces(study: QuenchStudy, run: Run, c: Config) -> list[Check]:
 def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
     """The Allen-Cahn law, when growth leaves it, the walls and the charge on them, for every filling."""
     checks: list[Check] = []
-    local = []
+    (first, last), below = c.large.fit, c.large.length / 8
+    unknown = xr.full_like(growth.L.mean("replica"), np.nan)
+    growth = growth.assign(exponent=unknown, exponent_error=unknown.copy())
     for filling in c.fillings:
-        data, name = growth.sel(filling=filling), f"f = {filling:g}"
-        law = allen_cahn(run, c, data.L)
-        since, L = (0.0 if law is None else law.t0), data.L.transpose("replica", "time")
-        try:
-            fall = analysis.departure(L, rng=run.rng("departure"), since=since)
-            local.append(analysis.local_exponent(L, rng=run.rng("local exponent"), since=since)[["exponent", "error"]])
-        except ValueError:  # no window of the local exponent was recorded in full
-            fall = None
-            local.append(xr.Dataset({k: ("time", []) for k in ("exponent", "error")}, coords={"time": growth.time[:0]}))
+        here = growth.sel(filling=filling)
+        L = here.L.transpose("replica", "time")
+        limits: dict[str, Any] = {"since": first, "until": last, "below": below, "least": 4}
+        law, _ = attempted(partial(growth_law, L, rng=run.rng("bootstrap"), fit=analysis.allen_cahn, **limits))
+        since = 0.0 if law is None else law.t0
+        fall, _ = attempted(partial(analysis.departure, L, rng=run.rng("departure"), since=since))
+        if fall is not None:
+            local = analysis.local_exponent(L, rng=run.rng("local exponent"), since=since)
+            place = {"filling": filling, "time": local.time}
+            growth.exponent.loc[place], growth.exponent_error.loc[place] = local.exponent, local.error
+            growth.exponent.attrs = local.exponent.attrs
         growth = with_fits(growth, **{f"L {filling:g}": law, f"departure {filling:g}": fall})
-        checks += large_checks(name, filling, data.isel(time=-1), law, fall)
-    exponents = xr.concat(local, dim=growth.filling, join="outer").reindex(time=growth.time)
-    return growth.assign(exponent=exponents.exponent, exponent_error=exponents.error), checks
+        checks += _growth_checks(filling, here.isel(time=-1), law, fall)
+    return growth, checks
 
 
-def allen_cahn(run: Run, c: Config, length: xr.DataArray) -> analysis.AllenCahn | None:
-    """The law in the window of the configuration, while L stays below an eighth of the lattice; None if L does not grow
-    or fewer than four records lie there."""
-    first, last = c.large.fit
-    inside = (length.time >= first) & (length.time <= last) & (length.mean("replica") < c.large.length / 8)
-    times = length.time.values[inside.values]
-    if len(times) < 4:
-        return None
-    window = (float(times[0]), float(times[-1]))
-    try:
-        return analysis.allen_cahn(length.transpose("replica", "time"), rng=run.rng("bootstrap"), window=window)
-    except ValueError:  # no growth in the window
-        return None
-
-
-def large_checks(name: str, filling: float, end: xr.Dataset, law: Any, fall: Any) -> list[Check]:
-    walls = 100 * analysis.weighted_mean_and_error(end.diagonal, end.wall_length)
-    charge, sites = end.charge.isel(distance=0), end.charge_sites.isel(distance=0)
-    found = analysis.weighted_mean_and_error(charge, sites) if int((sites > 0).sum()) >= 2 else None
-    mean, error = (None, None) if found is None else (float(found["mean"]), float(found["error"]))
-    note = str(law) if law else "too few records while domains grow"
+def _growth_checks(filling: float, end: xr.Dataset, law: Any, fall: Any) -> list[Check]:
+    name, gone = f"f = {filling:g}", "no walls are left"
+    on_walls = end.isel(distance=0)
+    charge = mean_check(
+        f"{name}: density at the walls minus the mean", on_walls.charge, weights=on_walls.charge_sites, missing=gone
+    )
+    holes = -charge.value / charge.error if charge.value is not None and charge.error else None
     return [
         at_end(f"{name}: domain size", end.L),
-        Check(f"{name}: a of L = a (t - t0)^½", law and law.a, law and law.a_sigma, unit="a/√τ0", note=note),
+        Check(
+            f"{name}: a of L = a (t - t0)^½",
+            law and law.a,
+            law and law.a_sigma,
+            unit="a/√τ0",
+            note=str(law) if law else "too few records while domains grow",
+        ),
         Check(
             f"{name}: time from which the local exponent stays below ¼",
             value=fall and fall.time,
@@ -527,21 +455,21 @@ def large_checks(name: str, filling: float, end: xr.Dataset, law: Any, fall: Any
             published=Published(17.5, "thesis, sec. 7.3.5", note="15 to 20 τ0", error=2.5),
             note=str(fall) if fall else "no window of the local exponent was recorded in full",
         ),
-        Check(
-            f"{name}: length of the walls that runs diagonally", float(walls["mean"]), float(walls["error"]), unit="%"
+        mean_check(
+            f"{name}: length of the walls that runs diagonally",
+            (100 * end.diagonal).assign_attrs(units="%"),
+            weights=end.wall_length,
+            missing=gone,
         ),
-        Check(f"{name}: density at the walls minus the mean", mean, error, note="" if found else "no walls are left"),
+        charge,
         Check(
             f"{name}: holes at the walls, in standard errors",
-            value=None if mean is None or not error else -mean / error,
+            value=holes,
             criterion=Above(3.0) if filling < 0.5 else None,
-            note="no walls are left" if found is None else "thesis: holes gather there at f = 0.49, no net charge at ½",
+            note="thesis: holes gather there at f = 0.49, no net charge at ½" if charge.value is not None else gone,
         ),
         at_end(f"{name}: charge order, rms amplitude", end.cdw),
     ]
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
 
 
 def walls(run: Run, c: Config) -> Any:

@@ -155,9 +155,8 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
 
 
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
-    psi = order(state.field[0], system.lattice).values.reshape(system.lattice.shape)
-    parts = {"x": psi.real, "y": psi.imag}
-    return xr.Dataset({f"phi_{k}": (("x", "y"), v, {"long_name": rf"$\phi_{k}$"}) for k, v in parts.items()})
+    psi = order(state.field[0], system.lattice)
+    return system.grids(phi_x=(psi.real, r"$\phi_x$"), phi_y=(psi.imag, r"$\phi_y$"))
 
 
 def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) -> tuple[xr.Dataset, list[Check]]:
@@ -166,9 +165,8 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
     total = learned + system.exact.classical
     exact, found = test.force, snapshots.forces(total, test.field)
     forces = exact.flatten(1).numpy(), found.flatten(1).numpy()
-    dataset = snapshots.errors_by_kind(*forces, test, quantity="force", units="energy/length")
     symmetry = snapshots.symmetry_error(total, system.model.field_type, test.field[:4])
-    dataset["symmetry_error"] = ("operation", symmetry, {"long_name": "violation relative to the largest force"})
+    dataset = snapshots.errors_by_kind(*forces, test, quantity="force", units="energy/length", symmetry=symmetry)
     quench = test.kind == KINDS.index("thermal")  # recorded at even times, from the first to the last
     late = quench & (test.time >= 2 / 3 * test.time.max())
     wave = torch.from_numpy((-1.0) ** system.lattice.cells.sum(axis=1))[:, None] * torch.tensor([1.0, 0.0]).double()
