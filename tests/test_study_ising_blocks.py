@@ -1,7 +1,5 @@
 """The study of blocks end to end on a lattice too small for physics, and its measures against made-up accuracies."""
 
-import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -15,6 +13,7 @@ from nearsight.fields import SpinStore
 from nearsight.sampling import ExactBlocks, Snapshots
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get
+from nearsight.studies.fits import with_fits
 from nearsight.studies.systems import ising_blocks
 from nearsight.studies.systems.ising_blocks import fit_options, near_transition, seconds, tasks
 from study_runs import assert_checks_are_numbers
@@ -214,8 +213,7 @@ def test_a_planted_collapse_is_measured(measured, planted):
     assert abs(found.theta - 0.12) < 3 * found.theta_error + 0.01
     assert abs(found.inverse_nu - 1) < 3 * found.inverse_nu_error + 0.03
     assert found.quality < 2
-    recorded = measured.assign_attrs(collapse=json.dumps(dataclasses.asdict(found)))
-    checks = {check.name: check for check in ising_blocks.scaling_checks(TINY, recorded)}
+    checks = {check.name: check for check in ising_blocks.scaling_checks(TINY, with_fits(measured, collapse=found))}
     assert checks["data collapse, 1/ν, network"].passed
 
 

@@ -31,8 +31,9 @@ hours on two cores.
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -53,10 +54,13 @@ from nearsight.properties import PropertyModel
 from nearsight.sampling import ExactBlocks, Snapshots, critical_temperature, ising_torus, sample
 from nearsight.studies import parallel
 from nearsight.studies.checks import Above, Below, Check, Published, PValue, Within
+from nearsight.studies.ensembles import mean_check
+from nearsight.studies.fits import fits, with_fits
 from nearsight.studies.options import Count, Length, Positive
 from nearsight.studies.property import PropertyStudy
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.snapshots import rms
 from nearsight.training import PropertyFitOptions, fit_property
 
 PAPER = "Tian, Zhang, Chern (2023)"
@@ -199,7 +203,7 @@ class Config(Section):
         return self
 
 
-# --- snapshots --------------------------------------------------------------------------------------------------------
+# --- snapshots and models ---------------------------------------------------------------------------------------------
 
 
 def generate(run: Run, c: Config) -> None:
@@ -218,12 +222,10 @@ def phase(kT: np.ndarray) -> np.ndarray:
     return (np.asarray(kT) > TC).astype(float)
 
 
-def opened(path: Path, c: Config, part: str) -> tuple[Snapshots, SpinStore]:
+def _opened(path: Path, c: Config, part: str) -> tuple[Snapshots, SpinStore]:
     """Temperatures and energies of a set of snapshots; and the spins where blocks are cut from, mapped from disk."""
     return Snapshots.open(path / f"{part}.zarr"), SpinStore.open(path / f"{part}.npy", c.length)
 
-
-# --- models -----------------------------------------------------------------------------------------------------------
 
 PASSES = {"network": 1.3e-6, "irreps": 1.2e-7, "moments": 6e-9}
 """CPU seconds that one spin of one block costs in training, about."""
@@ -262,7 +264,7 @@ def fit_options(c: Config, task: Task) -> PropertyFitOptions:
     return c.fit.model_copy(update={**own, "loss": c.phase_loss if task.target == "phase" else c.fit.loss})
 
 
-def build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
+def _build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
     """A model with its initial weights."""
     settings = getattr(c.features, task.features)
     seen: Any
@@ -277,90 +279,50 @@ def build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
 def fit(path: Path, c: Config, seed: int, *task: Any) -> None:
     """Fit and save one model; what an interrupted fit left is gone on with."""
     one = Task(*task)
-    data, store = opened(path, c, "training")
+    data, store = _opened(path, c, "training")
     labels = phase(data.kT) if one.target == "phase" else data.energy / c.length**2
-    model = build_model(c, one, torch.Generator().manual_seed(seed))
+    model = _build_model(c, one, torch.Generator().manual_seed(seed))
     folder = path / "fit" / one.name
     fit_property(model, store, labels, options=fit_options(c, one), path=folder, resume=True, progress=False)
     model.save(path / "models" / one.name)
 
 
-def load_model(path: Path, *task: Any) -> PropertyModel:
+def _load_model(path: Path, *task: Any) -> PropertyModel:
     """The model of a finished fit."""
     return PropertyModel.load(path / "models" / Task(*task).name)
 
 
-# --- energies ---------------------------------------------------------------------------------------------------------
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def _of_all(features: Sequence[str], sides: Sequence[int], measure: Callable[[str, int], xr.Dataset]) -> xr.Dataset:
+    """What is measured of every kind of features and every side, joined."""
+    parts = [[measure(f, side) for side in sides] for f in features]
+    return xr.combine_nested(parts, ["features", "side"]).assign_coords(features=list(features), side=list(sides))
 
 
 def measure_energy(run: Run, c: Config) -> xr.Dataset:
     """Learned energies of all test snapshots beside their own and the exact mean ones of the torus."""
-    data, store = opened(run.path, c, "testing")
-    kT = data.temperatures
-    own = (data.energy / c.length**2).reshape(len(kT), -1)
+    data, store = _opened(run.path, c, "testing")
+    kT, dims, unit = data.temperatures, ("temperature", "snapshot"), {"units": "J"}
+    name, error = {"long_name": "energy per site", **unit}, {"long_name": "standard error of the mean over blocks"}
+
+    def learned(features: str, side: int) -> xr.Dataset:
+        task = Task("energy", features, side)
+        blocks = min(c.test_blocks, max(2, (c.length // side) ** 2))
+        found = _load_model(run.path, *task).predict(store, blocks, run.rng("energy", task.name))
+        values = {"learned": (found.mean, name), "error": (found.error, error)}
+        return xr.Dataset({k: (dims, v.reshape(len(kT), -1), attrs) for k, (v, attrs) in values.items()})
+
     # Of (|m|, e) the second is the energy itself.
-    names, sides = [f for f in c.compared if f != "moments"], list(c.energy_sides)
-    learned, error = np.empty((2, len(names), len(sides), *own.shape))
-    for i, features in enumerate(names):
-        for j, side in enumerate(sides):
-            task = Task("energy", features, side)
-            blocks = min(c.test_blocks, max(2, (c.length // side) ** 2))
-            found = load_model(run.path, *task).predict(store, blocks, run.rng("energy", task.name))
-            learned[i, j], error[i, j] = found.mean.reshape(own.shape), found.error.reshape(own.shape)
-    dims, unit = ("temperature", "snapshot"), {"units": "J"}
-    name = {"long_name": "energy per site", **unit}
-    return xr.Dataset(
-        {
-            "sampled": (dims, own, name),
-            "exact": ("temperature", ising_torus(c.length, c.length, kT).energy, name),
-            "learned": (("features", "side", *dims), learned, name),
-            "error": (("features", "side", *dims), error, {"long_name": "standard error of the mean over blocks"}),
-        },
-        coords={"features": names, "side": sides, "temperature": ("temperature", kT, unit)},
-    )
+    measured = _of_all([f for f in c.compared if f != "moments"], c.energy_sides, learned)
+    return measured.assign(
+        sampled=(dims, (data.energy / c.length**2).reshape(len(kT), -1), name),
+        exact=("temperature", ising_torus(c.length, c.length, kT).energy, name),
+    ).assign_coords(temperature=("temperature", kT, unit))
 
 
-def energy_checks(energy: xr.Dataset) -> list[Check]:
-    """Snapshots against Kaufman; then the error of the learned energies, and whether their own error bars tell it."""
-    n = energy.sizes["snapshot"]
-    error = energy.sampled.std("snapshot", ddof=1) / np.sqrt(n)
-    # Student's t at every temperature, as a normal deviate, so that few snapshots do not look like failures.
-    t = ((energy.sampled.mean("snapshot") - energy.exact) / error).values
-    deviate = stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
-    found = [
-        Check(
-            "energy of the snapshots against the exact torus, p-value",
-            value=float(stats.chi2.sf((deviate**2).sum(), len(deviate))),
-            criterion=PValue(0.001),
-            note=f"{len(deviate)} temperatures, worst {np.abs(deviate).max():.1f} sigma",
-        )
-    ]
-    deviation = energy.learned - energy.sampled
-    x = energy.temperature.values - TC
-    for features in energy.features.values:
-        for side in energy.side.values:
-            off = deviation.sel(features=features, side=side)
-            bar = energy.error.sel(features=features, side=side)
-            name, bias = f"energy per site, {features}, l = {side}", off.mean("snapshot").values
-            low, high = (float(bias[(sign * x > 0) & (sign * x < 0.5)].mean()) for sign in (-1, 1))
-            pull = float(np.sqrt(((off / bar.where(bar > 0)) ** 2).mean()))
-            found += [
-                Check(f"{name}: error of a snapshot, rms", float(np.sqrt((off**2).mean())), unit="J"),
-                Check(f"{name}: error of a snapshot in units of its error bar, rms", pull),
-                Check(f"{name}: mean error within 0.5 J below the transition", low, unit="J"),
-                Check(f"{name}: mean error within 0.5 J above the transition", high, unit="J"),
-                Check(
-                    f"{name}: bias, rms over temperatures", float(np.sqrt((bias**2).mean())), unit="J",
-                    note="shrinks with l in the paper",
-                ),
-            ]  # fmt: skip
-    return found
-
-
-# --- phases -----------------------------------------------------------------------------------------------------------
-
-
-def corners_of(run: Run, c: Config, side: int) -> np.ndarray:
+def _corners(run: Run, c: Config, side: int) -> np.ndarray:
     """Corners of the blocks of every test snapshot, in an order of no meaning: the first few stand for all."""
     corners = tiles(c.length, side)
     return corners[torch.randperm(len(corners), generator=run.rng("tiles", side)).numpy()[: c.test_blocks]]
@@ -368,41 +330,41 @@ def corners_of(run: Run, c: Config, side: int) -> np.ndarray:
 
 def measure_accuracy(run: Run, c: Config) -> xr.Dataset:
     """Fraction of right blocks and rightness of the mean, ``(features, side, temperature, snapshot)``."""
-    data, store = opened(run.path, c, "testing")
+    data, store = _opened(run.path, c, "testing")
     kT, rows, label = data.temperatures, np.arange(len(data))[:, None], phase(data.kT)
-    shape = (len(c.compared), len(c.sides), len(kT), len(data) // len(kT))
-    block, whole, blocks = np.empty(shape), np.empty(shape), []
-    for j, side in enumerate(c.sides):
-        corners = corners_of(run, c, side)
-        blocks.append(len(corners))
-        everywhere = np.broadcast_to(corners, (len(data), *corners.shape))
-        for i, features in enumerate(c.compared):
-            p = load_model(run.path, "phase", features, side).of_blocks(store, rows, everywhere)
-            block[i, j] = ((p > 0.5) == label[:, None]).mean(1).reshape(shape[2:])
-            whole[i, j] = ((p.mean(1) > 0.5) == label).reshape(shape[2:])
-    dims = ("features", "side", "temperature", "snapshot")
-    return xr.Dataset(
-        {
-            "block": (dims, block, {"long_name": "accuracy of single blocks", "units": "1"}),
-            "whole": (dims, whole, {"long_name": "accuracy of whole snapshots", "units": "1"}),
-            "blocks": ("side", blocks, {"long_name": "blocks of a snapshot"}),
-        },
-        coords={
-            "features": list(c.compared),
-            "side": list(c.sides),
-            "temperature": ("temperature", kT, {"units": "J"}),
-        },
+    corners = {side: _corners(run, c, side) for side in c.sides}
+
+    def accuracy(features: str, side: int) -> xr.Dataset:
+        everywhere = np.broadcast_to(corners[side], (len(data), *corners[side].shape))
+        p = _load_model(run.path, "phase", features, side).of_blocks(store, rows, everywhere)
+        right = {
+            "block": (((p > 0.5) == label[:, None]).mean(1), "single blocks"),
+            "whole": (((p.mean(1) > 0.5) == label).astype(float), "whole snapshots"),
+        }
+        dims, shape = ("temperature", "snapshot"), (len(kT), -1)
+        return xr.Dataset(
+            {
+                k: (dims, v.reshape(shape), {"long_name": f"accuracy of {of}", "units": "1"})
+                for k, (v, of) in right.items()
+            }
+        )
+
+    blocks = [len(corners[side]) for side in c.sides]
+    return (
+        _of_all(c.compared, c.sides, accuracy)
+        .assign_coords(temperature=("temperature", kT, {"units": "J"}))
+        .assign(blocks=("side", blocks, {"long_name": "blocks of a snapshot"}))
     )
 
 
 def near_transition(c: Config, accuracy: xr.Dataset) -> xr.DataArray:
     """Accuracy of blocks, averaged over the critical window ``(features, side, snapshot)``, both phases alike."""
-    x = accuracy.temperature.values - TC
-    means = [
-        accuracy.block.isel(temperature=(sign * x > 0) & (np.abs(x) <= c.critical_window)).mean("temperature")
+    x = accuracy.temperature - TC
+    below, above = (
+        accuracy.block.sel(temperature=(sign * x > 0) & (abs(x) <= c.critical_window)).mean("temperature")
         for sign in (-1, 1)
-    ]
-    return (0.5 * (means[0] + means[1])).assign_attrs(long_name="accuracy near the transition", units="1")
+    )
+    return (0.5 * (below + above)).assign_attrs(long_name="accuracy near the transition", units="1")
 
 
 def measure_bound(run: Run, c: Config) -> xr.Dataset:
@@ -416,29 +378,24 @@ def measure_bound(run: Run, c: Config) -> xr.Dataset:
     kT = kT[np.abs(kT - TC) <= c.critical_window]
     sides = [side for side in c.sides if side in c.bound_sides]
     work = [(run.path, c, side, kT) for side in sides]
-    found = parallel.run(best_and_learned, work, seconds=15.0 * len(sides), title="exact bound")
-    dims = ("side", "features", "temperature", "snapshot")
-    return xr.Dataset(
-        {"block": (dims, np.stack(found), {"long_name": "accuracy of single blocks", "units": "1"})},
-        coords={
-            "features": ["exact", *c.compared],
-            "side": sides,
-            "temperature": ("temperature", kT, {"units": "J"}),
-        },
-    )
+    found = parallel.run(_best_and_learned, work, seconds=15.0 * len(sides), title="exact bound")
+    coords = {"side": sides, "features": ["exact", *c.compared], "temperature": ("temperature", kT, {"units": "J"})}
+    attrs = {"long_name": "accuracy of single blocks", "units": "1"}
+    return xr.Dataset({"block": (("side", "features", "temperature", "snapshot"), np.stack(found), attrs)}, coords)
 
 
-def best_and_learned(path: Path, c: Config, side: int, kT: np.ndarray) -> np.ndarray:
+def _best_and_learned(path: Path, c: Config, side: int, kT: np.ndarray) -> np.ndarray:
     """Fraction of right blocks of one side ``(features, temperature, snapshot)``, the exact guess first."""
-    data, store = opened(path, c, "testing")
+    data, store = _opened(path, c, "testing")
     rows = np.flatnonzero(np.isin(data.kT, kT))
-    corners = corners_of(Run(path), c, side)[: c.bound_blocks]
+    corners = _corners(Run(path), c, side)[: c.bound_blocks]
     everywhere = np.broadcast_to(corners, (len(rows), *corners.shape))
     blocks = store.blocks(rows[:, None], everywhere, side)
-    guesses = [log_odds(blocks.reshape(-1, side, side), kT).reshape(len(rows), -1) > 0]
-    for features in c.compared:
-        p = load_model(path, "phase", features, side).of_blocks(store, rows[:, None], everywhere)
-        guesses.append(p > 0.5)
+    models = [_load_model(path, "phase", features, side) for features in c.compared]
+    guesses = [
+        log_odds(blocks.reshape(-1, side, side), kT).reshape(len(rows), -1) > 0,
+        *(model.of_blocks(store, rows[:, None], everywhere) > 0.5 for model in models),
+    ]
     right = np.stack(guesses) == (phase(data.kT[rows]) > 0.5)[:, None]
     return right.mean(-1).reshape(len(guesses), len(kT), -1)
 
@@ -449,63 +406,6 @@ def log_odds(blocks: np.ndarray, kT: np.ndarray) -> np.ndarray:
     above, below = (logarithm[:, side] for side in (kT > TC, kT < TC))
     mean = [np.logaddexp.reduce(part, axis=1) - np.log(part.shape[1]) for part in (above, below)]
     return mean[0] - mean[1]
-
-
-def symmetry(model: PropertyModel, blocks: torch.Tensor) -> float:
-    """Largest change of p over the 16 operations of D4 × Z2."""
-    with torch.no_grad():
-        p = model(blocks)
-        turned = [torch.rot90(b, k, (1, 2)) for b in (blocks, blocks.transpose(1, 2)) for k in range(4)]
-        return max(float((model(sign * image) - p).abs().max()) for image in turned for sign in (1, -1))
-
-
-def accuracy_checks(run: Run, c: Config, accuracy: xr.Dataset, bound: xr.Dataset) -> list[Check]:
-    """Models at equal l, on the same blocks, against each other and against the exact bound; the symmetry."""
-    near, limited = near_transition(c, accuracy), near_transition(c, bound)
-    where = f"within {c.critical_window:g} of Tc"
-    found = [
-        _mean(f"accuracy {where}, {f}, l = {s}", near.sel(features=f, side=s)) for f in c.compared for s in c.sides
-    ]
-    for other in c.compared[1:] if c.compared[0] == "network" else c.compared:
-        gain = near.sel(features="network") - near.sel(features=other)
-        name = f"accuracy {where}, network minus {other}"
-        found.append(_significance(f"{name}, mean over l", gain.mean("side"), judged=other == "irreps"))
-        found += [_mean(f"{name}, l = {s}", gain.sel(side=s)) for s in c.sides]
-    best = limited.sel(features="exact")
-    found += [_mean(f"accuracy {where}, exact bound, l = {s}", best.sel(side=s)) for s in bound.side.values]
-    for features in c.compared:
-        lack = best - limited.sel(features=features)
-        criterion = Below(0.005) if features == "network" else None
-        name = f"accuracy {where}, exact bound minus {features}"
-        found.append(_mean(f"{name}, mean over l", lack.mean("side"), criterion))
-        found += [_mean(f"{name}, l = {s}", lack.sel(side=s)) for s in bound.side.values]
-    _, store = opened(run.path, c, "testing")
-    side, probed = c.sides[-1], 64
-    corners = torch.randint(c.length, (probed, 2), generator=run.rng("symmetry")).numpy()
-    probe = torch.from_numpy(store.blocks(np.linspace(0, len(store) - 1, probed).astype(int), corners, side))
-    found.append(
-        Check(
-            "symmetry of the network, worst of 16 operations of D4 × Z2",
-            value=symmetry(load_model(run.path, "phase", "network", side), probe),
-            criterion=Below(1e-5),
-            note=f"change of p, l = {side}",
-        )
-    )
-    return found
-
-
-def _mean(name: str, values: xr.DataArray, criterion: Any = None) -> Check:
-    summary = mean_and_error(values, "snapshot")
-    return Check(name, float(summary["mean"]), float(summary["error"]), criterion=criterion)
-
-
-def _significance(name: str, gain: xr.DataArray, *, judged: bool) -> Check:
-    """A gain; if it is judged, in units of its standard error."""
-    check = _mean(name, gain)
-    if not judged or not check.error:
-        return check
-    sigmas, note = check.value / check.error, f"{check.value:+.4f} ± {check.error:.4f}"  # type: ignore[operator]
-    return Check(f"{name}, in standard errors", sigmas, criterion=Above(2.0), note=note)
 
 
 # --- windows and their scaling ----------------------------------------------------------------------------------------
@@ -525,54 +425,40 @@ def resampled(right: np.ndarray, count: int, rng: torch.Generator) -> np.ndarray
     data.
     """
     temperatures, n = right.shape[-2:]
-    result = np.empty((count, *right.shape[:-1]))
-    for k in range(count):
-        draw = torch.randint(n, (temperatures, n), generator=rng).numpy()
-        result[k] = np.take_along_axis(right, np.broadcast_to(draw, right.shape), axis=-1).mean(-1)
-    return result
-
-
-def widths(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> np.ndarray:
-    """ΔT = T₊ - T₋ of curves ``(..., temperature)``, NaN where an accuracy never reaches the threshold."""
-    flat = accuracy.reshape(-1, accuracy.shape[-1])
-    edges = np.array([threshold_window(x, row, threshold) for row in flat])
-    return (edges[:, 1] - edges[:, 0]).reshape(accuracy.shape[:-1])
+    draws = (torch.randint(n, (temperatures, n), generator=rng).numpy() for _ in range(count))
+    return np.stack([np.take_along_axis(right, np.broadcast_to(d, right.shape), axis=-1).mean(-1) for d in draws])
 
 
 def windows(run: Run, c: Config, accuracy: xr.Dataset) -> xr.Dataset:
     """Windows of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
     x = accuracy.temperature.values - TC
-    kinds = np.stack([accuracy.block.values, accuracy.whole.values])
-    samples = resampled(kinds, c.samples, run.rng("bootstrap"))
-    window = np.stack([widths(x, kinds.mean(-1), t) for t in THRESHOLDS], axis=-1)
-    drawn = np.stack([widths(x, samples, t) for t in THRESHOLDS], axis=-1)
-    dims = ("kind", "features", "side", "threshold")
-    return xr.Dataset(
-        {
-            "window": (dims, window, {"long_name": "ΔT below the threshold", "units": "J"}),
-            "window_samples": (("sample", *dims), drawn, {"units": "J"}),
-            "accuracy_samples": (("sample", "features", "side", "temperature"), samples[:, 0]),
-        },
-        coords={
-            "kind": ["block", "whole"],
-            "features": accuracy.features.values,
-            "side": accuracy.side.values,
-            "threshold": list(THRESHOLDS),
-            "temperature": ("temperature", accuracy.temperature.values, {"units": "J"}),
-        },
-    )
+    kinds = accuracy[["block", "whole"]].to_dataarray("kind").transpose(..., "temperature", "snapshot")
+    samples = resampled(kinds.values, c.samples, run.rng("bootstrap"))
+
+    def width(curves: np.ndarray) -> np.ndarray:
+        """ΔT = T₊ - T₋ of curves ``(..., temperature)`` for every threshold, NaN where one is never reached."""
+        of = partial(np.apply_along_axis, arr=curves, axis=-1)
+        return np.stack([of(lambda row, t=t: np.ptp(threshold_window(x, row, t))) for t in THRESHOLDS], axis=-1)
+
+    dims = (*kinds.dims[:-2], "threshold")
+    measured = {
+        "window": (dims, width(kinds.values.mean(-1)), {"long_name": "ΔT below the threshold", "units": "J"}),
+        "window_samples": (("sample", *dims), width(samples), {"units": "J"}),
+        "accuracy_samples": (("sample", *dims[1:-1], "temperature"), samples[:, 0]),
+    }
+    return xr.Dataset(measured, coords={**kinds.coords, "threshold": list(THRESHOLDS)})
 
 
 def measure_scaling(run: Run, c: Config) -> xr.Dataset:
     accuracy = run.observable("accuracy")
     measured = windows(run, c, accuracy)
-    found = collapse(c, accuracy, measured, "network")
-    return measured.assign_attrs(collapse=json.dumps(dataclasses.asdict(found)))
+    laws = {f"{f} {t:g}": law(c, measured, f, t) for f in c.compared for t in THRESHOLDS}
+    return with_fits(measured, collapse=collapse(c, accuracy, measured, "network"), **laws)
 
 
 def law(c: Config, scaling: xr.Dataset, features: str, threshold: float) -> SizeLaw | None:
     """ΔT ~ l^(-1/ν) through the large sizes whose window opened and closed; None if they are fewer than three."""
-    chosen = large(c, scaling).sel(kind="block", features=features, threshold=threshold)
+    chosen = _large(c, scaling).sel(kind="block", features=features, threshold=threshold)
     known = np.nan_to_num(chosen.window.values) > 0
     known &= (np.nan_to_num(chosen.window_samples.values) > 0).mean(0) > 0.8
     if known.sum() < 3:
@@ -580,9 +466,9 @@ def law(c: Config, scaling: xr.Dataset, features: str, threshold: float) -> Size
     return size_law(chosen.side.values[known], chosen.window.values[known], chosen.window_samples.values[:, known])
 
 
-def large(c: Config, data: xr.Dataset) -> xr.Dataset:
+def _large(c: Config, data: xr.Dataset) -> xr.Dataset:
     """The blocks of which exponents are made."""
-    return data.isel(side=np.flatnonzero(data.side.values >= c.scaling_from))
+    return data.sel(side=data.side >= c.scaling_from)
 
 
 def curves(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> tuple[np.ndarray, ...]:
@@ -593,7 +479,7 @@ def curves(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) 
     temperatures it was trained at, which know nothing of l. The mean of both sides does not jump, and is 1/2 at t = 0
     for every l.
     """
-    accuracy, scaling = large(c, accuracy), large(c, scaling)
+    accuracy, scaling = _large(c, accuracy), _large(c, scaling)
     x = accuracy.temperature.values - TC
     above = [k for k in np.flatnonzero((x > 0) & (x <= REACH)) if np.abs(x + x[k]).min() < SAME]
     below = [int(np.abs(x + x[k]).argmin()) for k in above]
@@ -612,100 +498,167 @@ def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str
     return fit_collapse(sides, x, y, error, samples=samples)
 
 
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _energy_checks(energy: xr.Dataset) -> list[Check]:
+    """Snapshots against Kaufman; then the error of the learned energies, and whether their own error bars tell it."""
+    summary, n = mean_and_error(energy.sampled, "snapshot"), energy.sizes["snapshot"]
+    # Student's t at every temperature, as a normal deviate, so that few snapshots do not look like failures.
+    t = ((summary["mean"] - energy.exact) / summary["error"]).values
+    deviate = stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
+    found = [
+        Check(
+            "energy of the snapshots against the exact torus, p-value",
+            value=float(stats.chi2.sf((deviate**2).sum(), len(deviate))),
+            criterion=PValue(0.001),
+            note=f"{len(deviate)} temperatures, worst {np.abs(deviate).max():.1f} sigma",
+        )
+    ]
+    x = energy.temperature - TC
+    for features, side in product(energy.features.values, energy.side.values):
+        here = energy.sel(features=features, side=side)
+        off, name = here.learned - here.sampled, f"energy per site, {features}, l = {side}"
+        bias, pull = off.mean("snapshot"), rms(off / here.error.where(here.error > 0))
+        low, high = (float(bias[(sign * x > 0) & (sign * x < 0.5)].mean()) for sign in (-1, 1))
+        found += [
+            Check(f"{name}: error of a snapshot, rms", rms(off), unit="J"),
+            Check(f"{name}: error of a snapshot in units of its error bar, rms", pull),
+            Check(f"{name}: mean error within 0.5 J below the transition", low, unit="J"),
+            Check(f"{name}: mean error within 0.5 J above the transition", high, unit="J"),
+            Check(f"{name}: bias, rms over temperatures", rms(bias), unit="J", note="shrinks with l in the paper"),
+        ]
+    return found
+
+
+def _accuracy_checks(run: Run, c: Config, accuracy: xr.Dataset, bound: xr.Dataset) -> list[Check]:
+    """Models at equal l, on the same blocks, against each other and against the exact bound; the symmetry."""
+    near, limited = near_transition(c, accuracy), near_transition(c, bound)
+    where = f"accuracy within {c.critical_window:g} of Tc"
+    mean = partial(mean_check, dim="snapshot")
+
+    def by_side(name: str, values: xr.DataArray) -> list[Check]:
+        return [mean(f"{name}, l = {side}", values.sel(side=side)) for side in values.side.values]
+
+    found = [check for f in c.compared for check in by_side(f"{where}, {f}", near.sel(features=f))]
+    for other in c.compared[1:] if c.compared[0] == "network" else c.compared:
+        gain, name = near.sel(features="network") - near.sel(features=other), f"{where}, network minus {other}"
+        check = mean(f"{name}, mean over l", gain.mean("side"))
+        if other == "irreps" and check.value is not None and check.error:
+            sigmas, note = check.value / check.error, f"{check.value:+.4f} ± {check.error:.4f}"
+            check = Check(f"{check.name}, in standard errors", sigmas, criterion=Above(2.0), note=note)
+        found += [check, *by_side(name, gain)]
+    best = limited.sel(features="exact")
+    found += by_side(f"{where}, exact bound", best)
+    for features in c.compared:
+        lack, name = best - limited.sel(features=features), f"{where}, exact bound minus {features}"
+        criterion = Below(0.005) if features == "network" else None
+        found += [mean(f"{name}, mean over l", lack.mean("side"), criterion=criterion), *by_side(name, lack)]
+    return [*found, _symmetry(run, c)]
+
+
+def _symmetry(run: Run, c: Config) -> Check:
+    """The largest change of p over the 16 operations of D4 × Z2."""
+    _, store = _opened(run.path, c, "testing")
+    side, probed = c.sides[-1], 64
+    corners = torch.randint(c.length, (probed, 2), generator=run.rng("symmetry")).numpy()
+    blocks = torch.from_numpy(store.blocks(np.linspace(0, len(store) - 1, probed).astype(int), corners, side))
+    model = _load_model(run.path, "phase", "network", side)
+    images = [torch.rot90(b, k, (1, 2)) for b in (blocks, blocks.transpose(1, 2)) for k in range(4)]
+    with torch.no_grad():
+        p = model(blocks)
+        worst = max(float((model(sign * image) - p).abs().max()) for image in images for sign in (1, -1))
+    name = "symmetry of the network, worst of 16 operations of D4 × Z2"
+    return Check(name, worst, criterion=Below(1e-5), note=f"change of p, l = {side}")
+
+
 def scaling_checks(c: Config, scaling: xr.Dataset) -> list[Check]:
     """Exponents of the network, judged; those of the other features, and of whole snapshots, not."""
-    nu = Published(1.0, PAPER)
-    found = []
-    for features in scaling.features.values:
-        for threshold in THRESHOLDS:
-            fitted = law(c, scaling, features, threshold)
-            name = f"ΔT({100 * threshold:.0f} %) of single blocks, {features}"
-            data = scaling.sel(kind="block", features=features, threshold=threshold)
-            scatter = data.window_samples.std("sample", ddof=1)
-            found += [
-                Check(f"{name}, l = {s}", float(w), float(e), unit="J")
-                if np.isfinite([w, e]).all()
-                else Check(f"{name}, l = {s}", None, unit="J", note="the window does not open and close")
-                for s, w, e in zip(data.side.values, data.window.values, scatter.values, strict=True)
-            ]
-            found.append(
-                Check(
-                    f"exponent of {name} ~ l^-a",
-                    value=None if fitted is None else -fitted.exponent,
-                    error=None if fitted is None else fitted.error,
-                    exact=1.0,
-                    published=nu,
-                    criterion=Within(0.1) if features == "network" else None,
-                    note="too few windows" if fitted is None else f"l ≥ {c.scaling_from}; {fitted}",
-                )
+    found, laws, nu = [], fits(scaling), Published(1.0, PAPER)
+    for features, threshold in product(scaling.features.values, THRESHOLDS):
+        fitted, name = (
+            laws.get(f"{features} {threshold:g}"),
+            f"ΔT({100 * threshold:.0f} %) of single blocks, {features}",
+        )
+        data = scaling.sel(kind="block", features=features, threshold=threshold)
+        scatter = data.window_samples.std("sample", ddof=1)
+        for side, *measured in zip(data.side.values, data.window.values, scatter.values, strict=True):
+            known = np.isfinite(measured).all()
+            note = "" if known else "the window does not open and close"
+            found.append(Check(f"{name}, l = {side}", *(measured if known else (None, None)), unit="J", note=note))
+        found.append(
+            Check(
+                f"exponent of {name} ~ l^-a", fitted and -fitted.exponent, fitted and fitted.error, exact=1.0,
+                published=nu, criterion=Within(0.1) if features == "network" else None,
+                note=f"l ≥ {c.scaling_from}; {fitted}" if fitted else "too few windows",
             )
+        )  # fmt: skip
     whole = scaling.window.sel(kind="whole", features="network", threshold=THRESHOLDS[0])
-    for s, w in zip(whole.side.values, whole.values, strict=True):
-        note = "together blocks know the phase where one does not"
-        found.append(Check(f"ΔT(85 %) of whole snapshots, network, l = {s}", float(w) if w == w else None, note=note))
-    best = Collapse(**json.loads(scaling.attrs["collapse"]))
+    note = "together blocks know the phase where one does not"
+    for side, width in zip(whole.side.values, whole.values, strict=True):
+        found.append(
+            Check(f"ΔT(85 %) of whole snapshots, network, l = {side}", width if width == width else None, note=note)
+        )
+    best = laws["collapse"]
     note = f"S = {best.quality:.2f}; mean of both sides of Tc, where half of all guesses are wrong for every l"
-    theta = Published(0.12, PAPER)
+    interval, theta = "68 %: {:.3f} to {:.3f}".format(*best.inverse_nu_interval), Published(0.12, PAPER)
     return [
         *found,
         Check("data collapse, θ, network", best.theta, best.theta_error, exact=0.0, published=theta, note=note),
         Check(
             "data collapse, 1/ν, network", best.inverse_nu, best.inverse_nu_error, exact=1.0, published=nu,
-            criterion=Within(0.1), note=f"68 %: {best.inverse_nu_interval[0]:.3f} to {best.inverse_nu_interval[1]:.3f}",
+            criterion=Within(0.1), note=interval,
         ),
     ]  # fmt: skip
 
 
 def judge(run: Run, c: Config, measured: Any) -> list[Check]:
     return [
-        *energy_checks(measured["energy"]),
-        *accuracy_checks(run, c, measured["accuracy"], measured["bound"]),
+        *_energy_checks(measured["energy"]),
+        *_accuracy_checks(run, c, measured["accuracy"], measured["bound"]),
         *scaling_checks(c, measured["scaling"]),
     ]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
+CURVES: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True, "mark": TC}
+
 
 def draw_accuracy(run: Run, c: Config) -> Any:
     data = run.observable("accuracy").sel(features="network")
-    options: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True}
-    return ns.plots.compare(data.block, data.whole, levels=(THRESHOLDS[0],) * 2, mark=TC, **options)
+    return ns.plots.compare(data.block, data.whole, levels=(THRESHOLDS[0],) * 2, **CURVES)
 
 
 def draw_energy(run: Run, c: Config) -> dict[str, Any]:
     data = run.observable("energy")
     off = (data.learned - data.sampled).assign_attrs(long_name="error of the energy per site", units="J")
-    options: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True}
-    names = [str(name) for name in data.features.values]
-    return {name: ns.plots.compare(off.sel(features=name), levels=(0.0,), mark=TC, **options) for name in names}
+    return {str(f): ns.plots.compare(off.sel(features=f), levels=(0.0,), **CURVES) for f in data.features.values}
 
 
 def draw_comparison(run: Run, c: Config) -> Any:
     learned, bound = (near_transition(c, run.observable(name)) for name in ("accuracy", "bound"))
-    lack = (bound.sel(features="exact", drop=True) - bound.sel(features=list(c.compared))).assign_attrs(
-        long_name="exact bound minus accuracy", units="1"
-    )
+    lack = bound.sel(features="exact", drop=True) - bound.sel(features=list(c.compared))
+    lack.attrs = {"long_name": "exact bound minus accuracy", "units": "1"}
     options: dict[str, Any] = {"x": "side", "by": "features", "over": "snapshot", "log": "x", "points": True}
     return ns.plots.compare(learned, lack, levels=(None, 0.0), **options)
 
 
 def draw_windows(run: Run, c: Config) -> Any:
-    data = run.observable("scaling").sel(kind="block")
+    data = run.observable("scaling")
     drawn, laws = {}, {}
-    for features in data.features.values:
-        for threshold in THRESHOLDS if features == "network" else THRESHOLDS[:1]:
-            part, name = data.sel(features=features, threshold=threshold), f"{features}, {100 * threshold:.0f} %"
-            if part.window.notnull().any():
-                error = part.window_samples.std("sample", ddof=1)
-                drawn[name] = xr.Dataset({"mean": part.window, "error": error})
-                laws[name] = law(c, run.observable("scaling"), features, threshold)
+    for features, threshold in product(data.features.values, THRESHOLDS):
+        part = data.sel(kind="block", features=features, threshold=threshold)
+        if part.window.notnull().any() and (features == "network" or threshold == THRESHOLDS[0]):
+            name, error = f"{features}, {100 * threshold:.0f} %", part.window_samples.std("sample", ddof=1)
+            drawn[name] = xr.Dataset({"mean": part.window, "error": error})
+            laws[name] = fits(data).get(f"{features} {threshold:g}")
     return ns.plots.compare(drawn, x="side", log="xy", fits=(laws,), points=True)
 
 
 def draw_collapse(run: Run, c: Config) -> Any:
     scaling = run.observable("scaling")
-    best = Collapse(**json.loads(scaling.attrs["collapse"]))
+    best = fits(scaling)["collapse"]
     sides, x, y, error, _ = curves(c, run.observable("accuracy"), scaling, "network")
     coords = {"side": sides, "t": ("t", x, {"long_name": "distance from the transition", "units": "J"})}
     data = xr.Dataset({"mean": (("side", "t"), y), "error": (("side", "t"), error)}, coords=coords)
@@ -713,6 +666,11 @@ def draw_collapse(run: Run, c: Config) -> Any:
     side = data.side.astype(float)
     labels = (r"$t\,\ell^{1/\nu}$", r"$(1 - A)\,\ell^{\theta}$")
     return ns.plots.collapse(data, side**best.inverse_nu, side**best.theta, labels=labels, fit=best)
+
+
+def draw_parity(run: Run, c: Config) -> Any:
+    data = run.observable("energy").sel(features="network").isel(side=-1)
+    return ns.plots.parity(data.sampled, data.learned, quantity="e")
 
 
 def notes(run: Run, c: Config) -> list[str]:
@@ -725,11 +683,6 @@ def notes(run: Run, c: Config) -> list[str]:
         f"correlation length of L = {c.length} of the transition the label itself is a matter of convention.",
         "Error bars are over test snapshots. What other weights and other training snapshots change is not in them.",
     ]
-
-
-def draw_parity(run: Run, c: Config) -> Any:
-    data = run.observable("energy").sel(features="network").isel(side=-1)
-    return ns.plots.parity(data.sampled, data.learned, quantity="e")
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
