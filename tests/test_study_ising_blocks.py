@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from typer.testing import CliRunner
 
+from nearsight.analysis import resampled_means
 from nearsight.cli.app import app
 from nearsight.fields import SpinStore
 from nearsight.sampling import ExactBlocks, Snapshots
@@ -146,7 +147,7 @@ def test_a_step_sees_as_many_spins_of_a_snapshot_as_was_asked():
     blocks = {t.side: fit_options(config, t).blocks for t in tasks(config).values() if t.target == "phase"}
     assert blocks[32] == 4
     assert blocks[4] == config.max_blocks
-    order = [seconds(config, *task) for task in tasks(config).values()]
+    order = [seconds(config, task) for task in tasks(config).values()]
     assert order == sorted(order, reverse=True)
 
 
@@ -233,7 +234,7 @@ def test_a_leaning_of_the_guess_does_not_spoil_the_collapse(planted, measured, t
 
 def test_resampling_scatters_as_new_snapshots_would(planted):
     one = planted.block.values
-    samples = ising_blocks.resampled(one, 200, torch.Generator().manual_seed(1))
+    samples = resampled_means(one, rng=torch.Generator().manual_seed(1), samples=200)
     np.testing.assert_allclose(samples.mean(0), one.mean(-1), atol=0.01)
     ratio = samples.std(0).mean() / (one.std(-1) / np.sqrt(one.shape[-1])).mean()
     assert ratio == pytest.approx(1, abs=0.05)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -21,10 +20,10 @@ class PropertyStudy(Study):
 
     data, seen: what ``generate`` leaves, and those files among it that fits read.
     generate: ``(run, config)``.
-    models: ``config -> {name: arguments}`` of all fits, the longest first.
-    fit: ``(folder of the run, config, seed, *arguments)`` makes one model, goes on with it, or finds it made, in
+    models: ``config -> {name: task}`` of all fits, the longest first.
+    fit: ``(folder of the run, config, seed, task)`` makes one model, goes on with it, or finds it made, in
         ``models/name``; called in a process of its own.
-    seconds: ``(config, *arguments)``: a guess of the time of a fit on one core.
+    seconds: ``(config, task)``: a guess of the time of a fit on one core.
     measures: ``(run, config) -> xr.Dataset`` by the name under which it is recorded, in their order.
     judge: ``(run, config, {name: measured}) -> checks``.
     """
@@ -32,7 +31,7 @@ class PropertyStudy(Study):
     data: tuple[str, ...]
     seen: tuple[str, ...]
     generate: Callable[[Run, Any], None]
-    models: Callable[[Any], Mapping[str, tuple]]
+    models: Callable[[Any], Mapping[str, Any]]
     fit: Callable[..., None]
     seconds: Callable[..., float]
     measures: Mapping[str, Callable[[Run, Any], xr.Dataset]]
@@ -57,10 +56,10 @@ class PropertyStudy(Study):
     def train(self, run: Run, config: Any) -> None:
         """All models, one process for every core."""
         models = self.models(config)
-        tasks = [(self.fit, run.path, config, run.seed("weights", name), task) for name, task in models.items()]
-        total = sum(self.seconds(config, *task) for task in models.values())
+        tasks = [(run.path, config, run.seed("weights", name), task) for name, task in models.items()]
+        total = sum(self.seconds(config, task) for task in models.values())
         run.log("note", text=f"{len(models)} models, about {total:.0f} CPU seconds")
-        parallel.run(_fit, tasks, seconds=total, title="models")
+        parallel.run(self.fit, tasks, seconds=total, title="models")
 
     def validate(self, run: Run, config: Any) -> None:
         """Measure on samples that no fit has seen, and judge."""
@@ -69,7 +68,3 @@ class PropertyStudy(Study):
             measured[name] = measure(run, config)
             run.record(name, measured[name])
         run.record_checks("validate", list(self.judge(run, config, measured)))
-
-
-def _fit(fit: Callable[..., None], path: Path, config: Any, seed: int, task: tuple) -> None:
-    fit(path, config, seed, *task)

@@ -1,8 +1,21 @@
 """Means and errors over replicas, tests of ensembles, straight lines, power laws and data collapse."""
 
-from nearsight.analysis.statistics.collapse import Collapse, collapse_quality, fit_collapse, threshold_window
+from nearsight.analysis.statistics.collapse import (
+    Collapse,
+    collapse_quality,
+    fit_collapse,
+    mean_of_both_sides,
+    threshold_width,
+    threshold_window,
+)
 from nearsight.analysis.statistics.comparison import Comparison, compare_curves
-from nearsight.analysis.statistics.ensembles import Estimate, bootstrap, mean_and_error, weighted_mean_and_error
+from nearsight.analysis.statistics.ensembles import (
+    Estimate,
+    bootstrap,
+    mean_and_error,
+    resampled_means,
+    weighted_mean_and_error,
+)
 from nearsight.analysis.statistics.laws import LinearLaw, SizeLaw, linear_law, size_law
 
 __all__ = [
@@ -17,7 +30,10 @@ __all__ = [
     "fit_collapse",
     "linear_law",
     "mean_and_error",
+    "mean_of_both_sides",
+    "resampled_means",
     "size_law",
+    "threshold_width",
     "threshold_window",
     "weighted_mean_and_error",
 ]

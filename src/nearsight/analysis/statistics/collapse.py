@@ -39,6 +39,27 @@ def threshold_window(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> t
     return float(edges[0]), float(edges[1])
 
 
+def threshold_width(x: np.ndarray, accuracy: np.ndarray, threshold: float) -> np.ndarray:
+    """The width x₊ - x₋ of the :func:`threshold_window` of curves ``(..., point)``; NaN where an edge is not known."""
+    return np.apply_along_axis(lambda curve: np.ptp(threshold_window(x, curve, threshold)), -1, accuracy)
+
+
+def mean_of_both_sides(
+    x: np.ndarray, values: np.ndarray, *, reach: float, tol: float = 1e-5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values ``(..., point)`` as a function of \\|x\\|: the distances up to ``reach`` at which there is a point on both
+    sides of x = 0, to within ``tol``, and the mean of the two values there ``(..., distance)``.
+
+    For the error of a guess of the phase, whose label changes at x = 0: what is guessed from is distributed alike on
+    both sides of the transition itself, so that A(0-) + A(0+) = 1. Errors jump there, by as much as a model leans to
+    one phase, and this depends on the temperatures it was trained at, which know nothing of the size. The mean of both
+    sides does not jump, and is 1/2 at x = 0 for every size.
+    """
+    above = [k for k in np.flatnonzero((x > 0) & (x <= reach)) if np.abs(x + x[k]).min() < tol]
+    below = [int(np.abs(x + x[k]).argmin()) for k in above]
+    return x[above], 0.5 * (values[..., above] + values[..., below])
+
+
 @dataclass(frozen=True)
 class Collapse:
     """Exponents with which curves of several sizes fall on one, and how well they do.

@@ -63,6 +63,18 @@ def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: st
     return result
 
 
+def resampled_means(values: np.ndarray, *, rng: torch.Generator, samples: int) -> np.ndarray:
+    """Means ``(sample, ..., point)`` over trials, drawn again with replacement, of values ``(..., point, trial)``.
+
+    Trials are drawn for every point by itself. What stands on the leading axes (models, sizes of blocks) has seen the
+    same trials, and does so in every sample.
+    """
+    generator(rng)
+    points, n = values.shape[-2:]
+    draws = (torch.randint(n, (points, n), generator=rng).numpy() for _ in range(integer(samples, "samples", least=2)))
+    return np.stack([np.take_along_axis(values, np.broadcast_to(d, values.shape), axis=-1).mean(-1) for d in draws])
+
+
 class Estimate(NamedTuple):
     """A statistic of the whole sample, its bootstrap standard error and its 68 % interval."""
 

@@ -44,7 +44,16 @@ from pydantic import Field, model_validator
 from scipy import stats
 
 import nearsight as ns
-from nearsight.analysis import Collapse, SizeLaw, fit_collapse, mean_and_error, size_law, threshold_window
+from nearsight.analysis import (
+    Collapse,
+    SizeLaw,
+    fit_collapse,
+    mean_and_error,
+    mean_of_both_sides,
+    resampled_means,
+    size_law,
+    threshold_width,
+)  # fmt: skip
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, tiles
 from nearsight.hamiltonians import Ising
@@ -247,13 +256,13 @@ def tasks(c: Config) -> dict[str, Task]:
     """All fits of a run, the longest first, so that no core is left with one at the end."""
     energy = [Task("energy", f, side) for f in c.compared if f != "moments" for side in c.energy_sides]
     phases = [Task("phase", f, side) for f in c.compared for side in c.sides]
-    return {task.name: task for task in sorted([*energy, *phases], key=lambda task: -seconds(c, *task))}
+    return {task.name: task for task in sorted([*energy, *phases], key=lambda task: -seconds(c, task))}
 
 
-def seconds(c: Config, *task: Any) -> float:
+def seconds(c: Config, task: Task) -> float:
     """A guess of the time of a fit."""
-    options, (_, features, side) = fit_options(c, Task(*task)), task
-    return PASSES[features] * options.steps * options.batch_size * options.blocks * side**2
+    options = fit_options(c, task)
+    return PASSES[task.features] * options.steps * options.batch_size * options.blocks * task.side**2
 
 
 def fit_options(c: Config, task: Task) -> PropertyFitOptions:
@@ -276,15 +285,13 @@ def _build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
     return PropertyModel(seen, MLP(settings.widths, rng=rng), kind=kind)
 
 
-def fit(path: Path, c: Config, seed: int, *task: Any) -> None:
+def fit(path: Path, c: Config, seed: int, task: Task) -> None:
     """Fit and save one model; what an interrupted fit left is gone on with."""
-    one = Task(*task)
     data, store = _opened(path, c, "training")
-    labels = phase(data.kT) if one.target == "phase" else data.energy / c.length**2
-    model = _build_model(c, one, torch.Generator().manual_seed(seed))
-    folder = path / "fit" / one.name
-    fit_property(model, store, labels, options=fit_options(c, one), path=folder, resume=True, progress=False)
-    model.save(path / "models" / one.name)
+    labels = phase(data.kT) if task.target == "phase" else data.energy / c.length**2
+    model, folder = _build_model(c, task, torch.Generator().manual_seed(seed)), path / "fit" / task.name
+    fit_property(model, store, labels, options=fit_options(c, task), path=folder, resume=True, progress=False)
+    model.save(path / "models" / task.name)
 
 
 def _load_model(path: Path, *task: Any) -> PropertyModel:
@@ -332,29 +339,19 @@ def measure_accuracy(run: Run, c: Config) -> xr.Dataset:
     """Fraction of right blocks and rightness of the mean, ``(features, side, temperature, snapshot)``."""
     data, store = _opened(run.path, c, "testing")
     kT, rows, label = data.temperatures, np.arange(len(data))[:, None], phase(data.kT)
-    corners = {side: _corners(run, c, side) for side in c.sides}
+    corners, dims = {side: _corners(run, c, side) for side in c.sides}, ("temperature", "snapshot")
 
     def accuracy(features: str, side: int) -> xr.Dataset:
         everywhere = np.broadcast_to(corners[side], (len(data), *corners[side].shape))
         p = _load_model(run.path, "phase", features, side).of_blocks(store, rows, everywhere)
-        right = {
-            "block": (((p > 0.5) == label[:, None]).mean(1), "single blocks"),
-            "whole": (((p.mean(1) > 0.5) == label).astype(float), "whole snapshots"),
-        }
-        dims, shape = ("temperature", "snapshot"), (len(kT), -1)
-        return xr.Dataset(
-            {
-                k: (dims, v.reshape(shape), {"long_name": f"accuracy of {of}", "units": "1"})
-                for k, (v, of) in right.items()
-            }
-        )
+        block, whole = ((p > 0.5) == label[:, None]).mean(1), ((p.mean(1) > 0.5) == label).astype(float)
+        attrs = [{"long_name": f"accuracy of {name}", "units": "1"} for name in ("single blocks", "whole snapshots")]
+        values = {"block": block, "whole": whole}.items()
+        return xr.Dataset({k: (dims, v.reshape(len(kT), -1), a) for (k, v), a in zip(values, attrs, strict=True)})
 
-    blocks = [len(corners[side]) for side in c.sides]
-    return (
-        _of_all(c.compared, c.sides, accuracy)
-        .assign_coords(temperature=("temperature", kT, {"units": "J"}))
-        .assign(blocks=("side", blocks, {"long_name": "blocks of a snapshot"}))
-    )
+    measured = _of_all(c.compared, c.sides, accuracy).assign_coords(temperature=("temperature", kT, {"units": "J"}))
+    counted = [len(corners[side]) for side in c.sides]
+    return measured.assign(blocks=("side", counted, {"long_name": "blocks of a snapshot"}))
 
 
 def near_transition(c: Config, accuracy: xr.Dataset) -> xr.DataArray:
@@ -414,36 +411,21 @@ THRESHOLDS = (0.85, 0.90)
 REACH = 0.15
 """Curves are collapsed for |T - Tc| up to this. Further away the correlation length is less than 8 lattice constants,
 the smallest block that counts, and no power law yet."""
-SAME = 1e-5
-"""Temperatures are paired across the transition if their distances to it differ by less."""
-
-
-def resampled(right: np.ndarray, count: int, rng: torch.Generator) -> np.ndarray:
-    """Means over resampled snapshots ``(sample, ..., temperature)`` of ``(..., temperature, snapshot)``.
-
-    Snapshots are drawn anew at every temperature; all features and block sizes see the same ones, as they do in the
-    data.
-    """
-    temperatures, n = right.shape[-2:]
-    draws = (torch.randint(n, (temperatures, n), generator=rng).numpy() for _ in range(count))
-    return np.stack([np.take_along_axis(right, np.broadcast_to(d, right.shape), axis=-1).mean(-1) for d in draws])
 
 
 def windows(run: Run, c: Config, accuracy: xr.Dataset) -> xr.Dataset:
-    """Windows of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
+    """ΔT of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
     x = accuracy.temperature.values - TC
     kinds = accuracy[["block", "whole"]].to_dataarray("kind").transpose(..., "temperature", "snapshot")
-    samples = resampled(kinds.values, c.samples, run.rng("bootstrap"))
-
-    def width(curves: np.ndarray) -> np.ndarray:
-        """ΔT = T₊ - T₋ of curves ``(..., temperature)`` for every threshold, NaN where one is never reached."""
-        of = partial(np.apply_along_axis, arr=curves, axis=-1)
-        return np.stack([of(lambda row, t=t: np.ptp(threshold_window(x, row, t))) for t in THRESHOLDS], axis=-1)
-
+    samples = resampled_means(kinds.values, rng=run.rng("bootstrap"), samples=c.samples)
+    window, drawn = (
+        np.stack([threshold_width(x, curves, t) for t in THRESHOLDS], axis=-1)
+        for curves in (kinds.values.mean(-1), samples)
+    )
     dims = (*kinds.dims[:-2], "threshold")
     measured = {
-        "window": (dims, width(kinds.values.mean(-1)), {"long_name": "ΔT below the threshold", "units": "J"}),
-        "window_samples": (("sample", *dims), width(samples), {"units": "J"}),
+        "window": (dims, window, {"long_name": "ΔT below the threshold", "units": "J"}),
+        "window_samples": (("sample", *dims), drawn, {"units": "J"}),
         "accuracy_samples": (("sample", *dims[1:-1], "temperature"), samples[:, 0]),
     }
     return xr.Dataset(measured, coords={**kinds.coords, "threshold": list(THRESHOLDS)})
@@ -472,24 +454,14 @@ def _large(c: Config, data: xr.Dataset) -> xr.Dataset:
 
 
 def curves(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> tuple[np.ndarray, ...]:
-    """Sides, t = |T - Tc| ``(point,)``, the mean error at Tc ± t ``(side, point)``, its error, and resamplings.
-
-    Blocks are distributed alike on both sides of the transition itself, where their label changes: A(Tc-) + A(Tc+) = 1,
-    whatever guesses. Errors therefore jump at Tc, by as much as a model leans to one phase, and this depends on the
-    temperatures it was trained at, which know nothing of l. The mean of both sides does not jump, and is 1/2 at t = 0
-    for every l.
-    """
-    accuracy, scaling = _large(c, accuracy), _large(c, scaling)
+    """Sides, t = |T - Tc| ``(point,)``, the mean error at Tc ± t ``(side, point)``, its error, and resamplings."""
+    accuracy, drawn = (_large(c, data).sel(features=features) for data in (accuracy, scaling))
     x = accuracy.temperature.values - TC
-    above = [k for k in np.flatnonzero((x > 0) & (x <= REACH)) if np.abs(x + x[k]).min() < SAME]
-    below = [int(np.abs(x + x[k]).argmin()) for k in above]
-    wrong = 1 - accuracy.block.sel(features=features).mean("snapshot").values
-    drawn = 1 - scaling.accuracy_samples.sel(features=features).values
-    y, samples = (0.5 * (values[..., above] + values[..., below]) for values in (wrong, drawn))
+    t, y = mean_of_both_sides(x, 1 - accuracy.block.mean("snapshot").values, reach=REACH)
+    _, samples = mean_of_both_sides(x, 1 - drawn.accuracy_samples.values, reach=REACH)
     trials = 2 * accuracy.blocks.values[:, None] * accuracy.sizes["snapshot"]
     # Where all or no blocks are right, no resampling says how seldom that could be.
-    error = np.maximum(samples.std(0, ddof=1), 1 / trials)
-    return accuracy.side.values, x[above], y, error, samples
+    return accuracy.side.values, t, y, np.maximum(samples.std(0, ddof=1), 1 / trials), samples
 
 
 def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> Collapse:
@@ -509,12 +481,10 @@ def _energy_checks(energy: xr.Dataset) -> list[Check]:
     deviate = stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
     found = [
         Check(
-            "energy of the snapshots against the exact torus, p-value",
-            value=float(stats.chi2.sf((deviate**2).sum(), len(deviate))),
-            criterion=PValue(0.001),
-            note=f"{len(deviate)} temperatures, worst {np.abs(deviate).max():.1f} sigma",
-        )
-    ]
+            "energy of the snapshots against the exact torus, p-value", float(stats.chi2.sf((deviate**2).sum(), len(t))),
+            criterion=PValue(0.001), note=f"{len(t)} temperatures, worst {np.abs(deviate).max():.1f} sigma",
+        ),
+    ]  # fmt: skip
     x = energy.temperature - TC
     for features, side in product(energy.features.values, energy.side.values):
         here = energy.sel(features=features, side=side)
@@ -576,10 +546,8 @@ def scaling_checks(c: Config, scaling: xr.Dataset) -> list[Check]:
     """Exponents of the network, judged; those of the other features, and of whole snapshots, not."""
     found, laws, nu = [], fits(scaling), Published(1.0, PAPER)
     for features, threshold in product(scaling.features.values, THRESHOLDS):
-        fitted, name = (
-            laws.get(f"{features} {threshold:g}"),
-            f"ΔT({100 * threshold:.0f} %) of single blocks, {features}",
-        )
+        name = f"ΔT({100 * threshold:.0f} %) of single blocks, {features}"
+        fitted = laws.get(f"{features} {threshold:g}")
         data = scaling.sel(kind="block", features=features, threshold=threshold)
         scatter = data.window_samples.std("sample", ddof=1)
         for side, *measured in zip(data.side.values, data.window.values, scatter.values, strict=True):
@@ -596,9 +564,8 @@ def scaling_checks(c: Config, scaling: xr.Dataset) -> list[Check]:
     whole = scaling.window.sel(kind="whole", features="network", threshold=THRESHOLDS[0])
     note = "together blocks know the phase where one does not"
     for side, width in zip(whole.side.values, whole.values, strict=True):
-        found.append(
-            Check(f"ΔT(85 %) of whole snapshots, network, l = {side}", width if width == width else None, note=note)
-        )
+        name = f"ΔT(85 %) of whole snapshots, network, l = {side}"
+        found.append(Check(name, width if width == width else None, note=note))
     best = laws["collapse"]
     note = f"S = {best.quality:.2f}; mean of both sides of Tc, where half of all guesses are wrong for every l"
     interval, theta = "68 %: {:.3f} to {:.3f}".format(*best.inverse_nu_interval), Published(0.12, PAPER)
