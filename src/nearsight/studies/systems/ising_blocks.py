@@ -479,12 +479,9 @@ def _energy_checks(energy: xr.Dataset) -> list[Check]:
     # Student's t at every temperature, as a normal deviate, so that few snapshots do not look like failures.
     t = ((summary["mean"] - energy.exact) / summary["error"]).values
     deviate = stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
-    found = [
-        Check(
-            "energy of the snapshots against the exact torus, p-value", float(stats.chi2.sf((deviate**2).sum(), len(t))),
-            criterion=PValue(0.001), note=f"{len(t)} temperatures, worst {np.abs(deviate).max():.1f} sigma",
-        ),
-    ]  # fmt: skip
+    name, p = "energy of the snapshots against the exact torus, p-value", stats.chi2.sf((deviate**2).sum(), len(t))
+    note = f"{len(t)} temperatures, worst {np.abs(deviate).max():.1f} sigma"
+    found = [Check(name, float(p), criterion=PValue(0.001), note=note)]
     x = energy.temperature - TC
     for features, side in product(energy.features.values, energy.side.values):
         here = energy.sel(features=features, side=side)
