@@ -57,8 +57,8 @@ def growth_law(
     since: float,
     until: float = float("inf"),
     below: float = float("inf"),
-    fit: Callable[..., Any] = analysis.growth_exponent,
-    least: int = 3,
+    fit: Any = analysis.growth_exponent,
+    least: float = 3,
 ) -> Any:
     """A law of a length ``(replica, time)`` where it :func:`grows_freely`, a power law if no other ``fit`` is named;
     None if fewer than ``least`` times were recorded there."""

@@ -547,10 +547,10 @@ def scaling_checks(c: Config, scaling: xr.Dataset) -> list[Check]:
         fitted = laws.get(f"{features} {threshold:g}")
         data = scaling.sel(kind="block", features=features, threshold=threshold)
         scatter = data.window_samples.std("sample", ddof=1)
-        for side, *measured in zip(data.side.values, data.window.values, scatter.values, strict=True):
-            known = np.isfinite(measured).all()
-            note = "" if known else "the window does not open and close"
-            found.append(Check(f"{name}, l = {side}", *(measured if known else (None, None)), unit="J", note=note))
+        for side, width, error in zip(data.side.values, data.window.values, scatter.values, strict=True):
+            known = np.isfinite([width, error]).all()
+            width, error, note = (width, error, "") if known else (None, None, "the window does not open and close")
+            found.append(Check(f"{name}, l = {side}", width, error, unit="J", note=note))
         found.append(
             Check(
                 f"exponent of {name} ~ l^-a", fitted and -fitted.exponent, fitted and fitted.error, exact=1.0,
