@@ -20,9 +20,9 @@ from nearsight.hamiltonians import SDModel, skyrmion_magnet
 from nearsight.lattices import cubic, honeycomb, kagome, square, triangular
 from nearsight.solvers import Dense
 from nearsight.training import DataSet, check_spins
-from nearsight.training.neighbour_law import Pairs
-from nearsight.training.site_orders import file_orders
-from nearsight.training.spin_suspicions import suspicions
+from nearsight.training._neighbour_law import Pairs
+from nearsight.training._site_orders import file_orders
+from nearsight.training._spin_suspicions import suspicions
 
 console = Console(width=118, markup=False)
 

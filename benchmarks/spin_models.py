@@ -33,7 +33,7 @@ from nearsight.lattices import Lattice, triangular
 from nearsight.networks import MLP, SpinCNN, TorqueResNet
 from nearsight.solvers import Dense
 from nearsight.training import KINDS, DataSet, FitOptions, Split, check_spins, evaluate, fit
-from nearsight.training.augmentation import Augmentation
+from nearsight.training._augmentation import Augmentation
 
 console = Console(width=132)
 EQUIVARIANT = FitOptions(component="tangent", learning_rate=1e-2, energy_weight=0.0, average=0.98)

@@ -23,8 +23,9 @@ from nearsight.solvers import (
     random_vectors,
     unit_vectors,
 )
-from nearsight.solvers.kpm.chebyshev_recursion import Block, gradient
-from nearsight.solvers.kpm.chebyshev_series import (
+from nearsight.solvers._sparse_kernels import greedy_colours
+from nearsight.solvers.kpm._chebyshev_recursion import Block, gradient
+from nearsight.solvers.kpm._chebyshev_series import (
     Band,
     FermiSeries,
     damping,
@@ -33,10 +34,9 @@ from nearsight.solvers.kpm.chebyshev_series import (
     to_coefficients,
     to_values,
 )
-from nearsight.solvers.kpm.moment_thermodynamics import MomentThermodynamics
+from nearsight.solvers.kpm._moment_thermodynamics import MomentThermodynamics
 from nearsight.solvers.kpm.probing import layout
 from nearsight.solvers.products import NumbaProducts, Rows, TorchProducts, structure
-from nearsight.solvers.sparse_kernels import greedy_colours
 
 backends = pytest.mark.parametrize("backend", [NumbaProducts, TorchProducts])
 estimators = pytest.mark.parametrize("estimator", ["direct", "gradient"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from nearsight.cli.terminal import check_table
+from nearsight.cli._terminal import check_table
 from nearsight.storage import CorruptFileError, write_json
 from nearsight.studies import Run
 from nearsight.studies.checks import Above, Below, Check, Published, PValue, Sigma, Within, number_cell

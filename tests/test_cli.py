@@ -148,7 +148,7 @@ NAME = "[/b] [red] [bold"
 def test_brackets_are_shown_as_they_are(tmp_path):
     from rich.console import Console
 
-    from nearsight.cli.progress import ConsoleLogger, summary
+    from nearsight.cli._progress import ConsoleLogger, summary
     from nearsight.parallel import progress_bar
     from nearsight.studies import Run
     from nearsight.studies.checks import Check

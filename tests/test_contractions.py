@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nearsight.descriptors import MODES, Irreps
-from nearsight.descriptors.eigenvalues import SortedEigenvalues, cluster_mean
-from nearsight.descriptors.products import independent_products
+from nearsight.descriptors._eigenvalues import SortedEigenvalues, cluster_mean
+from nearsight.descriptors._products import independent_products
 from nearsight.fields import FieldType, displacement, ising, jahn_teller, potts, scalar, spin
 from nearsight.groups import PointGroup
 from nearsight.lattices import cubic, diamond, kagome, site_group, square, triangular

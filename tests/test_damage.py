@@ -37,7 +37,9 @@ from nearsight.training import (
     fit_moves,
     fit_property,
     generate,
-    snapshots,
+)
+from nearsight.training import (
+    _snapshots as snapshots,
 )
 
 LATTICE = square(4)

@@ -29,7 +29,9 @@ from nearsight.training import (
     Relaxing,
     Thermal,
     generate,
-    snapshots,
+)
+from nearsight.training import (
+    _snapshots as snapshots,
 )
 
 RECIPE = Recipe(

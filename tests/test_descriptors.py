@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from contracts.descriptor_contract import DescriptorContract, exchanges
-from nearsight.descriptors import Irreps, stencil
+from nearsight.descriptors import Irreps
+from nearsight.descriptors import _stencil as stencil
 from nearsight.fields import FieldType, displacement, occupation, scalar
 from nearsight.lattices import (
     chain,

@@ -6,7 +6,7 @@ import torch
 
 from contracts.scheme_contract import every_scheme, generator
 from nearsight.dynamics import At, Brownian, Every, Langevin, Trajectory, simulate
-from nearsight.dynamics.run.record_store import Records
+from nearsight.dynamics.run._record_store import Records
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
@@ -87,7 +87,7 @@ def test_a_state_is_refused_by_a_scheme_of_another_kind(rng):
     ids=["every", "at", "logarithmic", "late", "nothing"],
 )
 def test_records_to_come_may_be_named_when_the_run_is_extended(first, then, tmp_path, monkeypatch):
-    monkeypatch.setattr("nearsight.dynamics.run.record_store.CHUNK_RECORDS", 3)
+    monkeypatch.setattr("nearsight.dynamics.run._record_store.CHUNK_RECORDS", 3)
     oscillators(tmp_path / "whole", 30, then)
     for steps, record in ((8, first), (8, first), (30, then)):
         oscillators(tmp_path / "extended", steps, record)
@@ -102,7 +102,7 @@ def test_records_of_the_past_cannot_be_asked_for_afterwards(then, tmp_path):
 
 
 def test_a_run_that_was_stopped_may_end_sooner_than_it_was_started_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("nearsight.dynamics.run.record_store.CHUNK_RECORDS", 3)
+    monkeypatch.setattr("nearsight.dynamics.run._record_store.CHUNK_RECORDS", 3)
     oscillators(tmp_path / "short", 16, Every(3))
 
     class Stumbling(ClassicalForceField):

@@ -8,7 +8,7 @@ from scipy.stats import binom
 from nearsight.hamiltonians import Holstein, SDModel, skyrmion_magnet
 from nearsight.lattices import square, triangular
 from nearsight.solvers import Chebyshev, SparseMatrix, coloured_vectors, random_vectors
-from nearsight.solvers.kpm.noise_modes import element_pieces, grouped, level_pieces
+from nearsight.solvers.kpm._noise_modes import element_pieces, grouped, level_pieces
 
 
 def exact(h, kT, d, *, mu=None, filling=None):

@@ -24,8 +24,8 @@ from nearsight.dynamics import (
     Trajectory,
     simulate,
 )
-from nearsight.dynamics.acceptance import RULES, Acceptance
-from nearsight.dynamics.sum_tree import SumTree
+from nearsight.dynamics._acceptance import RULES, Acceptance
+from nearsight.dynamics._sum_tree import SumTree
 from nearsight.fields import occupation
 from nearsight.forcefields import ClassicalForceField, LearnedForceField
 from nearsight.hamiltonians import FalicovKimball, Holstein

@@ -17,7 +17,8 @@ from nearsight.hamiltonians import Heisenberg, SDModel
 from nearsight.lattices import Lattice, honeycomb, square, triangular
 from nearsight.solvers import Dense
 from nearsight.storage import CorruptFileError, read_yaml, write_yaml
-from nearsight.training import DataSet, array_files, check_spins, import_spins
+from nearsight.training import DataSet, check_spins, import_spins
+from nearsight.training import _array_files as array_files
 
 J = (0.3, 0.0, -0.2)
 LATTICE = triangular(6)

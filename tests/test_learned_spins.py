@@ -23,8 +23,8 @@ from nearsight.networks import MLP, SpinCNN, TorqueResNet
 from nearsight.solvers import Dense
 from nearsight.storage import load_tensors, read_yaml, save_tensors, write_yaml
 from nearsight.training import DataSet, FitOptions, evaluate, fit
-from nearsight.training.augmentation import Augmentation
-from nearsight.training.loss import Labels, Loss, labels
+from nearsight.training._augmentation import Augmentation
+from nearsight.training._loss import Labels, Loss, labels
 
 LATTICE = triangular(4)
 SPIN = spin()

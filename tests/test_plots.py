@@ -18,7 +18,7 @@ import xarray as xr
 from rich.console import Console
 
 from nearsight import analysis, plots
-from nearsight.cli.terminal import check_table
+from nearsight.cli._terminal import check_table
 from nearsight.lattices import Lattice, square
 from nearsight.studies.checks import Below, Check, Published
 from nearsight.studies.html import plain, write_report

@@ -9,8 +9,8 @@ import torch
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, chain, cubic, site_group, square, triangular
 from nearsight.networks import GroupConvolution
-from nearsight.networks import sectors as module
-from nearsight.networks.sectors import Sectors, commuting_reflections
+from nearsight.networks import _sectors as module
+from nearsight.networks._sectors import Sectors, commuting_reflections
 
 SIZES = {"D1": 2, "D4": 4, "D6": 4, "Oh": 8, "C4": 2, "C6": 2, "C3": 1, "D3": 2, "O": 4, "C1": 1}
 

@@ -115,7 +115,7 @@ def machine(context: typer.Context) -> None:
     `nearsight doctor locality RUN` examines a trained model instead.
     """
     if context.invoked_subcommand is None:
-        from nearsight.cli.doctor import examine
+        from nearsight.cli._doctor import examine
 
         if not examine(Console()):
             raise typer.Exit(1)
@@ -140,7 +140,7 @@ def examine_locality(
 ) -> None:
     """Tell how far the force field of a run sees, how far it needs to see, and what a longer sight would bring."""
     with _mistakes_in_words(debug):
-        from nearsight.cli.locality import examine
+        from nearsight.cli._locality import examine
 
         examine(run, others or [], samples=samples, steps=steps, console=Console(), progress=Console(stderr=True))
 
@@ -157,7 +157,7 @@ def compare_runs(
     (without errors: passes there and fails here), and with 1 otherwise.
     """
     with _mistakes_in_words(debug):
-        from nearsight.cli.compare import show
+        from nearsight.cli._compare import show
 
         passed = show(runs, as_json=as_json, console=Console())
     if not passed:
@@ -177,7 +177,7 @@ def show_scoreboard(
 ) -> None:
     """List every number of the papers with ours, its error, command, seed, machine and date."""
     with _mistakes_in_words(debug):
-        from nearsight.cli.scoreboard import show
+        from nearsight.cli._scoreboard import show
 
         show(runs or [], file=write, console=Console())
 
@@ -210,7 +210,7 @@ def _carry_out(
     workers = ["--scheduler", scheduler] if scheduler else ["--slurm", str(slurm)] if slurm else []
     again, path = _command(study_name, stage, preset, settings, name, runs, workers), None
     try:
-        from nearsight.cli.progress import ConsoleLogger, summary
+        from nearsight.cli._progress import ConsoleLogger, summary
         from nearsight.parallel import cluster
         from nearsight.studies import Run, get
 

@@ -1,9 +1,9 @@
 """Invariants of a neighbourhood: fields in, features per site out."""
 
+from nearsight.descriptors._contractions import MODES
 from nearsight.descriptors.acsf import ACSF
 from nearsight.descriptors.block_irreps import BlockIrreps, BlockMoments
 from nearsight.descriptors.completeness import count_distinct, inequivalent_occupations
-from nearsight.descriptors.contractions import MODES
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
 from nearsight.descriptors.spin_ace import SpinACE

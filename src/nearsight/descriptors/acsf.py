@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nearsight._validation import instance, number
+from nearsight.descriptors._site_invariants import SiteInvariants
 from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.site_invariants import SiteInvariants
 from nearsight.descriptors.symmetry_functions import (
     Angular,
-    Expansion,
     Radial,
+    _Expansion,
     angular_functions,
     radial_functions,
 )
@@ -120,7 +120,7 @@ class ACSF(Descriptor):
         self.angular = tuple(angular_functions(inside, unit) if angular is None else angular)
         self.invariants = SiteInvariants(field_type, site_group(lattice))
         self.components = self.invariants.components
-        self.expansion = Expansion(self.angular)
+        self.expansion = _Expansion(self.angular)
         self.neighbourhoods = tuple(lattice.neighbourhood(cutoff, centre=b) for b in range(lattice.n_basis))
         self._filters, self._collect = self._make_filters()
         unequal = [k for k, f in enumerate(self.angular) if f.distances[0] != f.distances[1]]

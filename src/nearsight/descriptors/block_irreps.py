@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from nearsight._description import Described
 from nearsight._validation import choice, integer
-from nearsight.descriptors.blocks import Block, symmetry_blocks
-from nearsight.descriptors.contraction import Contraction, Variables
-from nearsight.descriptors.contractions import MODES, contraction
-from nearsight.descriptors.reference import Reference, wedge
+from nearsight.descriptors._contraction import Contraction, Variables
+from nearsight.descriptors._contractions import MODES, contraction
+from nearsight.descriptors._reference import Reference, wedge
+from nearsight.descriptors.blocks import _Block, symmetry_blocks
 from nearsight.fields import ising
 from nearsight.lattices import Neighbourhood, plaquette_centre, site_group, square
 
@@ -58,14 +58,14 @@ class BlockIrreps(Described, nn.Module):
         blocks = symmetry_blocks(around, group, law)
         variables = Variables(group, blocks, around.vectors, ising(), 1)
         self.contraction: Contraction = (
-            PowerPhase(variables, 0.0) if mode == "power+phase" else contraction(mode, variables, 0.4)
+            _PowerPhase(variables, 0.0) if mode == "power+phase" else contraction(mode, variables, 0.4)
         )
         self.feature_names = self.contraction.names
         self.features = len(self.feature_names)
         place = np.rint(around.vectors + (self.side - 1) / 2).astype(int) @ [self.side, 1]
         self._members = [torch.from_numpy(place[block.members]) for block in blocks]
         self._bases: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-        self._blocks: list[Block] = blocks
+        self._blocks: list[_Block] = blocks
 
     @torch.no_grad()
     def forward(self, blocks: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class BlockIrreps(Described, nn.Module):
         return self.contraction(torch.cat(parts)).T
 
 
-class PowerPhase(Contraction):
+class _PowerPhase(Contraction):
     """Squared length of every copy and cosine of its angle with one reference of its irrep; 0 where there is none."""
 
     smooth = False

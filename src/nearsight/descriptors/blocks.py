@@ -14,7 +14,7 @@ from nearsight.lattices import Neighbourhood, neighbour_permutations
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class _Block:
     """Orbits of neighbours with the same number of sites and the same irreps, handled by one batched product.
 
     ``members`` are neighbour indices ``(orbit, site)``. ``basis`` ``(orbit, row, site * component)`` turns the values
@@ -32,7 +32,7 @@ class Block:
         return {name: slice(a, b) for (name, _), a, b in zip(self.copies, [0, *stops], stops, strict=False)}
 
 
-def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.ndarray) -> list[Block]:
+def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.ndarray) -> list[_Block]:
     """Decompose a field around a centre.
 
     ``law`` holds the matrices by which every operation multiplies the components of every neighbour as it moves it,
@@ -58,20 +58,20 @@ def symmetry_blocks(neighbourhood: Neighbourhood, group: PointGroup, law: np.nda
         kind = len(sites), tuple((name, len(x)) for name, x in copies.items())
         kinds.setdefault(kind, []).append((sites, basis))
     return [
-        Block(np.array([sites for sites, _ in orbits]), np.array([basis for _, basis in orbits]), copies)
+        _Block(np.array([sites for sites, _ in orbits]), np.array([basis for _, basis in orbits]), copies)
         for (_, copies), orbits in kinds.items()
     ]
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class _Layout:
     """Where the coefficients of every irrep stand among all rows ``(row, point)``: block by block, orbit by orbit."""
 
     variables: int
     pieces: tuple[tuple[str, int, int, int, slice, int], ...]
 
     @classmethod
-    def of(cls, blocks: Sequence[Block], group: PointGroup) -> Layout:
+    def of(cls, blocks: Sequence[_Block], group: PointGroup) -> _Layout:
         pieces = []
         start = 0
         for block in blocks:

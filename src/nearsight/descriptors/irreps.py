@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import boolean, choice, number
+from nearsight.descriptors._contraction import Variables
+from nearsight.descriptors._contractions import MODES, contraction
+from nearsight.descriptors._frames import Frames
+from nearsight.descriptors._stencil import Stencil, gather
 from nearsight.descriptors.blocks import symmetry_blocks
-from nearsight.descriptors.contraction import Variables
-from nearsight.descriptors.contractions import MODES, contraction
 from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.frames import Frames
-from nearsight.descriptors.stencil import Stencil, gather
 from nearsight.fields import FieldType, check_field
 from nearsight.fields.field_type import checked_field_type
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
@@ -53,12 +53,12 @@ class Irreps(Descriptor):
         for the three Jahn-Teller modes of the 149 sites within 7.
     ``"eigenvalues"``
         not from irreps, but the sorted eigenvalues of the correlation matrix of the neighbourhood, which has the same
-        invariance (:class:`~nearsight.descriptors.eigenvalues.Eigenvalues`); blind to the sign of the field, with kinks
+        invariance (:class:`~nearsight.descriptors._eigenvalues.Eigenvalues`); blind to the sign of the field, with kinks
         where eigenvalues meet.
 
     A field with the symmetry Φ → -Φ (``internal="Z2"``) has no invariant coefficients: all are contracted, and all
     features are even. One with equivalent states (``internal="S(n)"``, Potts) is contracted by mode "lifted", which
-    sums over the states (:class:`~nearsight.descriptors.states.LiftedStates`).
+    sums over the states (:class:`~nearsight.descriptors._states.LiftedStates`).
 
     ``feature_names`` says what every feature is: ``A1[r=1.000]`` is the invariant coefficient at distance 1,
     ``E[r=2.236,1]·ref2`` the product of the first copy of E at that distance with the second reference.

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from nearsight._validation import boolean, generator, integer, number
+from nearsight.descriptors._products import exchange_symmetric
+from nearsight.descriptors._stencil import Stencil, gather
 from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.products import exchange_symmetric
-from nearsight.descriptors.spins import check_spins, neighbour_sites
-from nearsight.descriptors.stencil import Stencil, gather
+from nearsight.descriptors.spins import _check_spins, _neighbour_sites
 from nearsight.fields import FieldType, check_field
 from nearsight.groups import clebsch_gordan
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
@@ -75,7 +75,7 @@ class SpinACE(Descriptor):
         rng: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.components = check_spins(lattice, field_type, type(self).__name__)
+        self.components = _check_spins(lattice, field_type, type(self).__name__)
         self.lattice, self.field_type, self.cutoff = lattice, field_type, checked_cutoff(lattice, cutoff)
         self.channels = integer(channels, "channels, a positive number,", least=1)
         self.order = integer(order, "order", least=2, most=4)
@@ -127,13 +127,13 @@ class SpinACE(Descriptor):
         return features.view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
-        neighbours = neighbour_sites(self.lattice, self.around, sites)
+        neighbours = _neighbour_sites(self.lattice, self.around, sites)
         return self.of_neighbourhoods(field[..., sites, :], field[..., neighbours, :])
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
         site = torch.as_tensor(site, device=field.device)
         centres = self.touched(site)
-        around = torch.cat([centres[..., None], neighbour_sites(self.lattice, self.around, centres)], -1)
+        around = torch.cat([centres[..., None], _neighbour_sites(self.lattice, self.around, centres)], -1)
         moved = (around == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
         spins = field[..., around, :] + moved
         return centres, self.of_neighbourhoods(spins[..., 0, :], spins[..., 1:, :])
@@ -223,7 +223,7 @@ class SpinACE(Descriptor):
                 used[name] += number
                 yield name, self.weights[name][:, start : start + number].to(flat), piece.unflatten(1, (count, -1))
 
-    def _couplings(self) -> Iterator[Coupling]:
+    def _couplings(self) -> Iterator[_Coupling]:
         """The independent invariants of S·A in one irrep and the product of two more sums of the same channel.
 
         An invariant S·A would give products of features that are there already.
@@ -233,7 +233,7 @@ class SpinACE(Descriptor):
             for second, third in itertools.combinations_with_replacement(names, 2):
                 sizes = [1, 2] if second == third else [1, 1, 1]
                 for tensor in exchange_symmetric(clebsch_gordan(self.group, first, second, third), sizes):
-                    yield Coupling(first, second, third, tensor)
+                    yield _Coupling(first, second, third, tensor)
 
     def _names(self) -> Iterator[str]:
         channels = range(1, self.channels + 1)
@@ -265,7 +265,7 @@ class SpinACE(Descriptor):
 
 
 @dataclass(frozen=True, eq=False)
-class Coupling:
+class _Coupling:
     """An invariant tensor of the irreps ``(first, second, third)``."""
 
     first: str

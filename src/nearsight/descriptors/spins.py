@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import choice, number
-from nearsight.descriptors.contractions import CONTRACTIONS, MODES
+from nearsight.descriptors._contractions import CONTRACTIONS, MODES
+from nearsight.descriptors._pair_stencil import PairStencil
+from nearsight.descriptors._spin_variables import ReversalGroup, SpinVariables, spin_blocks, spin_families
 from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.pair_stencil import PairStencil
-from nearsight.descriptors.spin_variables import ReversalGroup, SpinVariables, spin_blocks, spin_families
 from nearsight.fields import FieldType, check_field, scalar
 from nearsight.fields.field_type import checked_field_type
 from nearsight.groups import PointGroup
@@ -72,7 +72,7 @@ class SpinInvariants(Descriptor):
         eps: float = 0.4,
     ) -> None:
         super().__init__()
-        self.components = check_spins(lattice, field_type, type(self).__name__)
+        self.components = _check_spins(lattice, field_type, type(self).__name__)
         choice(mode, "mode", SPIN_MODES)
         self.lattice, self.field_type = lattice, field_type
         self.cutoff, self.mode, self.eps = checked_cutoff(lattice, cutoff), mode, number(eps, "eps", least=0)
@@ -154,12 +154,12 @@ class SpinInvariants(Descriptor):
         return self.contraction(torch.cat(rows)).view(-1, *values.shape[:-2]).movedim(0, -1)
 
     def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
-        return self.of_neighbourhoods(field[..., neighbour_sites(self.lattice, self.around, sites), :])
+        return self.of_neighbourhoods(field[..., _neighbour_sites(self.lattice, self.around, sites), :])
 
     def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
         site = torch.as_tensor(site, device=field.device)
         centres = self.touched(site)
-        neighbours = neighbour_sites(self.lattice, self.around, centres)
+        neighbours = _neighbour_sites(self.lattice, self.around, centres)
         moved = (neighbours == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
         return centres, self.of_neighbourhoods(field[..., neighbours, :] + moved)
 
@@ -232,7 +232,7 @@ class SpinInvariants(Descriptor):
         return PairStencil(self.reach, tuple(channels), tuple(offsets), tuple(bases))
 
 
-def check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
+def _check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
     """The number of spin components; refuses lattices and fields that spin descriptors do not serve."""
     checked_lattice(lattice)
     checked_field_type(field_type)
@@ -247,7 +247,7 @@ def check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
     return len(field_type.law)
 
 
-def neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor | int) -> Tensor:
+def _neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor | int) -> Tensor:
     """The neighbours of chosen sites ``(*sites, neighbour)``, in the order of the aligned neighbourhoods ``around``."""
     sites = torch.as_tensor(sites)
     chosen = sites.cpu().numpy()

@@ -89,7 +89,7 @@ def angular_functions(
     return tuple(Angular(pair, width, zeta, sign) for pair in pairs for zeta in zetas for sign in (1, -1))
 
 
-class Expansion:
+class _Expansion:
     r"""Filters whose products are the angular functions of one set.
 
     Without a condition on R3, an angular function is a polynomial in cos θ, a sum of Legendre (in the plane: Chebyshev)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
-from nearsight.dynamics.scheme import State, forces
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
+from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
 
@@ -55,6 +55,6 @@ class AB2Rotation(LandauLifshitz):
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         assert state.history is not None
         now = effective_rotation_rate(self, state.field, state.forces.force)
-        rate = 1.5 * now - 0.5 * state.history + thermal_noise(self, state.field, rng)
-        field = cayley_rotate(state.field, self.dt * rate)
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1, history=now)
+        rate = 1.5 * now - 0.5 * state.history + _thermal_noise(self, state.field, rng)
+        field = _cayley_rotate(state.field, self.dt * rate)
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1, history=now)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, checked, forces, normal, overdamped
+from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _normal, _overdamped
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -55,25 +55,25 @@ class Brownian(Scheme):
     moves: ClassVar[tuple[Values, ...] | None] = ("real",)
 
     def __post_init__(self) -> None:
-        checked(self, above=("dt", "damping"), least=("kT",))
+        _checked(self, above=("dt", "damping"), least=("kT",))
 
     def start(
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         state = super().start(field, forcefield, rng, velocity=velocity)
-        return replace(state, noise=normal(state.field, rng)) if self.kT > 0 else state
+        return replace(state, noise=_normal(state.field, rng)) if self.kT > 0 else state
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         return force / self.damping
 
     def longest_step(self, rates: np.ndarray, state: State) -> float:
-        return overdamped(rates)
+        return _overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         field = state.field + (self.dt / self.damping) * state.forces.force
         noise = None
         if self.kT > 0:
             assert state.noise is not None
-            noise = normal(field, rng)
+            noise = _normal(field, rng)
             field += math.sqrt(0.5 * self.kT * self.dt / self.damping) * (state.noise + noise)
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1, noise)
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1, noise)

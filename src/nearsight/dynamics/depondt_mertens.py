@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
-from nearsight.dynamics.scheme import State, forces
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
+from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
 
@@ -36,9 +36,9 @@ class DepondtMertens(LandauLifshitz):
     force_calls: ClassVar[int | None] = 2
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        S, noise = state.field, thermal_noise(self, state.field, rng)
+        S, noise = state.field, _thermal_noise(self, state.field, rng)
         first = effective_rotation_rate(self, S, state.forces.force)
-        predicted = cayley_rotate(S, self.dt * (first + noise))
-        second = effective_rotation_rate(self, predicted, forces(forcefield, predicted).force)
-        field = cayley_rotate(S, self.dt * (0.5 * (first + second) + noise))
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
+        predicted = _cayley_rotate(S, self.dt * (first + noise))
+        second = effective_rotation_rate(self, predicted, _forces(forcefield, predicted).force)
+        field = _cayley_rotate(S, self.dt * (0.5 * (first + second) + noise))
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, checked, forces, normal, overdamped
+from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _normal, _overdamped
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -40,16 +40,16 @@ class EulerMaruyama(Scheme):
     moves: ClassVar[tuple[Values, ...] | None] = ("real",)
 
     def __post_init__(self) -> None:
-        checked(self, above=("dt", "damping"), least=("kT",))
+        _checked(self, above=("dt", "damping"), least=("kT",))
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         return force / self.damping
 
     def longest_step(self, rates: np.ndarray, state: State) -> float:
-        return overdamped(rates)
+        return _overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         field = state.field + (self.dt / self.damping) * state.forces.force
         if self.kT > 0:
-            field += math.sqrt(2 * self.kT * self.dt / self.damping) * normal(field, rng)
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
+            field += math.sqrt(2 * self.kT * self.dt / self.damping) * _normal(field, rng)
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)

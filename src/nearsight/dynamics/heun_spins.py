@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, effective_rotation_rate, thermal_noise
-from nearsight.dynamics.scheme import State, forces
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _thermal_noise, effective_rotation_rate
+from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
 
@@ -32,12 +32,12 @@ class HeunSpins(LandauLifshitz):
     largest_angle: ClassVar[float] = 0.4
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        S, noise = state.field, thermal_noise(self, state.field, rng)
+        S, noise = state.field, _thermal_noise(self, state.field, rng)
         first = torch.linalg.cross(S, effective_rotation_rate(self, S, state.forces.force) + noise)
         predicted = S + self.dt * first
         second = torch.linalg.cross(
-            predicted, effective_rotation_rate(self, predicted, forces(forcefield, predicted).force) + noise
+            predicted, effective_rotation_rate(self, predicted, _forces(forcefield, predicted).force) + noise
         )
         field = S + 0.5 * self.dt * (first + second)
         field = field / field.norm(dim=-1, keepdim=True)
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)

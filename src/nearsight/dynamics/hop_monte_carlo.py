@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.dynamics.acceptance import Acceptance
-from nearsight.dynamics.delayed_acceptance import DelayedAcceptance
-from nearsight.dynamics.hop_rates import check_particles, not_a_number
-from nearsight.dynamics.run.streams import replica_streams
-from nearsight.dynamics.scheme import Scheme, State, checked, forces, start_at_rest
+from nearsight.dynamics._acceptance import Acceptance
+from nearsight.dynamics._delayed_acceptance import DelayedAcceptance
+from nearsight.dynamics.hop_rates import _check_particles, _not_a_number
+from nearsight.dynamics.run._streams import replica_streams
+from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _start_at_rest
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.moves import MoveEnergies
@@ -88,7 +88,7 @@ class HopMonteCarlo(Scheme):
 
     def __post_init__(self) -> None:
         instance(self.energies, MoveEnergies, "energies")
-        checked(self, above=("attempts",), least=("kT",))
+        _checked(self, above=("attempts",), least=("kT",))
         Acceptance(self.rule, self.kT)
         if self.screen is not None:
             instance(self.screen, MoveEnergies, "screen")
@@ -112,14 +112,14 @@ class HopMonteCarlo(Scheme):
         *,
         velocity: Tensor | None = None,
     ) -> State:
-        check_particles(self.energies, field)
+        _check_particles(self.energies, field)
         for count in field[..., 0].sum(-1).unique().tolist():
             self._attempts(round(count))
-        state = start_at_rest(self, field, forcefield, velocity)
-        return replace(state, tally=empty_tally(field, TALLY))
+        state = _start_at_rest(self, field, forcefield, velocity)
+        return replace(state, tally=_empty_tally(field, TALLY))
 
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
-        return walked(state, self._walk, TALLY, self.attempts, forcefield, rng)
+        return _walked(state, self._walk, TALLY, self.attempts, forcefield, rng)
 
     def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple[Tensor, int, int, float]:
         """One replica a step later, and what there was to count."""
@@ -137,7 +137,7 @@ class HopMonteCarlo(Scheme):
             second = Acceptance("metropolis", self.kT).thresholds(generator, count)
             accepted, difference = screened.attempt(particle, direction, threshold, second)
         if np.isnan(difference).any():
-            raise not_a_number(self.energies)
+            raise _not_a_number(self.energies)
         return walk.field, int(accepted.sum()), int(np.isfinite(difference).sum()), float(difference[accepted].sum())
 
     def _attempts(self, particles: int) -> int:
@@ -150,11 +150,11 @@ class HopMonteCarlo(Scheme):
         return count
 
 
-def empty_tally(field: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+def _empty_tally(field: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device) for name in names}
 
 
-def walked(
+def _walked(
     state: State,
     walk: Callable[[Tensor, np.random.Generator], tuple],
     names: tuple[str, ...],
@@ -172,11 +172,11 @@ def walked(
     for r, generator in enumerate(replica_streams(rng, len(fields))):
         moved[r], *counts[:, r] = walk(fields[r], generator)
     field = moved.reshape(state.field.shape)
-    tally = add_to_tally(state.tally, names, counts)
-    return State(field, None, forces(forcefield, field), state.time + duration, state.step + 1, tally=tally)
+    tally = _add_to_tally(state.tally, names, counts)
+    return State(field, None, _forces(forcefield, field), state.time + duration, state.step + 1, tally=tally)
 
 
-def add_to_tally(tally: Mapping[str, Tensor], names: tuple[str, ...], counts: np.ndarray) -> dict[str, Tensor]:
+def _add_to_tally(tally: Mapping[str, Tensor], names: tuple[str, ...], counts: np.ndarray) -> dict[str, Tensor]:
     """A tally ``(*batch,)`` with the counts of one step, ``(name, replica)``."""
     new = {}
     for name, count in zip(names, counts, strict=True):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nearsight._description import Described
 from nearsight._validation import instance, number
-from nearsight.dynamics.acceptance import Acceptance
+from nearsight.dynamics._acceptance import Acceptance
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.moves import MoveEnergies
 
@@ -43,12 +43,12 @@ class HopRates(Described, RateModel):
         self.lattice, self.moves = energies.lattice, len(energies.hops)
 
     def check(self, field: Tensor) -> None:
-        check_particles(self.energies, field)
+        _check_particles(self.energies, field)
 
     def rates(self, field: Tensor) -> Tensor:
         rates = self.of(self.energies.differences(field))
         if bool(torch.isnan(rates).any()):
-            raise not_a_number(self.energies)
+            raise _not_a_number(self.energies)
         return rates
 
     def of(self, differences: Tensor) -> Tensor:
@@ -67,11 +67,11 @@ class HopRates(Described, RateModel):
         return int((self.hops.targets.reshape(-1) >= 0).argmax())
 
 
-def not_a_number(energies: MoveEnergies) -> ArithmeticError:
+def _not_a_number(energies: MoveEnergies) -> ArithmeticError:
     return ArithmeticError(f"{energies!r} answers NaN for the energy of a hop.")
 
 
-def check_particles(energies: MoveEnergies, field: Tensor) -> None:
+def _check_particles(energies: MoveEnergies, field: Tensor) -> None:
     """Refuse fields that are no occupations, and those in which nothing can ever happen."""
     count = energies.hops.check(field)[..., 0].sum(-1)
     sites = energies.lattice.n_sites

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import Scheme, State, forces, required, start_at_rest
+from nearsight.dynamics.scheme import Scheme, State, _forces, _required, _start_at_rest
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 
@@ -58,7 +58,7 @@ class KineticMonteCarlo(Scheme):
         velocity: Tensor | None = None,
     ) -> State:
         self.rates.check(field)
-        state = start_at_rest(self, field, forcefield, velocity)
+        state = _start_at_rest(self, field, forcefield, velocity)
         clocks = torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device)
         return State(state.field, None, state.forces, clocks, 0)
 
@@ -74,11 +74,11 @@ class KineticMonteCarlo(Scheme):
         moved = self.rates.apply(state.field, move.clamp(max=self.rates.moves - 1))
         field = torch.where(moving[..., None, None], moved, state.field)
         waiting = torch.where(moving, -torch.log1p(-_uniform(total, rng)) / total, torch.inf)
-        return State(field, None, forces(forcefield, field), state.time + waiting, state.step + 1)
+        return State(field, None, _forces(forcefield, field), state.time + waiting, state.step + 1)
 
 
 def _uniform(like: Tensor, rng: torch.Generator | None) -> Tensor:
-    rng = required(rng)
+    rng = _required(rng)
     return torch.rand(like.shape, generator=rng, dtype=torch.float64, device=rng.device).to(like.device)
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import boolean
-from nearsight.dynamics.run.guard import rounded_down
-from nearsight.dynamics.scheme import Scheme, State, checked, normal
+from nearsight.dynamics.run.guard import _rounded_down
+from nearsight.dynamics.scheme import Scheme, State, _checked, _normal
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -77,7 +77,7 @@ class LandauLifshitz(Scheme):
     """The same for the angle (rms) by which the bath turns a spin in one step."""
 
     def __post_init__(self) -> None:
-        checked(self, above=("dt",), least=("kT", "damping"))
+        _checked(self, above=("dt",), least=("kT", "damping"))
         object.__setattr__(self, "tangent", boolean(self.tangent, "tangent"))
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
@@ -115,14 +115,14 @@ class LandauLifshitz(Scheme):
                 f"{forcefield.components}."
             )
         state = super().start(field, forcefield, rng, velocity=velocity)
-        check_spins(state.field)
+        _check_spins(state.field)
         if not field.numel():
             return state
         rate = effective_rotation_rate(self, state.field, state.forces.force)
         angle = self.dt * self._fastest(state)
         if angle > self.largest_angle:
             needed = self.dt * float(torch.linalg.cross(state.field, rate).norm(dim=-1).max())
-            cure = f"take dt <= {rounded_down(self.largest_angle * self.dt / angle):.2g}"
+            cure = f"take dt <= {_rounded_down(self.largest_angle * self.dt / angle):.2g}"
             if needed < 0.5 * angle:
                 cure += f", or tangent=True: the torques alone turn them by {needed:.2g} rad"
             warnings.warn(
@@ -135,7 +135,7 @@ class LandauLifshitz(Scheme):
             warnings.warn(
                 f"The bath of kT = {self.kT:g} turns spins by {kicked:.2g} rad (rms) in one step of dt = {self.dt:g}, "
                 f"too much for {type(self).__name__}; take dt <= "
-                f"{rounded_down(self.largest_kick**2 / (4 * self.damping * self.kT)):.2g}.",
+                f"{_rounded_down(self.largest_kick**2 / (4 * self.damping * self.kT)):.2g}.",
                 stacklevel=2,
             )
         return state
@@ -150,13 +150,13 @@ def effective_rotation_rate(scheme: LandauLifshitz, field: Tensor, force: Tensor
     return force - scheme.damping * torch.linalg.cross(field, force) if scheme.damping else force
 
 
-def thermal_noise(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | float:
+def _thermal_noise(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | float:
     """η of one step, constant during it: its variance is 2αkT/dt."""
     spread = math.sqrt(2 * scheme.damping * scheme.kT / scheme.dt)
-    return spread * normal(like, rng) if spread > 0 else 0.0
+    return spread * _normal(like, rng) if spread > 0 else 0.0
 
 
-def cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:
+def _cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:
     r"""The solution S' of S' = S + (S + S')/2 × w with w = ``angle``: a rotation about w, by Cayley's formula.
 
     It turns by 2 arctan(|w|/2) and equals the rotation by |w| up to third order. Solved with u = w/2, r = S + S × u:
@@ -169,7 +169,7 @@ def cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:
     return new * (1.5 - 0.5 * new.square().sum(-1, keepdim=True))
 
 
-def check_spins(field: Tensor) -> Tensor:
+def _check_spins(field: Tensor) -> Tensor:
     """Refuse a field that does not hold unit vectors, naming the first site that does not."""
     length = field.norm(dim=-1)
     wrong = ~((length - 1).abs() <= UNIT)

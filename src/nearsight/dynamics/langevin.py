@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.dynamics.scheme import Scheme, State, check_movable, checked, forces, normal
+from nearsight.dynamics.scheme import Scheme, State, _check_movable, _checked, _forces, _normal
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -59,7 +59,7 @@ class Langevin(Scheme):
     moves: ClassVar[tuple[Values, ...] | None] = ("real",)
 
     def __post_init__(self) -> None:
-        checked(self, above=("dt", "mass"), least=("kT", "damping"))
+        _checked(self, above=("dt", "mass"), least=("kT", "damping"))
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         return force / self.mass
@@ -73,18 +73,18 @@ class Langevin(Scheme):
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0. Without a ``velocity`` it is drawn from the Maxwell distribution at kT (0 at kT = 0)."""
-        check_movable(self, forcefield)
+        _check_movable(self, forcefield)
         field = field.detach().clone()
         if velocity is None:
             thermal = self.kT > 0
-            velocity = math.sqrt(self.kT / self.mass) * normal(field, rng) if thermal else torch.zeros_like(field)
+            velocity = math.sqrt(self.kT / self.mass) * _normal(field, rng) if thermal else torch.zeros_like(field)
         elif instance(velocity, Tensor, "velocity").shape != field.shape:
             raise ValueError(f"velocity has shape {tuple(velocity.shape)}, but the field {tuple(field.shape)}.")
         elif not bool(torch.isfinite(velocity).all()):
             raise ValueError("The velocity holds NaN or infinite values; leave it out to draw it from the bath.")
         else:
             velocity = velocity.detach().to(field, copy=True)
-        return State(field, velocity, forces(forcefield, field), 0.0, 0)
+        return State(field, velocity, _forces(forcefield, field), 0.0, 0)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         assert state.velocity is not None
@@ -97,8 +97,8 @@ class Langevin(Scheme):
         field = state.field + 0.5 * self.dt * velocity
         velocity *= decay
         if spread > 0:
-            velocity += spread * normal(velocity, rng)
+            velocity += spread * _normal(velocity, rng)
         field += 0.5 * self.dt * velocity
-        new = forces(forcefield, field)
+        new = _forces(forcefield, field)
         velocity += half_kick * new.force
         return State(field, velocity, new, state.time + self.dt, state.step + 1)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.dynamics.hop_monte_carlo import empty_tally, walked
-from nearsight.dynamics.hop_rates import HopRates, not_a_number
-from nearsight.dynamics.scheme import Scheme, State, checked, start_at_rest
-from nearsight.dynamics.sum_tree import SumTree
+from nearsight.dynamics._sum_tree import SumTree
+from nearsight.dynamics.hop_monte_carlo import _empty_tally, _walked
+from nearsight.dynamics.hop_rates import HopRates, _not_a_number
+from nearsight.dynamics.scheme import Scheme, State, _checked, _start_at_rest
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 
@@ -59,7 +59,7 @@ class RejectionFreeHops(Scheme):
 
     def __post_init__(self) -> None:
         instance(self.rates, HopRates, "rates")
-        checked(self, above=("duration",))
+        _checked(self, above=("duration",))
 
     @property
     def lattice(self) -> Lattice:
@@ -74,11 +74,11 @@ class RejectionFreeHops(Scheme):
         velocity: Tensor | None = None,
     ) -> State:
         self.rates.check(field)
-        state = start_at_rest(self, field, forcefield, velocity)
-        return replace(state, tally=empty_tally(field, TALLY))
+        state = _start_at_rest(self, field, forcefield, velocity)
+        return replace(state, tally=_empty_tally(field, TALLY))
 
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
-        return walked(state, self._walk, TALLY, self.duration, forcefield, rng)
+        return _walked(state, self._walk, TALLY, self.duration, forcefield, rng)
 
     def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple[Tensor, int, float]:
         """One replica a step later, the number of hops and the energy they cost."""
@@ -88,7 +88,7 @@ class RejectionFreeHops(Scheme):
         left, hops, energy = self.duration, 0, 0.0
         while tree.total != 0:
             if math.isnan(tree.total):
-                raise not_a_number(self.rates.energies)
+                raise _not_a_number(self.rates.energies)
             left -= generator.standard_exponential() / tree.total
             if left < 0:
                 break

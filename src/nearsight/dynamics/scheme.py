@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nearsight._description import Described
 from nearsight._validation import instance, number
-from nearsight.dynamics.run.guard import check_finite
+from nearsight.dynamics.run.guard import _check_finite
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField, Forces
 from nearsight.lattices import Lattice
@@ -27,7 +27,7 @@ class State:
     """A field on its way: all a scheme needs to go on.
 
     ``field`` is ``(*batch, site, component)``; ``velocity`` has the same shape, or is None in a first-order equation.
-    ``forces`` belong to ``field``: the force field has been called on exactly this configuration. ``time`` is one
+    ``_forces`` belong to ``field``: the force field has been called on exactly this configuration. ``time`` is one
     number where all replicas share the clock, a float64 tensor ``(*batch,)`` where each has its own (kinetic Monte
     Carlo). ``noise`` is the last random kick ``(*batch, site, component)``, kept by the schemes that use it twice;
     ``history`` what a multistep scheme keeps of the step before, in the same shape.
@@ -82,7 +82,7 @@ class Scheme(Described, abc.ABC):
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0 for a given field. First-order equations refuse a ``velocity``."""
-        return start_at_rest(self, field, forcefield, velocity)
+        return _start_at_rest(self, field, forcefield, velocity)
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         """dΦ/dt by the forces alone, in an equation of second order d²Φ/dt²: its derivative limits the step."""
@@ -97,18 +97,18 @@ class Scheme(Described, abc.ABC):
         raise NotImplementedError
 
 
-def start_at_rest(scheme: Scheme, field: Tensor, forcefield: ForceField | None, velocity: Tensor | None) -> State:
+def _start_at_rest(scheme: Scheme, field: Tensor, forcefield: ForceField | None, velocity: Tensor | None) -> State:
     """The first state of a scheme without inertia."""
     if velocity is not None:
         raise ValueError(
             f"{type(scheme).__name__} is of first order in time and has no velocity; take Langevin for inertia."
         )
-    check_movable(scheme, forcefield)
+    _check_movable(scheme, forcefield)
     field = field.detach().clone()
-    return State(field, None, forces(forcefield, field), 0.0, 0)
+    return State(field, None, _forces(forcefield, field), 0.0, 0)
 
 
-def check_movable(scheme: Scheme, forcefield: ForceField | None) -> None:
+def _check_movable(scheme: Scheme, forcefield: ForceField | None) -> None:
     """Refuse forces on a kind of field whose values the scheme would not keep."""
     if forcefield is None or scheme.moves is None:
         return
@@ -130,7 +130,7 @@ def check_movable(scheme: Scheme, forcefield: ForceField | None) -> None:
     )
 
 
-def forces(forcefield: ForceField | None, field: Tensor) -> Forces:
+def _forces(forcefield: ForceField | None, field: Tensor) -> Forces:
     """Forces without a graph: a force field that differentiates an energy switches gradients on for itself.
 
     Where nobody computes any, the force has no components. A field that is no longer finite is an
@@ -142,28 +142,28 @@ def forces(forcefield: ForceField | None, field: Tensor) -> Forces:
         try:
             force, energy = forcefield(field)
         except ValueError:
-            check_finite(field, None)
+            _check_finite(field, None)
             raise
     return Forces(force.detach(), None if energy is None else energy.detach())
 
 
-def normal(like: Tensor, rng: torch.Generator | None) -> Tensor:
+def _normal(like: Tensor, rng: torch.Generator | None) -> Tensor:
     """Independent standard normal numbers of the shape, precision and device of ``like``.
 
     They are drawn on the device of the generator: with a CPU generator a run on a GPU sees the same noise as one on a
     CPU, with a CUDA generator no noise crosses the bus.
     """
-    rng = required(rng)
+    rng = _required(rng)
     return torch.randn(like.shape, generator=rng, dtype=like.dtype, device=rng.device).to(like.device)
 
 
-def required(rng: torch.Generator | None) -> torch.Generator:
+def _required(rng: torch.Generator | None) -> torch.Generator:
     if rng is None:
         raise TypeError("This scheme draws random numbers: pass rng=torch.Generator().manual_seed(...).")
     return rng
 
 
-def overdamped(rates: np.ndarray) -> float:
+def _overdamped(rates: np.ndarray) -> float:
     """The largest dt at which Euler's and Heun's method damp every mode that the equation damps, |1 + dt μ| <= 1.
 
     For real rates -k/λ that is 2λ/k. Modes that grow by themselves set no limit.
@@ -172,7 +172,7 @@ def overdamped(rates: np.ndarray) -> float:
     return float((-2 * damped.real / np.abs(damped) ** 2).min(initial=math.inf))
 
 
-def checked(scheme: object, *, above: Sequence[str] = (), least: Sequence[str] = ()) -> None:
+def _checked(scheme: object, *, above: Sequence[str] = (), least: Sequence[str] = ()) -> None:
     """Parameters of a frozen dataclass as plain finite numbers: > 0 where named in ``above``, >= 0 in ``least``."""
     for name in above:
         object.__setattr__(scheme, name, number(getattr(scheme, name), name, above=0))

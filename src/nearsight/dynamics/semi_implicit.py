@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
-from nearsight.dynamics.scheme import State, forces
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
+from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
 
@@ -51,10 +51,10 @@ class SemiImplicit(LandauLifshitz):
     force_calls: ClassVar[int | None] = 2
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        S, noise = state.field, thermal_noise(self, state.field, rng)
-        predicted = cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))
+        S, noise = state.field, _thermal_noise(self, state.field, rng)
+        predicted = _cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))
         middle = 0.5 * (S + predicted)
-        field = cayley_rotate(
-            S, self.dt * (effective_rotation_rate(self, middle, forces(forcefield, middle).force) + noise)
+        field = _cayley_rotate(
+            S, self.dt * (effective_rotation_rate(self, middle, _forces(forcefield, middle).force) + noise)
         )
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import integer
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, cayley_rotate, effective_rotation_rate, thermal_noise
-from nearsight.dynamics.scheme import State, checked, forces
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
+from nearsight.dynamics.scheme import State, _checked, _forces
 from nearsight.forcefields import ForceField
 
 
@@ -54,13 +54,13 @@ class SphericalMidpoint(LandauLifshitz):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked(self, above=("tolerance",))
+        _checked(self, above=("tolerance",))
         object.__setattr__(self, "iterations", integer(self.iterations, "iterations", least=1))
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        S, noise = state.field, thermal_noise(self, state.field, rng)
+        S, noise = state.field, _thermal_noise(self, state.field, rng)
         tolerance = max(self.tolerance, 8 * torch.finfo(S.dtype).eps)
-        field = cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))
+        field = _cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))
         change = torch.zeros(())
         moving = torch.ones((*S.shape[:-2], 1, 1), dtype=torch.bool, device=S.device)
         for _ in range(self.iterations):
@@ -69,7 +69,7 @@ class SphericalMidpoint(LandauLifshitz):
             field = torch.where(moving, new, field)
             moving = moving & (change > tolerance)
             if not bool(moving.any()):
-                return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
+                return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)
         raise ArithmeticError(
             f"The midpoint of step {state.step + 1} was not found in {self.iterations} iterations, spins still move by "
             f"{float(change.max()):.1e}: take a smaller dt (now {self.dt:g}) or a larger tolerance."
@@ -80,6 +80,6 @@ class SphericalMidpoint(LandauLifshitz):
         m = S + end
         double = m.norm(dim=-1, keepdim=True)
         m = m / double
-        return cayley_rotate(
-            S, 2 * self.dt / double * (effective_rotation_rate(self, m, forces(forcefield, m).force) + noise)
+        return _cayley_rotate(
+            S, 2 * self.dt / double * (effective_rotation_rate(self, m, _forces(forcefield, m).force) + noise)
         )

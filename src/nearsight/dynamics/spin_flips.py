@@ -7,9 +7,9 @@ from torch import Tensor
 
 from nearsight._description import Described
 from nearsight._validation import instance, number
-from nearsight.dynamics.acceptance import RULES, TIE, Acceptance
+from nearsight.dynamics._acceptance import RULES, TIE, Acceptance
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import forces
+from nearsight.dynamics.scheme import _forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 
@@ -96,7 +96,7 @@ class SpinFlips(Described, RateModel):
         return candidates
 
     def _energy(self, fields: Tensor) -> Tensor:
-        energy = forces(self.forcefield, fields[..., None]).energy
+        energy = _forces(self.forcefield, fields[..., None]).energy
         if energy is None:
             raise ValueError(
                 f"Flips need energies, but {self.forcefield!r} has none: a driven system takes other rates."

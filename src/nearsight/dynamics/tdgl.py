@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, checked, forces, overdamped
+from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _overdamped
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -44,17 +44,17 @@ class TDGL(Scheme):
     force_calls: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
-        checked(self, above=("dt", "damping"))
+        _checked(self, above=("dt", "damping"))
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         return force / self.damping
 
     def longest_step(self, rates: np.ndarray, state: State) -> float:
-        return overdamped(rates)
+        return _overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None = None) -> State:
         h = self.dt / self.damping
         force = state.forces.force
-        predicted = forces(forcefield, state.field + h * force).force
+        predicted = _forces(forcefield, state.field + h * force).force
         field = state.field + 0.5 * h * (force + predicted)
-        return State(field, None, forces(forcefield, field), state.time + self.dt, state.step + 1)
+        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from nearsight._validation import instance
 from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
-from nearsight.forcefields.gradients import slope, wanted
+from nearsight.forcefields.gradients import _slope, wanted
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.solvers import Electrons, Pattern, Solver, SparseMatrix
 
@@ -103,7 +103,7 @@ class ClassicalForceField(ForceField):
         with torch.enable_grad():
             leaf = field if keep else field.detach().requires_grad_()
             energy = self.model.classical_energy(leaf)
-            gradient = slope(energy, leaf, keep=keep)
+            gradient = _slope(energy, leaf, keep=keep)
         return Forces(-gradient, energy if keep else energy.detach())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from nearsight._validation import instance, integer, number
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
-from nearsight.forcefields.gradients import energy_of_force, implicit, wanted
+from nearsight.forcefields.gradients import _energy_of_force, _implicit, wanted
 
 
 class FixedNumber(ForceField):
@@ -91,10 +91,10 @@ class FixedNumber(ForceField):
                 s = shift.detach().requires_grad_()
                 return torch.autograd.grad(excess(s, field.detach()).sum(), s)[0]
 
-        force = self.electrons(self._moved(field, implicit(shift, excess(shift, field), by_shift))).force
+        force = self.electrons(self._moved(field, _implicit(shift, excess(shift, field), by_shift))).force
         energy = self.electrons(self._moved(field.detach(), shift).requires_grad_(field.requires_grad)).energy
         if energy is not None and field.requires_grad:
-            energy = energy_of_force(field, force, energy)
+            energy = _energy_of_force(field, force, energy)
         return Forces(force, energy)
 
     def _moved(self, field: Tensor, shift: Tensor) -> Tensor:

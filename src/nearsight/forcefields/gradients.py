@@ -14,13 +14,13 @@ def wanted(field: Tensor) -> bool:
     return torch.is_grad_enabled() and field.requires_grad
 
 
-def slope(energy: Tensor, field: Tensor, *, keep: bool) -> Tensor:
+def _slope(energy: Tensor, field: Tensor, *, keep: bool) -> Tensor:
     """∂E/∂Φ of energies ``(*batch,)``; with ``keep`` it can be differentiated again, also where it is constant."""
     (gradient,) = torch.autograd.grad(energy.sum(), field, create_graph=keep)
     return gradient if gradient.requires_grad or not keep else gradient + 0.0 * field
 
 
-def energy_of_force(field: Tensor, force: Tensor, energy: Tensor) -> Tensor:
+def _energy_of_force(field: Tensor, force: Tensor, energy: Tensor) -> Tensor:
     """The energy ``(*batch,)``, with minus the force as its gradient by the field, whatever it was computed by.
 
     Second derivatives are those of the force; derivatives by parameters those of the energy that is given.
@@ -28,12 +28,12 @@ def energy_of_force(field: Tensor, force: Tensor, energy: Tensor) -> Tensor:
     return _Energy.apply(field, force, energy)
 
 
-def last_derivative(field: Tensor, force: Tensor, name: str) -> Tensor:
+def _last_derivative(field: Tensor, force: Tensor, name: str) -> Tensor:
     """A force whose derivatives nobody has worked out: asking for them is an error, not zero."""
     return _Underived.apply(field, force, name)
 
 
-def implicit(value: Tensor, condition: Tensor, by_value: Callable[[], Tensor]) -> Tensor:
+def _implicit(value: Tensor, condition: Tensor, by_value: Callable[[], Tensor]) -> Tensor:
     """A root s ``(batch,)`` of c(s, ...) = 0 with its derivatives, ds = -dc / (∂c/∂s).
 
     ``condition`` is c at the root, differentiable by everything but s; ``by_value`` computes ∂c/∂s when it is needed.

@@ -16,7 +16,7 @@ from nearsight.descriptors import Descriptor
 from nearsight.fields import FieldType
 from nearsight.fields.halo import pad_periodic, pad_periodic_adjoint
 from nearsight.forcefields.forcefield import ForceField, Forces
-from nearsight.forcefields.gradients import slope, wanted
+from nearsight.forcefields.gradients import _slope, wanted
 from nearsight.lattices import Lattice
 from nearsight.networks import MLP, LatticeNetwork
 
@@ -245,7 +245,7 @@ class LearnedForceField(ForceField):
         with torch.enable_grad():
             x = x if x.requires_grad else x.requires_grad_()
             energy = self._energy(x)
-            gradient = slope(energy, x, keep=keep)
+            gradient = _slope(energy, x, keep=keep)
         if not keep:
             energy = energy.detach()
         return Forces(-gradient.to(field.dtype), energy.to(field.dtype))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nearsight._validation import instance
 from nearsight.forcefields import LearnedForceField
 from nearsight.moves.hops import Hops
-from nearsight.moves.local_differences import HopStencil, displacements
+from nearsight.moves.local_differences import _HopStencil, displacements
 from nearsight.moves.move_energies import MoveEnergies, Walk
 from nearsight.networks import EmbeddedNetwork
 
@@ -68,7 +68,7 @@ class LearnedMoveEnergies(MoveEnergies, nn.Module):
         return result
 
     def start_walk(self, field: Tensor) -> Walk:
-        return CachedWalk(self, field)
+        return _CachedWalk(self, field)
 
 
 class LearnedMoves(LearnedMoveEnergies):
@@ -125,8 +125,8 @@ class LearnedMoves(LearnedMoveEnergies):
 
     def start_walk(self, field: Tensor) -> Walk:
         if self._columns is None:
-            return CachedWalk(self, field)
-        from nearsight.moves.embedded_walk import EmbeddedWalk  # its compiler is slow to import
+            return _CachedWalk(self, field)
+        from nearsight.moves._embedded_walk import EmbeddedWalk  # its compiler is slow to import
 
         return EmbeddedWalk(self, self._columns, field)
 
@@ -154,9 +154,9 @@ class LearnedMoves(LearnedMoveEnergies):
     # --- windows of any learned energy ------------------------------------------------------------------------------
 
     @cached_property
-    def _columns(self) -> HopStencil | None:
+    def _columns(self) -> _HopStencil | None:
         network = self.forcefield.model
-        return HopStencil(network, self.hops) if isinstance(network, EmbeddedNetwork) else None
+        return _HopStencil(network, self.hops) if isinstance(network, EmbeddedNetwork) else None
 
     @cached_property
     def _steps(self) -> tuple[int, ...]:
@@ -223,7 +223,7 @@ class LearnedMoves(LearnedMoveEnergies):
         return (after.view_as(before) - before).flatten(1).sum(1)
 
 
-class CachedWalk(Walk):
+class _CachedWalk(Walk):
     """A replica whose energy differences are kept until something moves within sight of them.
 
     It serves every learned energy and none quickly: a difference is a call of the network, a millisecond.

@@ -23,7 +23,7 @@ def displacements(hops: Hops) -> np.ndarray:
     return np.where(lattice.periodic, (step + shape // 2) % shape - shape // 2, step)
 
 
-class HopStencil:
+class _HopStencil:
     r"""The change of the linear features of an :class:`EmbeddedNetwork` by every kind of hop.
 
     On a periodic lattice with one site per cell all hops of one direction δ are translates of each other:

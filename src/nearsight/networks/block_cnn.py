@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nearsight._description import Described
 from nearsight._validation import generator, integer
 from nearsight.lattices import site_group, square
-from nearsight.networks.activations import energy_terms
+from nearsight.networks._activations import energy_terms
 from nearsight.networks.group_convolution import GroupConvolution
 
 SMALL = 1e-3
@@ -70,12 +70,12 @@ class BlockCNN(Described, nn.Module):
         self.lift = GroupConvolution(window, group, 1, 2 * channels, rng=rng, representation=trivial)
         odd, even = [], []
         size = self.side - 2
-        while pooled(size) >= 3:
+        while _pooled(size) >= 3:
             odd.append(GroupConvolution(window, group, channels, 2 * channels, rng=rng))
             even.append(GroupConvolution(window, group, channels, 2 * channels, rng=rng, bias=True))
-            size = pooled(size) - 2
+            size = _pooled(size) - 2
         self.odd, self.even = nn.ModuleList(odd), nn.ModuleList(even)
-        self._ring = torch.from_numpy(perimeter(self.side))
+        self._ring = torch.from_numpy(_perimeter(self.side))
         around = len(self._ring)
         self.distances = [2**k for k in range(around.bit_length()) if 2**k <= around // 2]
         self.modes = [0, 1, *sorted(k for d in self.distances for k in (2 * d, 3 * d) if k <= around // 2)]
@@ -89,8 +89,8 @@ class BlockCNN(Described, nn.Module):
         o, e = torch.tanh(o), energy_terms(e, "odd")
         means += [*self._of_ring(blocks), self._length(o), self._mean(e), self._border(e)]
         for odd, even in zip(self.odd, self.even, strict=True):
-            o, square = odd(pool(o)).chunk(2, dim=1)
-            e, gate = even(pool(e)).chunk(2, dim=1)
+            o, square = odd(_pool(o)).chunk(2, dim=1)
+            e, gate = even(_pool(e)).chunk(2, dim=1)
             o, e = torch.tanh(o) * torch.sigmoid(gate), F.silu(e + energy_terms(square, "odd"))
             means += [self._length(o), self._mean(e), self._border(e)]
         return torch.cat(means, dim=1)
@@ -115,7 +115,7 @@ class BlockCNN(Described, nn.Module):
         return torch.sqrt(self._mean(h).square() + SMALL**2)
 
 
-def perimeter(side: int) -> np.ndarray:
+def _perimeter(side: int) -> np.ndarray:
     """Places x l + y of the boundary sites of a block of l × l, once around."""
     last = side - 1
     way = [
@@ -127,11 +127,11 @@ def perimeter(side: int) -> np.ndarray:
     return np.array(way) @ [side, 1]
 
 
-def pooled(size: int) -> int:
-    """Sites a side after :func:`pool`."""
+def _pooled(size: int) -> int:
+    """Sites a side after :func:`_pool`."""
     return size // 2 if size % 2 == 0 else (size - 1) // 2
 
 
-def pool(h: Tensor) -> Tensor:
+def _pool(h: Tensor) -> Tensor:
     """Averages over windows with stride 2 that are symmetric about the centre of the grid, whatever its side."""
     return F.avg_pool2d(h, 2 if h.shape[-1] % 2 == 0 else 3, stride=2)

@@ -16,7 +16,7 @@ from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
 
 
-def squareplus(h: Tensor) -> Tensor:
+def _squareplus(h: Tensor) -> Tensor:
     r""":math:`(h + \sqrt{4 + h^2})/2`: convex and one-sided like SiLU, from a root instead of an exponential.
 
     The root is rounded correctly on every machine and eight or sixteen fit one instruction.
@@ -119,10 +119,10 @@ class EmbeddedNetwork(LatticeNetwork):
 
     def site_energy(self, u: Tensor) -> Tensor:
         """Energies ``(...)`` of sites with linear features ``(..., channel · |G|)``."""
-        h = squareplus(u.unflatten(-1, (self.channels, self.order))).mean(-1)
+        h = _squareplus(u.unflatten(-1, (self.channels, self.order))).mean(-1)
         *hidden, last = self.pointwise
         for layer in hidden:
-            h = squareplus(layer(h))
+            h = _squareplus(layer(h))
         return last(h)[..., 0]
 
     def forward(self, grid: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from nearsight._validation import generator, instance, integer
 from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
-from nearsight.networks.kernel_cache import KernelCache
+from nearsight.networks._kernel_cache import KernelCache
+from nearsight.networks._sectors import Sectors
 from nearsight.networks.lattice_network import CONVOLUTIONS
-from nearsight.networks.sectors import Sectors
 
 
 class GroupConvolution(nn.Module):
@@ -35,7 +35,7 @@ class GroupConvolution(nn.Module):
     component meets a wide window.
 
     With ``sectors``, for regular features and fields that no operation changes, a processor works in the
-    :class:`nearsight.networks.sectors.Sectors` of the group in evaluation mode: with a quarter of the multiplications
+    :class:`nearsight.networks._sectors.Sectors` of the group in evaluation mode: with a quarter of the multiplications
     on the square and the triangular lattice, an eighth on the cubic one. Results differ by rounding.
 
     References

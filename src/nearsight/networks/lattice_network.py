@@ -17,7 +17,7 @@ from nearsight.fields.halo import pad_periodic
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_lattice
-from nearsight.networks.kernel_cache import KernelCache
+from nearsight.networks._kernel_cache import KernelCache
 
 Head = Literal["energy", "force"]
 

@@ -13,7 +13,7 @@ from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_cutoff
-from nearsight.networks.activations import activation, check_parity, energy_terms
+from nearsight.networks._activations import activation, check_parity, energy_terms
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import Head, LatticeNetwork
 

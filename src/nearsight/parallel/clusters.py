@@ -22,7 +22,7 @@ PATIENCE = 30
 _CLIENT: ContextVar[Client | None] = ContextVar("client", default=None)
 
 
-def current_client() -> Client | None:
+def _current_client() -> Client | None:
     """The client of the innermost :func:`cluster` around the call."""
     return _CLIENT.get()
 

@@ -37,7 +37,7 @@ class Parts(Sequence[dict[str, Tensor]]):
             remade(file, error)
             self.plan = {}
         if self.plan:
-            refuse_other(self.plan, plan, folder)
+            _refuse_other(self.plan, plan, folder)
         else:
             self.plan = dict(plan)
             write_json(file, self.plan, hashed=True)
@@ -83,7 +83,7 @@ def unfinished(folder: Path, number: int) -> Path:
     return folder / f"unfinished-{number:06d}.safetensors"
 
 
-def refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+def _refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """``ValueError`` with the differences if a plan is not the one that something was made by.
 
     "nearsight", the version, is no difference. "fingerprint" holds numbers that see parameters which descriptions leave

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearsight._validation import filename, integer
-from nearsight.parallel.clusters import current_client
+from nearsight.parallel.clusters import _current_client
 from nearsight.parallel.tasks import completed, progress_bar
 from nearsight.parallel.workers import WORTHWHILE, cores
 
@@ -68,7 +68,7 @@ def resumable(
         if number is None:
             left = None if seconds is None else seconds * len(missing) / len(tasks)
             number = cores() if left is None or left >= WORTHWHILE else 1
-        place = client or (current_client() if workers is None else None)
+        place = client or (_current_client() if workers is None else None)
         with progress_bar(progress) as bar:
             shown = bar.add_task(title, total=len(tasks), completed=len(tasks) - len(missing))
             todo = [tasks[k] for k in missing]
@@ -99,7 +99,7 @@ def once(
     Only one process makes it, it appears as a whole, and the folder ``path.parts`` goes. A table that was made by
     another plan is refused; without ``resume`` so is any that is there, finished or not.
     """
-    from nearsight.parallel.parts import refuse_other
+    from nearsight.parallel.parts import _refuse_other
     from nearsight.storage import lock, recover, tidy
 
     folder = path.with_name(path.name + ".parts")
@@ -114,7 +114,7 @@ def once(
                 tidy(path)
                 os.rename(build(folder), path)
     table = kind.open(path)
-    refuse_other(table.attrs, plan, path)
+    _refuse_other(table.attrs, plan, path)
     shutil.rmtree(folder, ignore_errors=True)
     return table
 

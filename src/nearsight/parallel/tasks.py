@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nearsight.parallel.processes import on_processes
+from nearsight.parallel._processes import on_processes
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from nearsight._validation import boolean, instance, number
 from nearsight.plots._axes import capitalised, colours, time_colours
 from nearsight.plots._curves import GUIDE, Curve, Curves, Laws, Quantity, draw, draw_law, quantity
-from nearsight.plots.published import Published, overlay, sources
+from nearsight.plots.published import Published, _overlay, _sources
 from nearsight.plots.style import PAGE, Picture, picture, styled
 
 
@@ -65,7 +65,7 @@ def compare(
         figure.caption += f" {'Bars' if points else 'Bands'} are one standard error of the mean."
     if words:
         figure.caption += f" Dashed, fits where they were made: {'; '.join(words)}."
-    figure.caption += sources(tables)
+    figure.caption += _sources(tables)
     return figure
 
 
@@ -147,5 +147,5 @@ def _overlays(axes: Axes, published: Sequence[Published], x: str, name: str) -> 
     """Draw the tables that know the quantity, and return them."""
     found = [table for table in published if {x, name} <= set(table.columns)]
     for n, table in enumerate(found):
-        overlay(axes, table, x, name, number=n)
+        _overlay(axes, table, x, name, number=n)
     return found

@@ -10,7 +10,7 @@ import xarray as xr
 from nearsight._validation import choice, instance
 from nearsight.plots._axes import axis_label, capitalised, light_grid, plain_log_ticks, value_text
 from nearsight.plots._curves import Law, law_label
-from nearsight.plots.published import Published, overlay, sources
+from nearsight.plots.published import Published, _overlay, _sources
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, Picture, picture, styled
 
 
@@ -60,7 +60,7 @@ def points(
         axes.plot(grid, fit(grid), "--", color=LEARNED, linewidth=0.9, label=law_label(fit), zorder=1)
     tables = [table for table in published if {x.name, y.name} <= set(table.columns)]
     for n, table in enumerate(tables):
-        overlay(axes, table, str(x.name), str(y.name), number=n)
+        _overlay(axes, table, str(x.name), str(y.name), number=n)
     axes.set(**{f"{axis}scale": "log" for axis in log}, xlabel=axis_label(x, "x"), ylabel=axis_label(y, "y"))
     plain_log_ticks(axes)
     light_grid(axes)
@@ -69,5 +69,5 @@ def points(
     figure.caption = f"{capitalised(axis_label(y, 'y'))} against {axis_label(x, 'x')}, {int(finite.sum())} points."
     if fit is not None:
         figure.caption += f" Dashed: {fit}."
-    figure.caption += sources(tables)
+    figure.caption += _sources(tables)
     return figure

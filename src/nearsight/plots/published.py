@@ -100,7 +100,7 @@ def read_published(path: str | Path) -> Published:
     return Published(str(card["quantity"]), str(card["source"]), columns, units, str(card.get("label") or ""))
 
 
-def overlay(axes: Axes, published: Published, x: str, y: str, *, number: int = 0) -> None:
+def _overlay(axes: Axes, published: Published, x: str, y: str, *, number: int = 0) -> None:
     """Draw a published curve as open grey symbols, with its label or source in the legend."""
     at, values, errors = published.curve(x, y)
     axes.errorbar(
@@ -109,7 +109,7 @@ def overlay(axes: Axes, published: Published, x: str, y: str, *, number: int = 0
     )  # fmt: skip
 
 
-def sources(tables: list[Published]) -> str:
+def _sources(tables: list[Published]) -> str:
     """What the open symbols of a figure are, for its caption."""
     listed = "; ".join(dict.fromkeys(f"{table.quantity} from {table.source}" for table in tables))
     return f" Open grey symbols are published: {listed}." if listed else ""

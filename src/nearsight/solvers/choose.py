@@ -14,9 +14,9 @@ from torch import Tensor
 
 from nearsight._validation import generator, instance, number
 from nearsight.solvers.dense import Dense
+from nearsight.solvers.kpm._chebyshev_series import Band, FermiSeries
 from nearsight.solvers.kpm.chebyshev import MARGIN, Chebyshev
-from nearsight.solvers.kpm.chebyshev_series import Band, FermiSeries
-from nearsight.solvers.kpm.error_bars import noise_bar
+from nearsight.solvers.kpm.error_bars import _noise_bar
 from nearsight.solvers.kpm.probing import coloured_vectors, layout
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.poles.fermi_poles import fermi_poles
@@ -53,7 +53,7 @@ SINGLE, SINGLE_POLES = 1e-5, 1e-6
 """Accuracies from which on vectors, and most poles, are in single precision."""
 
 
-class Listed(Protocol):
+class _Listed(Protocol):
     """What is asked of a model: a matrix given by its elements (every ``Hamiltonian`` has it)."""
 
     rows: Tensor
@@ -83,7 +83,7 @@ class Choice:
         return f"{self.solver!r}: {self.reason}"
 
 
-class Speed(NamedTuple):
+class _Speed(NamedTuple):
     """What this machine does in a second.
 
     ``eigenproblem``: n³ of Hermitian matrices diagonalised; ``multiplication``: real operations of matrix products;
@@ -96,7 +96,7 @@ class Speed(NamedTuple):
     product: float
 
     @classmethod
-    def of(cls, matrix: SparseMatrix, accuracy: float) -> Speed:
+    def of(cls, matrix: SparseMatrix, accuracy: float) -> _Speed:
         """Measured, with the precision that an accuracy takes."""
         device, is_complex = matrix.values.device, matrix.values.is_complex()
         square = _probe(torch.complex64 if accuracy >= SINGLE_POLES else torch.complex128, device)
@@ -106,7 +106,7 @@ class Speed(NamedTuple):
         work: Any = backend(Rows.of(matrix).rescaled(np.zeros(1), np.ones(1)), precision, False)
         current, previous = (work.vectors(np.full((matrix.size, COLUMNS), 1e-3 + 0j)) for _ in range(2))
         return cls(
-            eigenproblem_speed(torch.complex128 if is_complex else torch.float64, device),
+            _eigenproblem_speed(torch.complex128 if is_complex else torch.float64, device),
             8 * PROBE**3 / _seconds(lambda: square @ square, device),
             many.numel() / _seconds(many.clone, device),
             COLUMNS / _seconds(lambda: work.step(current, previous, first=True), device),
@@ -114,7 +114,7 @@ class Speed(NamedTuple):
 
 
 def choose(
-    model: Listed,
+    model: _Listed,
     field: Tensor,
     *,
     kT: float,
@@ -125,7 +125,7 @@ def choose(
 ) -> Choice:
     """The solver that takes least time for ``field`` and fields like it ``(site, component)``, on its device.
 
-    Operations are counted and divided by the :class:`Speed` of this machine, measured here: n³ of the eigenproblem for
+    Operations are counted and divided by the :class:`_Speed` of this machine, measured here: n³ of the eigenproblem for
     :class:`Dense`; for :class:`Poles` those of one elimination times the number of poles, and of solutions that a
     chemical potential takes at fixed filling; moments times vectors for :class:`Chebyshev`. Poles are tried on the
     field itself where that is a matter of a second. How many coloured vectors an accuracy needs is measured on a piece
@@ -154,9 +154,9 @@ def choose(
     dtype = torch.complex128 if matrix.values.is_complex() else torch.float64
     if accuracy is None or kT == 0:
         why = "at kT = 0 the Fermi function is a step" if kT == 0 else "no error is allowed"
-        seconds = {"Dense": n**3 / eigenproblem_speed(dtype, field.device)}
+        seconds = {"Dense": n**3 / _eigenproblem_speed(dtype, field.device)}
         return Choice(dense, seconds, f"{why}, so every matrix is diagonalised")
-    speed = Speed.of(matrix, accuracy)
+    speed = _Speed.of(matrix, accuracy)
     solvers: dict[str, Solver] = {"Dense": dense}
     seconds, remarks = {"Dense": n**3 / speed.eigenproblem}, {"Dense": ""}
     levels = spectrum(matrix)
@@ -217,7 +217,7 @@ class _Task:
         """Work for a moment over that of its product: the elements of ρ are summed over the same vectors."""
         return 1 + len(self.rows) / len(self.matrix.pattern.rows)
 
-    def poles(self, speed: Speed, levels: Spectrum) -> tuple[int, float]:
+    def poles(self, speed: _Speed, levels: Spectrum) -> tuple[int, float]:
         """Their number, and the seconds of one solution."""
         below, above = self.mu - float(levels.lowest), float(levels.highest) - self.mu
         count = len(fermi_poles(below / self.kT, above / self.kT, tol=0.5 * self.accuracy).z)
@@ -261,7 +261,7 @@ class _Task:
                 assert bars is not None
                 # The piece stands for a lattice with as many more independent numbers.
                 pieces = bars.pieces * (self.matrix.size / piece.size)
-                bar = float(noise_bar(bars.noise, bars.sets, pieces))
+                bar = float(_noise_bar(bars.noise, bars.sets, pieces))
                 noise.append(math.log(bar))
             else:
                 rate = min(0.0, (noise[-1] - noise[0]) / (len(noise) - 1))
@@ -294,7 +294,7 @@ class _Task:
         return SparseMatrix(cut, values), place[self.rows.cpu()[wanted]], place[self.columns.cpu()[wanted]]
 
 
-def eigenproblem_speed(dtype: torch.dtype, device: torch.device) -> float:
+def _eigenproblem_speed(dtype: torch.dtype, device: torch.device) -> float:
     """n³ of Hermitian matrices diagonalised in a second."""
     probe = _probe(dtype, device)
     return PROBE**3 / _seconds(lambda: torch.linalg.eigh(probe), device)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted
-from nearsight.solvers.sparse import SparseMatrix, check_matrix
+from nearsight.solvers.solver import Electrons, Solver, _check_ensemble, _check_wanted
+from nearsight.solvers.sparse import SparseMatrix, _check_matrix
 
 DEGENERACY_TOLERANCE = 1e-9
 """At kT = 0, levels closer than this to the Fermi level (relative to the bandwidth) share the last electrons."""
@@ -37,11 +37,11 @@ class Dense(Solver):
     """
 
     def __init__(self, *, kT: float, filling: float | None = None, mu: float | None = None) -> None:
-        self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
+        self.kT, self.filling, self.mu = _check_ensemble(kT, filling, mu)
 
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
-        h = check_matrix(matrix.dense() if isinstance(matrix, SparseMatrix) else matrix)
-        rows, columns, d = check_wanted(rows, columns, h.shape[-1], degeneracy)
+        h = _check_matrix(matrix.dense() if isinstance(matrix, SparseMatrix) else matrix)
+        rows, columns, d = _check_wanted(rows, columns, h.shape[-1], degeneracy)
         h = h.to(torch.complex128 if h.is_complex() else torch.float64)
         eps, psi = torch.linalg.eigh(h)
         mu, distance = self._chemical_potential(eps)

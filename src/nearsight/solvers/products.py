@@ -24,7 +24,7 @@ State = TypeVar("State")
 """Many vectors, in whatever layout a backend likes."""
 
 
-class Structure(NamedTuple):
+class _Structure(NamedTuple):
     """Where CSR matrices of one pattern keep their elements; every diagonal element is among them.
 
     ``slot`` is the place of every element of the pattern ``(element,)``, ``diagonal`` that of every orbital.
@@ -36,10 +36,10 @@ class Structure(NamedTuple):
     diagonal: np.ndarray
 
 
-_structures: WeakKeyDictionary[Pattern, Structure] = WeakKeyDictionary()
+_structures: WeakKeyDictionary[Pattern, _Structure] = WeakKeyDictionary()
 
 
-def structure(pattern: Pattern) -> Structure:
+def structure(pattern: Pattern) -> _Structure:
     """The CSR form of a pattern, found once: elements at one position share a slot."""
     if pattern not in _structures:
         n = pattern.size
@@ -47,7 +47,7 @@ def structure(pattern: Pattern) -> Structure:
         listed = pattern.rows.cpu().numpy() * n + pattern.columns.cpu().numpy()
         position, slot = np.unique(np.concatenate([listed, own]), return_inverse=True)
         crow = np.searchsorted(position, np.arange(n + 1) * n)
-        _structures[pattern] = Structure(crow, position % n, slot[:-n], slot[-n:])
+        _structures[pattern] = _Structure(crow, position % n, slot[:-n], slot[-n:])
     return _structures[pattern]
 
 
@@ -55,7 +55,7 @@ def structure(pattern: Pattern) -> Structure:
 class Rows:
     """Hermitian matrices of one sparsity by rows (CSR), with ``values (batch, slot)``."""
 
-    structure: Structure
+    structure: _Structure
     values: Tensor
 
     @property
@@ -144,7 +144,7 @@ class NumbaProducts(SparseProducts[np.ndarray]):
 
     def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:
         super().__init__(matrix, dtype, real)
-        from nearsight.solvers import sparse_kernels
+        from nearsight.solvers import _sparse_kernels as sparse_kernels
 
         self._kernels = sparse_kernels
         self._dtype = np.float32 if dtype == torch.float32 else np.float64

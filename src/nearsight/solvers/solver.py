@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nearsight._description import Described
 from nearsight._validation import integer, number
-from nearsight.solvers.sparse import SparseMatrix, positions
+from nearsight.solvers.sparse import SparseMatrix, _positions
 
 ErrorKind = Literal["bound", "rms", "95 %"]
 """What ``Electrons.error`` says of the requested elements of ρ.
@@ -61,7 +61,7 @@ class Solver(Described, abc.ABC):
         """
 
 
-def check_ensemble(kT: float, filling: float | None, mu: float | None) -> tuple[float, float | None, float | None]:
+def _check_ensemble(kT: float, filling: float | None, mu: float | None) -> tuple[float, float | None, float | None]:
     """Refuse ensembles that do not exist; kT, filling and mu as plain numbers."""
     filling = None if filling is None else number(filling, "filling (electrons per orbital and spin)", above=0, below=1)
     mu = None if mu is None else number(mu, "mu")
@@ -70,7 +70,7 @@ def check_ensemble(kT: float, filling: float | None, mu: float | None) -> tuple[
     return number(kT, "kT", least=0), filling, mu
 
 
-def no_electrons(matrix: SparseMatrix, rows: Tensor) -> Electrons:
+def _no_electrons(matrix: SparseMatrix, rows: Tensor) -> Electrons:
     """The answer for an empty batch."""
     batch = matrix.values.shape[:-1]
     none = matrix.values.real.new_zeros(batch, dtype=torch.float64)
@@ -79,6 +79,6 @@ def no_electrons(matrix: SparseMatrix, rows: Tensor) -> Electrons:
     return Electrons(rho, none, none, none, none, none, none, none)
 
 
-def check_wanted(rows: Tensor, columns: Tensor, size: int, degeneracy: int) -> tuple[Tensor, Tensor, float]:
+def _check_wanted(rows: Tensor, columns: Tensor, size: int, degeneracy: int) -> tuple[Tensor, Tensor, float]:
     """Positions of ρ within matrices of ``size`` orbitals, and the number of copies as a factor."""
-    return *positions(rows, columns, size), float(integer(degeneracy, "degeneracy", least=1))
+    return *_positions(rows, columns, size), float(integer(degeneracy, "degeneracy", least=1))

@@ -33,7 +33,7 @@ class Pattern:
 
     def __post_init__(self) -> None:
         size = integer(self.size, "size", least=1)
-        rows, columns = positions(self.rows, self.columns, size)
+        rows, columns = _positions(self.rows, self.columns, size)
         for name, value in (("rows", rows), ("columns", columns), ("size", size)):
             object.__setattr__(self, name, value)
         if self.cuts is None:
@@ -86,7 +86,7 @@ class SparseMatrix:
     def of(cls, matrix: Tensor) -> SparseMatrix:
         """Dense matrices ``(*batch, orbital, orbital)``, listed on the diagonal and wherever one of them differs from
         zero."""
-        size = check_matrix(matrix).shape[-1]
+        size = _check_matrix(matrix).shape[-1]
         if not (matrix.is_floating_point() or matrix.is_complex()):
             matrix = matrix.double()
         nonzero = (matrix != 0).reshape(-1, size, size).any(0)
@@ -124,7 +124,7 @@ class SparseMatrix:
         )
 
 
-def positions(rows: Tensor, columns: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _positions(rows: Tensor, columns: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Rows and columns ``(element,)`` of elements of matrices of ``size`` orbitals."""
     for name, value in (("rows", rows), ("columns", columns)):
         instance(value, Tensor, name, "Both are integer tensors (element,).")
@@ -134,7 +134,7 @@ def positions(rows: Tensor, columns: Tensor, size: int) -> tuple[Tensor, Tensor]
     return found
 
 
-def check_matrix(matrix: Tensor) -> Tensor:
+def _check_matrix(matrix: Tensor) -> Tensor:
     """Refuse what is not a batch of finite square matrices: eigensolvers report it late and say little."""
     instance(matrix, Tensor, "matrix", "A SparseMatrix will do as well.")
     if matrix.dtype == torch.bool or matrix.layout != torch.strided or matrix.is_meta:

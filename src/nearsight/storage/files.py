@@ -207,13 +207,13 @@ def number(x: Any) -> Any:
     raise TypeError(f"{x!r} is no plain data.")
 
 
-def sealed(content: dict[str, Any]) -> dict[str, Any]:
+def _sealed(content: dict[str, Any]) -> dict[str, Any]:
     """Plain data with their hash as the last entry."""
     return {**content, "hash": data_hash(content)}
 
 
-def unsealed(content: Any) -> dict[str, Any]:
-    """What :func:`sealed` was given; ``ValueError`` in words if it is not that."""
+def _unsealed(content: Any) -> dict[str, Any]:
+    """What :func:`_sealed` was given; ``ValueError`` in words if it is not that."""
     if not isinstance(content, dict) or "hash" not in content:
         raise ValueError("it carries no hash: it is damaged, or was written by nearsight 0.1")
     plain = {key: value for key, value in content.items() if key != "hash"}

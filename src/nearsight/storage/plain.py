@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nearsight.storage.files import CURE, corrupt, number, sealed, unsealed, write_atomic
+from nearsight.storage.files import CURE, _sealed, _unsealed, corrupt, number, write_atomic
 
 
 def write_json(path: str | Path, content: Any, *, hashed: bool = False) -> None:
     """Plain data as JSON, atomically; a ``hashed`` mapping carries the hash of its content as its last entry."""
-    write_atomic(path, json.dumps(sealed(content) if hashed else content, indent=2, default=number) + "\n")
+    write_atomic(path, json.dumps(_sealed(content) if hashed else content, indent=2, default=number) + "\n")
 
 
 def read_json(path: str | Path, *, hashed: bool = False, cure: str = CURE) -> Any:
     """Plain data from a JSON file; ``CorruptFileError`` if it is not whole, or ``hashed`` and changed since."""
     try:
         content = json.loads(Path(path).read_bytes())
-        return unsealed(content) if hashed else content
+        return _unsealed(content) if hashed else content
     except (ValueError, RecursionError) as error:
         raise corrupt(path, "JSON", error, cure) from error
 
@@ -75,7 +75,7 @@ for _number in (np.bool_, np.number):
 
 def write_yaml(path: str | Path, content: Any, *, hashed: bool = False) -> None:
     """Plain data as YAML in the given order, atomically; ``hashed`` as in :func:`write_json`."""
-    whole = sealed(content) if hashed else content
+    whole = _sealed(content) if hashed else content
     write_atomic(path, yaml.dump(whole, Dumper=_PlainDumper, sort_keys=False))
 
 
@@ -83,7 +83,7 @@ def read_yaml(path: str | Path, *, hashed: bool = False, cure: str = CURE) -> An
     """Plain data from a YAML file without aliases; ``CorruptFileError`` as for :func:`read_json`."""
     try:
         content = parse_yaml(Path(path).read_bytes().decode())
-        return unsealed(content) if hashed else content
+        return _unsealed(content) if hashed else content
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise corrupt(path, "YAML", error, cure) from error
 

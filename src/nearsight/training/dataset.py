@@ -15,8 +15,8 @@ from nearsight import __version__
 from nearsight._validation import choice, filename, integers, numbers
 from nearsight.lattices import Lattice
 from nearsight.storage import file_hash, owned
-from nearsight.training import imports
-from nearsight.training.labelled import Labelled
+from nearsight.training import _imports as imports
+from nearsight.training.labelled import _Labelled
 
 KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported")
 """Where a snapshot comes from; ``kind`` stores the position in this list."""
@@ -26,7 +26,7 @@ DIMENSIONS = {"field": INNER, "force": INNER, "energy": (), "trajectory": (), "k
 DTYPES = {name: np.dtype(np.int64 if name in ("trajectory", "kind") else np.float64) for name in DIMENSIONS}
 
 
-class DataSet(Labelled):
+class DataSet(_Labelled):
     """Snapshots Φ with the total force and energy of an exact force field.
 
     Arrays, float64: ``field`` and ``force`` ``(snapshot, site, component)``, ``energy`` ``(snapshot,)`` (absent for a

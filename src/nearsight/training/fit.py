@@ -13,14 +13,14 @@ from nearsight._validation import instance
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, LearnedForceField
 from nearsight.training import _distributed
-from nearsight.training.augmentation import Augmentation
+from nearsight.training._augmentation import Augmentation
+from nearsight.training._loss import Labels, Loss, labels, learned_part, mean_longitudinal
+from nearsight.training._snapshots import generator
 from nearsight.training.dataset import DataSet
 from nearsight.training.labelled import Split
-from nearsight.training.loss import Labels, Loss, labels, learned_part, mean_longitudinal
-from nearsight.training.metrics import Component, natural_component, predict
+from nearsight.training.metrics import Component, _natural_component, _predict
 from nearsight.training.options import Fraction, NonNegative, TrainerOptions
-from nearsight.training.snapshots import generator
-from nearsight.training.trainer import Trainer, minibatch, workspace
+from nearsight.training.trainer import Trainer, _workspace, minibatch
 
 Model = TypeVar("Model", bound=ForceField)
 
@@ -94,7 +94,7 @@ def fit(
     if isinstance(data, DataSet):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
     model.to(getattr(torch, options.dtype))
-    with workspace(path, options, resume=resume):
+    with _workspace(path, options, resume=resume):
         task = _Forces(model, data, options)
         Trainer(task.model, task, options).run(path, resume=resume, progress=progress, tensorboard=tensorboard)
         task.set_constants()
@@ -126,7 +126,7 @@ class _Forces:
         for module in self.model.modules():
             if isinstance(module, LearnedForceField):
                 module.calibrate(split.train.field[:CALIBRATION])
-        self.component = options.component or natural_component(self.model)
+        self.component = options.component or _natural_component(self.model)
         self._set_labels(split, None if fixed is None else fixed.on(lattice), parameters[0])
         self.terms = Loss.of(
             self.train,
@@ -141,7 +141,7 @@ class _Forces:
 
     def _set_labels(self, split: Split, fixed: ForceField | None, like: Tensor) -> None:
         """Labels without what is fixed, in the precision and on the device of a parameter."""
-        energy = self.options.energy_weight > 0 and predict(self.model, split.train.field[:1], 1).energy is not None
+        energy = self.options.energy_weight > 0 and _predict(self.model, split.train.field[:1], 1).energy is not None
         settings: dict[str, Any] = dict(energy=energy, dtype=like.dtype, device=like.device, batch=CHUNK)
         train, validation = (
             labels(part, fixed, component=self.component, **settings) for part in (split.train, split.validation)
@@ -179,7 +179,7 @@ class _Forces:
         return dict(zip(("loss", "force_loss", "energy_loss"), self.terms(model, batch), strict=True))
 
     def validate(self, model: ForceField) -> float:
-        force = predict(model, self.validation.field, CHUNK).force
+        force = _predict(model, self.validation.field, CHUNK).force
         if self.component == "tangent":
             force = tangent(force, self.validation.field.cpu().double())
         return float((force - self.validation.force.cpu().double()).square().mean().sqrt())
@@ -191,6 +191,6 @@ class _Forces:
         if self.offsets and self.train.energy is not None:
             # The mean residual is the constant with the smallest squared error; one part of a sum carries it for all.
             known = self.train.energy.cpu().double() + self.train.mean_energy
-            energy = predict(self.model, self.train.field, CHUNK).energy
+            energy = _predict(self.model, self.train.field, CHUNK).energy
             assert energy is not None
             self.offsets[0].fill_(float((known - energy).mean()) / self.terms.sites)

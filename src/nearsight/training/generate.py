@@ -14,7 +14,7 @@ from nearsight._validation import boolean, filename, instance, integer
 from nearsight.forcefields import ForceField
 from nearsight.parallel import once, resumable
 from nearsight.parallel.parts import Parts
-from nearsight.training import snapshots
+from nearsight.training import _snapshots as snapshots
 from nearsight.training.dataset import KINDS, DataSet
 from nearsight.training.recipe import Recipe
 

@@ -20,7 +20,7 @@ class Split(NamedTuple):
     test: Any
 
 
-class Labelled(Table):
+class _Labelled(Table):
     """A table whose rows name the trajectory they come from, an integer: rows of one trajectory resemble each other."""
 
     @cached_property

@@ -19,7 +19,7 @@ UNIT = 1e-5
 """Largest deviation of a spin from length 1, enough for a field stored in single precision."""
 
 
-def unit_spins(data: DataSet) -> Tensor:
+def _unit_spins(data: DataSet) -> Tensor:
     """The field of a data set of unit vectors; ``ValueError`` for any other, which has no tangential part."""
     error = (data.field.norm(dim=-1) - 1).abs().amax()
     if data.components < 2 or error > UNIT:
@@ -30,7 +30,7 @@ def unit_spins(data: DataSet) -> Tensor:
     return data.field
 
 
-def natural_component(forcefield: ForceField) -> Component:
+def _natural_component(forcefield: ForceField) -> Component:
     """What of the forces matters: of unit vectors the tangential part, of other fields all."""
     for part in forcefield.modules():
         kind = getattr(getattr(part, "model", part), "field_type", None)
@@ -59,11 +59,11 @@ def evaluate(
     instance(data, DataSet, "data")
     integer(batch, "batch", least=1)
     known: tuple[Component, ...] = get_args(Component)
-    judged = natural_component(forcefield) if component is None else choice(component, "component", known)
-    predicted = predict(forcefield.on(data.lattice), data.field, batch)
+    judged = _natural_component(forcefield) if component is None else choice(component, "component", known)
+    predicted = _predict(forcefield.on(data.lattice), data.field, batch)
     learned, exact = predicted.force, data.force
     if judged == "tangent":
-        learned, exact = (tangent(force, unit_spins(data)) for force in (learned, exact))
+        learned, exact = (tangent(force, _unit_spins(data)) for force in (learned, exact))
     energies = None
     if predicted.energy is not None and data.energy is not None:
         energies = tuple(e / data.lattice.n_sites for e in (predicted.energy - data.energy, data.energy))
@@ -80,7 +80,7 @@ def evaluate(
     return errors(slice(None)) | {"kinds": {name: errors(kinds == KINDS.index(name)) for name in data.counts}}
 
 
-def predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
+def _predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
     """Forces and energies of many fields, in float64 on the CPU, without a graph."""
     parameter = next(forcefield.parameters(), None)
     dtype = torch.float64 if parameter is None else parameter.dtype

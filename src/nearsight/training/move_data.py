@@ -17,13 +17,13 @@ from nearsight._validation import filename, instance
 from nearsight.lattices import Lattice
 from nearsight.moves import Hops, MoveEnergies
 from nearsight.storage import load_tensors, owned
-from nearsight.training.imports import as_numpy
-from nearsight.training.labelled import Labelled
+from nearsight.training._imports import as_numpy
+from nearsight.training.labelled import _Labelled
 
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
 
 
-class MoveData(Labelled):
+class MoveData(_Labelled):
     """Configurations of particles and what every hop from them costs.
 
     One configuration holds some hundred labels, which one diagonalisation gives at once. Arrays: ``occupied``

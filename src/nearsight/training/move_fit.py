@@ -16,7 +16,7 @@ from nearsight.training import _distributed
 from nearsight.training.labelled import Split
 from nearsight.training.move_data import MoveData
 from nearsight.training.options import Count, Fraction, TrainerOptions, Whole
-from nearsight.training.trainer import Trainer, minibatch, workspace
+from nearsight.training.trainer import Trainer, _workspace, minibatch
 
 Model = TypeVar("Model", bound=LearnedMoveEnergies)
 
@@ -73,7 +73,7 @@ def fit_moves(
     same = data.train.lattice.coincides(model.lattice) and data.train.hops.shell == model.hops.shell
     model.to(getattr(torch, options.dtype))
     trained = model if same else model.on(data.train.lattice)
-    with workspace(path, options, resume=resume):
+    with _workspace(path, options, resume=resume):
         task = _MoveEnergies(trained, data, options)
         Trainer(trained, task, options).run(path, resume=resume, progress=progress)
     return model.eval()

@@ -17,7 +17,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Options(BaseModel):
+class _Options(BaseModel):
     """Base of options: frozen, without unknown names, and numbers are numbers: not True, not "3", not 4.0 for a count.
 
     Files are read more freely (``model_validate``): YAML gives 1e-3 as text.
@@ -50,7 +50,7 @@ def _plain(value: Any, name: str, annotation: Any) -> Any:
     return value
 
 
-class TrainerOptions(Options):
+class TrainerOptions(_Options):
     """How a :class:`~nearsight.training.Trainer` steps, validates and stops, whatever it fits.
 
     The budget is a number of steps and not a time, so that a fit does not depend on how busy the machine was.

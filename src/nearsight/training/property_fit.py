@@ -19,7 +19,7 @@ from nearsight.properties.property_model import Blocks, as_blocks
 from nearsight.storage import tensor_hash
 from nearsight.training import _distributed
 from nearsight.training.options import Count, Fraction, NonNegative, Positive, TrainerOptions, Whole
-from nearsight.training.trainer import Trainer, minibatch, workspace
+from nearsight.training.trainer import Trainer, _workspace, minibatch
 
 CALIBRATION = 1024
 """Blocks that set the scale of the invariants."""
@@ -103,7 +103,7 @@ def fit_property(
             raise ValueError(f"trajectory must hold one integer for each of the {len(values)} snapshots.")
         trajectory = trajectory.astype(np.int64)
     model.to(getattr(torch, options.dtype))
-    with workspace(path, options, resume=resume):
+    with _workspace(path, options, resume=resume):
         task = _BlockProperty(model, snapshots, values, trajectory, options)
         Trainer(model, task, options).run(path, resume=resume, progress=progress)
     return model

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from nearsight._validation import number
-from nearsight.training.options import Options
+from nearsight.training.options import _Options
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -26,7 +26,7 @@ Interval = Annotated[
 """(low, high) of a number drawn uniformly for every trajectory or snapshot; equal ends fix it."""
 
 
-class _Kind(Options):
+class _Kind(_Options):
     trajectories: Count
     snapshots: Annotated[int, Field(ge=1)]
     """Snapshots of each trajectory."""
@@ -118,7 +118,7 @@ class NearEquilibrium(_Kind):
     steps: Annotated[int, Field(ge=0)] = 100
 
 
-class Recipe(Options):
+class Recipe(_Options):
     """How many snapshots of which kind, and how each is made.
 
     A force field is asked for forces along its own trajectories: random fields far from equilibrium at first, ever more

@@ -12,10 +12,10 @@ from nearsight._validation import instance, number
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
+from nearsight.training._neighbour_law import Pairs, linear_law, neighbour_law
+from nearsight.training._site_orders import SiteOrder, axis_orders, file_orders
 from nearsight.training.dataset import DataSet
-from nearsight.training.metrics import unit_spins
-from nearsight.training.neighbour_law import Pairs, linear_law, neighbour_law
-from nearsight.training.site_orders import SiteOrder, axis_orders, file_orders
+from nearsight.training.metrics import _unit_spins
 
 ENOUGH = 64
 """Snapshots that the regressions look at, spread evenly over the data."""
@@ -67,7 +67,7 @@ def check_spins(data: DataSet, *, cutoff: float = 3.5) -> dict[str, Any]:
     number(cutoff, "cutoff", above=0)
     if data.components != 3:
         raise ValueError(f"These checks are for spins of three components, got {data.components} in {data!r}.")
-    field, force = unit_spins(data), data.force
+    field, force = _unit_spins(data), data.force
     torque = torch.linalg.cross(field, force)
     normal = tangent(force, field)
     along = (force * field).sum(-1)
@@ -95,7 +95,7 @@ def check_spins(data: DataSet, *, cutoff: float = 3.5) -> dict[str, Any]:
     return result
 
 
-def compare_exact(data: DataSet, exact: ForceField, factor: float = 1.0) -> tuple[dict[str, float], list[str]]:
+def _compare_exact(data: DataSet, exact: ForceField, factor: float = 1.0) -> tuple[dict[str, float], list[str]]:
     """Fields of two snapshots against exact ones: slope and what is left, and what that speaks against.
 
     Where the data hold nothing along the spins, normal parts are compared.

@@ -15,11 +15,11 @@ from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.storage import file_hash
-from nearsight.training.array_files import read_arrays
+from nearsight.training._array_files import read_arrays
+from nearsight.training._spin_suspicions import suspicions
 from nearsight.training.dataset import DataSet
 from nearsight.training.spin_card import SpinCard
-from nearsight.training.spin_checks import check_spins, compare_exact
-from nearsight.training.spin_suspicions import suspicions
+from nearsight.training.spin_checks import _compare_exact, check_spins
 
 LENGTH = 1e-3
 """Largest deviation of a spin from length 1 that counts as rounding, which normalising takes away."""
@@ -96,7 +96,7 @@ def import_spins(
     attrs["checks"] = check_spins(memory := DataSet.from_arrays(**arrays))
     found = found[:1] or suspicions(attrs["checks"], content.factor, content.meaning)
     if exact is not None:
-        attrs["checks"]["exact"], doubts = compare_exact(memory, exact, content.factor)
+        attrs["checks"]["exact"], doubts = _compare_exact(memory, exact, content.factor)
         found += doubts
     if found:
         what = f"{card}: {'; '.join(found)}."

@@ -21,7 +21,7 @@ from nearsight._validation import boolean
 from nearsight.parallel import progress_bar, threads
 from nearsight.storage import load_tensors, lock, save_tensors, tidy, write_atomic
 from nearsight.training import _distributed
-from nearsight.training.optimizers.state import OptimizerState
+from nearsight.training.optimizers._state import OptimizerState
 from nearsight.training.options import TrainerOptions
 
 FORMAT = 2
@@ -67,7 +67,7 @@ def minibatch(step: int, count: int, size: int, seed: Sequence[int]) -> np.ndarr
 
 
 @contextlib.contextmanager
-def workspace(path: str | Path | None, options: TrainerOptions, *, resume: bool) -> Iterator[Path | None]:
+def _workspace(path: str | Path | None, options: TrainerOptions, *, resume: bool) -> Iterator[Path | None]:
     """The threads of a fit and its folder, where nobody else writes meanwhile; the file of its checkpoint.
 
     Only the first of several processes has a folder. Raises ``FileExistsError`` for a fit that is not to be resumed.
@@ -148,7 +148,7 @@ class Trainer:
             boolean(flag, name)
         if tensorboard and path is None:
             raise ValueError("TensorBoard events need a folder; pass path=.")
-        with workspace(path, self.options, resume=resume) as file:
+        with _workspace(path, self.options, resume=resume) as file:
             stored = _distributed.from_first(lambda: self._read(file) if file and file.exists() else None)
             if stored is not None:
                 self._restore(*stored)

@@ -110,7 +110,7 @@ class Guard:
         )
 
 
-def check_finite(field: Tensor, step: int | None) -> None:
+def _check_finite(field: Tensor, step: int | None) -> None:
     """Raise :class:`OutOfRangeError` if a value of the field is NaN or infinite."""
     infinity = np.array([np.finfo(float).max])
     if not _within(field, -infinity, infinity):
@@ -119,7 +119,7 @@ def check_finite(field: Tensor, step: int | None) -> None:
 
 
 @dataclass(frozen=True)
-class Watch:
+class _Watch:
     """Stops a run of displacements that has left every scale it could have: it is unstable, though still finite.
 
     ``start`` is the largest |value| of the first field. An unstable step multiplies a field by a constant factor, so
@@ -139,9 +139,9 @@ class Watch:
         limit = np.array([FAR * max(1.0, self.start)])
         if _within(field, -limit, limit):
             return
-        check_finite(field, step)
+        _check_finite(field, step)
         where, value = _first(field, -limit, limit)
-        cure = "Take a smaller dt" if self.longest is None else f"Take dt <= {rounded_down(0.9 * self.longest):g}"
+        cure = "Take a smaller dt" if self.longest is None else f"Take dt <= {_rounded_down(0.9 * self.longest):g}"
         raise _error(
             field,
             step,
@@ -152,7 +152,7 @@ class Watch:
         )
 
 
-def rounded_down(value: float) -> float:
+def _rounded_down(value: float) -> float:
     """The largest number of two digits that is not above a positive one: a step that is proposed must do."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.floor(value / unit) * unit

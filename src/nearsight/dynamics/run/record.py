@@ -60,7 +60,7 @@ class Every:
 
 @dataclass(frozen=True)
 class At:
-    """A record at the given steps; ``fields``, ``observables`` and ``measure`` are those of :class:`Every`."""
+    """A record at the given steps; ``fields``, ``observables`` and ``_measure`` are those of :class:`Every`."""
 
     steps: tuple[int, ...]
     fields: tuple[str, ...] = ("field", "force", "energy")
@@ -93,14 +93,14 @@ class At:
         return {"at": list(self.steps), **_described(self)}
 
 
-class Value(NamedTuple):
+class _Value(NamedTuple):
     """One measured quantity. Not an ``xarray.Variable``, which takes as long to make as a step of a small lattice."""
 
     dims: tuple[str, ...]
     values: np.ndarray
 
 
-def measure(record: Every | At, state: State) -> dict[str, Value]:
+def _measure(record: Every | At, state: State) -> dict[str, _Value]:
     """Everything a record asks for, with the batch flattened to one dimension "replica" (absent without a batch)."""
     batch = state.field.shape[:-2]
     known = {
@@ -131,21 +131,21 @@ def measure(record: Every | At, state: State) -> dict[str, Value]:
         with torch.no_grad():
             measured = record.measure(state)
         instance(measured, xr.Dataset, "the result of measure", "Return an xarray.Dataset of named quantities.")
-        values |= {str(n): Value(tuple(map(str, v.dims)), v.values) for n, v in measured.data_vars.items()}
+        values |= {str(n): _Value(tuple(map(str, v.dims)), v.values) for n, v in measured.data_vars.items()}
     return values
 
 
-def columns(values: Mapping[str, Value]) -> list[Column]:
+def _columns(values: Mapping[str, _Value]) -> list[Column]:
     """The layout of the quantities in one measurement."""
     return [Column(name, dims, array.shape, array.dtype) for name, (dims, array) in values.items()]
 
 
-def _value(name: str, value: Tensor, batch: int) -> Value:
+def _value(name: str, value: Tensor, batch: int) -> _Value:
     flat = (value.flatten(0, batch - 1) if batch else value).detach().cpu().numpy()
     replica = ("replica",) if batch else ()
     rest = flat.ndim - len(replica)
     inner = ("site", "component") if name in FIELDS else tuple(f"{name}_{i}" for i in range(rest))
-    return Value(replica + inner[:rest], flat)
+    return _Value(replica + inner[:rest], flat)
 
 
 def _described(record: Every | At) -> dict[str, Any]:

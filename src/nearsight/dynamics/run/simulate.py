@@ -16,13 +16,13 @@ from torch import Tensor
 import nearsight
 from nearsight._description import fingerprint
 from nearsight._validation import boolean, generator, instance, integer
-from nearsight.dynamics.run.guard import Guard, OutOfRangeError, Watch, check_finite
-from nearsight.dynamics.run.record import At, Every, columns, measure
-from nearsight.dynamics.run.record_store import Records
-from nearsight.dynamics.run.run_folder import RunFolder
+from nearsight.dynamics._stability import warn_if_unstable
+from nearsight.dynamics.run._record_store import Records
+from nearsight.dynamics.run._run_folder import RunFolder
+from nearsight.dynamics.run.guard import Guard, OutOfRangeError, _check_finite, _Watch
+from nearsight.dynamics.run.record import At, Every, _columns, _measure
 from nearsight.dynamics.run.trajectory import Trajectory
 from nearsight.dynamics.scheme import Scheme, State
-from nearsight.dynamics.stability import warn_if_unstable
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.forcefields.gradients import wanted
@@ -154,8 +154,8 @@ def _run(
         if forcefield is not None and scheme.moves is not None:
             longest = warn_if_unstable(scheme, state, forcefield, steps)
     if scheme.moves is not None and guard is None:
-        watch = Watch.of(field, longest)
-    layout = [] if record is None else columns(measure(record, state))
+        watch = _Watch.of(field, longest)
+    layout = [] if record is None else _columns(_measure(record, state))
     attributes = _attributes(forcefield, scheme, _lattice(forcefield, scheme), field)
     if folder is None:
         records = Records.start(None, layout, len(schedule), attributes)
@@ -168,10 +168,10 @@ def _run(
             fresh = True
             while True:
                 if record is not None and records.appended < len(schedule) and schedule[records.appended] == state.step:
-                    check_finite(state.field, state.step)
+                    _check_finite(state.field, state.step)
                     if watch is not None:
                         watch.check(state.field, state.step)
-                    row = {name: v.values for name, v in measure(record, state).items()}
+                    row = {name: v.values for name, v in _measure(record, state).items()}
                     records.append({name: value[None] for name, value in {"step": np.array(state.step), **row}.items()})
                 if state.step >= steps:
                     break
@@ -185,7 +185,7 @@ def _run(
                 elif watch is not None and (state.step % WATCHED == 0 or state.step == steps):
                     watch.check(state.field, state.step)
                 display.at(state.step)
-            check_finite(state.field, state.step)
+            _check_finite(state.field, state.step)
     except OutOfRangeError as error:
         # What led there is worth a look; the checkpoint stays where it is.
         if folder is not None:

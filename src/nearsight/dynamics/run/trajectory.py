@@ -9,8 +9,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.dynamics.run.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.run.record_store import Records
+from nearsight.dynamics.run._checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
+from nearsight.dynamics.run._record_store import Records
 from nearsight.dynamics.scheme import State
 from nearsight.storage import owned
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import generator, instance, integer, number
-from nearsight.solvers.kpm.chebyshev_parts import Estimate, Pairs, Part, Plan, Spread, sum_of_blocks
-from nearsight.solvers.kpm.chebyshev_recursion import Block, direct, forward, gradient
-from nearsight.solvers.kpm.chebyshev_series import KERNELS, Band, FermiSeries, Kernel
-from nearsight.solvers.kpm.error_bars import ErrorBars, mean_of_sets, noise_bar
-from nearsight.solvers.kpm.moment_thermodynamics import MomentThermodynamics
-from nearsight.solvers.kpm.noise_modes import element_pieces, independent_pieces, level_pieces
-from nearsight.solvers.kpm.probing import Layout, ProbeSet, layout, unit_vectors
+from nearsight.solvers.kpm._chebyshev_parts import Estimate, Pairs, Part, Plan, Spread, sum_of_blocks
+from nearsight.solvers.kpm._chebyshev_recursion import Block, direct, forward, gradient
+from nearsight.solvers.kpm._chebyshev_series import KERNELS, Band, FermiSeries, Kernel
+from nearsight.solvers.kpm._moment_thermodynamics import MomentThermodynamics
+from nearsight.solvers.kpm._noise_modes import element_pieces, independent_pieces, level_pieces
+from nearsight.solvers.kpm.error_bars import ErrorBars, _mean_of_sets, _noise_bar
+from nearsight.solvers.kpm.probing import ProbeSet, _Layout, layout, unit_vectors
 from nearsight.solvers.lanczos import spectrum
 from nearsight.solvers.products import NumbaProducts, Rows, SparseProducts, TorchProducts
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, no_electrons
+from nearsight.solvers.solver import Electrons, Solver, _check_ensemble, _check_wanted, _no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 
 Estimator = Literal["direct", "gradient"]
@@ -117,7 +117,7 @@ class Chebyshev(Solver):
         margin: float = MARGIN,
         products: type[SparseProducts] | None = None,
     ) -> None:
-        self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
+        self.kT, self.filling, self.mu = _check_ensemble(kT, filling, mu)
         accuracy, margin = number(accuracy, "accuracy"), number(margin, "margin")
         moments = None if moments is None else integer(moments, "moments")
         if probes is not None:
@@ -155,10 +155,10 @@ class Chebyshev(Solver):
         self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1
     ) -> ChebyshevElectrons:
         given = _sparse(matrix)
-        rows, columns, d = check_wanted(rows, columns, given.size, degeneracy)
+        rows, columns, d = _check_wanted(rows, columns, given.size, degeneracy)
         batch, device = given.values.shape[:-1], given.values.device
         if 0 in batch:
-            return ChebyshevElectrons(**vars(no_electrons(given, rows)))
+            return ChebyshevElectrons(**vars(_no_electrons(given, rows)))
         pairs = Pairs.of(rows.cpu().numpy(), columns.cpu().numpy(), given.size)
         chunks = given.values.reshape(-1, given.values.shape[-1]).split(max(1, ROWS // given.size))
         parts = [self._solve(SparseMatrix(given.pattern, values), pairs) for values in chunks]
@@ -220,7 +220,7 @@ class Chebyshev(Solver):
             moments = total[:, : plan.series.moments] / arrangement.repeats
             found.append(MomentThermodynamics(plan.series, moments).density_of_states(at))
         batch, device = given.values.shape[:-1], given.values.device
-        mean, error = mean_of_sets(np.stack(found))
+        mean, error = _mean_of_sets(np.stack(found))
         return DensityOfStates(*(torch.from_numpy(x).reshape((*batch, -1)).to(device) for x in (mean, error)))
 
     # --- how it is found ----------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Chebyshev(Solver):
                 finer *= 0.8 / excess
                 plan = self._plan(matrix, pairs, finer=finer)
                 continue
-            bars = noise_bar(torch.from_numpy(part.noise), arrangement.sets, torch.from_numpy(part.pieces))
+            bars = _noise_bar(torch.from_numpy(part.noise), arrangement.sets, torch.from_numpy(part.pieces))
             bar = float(bars.max())
             allowed = self.accuracy - float(part.mean_truncation.max()) - part.rounding
             if not self.probes.open or arrangement.exact or bar <= allowed:
@@ -277,14 +277,14 @@ class Chebyshev(Solver):
     def _backend(self, matrix: Rows) -> type[SparseProducts]:
         return self.products or (NumbaProducts if matrix.values.device.type == "cpu" else TorchProducts)
 
-    def _products(self, matrix: Rows, band: Band, arrangement: Layout) -> SparseProducts:
+    def _products(self, matrix: Rows, band: Band, arrangement: _Layout) -> SparseProducts:
         real = not matrix.values.is_complex() and arrangement.real
         return self._backend(matrix)(matrix.rescaled(band.centre, band.halfwidth), self.dtype, real)
 
     def _rounding(self, series: FermiSeries) -> float:
         return torch.finfo(self.dtype).eps * ROUNDING[self.gradient] * math.sqrt(series.moments)
 
-    def _sample(self, plan: Plan, arrangement: Layout) -> Part:
+    def _sample(self, plan: Plan, arrangement: _Layout) -> Part:
         """The mean over all sets of probes, and their spread."""
         matrix, pairs, series = plan
         products = self._products(matrix, series.band, arrangement)
@@ -325,7 +325,7 @@ class Chebyshev(Solver):
             arrangement,
         )
 
-    def _set(self, plan: Plan, products: SparseProducts, arrangement: Layout, mu: np.ndarray) -> Estimate:
+    def _set(self, plan: Plan, products: SparseProducts, arrangement: _Layout, mu: np.ndarray) -> Estimate:
         """The answer from one set of probes at a chemical potential ``(batch,)``."""
         matrix, pairs, series = plan
         blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
@@ -344,7 +344,7 @@ class Chebyshev(Solver):
             elements = [x.real for x in elements]
         return Estimate(moments, *elements)
 
-    def _spread(self, plan: Plan, arrangement: Layout, sets: list[Estimate], mu: np.ndarray) -> Spread:
+    def _spread(self, plan: Plan, arrangement: _Layout, sets: list[Estimate], mu: np.ndarray) -> Spread:
         """Standard errors of ρ ``(batch, pair)``, of the potential, the number and the energy from those of the sets.
 
         At fixed number a set that holds δN too many electrons asks for a μ that is lower by δN / N', and would have
@@ -368,10 +368,10 @@ class Chebyshev(Solver):
                 rho = rho + shift[..., None] * np.mean(following, axis=0)
                 energy = energy + shift * summed(series.times_energy(response))
             number, omega = target, omega + mu * target
-        return Spread(*(mean_of_sets(x)[1] for x in (rho, omega, number, energy)))
+        return Spread(*(_mean_of_sets(x)[1] for x in (rho, omega, number, energy)))
 
     def _pieces(
-        self, plan: Plan, arrangement: Layout, found: MomentThermodynamics, mu: np.ndarray, deviation: np.ndarray
+        self, plan: Plan, arrangement: _Layout, found: MomentThermodynamics, mu: np.ndarray, deviation: np.ndarray
     ) -> np.ndarray:
         """Independent numbers that the noise of a set consists of ``(batch,)``."""
         if arrangement.exact:

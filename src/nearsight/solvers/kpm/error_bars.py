@@ -41,7 +41,7 @@ class ErrorBars:
 
     def rho(self, confidence: float = CONFIDENCE) -> Tensor:
         """A bar for the root mean square error of the elements of ρ ``(*batch,)``."""
-        return self.mean_truncation + self.rounding + noise_bar(self.noise, self.sets, self.pieces, confidence)
+        return self.mean_truncation + self.rounding + _noise_bar(self.noise, self.sets, self.pieces, confidence)
 
     def quantile(self, confidence: float = CONFIDENCE) -> float:
         """By how much the standard errors of potential, number and energy are to be multiplied (Student)."""
@@ -52,7 +52,7 @@ class ErrorBars:
         return float(stdtrit(self.sets - 1, 0.5 + 0.5 * confidence))
 
 
-def noise_bar(noise: Tensor, sets: int, pieces: Tensor, confidence: float = CONFIDENCE) -> Tensor:
+def _noise_bar(noise: Tensor, sets: int, pieces: Tensor, confidence: float = CONFIDENCE) -> Tensor:
     """What the root mean square error stays below with this confidence, for a measured standard error ``noise``.
 
     The ratio of two mean squares of ``pieces`` numbers, one of them from ``sets`` sets, has Fisher's distribution.
@@ -66,7 +66,7 @@ def noise_bar(noise: Tensor, sets: int, pieces: Tensor, confidence: float = CONF
     return noise * torch.as_tensor(ratio).to(noise)
 
 
-def mean_of_sets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mean_of_sets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first axis and its standard error, 0 for a single set."""
     mean = values.mean(0)
     if len(values) == 1:

@@ -173,7 +173,7 @@ def lattice_colours(lattice: Lattice, period: int, orbitals: int = 1) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Layout:
+class _Layout:
     """The columns of one set: ``colours`` of all orbitals ``(orbital,)``, ``count`` colours, ``repeats`` of each."""
 
     colours: np.ndarray
@@ -215,11 +215,11 @@ class Layout:
         return np.exp(1j * angle)
 
 
-def layout(probes: ProbeSet, crow: np.ndarray, col: np.ndarray) -> Layout:
+def layout(probes: ProbeSet, crow: np.ndarray, col: np.ndarray) -> _Layout:
     """The columns that ``probes`` need for a matrix of this sparsity (CSR)."""
     size, orbitals = len(crow) - 1, probes.orbitals
     if probes.exact:
-        return Layout(np.arange(size), size, 1, 1, probes.phases, True)
+        return _Layout(np.arange(size), size, 1, 1, probes.phases, True)
     if size % orbitals:
         raise ValueError(
             f"{size} orbitals are no whole number of sites with {orbitals} each; give the right orbitals=."
@@ -228,7 +228,7 @@ def layout(probes: ProbeSet, crow: np.ndarray, col: np.ndarray) -> Layout:
     if probes.kind == "random":
         colours = own
     elif probes.colours is None:
-        from nearsight.solvers.sparse_kernels import greedy_colours
+        from nearsight.solvers._sparse_kernels import greedy_colours
 
         colours = greedy_colours(*_sites(crow, col, orbitals), probes.distance or 1).repeat(orbitals) * orbitals + own
     else:
@@ -247,8 +247,8 @@ def layout(probes: ProbeSet, crow: np.ndarray, col: np.ndarray) -> Layout:
     count = int(colours.max()) + 1
     if count == size:
         # Every orbital alone: nothing need be random any more, and one set is the exact answer.
-        return Layout(np.arange(size), size, 1, 1, probes.phases, True)
-    return Layout(colours.astype(np.int64), count, probes.repeats or 1, probes.sets, probes.phases, False, orbitals)
+        return _Layout(np.arange(size), size, 1, 1, probes.phases, True)
+    return _Layout(colours.astype(np.int64), count, probes.repeats or 1, probes.sets, probes.phases, False, orbitals)
 
 
 def _sites(crow: np.ndarray, col: np.ndarray, orbitals: int) -> tuple[np.ndarray, np.ndarray]:

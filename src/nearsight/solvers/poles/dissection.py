@@ -22,7 +22,7 @@ GAIN = 0.5
 """A separator is worth its price where the smaller of the pieces it cuts off has at least this part of its orbitals."""
 
 
-class Link(NamedTuple):
+class _Link(NamedTuple):
     """Where the borders of some fronts lie in the fronts from which they were cut.
 
     ``first`` to ``last`` are the fronts, neighbours in their group; ``group`` and ``front`` ``(front,)`` those they
@@ -42,7 +42,7 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Fronts:
+class _Fronts:
     """Fronts of one depth and one shape, which are worked on together.
 
     A front eliminates its ``pivots`` ``(front, s)`` from the equations of these and of its ``border`` ``(front, b)``:
@@ -51,7 +51,7 @@ class Fronts:
 
     pivots: Tensor
     border: Tensor
-    links: tuple[Link, ...]
+    links: tuple[_Link, ...]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,12 +63,12 @@ class Fronts:
         """Orbitals of one front, s + b."""
         return self.pivots.shape[1] + self.border.shape[1]
 
-    def to(self, device: torch.device) -> Fronts:
+    def to(self, device: torch.device) -> _Fronts:
         links = tuple(x._replace(front=x.front.to(device), place=x.place.to(device)) for x in self.links)
-        return Fronts(self.pivots.to(device), self.border.to(device), links)
+        return _Fronts(self.pivots.to(device), self.border.to(device), links)
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """Elements that lie in the fronts of one group: which of those listed, and (a, b) and (b, a) in its flat matrices
     ``(front, s + b, s + b)``."""
 
@@ -97,13 +97,15 @@ class NestedDissection:
     """
 
     size: int
-    groups: tuple[Fronts, ...]
+    groups: tuple[_Fronts, ...]
     _keys: np.ndarray = field(repr=False)
     _depth: np.ndarray = field(repr=False)
     _front: np.ndarray = field(repr=False)
     _where: np.ndarray = field(repr=False)
-    _known: dict[tuple[str, torch.device], tuple[Tensor, Tensor, list[Place]]] = field(default_factory=dict, repr=False)
-    _moved: dict[torch.device, tuple[Fronts, ...]] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[str, torch.device], tuple[Tensor, Tensor, list[_Place]]] = field(
+        default_factory=dict, repr=False
+    )
+    _moved: dict[torch.device, tuple[_Fronts, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, rows: Tensor, columns: Tensor, size: int, cuts: Tensor | None = None) -> NestedDissection:
@@ -142,7 +144,7 @@ class NestedDissection:
         """Numbers held at once for one energy."""
         return sum(n * (s + b) ** 2 for n, s, b in self.shapes)
 
-    def on(self, device: torch.device) -> tuple[Fronts, ...]:
+    def on(self, device: torch.device) -> tuple[_Fronts, ...]:
         """The groups on a device."""
         if device not in self._moved:
             self._moved[device] = tuple(group.to(device) for group in self.groups)
@@ -154,7 +156,7 @@ class NestedDissection:
 
     def places(
         self, name: str, rows: Tensor, columns: Tensor, device: torch.device, *, diagonal: bool = True
-    ) -> list[Place]:
+    ) -> list[_Place]:
         """Where each of the listed elements lies, for every group; computed once for each ``name``.
 
         diagonal: whether elements on the diagonal count.
@@ -165,12 +167,12 @@ class NestedDissection:
             known = (
                 rows,
                 columns,
-                [Place(*(x.to(device) for x in place)) for place in self._places(rows, columns, diagonal)],
+                [_Place(*(x.to(device) for x in place)) for place in self._places(rows, columns, diagonal)],
             )
             self._known[name, device] = known
         return known[2]
 
-    def _places(self, rows: Tensor, columns: Tensor, diagonal: bool) -> Iterator[Place]:
+    def _places(self, rows: Tensor, columns: Tensor, diagonal: bool) -> Iterator[_Place]:
         front, i, j = self._find(rows.cpu().numpy(), columns.cpu().numpy())
         first = 0
         for group in self.groups:
@@ -178,7 +180,7 @@ class NestedDissection:
             mine = np.flatnonzero((front >= first) & (front < first + count) & (diagonal | (i != j)))
             corner = (front[mine] - first) * m * m
             over, under = corner + i[mine] * m + j[mine], corner + j[mine] * m + i[mine]
-            yield Place(*(torch.from_numpy(x) for x in (mine, over, under)))
+            yield _Place(*(torch.from_numpy(x) for x in (mine, over, under)))
             first += count
 
     def _find(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -300,7 +302,7 @@ def _borders(graph: csr_array, pivots: list[np.ndarray], parent: list[int], dept
 
 def _grouped(
     size: int, pivots: list[np.ndarray], border: list[np.ndarray], parent: list[int], depth: list[int]
-) -> tuple[tuple[Fronts, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[tuple[_Fronts, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Fronts by depth and shape, and how to find an orbital in them."""
     rank: list[int] = []
     seen: dict[int, int] = defaultdict(int)
@@ -340,7 +342,7 @@ def _grouped(
             fronts = place[[parent[name] for name in run]]
             last = first + len(fronts)
             at = np.searchsorted(keys, (start[outer] + fronts)[:, None] * size + b[first:last].numpy())
-            links.append(Link(first, last, outer, torch.from_numpy(fronts), torch.from_numpy(where[at])))
+            links.append(_Link(first, last, outer, torch.from_numpy(fronts), torch.from_numpy(where[at])))
             first = last
-        groups.append(Fronts(p, b, tuple(links)))
+        groups.append(_Fronts(p, b, tuple(links)))
     return tuple(groups), keys, depth_of, front_of, where

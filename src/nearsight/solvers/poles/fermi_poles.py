@@ -116,7 +116,7 @@ def _cached(lower: float, upper: float, n: int | None, tol: float) -> FermiPoles
     )
 
 
-def closest_fermi_poles(y1: float, y2: float, tol: float) -> FermiPoles:
+def _closest_fermi_poles(y1: float, y2: float, tol: float) -> FermiPoles:
     """As :func:`fermi_poles`, with the best fit there is where none meets ``tol``."""
     return _closest(max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST), tol)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from nearsight._validation import number
 from nearsight.solvers.lanczos import Spectrum, spectrum
-from nearsight.solvers.poles.elimination import Inverse, SelectedInversion
-from nearsight.solvers.poles.fermi_poles import FermiPoles, closest_fermi_poles, fermi_poles
-from nearsight.solvers.poles.number_search import NumberSearch, change_of_rho, forecast
-from nearsight.solvers.solver import Electrons, Solver, check_ensemble, check_wanted, no_electrons
+from nearsight.solvers.poles._elimination import Inverse, SelectedInversion
+from nearsight.solvers.poles._number_search import NumberSearch, change_of_rho, forecast
+from nearsight.solvers.poles.fermi_poles import FermiPoles, _closest_fermi_poles, fermi_poles
+from nearsight.solvers.solver import Electrons, Solver, _check_ensemble, _check_wanted, _no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 
 RAISED = 1.2
@@ -86,7 +86,7 @@ class Poles(Solver):
         tol: float = 1e-6,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.kT, self.filling, self.mu = check_ensemble(kT, filling, mu)
+        self.kT, self.filling, self.mu = _check_ensemble(kT, filling, mu)
         self.tol, self.dtype = number(tol, "tol"), dtype
         if self.kT == 0:
             raise ValueError("Poles need kT > 0: at kT = 0 the Fermi function is a step. Take Dense, or a small kT.")
@@ -99,10 +99,10 @@ class Poles(Solver):
         if not isinstance(matrix, SparseMatrix):
             matrix = SparseMatrix.of(matrix)
         matrix.check()
-        rows, columns, d = check_wanted(rows, columns, matrix.size, degeneracy)
+        rows, columns, d = _check_wanted(rows, columns, matrix.size, degeneracy)
         batch, real = matrix.values.shape[:-1], not matrix.values.is_complex()
         if 0 in batch:
-            return no_electrons(matrix, rows)
+            return _no_electrons(matrix, rows)
         values = matrix.values.reshape(-1, matrix.values.shape[-1])
         values = values.to(torch.float64 if real else torch.complex128)
         vectors = 1 if self.filling is None else 4  # their density of states is where the search for μ begins
@@ -194,7 +194,7 @@ class Poles(Solver):
             part = problem.part(search.replica)
             below, above = self._reach(part.spectrum, search.mu)
             if fit is None or not fit.covers(-below, above):
-                fit = closest_fermi_poles(_raised(below), _raised(above), tol=stage.error)
+                fit = _closest_fermi_poles(_raised(below), _raised(above), tol=stage.error)
             g = self._inverse(part, search.mu, fit, stage.rounding, stage.double)
             answer = self._sum(part, search.mu, fit, g)
             missing, rounding = filling * n - answer.number, _of_poles(g.trace_rounding, fit, kT)

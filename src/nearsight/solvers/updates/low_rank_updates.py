@@ -10,7 +10,7 @@ import torch
 
 from nearsight._validation import array, integer
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.updates.mu_interpolation import BLOCK, MuInterpolation, check_changes, potential_of_levels
+from nearsight.solvers.updates.mu_interpolation import BLOCK, _check_changes, _MuInterpolation, potential_of_levels
 
 EDGE = 0.7
 """The window is moved when μ of the present matrix is this far from its centre, in units of the half-width."""
@@ -61,7 +61,7 @@ class LowRankUpdates:
     .. math:: \Delta\Omega = c_0 \mathrm{Tr}\, W + 2 kT\,\mathrm{Re} \sum_p w_p \ln\det(1 - W G(\mu + kT z_p)),
 
     a k × k determinant at some ten complex energies (:func:`fermi_poles`). At fixed number the same is done at a few
-    chemical potentials (:class:`MuInterpolation`), from which ΔF follows to ``tolerance``. An accepted change adds a
+    chemical potentials (:class:`_MuInterpolation`), from which ΔF follows to ``tolerance``. An accepted change adds a
     matrix of rank k to R; orbitals whose changes cancel leave it. A difference costs O(m n + m²) for m orbitals
     changed before.
 
@@ -80,7 +80,7 @@ class LowRankUpdates:
         O(n³), is shared by more accepted changes.
     """
 
-    window: MuInterpolation
+    window: _MuInterpolation
     _levels: np.ndarray
     _psi: np.ndarray
     _psi_of_slots: np.ndarray
@@ -109,7 +109,7 @@ class LowRankUpdates:
         tolerance: float = 1e-6,
         rank: int = 128,
     ) -> None:
-        self.bounds, self.tolerance = check_changes(electrons, bounds, tolerance)
+        self.bounds, self.tolerance = _check_changes(electrons, bounds, tolerance)
         self.electrons, self.rank = electrons, integer(rank, "rank", least=4)
         self.matrix = array(matrix, "matrix", ("orbital", "orbital"))
         if not self.matrix.size or self.matrix.shape[0] != self.matrix.shape[1]:
@@ -152,7 +152,7 @@ class LowRankUpdates:
             self._scatter(changed)
             if abs(self._x) > EDGE:
                 self._rebuild(
-                    MuInterpolation(self.electrons, self._levels, self.bounds, self.tolerance, centre=self.mu)
+                    _MuInterpolation(self.electrons, self._levels, self.bounds, self.tolerance, centre=self.mu)
                 )
             elif self._accepted_since == REBUILD:
                 self._rebuild(self.window)
@@ -172,7 +172,7 @@ class LowRankUpdates:
         return weighed
 
     def _changed(self, orbitals: np.ndarray, change: np.ndarray) -> _Change:
-        from nearsight.solvers.updates.green_kernels import dress, log_determinant
+        from nearsight.solvers.updates._green_kernels import dress, log_determinant
 
         change = np.asarray(change, dtype=float)
         bare = self._bare(orbitals)
@@ -223,7 +223,7 @@ class LowRankUpdates:
 
     def _scatter(self, changed: _Change) -> None:
         """R += Y τ Yᵀ, with Y = R G₀ on the slots plus 1 on the changed orbitals."""
-        from nearsight.solvers.updates.green_kernels import scatter, t_matrix
+        from nearsight.solvers.updates._green_kernels import scatter, t_matrix
 
         slots = np.array([self._slot_of(a) for a in changed.orbitals.tolist()])
         y = np.zeros((len(slots), self._used, self._width))
@@ -246,14 +246,14 @@ class LowRankUpdates:
         """The present matrix becomes the reference."""
         levels, psi = torch.linalg.eigh(torch.from_numpy(self.matrix))
         self._levels, self._psi = levels.numpy(), np.ascontiguousarray(psi.numpy())
-        self._set_window(MuInterpolation(self.electrons, self._levels, self.bounds, self.tolerance))
+        self._set_window(_MuInterpolation(self.electrons, self._levels, self.bounds, self.tolerance))
         potential = float(self.window.reference[0])
         if self.diagonalisations:
             self.drift.potential = max(self.drift.potential, abs(potential - self._potential))
         self.diagonalisations += 1
         self._potential = potential
 
-    def _set_window(self, window: MuInterpolation) -> None:
+    def _set_window(self, window: _MuInterpolation) -> None:
         """Start from the reference, without changes, at the energies of a window."""
         self.window, self._width = window, 2 * len(window.energies)
         self._last = None
@@ -267,7 +267,7 @@ class LowRankUpdates:
         self._omega = np.zeros(window.nodes)
         self._x = float(window.potential(self._omega)[1])
 
-    def _rebuild(self, window: MuInterpolation) -> None:
+    def _rebuild(self, window: _MuInterpolation) -> None:
         """The T matrix afresh, one orbital after the other, and without those that are as in the reference again."""
         before, scattering, same = self._potential, self._scattering, window is self.window
         kept = {a: slot for a, slot in self._slot.items() if self._change[slot] != 0.0}

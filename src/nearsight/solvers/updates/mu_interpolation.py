@@ -40,7 +40,9 @@ def potential_of_levels(electrons: Dense, levels: Tensor) -> Tensor:
     return omega if electrons.filling is None else omega + mu * electrons._occupation(levels, distance).sum(-1)
 
 
-def check_changes(electrons: Dense, bounds: tuple[float, float], tolerance: float) -> tuple[tuple[float, float], float]:
+def _check_changes(
+    electrons: Dense, bounds: tuple[float, float], tolerance: float
+) -> tuple[tuple[float, float], float]:
     """Refuse electrons, bounds of the levels and a tolerance (energy) with which no change can be weighed."""
     if instance(electrons, Dense, "electrons").kT <= 0:
         raise ValueError("The Fermi function has poles at kT > 0 only; give a temperature.")
@@ -50,7 +52,7 @@ def check_changes(electrons: Dense, bounds: tuple[float, float], tolerance: floa
     return (lowest, highest), number(tolerance, "tolerance", above=0)
 
 
-class MuInterpolation:
+class _MuInterpolation:
     r"""Chemical potentials near that of a matrix with known levels, and how Ω and F follow from a few of them.
 
     At fixed μ there is one node, μ itself. At fixed number N of electrons, F is the Legendre transform
@@ -180,7 +182,7 @@ class MuInterpolation:
 
     def potential(self, change: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """F, or Ω at fixed μ, from ΔΩ at the nodes ``(*batch, node)``; the place x of its μ; whether that is inside."""
-        from nearsight.solvers.updates.green_kernels import maximum
+        from nearsight.solvers.updates._green_kernels import maximum
 
         coefficients = self.coefficients(change)
         if self.grand:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nearsight._validation import array, indices
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.sparse import check_matrix
-from nearsight.solvers.updates.mu_interpolation import BLOCK, MuInterpolation, check_changes, potential_of_levels
+from nearsight.solvers.sparse import _check_matrix
+from nearsight.solvers.updates.mu_interpolation import BLOCK, _check_changes, _MuInterpolation, potential_of_levels
 
 CHUNK = 2**22
 """Elements of the products of eigenvectors held at once."""
@@ -49,8 +49,8 @@ def two_site_updates(
     on 900 sites all 600 hops together take little longer than the diagonalisation. Changes that move μ out of the
     window are diagonalised.
     """
-    bounds, tolerance = check_changes(electrons, bounds, tolerance)
-    if check_matrix(matrix).ndim != 2:
+    bounds, tolerance = _check_changes(electrons, bounds, tolerance)
+    if _check_matrix(matrix).ndim != 2:
         raise ValueError(f"matrix must be a single one (orbital, orbital), got {tuple(matrix.shape)}.")
     n = len(matrix)
     i, j, change = indices(i, "i", n), indices(j, "j", n), array(change, "change", (2,))
@@ -58,7 +58,7 @@ def two_site_updates(
         raise ValueError("i and j must be NumPy arrays (change,) of one length that differ everywhere.")
     levels, vectors = torch.linalg.eigh(matrix) if spectrum is None else spectrum
     psi = vectors.numpy()
-    window = MuInterpolation(electrons, levels.numpy(), bounds, tolerance)
+    window = _MuInterpolation(electrons, levels.numpy(), bounds, tolerance)
     if len(i) == 0:
         return TwoSiteUpdates(*(np.zeros(0) for _ in TwoSiteUpdates._fields))
     sites, place = np.unique(np.concatenate([i, j]), return_inverse=True)
@@ -88,7 +88,7 @@ def two_site_updates(
     return TwoSiteUpdates(value - before, at_centre, number, at_centre + correction)
 
 
-def _elements(left: np.ndarray, right: np.ndarray, window: MuInterpolation) -> np.ndarray:
+def _elements(left: np.ndarray, right: np.ndarray, window: _MuInterpolation) -> np.ndarray:
     """G_ab ``(pair, energy)`` of pairs of rows of ψ."""
     count, energies = len(left), len(window.energies)
     padded = -(-count // BLOCK) * BLOCK

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nearsight.solvers.poles.dissection import Fronts, Link, NestedDissection, Place
+from nearsight.solvers.poles.dissection import NestedDissection, _Fronts, _Link, _Place
 from nearsight.solvers.sparse import SparseMatrix
 
 MEMORY = 2**30
@@ -63,9 +63,9 @@ class SelectedInversion:
     diagonal: Tensor
     values: Tensor
     rows: Tensor
-    fronts: tuple[Fronts, ...]
-    given: list[Place]
-    wanted: list[Place]
+    fronts: tuple[_Fronts, ...]
+    given: list[_Place]
+    wanted: list[_Place]
     count: int
 
     @classmethod
@@ -137,7 +137,7 @@ class _Elimination:
         self.values = equations.values.to(dtype)
         self.fronts = [self._empty(number) for number in range(len(self.groups))]
         self.leaves: dict[int, list[Tensor]] = defaultdict(list)
-        self.inner: dict[int, list[tuple[int, Link]]] = defaultdict(list)
+        self.inner: dict[int, list[tuple[int, _Link]]] = defaultdict(list)
         for number, group in enumerate(self.groups):
             for link in group.links:
                 self.inner[link.group].append((number, link))
@@ -193,7 +193,7 @@ class _Elimination:
             flat.scatter_add_(1, self._around(inner, link).expand(count, -1), left)
         return diagonal
 
-    def _around(self, number: int, link: Link) -> Tensor:
+    def _around(self, number: int, link: _Link) -> Tensor:
         """Where pairs of border orbitals of a group lie in the flat fronts around them."""
         key = number, link.first
         if key not in self.room.places:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Block, Layout
+from nearsight.descriptors.blocks import _Block, _Layout
 from nearsight.groups import PointGroup
 
 Slices = dict[str, tuple[slice, int]]
@@ -32,7 +32,7 @@ class Reference:
 
     def __init__(
         self,
-        blocks: Sequence[Block],
+        blocks: Sequence[_Block],
         group: PointGroup,
         template: np.ndarray,
         *,
@@ -87,7 +87,7 @@ class Mix(torch.autograd.Function):
         ctx,
         f: Tensor,
         v: Tensor,
-        layout: Layout,
+        layout: _Layout,
         slices: Slices,
         transposed: bool,
         trivial: bool,
@@ -124,7 +124,7 @@ class Overlap(torch.autograd.Function):
     """``out[k, μ] = Σ_r g[r, k] f[r, μ]`` over the copies of every irrep: the derivative of :class:`Mix` by v."""
 
     @staticmethod
-    def forward(ctx, g: Tensor, f: Tensor, size: int, layout: Layout, slices: Slices, transposed: bool) -> Tensor:
+    def forward(ctx, g: Tensor, f: Tensor, size: int, layout: _Layout, slices: Slices, transposed: bool) -> Tensor:
         g, f = g.contiguous(), f.contiguous()
         ctx.save_for_backward(g, f)
         ctx.rest = layout, slices, transposed
@@ -162,7 +162,7 @@ def generic_template(distances: np.ndarray, components: int) -> np.ndarray:
     return generic.reshape(-1, components) / (1 + distances[:, None])
 
 
-def wedge(blocks: Sequence[Block], group: PointGroup, vectors: np.ndarray) -> np.ndarray:
+def wedge(blocks: Sequence[_Block], group: PointGroup, vectors: np.ndarray) -> np.ndarray:
     """One site of every orbit, all from the same wedge of the neighbourhood: 1 for these neighbours, 0 elsewhere.
 
     Only orbits as large as the group have a site inside each wedge; the others lie on the mirrors. A neighbourhood too

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nearsight.dynamics.scheme import required
+from nearsight.dynamics.scheme import _required
 
 
 def replica_streams(rng: torch.Generator | None, replicas: int) -> list[np.random.Generator]:
@@ -19,7 +19,7 @@ def replica_streams(rng: torch.Generator | None, replicas: int) -> list[np.rando
     ----------
     J. K. Salmon et al., SC '11: Proc. Int. Conf. High Perf. Comp., 16 (2011).
     """
-    rng = required(rng)
+    rng = _required(rng)
     lowest, highest = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
     words = torch.randint(lowest, highest, (2,), generator=rng, dtype=torch.int64, device=rng.device)
     key = words.cpu().numpy().view(np.uint64)

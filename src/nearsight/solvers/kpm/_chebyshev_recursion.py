@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearsight.solvers.kpm.probing import Layout
+from nearsight.solvers.kpm.probing import _Layout
 from nearsight.solvers.products import SparseProducts
 
 WIDTH = 64
@@ -55,11 +55,11 @@ class Block:
 
     first: int
     last: int
-    layout: Layout
+    layout: _Layout
     phases: np.ndarray
 
     @classmethod
-    def all_of(cls, layout: Layout, phases: np.ndarray, width: int = WIDTH) -> list[Block]:
+    def all_of(cls, layout: _Layout, phases: np.ndarray, width: int = WIDTH) -> list[Block]:
         """The columns of a set in blocks of about equal width."""
         edges = np.linspace(0, layout.columns, -(-layout.columns // width) + 1).round().astype(int)
         return [cls(int(a), int(b), layout, phases) for a, b in itertools.pairwise(edges)]

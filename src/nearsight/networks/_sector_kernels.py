@@ -1,4 +1,4 @@
-"""Loops over the planes of :mod:`nearsight.networks.sectors`, compiled; imported when needed.
+"""Loops over the planes of :mod:`nearsight.networks._sectors`, compiled; imported when needed.
 
 A plane holds one feature on all sites. Everything runs along rows of neighbouring sites, which processors add at once.
 """

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from nearsight.dynamics.run.checkpoint import TRAJECTORY, cure
+from nearsight.dynamics.run._checkpoint import TRAJECTORY, cure
 from nearsight.storage import atomic_directory, data_hash
 from nearsight.storage.table import Column, Table
 

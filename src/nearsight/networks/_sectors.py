@@ -160,7 +160,7 @@ class Sectors:
         return _Convolved.apply(h, kernel, self)
 
     def convolved(self, h: Tensor, kernel: Tensor) -> Tensor:
-        from nearsight.networks.sector_kernels import from_sectors
+        from nearsight.networks._sector_kernels import from_sectors
 
         rows = _Rows.of(tuple(h.shape[2:]), self)
         result = h.new_empty(len(h), self.outputs * self.member.size, *rows.inner)
@@ -177,7 +177,7 @@ class Sectors:
 
     def transposed(self, g: Tensor, kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The adjoint of :meth:`convolved` for inputs of this shape: their gradient, from that of the result."""
-        from nearsight.networks.sector_kernels import from_sectors, spread
+        from nearsight.networks._sector_kernels import from_sectors, spread
 
         rows = _Rows.of(shape, self)
         windows = self._windows(g, rows)
@@ -219,7 +219,7 @@ class Sectors:
         return iter(h.contiguous().flatten(2)[:, None].numpy()) if self.lifting else self._split(h, self.inputs)
 
     def _split(self, h: Tensor, channels: int) -> Iterator[np.ndarray]:
-        from nearsight.networks.sector_kernels import to_sectors
+        from nearsight.networks._sector_kernels import to_sectors
 
         for features in h.contiguous().view(len(h), channels, self.member.size, -1).numpy():
             planes = np.empty((self.order, channels * len(self.member), features.shape[-1]), dtype=features.dtype)
@@ -227,7 +227,7 @@ class Sectors:
             yield planes
 
     def _look(self, planes: np.ndarray, rows: _Rows, part: _Part, windows: Tensor) -> None:
-        from nearsight.networks.sector_kernels import look
+        from nearsight.networks._sector_kernels import look
 
         look(planes, part.start, self.size, rows.shift, self.mode, self.slot, windows.numpy())
 

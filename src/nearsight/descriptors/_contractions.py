@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.contraction import Contraction, Variables
-from nearsight.descriptors.eigenvalues import Eigenvalues
-from nearsight.descriptors.products import Bispectrum, Pairs, exchange_symmetric, refuse_odd_products
-from nearsight.descriptors.reference import Mix, Reference, generic_template, wedge
-from nearsight.descriptors.states import LiftedStates
+from nearsight.descriptors._contraction import Contraction, Variables
+from nearsight.descriptors._eigenvalues import Eigenvalues
+from nearsight.descriptors._products import Bispectrum, Pairs, exchange_symmetric, refuse_odd_products
+from nearsight.descriptors._reference import Mix, Reference, generic_template, wedge
+from nearsight.descriptors._states import LiftedStates
 from nearsight.groups import clebsch_gordan
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from nearsight._validation import instance, integer
 from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError
-from nearsight.training import array_files
+from nearsight.training import _array_files as array_files
 
 REQUIRED, OPTIONAL = ("field", "force"), ("energy", "trajectory", "time")
 

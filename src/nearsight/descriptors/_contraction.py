@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Block, Layout
+from nearsight.descriptors.blocks import _Block, _Layout
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 
@@ -28,7 +28,7 @@ class Variables:
     """
 
     group: PointGroup
-    blocks: Sequence[Block]
+    blocks: Sequence[_Block]
     vectors: np.ndarray
     field_type: FieldType
     components: int
@@ -38,8 +38,8 @@ class Variables:
     """What stands before the number of a copy in its label."""
 
     @cached_property
-    def layout(self) -> Layout:
-        return Layout.of(self.blocks, self.group)
+    def layout(self) -> _Layout:
+        return _Layout.of(self.blocks, self.group)
 
     @property
     def trivial(self) -> str | None:

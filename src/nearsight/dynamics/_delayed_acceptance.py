@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nearsight.dynamics.acceptance import Acceptance
+from nearsight.dynamics._acceptance import Acceptance
 from nearsight.moves import Attempts, Walk
 
 

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from nearsight.moves.local_differences import HopStencil
+from nearsight.moves.local_differences import _HopStencil
 from nearsight.moves.move_energies import Attempts, MoveEnergies, Walk
 
 
@@ -22,7 +22,7 @@ class EmbeddedWalk(Walk):
     precision the rounding of a weight is some 10⁻⁶ of the largest u.
     """
 
-    def __init__(self, energies: MoveEnergies, columns: HopStencil, field: torch.Tensor) -> None:
+    def __init__(self, energies: MoveEnergies, columns: _HopStencil, field: torch.Tensor) -> None:
         super().__init__(energies, field)
         network, lattice = columns.network, columns.lattice
         order, channels = network.order, network.channels

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import choice
-from nearsight.dynamics.scheme import checked
+from nearsight.dynamics.scheme import _checked
 
 RULES = ("metropolis", "glauber")
 
@@ -33,7 +33,7 @@ class Acceptance:
     kT: float
 
     def __post_init__(self) -> None:
-        checked(self, least=("kT",))
+        _checked(self, least=("kT",))
         if isinstance(self.rule, str) and self.rule not in RULES:
             raise ValueError(
                 f'rule must be "metropolis" or "glauber" (the heat bath of a two-valued variable), got {self.rule!r}.'

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.cli.terminal import COLOURS, plain_table
+from nearsight.cli._terminal import COLOURS, plain_table
 from nearsight.studies.checks import Check
 from nearsight.studies.comparison import Comparison, compare
 

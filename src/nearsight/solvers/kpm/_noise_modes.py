@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.solvers.kpm.chebyshev_series import fermi
+from nearsight.solvers.kpm._chebyshev_series import fermi
 
 LEVELS = 128
 """Most groups of levels that pairs are made of."""

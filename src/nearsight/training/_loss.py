@@ -11,7 +11,7 @@ from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, SumForceField
 from nearsight.training import _distributed
 from nearsight.training.dataset import DataSet
-from nearsight.training.metrics import Component, predict, unit_spins
+from nearsight.training.metrics import Component, _predict, _unit_spins
 
 ROUNDING = 1e-12
 """Forces and spreads of energies smaller than this share of what they are differences of are rounding."""
@@ -150,11 +150,11 @@ def labels(
     rounding = ROUNDING * float(force.square().mean().sqrt())
     size = 0.0 if energies is None else float(energies.abs().max())
     if fixed is not None:
-        known = predict(fixed, data.field, batch)
+        known = _predict(fixed, data.field, batch)
         force = force - known.force
         energies = None if energies is None or known.energy is None else energies - known.energy
     if component == "tangent":
-        force = tangent(force, unit_spins(data))
+        force = tangent(force, _unit_spins(data))
     mean = 0.0
     if energies is not None:
         mean = float(energies.mean())

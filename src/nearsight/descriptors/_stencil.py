@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Block
+from nearsight.descriptors.blocks import _Block
 from nearsight.fields.halo import pad_periodic
 from nearsight.lattices import Neighbourhood
 
@@ -46,7 +46,7 @@ class Stencil:
     around: tuple[Neighbourhood, ...]
     frames: Tensor
     frame: tuple[int, ...]
-    blocks: Sequence[Block]
+    blocks: Sequence[_Block]
     bases: tuple[Tensor, ...]
     _tables: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -331,7 +331,7 @@ def _sites(values: Tensor, sites: list[list[Tensor]]) -> Tensor:
     return values.view(len(sites), *sites[0][0].shape, len(sites[0]))
 
 
-def gather(blocks: Sequence[Block], bases: Sequence[Tensor], values: Tensor) -> Tensor:
+def gather(blocks: Sequence[_Block], bases: Sequence[Tensor], values: Tensor) -> Tensor:
     """Coefficients ``(row, point)`` from explicit neighbourhoods ``(point, neighbour, component)``."""
     points, _, components = values.shape
     result = []

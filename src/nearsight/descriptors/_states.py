@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Block
-from nearsight.descriptors.contraction import Contraction, Variables
-from nearsight.descriptors.reference import Mix, Reference, generic_template
+from nearsight.descriptors._contraction import Contraction, Variables
+from nearsight.descriptors._reference import Mix, Reference, generic_template
+from nearsight.descriptors.blocks import _Block
 from nearsight.fields import FieldType
 
 
@@ -76,9 +76,9 @@ class LiftedStates(Contraction):
         return torch.cat([*features, torch.stack([sigma, sigma * mean(unit**3), sigma * mean(unit**4)])])
 
 
-def _first_component(block: Block, components: int) -> Block:
+def _first_component(block: _Block, components: int) -> _Block:
     """The block of a scalar field, out of that of several: each copy is built from one component and stays in it."""
     orbits, rows, size = block.basis.shape
     basis = block.basis.reshape(orbits, rows, size // components, components)
     mine = np.flatnonzero((basis[..., 1:] == 0).all((0, 2, 3)))
-    return Block(block.members, basis[..., 0][:, mine], tuple((name, n // components) for name, n in block.copies))
+    return _Block(block.members, basis[..., 0][:, mine], tuple((name, n // components) for name, n in block.copies))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.contraction import Contraction, Variables
+from nearsight.descriptors._contraction import Contraction, Variables
 from nearsight.groups import PointGroup, clebsch_gordan
 
 LIMIT = 10_000

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nearsight.solvers.kpm.chebyshev_recursion import Block
-from nearsight.solvers.kpm.chebyshev_series import FermiSeries
-from nearsight.solvers.kpm.moment_thermodynamics import Potentials
-from nearsight.solvers.kpm.probing import Layout
+from nearsight.solvers.kpm._chebyshev_recursion import Block
+from nearsight.solvers.kpm._chebyshev_series import FermiSeries
+from nearsight.solvers.kpm._moment_thermodynamics import Potentials
+from nearsight.solvers.kpm.probing import _Layout
 from nearsight.solvers.products import NumbaProducts, Rows, SparseProducts
 
 
@@ -80,7 +80,7 @@ class Part(NamedTuple):
     number_noise: np.ndarray
     energy_noise: np.ndarray
     moments: int
-    layout: Layout
+    layout: _Layout
 
 
 def sum_of_blocks(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nearsight.solvers.kpm.chebyshev_series import FermiSeries, damping, fermi, nodes, to_values
+from nearsight.solvers.kpm._chebyshev_series import FermiSeries, damping, fermi, nodes, to_values
 
 PLATEAU = 1e-12
 """A number of electrons per orbital that differs by less is the same, even where nothing is cut off or rounded."""

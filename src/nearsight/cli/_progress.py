@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nearsight.cli.terminal import check_table
+from nearsight.cli._terminal import check_table
 from nearsight.studies import Run
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from nearsight._description import differences
-from nearsight.dynamics.run.checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.run.fingerprint import of_layout_2, until
-from nearsight.dynamics.run.record_store import Records
-from nearsight.dynamics.scheme import State, forces
+from nearsight.dynamics.run._checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
+from nearsight.dynamics.run._fingerprint import of_layout_2, until
+from nearsight.dynamics.run._record_store import Records
+from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 from nearsight.storage import CorruptFileError, tidy, tidy_tree
 from nearsight.storage.table import Column
@@ -110,7 +110,7 @@ class RunFolder:
             identities = [of_layout_2(identity) for identity in identities]
         lines = differences(*identities)
         if checkpoint.first_force is not None and forcefield is not None and not lines:
-            now, then = forces(forcefield, field).force.cpu(), checkpoint.first_force
+            now, then = _forces(forcefield, field).force.cpu(), checkpoint.first_force
             deviation = float((now - then).abs().max()) / (1 + float(then.abs().max()))
             if not deviation <= SAME_FORCE.get(field.dtype, 1e-4):
                 lines = [f"forcefield: its forces on the first field differ by {deviation:.1e} of the largest"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nearsight.solvers.lanczos import Spectrum
-from nearsight.solvers.poles.elimination import Inverse
+from nearsight.solvers.poles._elimination import Inverse
 from nearsight.solvers.poles.fermi_poles import FermiPoles
 
 REACH = 3.0

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.dynamics.run.guard import rounded_down
-from nearsight.dynamics.scheme import Scheme, State, forces
+from nearsight.dynamics.run.guard import _rounded_down
+from nearsight.dynamics.scheme import Scheme, State, _forces
 from nearsight.forcefields import ForceField
 
 MOST_CALLS = 10
@@ -40,7 +40,7 @@ def warn_if_unstable(scheme: Scheme, state: State, forcefield: ForceField, steps
     if dt > longest:
         warnings.warn(
             f"A step of dt = {dt:g} is beyond the stability limit of {type(scheme).__name__} in these forces, about "
-            f"{longest:.3g} at the first field: fast modes will grow. Take dt <= {rounded_down(0.9 * longest):g}.",
+            f"{longest:.3g} at the first field: fast modes will grow. Take dt <= {_rounded_down(0.9 * longest):g}.",
             stacklevel=4,
         )
     return longest
@@ -61,7 +61,7 @@ def eigenvalues(scheme: Scheme, state: State, forcefield: ForceField, calls: int
     def drift(x: Tensor) -> Tensor:
         for generator, then in zip(generators, drawn, strict=True):
             generator.set_state(then)
-        return scheme.drift(x, forces(forcefield, x).force).double()
+        return scheme.drift(x, _forces(forcefield, x).force).double()
 
     known = state.forces.force.reshape(-1, *field.shape[-2:])[:1]
     here = drift(field) if generators else scheme.drift(field, known).double()

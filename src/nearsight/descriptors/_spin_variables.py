@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.descriptors.blocks import Block
-from nearsight.descriptors.contraction import Variables
+from nearsight.descriptors._contraction import Variables
+from nearsight.descriptors.blocks import _Block
 from nearsight.groups import Irrep, PointGroup
 from nearsight.lattices import Neighbourhood, Selection, lengths, select_pairs, select_sites, select_triplets
 
@@ -192,13 +192,13 @@ class SpinVariables(Variables):
 
 def spin_blocks(
     families: Sequence[Family], group: PointGroup
-) -> tuple[list[Block], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+) -> tuple[list[_Block], tuple[int, ...], tuple[tuple[int, ...], ...]]:
     """Decompose the signed permutations of the scalars: blocks, the family of every block, the sites of every scalar.
 
     ``group`` is that of the selections, or a :class:`ReversalGroup` of it.
     """
     reversal = isinstance(group, ReversalGroup)
-    blocks: list[Block] = []
+    blocks: list[_Block] = []
     family_of: list[int] = []
     sites: list[tuple[int, ...]] = []
     known: dict[tuple[bool, bytes], tuple[np.ndarray, tuple[tuple[str, int], ...]]] = {}
@@ -217,6 +217,6 @@ def spin_blocks(
             sites += map(tuple, members.tolist())
         for key, indices in kinds.items():
             basis, named = known[key]
-            blocks.append(Block(np.array(indices), np.repeat(basis[None], len(indices), axis=0), named))
+            blocks.append(_Block(np.array(indices), np.repeat(basis[None], len(indices), axis=0), named))
             family_of.append(number)
     return blocks, tuple(family_of), tuple(sites)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nearsight.descriptors.contraction import Contraction, Variables
+from nearsight.descriptors._contraction import Contraction, Variables
 
 
 class Eigenvalues(Contraction):
