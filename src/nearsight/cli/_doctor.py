@@ -17,6 +17,7 @@ import nearsight
 
 OPTIONAL = {
     "tensorboard": "training curves while a fit runs",
+    "distributed": "workers of a Dask cluster, --scheduler",
     "dask-jobqueue": "workers from SLURM, --slurm",
     "mkdocs-material": "building the documentation",
     "pytest": "running the tests",
