@@ -53,8 +53,7 @@ class Irreps(Descriptor):
         for the three Jahn-Teller modes of the 149 sites within 7.
     ``"eigenvalues"``
         not from irreps, but the sorted eigenvalues of the correlation matrix of the neighbourhood, which has the same
-        invariance (:class:`~nearsight.descriptors._eigenvalues.Eigenvalues`); blind to the sign of the field, with kinks
-        where eigenvalues meet.
+        invariance; blind to the sign of the field, with kinks where eigenvalues meet.
 
     A field with the symmetry Φ → -Φ (``internal="Z2"``) has no invariant coefficients: all are contracted, and all
     features are even. One with equivalent states (``internal="S(n)"``, Potts) is contracted by mode "lifted", which
