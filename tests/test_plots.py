@@ -32,7 +32,7 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def chance() -> torch.Generator:
+def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
@@ -53,19 +53,23 @@ def field(times: int, sites: int) -> xr.DataArray:
     return xr.DataArray(values, dims=("time", "site"), coords={"time": 1.0 + np.arange(times)}, name="phi")
 
 
+KINDS = xr.DataArray(
+    np.repeat([1.0, 2.0], 4)[:, None] * np.ones(9),
+    dims=("snapshot", "site"),
+    coords={"kind": ("snapshot", ["hot"] * 4 + ["cold"] * 4)},
+    attrs={"long_name": "exact force"},
+)
 FIGURES = {
     "parity": lambda: plots.parity(
-        torch.randn(50, 1, generator=chance()), torch.zeros(50, 1), quantity="F", unit="t/a"
+        torch.randn(50, 1, generator=generator()), torch.zeros(50, 1), quantity="F", unit="t/a"
     ),
     "parity density": lambda: plots.parity(random().standard_normal(9000), random().standard_normal(9000)),
     "error histogram": lambda: plots.error_histogram(random().standard_normal(900), paper=0.023, unit="t/a"),
-    "error by group": lambda: plots.error_by_group(
-        {"hot": np.ones((4, 9)), "cold": np.full((4, 9), 2.0)}, rng=chance()
-    ),
+    "errors by kind": lambda: plots.rms_errors(KINDS, 0.0 * KINDS, by="kind"),
     "symmetry error": lambda: plots.symmetry_error({"float32": [0.0, 1e-7]}, labels=["E", "C4"], tolerance=1e-5),
     "growth": lambda: plots.growth(
         {"exact": lengths(), "learned": lengths()},
-        {"exact": analysis.growth_exponent(lengths(), rng=chance(), samples=50)},
+        {"exact": analysis.growth_exponent(lengths(), rng=generator(), samples=50)},
     ),
     "growth of one replica": lambda: plots.growth({"learned": lengths().isel(replica=[0])}),
     "correlations": lambda: plots.profiles({"exact": correlations(), "learned": correlations()}, together=True),
@@ -182,7 +186,7 @@ def test_histogram_shows_the_papers_number_on_both_sides():
 
 
 def test_bars_are_root_mean_squares():
-    axes = FIGURES["error by group"]().axes[0]
+    axes = FIGURES["errors by kind"]().axes[0]
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([1.0, 2.0])
 
 
@@ -224,7 +228,6 @@ def test_training_curves_read_the_log_of_a_fit(tmp_path):
         (lambda: plots.parity([], []), "finite numbers"),
         (lambda: plots.parity([np.nan], [1.0]), "finite numbers"),
         (lambda: plots.error_histogram([1.0, 1.0]), "no distribution"),
-        (lambda: plots.error_by_group({}, rng=chance()), "no groups"),
         (lambda: plots.symmetry_error({"a": [1.0]}, labels=["E", "C2"]), "each of the 2 operations"),
         (lambda: plots.growth({}), "no curves"),
         (lambda: plots.training_curves({"loss": [1.0]}), "'step'"),

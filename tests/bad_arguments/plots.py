@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import torch
 import xarray as xr
 
 from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_OBJECTS, each, row
@@ -13,7 +12,7 @@ from nearsight.lattices import chain, square
 
 LATTICE = square(4)
 MAP = xr.DataArray(np.ones((2, 16)), dims=("time", "site"), coords={"time": [1.0, 2.0]})
-FIELD, SPINS = np.zeros((2, 16)), np.ones((2, 16, 3))
+FIELD = np.zeros((2, 16))
 LENGTH = xr.DataArray(np.ones((2, 3)), dims=("replica", "time"), coords={"time": [1.0, 2.0, 3.0]})
 CURVE = xr.DataArray(
     np.ones((2, 3, 4)), dims=("replica", "time", "r"), coords={"time": [1.0, 2.0, 3.0], "r": [0.0, 1.0, 2.0, 3.0]}
@@ -30,11 +29,6 @@ NOT_GIVEN_COUNTS = [v for v in NOT_COUNTS if v is not None]
 NOT_ERRORS = (None, "errors", [], [None], ["1", "2"], [math.nan, 1.0], [1j, 2j], [True, False], object)
 
 
-def not_maps(good: np.ndarray) -> tuple[object, ...]:
-    """No numbers on the sites of the lattice."""
-    return None, 3.0, "map", object, good[..., :-1, :], good.astype(str), good * math.nan, good[..., :-1], [None] * 16
-
-
 def not_curves(good: xr.DataArray) -> tuple[object, ...]:
     """No labelled array with the dimensions of a curve and a number to draw."""
     return (None, 3.0, "curve", good.values, xr.DataArray, good.drop_vars("time"),
@@ -42,18 +36,6 @@ def not_curves(good: xr.DataArray) -> tuple[object, ...]:
 
 
 ROWS = [
-    *(row(plots.spin_map, wrong, LATTICE) for wrong in not_maps(SPINS)),
-    *(row(plots.spin_map, SPINS, wrong) for wrong in (*NOT_OBJECTS, chain(16))),
-    *each(plots.spin_map, "times", NOT_TIMES, SPINS, LATTICE),
-    *each(plots.spin_map, "window", [*NOT_GIVEN_COUNTS, 5], SPINS, LATTICE),
-    *each(plots.spin_map, "arrows", ("no", 1, bool), SPINS, LATTICE),
-    *(row(plots.gallery, wrong, LATTICE, times=[1.0, 2.0]) for wrong in (*NOT_OBJECTS, [FIELD], [plots.Layer])),
-    *(row(plots.gallery, [plots.Layer(FIELD, "Q", limit=wrong)], LATTICE, times=[1.0, 2.0]) for wrong in NOT_LIMITS),
-    *(row(plots.zone_map, wrong, LATTICE) for wrong in (None, 3, "S", [], {}, {"a": None}, ZONE * math.nan, ZONE * 0)),
-    *(row(plots.charge_map, wrong, LATTICE) for wrong in (None, "q", np.ones(16), POINT,
-                                                          POINT.rename(configuration="plaquette"))),
-    *(row(plots.path_profile, wrong, PATH) for wrong in (None, 3, [], {}, {"exact": None}, {"exact": LENGTH})),
-    *(row(plots.path_profile, {"exact": LENGTH}, wrong) for wrong in (*NOT_OBJECTS, type(PATH))),
     *(row(plots.growth, wrong) for wrong in (None, "L", [], {}, [LENGTH])),
     *(row(draw, {"exact": wrong}) for draw in (plots.growth, plots.compare) for wrong in not_curves(LENGTH)),
     *each(plots.compare, "log", (None, 1, "z", ["x"])[1:], LENGTH),
@@ -96,8 +78,6 @@ ROWS = [
     *(row(plots.parity, *pair) for wrong in NOT_ERRORS for pair in ((wrong, [1.0, 2.0]), ([1.0, 2.0], wrong))),
     *(row(plots.error_histogram, wrong) for wrong in NOT_ERRORS),
     *each(plots.error_histogram, "paper", NOT_LIMITS, [1.0, 2.0]),
-    *(row(plots.error_by_group, wrong, rng=torch.Generator()) for wrong in (None, [], "a", {}, {"a": None})),
-    *each(plots.error_by_group, "rng", (None, 0, "seed", torch.Generator), {"a": [1.0, 2.0]}),
     *(row(plots.symmetry_error, wrong, labels=["E"]) for wrong in (None, [], "a", {}, {"a": None}, {"a": [1.0, 2.0]})),
     *each(plots.symmetry_error, "labels", (None, 1, "E", str), {"a": [1.0]}),
     *(row(plots.training_curves, wrong) for wrong in (None, 3, [], {}, {"step": [1, 2], "loss": ["a", "b"]},

@@ -23,7 +23,6 @@ A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)
 
 from nearsight.plots.bands import collapse, compare, growth
 from nearsight.plots.errors import (
-    error_by_group,
     error_histogram,
     histograms,
     parity,
@@ -31,40 +30,32 @@ from nearsight.plots.errors import (
     symmetry_error,
 )
 from nearsight.plots.locality import locality
-from nearsight.plots.maps import Layer, gallery, maps
+from nearsight.plots.maps import maps
 from nearsight.plots.points import points
 from nearsight.plots.profiles import profiles
 from nearsight.plots.published import Published, read_published
-from nearsight.plots.spins import charge_map, path_profile, spin_map, zone_map
 from nearsight.plots.style import Picture, picture, styled
 from nearsight.plots.training import training_curves
 from nearsight.plots.zones import zones
 
 __all__ = [
-    "Layer",
     "Picture",
     "Published",
-    "charge_map",
     "collapse",
     "compare",
-    "error_by_group",
     "error_histogram",
-    "gallery",
     "growth",
     "histograms",
     "locality",
     "maps",
     "parity",
-    "path_profile",
     "picture",
     "points",
     "profiles",
     "read_published",
     "rms_errors",
-    "spin_map",
     "styled",
     "symmetry_error",
     "training_curves",
-    "zone_map",
     "zones",
 ]

@@ -82,28 +82,7 @@ def chosen_times(times: Sequence[float] | np.ndarray, most: int) -> list[float]:
     return given
 
 
-def require(items: Mapping[str, object], what: str, dims: Sequence[str] | None = None) -> None:
-    """Refuse what is no mapping, or an empty one, or holds anything but labelled arrays with these dimensions."""
-    instance(items, Mapping, what, "Name every entry, as in {'exact': ...}.")
-    if not items:
+def require(items: Mapping[str, object], what: str) -> None:
+    """Refuse what is no mapping, or an empty one."""
+    if not instance(items, Mapping, what, "Name every entry, as in {'exact': ...}."):
         raise ValueError(f"There are no {what} to draw.")
-    for name, data in items.items() if dims is not None else ():
-        labelled(data, f"{what}[{name!r}]", dims or ())
-
-
-def labelled(data: object, name: str, dims: Sequence[str]) -> None:
-    """Refuse what is no labelled array of real numbers with these dimensions and coordinates, or has no number."""
-    array = instance(data, xr.DataArray, name, f"It has the dimensions {', '.join(dims)}.")
-    needs = [d for d in dims if d not in array.dims or (d != "replica" and d not in array.coords)]
-    if needs or array.dtype.kind not in "iuf":
-        raise ValueError(
-            f"{name} must be real numbers over {', '.join(dims)} with coordinates, got {array.dtype} {array.dims}."
-        )
-    if not np.isfinite(array.values).any():
-        raise ValueError(f"{name} holds no finite number, so there is nothing to draw.")
-
-
-def replicas(data: xr.DataArray) -> str:
-    """How many curves stand behind one, in words."""
-    n = data.sizes["replica"]
-    return f"{n} replicas" if n > 1 else "1 replica, no error bars"

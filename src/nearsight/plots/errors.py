@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from nearsight._validation import generator, instance, number
-from nearsight.analysis import bootstrap
+from nearsight._validation import instance, number
 from nearsight.plots._axes import axis_label, capitalised, light_grid, side_bar, value_text, with_unit
 from nearsight.plots.style import CYCLE, EXACT, LEARNED, PAGE, PAPER, SEQUENTIAL, Picture, picture, styled
 
@@ -237,33 +235,6 @@ def histograms(values: Mapping[str, Numbers] | xr.DataArray, *, by: str | None =
     figure.supylabel("density of values", fontsize=8.5)
     figure.caption = f"Distribution of the {label} in every group, with the number of snapshots."
     return figure
-
-
-@styled
-def error_by_group(
-    errors: Mapping[str, Numbers],
-    *,
-    rng: torch.Generator,
-    quantity: str = "F",
-    unit: str = "1",
-    group: str = "kind of snapshot",
-) -> Picture:
-    """Root mean square error by stage of the relaxation, or by kind of snapshot, with bootstrap errors.
-
-    Each entry is ``(snapshot, ...)``: whole snapshots are resampled, since the errors of one snapshot are correlated.
-    """
-    instance(errors, Mapping, "errors", "Name every group, as in {'hot': ...}.")
-    generator(rng)
-    if not errors:
-        raise ValueError("There are no groups of errors to draw.")
-    bars = {}
-    for name, values in errors.items():
-        array = np.atleast_1d(_array(values, name))
-        squares = (array.reshape(len(array), -1) ** 2).mean(1)
-        several = len(squares) > 1
-        sigma = bootstrap(lambda s: np.sqrt(s.mean()), squares, rng=rng, samples=400).error if several else 0.0
-        bars[name] = float(np.sqrt(squares.mean())), float(sigma)
-    return _bars(bars, with_unit(f"RMSE of ${quantity}$", unit), group)
 
 
 @styled

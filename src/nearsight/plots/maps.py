@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -14,12 +13,10 @@ from matplotlib.colors import Colormap, LogNorm, Normalize
 
 from nearsight._validation import boolean, instance, integer, number, numbers
 from nearsight.analysis import plaquettes
-from nearsight.analysis._fields import SiteField, site_field
 from nearsight.lattices import Lattice
-from nearsight.plots._axes import axis_label, side_bar, value_text, with_unit
+from nearsight.plots._axes import axis_label, side_bar, value_text
 from nearsight.plots._planes import check_plane, draw_plane, plane_size
 from nearsight.plots.style import DIVERGING, PAGE, SEQUENTIAL, Picture, picture, styled
-from nearsight.storage import rounded
 
 MOST_ARROWS = 40
 """Sites along an edge beyond which spins are drawn without arrows, which would be shorter than they are wide."""
@@ -222,60 +219,3 @@ def _caption(rows: list[xr.DataArray], lattice: Lattice, shown: Lattice) -> str:
     if [row.sizes["plaquette"] for row in rows if "plaquette" in row.dims and len(row) == 1]:
         words += f" Sum over the plaquettes: {float(rows[0].sum()):.4g}."
     return words
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One quantity of :func:`gallery`: a row of maps ``(time, site)`` with colours of its own.
-
-    ``centre`` is white, and the colours run to ``limit`` on either side (by default to the 99.5th percentile of the
-    distance from it); with centre None they run from zero to ``limit``, for amplitudes.
-    """
-
-    values: SiteField
-    label: str
-    centre: float | None = 0.0
-    limit: float | None = None
-    unit: str = "1"
-
-
-@styled
-def gallery(
-    layers: Sequence[Layer], lattice: Lattice, *, times: Sequence[float], title: str = "", time_unit: str = "1/t"
-) -> Picture:
-    """Several quantities of a two-dimensional lattice, row by row, at the same times from left to right.
-
-    What happens at one place can be followed across rows: whether a wall of the order in one row carries charge in
-    another.
-    """
-    check_plane(lattice)
-    times = numbers(times, "times")
-    instance(layers, (list, tuple), "layers", "List the rows of the gallery.")
-    for k, layer in enumerate(layers):
-        instance(layer, Layer, f"layers[{k}]")
-    if not layers or not 1 <= len(times) <= 6:
-        raise ValueError(f"A gallery has at least one layer and 1 to 6 times, got {len(layers)} and {len(times)}.")
-    shape = plane_size(lattice)
-    panel = min(2.2, (PAGE - 0.8) / len(times))
-    height = panel * min(shape[1] / shape[0], 1.5)
-    figure = picture(len(times) * panel + 0.8, len(layers) * (height + 0.06) + 0.4)
-    panels = figure.subplots(len(layers), len(times), squeeze=False)
-    for row, layer in zip(panels, layers, strict=True):
-        values = site_field(layer.values, lattice, ("time",)).values
-        if len(values) != len(times):
-            raise ValueError(f"times must name the {len(values)} fields of {layer.label}, got {len(times)}.")
-        far = values if layer.centre is None else values - number(layer.centre, "centre")
-        given = layer.limit
-        limit = float(np.quantile(np.abs(far), 0.995)) or 1.0 if given is None else number(given, "limit", above=0)
-        low, high = (0.0, limit) if layer.centre is None else (layer.centre - limit, layer.centre + limit)
-        colours = SEQUENTIAL if layer.centre is None else DIVERGING
-        for axes, value in zip(row, values, strict=True):
-            image = draw_plane(axes, value, lattice, Normalize(low, high), colours)
-        side_bar(row[-1], image, with_unit(layer.label, layer.unit), extend="max" if layer.centre is None else "both")
-    for axes, time in zip(panels[0], times, strict=True):
-        axes.set_title(f"$t = {rounded(time)}$")
-    panels[-1, 0].set_xlabel(rf"${lattice.shape[0]} \times {lattice.shape[1]}$ cells", fontsize=7.5, loc="left")
-    clock = "" if time_unit in ("", "1") else f" (times in {time_unit})"
-    labels = ", ".join(layer.label for layer in layers)
-    figure.caption = f"{title + ': ' if title else ''}maps of {labels} at the same sites and times{clock}."
-    return figure
