@@ -480,6 +480,24 @@ def test_chirality_of_smooth_spins_is_eight_pi_times_their_charge():
     assert float(np.abs(chi - 8 * np.pi * q).max()) < 0.05 * float(np.abs(chi).max())
 
 
+def test_alignment_and_clusters_tell_a_ferromagnet_in_an_antiferromagnet():
+    """A stripe of parallel spins, two columns wide, across an antiferromagnet: half of the bonds to either side of it
+    are parallel, too."""
+    lattice = square(6)
+    stripe = (lattice.cells[:, 0] == 2) | (lattice.cells[:, 0] == 3)
+    spins = np.zeros((2, 36, 3))
+    spins[..., 2] = np.where(lattice.cells.sum(1) % 2, -1.0, 1.0)
+    spins[0, stripe, 2] = 1.0
+    b, labels = analysis.spin_alignment(spins, lattice), analysis.parallel_clusters(spins, lattice)
+    assert b.dims == labels.dims == ("replica", "site")
+    assert float(b[0, stripe].mean()) == pytest.approx(3 / 4)
+    assert (labels[0, stripe] == 1).all() and int(labels[0].max()) == 1
+    np.testing.assert_allclose(b[1], -1.0)
+    assert not labels[1].any()
+    labelled = xr.DataArray(spins, dims=("time", "site", "component"), coords={"time": [0.0, 1.0]})
+    assert analysis.spin_alignment(labelled, lattice).equals(b.rename(replica="time").assign_coords(time=[0.0, 1.0]))
+
+
 # --- temperature ------------------------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,11 @@ def read(path: Path, name: str) -> xr.Dataset:
         with xr.open_dataset(path, group=name, engine=ENGINE) as dataset:
             return dataset.load()
     except Exception as error:  # as above
+        if "group not found" in str(error):
+            raise FileNotFoundError(
+                f"{path} holds no data set {name!r}: this run, or the version that made it, was not as far. Resume it; "
+                f"if that does not help, run the study with another --name."
+            ) from error
         raise corrupt(path, "netCDF", error, CURE) from error
 
 
