@@ -118,7 +118,8 @@ class QuenchStudy(Study):
     snapshots: ``(run, config, system, learned electrons) -> (xr.Dataset, checks)`` on the test trajectories.
     analyse: ``(run, config, growth) -> (growth with fits, checks)`` of the large quench.
     large: ``(study, config) -> {folder: LargeQuench}``; several are joined along the dimension ``along``.
-    generate, train, load_model, time_forces: what these stages do where it is not the usual.
+    generate, train, load_model: what these stages do where it is not the usual.
+    timed: the variant of the physics whose forces are timed.
     extra: more stages, by the name of the stage after which they come.
     more: ``(study, run, config) -> (xr.Dataset, checks)`` by its name in ``observables.nc``, measured last in the stage
         "validate" or "simulate"; ``needs``: what "simulate" reads of the former.
@@ -139,7 +140,7 @@ class QuenchStudy(Study):
     generate: Callable[[QuenchStudy, Run, Any], None] | None = None
     train: Callable[[QuenchStudy, Run, Any], None] | None = None
     load_model: Callable[[Run, Any, Lattice], Engine] | None = None
-    time_forces: Callable[[QuenchStudy, Run, Any], list[Check]] | None = None
+    timed: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
     more: Mapping[str, Mapping[str, Measure]] = field(default_factory=dict)
     needs: Sequence[str] = ()
@@ -212,14 +213,14 @@ class QuenchStudy(Study):
         system = self.system(config)
         snapshots, checks = self.snapshots(run, config, system, self.electrons(run, config, system.lattice))
         run.record("snapshots", snapshots)
-        checks += (self.time_forces or type(self).compare_speed)(self, run, config)
+        checks += self.compare_speed(run, config)
         curves, more = self.compare_quenches(run, config)
         run.record("curves", curves)
         run.record_checks("validate", [*checks, *more, *self._measure_more("validate", run, config)])
 
     def compare_speed(self, run: Run, config: Any) -> list[Check]:
         """What one force of the electrons costs, exact and learned."""
-        system = self.system(config, config.comparison.speed_length)
+        system = self.system(config, config.comparison.speed_length, **self.timed)
         field = system.initial_fields(1, torch.Generator().manual_seed(0))
         return [speed.speedup(system.exact.electrons, self.electrons(run, config, system.lattice), field)]
 

@@ -19,8 +19,7 @@ block exceeds the accuracy that follows from the exact probabilities of blocks (
 (1 - A) l^θ against (T - T_c) l^1/ν on one curve for θ = 0.12, ν = 1 (fig. 6); the bias of the energy about T_c shrinks
 with l (fig. 3). The paper does not say whether its accuracy is that of single blocks or of whole snapshots; the law
 ΔT ~ 1/l holds for blocks. Exponents are fitted for l ≥ 8: the window of l = 4 is 0.8 J wide and leaves the critical
-region. Within 0.15 J of T_c the `quick` preset has 0.581, 0.639, 0.702, 0.785 (network), 0.579, 0.642, 0.716, 0.789
-(irreps) and 0.581, 0.635, 0.711, 0.793 (moments) for l = 4 to 32: next to |m| and e there is little left to see.
+region.
 
 **Cost.** `quick`: L = 128, l = 4 to 32, minutes on two cores. `paper`: L = 320, l = 8 to 64, 50,000 training snapshots;
 hours on two cores.
@@ -44,16 +43,7 @@ from pydantic import Field, model_validator
 from scipy import stats
 
 import nearsight as ns
-from nearsight.analysis import (
-    Collapse,
-    SizeLaw,
-    fit_collapse,
-    mean_and_error,
-    mean_of_both_sides,
-    resampled_means,
-    size_law,
-    threshold_width,
-)  # fmt: skip
+from nearsight import analysis
 from nearsight.descriptors import BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, tiles
 from nearsight.hamiltonians import Ising
@@ -99,9 +89,7 @@ class Temperatures(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Temperatures:
         if not self.low < 2.269 < self.high:
-            raise ValueError(
-                f"low={self.low:g} and high={self.high:g} must lie on either side of the transition, 2.269"
-            )
+            raise ValueError(f"low={self.low:g}, high={self.high:g} must lie on either side of the transition, 2.269")
         if self.nearest >= self.farthest:
             raise ValueError(f"nearest={self.nearest:g} must be less than farthest={self.farthest:g}")
         return self
@@ -198,15 +186,11 @@ class Config(Section):
             if list(sides) != sorted(set(sides)):
                 raise ValueError(f"{name}={sides} must be different and in ascending order")
             if 2 * sides[-1] > self.length:
-                raise ValueError(
-                    f"blocks of {sides[-1]} need a lattice of {2 * sides[-1]} or more, not {self.length}: a block that "
-                    f"sees most of the lattice tells of its boundary"
-                )
+                needed = f"blocks of {sides[-1]} need a lattice of {2 * sides[-1]} or more, not {self.length}"
+                raise ValueError(f"{needed}: a block that sees most of the lattice tells of its boundary")
         if sum(side >= self.scaling_from for side in self.sides) < 3:
-            raise ValueError(
-                f"sides={self.sides} hold fewer than three from scaling_from={self.scaling_from} on, "
-                f"too few for exponents"
-            )
+            few = f"fewer than three from scaling_from={self.scaling_from} on, too few for exponents"
+            raise ValueError(f"sides={self.sides} hold {few}")
         if "network" not in self.compared:
             raise ValueError("compared must hold the network, of which the exponents are measured")
         return self
@@ -276,13 +260,13 @@ def fit_options(c: Config, task: Task) -> PropertyFitOptions:
 def _build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
     """A model with its initial weights."""
     settings = getattr(c.features, task.features)
-    seen: Any
     if isinstance(settings, Network):
-        seen = BlockCNN(task.side, channels=settings.channels, rng=rng)
+        seen: Any = BlockCNN(task.side, channels=settings.channels, rng=rng)
     else:
         seen = BlockIrreps(task.side) if task.features == "irreps" else BlockMoments(task.side)
-    kind: Any = "value" if task.target == "energy" else "probability"
-    return PropertyModel(seen, MLP(settings.widths, rng=rng), kind=kind)
+    return PropertyModel(
+        seen, MLP(settings.widths, rng=rng), kind="value" if task.target == "energy" else "probability"
+    )
 
 
 def fit(path: Path, c: Config, seed: int, task: Task) -> None:
@@ -417,9 +401,9 @@ def windows(run: Run, c: Config, accuracy: xr.Dataset) -> xr.Dataset:
     """ΔT of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
     x = accuracy.temperature.values - TC
     kinds = accuracy[["block", "whole"]].to_dataarray("kind").transpose(..., "temperature", "snapshot")
-    samples = resampled_means(kinds.values, rng=run.rng("bootstrap"), samples=c.samples)
+    samples = analysis.resampled_means(kinds.values, rng=run.rng("bootstrap"), samples=c.samples)
     window, drawn = (
-        np.stack([threshold_width(x, curves, t) for t in THRESHOLDS], axis=-1)
+        np.stack([analysis.threshold_width(x, curves, t) for t in THRESHOLDS], axis=-1)
         for curves in (kinds.values.mean(-1), samples)
     )
     dims = (*kinds.dims[:-2], "threshold")
@@ -438,14 +422,14 @@ def measure_scaling(run: Run, c: Config) -> xr.Dataset:
     return with_fits(measured, collapse=collapse(c, accuracy, measured, "network"), **laws)
 
 
-def law(c: Config, scaling: xr.Dataset, features: str, threshold: float) -> SizeLaw | None:
+def law(c: Config, scaling: xr.Dataset, features: str, threshold: float) -> analysis.SizeLaw | None:
     """ΔT ~ l^(-1/ν) through the large sizes whose window opened and closed; None if they are fewer than three."""
     chosen = _large(c, scaling).sel(kind="block", features=features, threshold=threshold)
-    known = np.nan_to_num(chosen.window.values) > 0
-    known &= (np.nan_to_num(chosen.window_samples.values) > 0).mean(0) > 0.8
+    known = (chosen.window > 0) & ((chosen.window_samples > 0).mean("sample") > 0.8)
     if known.sum() < 3:
         return None
-    return size_law(chosen.side.values[known], chosen.window.values[known], chosen.window_samples.values[:, known])
+    chosen = chosen.sel(side=known)
+    return analysis.size_law(chosen.side.values, chosen.window.values, chosen.window_samples.values)
 
 
 def _large(c: Config, data: xr.Dataset) -> xr.Dataset:
@@ -457,17 +441,17 @@ def curves(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) 
     """Sides, t = |T - Tc| ``(point,)``, the mean error at Tc ± t ``(side, point)``, its error, and resamplings."""
     accuracy, drawn = (_large(c, data).sel(features=features) for data in (accuracy, scaling))
     x = accuracy.temperature.values - TC
-    t, y = mean_of_both_sides(x, 1 - accuracy.block.mean("snapshot").values, reach=REACH)
-    _, samples = mean_of_both_sides(x, 1 - drawn.accuracy_samples.values, reach=REACH)
+    t, y = analysis.mean_of_both_sides(x, 1 - accuracy.block.mean("snapshot").values, reach=REACH)
+    _, samples = analysis.mean_of_both_sides(x, 1 - drawn.accuracy_samples.values, reach=REACH)
     trials = 2 * accuracy.blocks.values[:, None] * accuracy.sizes["snapshot"]
     # Where all or no blocks are right, no resampling says how seldom that could be.
     return accuracy.side.values, t, y, np.maximum(samples.std(0, ddof=1), 1 / trials), samples
 
 
-def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> Collapse:
+def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> analysis.Collapse:
     """θ and ν of ε l^θ = F(t l^(1/ν)), with ε the mean fraction of wrong blocks at Tc ± t."""
     sides, x, y, error, samples = curves(c, accuracy, scaling, features)
-    return fit_collapse(sides, x, y, error, samples=samples)
+    return analysis.fit_collapse(sides, x, y, error, samples=samples)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -475,7 +459,7 @@ def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str
 
 def _energy_checks(energy: xr.Dataset) -> list[Check]:
     """Snapshots against Kaufman; then the error of the learned energies, and whether their own error bars tell it."""
-    summary, n = mean_and_error(energy.sampled, "snapshot"), energy.sizes["snapshot"]
+    summary, n = analysis.mean_and_error(energy.sampled, "snapshot"), energy.sizes["snapshot"]
     # Student's t at every temperature, as a normal deviate, so that few snapshots do not look like failures.
     t = ((summary["mean"] - energy.exact) / summary["error"]).values
     deviate = stats.norm.isf(stats.t.sf(np.abs(t), n - 1))
@@ -625,10 +609,10 @@ def draw_collapse(run: Run, c: Config) -> Any:
     best = fits(scaling)["collapse"]
     sides, x, y, error, _ = curves(c, run.observable("accuracy"), scaling, "network")
     coords = {"side": sides, "t": ("t", x, {"long_name": "distance from the transition", "units": "J"})}
-    data = xr.Dataset({"mean": (("side", "t"), y), "error": (("side", "t"), error)}, coords=coords)
-    data["mean"].attrs = {"long_name": "fraction of wrong blocks", "units": "1"}
+    attrs = {"long_name": "fraction of wrong blocks", "units": "1"}
+    data = xr.Dataset({"mean": (("side", "t"), y, attrs), "error": (("side", "t"), error)}, coords=coords)
     side = data.side.astype(float)
-    labels = (r"$t\,\ell^{1/\nu}$", r"$(1 - A)\,\ell^{\theta}$")
+    labels = r"$t\,\ell^{1/\nu}$", r"$(1 - A)\,\ell^{\theta}$"
     return ns.plots.collapse(data, side**best.inverse_nu, side**best.theta, labels=labels, fit=best)
 
 

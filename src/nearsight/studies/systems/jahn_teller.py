@@ -6,12 +6,11 @@
 the breathing mode Q1 and the doublet (Qx, Qz) of their octahedron:
 
     H = Σ_γ Σ_<ij>||γ (t^γ_µν c_iµ† c_jν + h.c.) - λ Σ_i [Q1_i n_i + Qx_i τx_i + Qz_i τz_i]
-    V = K/2 Σ_i [β Q1² + Qx² + Qz²]
-    m Q̈ + damping Q̇ = -∂V/∂Q + λ (<n>, <τx>, <τz>) + η
+    V = K/2 Σ_i [β Q1² + Qx² + Qz²],    m Q̈ + damping Q̇ = -∂V/∂Q + λ (<n>, <τx>, <τz>) + η
 
-with λ²/(Kt) = 1.35, β = 2, at f = 0.5 (one electron per site) and f = 0.49. The ground state at half filling is C-type
-orbital order, Qx = ±0.41 on the two sublattices; domains of the two orders grow from random distortions. The order
-parameter is φ_i = (Qx_i - mean of its 4 neighbours)/2 · (-1)^i, the unit of time τ0 = √(m/K).
+with λ²/(Kt) = 1.35, β = 2, at f = 0.5 (one electron per site) and f = 0.49. Domains of the two C-type orders, Qx = ±0.41
+on the two sublattices, grow from random distortions. The order parameter is φ_i = (Qx_i - mean of its 4 neighbours)/2 ·
+(-1)^i, the unit of time τ0 = √(m/K).
 
 **One network for every filling.** At fixed number a density is not local: every level that crosses the Fermi energy
 moves µ for all sites. But only λQ1 + µ enters the matrix. Snapshots of exact quenches at fixed number are shifted
@@ -25,12 +24,11 @@ Infinite lattice, T = 0: energies per site of C-type order, charge-density wave 
 -1.94235, -1.938; Qx = ±0.4066; gap 0.88 t. Sec. 7.3.5: L ~ (t - t0)^½ until t = 15 to 20 τ0, then frozen; walls along x
 and y; holes on the walls at f = 0.49.
 
-**Boundaries and temperatures.** Electrons of periodic lattices of length 4m lie on the nested Fermi surface of the
-undistorted lattice, those of 4m + 2 beside it: the density's response to a random field is 7 % too large on 12 × 12
-sites and 4 % too small on 14 × 14. With a phase of π/2 across each boundary (`twist`) it is that of large lattices to
-0.3 %. `electron_kT` = 0.05 leaves the ordered state as it is (gap), and makes disorder near-sighted: exchanging what
-lies beyond r = 5.3 changes a density by 0.010, 0.006, 0.004, 0.001 (rms) at kT = 0.01, 0.05, 0.1, 0.2, which no local
-force field can know.
+**Boundaries and temperatures.** The density's response to a random field is 7 % too large on 12 × 12 periodic sites
+(length 4m, levels on the nested Fermi surface) and 4 % too small on 14 × 14. With a phase of π/2 across each boundary
+(`twist`) it is that of large lattices to 0.3 %. `electron_kT` = 0.05 leaves the ordered state as it is (gap), and makes
+disorder near-sighted: exchanging what lies beyond r = 5.3 changes a density by 0.010, 0.006, 0.004, 0.001 (rms) at kT =
+0.01, 0.05, 0.1, 0.2, which no local force field can know.
 
 **Cost.** `quick`: ten minutes on two cores. `paper`: a day on a workstation, most of it diagonalisations of 1800 × 1800
 matrices; 30 × 30 to learn, 40 quenches of 100 × 100.
@@ -65,7 +63,7 @@ from nearsight.hamiltonians.jahn_teller import MODES
 from nearsight.lattices import Lattice, square
 from nearsight.parallel import threads
 from nearsight.solvers import Dense
-from nearsight.studies import figures, parallel, quench, snapshots, speed
+from nearsight.studies import figures, parallel, quench, snapshots
 from nearsight.studies.checks import Above, Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end, mean_check
 from nearsight.studies.fits import attempted, growth_law, with_fits
@@ -166,14 +164,12 @@ def physics(c: Config, lattice: Lattice, filling: float | None = None, *, period
     model = JahnTeller(lattice, symmetric=True, twist=twist, **c.model.model_dump())
     exact = ExactForceField(model, Dense(mu=0.0, kT=c.electron_kT))
     tau = math.sqrt(c.quench.mass / c.model.K)
-
+    rates: dict[str, float] = {"dt": c.quench.dt * tau, "damping": c.quench.damping * c.quench.mass / tau}
     return System(
         exact=exact,
         canonical=ExactForceField(model, Dense(filling=filling, kT=c.electron_kT)),
         dress=lambda part: FixedNumber(part, c.model.lam * (2 * filling - 1), tolerance=NUMBER_TOL) + exact.classical,
-        scheme=Langevin(
-            dt=c.quench.dt * tau, kT=c.quench.kT, damping=c.quench.damping * c.quench.mass / tau, mass=c.quench.mass
-        ),
+        scheme=Langevin(kT=c.quench.kT, mass=c.quench.mass, **rates),
         initial_fields=partial(c.quench.initial_fields, lattice, 3),
         build_model=lambda rng: joined(networks(c, lattice, rng)),
         time="τ0",
@@ -239,13 +235,9 @@ def moved(c: Config, filling: float, field: Tensor, shift: Tensor) -> tuple[Tens
     return both, force, energy
 
 
-# --- networks ---------------------------------------------------------------------------------------------------------
-
-
 def networks(c: Config, lattice: Lattice, rng: torch.Generator) -> list[ForceField]:
     """One network, or two for a hybrid: the doublet's and the breathing mode's."""
-    heads = [c.network.head, "force"] if c.network.hybrid else [c.network.head]
-    law = JahnTeller(lattice).field_type
+    law, heads = JahnTeller(lattice).field_type, (c.network.head, "force")[: len(part_names(c))]
     return [c.network.build(lattice, law, rng, parity="odd", head=head) for head in heads]
 
 
@@ -344,10 +336,8 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
     at_fixed_mu = snapshots.forces(learned, field) + system.exact.classical(field).force
     exact_f, found_f = (force.numpy() / c.model.lam for force in (exact, found))
     symmetry = snapshots.symmetry_error(learned, system.model.field_type, test.field[:4])
-    dataset = snapshots.errors_by_kind(
-        exact_f, found_f, test, quantity="force", units="λ", rows=here.numpy(), components={"mode": list(MODES)},
-        symmetry=symmetry,
-    )  # fmt: skip
+    options: dict[str, Any] = {"rows": here.numpy(), "components": {"mode": list(MODES)}, "symmetry": symmetry}
+    dataset = snapshots.errors_by_kind(exact_f, found_f, test, quantity="force", units="λ", **options)
     error, published, below = found_f - exact_f, partial(Published, 0.005, THESIS), Below(0.0025)
     local, note = (at_fixed_mu - exact).numpy() / c.model.lam, f"{len(error)} unseen snapshots at fixed number"
     as_rms, printed = published(note="if it is an rms"), published(note="as printed")
@@ -372,53 +362,35 @@ def _ordered_states(c: Config, lattice: Lattice, learned: ForceField) -> list[Ch
     half, sign = physics(c, lattice, 0.5), torch.tensor(analysis.sublattice_sign(lattice))
     none = torch.zeros_like(sign)
     modes = [(none, 0.41 * sign, none), (0.1 * sign, none, -0.15 * sign), (none, none + 0.1, none)]
-    exact, found = (
+    found = [
         [snapshots.relaxed(forcefield, torch.stack(start, dim=-1)) for start in modes]
         for forcefield in (half.quenched, half.learned(learned))
-    )
-    # The model measures Q¹ from λ/(βK); the papers' energies do not, which drops out of differences.
-    energies = [[float(half.quenched(field).energy) / lattice.n_sites for field in fields] for fields in (exact, found)]
-    order = [float(abs(analysis.contrast_order(fields[0][..., 1], lattice).mean())) for fields in (exact, found)]
-    note = f"exact free energies, {c.length} × {c.length} sites; "
+    ]
+    energies = [[float(half.quenched(field).energy) / lattice.n_sites for field in fields] for fields in found]
+    exact, learnt = np.diff(energies)
+    order = [float(abs(analysis.contrast_order(fields[0][..., 1], lattice).mean())) for fields in found]
+    size, infinite = f"exact free energies, {c.length} × {c.length} sites", "on the infinite lattice at T = 0"
+    names = [f"energy per site of {b} minus {a}, where learned forces relax to" for a, b in pairwise(STATES)]
+    notes = [f"{size}; {STATES[b]} and {STATES[a]} t {infinite}" for a, b in pairwise(STATES)]
+    name, note = "orbital order |φ| of the relaxed C-type state", f"0.4066 {infinite} for the default parameters"
     return [
         *(
-            Check(
-                f"energy per site of {upper} minus {lower}, where learned forces relax to",
-                value=energies[1][k + 1] - energies[1][k],
-                exact=energies[0][k + 1] - energies[0][k],
-                unit="t",
-                criterion=Above(0.0),
-                note=f"{note}{STATES[upper]} and {STATES[lower]} t on the infinite lattice at T = 0",
-            )
-            for k, (lower, upper) in enumerate(pairwise(STATES))
+            Check(name, value, unit="t", exact=right, criterion=Above(0.0), note=note)
+            for name, value, right, note in zip(names, learnt, exact, notes, strict=True)
         ),
-        Check(
-            "orbital order |φ| of the relaxed C-type state",
-            value=order[1],
-            exact=order[0],
-            criterion=Within(0.02, relative=True),
-            note="0.4066 on the infinite lattice at T = 0 for the default parameters",
-        ),
+        Check(name, order[1], exact=order[0], criterion=Within(0.02, relative=True), note=note),
     ]
-
-
-def time_forces(study: QuenchStudy, run: Run, c: Config) -> list[Check]:
-    """With the real matrices of periodic boundaries: the faster of the two."""
-    system = study.system(c, c.comparison.speed_length, periodic=True)
-    field = system.initial_fields(1, torch.Generator().manual_seed(0))
-    return [speed.speedup(system.exact.electrons, load_model(run, c, system.lattice), field)]
 
 
 def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
     """The Allen-Cahn law, when growth leaves it, the walls and the charge on them, for every filling."""
     checks: list[Check] = []
-    (first, last), below = c.large.fit, c.large.length / 8
+    limits: dict[str, Any] = {"since": c.large.fit[0], "until": c.large.fit[1], "below": c.large.length / 8, "least": 4}
     unknown = xr.full_like(growth.L.mean("replica"), np.nan)
     growth = growth.assign(exponent=unknown, exponent_error=unknown.copy())
     for filling in c.fillings:
         here = growth.sel(filling=filling)
         L = here.L.transpose("replica", "time")
-        limits: dict[str, Any] = {"since": first, "until": last, "below": below, "least": 4}
         law, _ = attempted(partial(growth_law, L, rng=run.rng("bootstrap"), fit=analysis.allen_cahn, **limits))
         since = 0.0 if law is None else law.t0
         fall, _ = attempted(partial(analysis.departure, L, rng=run.rng("departure"), since=since))
@@ -433,21 +405,18 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
 
 
 def _growth_checks(filling: float, end: xr.Dataset, law: Any, fall: Any) -> list[Check]:
-    name, gone = f"f = {filling:g}", "no walls are left"
-    on_walls = end.isel(distance=0)
+    """What the quench at one filling ends at."""
+    name, beside, gone = f"f = {filling:g}", end.isel(distance=0), "no walls are left"
+    diagonal = (100 * end.diagonal).assign_attrs(units="%")
     charge = mean_check(
-        f"{name}: density at the walls minus the mean", on_walls.charge, weights=on_walls.charge_sites, missing=gone
+        f"{name}: density at the walls minus the mean", beside.charge, weights=beside.charge_sites, missing=gone
     )
     holes = -charge.value / charge.error if charge.value is not None and charge.error else None
+    growing = str(law) if law else "too few records while domains grow"
+    note = gone if charge.value is None else "thesis: holes gather there at f = 0.49, no net charge at ½"
     return [
         at_end(f"{name}: domain size", end.L),
-        Check(
-            f"{name}: a of L = a (t - t0)^½",
-            law and law.a,
-            law and law.a_sigma,
-            unit="a/√τ0",
-            note=str(law) if law else "too few records while domains grow",
-        ),
+        Check(f"{name}: a of L = a (t - t0)^½", law and law.a, law and law.a_sigma, unit="a/√τ0", note=growing),
         Check(
             f"{name}: time from which the local exponent stays below ¼",
             value=fall and fall.time,
@@ -456,20 +425,15 @@ def _growth_checks(filling: float, end: xr.Dataset, law: Any, fall: Any) -> list
             note=str(fall) if fall else "no window of the local exponent was recorded in full",
         ),
         mean_check(
-            f"{name}: length of the walls that runs diagonally",
-            (100 * end.diagonal).assign_attrs(units="%"),
-            weights=end.wall_length,
-            missing=gone,
+            f"{name}: length of the walls that runs diagonally", diagonal, weights=end.wall_length, missing=gone
         ),
         charge,
         Check(
-            f"{name}: holes at the walls, in standard errors",
-            value=holes,
+            f"{name}: holes at the walls, in standard errors", holes, note=note,
             criterion=Above(3.0) if filling < 0.5 else None,
-            note="thesis: holes gather there at f = 0.49, no net charge at ½" if charge.value is not None else gone,
         ),
         at_end(f"{name}: charge order, rms amplitude", end.cdw),
-    ]
+    ]  # fmt: skip
 
 
 def walls(run: Run, c: Config) -> Any:
@@ -481,8 +445,6 @@ def walls(run: Run, c: Config) -> Any:
     directions["mean"].attrs["long_name"] = "fraction of diagonal walls"
     return ns.plots.compare(directions, charge, by="filling", levels=(0.5, 0.0))
 
-
-# --- presets ----------------------------------------------------------------------------------------------------------
 
 TAU = 1.1574**-0.5
 """τ0 at the default K, in units of ħ/t: recipes know nothing of the model."""
@@ -541,15 +503,11 @@ PRESETS = {
 
 
 def large_quenches(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
+    systems = {filling: study.system(c, c.large.length, filling=filling) for filling in c.fillings}
+    length: dict[str, Any] = {"duration": c.large.duration, "records": c.large.records}
     return {
-        f"{filling:g}": LargeQuench(
-            system=study.system(c, c.large.length, filling=filling),
-            duration=c.large.duration,
-            records=c.large.records,
-            noise=("large", "noise", str(filling)),
-            at=filling,
-        )
-        for filling in c.fillings
+        f"{f:g}": LargeQuench(system=system, noise=("large", "noise", str(f)), at=f, **length)
+        for f, system in systems.items()
     }
 
 
@@ -567,7 +525,7 @@ STUDY = QuenchStudy(
     generate=generate,
     train=train,
     load_model=load_model,
-    time_forces=time_forces,
+    timed={"periodic": True},  # real matrices: the faster of the two
     observe=observe,
     maps=maps,
     compare={
