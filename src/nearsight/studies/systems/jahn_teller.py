@@ -8,9 +8,9 @@ the breathing mode Q1 and the doublet (Qx, Qz) of their octahedron:
     H = Σ_γ Σ_<ij>||γ (t^γ_µν c_iµ† c_jν + h.c.) - λ Σ_i [Q1_i n_i + Qx_i τx_i + Qz_i τz_i]
     V = K/2 Σ_i [β Q1² + Qx² + Qz²],    m Q̈ + damping Q̇ = -∂V/∂Q + λ (<n>, <τx>, <τz>) + η
 
-with λ²/(Kt) = 1.35, β = 2, at f = 0.5 (one electron per site) and f = 0.49. Domains of the two C-type orders, Qx = ±0.41
-on the two sublattices, grow from random distortions. The order parameter is φ_i = (Qx_i - mean of its 4 neighbours)/2 ·
-(-1)^i, the unit of time τ0 = √(m/K).
+with λ²/(Kt) = 1.35, β = 2, at f = 0.5 (one electron per site) and f = 0.49. Domains of the two C-type orders, with
+Qx = ±0.41 on the sublattices, grow from random distortions. The order parameter is φ_i = (Qx_i - mean of its 4
+neighbours)/2 · (-1)^i, the unit of time τ0 = √(m/K).
 
 **One network for every filling.** At fixed number a density is not local: every level that crosses the Fermi energy
 moves µ for all sites. But only λQ1 + µ enters the matrix. Snapshots of exact quenches at fixed number are shifted
