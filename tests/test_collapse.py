@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 
-from nearsight.analysis import collapse_quality, fit_collapse, size_law, threshold_window
+from nearsight.analysis import (
+    collapse_quality,
+    fit_collapse,
+    mean_of_both_sides,
+    resampled_means,
+    size_law,
+    threshold_width,
+    threshold_window,
+)
 
 SIZES = np.array([4.0, 8.0, 16.0, 32.0])
 X = np.concatenate([-np.geomspace(1.0, 0.004, 30), np.geomspace(0.004, 1.2, 30)])
@@ -99,3 +108,31 @@ def test_windows_that_did_not_open_make_no_power_law():
         size_law(np.array([4, 8]), np.array([0.3, 0.2]), np.where(np.arange(20)[:, None] < 12, np.nan, good))
     with pytest.raises(ValueError, match="different sizes"):
         size_law(np.array([4, 4]), np.array([0.3, 0.2]), good)
+
+
+def test_widths_of_many_curves_are_those_of_each():
+    y, _, _ = planted(0.12, 1.0, 0.03, np.random.default_rng(8))
+    curves = np.stack([1 - y, 0 * y + 0.5])
+    widths = threshold_width(X, curves, 0.85)
+    assert widths.shape == (2, len(SIZES)) and np.isnan(widths[1]).all()
+    edges = np.array([threshold_window(X, curve, 0.85) for curve in 1 - y])
+    np.testing.assert_allclose(widths[0], edges[:, 1] - edges[:, 0])
+
+
+def test_the_mean_of_both_sides_knows_no_odd_part_and_only_pairs():
+    x = np.array([-0.4, -0.2, -0.1, 0.1, 0.2000001, 0.3, 0.4])
+    even, odd = np.stack([x**2, np.cos(x)]), np.sign(x)
+    distance, mean = mean_of_both_sides(x, even + odd, reach=0.3)
+    np.testing.assert_allclose(distance, [0.1, 0.2], atol=1e-6)
+    np.testing.assert_allclose(mean, [distance**2, np.cos(distance)], atol=1e-6)
+    with pytest.raises(ValueError, match="point"):
+        mean_of_both_sides(x, even[:, :3], reach=0.3)
+
+
+def test_resampled_trials_are_the_same_on_leading_axes():
+    values = np.random.default_rng(9).standard_normal((5, 40))
+    drawn = resampled_means(np.stack([values, 2 * values]), rng=torch.Generator().manual_seed(1), samples=50)
+    assert drawn.shape == (50, 2, 5) and drawn.std(0).min() > 0
+    np.testing.assert_allclose(drawn[:, 1], 2 * drawn[:, 0])
+    with pytest.raises(ValueError, match="trial"):
+        resampled_means(np.ones(3), rng=torch.Generator(), samples=50)

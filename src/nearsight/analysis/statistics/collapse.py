@@ -55,6 +55,8 @@ def mean_of_both_sides(
     one phase, and this depends on the temperatures it was trained at, which know nothing of the size. The mean of both
     sides does not jump, and is 1/2 at x = 0 for every size.
     """
+    if x.ndim != 1 or values.shape[-1:] != x.shape:
+        raise ValueError(f"x is (point,) and values (..., point), got {x.shape} and {values.shape}.")
     above = [k for k in np.flatnonzero((x > 0) & (x <= reach)) if np.abs(x + x[k]).min() < tol]
     below = [int(np.abs(x + x[k]).argmin()) for k in above]
     return x[above], 0.5 * (values[..., above] + values[..., below])

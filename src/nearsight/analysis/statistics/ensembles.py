@@ -70,6 +70,8 @@ def resampled_means(values: np.ndarray, *, rng: torch.Generator, samples: int) -
     same trials, and does so in every sample.
     """
     generator(rng)
+    if values.ndim < 2 or not values.shape[-1]:
+        raise ValueError(f"values are (..., point, trial) with one trial or more, got {values.shape}.")
     points, n = values.shape[-2:]
     draws = (torch.randint(n, (points, n), generator=rng).numpy() for _ in range(integer(samples, "samples", least=2)))
     return np.stack([np.take_along_axis(values, np.broadcast_to(d, values.shape), axis=-1).mean(-1) for d in draws])

@@ -406,7 +406,7 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
 
 def _growth_checks(filling: float, end: xr.Dataset, law: Any, fall: Any) -> list[Check]:
     """What the quench at one filling ends at."""
-    name, beside, gone = f"f = {filling:g}", end.isel(distance=0), "no walls are left"
+    name, beside, gone = f"f = {filling:g}", end.isel(distance=0), "walls in fewer than two replicas"
     diagonal = (100 * end.diagonal).assign_attrs(units="%")
     charge = mean_check(
         f"{name}: density at the walls minus the mean", beside.charge, weights=beside.charge_sites, missing=gone
