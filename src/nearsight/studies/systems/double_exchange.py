@@ -235,7 +235,7 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
         at_end("quench: fraction of ferromagnetic sites", end.ferro, exact=small.ferro, note=note),
         at_end("quench: sites of a ferromagnetic cluster", end.cluster, exact=small.cluster, note=note),
         at_end("quench: length of the antiferromagnet", end.L),
-        exponent(law, name="quench: exponent of the growth of this length, L ~ t^n"),
+        exponent(law, name="quench: growth exponent of this length, L ~ t^n"),
         at_end("quench: magnetisation", end.m),
     ]
 

@@ -190,7 +190,7 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
         "positive": "cores of positive charge", "negative": "cores of negative charge", "trivial": "cores of no charge",
     }  # fmt: skip
     published = Published(1.0, "thesis, ch. 3", note="at intermediate times")
-    growing = exponent(law, published, name="quench: exponent of the growth of the peaks, M ~ t^n")
+    growing = exponent(law, published, name="quench: growth exponent of the peaks, M ~ t^n")
     end = growth.isel(time=-1)
     ends = [at_end(f"quench: {label}", end[name]) for name, label in labels.items()]
     return with_fits(growth, M=law), [*ends, growing]
