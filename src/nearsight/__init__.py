@@ -59,7 +59,6 @@ if TYPE_CHECKING:
         training,
     )
     from nearsight.forcefields import (
-        ConvolutionalForceField,
         ExactForceField,
         ForceField,
         Forces,
@@ -70,7 +69,6 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "ConvolutionalForceField",
     "ExactForceField",
     "ForceField",
     "Forces",

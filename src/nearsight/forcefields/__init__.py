@@ -7,23 +7,19 @@ from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.learned import (
     BehlerParrinello,
-    ConvolutionalForceField,
     LearnedForceField,
-    LocalForceField,
     LocalModel,
 )
 
 __all__ = [
     "BehlerParrinello",
     "ClassicalForceField",
-    "ConvolutionalForceField",
     "ElectronForceField",
     "ExactForceField",
     "FixedNumber",
     "ForceField",
     "Forces",
     "LearnedForceField",
-    "LocalForceField",
     "LocalModel",
     "OnComponents",
     "SumForceField",

@@ -302,11 +302,3 @@ class LearnedForceField(ForceField):
             energy[inner[0]] += local.detach()
         gradient = pad_periodic_adjoint(slopes, self.reach, first=1).view(x.shape) - self.reference.field(x)
         return gradient, energy.view(x.shape[:-2]) + self.reference.energy(x)
-
-
-def ConvolutionalForceField(lattice: Lattice, network: LatticeNetwork) -> LearnedForceField:
-    """``LearnedForceField(network.on(lattice))``, as it was called before."""
-    return LearnedForceField(network.on(lattice))
-
-
-LocalForceField = LearnedForceField
