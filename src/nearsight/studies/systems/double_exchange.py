@@ -162,7 +162,7 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
 # --- exact electrons on learned spins ---------------------------------------------------------------------------------
 
 
-def phases(spins: xr.DataArray, n: Tensor, lattice: Lattice) -> xr.Dataset:
+def _phases(spins: xr.DataArray, n: Tensor, lattice: Lattice) -> xr.Dataset:
     """Bond order and density on every site, and which phase it belongs to."""
     b, clusters = analysis.spin_alignment(spins, lattice), analysis.parallel_clusters(spins, lattice)
     density = clusters.copy(data=n.numpy()).assign_attrs(long_name=r"$\langle n_i \rangle$", centre=1.0, limit=0.4)
@@ -185,10 +185,10 @@ def parted(name: str, data: xr.Dataset, c: Config) -> list[Check]:
     return [more, *(Check(f"{name}: electrons per site {k} ferromagnetic clusters", v) for k, v in values.items())]
 
 
-def densities(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[Check]]:
+def _densities(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[Check]]:
     """Exact electrons of the given number on the spins of both ensembles: their μ, and where they are.
 
-    ``number`` is what learned and exact spins of the last time would hold at the mean μ of the exact ones: learned
+    ``_number`` is what learned and exact spins of the last time would hold at the mean μ of the exact ones: learned
     torques know of no number, and this is the number that they keep.
     """
     lattice, dims = study.lattice(c.comparison.length), ("source", "replica", "time")
@@ -197,7 +197,7 @@ def densities(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list
     mu, n = ground.solved(ground.exact(c, lattice), field)
     mean_mu = float(mu[0, :, -1].mean())
     _, last = ground.solved(ground.exact(c, lattice, mean_mu), field[:, :, -1])
-    data = phases(spins, n, lattice).assign(
+    data = _phases(spins, n, lattice).assign(
         mu=(dims, mu.numpy(), {"long_name": "chemical potential", "units": "t"}),
         number=(dims[:2], last.mean(-1).numpy(), {"long_name": "electrons per site at the mean chemical potential"}),
     )
@@ -211,13 +211,13 @@ def densities(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list
     return data, checks
 
 
-def electrons(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[Check]]:
+def _electrons(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[Check]]:
     """Exact electrons on a few textures of the large quench, at the μ of exact quenches."""
     lattice, mu = study.lattice(c.large.length), float(run.observable("densities").attrs["mean_mu"])
     spins = run.observable("maps").spins.stack(site=("x", "y"), create_index=False)
     spins = spins.transpose("time", "site", "component")
     exact = ground.exact(c, lattice, mu, tol=1e-4)  # enough for maps
-    data = phases(spins, ground.solved(exact, torch.from_numpy(spins.values), batch=1)[1], lattice)
+    data = _phases(spins, ground.solved(exact, torch.from_numpy(spins.values), batch=1)[1], lattice)
     end = data.isel(time=-1)
     name = "quench: electrons per site at the end, at the μ of exact quenches"
     number = Check(name, value=float(end.n.mean()), exact=c.density, note="first replica; torques know of no number")
@@ -240,7 +240,7 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
     ]
 
 
-def notes(run: Run, c: Config) -> list[str]:
+def _notes(run: Run, c: Config) -> list[str]:
     drift = "μ falls while the spins order, and a local network cannot know it: its dynamics conserves no number."
     return [*caveats(run, c), *([] if c.half_filled else [drift])]
 
@@ -248,7 +248,7 @@ def notes(run: Run, c: Config) -> list[str]:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def number(run: Run, c: Config) -> Any:
+def _number(run: Run, c: Config) -> Any:
     """The μ that holds the number, and exact torques against exact ones at a fixed μ, which alone are local."""
     found = None if c.half_filled else ground.coexistence(run.observable("phases"), c.density).mu
     torque = run.observable("number").rename(trajectory="replica").set_index(snapshot=("replica", "time"))
@@ -259,12 +259,12 @@ def number(run: Run, c: Config) -> Any:
     return picture
 
 
-def phase_maps(data: xr.Dataset, length: int) -> Any:
+def _phase_maps(data: xr.Dataset, length: int) -> Any:
     """Bond order and electrons on the same spins."""
     return ns.plots.maps([data.b, data.n], square(length))
 
 
-def quench(run: Run, c: Config) -> Any:
+def _quench(run: Run, c: Config) -> Any:
     """The large learned quench over the small exact ones, where clusters and lengths have less room."""
     large, small = run.observable("growth"), run.observable("curves").sel(source="exact", drop=True)
     pairs = [{"exact": small[name], "learned": large[name]} for name in ("L", "ferro", "cluster")]
@@ -330,18 +330,18 @@ STUDY = MagnetStudy(
     large=lambda study, c: {"quench": magnets.large_quench(study.system(c, c.large.length), c, c.large.duration)},
     analyse=analyse,
     extra={"": (ground.STAGE,)},
-    more={"validate": {"number": ground.drift, "densities": densities}, "simulate": {"electrons": electrons}},
+    more={"validate": {"number": ground.drift, "densities": _densities}, "simulate": {"electrons": _electrons}},
     needs=("densities",),
-    notes=notes,
+    notes=_notes,
     figures={
         "phases": ground.draw_phases,
         "holes": ground.draw_holes,
-        "maps": lambda run, c: phase_maps(run.observable("electrons"), c.large.length),
-        "quench": quench,
-        "side_by_side": lambda run, c: phase_maps(  # the first exact quench and the first learned one
+        "maps": lambda run, c: _phase_maps(run.observable("electrons"), c.large.length),
+        "quench": _quench,
+        "side_by_side": lambda run, c: _phase_maps(  # the first exact quench and the first learned one
             some_times(run.observable("densities").isel(replica=0), 5), c.comparison.length
         ),
         "comparison": figures.comparison("b", "L", "ferro", log="x"),
-        "number": number,
+        "number": _number,
     },
 )

@@ -16,7 +16,7 @@ energy of the f electrons has the ΔF of hops as its differences: detailed balan
 - Checkerboards grow as t^0.35 at first and are arrested; super-clusters, the domains of σ_i = ±1, the sublattice of the
   nearest f electron, grow as ln t, far beyond the checkerboards.
 - The barrier that a test f electron crosses from one sublattice to the other is linear in the order of its
-  surroundings: exact potentials in arrangements of nine clusters (the stage ``barrier``).
+  surroundings: exact potentials in arrangements of nine clusters (the stage ``_barrier``).
 
 **Cost.** `quick`: ten minutes on two cores. `paper`: hours; 30 × 30, 100 + 100 quenches, 150 × 150.
 
@@ -142,7 +142,7 @@ def physics(c: Config, lattice: Lattice, screen: MoveEnergies | None = None) -> 
     )
 
 
-def with_cutoff(c: Config, cutoff: float) -> Config:
+def _with_cutoff(c: Config, cutoff: float) -> Config:
     """The network with another radius, 0 where that is shorter than the way to a neighbour."""
     radius = 0.5 * cutoff if cutoff >= 2.0 else 0.0
     return c.model_copy(update={"network": c.network.model_copy(update={"radius": radius})})
@@ -205,13 +205,13 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
         at_end("length L = 1/<k> of the super-clusters", last.L),
         at_end("fraction of f electrons in checkerboards", last.ordered),
         *(exponent(laws[k], paper, name=f"growth exponent of {label}") for k, (label, paper) in LENGTHS.items()),
-        *logarithmic(c, growth.L),
+        *_logarithmic(c, growth.L),
         exponent(scaling, BRAY, name="dynamical scaling of the super-clusters, S = R^θ G(kR): θ", missing=words),
         exponent(porod, POROD, name="Porod tail of the super-clusters, S ~ k^p: p", missing=more),
     ]
 
 
-def logarithmic(c: Config, length: xr.DataArray) -> list[Check]:
+def _logarithmic(c: Config, length: xr.DataArray) -> list[Check]:
     """L = a + b ln t, replica by replica, and how far the mean strays from it, beside the best power law."""
     kept = grows_freely(length, below=c.large.length / 8, since=c.large.growth_from)
     L, name = length.sel(time=kept).transpose("replica", "time"), "super-clusters grow as L = a + b ln t"
@@ -235,7 +235,7 @@ def logarithmic(c: Config, length: xr.DataArray) -> list[Check]:
 # --- why growth freezes: the barrier between the sublattices that frozen clusters raise -------------------------------
 
 
-def barrier(run: Run, c: Config) -> None:
+def _barrier(run: Run, c: Config) -> None:
     """Exact potentials of a test particle in arrangements of one cluster in nine blocks."""
     count, lattice = c.barrier.configurations, square(c.barrier.length)
     # The nine clusters hold as many f electrons as the quenches have, but for the one that is tested.
@@ -245,7 +245,7 @@ def barrier(run: Run, c: Config) -> None:
     arranged = analysis.block_arrangements(lattice, patch, rng=run.rng("blocks"), count=count, polarity=polarity)
     seconds = 1.3 * count * (c.barrier.length / 30) ** 6
     tasks = [(c, lattice, row) for row in arranged.n.values]
-    V = np.stack(parallel.run(potential, tasks, seconds=seconds, title="barriers"))
+    V = np.stack(parallel.run(_potential, tasks, seconds=seconds, title="barriers"))
     sigma = analysis.sublattice_field(arranged.n, lattice)
     gap = analysis.staggered_barrier(V, lattice, dims=("configuration",))
     L = analysis.correlation_length(analysis.structure_factor(sigma, lattice), lattice)
@@ -270,7 +270,7 @@ def barrier(run: Run, c: Config) -> None:
     )
 
 
-def potential(c: Config, lattice: Lattice, row: np.ndarray) -> np.ndarray:
+def _potential(c: Config, lattice: Lattice, row: np.ndarray) -> np.ndarray:
     """V of one configuration ``(site,)``."""
     with threads(1):
         model = FalicovKimball(lattice, **c.model.model_dump())
@@ -280,17 +280,17 @@ def potential(c: Config, lattice: Lattice, row: np.ndarray) -> np.ndarray:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def over_sigma(data: xr.Dataset) -> xr.DataArray:
+def _over_sigma(data: xr.Dataset) -> xr.DataArray:
     """±1 where an f electron is on the A (B) sublattice, pale σ elsewhere."""
     x, y = (xr.DataArray(np.arange(data.sizes[d]), dims=d) for d in "xy")
     shown = xr.where(data.n > 0.5, (-1.0) ** (x + y), PALE * data.sigma).transpose(*data.n.dims)
     return shown.assign_attrs(long_name="f electrons over σ", limit=1.0, centre=0.0)
 
 
-def particles(run: Run, c: Config) -> Any:
+def _particles(run: Run, c: Config) -> Any:
     """f electrons by their sublattice over pale σ, in a corner of the lattice."""
     data, window = figures.some_times(run.observable("maps"), 4), min(CLOSE_UP, c.large.length)
-    return ns.plots.maps(over_sigma(data), square(c.large.length), window=window)
+    return ns.plots.maps(_over_sigma(data), square(c.large.length), window=window)
 
 
 def growth(run: Run, c: Config) -> Any:
@@ -305,7 +305,7 @@ def growth(run: Run, c: Config) -> Any:
     return picture
 
 
-def collapse(run: Run, c: Config) -> Any:
+def _collapse(run: Run, c: Config) -> Any:
     observed = run.observable("growth")
     later, found = figures.some_times(observed, 6), fits(observed)
     R = later.R.mean("replica")
@@ -314,13 +314,13 @@ def collapse(run: Run, c: Config) -> Any:
     return ns.plots.collapse(later.S, R, R**-2.0, log="xy", labels=labels, fit=words or None)
 
 
-def potentials(run: Run, c: Config) -> Any:
+def _potentials(run: Run, c: Config) -> Any:
     data = run.observable("potential")
     V = (data.V - data.V.min(("x", "y"))).assign_attrs(long_name="potential above its minimum", units="t")
-    return ns.plots.maps([over_sigma(data), V], square(c.barrier.length))
+    return ns.plots.maps([_over_sigma(data), V], square(c.barrier.length))
 
 
-def barriers(run: Run, c: Config) -> Any:
+def _barriers(run: Run, c: Config) -> Any:
     data = run.observable("barrier")
     lines, blocks, tables = fits(data), abs(data.M).rename("|M|"), figures.tables(run)
     length = data.L.assign_attrs(long_name="length of the super-clusters")
@@ -331,7 +331,7 @@ def barriers(run: Run, c: Config) -> Any:
     }
 
 
-def notes(run: Run, c: Config) -> list[str]:
+def _notes(run: Run, c: Config) -> list[str]:
     return [
         *caveats(run, c),
         f"Time counts attempts per f electron; a plot in units of 100 attempts of single electrons shows "
@@ -363,14 +363,14 @@ PRESETS = {
     ),
 }
 
-BARRIER = Stage("barrier", barrier, ("observables.nc:barrier", "observables.nc:potential", "checks.json:barrier"))
+BARRIER = Stage("barrier", _barrier, ("observables.nc:barrier", "observables.nc:potential", "checks.json:barrier"))
 
 STUDY = MoveStudy(
     question="Do f electrons that hop at learned energies separate into checkerboards as exact electrons make them?",
     title="Falicov-Kimball model: checkerboards, super-clusters, and what freezes them",
     presets=PRESETS,
     physics=physics,
-    with_cutoff=with_cutoff,
+    with_cutoff=_with_cutoff,
     observe=observe,
     maps=maps,
     compare={
@@ -383,16 +383,16 @@ STUDY = MoveStudy(
     snapshots=compare_snapshots,
     analyse=analyse,
     extra={"simulate": (BARRIER,)},
-    notes=notes,
+    notes=_notes,
     figures={
         "maps": figures.maps("sigma"),
-        "particles": particles,
+        "particles": _particles,
         "growth": growth,
-        "collapse": collapse,
+        "collapse": _collapse,
         "comparison": figures.comparison("l", "weighted_size", "inverse_L"),
         "correlations": figures.profiles("C", 3, residuals=True, paired=True),
-        "potentials": potentials,
-        "barriers": barriers,
+        "potentials": _potentials,
+        "barriers": _barriers,
         "parity": figures.parity(),
         "errors_by_age": figures.errors_by("time"),
         "symmetry": figures.symmetry,

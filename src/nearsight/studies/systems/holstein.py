@@ -201,7 +201,7 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def scattering(run: Run, c: Config) -> Any:
+def _scattering(run: Run, c: Config) -> Any:
     n = run.observable("maps").density.isel(time=-1)
     lattice = square(c.large.length)
     S = analysis.structure_factor((n - n.mean()).values.reshape(-1), lattice)
@@ -274,7 +274,7 @@ STUDY = QuenchStudy(
         "parity": figures.parity("density", symbol="n"),
         "errors": figures.errors("density", symbol="n", published=PAPER_ERROR),
         "errors_by_kind": figures.errors_by("kind", "density"),
-        "structure_factor": scattering,
+        "structure_factor": _scattering,
         "symmetry": figures.symmetry,
     },
 )

@@ -573,18 +573,18 @@ def judge(run: Run, c: Config, measured: Any) -> list[Check]:
 CURVES: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True, "mark": TC}
 
 
-def draw_accuracy(run: Run, c: Config) -> Any:
+def _draw_accuracy(run: Run, c: Config) -> Any:
     data = run.observable("accuracy").sel(features="network")
     return ns.plots.compare(data.block, data.whole, levels=(THRESHOLDS[0],) * 2, **CURVES)
 
 
-def draw_energy(run: Run, c: Config) -> dict[str, Any]:
+def _draw_energy(run: Run, c: Config) -> dict[str, Any]:
     data = run.observable("energy")
     off = (data.learned - data.sampled).assign_attrs(long_name="error of the energy per site", units="J")
     return {str(f): ns.plots.compare(off.sel(features=f), levels=(0.0,), **CURVES) for f in data.features.values}
 
 
-def draw_comparison(run: Run, c: Config) -> Any:
+def _draw_comparison(run: Run, c: Config) -> Any:
     learned, bound = (near_transition(c, run.observable(name)) for name in ("accuracy", "bound"))
     lack = bound.sel(features="exact", drop=True) - bound.sel(features=list(c.compared))
     lack.attrs = {"long_name": "exact bound minus accuracy", "units": "1"}
@@ -592,7 +592,7 @@ def draw_comparison(run: Run, c: Config) -> Any:
     return ns.plots.compare(learned, lack, levels=(None, 0.0), **options)
 
 
-def draw_windows(run: Run, c: Config) -> Any:
+def _draw_windows(run: Run, c: Config) -> Any:
     data = run.observable("scaling")
     drawn, laws = {}, {}
     for features, threshold in product(data.features.values, THRESHOLDS):
@@ -604,7 +604,7 @@ def draw_windows(run: Run, c: Config) -> Any:
     return ns.plots.compare(drawn, x="side", log="xy", fits=(laws,), points=True)
 
 
-def draw_collapse(run: Run, c: Config) -> Any:
+def _draw_collapse(run: Run, c: Config) -> Any:
     scaling = run.observable("scaling")
     best = fits(scaling)["collapse"]
     sides, x, y, error, _ = curves(c, run.observable("accuracy"), scaling, "network")
@@ -616,12 +616,12 @@ def draw_collapse(run: Run, c: Config) -> Any:
     return ns.plots.collapse(data, side**best.inverse_nu, side**best.theta, labels=labels, fit=best)
 
 
-def draw_parity(run: Run, c: Config) -> Any:
+def _draw_parity(run: Run, c: Config) -> Any:
     data = run.observable("energy").sel(features="network").isel(side=-1)
     return ns.plots.parity(data.sampled, data.learned, quantity="e")
 
 
-def notes(run: Run, c: Config) -> list[str]:
+def _notes(run: Run, c: Config) -> list[str]:
     return [
         "The exact bound is that of a lattice without end, wired far from the block. Where the correlation length "
         f"exceeds L = {c.length}, blocks of the periodic lattice are a little different.",
@@ -689,13 +689,13 @@ STUDY = PropertyStudy(
         "scaling": measure_scaling,
     },
     judge=judge,
-    notes=notes,
+    notes=_notes,
     figures={
-        "accuracy": draw_accuracy,
-        "windows": draw_windows,
-        "collapse": draw_collapse,
-        "comparison": draw_comparison,
-        "energy": draw_energy,
-        "parity": draw_parity,
+        "accuracy": _draw_accuracy,
+        "windows": _draw_windows,
+        "collapse": _draw_collapse,
+        "comparison": _draw_comparison,
+        "energy": _draw_energy,
+        "parity": _draw_parity,
     },
 )

@@ -436,7 +436,7 @@ def _growth_checks(filling: float, end: xr.Dataset, law: Any, fall: Any) -> list
     ]  # fmt: skip
 
 
-def walls(run: Run, c: Config) -> Any:
+def _walls(run: Run, c: Config) -> Any:
     """The direction of walls over time, and the charge near them at the end."""
     observed = run.observable("growth")
     last = observed.isel(time=-1)
@@ -502,7 +502,7 @@ PRESETS = {
 }
 
 
-def large_quenches(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
+def _large_quenches(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
     systems = {filling: study.system(c, c.large.length, filling=filling) for filling in c.fillings}
     length: dict[str, Any] = {"duration": c.large.duration, "records": c.large.records}
     return {
@@ -511,7 +511,7 @@ def large_quenches(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
     }
 
 
-def target(run: Run, c: Config) -> Any:
+def _target(run: Run, c: Config) -> Any:
     """The electrons at μ = 0, and at the fixed number of the first filling."""
     canonical = physics(c, square(c.length), c.fillings[0]).quenched.electrons
     return dataclasses.replace(STUDY.locality(run, c), canonical=canonical)
@@ -536,15 +536,15 @@ STUDY = QuenchStudy(
     },
     matched_noise="L",
     snapshots=compare_snapshots,
-    large=large_quenches,
+    large=_large_quenches,
     along="filling",
     analyse=analyse,
-    target=target,
+    target=_target,
     figures={
         "domains": figures.maps("phi", "density", "cdw", by="filling"),
         "growth": figures.growth("L", "exponent", by="filling", log="x", levels=(None, 0.25)),
         "structure_factor": figures.profiles("S", group="growth", by="filling", log="xy"),
-        "walls": walls,
+        "walls": _walls,
         "correlations": figures.profiles("C", 6),
         "comparison": figures.comparison("L", "phi_rms"),
         "parity": figures.parity("force", by="mode", published=Published(0.005, THESIS)),

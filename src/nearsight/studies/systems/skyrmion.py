@@ -227,7 +227,7 @@ def restore(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[C
     ]
 
 
-def notes(run: Run, c: Config) -> list[str]:
+def _notes(run: Run, c: Config) -> list[str]:
     mesh, large = f"{c.ground.fine_mesh} × {c.ground.fine_mesh}", c.large
     return [
         f"Energies of textures are those of {c.ground.cell} × {c.ground.cell} sites with the electrons of {mesh} such "
@@ -241,7 +241,7 @@ def notes(run: Run, c: Config) -> list[str]:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def restored(run: Run, c: Config) -> Any:
+def _restored(run: Run, c: Config) -> Any:
     data = run.observable("restored")
     charge, cells = abs(data.Q).assign_attrs(long_name="skyrmions"), c.large.restored_length**2 / CELL_SITES
     picture = ns.plots.compare(charge, data.M, levels=(cells, None), mark=c.trajectories.duration)
@@ -249,12 +249,12 @@ def restored(run: Run, c: Config) -> Any:
     return picture
 
 
-def restored_maps(run: Run, c: Config) -> Any:
+def _restored_maps(run: Run, c: Config) -> Any:
     spins = run.observable("restored").spins.rename(shown="time").isel(time=[0, -2, -1])
     return ns.plots.maps(spins, triangular(c.large.restored_length))
 
 
-def quench(run: Run, c: Config) -> Any:
+def _quench(run: Run, c: Config) -> Any:
     data = run.observable("growth")
     names = {"charge > 0": "positive", "charge < 0": "negative", "no charge": "trivial"}
     cores = {label: data[name].assign_attrs(long_name="cores") for label, name in names.items()}
@@ -263,7 +263,7 @@ def quench(run: Run, c: Config) -> Any:
     return picture
 
 
-def charge(run: Run, c: Config) -> Any:
+def _charge(run: Run, c: Config) -> Any:
     spins = run.observable("maps").spins.isel(time=-1).stack(site=("x", "y"), create_index=False)
     lattice = triangular(c.large.quench_length)
     density = analysis.charge_density(spins.transpose("site", "component"), lattice)
@@ -328,14 +328,14 @@ STUDY = MagnetStudy(
     analyse=analyse,
     extra={"": (ground.STAGE,)},
     more={"simulate": {"restored": restore}},
-    notes=notes,
+    notes=_notes,
     figures={
         "phases": ground.phases,
         "textures": ground.textures,
         "comparison": figures.comparison("M", "L"),
-        "restored": restored,
-        "restored_maps": restored_maps,
-        "quench": quench,
-        "charge": charge,
+        "restored": _restored,
+        "restored_maps": _restored_maps,
+        "quench": _quench,
+        "charge": _charge,
     },
 )
