@@ -1,4 +1,4 @@
-"""`nearsight doctor locality`: how far the student of a run sees, and whether that is enough."""
+"""`nearsight doctor locality`: how far the model of a run sees, and whether that is enough."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def floor_table(data: xr.Dataset) -> Table:
 
 
 def student_table(data: xr.Dataset) -> Table:
-    """Cutoff, error and decay of the response of every student."""
-    table = _table("student", "cutoff / a", "error", "of the rms", "cannot know", "ξ / a")
+    """Cutoff, error and decay of the response of every model."""
+    table = _table("model", "cutoff / a", "error", "of the rms", "cannot know", "ξ / a")
     radius, floor, rms = data["radius"].values, data["floor"].values, float(data["rms"])
     for model in data["model"].values:
         here = data.sel(model=model, source=model)
@@ -80,7 +80,7 @@ def _percent(error: float, rms: float) -> str:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(first, justify="left" if first == "student" else "right")
+    table.add_column(first, justify="left" if first == "model" else "right")
     for column in columns:
         table.add_column(Text(column), justify="right")
     return table

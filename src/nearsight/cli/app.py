@@ -131,7 +131,7 @@ def examine_locality(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Training of every student that is grown for the comparison (200; 0 for none), where the study can.",
+            help="Training of every model that is grown for the comparison (200; 0 for none), where the study can.",
             min=0,
             show_default=False,
         ),

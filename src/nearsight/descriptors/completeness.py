@@ -45,7 +45,7 @@ def inequivalent_occupations(
 def count_distinct(features: Tensor | np.ndarray, *, tolerance: float = 1e-6) -> int:
     """The number of different rows ``(point, feature)``, up to rounding far below the tolerance.
 
-    Rows are compared by a 64-bit hash of their rounded numbers; two different ones among n agree by chance with
+    Rows are compared by a 64-bit hash of their rounded numbers; two different ones among n agree by accident with
     probability n² / 2⁶⁵.
     """
     tolerance = number(tolerance, "tolerance", above=0)

@@ -31,7 +31,7 @@ class FixedNumber(ForceField):
     Parameters
     ----------
     electrons: the electrons' part of the force, exact or learned, at fixed μ₀; springs are added outside,
-        ``FixedNumber(student, ...) + exact.classical``, since they do feel a uniform shift.
+        ``FixedNumber(learned, ...) + exact.classical``, since they do feel a uniform shift.
     mean_force: the force per site at the wanted number: ``λ n`` for the Jahn-Teller breathing mode, ``g (f - ½)`` per
         spin for the Holstein model at filling f.
     component: the component of the field that couples to the density.
@@ -64,11 +64,11 @@ class FixedNumber(ForceField):
         return self._solve(field.reshape(-1, *field.shape[-2:])).shift.reshape(field.shape[:-2])
 
     def evaluate(self, field: Tensor) -> Forces:
-        fitted = self.training and torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        in_a_fit = self.training and torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         flat = field.reshape(-1, *field.shape[-2:])
         with torch.no_grad():
             shift, force, energy = self._solve(flat.detach())
-        if field.numel() and (fitted or wanted(field)):
+        if field.numel() and (in_a_fit or wanted(field)):
             force, energy = self._differentiable(flat if wanted(field) else flat.detach(), shift)
         if energy is not None:
             energy = energy + shift * self.mean_force * self.lattice.n_sites

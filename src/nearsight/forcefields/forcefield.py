@@ -52,7 +52,7 @@ class ForceField(Described, nn.Module, abc.ABC):
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:
-        """All sources of chance, those of parts included: with their states a run goes on as if it had not stopped."""
+        """All random generators, those of parts included: with their states a run goes on as if it had not stopped."""
         drawn = (m.rng for m in self.modules() if isinstance(m, ForceField) and m.rng is not None)
         return tuple(dict.fromkeys(drawn))
 

@@ -1,4 +1,4 @@
-"""A residual network for the torques on spins, whose symmetry is taught and not built in."""
+"""A residual network for the torques on spins, whose symmetry is learned from rotated snapshots and not built in."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def choose(
     ----------
     accuracy: largest error of the elements of ρ; of coloured vectors, their root mean square error at 95 % confidence.
         ``None`` wants an exact solver, and so does kT = 0.
-    rng: chance of coloured vectors, which cost as little as the size of the system times a constant. Without it
+    rng: for the phases of coloured vectors, which cost as little as the size of the system times a constant. Without it
         answers with noise are not considered.
     """
     needed = ("rows", "columns", "orbitals", "positions", "cuts", "elements")
@@ -232,7 +232,7 @@ class _Task:
     def moments(self, levels: Spectrum, *, of_gradient: bool) -> int:
         lowest, highest = (x.reshape(1).cpu().numpy() for x in (levels.lowest, levels.highest))
         series = FermiSeries(Band.around(lowest, highest, margin=MARGIN), self.kT, 5)
-        # As Chebyshev does: the larger part of the error is left to chance.
+        # As Chebyshev does: the larger part of the error is statistical.
         part = 0.25 * self.accuracy
         return series.resolved(part, np.full(1, self.mu), of_gradient=of_gradient, margin=MARGIN).moments
 
@@ -254,7 +254,7 @@ class _Task:
                     mu=self.mu,
                     moments=moments,
                     probes=coloured_vectors(distance),
-                    rng=torch.Generator().manual_seed(0),  # not the chance of the answers
+                    rng=torch.Generator().manual_seed(0),  # not that of the answers
                     dtype=torch.float32,
                 )
                 bars = trial.solve(piece, rows, columns).bars

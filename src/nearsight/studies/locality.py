@@ -40,7 +40,7 @@ class LocalityTarget:
     turn: the force turns along when all spins are turned or reversed at once.
     more: fields of other trajectories, those of the training. What lies beyond a cutoff is taken from them too: a test
         of few trajectories holds too little that fits.
-    grow: ``grow(cutoff, steps, folder)`` trains a student of this cutoff for so many steps on the training data of the
+    grow: ``grow(cutoff, steps, folder)`` trains a model of this cutoff for so many steps on the training data of the
         run, its checkpoint in the folder.
     """
 
@@ -109,7 +109,7 @@ def examine(
     steps: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> LocalityReport:
-    """Examine the student of a finished run, and store the result as ``locality.nc`` in its folder.
+    """Examine the model of a finished run, and store the result as ``locality.nc`` in its folder.
 
     ``others`` are runs with the same data and another network: their students join the comparison of cutoffs. Where
     the study can grow students of any cutoff, some are trained for ``steps`` each (200 if not given, 0 for none) and
@@ -148,7 +148,7 @@ def grown(run: Run, target: LocalityTarget | HopTarget, steps: int, say: Callabl
     students: dict[str, Any] = {}
     limit = half_period(target.data.lattice)
     for cutoff in (r for r in CUTOFFS if r <= limit + 1e-9):
-        say(f"a student with a cutoff of {cutoff:g} a, {steps} steps")
+        say(f"a model with a cutoff of {cutoff:g} a, {steps} steps")
         students[f"{cutoff:g}"] = target.grow(cutoff, steps, run.path / FOLDER / f"cutoff-{cutoff:g}-steps-{steps}")
     return students
 

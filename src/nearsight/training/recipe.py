@@ -1,4 +1,4 @@
-"""Which snapshots a force field is taught with."""
+"""Which snapshots a force field learns from."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Recipe(_Options):
     """How many snapshots of which kind, and how each is made.
 
     A force field is asked for forces along its own trajectories: random fields far from equilibrium at first, ever more
-    ordered ones later, thermal ones at the end. It is taught with all of them. The parameters know nothing of the
+    ordered ones later, thermal ones at the end. It learns from all of them. The parameters know nothing of the
     model: amplitudes are in units of the field, dt in units of time, kT of energy. Set a kind's ``trajectories`` to 0
     to leave it out; :meth:`scaled` keeps the proportions.
     """

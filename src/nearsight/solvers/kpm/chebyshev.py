@@ -86,7 +86,7 @@ class Chebyshev(Solver):
         element; conservative for given probes, and errs down to a third as much where colours are far apart) or
         ``direct`` (one of each). Default: direct for unit vectors, which have no noise, gradient for others.
     dtype: precision of the vectors: float64, or float32 at half the cost with errors of 1e-6.
-    rng: chance of the probes, drawn anew in every call.
+    rng: for the probes, drawn anew in every call.
     margin: part of the bandwidth that is added on either side of what Lanczos finds.
     products: how matrices are multiplied; None: :class:`NumbaProducts` on a processor, :class:`TorchProducts` on a GPU.
 
@@ -260,7 +260,7 @@ class Chebyshev(Solver):
         mu = band.centre if self.mu is None else np.full(len(band.centre), self.mu)
         series = FermiSeries(band, self.kT, self.moments or 4, self.kernel).in_pairs()
         if self.moments is None:
-            # The larger part of the accuracy is left to chance, and at fixed number to the μ of the moments at hand.
+            # The larger part of the error is statistical, and at fixed number to the μ of the moments at hand.
             part = 0.25 if self.filling is None else 0.1
             series = series.resolved(part * finer * self.accuracy, mu, of_gradient=self.gradient, margin=self.margin)
         if self.kernel is None:
@@ -291,14 +291,14 @@ class Chebyshev(Solver):
         mu, gap = np.full(matrix.batch, math.nan if self.mu is None else self.mu), np.zeros(matrix.batch)
         if self.filling is not None:
             # One μ for all sets: with one for each, its fluctuation would leave a bias that no spread shows.
-            chance = None if self.rng is None else self.rng.get_state()
+            drawn = None if self.rng is None else self.rng.get_state()
             steps = series.moments // 2 if self.gradient else series.moments - 1
             found = []
             for _ in range(arrangement.sets):
                 blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
                 found += sum_of_blocks(products, blocks, lambda b: forward(products, b, steps)[:1])
-            if self.rng is not None and chance is not None:
-                self.rng.set_state(chance)  # the same vectors once more
+            if self.rng is not None and drawn is not None:
+                self.rng.set_state(drawn)  # the same vectors once more
             thermodynamics = MomentThermodynamics(series, np.mean(found, axis=0) / arrangement.repeats)
             mu, gap = thermodynamics.chemical_potential(self.filling, self._rounding(series))
         sets = [self._set(plan, products, arrangement, mu) for _ in range(arrangement.sets)]
