@@ -77,7 +77,7 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
     """
     if len(paths) < 2:
         raise ValueError(f"It takes two runs to compare, got {len(paths)}.")
-    runs = [checked_run(path) for path in paths]
+    runs = [_checked_run(path) for path in paths]
     studies = [run.manifest["study"] for run in runs]
     if len(set(studies)) > 1:
         each = ", ".join(f"{run.path} of {study}" for run, study in zip(runs, studies, strict=True))
@@ -122,7 +122,7 @@ def _error(check: Check) -> float:
     return check.combined_error if isinstance(check.criterion, Within | Sigma) else check.error
 
 
-def checked_run(path: str | Path) -> Run:
+def _checked_run(path: str | Path) -> Run:
     """A run that holds checks; ``ValueError`` or ``FileNotFoundError`` with the cure for any other folder."""
     run = Run(path)
     if not (run.path / "manifest.json").exists():

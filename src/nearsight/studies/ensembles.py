@@ -127,7 +127,7 @@ def at_end(label: str, values: xr.DataArray, *, exact: xr.DataArray | None = Non
         f"{label} at the end",
         value=float(learned["mean"]),
         error=float(learned["error"]),
-        unit=unit(values),
+        unit=_unit(values),
         exact=None if beside is None else float(beside["mean"]),
         exact_error=None if beside is None else float(beside["error"]),
         note=f"t = {rounded(values.time)}{note}",
@@ -150,11 +150,11 @@ def mean_check(
     elif int((weights > 0).sum()) >= 2:
         found = analysis.weighted_mean_and_error(values, weights, dim)
     else:
-        return Check(name, value=None, unit=unit(values), criterion=criterion, note=missing)
-    return Check(name, float(found["mean"]), float(found["error"]), unit=unit(values), criterion=criterion)
+        return Check(name, value=None, unit=_unit(values), criterion=criterion, note=missing)
+    return Check(name, float(found["mean"]), float(found["error"]), unit=_unit(values), criterion=criterion)
 
 
-def unit(values: xr.DataArray) -> str:
+def _unit(values: xr.DataArray) -> str:
     units = str(values.attrs.get("units", ""))
     return "" if units == "1" else units
 

@@ -139,7 +139,7 @@ def spin_system(
     )
 
 
-def snapshot(exact: ExactForceField, state: State) -> xr.Dataset:
+def _snapshot(exact: ExactForceField, state: State) -> xr.Dataset:
     """Spins, and the field and energy of the electrons alone, as a data set has them."""
     known, total = exact.classical(state.field), state.forces
     assert known.energy is not None and total.energy is not None
@@ -153,7 +153,7 @@ def snapshot(exact: ExactForceField, state: State) -> xr.Dataset:
     )
 
 
-def spin_maps(c: Any, system: System, state: State) -> xr.Dataset:
+def _spin_maps(c: Any, system: System, state: State) -> xr.Dataset:
     """Spins of the first replica, and the mean S(q) of all over the zone."""
     spins = state.field.double().cpu()
     S = analysis.spin_structure_factor(spins, system.lattice).mean("replica", keep_attrs=True)
@@ -189,7 +189,7 @@ class MagnetStudy(QuenchStudy):
     path: Callable[[Lattice], analysis.Path]
     local: Callable[[Run, Any, System], ForceField] | None = None
     reach: Published | None = None
-    maps: Observe | None = spin_maps
+    maps: Observe | None = _spin_maps
     initial_stream: str = "initial spins"
     guarded: bool = False
 
@@ -231,7 +231,7 @@ class MagnetStudy(QuenchStudy):
                 engine=system.exact,
                 field=spins,
                 steps=tuple(sorted({round(step) for step in self.snapshot_steps(config, last)})),
-                measure=partial(snapshot, system.exact),
+                measure=partial(_snapshot, system.exact),
                 path=folder / f"{name}-{k:03d}",
                 seed=run.seed("data", "noise", name, k),
             )

@@ -171,7 +171,7 @@ class MoveStudy(QuenchStudy):
         system = self.system(config, length)
         with threads(1):
             field = system.initial_fields(1, run.rng("speed"))[0]
-            spent, accepted = attempt(system, system.exact, field, run.rng("speed", "chance"))
+            spent, accepted = _attempt(system, system.exact, field, run.rng("speed", "chance"))
             # Levels are all that a free energy needs: no eigenvectors, no forces.
             four = 4 * seconds(lambda n: torch.linalg.eigvalsh(system.model.matrix(n)), field)
             checks = [
@@ -187,7 +187,7 @@ class MoveStudy(QuenchStudy):
                 large = self.system(config, length)
                 field = large.initial_fields(1, run.rng("speed", length))[0]
                 learned = self.electrons(run, config, large.lattice)
-                rate = 1.0 / attempt(large, learned, field, run.rng("speed", "chance"))[0]
+                rate = 1.0 / _attempt(large, learned, field, run.rng("speed", "chance"))[0]
                 name = f"learned attempts per second on {length} × {length}, one thread"
                 checks.append(Check(name, value=rate, criterion=Above(LEARNED_TARGET), note="random positions"))
         return checks
@@ -351,7 +351,7 @@ def loop_error(energies: MoveEnergies, field: Tensor, rng: torch.Generator) -> f
     return worst / largest if largest else None
 
 
-def attempt(system: System, energies: MoveEnergies, field: Tensor, rng: torch.Generator) -> tuple[float, float]:
+def _attempt(system: System, energies: MoveEnergies, field: Tensor, rng: torch.Generator) -> tuple[float, float]:
     """Seconds of one attempt and the fraction that is accepted, over the first steps of a quench."""
     scheme: Any = system.moved_by(energies)[1]
     state = scheme.step(scheme.start(field, None, rng), None, rng)  # compiled by now

@@ -277,7 +277,7 @@ class QuenchStudy(Study):
 
     def simulate(self, run: Run, config: Any) -> None:
         """Quench large lattices with what was learned, and measure at logarithmically spaced times."""
-        quenches = (self.large or one_large_quench)(self, config)
+        quenches = (self.large or _one_large_quench)(self, config)
         parts = [self.quench(run, config, name, quench) for name, quench in quenches.items()]
         growth, maps = parts[0]
         if self.along is not None:
@@ -360,7 +360,7 @@ class QuenchStudy(Study):
         )
 
 
-def one_large_quench(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuench]:
+def _one_large_quench(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuench]:
     """The quench of ``config.large``, in the folder ``large`` itself."""
     large, system = config.large, study.system(config, config.large.length)
     start = ("large", "positions" if system.discrete else "field")

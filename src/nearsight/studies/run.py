@@ -81,7 +81,7 @@ class Run:
         page, manifest = run.path / "config.yaml", run.path / "manifest.json"
         if not manifest.exists():  # without it nothing vouches: stages run again
             head = {"study": study, "seed": config.get("seed")}
-            content = head | provenance() | {"config": json.loads(json.dumps(config)), "stages": {}}
+            content = head | _provenance() | {"config": json.loads(json.dumps(config)), "stages": {}}
         else:
             content = {"config": run.config, **run.manifest}  # that of 0.1 does not hold it yet
         if not page.exists():
@@ -339,7 +339,7 @@ def _of_sentence(
     return Check(quantity, value, exact=reference, note=f"nearsight 0.1: {text or 'not judged'}")
 
 
-def provenance() -> dict[str, Any]:
+def _provenance() -> dict[str, Any]:
     """What it takes to tell where numbers came from: version, commit, libraries, machine."""
     return {
         "nearsight": nearsight.__version__,

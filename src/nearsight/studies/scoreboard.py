@@ -13,7 +13,7 @@ from typing import Any
 import nearsight
 from nearsight.storage import CorruptFileError, read_json, write_atomic
 from nearsight.studies.checks import Check
-from nearsight.studies.comparison import checked_run
+from nearsight.studies.comparison import _checked_run
 
 COMMITTED = Path(nearsight.__file__).parents[2] / "docs" / "scoreboard.json"
 """The scoreboard of a checkout; an installed package has none."""
@@ -62,7 +62,7 @@ def record(path: str | Path) -> Record:
     from nearsight.studies import get
     from nearsight.studies.report import command  # draws, which takes a second to load
 
-    run = checked_run(path)
+    run = _checked_run(path)
     manifest = run.manifest
     checks = tuple(check for check in run.checks if check.published is not None)
     if not checks:

@@ -75,7 +75,7 @@ def ordered_state(exact: ForceField, learned: ForceField, pattern: Tensor, *, mo
 
     infinite: what it is on the infinite lattice at T = 0 for the default parameters.
     """
-    there, here = (amplitude_at_rest(forcefield, pattern, most) for forcefield in (exact, learned))
+    there, here = (_amplitude_at_rest(forcefield, pattern, most) for forcefield in (exact, learned))
     return Check(
         "displacement in the ordered state",
         value=here,
@@ -94,7 +94,7 @@ def relaxed(forcefield: ForceField, field: Tensor, *, dt: float = 0.4, steps: in
         return simulate(forcefield, scheme, field, steps=steps, record=None, rng=None).final.field.double()
 
 
-def amplitude_at_rest(forcefield: ForceField, pattern: Tensor, most: float) -> float | None:
+def _amplitude_at_rest(forcefield: ForceField, pattern: Tensor, most: float) -> float | None:
     """A > 0 by bisection; None if order does not grow from A = 0.05, or still grows at ``most``."""
 
     def pull(A: float) -> float:

@@ -169,11 +169,11 @@ def compare_torques(
     for name in networks:
         judged = name == next(iter(networks))
         bound = Below(published.value) if judged and comparable else None
-        checks += torque_checks(name, dataset.sel(network=name), published, bound, judged=judged)
+        checks += _torque_checks(name, dataset.sel(network=name), published, bound, judged=judged)
     return dataset, [*checks, symmetry_check(broken)]
 
 
-def torque_checks(
+def _torque_checks(
     name: str, data: xr.Dataset, published: Published, bound: Below | None, *, judged: bool
 ) -> list[Check]:
     """What is known of one network. Errors that are alike on all sites add up in the peaks, and decide how fast spins
@@ -293,17 +293,17 @@ def parity(run: Run, config: Any) -> Any:
     return picture
 
 
-def angle(run: Run, config: Any) -> Any:
+def _angle(run: Run, config: Any) -> Any:
     """The distribution of angles between learned and exact fields."""
     return ns.plots.compare(run.observable("snapshots").below, x="angle", by="network", log="x", mark=ANGLE.value)
 
 
-def errors_by_start(run: Run, config: Any) -> Any:
+def _errors_by_start(run: Run, config: Any) -> Any:
     data = run.observable("snapshots")
     return ns.plots.rms_errors(data.exact_force, data.learned_force, by=("network", "start"))
 
 
-def violation(run: Run, config: Any) -> Any:
+def _violation(run: Run, config: Any) -> Any:
     """Violation of the symmetry beside the error of the prediction, network by network, on the same snapshots."""
     data = run.observable("snapshots")
     error = (data.learned_force - data.exact_force).isel(snapshot=slice(data.sizes["turned"]))
@@ -337,18 +337,18 @@ def response(run: Run, config: Any) -> Any:
     return picture
 
 
-def reach(run: Run, config: Any) -> Any:
+def _reach(run: Run, config: Any) -> Any:
     return ns.plots.compare(run.observable("response").fraction, x="r")
 
 
 FIGURES = {
     "parity": parity,
-    "angles": angle,
-    "errors_by_start": errors_by_start,
-    "equivariance": violation,
+    "angles": _angle,
+    "errors_by_start": _errors_by_start,
+    "equivariance": _violation,
     "peak_growth": peak_growth,
     "response": response,
-    "reach": reach,
+    "reach": _reach,
     "symmetry": figures.symmetry,
 }
 """Of every study that compares torques."""

@@ -141,8 +141,8 @@ def _run(
         drawn = () if forcefield is None else forcefield.generators
         if rng in drawn:
             raise ValueError(
-                "The forces draw from the rng of the run, so that a resumed run could not tell their random numbers from "
-                "its own: give the solver a generator of its own."
+                "The forces draw from the rng of the run, so that a resumed run could not tell their random numbers "
+                "from its own: give the solver a generator of its own."
             )
         folder = RunFolder(Path(path), _identity(forcefield, scheme, start, field, velocity, record, rng), drawn)
         state = folder.resume(resume, steps, forcefield, field, rng)
