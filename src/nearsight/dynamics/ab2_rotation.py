@@ -42,12 +42,7 @@ class AB2Rotation(LandauLifshitz):
     largest_angle: ClassVar[float] = 0.4
 
     def start(
-        self,
-        field: Tensor,
-        forcefield: ForceField | None,
-        rng: torch.Generator | None,
-        *,
-        velocity: Tensor | None = None,
+        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         state = super().start(field, forcefield, rng, velocity=velocity)
         return replace(state, history=effective_rotation_rate(self, state.field, state.forces.force))

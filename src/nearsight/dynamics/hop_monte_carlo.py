@@ -105,12 +105,7 @@ class HopMonteCarlo(Scheme):
         return self.energies.lattice
 
     def start(
-        self,
-        field: Tensor,
-        forcefield: ForceField | None,
-        rng: torch.Generator | None,
-        *,
-        velocity: Tensor | None = None,
+        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         _check_particles(self.energies, field)
         for count in field[..., 0].sum(-1).unique().tolist():

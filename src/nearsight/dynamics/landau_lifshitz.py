@@ -99,12 +99,7 @@ class LandauLifshitz(Scheme):
         return float(effective_rotation_rate(self, state.field, state.forces.force).norm(dim=-1).max())
 
     def start(
-        self,
-        field: Tensor,
-        forcefield: ForceField | None,
-        rng: torch.Generator | None,
-        *,
-        velocity: Tensor | None = None,
+        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0. Spins must have length 1; a step too long for the first fields is warned about."""
         if forcefield is None:

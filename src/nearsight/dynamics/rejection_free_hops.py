@@ -66,12 +66,7 @@ class RejectionFreeHops(Scheme):
         return self.rates.lattice
 
     def start(
-        self,
-        field: Tensor,
-        forcefield: ForceField | None,
-        rng: torch.Generator | None,
-        *,
-        velocity: Tensor | None = None,
+        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         self.rates.check(field)
         state = _start_at_rest(self, field, forcefield, velocity)
