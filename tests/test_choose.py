@@ -11,7 +11,7 @@ from nearsight.lattices import triangular
 from nearsight.solvers import Chebyshev, Dense, Poles, choose
 
 MODULE = sys.modules["nearsight.solvers.choose"]
-PROCESSOR = MODULE.Speed(eigenproblem=1.5e9, multiplication=1.5e11, memory=5e8, product=2.5e4)
+PROCESSOR = MODULE._Speed(eigenproblem=1.5e9, multiplication=1.5e11, memory=5e8, product=2.5e4)
 """One core, for vectors of 48 × 48 sites and two spins."""
 
 
@@ -22,7 +22,7 @@ def counted(monkeypatch):
     def of(matrix, accuracy):
         return PROCESSOR._replace(product=PROCESSOR.product * 4608 / matrix.size)
 
-    monkeypatch.setattr(MODULE.Speed, "of", of)
+    monkeypatch.setattr(MODULE._Speed, "of", of)
     monkeypatch.setattr(MODULE, "SHORT", 0.0)
 
 
@@ -59,7 +59,7 @@ def test_large_matrices_at_low_accuracy_are_for_coloured_vectors(counted):
 
 def test_coloured_vectors_that_were_chosen_are_as_accurate_as_asked(counted, monkeypatch):
     """Nearly free products make them the choice for a matrix that can also be diagonalised."""
-    monkeypatch.setattr(MODULE.Speed, "of", lambda matrix, accuracy: PROCESSOR._replace(product=1e9))
+    monkeypatch.setattr(MODULE._Speed, "of", lambda matrix, accuracy: PROCESSOR._replace(product=1e9))
     monkeypatch.setattr(MODULE, "PIECE", 400)
     for accuracy in (0.03, 0.01):
         choice = chosen(20, kT=0.2, accuracy=accuracy)
@@ -80,7 +80,7 @@ def test_noise_is_not_considered_without_a_source_of_chance(counted):
 
 
 def test_unit_vectors_win_where_few_moments_do_and_products_are_cheap(counted, monkeypatch):
-    monkeypatch.setattr(MODULE.Speed, "of", lambda matrix, accuracy: PROCESSOR._replace(product=1e7))
+    monkeypatch.setattr(MODULE._Speed, "of", lambda matrix, accuracy: PROCESSOR._replace(product=1e7))
     model, spins = magnet(30)
     choice = choose(model, spins, kT=1.0, mu=-3.5, accuracy=1e-4)
     assert isinstance(choice.solver, Chebyshev) and choice.solver.probes.exact

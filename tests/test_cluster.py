@@ -1,7 +1,9 @@
 """A Dask scheduler takes the tasks of a study, with the results of this machine; what cannot be meant is refused."""
 
+import importlib.util
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def nearsight(*words: str | Path):
 @pytest.fixture(scope="module")
 def scheduler():
     """The address of a scheduler on this machine with two workers, processes of their own."""
-    options = dict(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit=0)
+    options = dict(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0)
     with distributed.LocalCluster(processes=True, **options) as local:
         yield local.scheduler_address
 
@@ -168,15 +170,17 @@ def test_an_extra_that_is_missing_is_named(module, extra, tmp_path, monkeypatch)
         pytest.fail("nothing can be done without it")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="needs dask-jobqueue")
 def test_a_misspelt_option_is_refused_and_the_nearest_named(tmp_path):
-    pytest.importorskip("dask_jobqueue")
+    before = signal.getsignal(signal.SIGINT)
     (tmp_path / "queue.yaml").write_text(QUEUE.replace("walltime", "waltime"))
     assert "Did you mean 'walltime'?" in refused(tmp_path / "queue.yaml")
+    assert signal.getsignal(signal.SIGINT) is before  # dask_jobqueue takes it when it is imported
 
 
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="needs dask-jobqueue")
 def test_workers_that_a_queue_starts_do_the_tasks(tmp_path, monkeypatch):
     """A queue that starts what it is given at once, and keeps the script."""
-    pytest.importorskip("dask_jobqueue")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "sbatch").write_text(
         f'#!/bin/sh\ncp "$1" {tmp_path}/job\nsh {tmp_path}/job > {tmp_path}/log 2>&1 &\necho Submitted batch job 1\n'

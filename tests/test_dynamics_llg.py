@@ -139,7 +139,7 @@ def stationary_bias(make, alpha, dtB, x, monkeypatch, *, degree=24, nodes=10):
     start = np.stack([np.sqrt(1 - z**2), np.zeros_like(z), z], -1)
     spins = torch.from_numpy(np.repeat(start, len(xi), axis=0))
     noise = torch.from_numpy(np.tile(xi, (degree, 1)) * math.sqrt(2 * alpha / x / dtB))
-    monkeypatch.setattr(inspect.getmodule(make), "thermal_noise", lambda scheme, like, rng: noise)
+    monkeypatch.setattr(inspect.getmodule(make), "_thermal_noise", lambda scheme, like, rng: noise)
     forcefield = ClassicalForceField(Heisenberg(chain(len(spins)), J=0.0, B=1.0))
     options = {"tolerance": 1e-10} if make is SphericalMidpoint else {}
     scheme = make(dtB, 1 / x, damping=alpha, **options)

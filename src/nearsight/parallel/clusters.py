@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import inspect
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -85,7 +87,12 @@ def _slurm_cluster(file: Path) -> Any:
 
 
 def _extra(module: str, extra: str) -> Any:
+    # dask_jobqueue takes Ctrl-C for itself when it is imported, after which no program would hear of it.
+    interrupt = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is missing ({error}): pip install 'nearsight[{extra}]'.") from error
+    finally:
+        if interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nearsight._description import Described
 from nearsight._validation import generator, integer
 
 CASES = 5
 """Patterns of occupied neighbours on the square lattice: none, one, two adjacent, two opposite, three."""
 
 
-class FiveCaseCNN(nn.Module):
+class FiveCaseCNN(Described, nn.Module):
     """Five copies of one architecture, each for a pattern of occupied neighbours: ``(hop, feature)`` to ``(hop,)``.
 
     Features are read as a sequence: convolution of 5 to 16 channels, maxima of 3, convolution of 5 (padded by 1) to 32
