@@ -1,5 +1,7 @@
 """The Jahn-Teller study end to end on a lattice too small for physics: what must hold on any lattice."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -212,7 +214,7 @@ def test_the_growth_figure_draws_the_recorded_law(finished):
         np.testing.assert_allclose(line.get_ydata(), laws[f"L {filling:g}"](line.get_xdata()))
 
 
-def test_domains_that_freeze_are_found_at_every_filling(finished):
+def test_domains_that_freeze_are_found_at_every_filling(finished, tmp_path):
     """Lengths that follow the law until 20 τ0 and stay there, with replicas that scatter by a hundredth."""
     time = np.geomspace(0.5, 120.0, 40)
     rng = np.random.default_rng(0)
@@ -224,3 +226,7 @@ def test_domains_that_freeze_are_found_at_every_filling(finished):
     freezing = [check for check in checks if "local exponent" in check.name]
     assert [check.value is not None and 14 < check.value < 30 for check in freezing] == [True, True]
     assert float(growth.exponent.sel(time=5.0, method="nearest").mean()) == pytest.approx(0.5, abs=0.05)
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    copy.record("growth", growth)
+    _, exponents = STUDY.figures["growth"](copy, config).axes
+    assert len(exponents.collections) == 2  # a band of one error each

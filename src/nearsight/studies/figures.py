@@ -43,7 +43,8 @@ def comparison(*names: str, log: str = "xy") -> Draw:
 def growth(*names: str, by: str = "source", log: str = "xy", levels: Sequence[float | None] = ()) -> Draw:
     """Observables of the large quench with the laws that were fitted to them; ``by`` tells several quenches apart.
 
-    The law of a curve has the name of the observable, followed by the value of ``by`` if there are several.
+    The law of a curve has the name of the observable, followed by the value of ``by`` if there are several. The errors
+    of an observable without replicas are those recorded as ``NAME_error``.
     """
 
     def draw(run: Run, config: Any) -> Any:
@@ -55,8 +56,13 @@ def growth(*names: str, by: str = "source", log: str = "xy", levels: Sequence[fl
                 return found.get(name)
             return {f"{by} = {value:g}": found.get(f"{name} {value:g}") for value in observed[by].values}
 
+        def quantity(name: str) -> Any:
+            if f"{name}_error" not in observed:
+                return observed[name]
+            return xr.Dataset({"mean": observed[name], "error": observed[f"{name}_error"]})
+
         shown = [name for name in names if observed[name].notnull().any()]
-        quantities = [observed[name] for name in shown]
+        quantities = [quantity(name) for name in shown]
         heights = [level for name, level in zip(names, levels, strict=False) if name in shown]
         return ns.plots.compare(
             *quantities, by=by, log=log, fits=[laws(name) for name in shown], levels=heights, published=tables(run)
