@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from nearsight.lattices import square
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get
+from nearsight.studies.ensembles import Quench
+from nearsight.studies.systems import holstein
 from nearsight.training import DataSet
 
 pytestmark = pytest.mark.xdist_group("holstein")
@@ -192,3 +196,20 @@ def test_the_cure_of_a_damaged_trajectory_leaves_the_exact_data_alone(finished, 
 def test_simulating_needs_a_model(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match="generate"):
         STUDY.run(tmp_path / "new", TINY, only="simulate")
+
+
+def test_every_recorded_state_is_measured_once(tmp_path):
+    """Though the first tells the layout of the records as well, and the last their labels."""
+    system = holstein.physics(TINY, square(6))
+    asked = []
+
+    def measure(state):
+        asked.append(state.step)
+        return holstein.observe(TINY, system, state)
+
+    field = system.initial_fields(2, torch.Generator().manual_seed(1))
+    quench = Quench(
+        system=system, engine=system.exact, field=field, steps=(0, 2, 5), measure=measure, path=tmp_path / "run", seed=1
+    )
+    assert quench.run().sizes["time"] == 3
+    assert asked == [0, 2, 5]

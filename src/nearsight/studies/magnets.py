@@ -8,7 +8,6 @@ chaos, and what they do to the ensemble is the question.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -243,7 +242,6 @@ class MagnetStudy(QuenchStudy):
         field, force, energy = (torch.from_numpy(found[n].values).flatten(0, 1) for n in ("field", "force", "energy"))
         kinds = [KINDS.index(STARTS[name]) for name, fields in starts.items() for _ in fields]
         made = folder / "data.zarr"
-        shutil.rmtree(made, ignore_errors=True)
         DataSet.from_arrays(
             made,
             lattice=system.lattice,
@@ -306,8 +304,7 @@ class MagnetStudy(QuenchStudy):
             grown = config.model_copy(update={"equivariant": shape})
             rng = run.rng("locality", "grow")
             network = build_network(grown, system.lattice, system.model.field_type, "equivariant", rng)
-            short = {"warmup": min(config.fit.warmup, steps // 4), "validate_every": max(1, steps // 4)}
-            options = config.fit.model_copy(update={"steps": steps, **short})
+            options = config.fit.shortened(steps)
             return training.fit(network, data, options=options, path=folder, resume=True, progress=False)
 
         return LocalityTarget(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from nearsight.dynamics import State
 from nearsight.fields import occupation
 from nearsight.lattices import Lattice, site_group, site_permutations
 from nearsight.moves import LearnedMoves, MoveEnergies
-from nearsight.parallel import threads
+from nearsight.parallel import once, threads
 from nearsight.studies.checks import Above, Below, Check, Published
 from nearsight.studies.ensembles import Quench, carried_out
 from nearsight.studies.locality import HopTarget
@@ -122,9 +121,9 @@ class MoveStudy(QuenchStudy):
 
     def generate_data(self, run: Run, config: Any) -> None:
         """Exact quenches, in parallel, and ΔE of every possible move of their snapshots, into ``data.zarr``."""
-        data, folder = run.path / "data.zarr", run.path / "ensembles"
-        if not data.exists():
-            wanted, system = config.trajectories, self.system(config)
+        wanted, system = config.trajectories, self.system(config)
+
+        def build(folder: Path) -> Path:
             run.log("note", text=f"{wanted.number} quenches with {system.exact}")
 
             def label(state: State) -> xr.Dataset:
@@ -147,6 +146,7 @@ class MoveStudy(QuenchStudy):
             ]
             found = carried_out(quenches, title="exact quenches").transpose("replica", "time", ...)
             n = torch.from_numpy(found.n.values)
+            made = folder / "data.zarr"
             MoveData.from_arrays(
                 hops=system.exact.hops,
                 field=n.flatten(0, 1)[..., None],
@@ -154,9 +154,10 @@ class MoveStudy(QuenchStudy):
                 trajectory=np.repeat(np.arange(n.shape[0]), n.shape[1]),
                 time=np.tile(found.time.values, n.shape[0]),
                 attrs={"energies": system.exact.config()},
-            ).save(data)
-        shutil.rmtree(folder, ignore_errors=True)
-        run.log("note", text=f"{MoveData.open(data)}")
+            ).save(made)
+            return made
+
+        run.log("note", text=f"{once(MoveData, run.path / 'data.zarr', {}, build)}")
 
     def fit_model(self, run: Run, config: Any) -> None:
         """Fit an energy whose differences are those of the moves, and save it in ``model/``."""
@@ -226,8 +227,7 @@ class MoveStudy(QuenchStudy):
         system, data = self.system(config), split(run, config)
 
         def grow(cutoff: float, steps: int, folder: Path) -> LearnedMoves:
-            fit, few = config.fit, {"steps": steps, "validate_every": max(1, steps // 4)}
-            options = fit.model_copy(update=few | {"warmup": min(fit.warmup, steps // 4)})
+            options = config.fit.shortened(steps)
             learned = self.system(self.with_cutoff(config, cutoff)).build_model(run.rng("locality", "grow"))
             return training.fit_moves(learned, data, options=options, path=folder, resume=True, progress=False)
 

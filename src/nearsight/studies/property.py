@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from nearsight.studies import parallel
+from nearsight.parallel import resumable
 from nearsight.studies.checks import Check
 from nearsight.studies.run import Run
 from nearsight.studies.study import Stage, Study
@@ -59,7 +59,7 @@ class PropertyStudy(Study):
         tasks = [(run.path, config, run.seed("weights", name), task) for name, task in models.items()]
         total = sum(self.seconds(config, task) for task in models.values())
         run.log("note", text=f"{len(models)} models, about {total:.0f} CPU seconds")
-        parallel.run(self.fit, tasks, seconds=total, title="models")
+        resumable(self.fit, tasks, seconds=total, title="models")
 
     def validate(self, run: Run, config: Any) -> None:
         """Measure on samples that no fit has seen, and judge."""

@@ -33,16 +33,21 @@ class Convolution(Section):
         return LearnedForceField(GroupCNN(lattice, law, **shape | options, rng=rng))
 
 
-class LangevinQuench(Section):
-    """Langevin dynamics from a random field."""
+class RandomStart(Section):
+    """A random field from which a quench starts."""
 
     amplitude: Positive = 0.5
     """Standard deviation of every component of the initial field."""
-    dt: Positive = 0.2
-    damping: Annotated[float, Field(ge=0)] = 0.3
-    mass: Positive = 1.0
 
     def initial_fields(self, lattice: Lattice, components: int, replicas: int, rng: torch.Generator) -> torch.Tensor:
         """Independent Gaussian noise ``(replica, site, component)``, float64."""
         shape = (replicas, lattice.n_sites, components)
         return self.amplitude * torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+
+class LangevinQuench(RandomStart):
+    """Langevin dynamics from a random field."""
+
+    dt: Positive = 0.2
+    damping: Annotated[float, Field(ge=0)] = 0.3
+    mass: Positive = 1.0

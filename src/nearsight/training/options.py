@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,6 +82,11 @@ class TrainerOptions(_Options):
     dtype: Literal["float32", "float64"] = "float32"
     threads: Count | None = 1
     """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
+
+    def shortened(self, steps: int) -> Self:
+        """The same fit of so many steps: it warms up for a quarter of them at most, and validates four times."""
+        warmup, every = min(self.warmup, steps // 4), max(1, steps // 4)
+        return self.model_copy(update={"steps": steps, "warmup": warmup, "validate_every": every})
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: a rise, then half a cosine."""

@@ -19,9 +19,8 @@ from nearsight.fields import FieldType, cone, ferromagnet, perturbed, skyrmion_l
 from nearsight.forcefields import ExactForceField, ForceField, Forces
 from nearsight.hamiltonians import SDModel, skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
-from nearsight.parallel import threads
+from nearsight.parallel import resumable, threads
 from nearsight.solvers import Dense, Poles
-from nearsight.studies import parallel
 from nearsight.studies.checks import Below, Check, Published, Within
 from nearsight.studies.options import Count, NotNegative, Positive
 from nearsight.studies.run import Run
@@ -120,7 +119,7 @@ def ground_states(run: Run, c: Any) -> None:
     tasks = [(c, name, run.path / "ground" / f"{k}", run.seed("ground", k)) for k, name in enumerate(TEXTURES)]
     # 7 ms for the matrices of 12 × 12 sites and one twist on an idle core.
     seconds = 0.02 * 3 * len(g.fields) * g.steps * g.mesh**2 * (g.cell / 12) ** 6
-    relaxed = np.stack(parallel.run(relax, tasks, seconds=seconds, title="ground states"))
+    relaxed = np.stack(resumable(relax, tasks, seconds=seconds, title="ground states"))
     observed = measure(c, torch.from_numpy(relaxed))
     run.record("ground_states", observed)
     run.record_checks("ground_states", checks(c, observed))

@@ -44,8 +44,8 @@ from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice, square
 from nearsight.moves import ExactMoves, LearnedMoves, MoveEnergies
 from nearsight.networks import EmbeddedNetwork
-from nearsight.parallel import threads
-from nearsight.studies import figures, moving, parallel
+from nearsight.parallel import resumable, threads
+from nearsight.studies import figures, moving
 from nearsight.studies.checks import Above, Check, Published
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, with_fits
@@ -245,7 +245,7 @@ def _barrier(run: Run, c: Config) -> None:
     arranged = analysis.block_arrangements(lattice, patch, rng=run.rng("blocks"), count=count, polarity=polarity)
     seconds = 1.3 * count * (c.barrier.length / 30) ** 6
     tasks = [(c, lattice, row) for row in arranged.n.values]
-    V = np.stack(parallel.run(_potential, tasks, seconds=seconds, title="barriers"))
+    V = np.stack(resumable(_potential, tasks, seconds=seconds, title="barriers"))
     sigma = analysis.sublattice_field(arranged.n, lattice)
     gap = analysis.staggered_barrier(V, lattice, dims=("configuration",))
     L = analysis.correlation_length(analysis.structure_factor(sigma, lattice), lattice)

@@ -49,9 +49,9 @@ from nearsight.fields import SpinStore, tiles
 from nearsight.hamiltonians import Ising
 from nearsight.lattices import square
 from nearsight.networks import MLP, BlockCNN
+from nearsight.parallel import resumable
 from nearsight.properties import PropertyModel
 from nearsight.sampling import ExactBlocks, Snapshots, critical_temperature, ising_torus, sample
-from nearsight.studies import parallel
 from nearsight.studies.checks import Above, Below, Check, Published, PValue, Within
 from nearsight.studies.ensembles import mean_check
 from nearsight.studies.fits import fits, with_fits
@@ -359,7 +359,7 @@ def measure_bound(run: Run, c: Config) -> xr.Dataset:
     kT = kT[np.abs(kT - TC) <= c.critical_window]
     sides = [side for side in c.sides if side in c.bound_sides]
     work = [(run.path, c, side, kT) for side in sides]
-    found = parallel.run(_best_and_learned, work, seconds=15.0 * len(sides), title="exact bound")
+    found = resumable(_best_and_learned, work, seconds=15.0 * len(sides), title="exact bound")
     coords = {"side": sides, "features": ["exact", *c.compared], "temperature": ("temperature", kT, {"units": "J"})}
     attrs = {"long_name": "accuracy of single blocks", "units": "1"}
     return xr.Dataset({"block": (("side", "features", "temperature", "snapshot"), np.stack(found), attrs)}, coords)

@@ -42,9 +42,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -61,9 +61,9 @@ from nearsight.forcefields import ClassicalForceField, ExactForceField, FixedNum
 from nearsight.hamiltonians import JahnTeller
 from nearsight.hamiltonians.jahn_teller import MODES
 from nearsight.lattices import Lattice, square
-from nearsight.parallel import threads
+from nearsight.parallel import once, resumable, threads
 from nearsight.solvers import Dense
-from nearsight.studies import figures, parallel, quench, snapshots
+from nearsight.studies import figures, quench, snapshots
 from nearsight.studies.checks import Above, Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end, mean_check
 from nearsight.studies.fits import attempted, growth_law, with_fits
@@ -182,8 +182,8 @@ def physics(c: Config, lattice: Lattice, filling: float | None = None, *, period
 
 def generate(study: QuenchStudy, run: Run, c: Config) -> None:
     """Exact quenches at every filling, in parallel, then their snapshots at μ = 0, into ``data.zarr``."""
-    data, folder = run.path / "data.zarr", run.path / "ensembles"
-    if not data.exists():
+
+    def build(folder: Path) -> Path:
         run.log("note", text=f"{c.recipe} at every filling of {c.fillings}")
         ensembles = []
         for k, filling in enumerate(c.fillings):
@@ -192,11 +192,10 @@ def generate(study: QuenchStudy, run: Run, c: Config) -> None:
             seed = run.seed("data", k)
             ensembles.append(training.generate(exact, c.recipe, folder / f"{k}.zarr", seed=seed, resume=True))
         made = folder / "data.zarr"
-        shutil.rmtree(made, ignore_errors=True)
         DataSet.from_arrays(made, lattice=square(c.length), components=3, **_at_mu_zero(run, c, ensembles))
-        made.rename(data)  # in one step: a killed run finds all or nothing
-    shutil.rmtree(folder, ignore_errors=True)
-    run.log("note", text=f"{DataSet.open(data)}")
+        return made
+
+    run.log("note", text=f"{once(DataSet, run.path / 'data.zarr', {}, build)}")
 
 
 def _at_mu_zero(run: Run, c: Config, ensembles: list[DataSet]) -> dict[str, Any]:
@@ -210,7 +209,7 @@ def _at_mu_zero(run: Run, c: Config, ensembles: list[DataSet]) -> dict[str, Any]
         tasks = [(c, filling, *part) for part in zip(data.field.split(BATCH), shift.split(BATCH), strict=True)]
         # Three diagonalisations a snapshot, 15 ms each for a complex matrix of 300 rows.
         seconds = 0.045 * len(data) * (c.length / 12) ** 6
-        found = parallel.run(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0")
+        found = resumable(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0")
         labels = [np.repeat(x, 2) for x in (data.trajectory + first, data.kind, data.time)]
         parts.append([*(torch.cat(x).flatten(0, 1).numpy() for x in zip(*found, strict=True)), *labels])
         first += int(data.trajectory.max()) + 1

@@ -40,7 +40,6 @@ import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
-import nearsight as ns
 from nearsight import analysis
 from nearsight.dynamics import Brownian, State
 from nearsight.forcefields import ExactForceField, ForceField
@@ -54,6 +53,7 @@ from nearsight.studies.fits import exponent, growth_law, with_fits
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy
 from nearsight.studies.run import Run
+from nearsight.studies.sections import Convolution, RandomStart
 from nearsight.studies.settings import Section
 from nearsight.studies.system import System
 from nearsight.training import KINDS, FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
@@ -72,19 +72,18 @@ class Model(Section):
     kappa: float = 4.0
 
 
-class Network(Section):
-    """The :class:`nearsight.networks.GroupCNN` that learns the electrons' force."""
+class Network(Convolution):
+    """The convolutional network that learns the electrons' force."""
 
     channels: Count = 6
     radii: tuple[Positive, ...] = (2.3, 1.5, 1.5, 1.5)
     scales: tuple[Positive, ...] = (4.0, 12.0)
 
 
-class Quench(Section):
+class Quench(RandomStart):
     """Brownian dynamics from random displacements."""
 
     amplitude: Positive = 0.1
-    """Standard deviation of each component of the initial u."""
     dt: Positive = 0.03
     damping: Positive = 1.0
 
@@ -116,18 +115,11 @@ def physics(c: Config, lattice: Lattice) -> System:
     """Half-filled electrons between antiperiodic boundaries."""
     model = Peierls(lattice, twist=(np.pi, np.pi), **c.model.model_dump())
 
-    def initial_fields(replicas: int, rng: torch.Generator) -> Tensor:
-        return c.quench.amplitude * torch.randn(replicas, lattice.n_sites, 2, generator=rng, dtype=torch.float64)
-
-    def build_model(rng: torch.Generator) -> ForceField:
-        network = ns.networks.GroupCNN(lattice, model.field_type, head="force", rng=rng, **c.network.model_dump())
-        return ns.LearnedForceField(network)
-
     return System(
         exact=ExactForceField(model, Dense(filling=0.5, kT=c.kT)),
         scheme=Brownian(dt=c.quench.dt, kT=c.kT, damping=c.quench.damping),
-        initial_fields=initial_fields,
-        build_model=build_model,
+        initial_fields=partial(c.quench.initial_fields, lattice, 2),
+        build_model=partial(c.network.build, lattice, model.field_type),
         time="γ",
     )
 
