@@ -25,6 +25,7 @@ LAYERS = (
     ("sampling",),
     ("analysis",),
     ("training",),
+    ("inference",),
     ("plots",),
     ("studies",),
     ("cli",),

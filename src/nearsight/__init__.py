@@ -23,6 +23,7 @@ dynamics                    equations of motion, one a file; ``dynamics.run`` is
 sampling                    Markov chains of classical models and exact referees
 analysis                    structure, order, coarsening, spins, clusters, locality, statistics
 training                    data sets, fits, imports of foreign data
+inference                   Hamiltonians from observations of a system in equilibrium
 plots                       arrays in, pictures out
 studies                     reproducible questions and their reports
 cli                         the command line
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         forcefields,
         groups,
         hamiltonians,
+        inference,
         lattices,
         moves,
         networks,
@@ -82,6 +84,7 @@ __all__ = [
     "forcefields",
     "groups",
     "hamiltonians",
+    "inference",
     "lattices",
     "moves",
     "networks",

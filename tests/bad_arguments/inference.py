@@ -1,0 +1,34 @@
+"""Observations."""
+
+import numpy as np
+import torch
+
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each
+from nearsight.inference import Observations
+from nearsight.lattices import square
+
+LATTICE = square(2)
+STATES = np.array([[0, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 1]])
+NOT_STATES = (
+    None, "up", 1, [], np.zeros((0, 4), int), STATES * 1.0, STATES == 1, STATES[:, :3], STATES + 1, 2 * STATES - 1,
+    [[0, 1, 1, 0], [1, 0]], np.zeros((2, 2, 2, 4), int), dict, np.array([["a"] * 4]),
+)  # fmt: skip
+SEEN = Observations(LATTICE, STATES)
+
+ROWS = [
+    *each(Observations, "lattice", NOT_OBJECTS, states=STATES),
+    *each(Observations, "states", NOT_STATES, LATTICE),
+    *each(Observations, "n_states", (*NOT_COUNTS, 1, 128), LATTICE, STATES),
+    *each(Observations, "kT", [x for x in (*NOT_FINITE, 0.0, -1.0) if x is not None], LATTICE, STATES),
+    *each(Observations, "chain", ("a", [0, 1], [0.0, 1.0, 2.0], 3, [[0, 1, 2]]), LATTICE, STATES),
+    *each(Observations, "chain", ([0, 0, 0],), LATTICE, STATES[None]),
+    *each(Observations, "missing", ("a", STATES, STATES[:2] == 1, STATES < 5, True), LATTICE, STATES),
+    *each(Observations.from_packed, "packed", (None, [[1]], STATES, np.zeros((3, 2), np.uint8)), LATTICE),
+    *each(Observations.from_snapshots, "snapshots", (None, STATES, SEEN)),
+    *each(lambda size: list(SEEN.batches(size)), "size", NOT_COUNTS),
+    *each(lambda rng: list(SEEN.batches(2, rng)), "rng", (0, "seed", np.random.default_rng(0))),
+    *each(SEEN.split, "validation", (*NOT_NUMBERS, 0.0, 1.0), rng=torch.Generator()),
+    *each(SEEN.split, "gap", (None, "1", 1.5, -1, 3), rng=torch.Generator()),
+    *each(SEEN.split, "rng", (None, 0, "seed"), 0.5),
+    *each(SEEN.take, "rows", ([], [False] * 3, 1)),
+]
