@@ -25,7 +25,7 @@ LAYERS = (
     ("sampling",),
     ("analysis",),
     ("training",),
-    ("inference",),
+    ("inference", "gravity"),
     ("plots",),
     ("studies",),
     ("cli",),

@@ -24,6 +24,7 @@ sampling                    Markov chains of classical models and exact referees
 analysis                    structure, order, coarsening, spins, clusters, locality, statistics
 training                    data sets, fits, imports of foreign data
 inference                   Hamiltonians from observations of a system in equilibrium
+gravity                     gravitational waves of compact binaries beyond general relativity
 plots                       arrays in, pictures out
 studies                     reproducible questions and their reports
 cli                         the command line
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         dynamics,
         fields,
         forcefields,
+        gravity,
         groups,
         hamiltonians,
         inference,
@@ -82,6 +84,7 @@ __all__ = [
     "dynamics",
     "fields",
     "forcefields",
+    "gravity",
     "groups",
     "hamiltonians",
     "inference",

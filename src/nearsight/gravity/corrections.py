@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nearsight._validation import choice, number, numbers
+from nearsight._validation import choice, instance, number, numbers
 from nearsight.gravity.constants import KILOMETRE, SOLAR_MASS
 from nearsight.gravity.waveforms import Masses, Source, masses
 
@@ -76,7 +76,7 @@ class GaussBonnet:
     end: float = 1.0
 
     def __post_init__(self) -> None:
-        if len(self.bodies) != 2:
+        if not isinstance(self.bodies, tuple | list) or len(self.bodies) != 2:
             raise ValueError(f"bodies must name two, the heavier first, got {self.bodies!r}.")
         for body in self.bodies:
             choice(body, "bodies", BODIES)
@@ -84,6 +84,10 @@ class GaussBonnet:
             raise ValueError("Neutron stars have no scalar charge; one of the bodies must be a black hole.")
         for order in numbers(self.orders, "orders"):
             choice(order, "orders", (-1.0, 0.0, 0.5))
+        instance(self.coefficients, Mapping, "coefficients", "Give numbers by their orders, such as {1.0: 12.3}.")
+        for order, coefficient in self.coefficients.items():
+            number(order, "an order of coefficients")
+            number(coefficient, f"coefficients[{order}]")
         number(self.end, "end", above=0)
 
     def charges(self, binary: Masses, source: Source) -> tuple[Tensor, Tensor]:
