@@ -163,9 +163,9 @@ def _coefficients(binary: Masses, chi_1: Tensor, chi_2: Tensor) -> tuple[list[Te
     orbit_7 = orbit_7 - (170978035 / 48384 - 2876425 * n / 672 - 4735 * n**2 / 144) * tilt
 
     fifth = 5 / 9 * pi * (7729 / 84 - 13 * n) - orbit_5
-    sixth = 11583231236531 / 4694215680 - 640 / 3 * pi**2 - 6848 / 21 * (EULER + math.log(4))
+    sixth: Tensor | float = 11583231236531 / 4694215680 - 640 / 3 * pi**2 - 6848 / 21 * (EULER + math.log(4))
     sixth = sixth + n * (-15737765635 / 3048192 + 2255 / 12 * pi**2) + n**2 * 76055 / 1728 - n**3 * 127825 / 1296
-    plain = [
+    plain: list[Tensor | float] = [
         1.0,
         0.0,
         5 / 9 * (743 / 84 + 11 * n),
