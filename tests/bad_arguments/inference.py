@@ -1,11 +1,13 @@
-"""Observations."""
+"""Observations, and the protocol that makes them; reference sets."""
 
 import numpy as np
 import torch
 
 from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each
-from nearsight.inference import Observations
+from nearsight.hamiltonians import Ising
+from nearsight.inference import Observations, energy_errors, observe, reference_set
 from nearsight.lattices import square
+from nearsight.sampling import ising_levels
 
 LATTICE = square(2)
 STATES = np.array([[0, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 1]])
@@ -14,6 +16,9 @@ NOT_STATES = (
     [[0, 1, 1, 0], [1, 0]], np.zeros((2, 2, 2, 4), int), dict, np.array([["a"] * 4]),
 )  # fmt: skip
 SEEN = Observations(LATTICE, STATES)
+MODEL = Ising(square(4))
+NOT_SEEDS = (None, "7", True, 1.5, -1, torch.Generator())
+NOT_MODELS = (None, "ising", Ising, square(4))
 
 ROWS = [
     *each(Observations, "lattice", NOT_OBJECTS, states=STATES),
@@ -31,4 +36,22 @@ ROWS = [
     *each(SEEN.split, "gap", (None, "1", 1.5, -1, 3), rng=torch.Generator()),
     *each(SEEN.split, "rng", (None, 0, "seed"), 0.5),
     *each(SEEN.take, "rows", ([], [False] * 3, 1)),
+    *each(observe, "model", NOT_MODELS, kT=1.0, count=4, seed=0),
+    *each(observe, "kT", (*NOT_FINITE, 0.0, -1.0), MODEL, count=4, chains=2, seed=0),
+    *each(observe, "count", NOT_COUNTS, MODEL, 1.0, chains=1, seed=0),
+    *each(observe, "chains", (*NOT_COUNTS, 5), MODEL, 1.0, 4, seed=0),
+    *each(observe, "period", NOT_COUNTS, MODEL, 1.0, 4, chains=2, seed=0),
+    *each(observe, "seed", NOT_SEEDS, MODEL, 1.0, 4, chains=2),
+    *each(reference_set, "model", (*NOT_MODELS, Ising(square(5)), Ising(square(4), h=1.0)), seed=0),
+    *each(
+        reference_set,
+        "levels",
+        ("all", 3, ising_levels(4, 6), ising_levels(4, 4, J=0.3), ising_levels(4, 4, J=0.5)),
+        MODEL,
+        seed=0,
+    ),
+    *each(reference_set, "per_level", NOT_COUNTS, MODEL, seed=0),
+    *each(reference_set, "seed", NOT_SEEDS, MODEL),
+    *each(energy_errors, "energy", (None, 3.0, "ising"), reference=reference_set(MODEL, per_level=1, seed=0)),
+    *each(energy_errors, "reference", (None, 3.0, MODEL), MODEL),
 ]

@@ -4,5 +4,7 @@
 """
 
 from nearsight.inference.observations import Observations
+from nearsight.inference.observe import observe
+from nearsight.inference.reference_set import EnergyErrors, ReferenceSet, energy_errors, reference_set
 
-__all__ = ["Observations"]
+__all__ = ["EnergyErrors", "Observations", "ReferenceSet", "energy_errors", "observe", "reference_set"]

@@ -15,11 +15,11 @@ from nearsight.lattices.lattice import checked_lattice
 from nearsight.sampling import Snapshots
 from nearsight.sampling.snapshots import pack
 
-Rows = slice | int | Sequence[int] | np.ndarray | Tensor
+_Rows = slice | int | Sequence[int] | np.ndarray | Tensor
 
-BLOCK = 2**18
+_BLOCK = 2**18
 """Rows that are unpacked at a time where all are looked at once."""
-STRETCHES = 8
+_STRETCHES = 8
 """A single chain is split into so many stretches at most, each with its own validation part."""
 
 
@@ -80,8 +80,8 @@ class Observations:
             array = array.reshape(-1, sites)
         unseen = None if missing is None else _mask(missing, np.shape(states), array.shape)
         blocks = []
-        for start in range(0, len(array), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for start in range(0, len(array), _BLOCK):
+            rows = slice(start, start + _BLOCK)
             block = array[rows] if unseen is None else np.where(unseen[rows], 0, array[rows])
             blocks.append(pack(_checked_range(block, n_states).astype(np.int8), n_states))
         self._set(lattice, np.concatenate(blocks), n_states, kT, chain, unseen)
@@ -155,7 +155,7 @@ class Observations:
         """Number of independent chains."""
         return len(np.unique(self.chain))
 
-    def states(self, rows: Rows = slice(None)) -> Tensor:
+    def states(self, rows: _Rows = slice(None)) -> Tensor:
         """States ``(snapshot, site)``, int8, of the rows asked for; one row alone ``(site,)``."""
         packed = self.packed[rows.numpy() if isinstance(rows, Tensor) else rows]
         if self.n_states == 2:
@@ -215,7 +215,7 @@ class Observations:
 def _pieces(rows: int, fraction: float, gap: int, rng: torch.Generator) -> list[tuple[int, int]]:
     """First row and end of every piece for validation, one in each of several equal stretches of a chain."""
     # A stretch is worth cutting if its training part is longer than the gaps it costs.
-    stretches = max(min(STRETCHES, int(rows * min(fraction, 1 - fraction)) // max(4 * gap, 1)), 1)
+    stretches = max(min(_STRETCHES, int(rows * min(fraction, 1 - fraction)) // max(4 * gap, 1)), 1)
     length = rows // stretches
     piece = min(max(1, round(fraction * length)), length - 2 * gap - 1)
     if piece < 1:
