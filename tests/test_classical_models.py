@@ -9,7 +9,7 @@ import torch
 from nearsight.dynamics import SpinFlips
 from nearsight.fields import ising
 from nearsight.forcefields import ClassicalForceField
-from nearsight.hamiltonians import BlumeCapel, ClassicalModel, EdwardsAnderson, Ising, Potts
+from nearsight.hamiltonians import BlumeCapel, ClassicalModel, EdwardsAnderson, Ising, Potts, TileModel
 from nearsight.lattices import bcc, chain, cubic, diamond, fcc, honeycomb, kagome, square, triangular
 
 MODELS = [
@@ -23,6 +23,8 @@ MODELS = [
     Potts(chain(6), 5, J=(1.0, 0.5), kind="clock"),
     BlumeCapel(cubic(3), D=1.2, h=-0.4),
     BlumeCapel(chain(1), D=0.5, h=0.1),
+    TileModel(square(4, 3), np.random.default_rng(1).standard_normal(64), shape=(2, 3), stride=(2, 1)),
+    TileModel(triangular(3), np.random.default_rng(2).standard_normal(81), shape=(2, 2), stride=(1, 1), n_states=3),
 ]
 models = pytest.mark.parametrize("model", MODELS, ids=repr)
 LATTICES = [chain(4), square(3), triangular(3), honeycomb(2), kagome(2), cubic(2), fcc(2), bcc(2), diamond(2)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Holstein, Ising, Potts
+from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Holstein, Ising, Potts, TileModel
 from nearsight.lattices import chain, honeycomb, square, triangular
 from nearsight.sampling import (
     HeatBath,
@@ -38,6 +38,12 @@ def mattis() -> EdwardsAnderson:
     return EdwardsAnderson(square(4), rng.permutation(np.repeat([1.0, 0.4], 16)) * signs[bonds.i] * signs[bonds.j])
 
 
+def tiles(lattice, shape, stride, q=2) -> TileModel:
+    """A table of random energies."""
+    table = 0.5 * np.random.default_rng(1).standard_normal(q ** math.prod(shape))
+    return TileModel(lattice, table, shape=shape, stride=stride, n_states=q)
+
+
 # Samplers that have their own code, each with a model of its kind small enough to enumerate.
 CASES = {
     "Metropolis, words": lambda seed: Metropolis(ISING, 2.5, chains=128, seed=seed),
@@ -66,6 +72,17 @@ CASES = {
     "Metropolis, four states": lambda seed: Metropolis(Potts(square(3, 2), 4), 0.9, chains=128, seed=seed),
     "Metropolis, glass": lambda seed: Metropolis(EdwardsAnderson(square(3), seed=1), 1.5, chains=128, seed=seed),
     "heat bath, glass": lambda seed: HeatBath(EdwardsAnderson(square(4), seed=1), 1.5, chains=128, seed=seed),
+    "Metropolis, tiles": lambda seed: Metropolis(tiles(square(4), (4, 4), (2, 2)), 1.0, chains=128, seed=seed),
+    "heat bath, tiles": lambda seed: HeatBath(tiles(square(4), (2, 3), (2, 1)), 1.0, chains=128, seed=seed),
+    "Metropolis, tiles of three states": lambda seed: Metropolis(
+        tiles(triangular(3), (2, 2), (1, 1), 3), 1.0, chains=128, seed=seed
+    ),
+    "heat bath, tiles of three states": lambda seed: HeatBath(
+        tiles(chain(8), (3,), (2,), 3), 1.0, chains=128, seed=seed
+    ),
+    "Metropolis, tiles, one by one": lambda seed: Metropolis(
+        tiles(square(3, 4), (3, 2), (1, 2)), 1.0, chains=15, seed=seed
+    ),
     "heat bath, two shells": lambda seed: HeatBath(Ising(square(4), J=(1, -0.3)), 1.5, chains=128, seed=seed),
 }
 

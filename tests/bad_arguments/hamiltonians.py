@@ -18,6 +18,7 @@ from nearsight.hamiltonians import (
     Potts,
     SDModel,
     SpinEnergy,
+    TileModel,
     double_exchange,
     skyrmion_magnet,
 )
@@ -25,9 +26,10 @@ from nearsight.lattices import chain, cubic, honeycomb, square, triangular
 
 LATTICE = square(4)
 ALL = [BlumeCapel, EdwardsAnderson, FalicovKimball, Heisenberg, Holstein, Ising, JahnTeller, Peierls, Potts, SDModel,
-       SpinEnergy,
+       SpinEnergy, TileModel,
        double_exchange, skyrmion_magnet]  # fmt: skip
-MORE = {Potts: {"q": 3}, EdwardsAnderson: {"seed": 1}}
+MORE = {Potts: {"q": 3}, EdwardsAnderson: {"seed": 1}, TileModel: {"table": np.zeros(2**16)}}
+BOND = ((0, 0), (0, 1))
 NOT_COUPLINGS = [*(v for v in NOT_FINITE if np.ndim(v) == 0), (), (1.0, None), (1.0, math.nan), ("1",), (1.0,) * 60,
                  np.eye(2), [True], [1j]]  # fmt: skip
 NOT_VECTORS = ("x", (1.0, 2.0), (0.0, math.nan, 1.0), (1j, 0, 0), (True, False, True), (None, 0, 0), np.eye(3), 1j)
@@ -48,6 +50,22 @@ ROWS = [
     *each(EdwardsAnderson, "J", [*NOT_FINITE, 0.0, -1.0], lattice=LATTICE, seed=1),
     *each(EdwardsAnderson, "seed", [*NOT_WHOLE, -1], lattice=LATTICE),
     *each(EdwardsAnderson, "distribution", ("gauss", None, 1), lattice=LATTICE, seed=1),
+    *each(TileModel, "table", (None, "x", np.zeros(16), np.zeros((256, 256)), np.full(2**16, math.nan),
+                               1j * np.ones(2**16)), lattice=LATTICE),
+    *(r for name in ("shape", "stride")
+      for r in each(TileModel, name, (None, 4, "44", (4,), (4, 0), (4.0, 4), (True, 2)), lattice=LATTICE,
+                    table=np.zeros(2**16))),
+    *each(TileModel, "stride", ((5, 1), (3, 3)), lattice=LATTICE, table=np.zeros(2**16)),
+    *each(TileModel, "shape", ((5, 5), (5, 2)), lattice=LATTICE, table=np.zeros(2**16)),
+    *each(TileModel, "n_states", [*NOT_WHOLE, 1, 128], lattice=LATTICE, table=np.zeros(2**16)),
+    *each(TileModel, "lattice", (honeycomb(4), square(4, periodic=False)), table=np.zeros(2**16)),
+    *(row(TileModel.from_couplings, LATTICE, {BOND: value}) for value in (None, "x", math.nan, 1j, np.eye(2))),
+    *(row(TileModel.from_couplings, LATTICE, {cluster: 1.0})
+      for cluster in (((0,), (1,)), ((0, 0), (0, 0)), ((0, 0), (0, 0.5)), "bond", (0, 1), ((0, 0), (0, 3)))),
+    row(TileModel.from_couplings, LATTICE, {BOND: 1.0}, symmetrise=1),
+    row(TileModel.from_couplings, LATTICE, {BOND: 1.0}, shape=(2, 2), stride=(1, 1), n_states=3),
+    *(row(TileModel(LATTICE, np.zeros(2**16)).couplings, sites=value) for value in (*NOT_WHOLE, -1)),
+    *(row(TileModel(LATTICE, np.zeros(2**16)).retiled, *value) for value in (((9, 9), (1, 1)), ((3,), (1,)))),
     *each(FalicovKimball, "t", NOT_COUPLINGS, lattice=LATTICE),
     *each(FalicovKimball, "U", NOT_FINITE, lattice=LATTICE),
     *each(FalicovKimball, "spins", [*NOT_WHOLE, 0, 3], lattice=LATTICE),

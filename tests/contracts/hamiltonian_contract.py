@@ -25,6 +25,7 @@ from nearsight.hamiltonians import (
     Peierls,
     Potts,
     SDModel,
+    TileModel,
 )
 from nearsight.lattices import (
     chain,
@@ -83,6 +84,21 @@ HAMILTONIANS = [
     pytest.param(Potts(honeycomb(2), 5, J=(0.5, 0.2), kind="clock"), id="clock"),
     pytest.param(BlumeCapel(square(4), J=0.8, D=1.5), id="blume-capel"),
     pytest.param(BlumeCapel(chain(5), D=-0.5, h=0.2), id="blume-capel in a field"),
+    pytest.param(
+        TileModel.from_couplings(square(4), {((0, 0), (0, 1)): 1.0, ((0, 0), (0, 1), (1, 0), (1, 1)): 0.3}),
+        id="tiles of 4 × 4 spins",
+    ),
+    pytest.param(
+        TileModel.from_couplings(
+            triangular(3), {((0, 0), (0, 1)): -1.0, ((0, 0), (0, 1), (1, 0)): 0.5}, shape=(3, 3), stride=(1, 1)
+        ),
+        id="tiles of a triangular lattice",
+    ),
+    pytest.param(
+        TileModel.from_couplings(square(4), {((0, 0), (0, 1)): np.eye(3)}, shape=(2, 2), stride=(1, 1), n_states=3),
+        id="tiles of three states",
+    ),
+    pytest.param(TileModel(chain(4), np.arange(16.0) ** 0.5, shape=(4,), stride=(2,)), id="tiles without symmetry"),
 ]
 model = pytest.mark.parametrize("model", HAMILTONIANS)
 symmetric = pytest.mark.parametrize("model", [p for p in HAMILTONIANS if not getattr(p.values[0], "disordered", False)])

@@ -1,7 +1,8 @@
 """Models: a classical field in, a one-electron matrix and a classical energy out.
 
-A :class:`ClassicalModel` (:class:`Ising`, :class:`EdwardsAnderson`, :class:`Potts`, :class:`BlumeCapel`) has the energy
-alone; ``nearsight.sampling`` draws its states and knows the exact answers.
+A :class:`ClassicalModel` (:class:`Ising`, :class:`EdwardsAnderson`, :class:`Potts`, :class:`BlumeCapel`, and
+:class:`TileModel` for couplings of any number of sites) has the energy alone; ``nearsight.sampling`` draws its states
+and knows the exact answers.
 """
 
 from nearsight.hamiltonians.blume_capel import BlumeCapel
@@ -16,10 +17,12 @@ from nearsight.hamiltonians.peierls import Peierls
 from nearsight.hamiltonians.potts import Potts
 from nearsight.hamiltonians.sd_magnet import FieldError, SDModel, double_exchange, skyrmion_magnet
 from nearsight.hamiltonians.spin_energy import SpinEnergy
+from nearsight.hamiltonians.tile_model import ClusterCoupling, TileModel
 
 __all__ = [
     "BlumeCapel",
     "ClassicalModel",
+    "ClusterCoupling",
     "EdwardsAnderson",
     "FalicovKimball",
     "FieldError",
@@ -34,6 +37,7 @@ __all__ = [
     "Potts",
     "SDModel",
     "SpinEnergy",
+    "TileModel",
     "double_exchange",
     "skyrmion_magnet",
 ]

@@ -47,18 +47,68 @@ class Neighbours:
     strength: np.ndarray
 
 
-class ClassicalModel(Hamiltonian):
-    r"""A variable with q states on every site, and an energy of bonds and of single sites,
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Energies of groups of n sites: that of a tile is ``table[c]`` with its code c = Σ_k a_k q^k.
 
-    .. math:: E = -\sum_{b = \langle ij \rangle} J_b\, g(a_i, a_j) + \sum_i u_i(a_i), \qquad a_i \in \{0, \dots, q-1\}.
+    Parameters
+    ----------
+    sites: which sites a tile holds, in the order of the digits ``(tile, n)``, all different.
+    table: energy of every code ``(q^n,)``, float64, one table for all tiles.
+    n_states: q.
+    """
+
+    sites: np.ndarray
+    table: np.ndarray
+    n_states: int
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    @cached_property
+    def powers(self) -> np.ndarray:
+        """q^k ``(n,)``: what the code of a tile gains when the state of its site k grows by one."""
+        return self.n_states ** np.arange(self.sites.shape[1], dtype=np.int64)
+
+    @cached_property
+    def around(self) -> tuple[np.ndarray, np.ndarray]:
+        """The tiles that hold each site and the power of their codes that it has, ``(site, slot)``.
+
+        A slot that is not needed has the power 0: the code of its tile does not change.
+        """
+        order = np.argsort(self.sites.reshape(-1), kind="stable")
+        site, n = self.sites.reshape(-1)[order], self.sites.shape[1]
+        count = np.bincount(site)
+        slot = np.arange(len(site)) - np.repeat(np.cumsum(count) - count, count)
+        tile = np.zeros((len(count), count.max()), np.int64)
+        power = np.zeros_like(tile)
+        tile[site, slot], power[site, slot] = order // n, self.powers[order % n]
+        return tile, power
+
+    def codes(self, states: Tensor) -> Tensor:
+        """c of every tile ``(*batch, tile)``, int64, of states ``(*batch, site)``."""
+        codes = torch.zeros((*states.shape[:-1], len(self)), dtype=torch.long, device=states.device)
+        for column, power in zip(torch.from_numpy(self.sites.T.copy()).to(states.device), self.powers, strict=True):
+            codes += states.index_select(-1, column).long() * int(power)
+        return codes
+
+
+class ClassicalModel(Hamiltonian):
+    r"""A variable with q states on every site, and an energy of bonds, of single sites, and of tiles of many sites,
+
+    .. math::
+        E = -\sum_{b = \langle ij \rangle} J_b\, g(a_i, a_j) + \sum_i u_i(a_i) + \sum_t T(a_{t_1}, \dots, a_{t_n}),
+        \qquad a_i \in \{0, \dots, q-1\}.
 
     It is a :class:`Hamiltonian` without orbitals: :meth:`classical_energy` of a field ``(*batch, site, component)`` is
     the same polynomial of the components that holds for the allowed values, so that force fields, descriptors and
     dynamics take it like any other model.
 
     Samplers and enumerations work with integer states ``(*batch, site)``, torch.int8, instead: :meth:`to_states`,
-    :meth:`from_states`, :attr:`interaction` g, :attr:`onsite` u, :attr:`pairs` (or :attr:`neighbours`) and their
-    energies :meth:`energy` and :meth:`energy_change`. Energies are exact in float64 whenever couplings are integers.
+    :meth:`from_states`, :attr:`interaction` g, :attr:`onsite` u, :attr:`pairs` (or :attr:`neighbours`), :attr:`tiles` T
+    and their energies :meth:`energy` and :meth:`energy_change`. Energies are exact in float64 whenever couplings are
+    integers. Most models have no tiles (None); what works with bonds alone, such as clusters, has to refuse those that
+    do.
 
     A subclass hands over its ``values``, one row of field components per state, the symmetric ``metric`` G with
     g(a, b) = φ_aᵀ G φ_b, its bonds, and overrides :meth:`site_energy` where sites have energies.
@@ -68,6 +118,8 @@ class ClassicalModel(Hamiltonian):
     """Whether couplings differ from bond to bond, so that no operation of the lattice leaves the energy alone."""
     values: Tensor
     """Field components of every state ``(state, component)``, float64."""
+    tiles: Tiles | None = None
+    """Energies of more than two sites; None for a model of bonds and single sites."""
 
     def __init__(
         self,
@@ -183,7 +235,10 @@ class ClassicalModel(Hamiltonian):
         states = states.long()
         g, u = self._tables(states.device)
         bond = g.reshape(-1)[states.index_select(-1, i) * self.n_states + states.index_select(-1, j)]
-        return u.expand(*states.shape, -1).gather(-1, states[..., None]).sum((-2, -1)) - bond @ strength
+        energy = u.expand(*states.shape, -1).gather(-1, states[..., None]).sum((-2, -1)) - bond @ strength
+        if self.tiles is None:
+            return energy
+        return energy + torch.from_numpy(self.tiles.table).to(states.device)[self.tiles.codes(states)].sum(-1)
 
     def local_energies(self, states: Tensor, site: int | Tensor) -> Tensor:
         """Energy of every state of one site in the surroundings it has, ``(*batch, state)``, float64.
@@ -199,7 +254,21 @@ class ClassicalModel(Hamiltonian):
         )
         g, u = self._tables(states.device)
         around = g[states.gather(-1, index).long()]
-        return u[site] - (around * strength[..., None]).sum(-2)
+        local = u[site] - (around * strength[..., None]).sum(-2)
+        return local if self.tiles is None else local + self._tile_energies(states, site)
+
+    def _tile_energies(self, states: Tensor, site: Tensor) -> Tensor:
+        """Energies of the tiles around one site for each of its states ``(*batch, state)``."""
+        tiles = self.tiles
+        assert tiles is not None
+        tile, power = (torch.from_numpy(x).to(states.device)[site] for x in tiles.around)
+        members = torch.from_numpy(tiles.sites).to(states.device)[tile]
+        held = states[..., None, :].expand(*members.shape[:-1], -1).gather(-1, members).long()
+        codes = (held * torch.from_numpy(tiles.powers).to(states.device)).sum(-1)
+        step = torch.arange(self.n_states, device=states.device) - states.gather(-1, site[..., None]).long()
+        table = torch.from_numpy(tiles.table).to(states.device)
+        # A slot that is not needed, of power 0, would add the same energy to all states.
+        return (table[codes[..., None] + power[..., None] * step[..., None, :]] * (power[..., None] > 0)).sum(-2)
 
     def energy_change(self, states: Tensor, site: int | Tensor, new: int | Tensor) -> Tensor:
         """E after minus E before ``site`` takes the state ``new`` ``(*batch,)``, from its own bonds alone."""

@@ -24,6 +24,8 @@ def cluster_costs(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
     Raises ``ValueError`` for a model that has no such form, and says what to use instead.
     """
     cure = 'use sampler="metropolis" or "heat-bath", or parallel tempering where these are slow.'
+    if model.tiles is not None:
+        raise ValueError(f"Clusters are made of bonds, and {model!r} is a table of many sites: {cure}")
     if np.ptp(model.onsite, axis=1).max() > 0:
         raise ValueError(f"Cluster updates need states of equal standing, but sites of {model!r} prefer some: {cure}")
     g, q = model.interaction, model.n_states

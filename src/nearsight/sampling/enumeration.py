@@ -33,8 +33,8 @@ def enumerate_states(model: ClassicalModel, observables: Mapping[str, Observable
 
     Sites are cut into two halves. Energies within a half are computed once, those of the bonds between them are one
     matrix product for all pairs of halves: qᴺ states cost less than sorting their energies does, about 0.15 µs a state
-    (2 s for 24 Ising spins) without observables. These are called with blocks of states ``(batch, site)``, int8, and
-    cost what they cost.
+    (2 s for 24 Ising spins) without observables and tiles. Observables are called with blocks of states
+    ``(batch, site)``, int8, and cost what they cost.
 
     ``ValueError`` beyond 2^26 states: take :func:`~nearsight.sampling.ising_levels` or ``ising_torus`` for the square
     Ising model, :func:`~nearsight.sampling.chain_thermodynamics` for chains.
@@ -53,18 +53,22 @@ def enumerate_states(model: ClassicalModel, observables: Mapping[str, Observable
     inner = [_energies_within(model, s, where) for s, where in zip(halves, sites, strict=True)]
     cross = _energies_between(model, halves, sites)
     scale = SAME_LEVEL * (1 + np.abs(model.pairs.strength).sum() + np.abs(model.onsite).max(1).sum())
+    if model.tiles is not None:
+        scale += SAME_LEVEL * len(model.tiles) * np.abs(model.tiles.table).max()
     rows = max(1, BLOCK // len(halves[1]))
     parts: list[np.ndarray] = []
     for start in range(0, len(halves[0]), rows):
         chosen = slice(start, start + rows)
         energy = (inner[0][chosen, None] + inner[1] + cross(chosen)).reshape(-1)
-        table = [energy, np.ones_like(energy)]
-        if observables:
+        if observables or model.tiles is not None:
             left, right = halves[0][chosen], halves[1]
             states = torch.from_numpy(
                 np.concatenate([np.repeat(left, len(right), axis=0), np.tile(right, (len(left), 1))], axis=1)
             )
-            table += [_values(name, f, states) for name, f in observables.items()]
+        if model.tiles is not None:
+            energy += model.tiles.table[model.tiles.codes(states).numpy()].sum(-1)
+        table = [energy, np.ones_like(energy)]
+        table += [_values(name, f, states) for name, f in observables.items()]
         parts.append(_levels(np.stack(table), scale))
     energies, counts, *sums = _levels(np.concatenate(parts, axis=1), scale)
     means = {name: total / counts for name, total in zip(observables, sums, strict=True)}

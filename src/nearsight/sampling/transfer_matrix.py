@@ -39,7 +39,7 @@ def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics
             f"A transfer matrix along a chain needs lattices.chain, not {lattice!r}; see enumerate_states."
         )
     i, j = model.pairs.i, model.pairs.j
-    if not np.all(((j - i) % n == 1) | ((i - j) % n == 1)):
+    if model.tiles is not None or not np.all(((j - i) % n == 1) | ((i - j) % n == 1)):
         raise ValueError("The chain has bonds beyond nearest neighbours; enumerate_states takes them, up to 24 spins.")
     strength = np.bincount(np.where((j - i) % n == 1, i, j), model.pairs.strength, n)
     cost = model.onsite[:, :, None] - strength[:, None, None] * model.interaction
