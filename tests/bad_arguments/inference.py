@@ -5,7 +5,7 @@ import torch
 
 from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each
 from nearsight.hamiltonians import Ising
-from nearsight.inference import Observations, energy_errors, observe, reference_set
+from nearsight.inference import Observations, energy_errors, examine, load_observations, observe, reference_set
 from nearsight.lattices import square
 from nearsight.sampling import ising_levels
 
@@ -54,4 +54,11 @@ ROWS = [
     *each(reference_set, "seed", NOT_SEEDS, MODEL),
     *each(energy_errors, "energy", (None, 3.0, "ising"), reference=reference_set(MODEL, per_level=1, seed=0)),
     *each(energy_errors, "reference", (None, 3.0, MODEL), MODEL),
+    *each(examine, "observations", (None, 3, STATES, Observations)),
+    *each(examine, "draws", (*NOT_COUNTS, 5), SEEN),
+    *each(examine, "rows", NOT_COUNTS, SEEN),
+    *each(examine, "seed", NOT_SEEDS, SEEN),
+    *each(load_observations, "path", (None, 3, ""), lattice=LATTICE),
+    *each(load_observations, "lattice", NOT_OBJECTS, path="states.npy"),
+    *each(load_observations, "values", (None, "spin", 3), "states.npy", LATTICE),
 ]

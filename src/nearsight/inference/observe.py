@@ -53,7 +53,7 @@ def observe(
 
     References
     ----------
-    K. Sprague, J. Carrasquilla, S. Whitelam, I. Tamblyn, Mach. Learn.: Sci. Technol. 2, 025026 (2021) (the protocol,
+    K. Sprague, J. Carrasquilla, S. Whitelam, I. Tamblyn, Mach. Learn.: Sci. Technol. 2, 02LT02 (2021) (the protocol,
     with 5.12e7 observations in 32 chains, one every 10 attempts).
     """
     instance(model, ClassicalModel, "model", "observe takes a classical model such as Ising(lattice).")
