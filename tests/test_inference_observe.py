@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Ising, Potts
+from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Ising, Potts, TileModel
 from nearsight.inference import _flips, observe
 from nearsight.lattices import chain, square, triangular
 from nearsight.sampling import agreement, enumerate_states, mean_and_error
@@ -62,3 +62,8 @@ def test_tables_and_sums_over_bonds_accept_the_same(model, monkeypatch):
     else:
         a, b = (float(model.energy(x.states()).mean()) for x in (first, second))
         assert abs(a - b) < 0.3 * abs(a)
+
+
+def test_energies_of_tiles_are_refused_not_left_out():
+    with pytest.raises(ValueError, match="from_snapshots"):
+        observe(TileModel(square(4), np.arange(16.0), shape=(2, 2), stride=(1, 1)), 2.0, 10, chains=2, seed=1)

@@ -21,6 +21,11 @@ def cost_table(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
     a to a + 1 + o modulo q is (pattern q + a)(q - 1) + o. Sites with equal bonds and fields are of one kind. The table
     has no column if it would be too large.
     """
+    if model.tiles is not None:
+        raise ValueError(
+            f"Single attempts are made with the energies of bonds and sites alone; sample(model, kT, ...) draws "
+            f"configurations of {model!r}, and Observations.from_snapshots takes them."
+        )
     strength, onsite, g, q = model.neighbours.strength, model.onsite, model.interaction, model.n_states
     rows, kind = np.unique(np.concatenate([strength, onsite], axis=1), axis=0, return_inverse=True)
     slots = strength.shape[1]

@@ -37,7 +37,7 @@ def observe(
 
     Parameters
     ----------
-    model: any :class:`~nearsight.hamiltonians.ClassicalModel` on its lattice.
+    model: a :class:`~nearsight.hamiltonians.ClassicalModel` of bonds and single sites; one with tiles is refused.
     kT: temperature, > 0, in the units of the couplings.
     count: number of observations, in all chains together.
     chains: independent chains, of equal length up to one observation.
@@ -62,13 +62,13 @@ def observe(
     seed = integer(seed, "seed", least=0)
     if chains > count:
         raise ValueError(f"{count} observations cannot come from {chains} chains; pass chains={count} at most.")
+    cost, kind = cost_table(model)
     first = sample(model, kT, chains, seed=seed, chains=chains, progress=False).states().numpy()
     length = np.full(chains, count // chains)
     length[: count % chains] += 1
     q, sites = model.n_states, model.lattice.n_sites
     packed = np.empty((count, -(-sites // 8) if q == 2 else sites), np.uint8)
     ends = np.cumsum(length)
-    cost, kind = cost_table(model)
     odds = TRIED * np.exp(-np.maximum(cost, 0.0) / kT)
     index, strength = model.neighbours.index.astype(np.int32), model.neighbours.strength
     kind = kind.astype(np.int32)
