@@ -1,12 +1,22 @@
-"""Observations, and the protocol that makes them; reference sets."""
+"""Observations, the protocol that makes them, reference sets, and couplings learned from them."""
 
 import numpy as np
 import torch
 
-from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each, row
 from nearsight.hamiltonians import Ising
-from nearsight.inference import Observations, energy_errors, examine, load_observations, observe, reference_set
-from nearsight.lattices import square
+from nearsight.inference import (
+    Observations,
+    Terms,
+    energy_errors,
+    examine,
+    learn_couplings,
+    load_observations,
+    observe,
+    reference_set,
+    select_couplings,
+)
+from nearsight.lattices import honeycomb, square
 from nearsight.sampling import ising_levels
 
 LATTICE = square(2)
@@ -19,6 +29,10 @@ SEEN = Observations(LATTICE, STATES)
 MODEL = Ising(square(4))
 NOT_SEEDS = (None, "7", True, 1.5, -1, torch.Generator())
 NOT_MODELS = (None, "ising", Ising, square(4))
+FREE = torch.randint(2, (200, 16), generator=torch.Generator().manual_seed(1))
+MANY = Observations(square(4), FREE)
+TERMS = Terms.pairs(MANY.lattice, 2)
+LEARNED = learn_couplings(MANY, TERMS)
 
 ROWS = [
     *each(Observations, "lattice", NOT_OBJECTS, states=STATES),
@@ -61,4 +75,50 @@ ROWS = [
     *each(load_observations, "path", (None, 3, ""), lattice=LATTICE),
     *each(load_observations, "lattice", NOT_OBJECTS, path="states.npy"),
     *each(load_observations, "values", (None, "spin", 3), "states.npy", LATTICE),
+    *each(Terms, "lattice", NOT_OBJECTS, terms=TERMS.terms),
+    *each(Terms, "terms", (None, 3, "J1", [], [None], (TERMS,), TERMS.terms * 2), MANY.lattice),
+    *each(Terms, "n_states", (*NOT_COUNTS, 1, 128), MANY.lattice, TERMS.terms),
+    *each(Terms.pairs, "lattice", NOT_OBJECTS),
+    *each(Terms.pairs, "shells", ("2", 1.5, 0, -1, [], [0], [1.5], True), MANY.lattice),
+    *each(Terms.pairs, "by", (None, "site", 3), MANY.lattice),
+    *each(Terms.pairs, "kind", ("spin", 3), MANY.lattice),
+    *each(Terms.pairs, "kind", ("ising",), MANY.lattice, n_states=3),
+    *each(Terms.pairs, "by", ("bond",), LATTICE),
+    *each(Terms.pairs, "n_states", (*NOT_COUNTS, 1), MANY.lattice),
+    *each(Terms.fields, "lattice", NOT_OBJECTS),
+    *each(Terms.fields, "by", (None, "bond"), MANY.lattice),
+    *each(Terms.plaquettes, "lattice", (*NOT_OBJECTS, honeycomb(3), LATTICE)),
+    row(Terms.products, MANY.lattice),
+    row(Terms.products, MANY.lattice, [[0, 0], [4, 0]]),
+    row(Terms.products, MANY.lattice, [[0.0, 0.0], [1.0, 0.0]]),
+    row(Terms.products, MANY.lattice, [[0, 0, 0], [1, 0, 1]]),
+    row(Terms.products, MANY.lattice, "square"),
+    row(Terms.products, MANY.lattice, [[0, 0], [1, 0]], name=3),
+    *each(TERMS.__add__, "other", (None, 1, Terms.pairs(square(3)), Terms.pairs(MANY.lattice, n_states=3))),
+    *each(TERMS.statistics, "states", (None, [0] * 16, torch.zeros(16), torch.zeros(4, 3, dtype=int), 3 * FREE[0])),
+    *each(learn_couplings, "observations", (None, FREE, Observations), terms=TERMS),
+    *each(
+        learn_couplings,
+        "terms",
+        (None, 3, "pairs", Terms.pairs(square(3)), Terms.pairs(MANY.lattice, n_states=3)),
+        MANY,
+    ),
+    *each(learn_couplings, "method", (None, "likelyhood", 3), MANY, TERMS),
+    *each(learn_couplings, "method", ("bethe", "tap", "mean-field"), MANY, Terms.fields(MANY.lattice)),
+    *each(learn_couplings, "samples", NOT_COUNTS, MANY, TERMS),
+    *each(learn_couplings, "seed", (None, "1", 1.5, -1), MANY, TERMS),
+    *each(LEARNED.interval, "level", (*NOT_NUMBERS, 0.0, 1.0)),
+    *each(LEARNED.model, "lattice", (3, "square", honeycomb(3))),
+    *each(select_couplings, "observations", (None, FREE), candidates=TERMS, rng=torch.Generator()),
+    *each(
+        select_couplings,
+        "candidates",
+        (None, 3, [], [None], [TERMS, Terms.pairs(square(3), 2)]),
+        MANY,
+        rng=torch.Generator(),
+    ),
+    *each(select_couplings, "rng", (None, 0, "seed"), MANY, TERMS),
+    *each(select_couplings, "method", (None, "bethe", "x"), MANY, TERMS, rng=torch.Generator()),
+    *each(select_couplings, "level", (*NOT_NUMBERS, 0.0, 1.0), MANY, TERMS, rng=torch.Generator()),
+    *each(select_couplings, "validation", (*NOT_NUMBERS, 0.0, 1.0), MANY, TERMS, rng=torch.Generator()),
 ]

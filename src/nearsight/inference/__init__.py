@@ -3,24 +3,35 @@
 :class:`Observations` are many configurations of one lattice, in the order in which Markov chains or cameras saw them.
 :func:`observe` makes them of a model, :func:`load_observations` reads a user's, :func:`examine` says how many are
 independent and which symmetries they show. A :class:`ReferenceSet` of all energies judges what was learned.
+
+:func:`learn_couplings` finds the couplings of given :class:`Terms`, bonds of spins or products of more, each with an
+error bar, and :func:`select_couplings` says which of many the observations support.
 """
 
 from nearsight.inference._symmetries import SymmetryTest
+from nearsight.inference.couplings import LearnedCouplings, learn_couplings
 from nearsight.inference.examine import Examination, examine
 from nearsight.inference.load import load_observations
 from nearsight.inference.observations import Observations
 from nearsight.inference.observe import observe
 from nearsight.inference.reference_set import EnergyErrors, ReferenceSet, energy_errors, reference_set
+from nearsight.inference.selection import SelectedCouplings, select_couplings
+from nearsight.inference.terms import Terms
 
 __all__ = [
     "EnergyErrors",
     "Examination",
+    "LearnedCouplings",
     "Observations",
     "ReferenceSet",
+    "SelectedCouplings",
     "SymmetryTest",
+    "Terms",
     "energy_errors",
     "examine",
+    "learn_couplings",
     "load_observations",
     "observe",
     "reference_set",
+    "select_couplings",
 ]

@@ -1,0 +1,155 @@
+"""A site in the surroundings that its terms see: what conditional probabilities are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nearsight.inference import _interactions
+from nearsight.inference._blocks import Blocks
+from nearsight.inference.terms import Terms
+
+CODES = 2**16
+"""Environments with at most so many codes are counted; others are looked at one by one."""
+COUNTS = 2**26
+"""Numbers in the counts of all blocks, at most."""
+RECORDS = 2**15
+"""Records of which features are held at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Sites that see their surroundings alike: ``members`` (site, member), the site itself first, and its clusters."""
+
+    members: np.ndarray
+    terms: np.ndarray
+    local: np.ndarray
+    table_at: np.ndarray
+    first: np.ndarray
+    position: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Environments of one kind of site: features ``(record, state, term)`` of the ``terms``, the state that the site
+    has, and how often each record was seen, in all and in every block (or the block it was seen in)."""
+
+    terms: np.ndarray
+    features: np.ndarray
+    own: np.ndarray
+    weight: np.ndarray
+    blocks: np.ndarray
+
+    def add_to_blocks(self, sums: np.ndarray, values: np.ndarray) -> None:
+        """Add ``values`` (record, ...) of all records to the sums ``(block, ...)`` of those in which they were seen."""
+        if self.blocks.ndim == 2:
+            sums += np.tensordot(self.blocks, values, 1)
+        else:
+            np.add.at(sums, self.blocks, values)
+
+
+class Local(NamedTuple):
+    """Of every record: the objective (to be made small) ``(record,)``, minus its gradient ``(record, term)``; and the
+    second derivatives ``(term, term)``, summed with the weights."""
+
+    objective: np.ndarray
+    score: np.ndarray
+    curvature: np.ndarray
+
+
+class Environments:
+    """All sites of all observations in their surroundings.
+
+    Small surroundings are counted in one pass, a table of how often each was seen; a fit then costs what the table
+    costs, however many snapshots there were. Large ones are read again at every pass.
+    """
+
+    def __init__(self, blocks: Blocks, terms: Terms) -> None:
+        self.blocks, self.terms = blocks, terms
+        self.kinds = site_kinds(terms)
+        self.tables = terms._tables[0]
+        q = terms.n_states
+        codes = [q ** k.members.shape[1] for k in self.kinds]
+        numbers = len(blocks) * sum(codes)
+        # A table larger than what there is to count is no gain.
+        self.counted = max(codes) <= CODES and numbers <= min(COUNTS, max(2**20, 4 * self.number))
+        self._records = self._count(codes) if self.counted else None
+
+    def __iter__(self) -> Iterator[Records]:
+        yield from self._records if self._records is not None else self._read()
+
+    @property
+    def number(self) -> float:
+        """How many environments were seen."""
+        return float(len(self.terms.lattice.cells)) * float(self.blocks.edges[-1])
+
+    def _features(self, kind: Kind, records: np.ndarray) -> np.ndarray:
+        q = self.terms.n_states
+        features = np.zeros((len(records), q, len(kind.terms)))
+        _interactions.features(records, kind.local, kind.table_at, kind.first, kind.position, self.tables, q, features)
+        return features
+
+    def _count(self, codes: list[int]) -> list[Records]:
+        q = self.terms.n_states
+        counts = [np.zeros((len(self.blocks), number), np.int32) for number in codes]
+        for states, block in self.blocks.rows():
+            for kind, table in zip(self.kinds, counts, strict=True):
+                _interactions.count_environments(states, block, kind.members, q, table)
+        records = []
+        for kind, table in zip(self.kinds, counts, strict=True):
+            weight = table.sum(0, dtype=np.int64)
+            there = np.flatnonzero(weight)
+            width = kind.members.shape[1]
+            digits = there[:, None] // q ** np.arange(width - 1, -1, -1) % q
+            features = self._features(kind, digits.astype(np.int8))
+            records.append(Records(kind.terms, features, digits[:, 0], weight[there].astype(float), table[:, there]))
+        return records
+
+    def _read(self) -> Iterator[Records]:
+        for states, block in self.blocks.rows():
+            for kind in self.kinds:
+                step = max(1, RECORDS // len(kind.members))
+                for start in range(0, len(states), step):
+                    part = states[start : start + step]
+                    records = part[:, kind.members].reshape(-1, kind.members.shape[1])
+                    where = np.repeat(block[start : start + step], len(kind.members))
+                    seen = (records >= 0).all(1)
+                    if not seen.all():
+                        records, where = records[seen], where[seen]
+                    features = self._features(kind, records)
+                    yield Records(kind.terms, features, records[:, 0].astype(np.int64), np.ones(len(records)), where)
+
+
+def site_kinds(terms: Terms) -> list[Kind]:
+    """The sites of all terms, those together that have equal terms on equally placed neighbours."""
+    lattice = terms.lattice
+    cells, sublattice, shape = lattice.cells, lattice.sublattice, np.array(lattice.shape)
+    periodic, at = np.array(lattice.periodic), terms._tables[1]
+    seen: dict[int, list[tuple[int, tuple, tuple[int, ...]]]] = {}
+    for k, term in enumerate(terms.terms):
+        for cluster in term.clusters.tolist():
+            for site in cluster:
+                others = [j for j in cluster if j != site]
+                steps = cells[others] - cells[site]
+                steps = np.where(periodic, steps % shape, steps)
+                places = sorted(
+                    ((*step, int(sublattice[j])), j) for step, j in zip(map(tuple, steps.tolist()), others, strict=True)
+                )
+                seen.setdefault(site, []).append((k, tuple(p for p, _ in places), tuple(j for _, j in places)))
+    groups: dict[tuple, list[list[int]]] = {}
+    for site, clusters in seen.items():
+        clusters.sort()
+        members = list(dict.fromkeys([site, *(j for _, _, others in clusters for j in others)]))
+        place = {j: m for m, j in enumerate(members)}
+        pattern = tuple((k, tuple(place[j] for j in others)) for k, _, others in clusters)
+        groups.setdefault(pattern, []).append(members)
+    kinds = []
+    for pattern, rows in groups.items():
+        used, local = np.unique([k for k, _ in pattern], return_inverse=True)
+        first = np.concatenate([[0], np.cumsum([len(others) for _, others in pattern])])
+        position = np.array([m for _, others in pattern for m in others], np.int64)
+        kinds.append(Kind(np.array(rows), used, local.astype(np.int64), at[used][local], first, position))
+    return kinds
