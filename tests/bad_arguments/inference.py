@@ -6,17 +6,24 @@ import torch
 from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each, row
 from nearsight.hamiltonians import Ising
 from nearsight.inference import (
+    AutoregressiveEnergy,
+    LikelihoodOptions,
     Observations,
     Terms,
+    cross_entropy,
     energy_errors,
+    entropy,
     examine,
+    fit_likelihood,
     learn_couplings,
     load_observations,
     observe,
     reference_set,
+    reweight,
     select_couplings,
 )
 from nearsight.lattices import honeycomb, square
+from nearsight.networks import LogisticAutoregression
 from nearsight.sampling import ising_levels
 
 LATTICE = square(2)
@@ -27,6 +34,7 @@ NOT_STATES = (
 )  # fmt: skip
 SEEN = Observations(LATTICE, STATES)
 MODEL = Ising(square(4))
+LOGISTIC = LogisticAutoregression(LATTICE)
 NOT_SEEDS = (None, "7", True, 1.5, -1, torch.Generator())
 NOT_MODELS = (None, "ising", Ising, square(4))
 FREE = torch.randint(2, (200, 16), generator=torch.Generator().manual_seed(1))
@@ -121,4 +129,20 @@ ROWS = [
     *each(select_couplings, "method", (None, "bethe", "x"), MANY, TERMS, rng=torch.Generator()),
     *each(select_couplings, "level", (*NOT_NUMBERS, 0.0, 1.0), MANY, TERMS, rng=torch.Generator()),
     *each(select_couplings, "validation", (*NOT_NUMBERS, 0.0, 1.0), MANY, TERMS, rng=torch.Generator()),
+    *each(fit_likelihood, "model", (None, MODEL, LogisticAutoregression), observations=SEEN),
+    *each(fit_likelihood, "observations", (None, STATES, (SEEN,), (SEEN, STATES)), model=LOGISTIC),
+    *each(fit_likelihood, "options", (3, {"steps": 2}, LikelihoodOptions), model=LOGISTIC, observations=SEEN),
+    *each(LikelihoodOptions, "augment", (None, "everything", True)),
+    *each(LikelihoodOptions, "gap", (None, 1.5, -1)),
+    *each(AutoregressiveEnergy, "model", (None, MODEL, LogisticAutoregression)),
+    *each(AutoregressiveEnergy, "kT", (*NOT_FINITE, 0.0, -1.0), model=LOGISTIC),
+    *each(entropy, "model", (None, MODEL), count=2, rng=torch.Generator()),
+    *each(entropy, "count", (*NOT_COUNTS, 1), model=LOGISTIC, rng=torch.Generator()),
+    *each(entropy, "rng", (None, 0, "seed"), model=LOGISTIC, count=2),
+    *each(cross_entropy, "model", (None, MODEL), observations=SEEN),
+    *each(cross_entropy, "observations", (None, STATES, SEEN.take([0])), model=LOGISTIC),
+    *each(reweight, "model", (None, MODEL), energy=MODEL, kT=1.0, count=2, rng=torch.Generator()),
+    *each(reweight, "energy", (None, 3.0, "ising"), model=LOGISTIC, kT=1.0, count=2, rng=torch.Generator()),
+    *each(reweight, "kT", (*NOT_FINITE, 0.0), model=LOGISTIC, energy=MODEL, count=2, rng=torch.Generator()),
+    *each(reweight, "count", (*NOT_COUNTS, 1), model=LOGISTIC, energy=MODEL, kT=1.0, rng=torch.Generator()),
 ]

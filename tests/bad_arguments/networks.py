@@ -10,13 +10,19 @@ from nearsight.fields import scalar, spin
 from nearsight.lattices import Lattice, honeycomb, site_group, square, triangular
 from nearsight.networks import (
     MLP,
+    AttentionAutoregression,
     BlockCNN,
     EmbeddedNetwork,
     GroupCNN,
     GroupConvolution,
+    GRUAutoregression,
+    HiddenSpinAutoregression,
+    LogisticAutoregression,
     SpinCNN,
+    Symmetrised,
     SymmetrisedMLP,
     TorqueResNet,
+    lattice_operations,
 )
 from nearsight.reproductions import FiveCaseCNN
 
@@ -33,6 +39,8 @@ NOT_RNG = (0, 1.5, "seed", np.random.default_rng(1), torch.Generator)
 NOT_SIZES = (None, 8, "88", (0,), (8, None), (8.5,), (True,), (-1,), (math.nan,), np.ones((2, 2)))
 NOT_RADII = (None, 1.5, "12", (), (math.nan,), (1.5, None), (-1.0,), (0.5,), (1j,), (True,), (1e9,))
 AROUND, D4 = LATTICE.neighbourhood(1.0), site_group(LATTICE)
+PROBABILITIES = (LogisticAutoregression, HiddenSpinAutoregression, GRUAutoregression, AttentionAutoregression)
+LOGISTIC = LogisticAutoregression(square(2))
 LAYER = {"neighbourhood": AROUND, "group": D4, "inputs": 1, "outputs": 1, "rng": torch.Generator()}
 
 ROWS = [
@@ -72,4 +80,27 @@ ROWS = [
     *(r for name in ("neighbourhood", "group") for r in each(GroupConvolution, name, NOT_OBJECTS, **LAYER)),
     *(r for name in ("inputs", "outputs") for r in each(GroupConvolution, name, NOT_COUNTS, **LAYER)),
     *each(GroupConvolution, "rng", (None, *NOT_RNG), **LAYER),
+    *(r for kind in PROBABILITIES for r in each(kind, "lattice", NOT_OBJECTS)),
+    *(r for kind in PROBABILITIES for r in each(kind, "n_states", [*NOT_COUNTS, 1, 128], lattice=LATTICE)),
+    *(r for kind in PROBABILITIES for r in each(kind, "order", (None, 3, "snail", (0, 1), range(1, 17), (0.5,) * 16),
+                                                lattice=LATTICE)),
+    *(r for kind in PROBABILITIES for r in each(kind, "symmetry", (None, True, "Z2"), lattice=LATTICE)),
+    *(r for kind in PROBABILITIES[1:] for r in each(kind, "rng", NOT_RNG, lattice=LATTICE)),
+    *(r for kind in PROBABILITIES[1:3] for r in each(kind, "hidden", NOT_COUNTS, lattice=LATTICE)),
+    *each(GRUAutoregression, "dropout", [*NOT_FINITE, -0.1, 1.0], lattice=LATTICE),
+    *(r for name in ("channels", "layers", "heads")
+      for r in each(AttentionAutoregression, name, NOT_COUNTS, lattice=LATTICE)),
+    row(AttentionAutoregression, LATTICE, heads=5),
+    row(LOGISTIC.on, square(3)),
+    *(r for f in (LOGISTIC.log_prob, LOGISTIC.conditionals)
+      for r in each(f, "states", (None, "up", torch.zeros(4), torch.zeros(5, dtype=torch.int8), torch.full((4,), 2)))),
+    *each(LOGISTIC.sample, "count", NOT_COUNTS, rng=torch.Generator()),
+    *each(LOGISTIC.sample, "rng", (None, *NOT_RNG), count=2),
+    *each(HiddenSpinAutoregression(square(2)).start_from, "logistic", (None, "fit", LogisticAutoregression)),
+    *each(Symmetrised, "model", (None, 3, LogisticAutoregression, MLP())),
+    *each(Symmetrised, "operations", ("D4", np.eye(4), np.zeros((0, 4), int), [[0, 0, 1, 2]], [[1, 2, 3, 0]]),
+          model=LOGISTIC),
+    *each(lattice_operations, "lattice", NOT_OBJECTS),
+    *each(lattice_operations, "step", (None, 1.5, -1, 3), lattice=LATTICE),
+    *each(lattice_operations, "point_group", (None, 1, "D4"), lattice=LATTICE),
 ]  # fmt: skip

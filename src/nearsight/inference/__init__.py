@@ -6,11 +6,17 @@ independent and which symmetries they show. A :class:`ReferenceSet` of all energ
 
 :func:`learn_couplings` finds the couplings of given :class:`Terms`, bonds of spins or products of more, each with an
 error bar, and :func:`select_couplings` says which of many the observations support.
+
+:func:`fit_likelihood` fits an autoregressive probability to them, whose energy is an :class:`AutoregressiveEnergy`;
+:func:`entropy`, :func:`cross_entropy` and :func:`reweight` say what it knows, with error bars, and how good it is.
 """
 
 from nearsight.inference._symmetries import SymmetryTest
+from nearsight.inference.autoregressive_energy import AutoregressiveEnergy
 from nearsight.inference.couplings import LearnedCouplings, learn_couplings
+from nearsight.inference.entropy import Measured, Reweighted, cross_entropy, entropy, reweight
 from nearsight.inference.examine import Examination, examine
+from nearsight.inference.likelihood import LikelihoodOptions, fit_likelihood
 from nearsight.inference.load import load_observations
 from nearsight.inference.observations import Observations
 from nearsight.inference.observe import observe
@@ -19,19 +25,27 @@ from nearsight.inference.selection import SelectedCouplings, select_couplings
 from nearsight.inference.terms import Terms
 
 __all__ = [
+    "AutoregressiveEnergy",
     "EnergyErrors",
     "Examination",
     "LearnedCouplings",
+    "LikelihoodOptions",
+    "Measured",
     "Observations",
     "ReferenceSet",
+    "Reweighted",
     "SelectedCouplings",
     "SymmetryTest",
     "Terms",
+    "cross_entropy",
     "energy_errors",
+    "entropy",
     "examine",
+    "fit_likelihood",
     "learn_couplings",
     "load_observations",
     "observe",
     "reference_set",
+    "reweight",
     "select_couplings",
 ]

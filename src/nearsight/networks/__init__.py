@@ -1,5 +1,14 @@
-"""Learned functions: networks on invariant features, and convolutions that commute with the symmetry of the lattice."""
+"""Learned functions: networks on invariant features, convolutions that commute with the lattice, and probabilities."""
 
+from nearsight.networks.autoregressive import (
+    AttentionAutoregression,
+    AutoregressiveModel,
+    GRUAutoregression,
+    HiddenSpinAutoregression,
+    LogisticAutoregression,
+    Symmetrised,
+    lattice_operations,
+)
 from nearsight.networks.block_cnn import BlockCNN
 from nearsight.networks.embedded_network import EmbeddedNetwork
 from nearsight.networks.group_cnn import GroupCNN
@@ -12,12 +21,19 @@ from nearsight.networks.torque_resnet import TorqueResNet
 
 __all__ = [
     "MLP",
+    "AttentionAutoregression",
+    "AutoregressiveModel",
     "BlockCNN",
     "EmbeddedNetwork",
+    "GRUAutoregression",
     "GroupCNN",
     "GroupConvolution",
+    "HiddenSpinAutoregression",
     "LatticeNetwork",
+    "LogisticAutoregression",
     "SpinCNN",
+    "Symmetrised",
     "SymmetrisedMLP",
     "TorqueResNet",
+    "lattice_operations",
 ]
