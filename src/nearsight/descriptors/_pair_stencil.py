@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._multilinear import Trilinear
 from nearsight.fields.halo import pad_periodic
 
 
@@ -25,8 +26,7 @@ class PairStencil:
 
     For every block: ``channels`` ``(orbit, member, basis)`` and ``offsets`` ``(orbit, member, basis, dim)`` as seen
     from every sublattice, and ``bases`` ``(orbit, row, member)``. A member is a strided window of a padded channel. The
-    form is linear in u, in w and in the gradient g: the three maps below are the derivatives of each other, to any
-    order, and each is a sum in a fixed order.
+    form g·f is linear in u, in w and in the gradient g: its three derivatives are sums in a fixed order.
     """
 
     reach: tuple[int, ...]
@@ -45,14 +45,50 @@ class PairStencil:
 
         Points run over batch, cells and basis.
         """
-        return _Rows.apply(u, pad_periodic(w[:, :, None], self.reach, first=4), self)
+        return self._form(u, pad_periodic(w[:, :, None], self.reach, first=4))
 
     def window(self, u: Tensor, w: Tensor) -> Tensor:
         """The same for channels given with a halo as wide as the reach."""
-        return _Rows.apply(u, w[:, :, None].contiguous(), self)
+        return self._form(u, w[:, :, None])
 
-    def orbits(self, padded: Tensor, u_shape: torch.Size) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        """For every orbit its matrix and, member by member and sublattice by sublattice, windows of the channels."""
+    def _form(self, u: Tensor, w: Tensor) -> Tensor:
+        return Trilinear.apply((self._by_centres, self._by_channels, self._by_rows), 2, None, u, w, None)
+
+    def _by_rows(self, u: Tensor, w: Tensor, _: torch.Size | None) -> Tensor:
+        """f from u and w."""
+        u = u.contiguous()
+        points = u[0].numel()
+        result = u.new_empty(self.rows, points)
+        centres = u.unbind(1)
+        products = torch.empty_like(centres[0])
+        for rows, matrix, views in self._orbits(w.contiguous(), u.shape):
+            # One orbit at a time: its values stay in the cache between the products and the change of basis.
+            values = u.new_empty(matrix.shape[1], points)
+            for target, centre, view in zip(_grids(values, u), itertools.cycle(centres), views, strict=False):
+                torch.sum(torch.mul(centre, view, out=products), 0, out=target)
+            torch.mm(matrix, values, out=result[rows])
+        return result
+
+    def _by_centres(self, w: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
+        result = w.new_zeros(shape)
+        for value, centre, view in self._members(g, result, w.contiguous()):
+            centre.addcmul_(value, view)
+        return result
+
+    def _by_channels(self, u: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
+        result = u.new_zeros(shape)
+        for value, centre, view in self._members(g, u.contiguous(), result):
+            view.addcmul_(value, centre)
+        return result
+
+    def _members(self, g: Tensor, u: Tensor, w: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For every member on every sublattice the gradient by its value, and what was multiplied, parts of u and w."""
+        g, centres = g.contiguous(), u.unbind(1)
+        for rows, matrix, views in self._orbits(w, u.shape):
+            yield from zip(_grids(matrix.T @ g[rows], u), itertools.cycle(centres), views, strict=False)
+
+    def _orbits(self, padded: Tensor, u_shape: torch.Size) -> Iterator[tuple[slice, Tensor, list[Tensor]]]:
+        """For every orbit its rows, its matrix and, by members and sublattices, windows of the channels."""
         # A view by its known origin takes a fraction of the time of slicing, which small lattices notice.
         strides = padded.stride()
         size, steps = (u_shape[0], *u_shape[2:]), (strides[1], *strides[3:])
@@ -65,91 +101,10 @@ class PairStencil:
                 for orbit in channels * strides[0] + (offsets + np.array(self.reach)) @ np.array(strides[4:])
             ]
         matrices = (matrix for basis in self.bases for matrix in basis)
+        row = 0
         for matrix, starts in zip(matrices, self._starts[strides], strict=True):
-            yield matrix, [padded.as_strided(size, steps, start) for start in starts]
-
-
-class _Rows(torch.autograd.Function):
-    """u, w to f."""
-
-    @staticmethod
-    def forward(ctx, u: Tensor, w: Tensor, stencil: PairStencil) -> Tensor:
-        ctx.stencil = stencil
-        ctx.save_for_backward(u, w)
-        u = u.contiguous()
-        points = u[0].numel()
-        result = u.new_empty(stencil.rows, points)
-        centres = u.unbind(1)
-        products = torch.empty_like(centres[0])
-        start = 0
-        for matrix, views in stencil.orbits(w, u.shape):
-            # One orbit at a time: its values stay in the cache between the products and the change of basis.
-            values = u.new_empty(matrix.shape[1], points)
-            for target, centre, view in zip(_grids(values, u), itertools.cycle(centres), views, strict=False):
-                torch.sum(torch.mul(centre, view, out=products), 0, out=target)
-            torch.mm(matrix, values, out=result[start : start + len(matrix)])
-            start += len(matrix)
-        return result
-
-    @staticmethod
-    def backward(ctx, g: Tensor):
-        u, w = ctx.saved_tensors
-        du = _Centres.apply(g, w, u.shape, ctx.stencil) if ctx.needs_input_grad[0] else None
-        dw = _Channels.apply(g, u, w.shape, ctx.stencil) if ctx.needs_input_grad[1] else None
-        return du, dw, None
-
-
-class _Centres(torch.autograd.Function):
-    """g, w to the derivative by u."""
-
-    @staticmethod
-    def forward(ctx, g: Tensor, w: Tensor, shape: torch.Size, stencil: PairStencil) -> Tensor:
-        ctx.stencil = stencil
-        ctx.save_for_backward(g, w)
-        g = g.contiguous()
-        result = w.new_zeros(shape)
-        centres = result.unbind(1)
-        start = 0
-        for matrix, views in stencil.orbits(w, shape):
-            values = matrix.T @ g[start : start + len(matrix)]
-            for value, centre, view in zip(_grids(values, result), itertools.cycle(centres), views, strict=False):
-                centre.addcmul_(value, view)
-            start += len(matrix)
-        return result
-
-    @staticmethod
-    def backward(ctx, h: Tensor):
-        g, w = ctx.saved_tensors
-        dg = _Rows.apply(h, w, ctx.stencil) if ctx.needs_input_grad[0] else None
-        dw = _Channels.apply(g, h, w.shape, ctx.stencil) if ctx.needs_input_grad[1] else None
-        return dg, dw, None, None
-
-
-class _Channels(torch.autograd.Function):
-    """g, u to the derivative by w."""
-
-    @staticmethod
-    def forward(ctx, g: Tensor, u: Tensor, shape: torch.Size, stencil: PairStencil) -> Tensor:
-        ctx.stencil = stencil
-        ctx.save_for_backward(g, u)
-        g, u = g.contiguous(), u.contiguous()
-        result = u.new_zeros(shape)
-        centres = u.unbind(1)
-        start = 0
-        for matrix, views in stencil.orbits(result, u.shape):
-            values = matrix.T @ g[start : start + len(matrix)]
-            for value, centre, view in zip(_grids(values, u), itertools.cycle(centres), views, strict=False):
-                view.addcmul_(value, centre)
-            start += len(matrix)
-        return result
-
-    @staticmethod
-    def backward(ctx, h: Tensor):
-        g, u = ctx.saved_tensors
-        h = h.contiguous()
-        dg = _Rows.apply(u, h, ctx.stencil) if ctx.needs_input_grad[0] else None
-        du = _Centres.apply(g, h, u.shape, ctx.stencil) if ctx.needs_input_grad[1] else None
-        return dg, du, None, None
+            yield slice(row, row + len(matrix)), matrix, [padded.as_strided(size, steps, start) for start in starts]
+            row += len(matrix)
 
 
 def _grids(values: Tensor, u: Tensor) -> Sequence[Tensor]:

@@ -6,12 +6,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._multilinear import Linear
 from nearsight.descriptors.blocks import _Block
 from nearsight.fields.halo import pad_periodic
 from nearsight.lattices import Neighbourhood
@@ -56,15 +57,19 @@ class Stencil:
 
     def read(self, values: Tensor) -> Tensor:
         """:meth:`periodic` through an index table."""
-        return _Read.apply(self._turned(values).reshape(-1), self, len(values))
+        flat, batch = self._turned(values).reshape(-1), len(values)
+        return Linear.apply(flat, partial(self._look_up, batch), partial(self._look_up_adjoint, batch))
 
     def sliced(self, values: Tensor) -> Tensor:
         """:meth:`periodic` by slices of the padded field."""
-        return _Slice.apply(pad_periodic(self._turned(values), self.reach, first=4), self)
+        return self._slices(pad_periodic(self._turned(values), self.reach, first=4))
 
     def window(self, values: Tensor) -> Tensor:
         """Coefficients ``(row, point)`` of the inner cells of a field given with a halo as wide as the reach."""
-        return _Slice.apply(self._turned(values).contiguous(), self)
+        return self._slices(self._turned(values).contiguous())
+
+    def _slices(self, padded: Tensor) -> Tensor:
+        return Linear.apply(padded, self._sum_slices, partial(self._sum_slices_adjoint, padded.shape))
 
     def _turned(self, values: Tensor) -> Tensor:
         """The field as every frame sees it, ``(frame, component, basis, batch, *shape)``."""
@@ -142,7 +147,38 @@ class Stencil:
 
     # --- slices -----------------------------------------------------------------------------------------------------
 
-    def chunks(self, shape: Sequence[int]) -> Iterator[tuple[slice, slice, slice]]:
+    def _sum_slices(self, padded: Tensor) -> Tensor:
+        """Coefficients from a padded field ``(frame, component, basis, batch, *shape)``, one orbit at a time."""
+        padded = padded.contiguous()
+        shape = self._inner(padded.shape)
+        result = padded.new_empty(self.rows, math.prod(shape) * len(self.around))
+        buffer = padded.new_empty(0)
+        for *span, where in self._chunks(shape):
+            for rows, matrix, sites in self._views(padded, (span[0], span[1])):
+                if buffer.shape != (matrix.shape[1], where.stop - where.start):
+                    buffer = padded.new_empty(matrix.shape[1], where.stop - where.start)
+                for site, target in zip(sites, _sites(buffer, sites), strict=True):
+                    for centre, value in enumerate(site):
+                        target[..., centre].copy_(value)
+                torch.mm(matrix, buffer, out=result[rows, where])
+        return result
+
+    def _sum_slices_adjoint(self, shape: torch.Size, coefficients: Tensor) -> Tensor:
+        padded = coefficients.new_zeros(shape)
+        coefficients = coefficients.contiguous()
+        for *span, where in self._chunks(self._inner(shape)):
+            for rows, matrix, sites in self._views(padded, (span[0], span[1])):
+                values = matrix.T @ coefficients[rows, where]
+                for site, source in zip(sites, _sites(values, sites), strict=True):
+                    for centre, target in enumerate(site):
+                        target += source[..., centre]
+        return padded
+
+    def _inner(self, padded: torch.Size) -> tuple[int, ...]:
+        """Batch and cells without the halo."""
+        return padded[3], *(n - 2 * r for n, r in zip(padded[4:], self.reach, strict=True))
+
+    def _chunks(self, shape: Sequence[int]) -> Iterator[tuple[slice, slice, slice]]:
         """Parts of a grid ``(batch, *shape)``: the range of the batch, of the first axis, and the points they are."""
         batch, first = shape[:2]
         layer = math.prod(shape[2:]) * len(self.around)
@@ -153,8 +189,8 @@ class Stencil:
             points = slice((b * first + x) * layer, ((b_stop - 1) * first + x_stop) * layer)
             yield slice(b, b_stop), slice(x, x_stop), points
 
-    def views(self, padded: Tensor, span: tuple[slice, slice]) -> Iterator[list[list[Tensor]]]:
-        """For every orbit of every block, its sites, and every sublattice of the centre: the slice of the padded field.
+    def _views(self, padded: Tensor, span: tuple[slice, slice]) -> Iterator[tuple[slice, Tensor, list[list[Tensor]]]]:
+        """For every orbit its rows, its matrix and, for its sites and every sublattice of the centre, the slice.
 
         All slices have one shape ``(component, batch, *shape)`` and the same strides; only their origin differs.
         """
@@ -170,11 +206,27 @@ class Stencil:
             ],
             axis=-1,
         )
-        for block in self.blocks:
-            for orbit in origins[block.members].tolist():
-                yield [[padded.as_strided(size, step, origin) for origin in site] for site in orbit]
+        row = 0
+        for block, basis in zip(self.blocks, self.bases, strict=True):
+            for matrix, orbit in zip(basis, origins[block.members].tolist(), strict=True):
+                sites = [[padded.as_strided(size, step, origin) for origin in site] for site in orbit]
+                yield slice(row, row + len(matrix)), matrix, sites
+                row += len(matrix)
 
     # --- index tables -----------------------------------------------------------------------------------------------
+
+    def _look_up(self, batch: int, flat: Tensor) -> Tensor:
+        """Coefficients of a flat field through the index table."""
+        values = flat.index_select(0, self.tables(batch)[0]).view(self.size, -1)
+        result = flat.new_empty(self.rows, values.shape[-1])
+        _multiply(self.bases, values, result)
+        return result
+
+    def _look_up_adjoint(self, batch: int, coefficients: Tensor) -> Tensor:
+        _, reverse = self.tables(batch)
+        values = coefficients.new_zeros(self.size * coefficients.shape[-1] + 1)
+        _multiply([b.mT for b in self.bases], coefficients.contiguous(), values[:-1].view(self.size, -1))
+        return values.index_select(0, reverse.flatten()).view(reverse.shape).sum(0)
 
     def tables(self, batch: int) -> tuple[Tensor, Tensor]:
         """Positions ``(value * point)`` in the flat field to read from, and ``(count, element)`` to sum in the adjoint.
@@ -226,37 +278,6 @@ class Stencil:
         return forward.flatten(), backward.flatten(1)
 
 
-class _Read(torch.autograd.Function):
-    """Flat field to coefficients through the index table. Linear, so that the backward pass is the adjoint."""
-
-    @staticmethod
-    def forward(ctx, flat: Tensor, stencil: Stencil, batch: int) -> Tensor:
-        ctx.rest = stencil, batch
-        table, _ = stencil.tables(batch)
-        values = flat.index_select(0, table).view(stencil.size, -1)
-        result = flat.new_empty(stencil.rows, values.shape[-1])
-        _multiply(stencil.bases, values, result)
-        return result
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _ReadAdjoint.apply(gradient, *ctx.rest), None, None
-
-
-class _ReadAdjoint(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, coefficients: Tensor, stencil: Stencil, batch: int) -> Tensor:
-        ctx.rest = stencil, batch
-        _, reverse = stencil.tables(batch)
-        values = coefficients.new_zeros(stencil.size * coefficients.shape[-1] + 1)
-        _multiply([b.mT for b in stencil.bases], coefficients.contiguous(), values[:-1].view(stencil.size, -1))
-        return values.index_select(0, reverse.flatten()).view(reverse.shape).sum(0)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _Read.apply(gradient, *ctx.rest), None, None
-
-
 def _multiply(matrices: Sequence[Tensor], values: Tensor, out: Tensor) -> None:
     """Block by block, the products of every orbit's matrix with its rows."""
     start = stop = 0
@@ -265,65 +286,6 @@ def _multiply(matrices: Sequence[Tensor], values: Tensor, out: Tensor) -> None:
         source = values[start : start + orbits * width].unflatten(0, (orbits, width))
         torch.bmm(matrix, source, out=out[stop : stop + orbits * height].unflatten(0, (orbits, height)))
         start, stop = start + orbits * width, stop + orbits * height
-
-
-class _Slice(torch.autograd.Function):
-    """Padded field ``(frame, component, basis, batch, *shape)`` to coefficients, one orbit at a time."""
-
-    @staticmethod
-    def forward(ctx, padded: Tensor, stencil: Stencil) -> Tensor:
-        ctx.stencil, ctx.shape = stencil, padded.shape
-        padded = padded.contiguous()
-        shape = _inner(padded.shape, stencil)
-        points = math.prod(shape) * len(stencil.around)
-        result = padded.new_empty(stencil.rows, points)
-        buffer = padded.new_empty(0)
-        for *span, where in stencil.chunks(shape):
-            views = stencil.views(padded, (span[0], span[1]))
-            start = 0
-            for matrix in itertools.chain.from_iterable(stencil.bases):
-                rows, size = matrix.shape
-                sites = next(views)
-                if buffer.shape != (size, where.stop - where.start):
-                    buffer = padded.new_empty(size, where.stop - where.start)
-                for site, target in zip(sites, _sites(buffer, sites), strict=True):
-                    for centre, value in enumerate(site):
-                        target[..., centre].copy_(value)
-                torch.mm(matrix, buffer, out=result[start : start + rows, where])
-                start += rows
-        return result
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _SliceAdjoint.apply(gradient, ctx.stencil, ctx.shape), None
-
-
-class _SliceAdjoint(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, coefficients: Tensor, stencil: Stencil, padded_shape: torch.Size) -> Tensor:
-        ctx.stencil = stencil
-        padded = coefficients.new_zeros(padded_shape)
-        coefficients = coefficients.contiguous()
-        for *span, where in stencil.chunks(_inner(padded_shape, stencil)):
-            views = stencil.views(padded, (span[0], span[1]))
-            start = 0
-            for matrix in itertools.chain.from_iterable(stencil.bases):
-                sites = next(views)
-                values = matrix.T @ coefficients[start : start + len(matrix), where]
-                for site, source in zip(sites, _sites(values, sites), strict=True):
-                    for centre, target in enumerate(site):
-                        target += source[..., centre]
-                start += len(matrix)
-        return padded
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return _Slice.apply(gradient, ctx.stencil), None, None
-
-
-def _inner(padded: torch.Size, stencil: Stencil) -> tuple[int, ...]:
-    """Batch and cells without the halo."""
-    return padded[3], *(n - 2 * r for n, r in zip(padded[4:], stencil.reach, strict=True))
 
 
 def _sites(values: Tensor, sites: list[list[Tensor]]) -> Tensor:

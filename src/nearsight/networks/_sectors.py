@@ -20,15 +20,16 @@ triangular lattice (48 channels, 19 neighbours) run three times faster than by t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight._multilinear import Trilinear
 from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
 
@@ -153,13 +154,13 @@ class Sectors:
         placed = K[tuple(index)] * known[:, :, None, None, None]  # sector, slot, out, coset, feature
         return placed.movedim(1, 3).flatten(3).flatten(1, 2)
 
-    # --- the three products -------------------------------------------------------------------------------------------
+    # --- the form ⟨g, K h⟩ and its three derivatives ------------------------------------------------------------------
 
     def __call__(self, h: Tensor, kernel: Tensor) -> Tensor:
         """``(batch, in or in·|G|, *shape)`` to ``(batch, out·|G|, *shape - 2 reach)``; any derivative."""
-        return _Convolved.apply(h, kernel, self)
+        return Trilinear.apply((self._transposed, self._weighted, self._convolved), 2, None, h, kernel, None)
 
-    def convolved(self, h: Tensor, kernel: Tensor) -> Tensor:
+    def _convolved(self, h: Tensor, kernel: Tensor, _: torch.Size | None) -> Tensor:
         from nearsight.networks._sector_kernels import from_sectors
 
         rows = _Rows.of(tuple(h.shape[2:]), self)
@@ -175,15 +176,16 @@ class Sectors:
                 from_sectors(product.numpy(), self.member, rows.stride, part.width, part.first, out)
         return result
 
-    def transposed(self, g: Tensor, kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The adjoint of :meth:`convolved` for inputs of this shape: their gradient, from that of the result."""
+    def _transposed(self, kernel: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
+        """The adjoint of :meth:`_convolved` for inputs of this shape: their gradient, from that of the result."""
         from nearsight.networks._sector_kernels import from_sectors, spread
 
-        rows = _Rows.of(shape, self)
+        grid = tuple(shape[2:])
+        rows = _Rows.of(grid, self)
         windows = self._windows(g, rows)
-        across, sites = kernel.mT.contiguous(), math.prod(shape)
+        across, sites = kernel.mT.contiguous(), math.prod(grid)
         operations = 1 if self.lifting else self.member.size
-        result = g.new_empty(len(g), self.inputs * operations, *shape)
+        result = g.new_empty(shape)
         features = result.view(len(g), self.inputs, operations, sites).numpy()
         for back, out in zip(self._back(g, rows), features, strict=True):
             planes = np.zeros((self.sources, self.features, sites), dtype=out.dtype)
@@ -197,8 +199,8 @@ class Sectors:
                 from_sectors(planes, self.member, sites, sites, 0, out)
         return result
 
-    def weighted(self, h: Tensor, g: Tensor) -> Tensor:
-        """Gradient by the kernel of the sum of ``g`` times :meth:`convolved`."""
+    def _weighted(self, h: Tensor, g: Tensor, _: torch.Size) -> Tensor:
+        """Gradient by the kernel of the sum of ``g`` times :meth:`_convolved`."""
         rows = _Rows.of(tuple(h.shape[2:]), self)
         windows = self._windows(h, rows)
         total = h.new_zeros(self.order, self.outputs * len(self.member), self.columns)
@@ -297,48 +299,3 @@ def _rows(shape: tuple[int, ...], reach: tuple[int, ...], cells: bytes, places: 
                 )
     offsets = np.frombuffer(cells, dtype=np.int64).reshape(-1, len(shape)) @ strides
     return _Rows(inner, stride, offsets[np.frombuffer(places, dtype=np.int64).reshape(-1, order)], tuple(parts))
-
-
-# <g, convolved(h, K)> is linear in g, h and K: its three derivatives are the three products, and so are theirs.
-
-
-class _Convolved(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, kernel: Tensor, sectors: Sectors) -> Tensor:
-        ctx.save_for_backward(h, kernel)
-        ctx.sectors = sectors
-        return sectors.convolved(h, kernel)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor):
-        h, kernel = ctx.saved_tensors
-        by_h = _Transposed.apply(g, kernel, ctx.sectors, h.shape[2:]) if ctx.needs_input_grad[0] else None
-        return by_h, _Weighted.apply(h, g, ctx.sectors) if ctx.needs_input_grad[1] else None, None
-
-
-class _Transposed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, kernel: Tensor, sectors: Sectors, shape: Sequence[int]) -> Tensor:
-        ctx.save_for_backward(g, kernel)
-        ctx.sectors = sectors
-        return sectors.transposed(g, kernel, tuple(shape))
-
-    @staticmethod
-    def backward(ctx: Any, h: Tensor):
-        g, kernel = ctx.saved_tensors
-        by_g = _Convolved.apply(h, kernel, ctx.sectors) if ctx.needs_input_grad[0] else None
-        return by_g, _Weighted.apply(h, g, ctx.sectors) if ctx.needs_input_grad[1] else None, None, None
-
-
-class _Weighted(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, g: Tensor, sectors: Sectors) -> Tensor:
-        ctx.save_for_backward(h, g)
-        ctx.sectors = sectors
-        return sectors.weighted(h, g)
-
-    @staticmethod
-    def backward(ctx: Any, kernel: Tensor):
-        h, g = ctx.saved_tensors
-        by_h = _Transposed.apply(g, kernel, ctx.sectors, h.shape[2:]) if ctx.needs_input_grad[0] else None
-        return by_h, _Convolved.apply(h, kernel, ctx.sectors) if ctx.needs_input_grad[1] else None, None
