@@ -16,7 +16,6 @@ from nearsight.moves.hops import Hops
 from nearsight.moves.move_energies import MoveEnergies, Walk
 from nearsight.solvers import Dense
 from nearsight.solvers.updates.low_rank_updates import Drift, LowRankUpdates
-from nearsight.solvers.updates.mu_interpolation import potential_of_levels
 from nearsight.solvers.updates.two_site_updates import two_site_updates
 
 
@@ -282,7 +281,7 @@ class DiagonalisingWalk(_ElectronWalk):
 
     def _potential(self, occupied: np.ndarray) -> float:
         levels = torch.linalg.eigvalsh(torch.from_numpy(self.energies.matrix(occupied)))
-        terms = (w * float(potential_of_levels(electrons, levels)) for w, electrons in self.energies.terms)
+        terms = (w * float(electrons.potential_of_levels(levels)) for w, electrons in self.energies.terms)
         return self.energies.model.degeneracy * sum(terms)
 
     def _after(self, move: int) -> float:

@@ -44,8 +44,7 @@ class Dense(Solver):
         rows, columns, d = _check_wanted(rows, columns, h.shape[-1], degeneracy)
         h = h.to(torch.complex128 if h.is_complex() else torch.float64)
         eps, psi = torch.linalg.eigh(h)
-        mu, distance = self._chemical_potential(eps)
-        occupation = self._occupation(eps, distance)
+        mu, occupation, omega = self._equilibrium(eps)
         # |ψ|² weighted sums, without ever forming the full density matrix.
         if rows is columns or torch.equal(rows, columns):
             weights = psi[..., rows, :].abs().square()
@@ -54,13 +53,23 @@ class Dense(Solver):
         rho = (weights @ occupation.to(weights.dtype).unsqueeze(-1)).squeeze(-1)
         number = occupation.sum(-1)
         energy = (occupation * eps).sum(-1)
+        free = omega + mu * number
+        potential = omega if self.filling is None else free
+        return Electrons(rho, mu, d * number, d * energy, d * free, d * omega, d * potential)
+
+    def potential_of_levels(self, levels: Tensor) -> Tensor:
+        """F at fixed filling, Ω at fixed μ ``(*batch,)`` of one copy, of ascending levels ``(*batch, level)``."""
+        mu, occupation, omega = self._equilibrium(levels)
+        return omega if self.filling is None else omega + mu * occupation.sum(-1)
+
+    def _equilibrium(self, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """μ ``(*batch,)``, f_n ``(*batch, level)`` and Ω ``(*batch,)``."""
+        mu, distance = self._chemical_potential(eps)
         omega = -distance.clamp_min(0.0).sum(-1)
         if self.kT > 0:
             # ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|) overflows at no temperature and keeps all digits.
             omega = omega - self.kT * torch.log1p(torch.exp(-distance.abs() / self.kT)).sum(-1)
-        free = omega + mu * number
-        potential = omega if self.filling is None else free
-        return Electrons(rho, mu, d * number, d * energy, d * free, d * omega, d * potential)
+        return mu, self._occupation(eps, distance), omega
 
     def _occupation(self, eps: Tensor, distance: Tensor) -> Tensor:
         """f_n ``(*batch, level)`` from the distances μ - ε_n."""

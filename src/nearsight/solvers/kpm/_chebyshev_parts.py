@@ -57,15 +57,6 @@ class Estimate(NamedTuple):
     following: np.ndarray | None = None
 
 
-class Spread(NamedTuple):
-    """Standard errors of the mean over the sets ``(batch, ...)``."""
-
-    rho: np.ndarray
-    potential: np.ndarray
-    number: np.ndarray
-    energy: np.ndarray
-
-
 class Part(NamedTuple):
     """What all sets say of a batch."""
 

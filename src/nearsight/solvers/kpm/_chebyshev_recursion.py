@@ -33,6 +33,7 @@ K. Barros, Y. Kato, Phys. Rev. B 88, 235101 (2013); Z. Wang, G.-W. Chern, C. D. 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,22 +79,6 @@ class Block:
         return columns.reshape(batch * size, width)
 
 
-class Growth:
-    """Watches |T_m(A) R|², which no level inside the band lets grow."""
-
-    def __init__(self, products: SparseProducts, start: np.ndarray) -> None:
-        self._limit = start * (1 + GROWTH[products.dtype])
-
-    def check(self, square: np.ndarray, m: int) -> None:
-        # Not "square > limit", which overflow to NaN would pass.
-        if not (square <= self._limit).all():
-            which = int(np.argmax(~(square <= self._limit)))
-            raise ArithmeticError(
-                f"Vectors of matrix {which} grow at moment {m}: it has levels outside the band found by Lanczos. Raise "
-                "margin=, and make sure that the matrix is Hermitian."
-            )
-
-
 def forward(products: SparseProducts, block: Block, steps: int, watch: Any = None) -> tuple[np.ndarray, Any, Any]:
     """Moments μ_0 ... μ_{2 steps} ``(batch, moment)``, and the last two vectors, α_steps and α_{steps - 1}.
 
@@ -101,7 +86,7 @@ def forward(products: SparseProducts, block: Block, steps: int, watch: Any = Non
     """
     columns = block.vectors
     start = np.square(np.abs(columns)).reshape(products.batch, -1).sum(-1)
-    growth = Growth(products, start)
+    limit = start * (1 + GROWTH[products.dtype])  # no level inside the band lets |T_m(A) R|² grow
     previous = products.vectors(columns)
     current = products.empty(previous)
     moments = np.empty((products.batch, 2 * steps + 1))
@@ -116,7 +101,12 @@ def forward(products: SparseProducts, block: Block, steps: int, watch: Any = Non
             previous, current = current, previous
             square, product = products.step(previous, current).T
             moments[:, 2 * m - 1] = 2 * product - moments[:, 1]
-        growth.check(square, m)
+        # Not "square > limit", which overflow to NaN would pass.
+        if not (square <= limit).all():
+            raise ArithmeticError(
+                f"Vectors of matrix {int(np.argmax(~(square <= limit)))} grow at moment {m}: it has levels outside the "
+                "band found by Lanczos. Raise margin=, and make sure that the matrix is Hermitian."
+            )
         moments[:, 2 * m] = 2 * square - start
         if watch:
             watch(m, current)
@@ -135,16 +125,24 @@ def direct(
 
     ``coefficients (batch, moment)`` are those of f; ``response`` those of another function, whose elements come last.
     """
-    start = products.vectors(block.vectors)
-    where, sums = products.places(i, j), [products.zeros(len(i)) for _ in (coefficients, response)]
+    where, series = products.places(i, j), [c for c in (coefficients, response) if c is not None]
+    watch, sums = _direct_sums(products, block, len(i), where, series)
+    moments, _, _ = forward(products, block, coefficients.shape[-1] - 1, watch)
+    return moments, *map(products.total, sums)
+
+
+def _direct_sums(
+    products: SparseProducts, block: Block, count: int, where: Any, series: list[np.ndarray]
+) -> tuple[Callable[[int, Any], None], list[Any]]:
+    """What adds up the direct elements of several functions vector by vector, and their sums."""
+    start, sums = products.vectors(block.vectors), [products.zeros(count) for _ in series]
 
     def watch(m: int, vector: Any) -> None:
-        for c, sum_ in zip((coefficients, response), sums, strict=True):
-            if c is not None:
+        for c, sum_ in zip(series, sums, strict=True):
+            if m < c.shape[-1]:
                 products.correlate(vector, start, where, 0.5 * c[:, m], sum_)
 
-    moments, _, _ = forward(products, block, coefficients.shape[-1] - 1, watch)
-    return moments, *(products.total(x) for x in sums[: 1 if response is None else 2])
+    return watch, sums
 
 
 def gradient(
@@ -161,15 +159,10 @@ def gradient(
     whose direct elements come last.
     """
     last = coefficients.shape[-1] // 2
-    where, sums, further = products.places(i, j), products.zeros(len(i)), products.zeros(len(i))
-    watch = None
+    where, sums = products.places(i, j), products.zeros(len(i))
+    watch, further = None, []
     if response is not None:
-        start = products.vectors(block.vectors)
-
-        def watch(m: int, vector: Any) -> None:
-            if m < response.shape[-1]:
-                products.correlate(vector, start, where, 0.5 * response[:, m], further)
-
+        watch, further = _direct_sums(products, block, len(i), where, [response])
     moments, previous, current = forward(products, block, last + 1, watch)
     c = np.pad(coefficients, ((0, 0), (0, 1)))
     c[:, 1] = 0.5 * (c[:, 1] - c[:, 3::2].sum(-1))
@@ -179,5 +172,4 @@ def gradient(
         products.reverse(current, previous, beta, after, sources)
         current, previous, beta, after = previous, current, after, beta
         products.correlate(current, beta, where, np.full(products.batch, 2.0 if m > 1 else 1.0), sums)
-    found = moments[:, : 2 * last + 1], products.total(sums)
-    return found if response is None else (*found, products.total(further))
+    return moments[:, : 2 * last + 1], *map(products.total, (sums, *further))

@@ -95,18 +95,12 @@ def to_values(coefficients: np.ndarray, count: int) -> np.ndarray:
 
 def derivative(coefficients: np.ndarray) -> np.ndarray:
     """Coefficients of df/dx: c'_m = 2 Σ j c_j over j = m + 1, m + 3, ... (half of it for m = 0)."""
-    size = coefficients.shape[-1]
-    weighted = 2.0 * np.arange(size) * coefficients
-    slope = np.zeros_like(coefficients)
-    for parity in (0, 1):
-        part = weighted[..., parity::2]
-        tails = np.flip(np.cumsum(np.flip(part, -1), -1), -1)
-        # Orders j of this parity feed the orders below them of the other one.
-        slope[..., 1 - parity :: 2] = 0.0
-        lower = np.arange(1 - parity, size, 2)
-        first = (lower + 1 - parity) // 2
-        inside = first < part.shape[-1]
-        slope[..., lower[inside]] = tails[..., first[inside]]
+    *batch, size = coefficients.shape
+    weighted = np.zeros((*batch, size + 2 - size % 2))
+    weighted[..., :size] = 2.0 * np.arange(size) * coefficients
+    # Sums over every other order from the highest down.
+    tails = np.flip(np.cumsum(np.flip(weighted.reshape(*batch, -1, 2), -2), -2), -2).reshape(weighted.shape)
+    slope = tails[..., 1 : size + 1].copy()
     slope[..., 0] *= 0.5
     return slope
 

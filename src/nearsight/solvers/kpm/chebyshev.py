@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -10,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import generator, instance, integer, number
-from nearsight.solvers.kpm._chebyshev_parts import Estimate, Pairs, Part, Plan, Spread, sum_of_blocks
+from nearsight._validation import choice, generator, instance, integer, number
+from nearsight.solvers.kpm._chebyshev_parts import Estimate, Pairs, Part, Plan, sum_of_blocks
 from nearsight.solvers.kpm._chebyshev_recursion import Block, direct, forward, gradient
 from nearsight.solvers.kpm._chebyshev_series import KERNELS, Band, FermiSeries, Kernel
 from nearsight.solvers.kpm._moment_thermodynamics import MomentThermodynamics
@@ -118,36 +119,30 @@ class Chebyshev(Solver):
         products: type[SparseProducts] | None = None,
     ) -> None:
         self.kT, self.filling, self.mu = _check_ensemble(kT, filling, mu)
-        accuracy, margin = number(accuracy, "accuracy"), number(margin, "margin")
-        moments = None if moments is None else integer(moments, "moments")
-        if probes is not None:
-            instance(probes, ProbeSet, "probes", "Use unit_vectors(), coloured_vectors() or random_vectors().")
-        generator(rng, optional=True)
-        probes = unit_vectors() if probes is None else probes
-        if kernel is not None and kernel not in KERNELS:
-            raise ValueError(f"kernel must be None or one of {', '.join(KERNELS)}, got {kernel!r}.")
-        if kT == 0 and (kernel is None or moments is None):
+        self.accuracy = number(accuracy, "accuracy (of elements of ρ)", above=0, below=1)
+        self.margin = number(margin, "margin (of the bandwidth)", above=0, below=1)
+        self.moments = None if moments is None else integer(moments, "moments", least=4)
+        self.kernel = choice(kernel, "kernel", (None, *KERNELS))
+        self.estimator = choice(estimator, "estimator", (None, "direct", "gradient"))
+        self.probes = instance(
+            unit_vectors() if probes is None else probes,
+            ProbeSet,
+            "probes",
+            "Use unit_vectors(), coloured_vectors() or random_vectors().",
+        )
+        self.rng = generator(rng, optional=True)
+        if self.kT == 0 and (kernel is None or moments is None):
             raise ValueError("At kT = 0 the series of a step rings: give kernel='jackson' and moments=, or a kT > 0.")
         if kernel is not None and moments is None:
             raise ValueError(
                 "A kernel damps every moment, so that accuracy= cannot choose their number; give moments=."
             )
-        if not 0 < accuracy < 1:
-            raise ValueError(f"accuracy must lie between 0 and 1 (of elements of ρ), got {accuracy}.")
-        if moments is not None and moments < 4:
-            raise ValueError(f"moments must be at least 4, got {moments}.")
-        if estimator not in (None, "direct", "gradient"):
-            raise ValueError(f"estimator must be 'direct' or 'gradient', got {estimator!r}.")
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
-        if not probes.exact and rng is None:
+        if not self.probes.exact and rng is None:
             raise ValueError("Random probes need rng=torch.Generator().manual_seed(...); unit_vectors() need none.")
-        if not 0 < margin < 1:
-            raise ValueError(f"margin must lie between 0 and 1 (of the bandwidth), got {margin}.")
-        self.accuracy, self.moments, self.kernel, self.probes = accuracy, moments, kernel, probes
-        self.estimator = estimator
-        self.gradient = (not probes.exact) if estimator is None else estimator == "gradient"
-        self.dtype, self.rng, self.margin, self.products = dtype, rng, margin, products
+        self.gradient = (not self.probes.exact) if estimator is None else estimator == "gradient"
+        self.dtype, self.products = dtype, products
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 
@@ -213,12 +208,10 @@ class Chebyshev(Solver):
         arrangement = layout(self.probes.start(), plan.matrix.structure.crow, plan.matrix.structure.col)
         products = self._products(plan.matrix, plan.series.band, arrangement)
         at = energies.detach().cpu().double().numpy()
-        found = []
-        for _ in range(arrangement.sets):
-            blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
-            (total,) = sum_of_blocks(products, blocks, lambda b: forward(products, b, plan.series.moments // 2)[:1])
-            moments = total[:, : plan.series.moments] / arrangement.repeats
-            found.append(MomentThermodynamics(plan.series, moments).density_of_states(at))
+        found = [
+            MomentThermodynamics(plan.series, moments[:, : plan.series.moments]).density_of_states(at)
+            for moments in self._moments(products, arrangement, plan.series.moments // 2)
+        ]
         batch, device = given.values.shape[:-1], given.values.device
         mean, error = _mean_of_sets(np.stack(found))
         return DensityOfStates(*(torch.from_numpy(x).reshape((*batch, -1)).to(device) for x in (mean, error)))
@@ -274,12 +267,10 @@ class Chebyshev(Solver):
                 )
         return Plan(Rows.of(matrix), pairs, series)
 
-    def _backend(self, matrix: Rows) -> type[SparseProducts]:
-        return self.products or (NumbaProducts if matrix.values.device.type == "cpu" else TorchProducts)
-
     def _products(self, matrix: Rows, band: Band, arrangement: _Layout) -> SparseProducts:
         real = not matrix.values.is_complex() and arrangement.real
-        return self._backend(matrix)(matrix.rescaled(band.centre, band.halfwidth), self.dtype, real)
+        backend = self.products or (NumbaProducts if matrix.values.device.type == "cpu" else TorchProducts)
+        return backend(matrix.rescaled(band.centre, band.halfwidth), self.dtype, real)
 
     def _rounding(self, series: FermiSeries) -> float:
         return torch.finfo(self.dtype).eps * ROUNDING[self.gradient] * math.sqrt(series.moments)
@@ -293,13 +284,10 @@ class Chebyshev(Solver):
             # One μ for all sets: with one for each, its fluctuation would leave a bias that no spread shows.
             drawn = None if self.rng is None else self.rng.get_state()
             steps = series.moments // 2 if self.gradient else series.moments - 1
-            found = []
-            for _ in range(arrangement.sets):
-                blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
-                found += sum_of_blocks(products, blocks, lambda b: forward(products, b, steps)[:1])
+            found = self._moments(products, arrangement, steps)
             if self.rng is not None and drawn is not None:
                 self.rng.set_state(drawn)  # the same vectors once more
-            thermodynamics = MomentThermodynamics(series, np.mean(found, axis=0) / arrangement.repeats)
+            thermodynamics = MomentThermodynamics(series, np.mean(found, axis=0))
             mu, gap = thermodynamics.chemical_potential(self.filling, self._rounding(series))
         sets = [self._set(plan, products, arrangement, mu) for _ in range(arrangement.sets)]
         all_sets = MomentThermodynamics(series, np.mean([s.moments for s in sets], axis=0))
@@ -309,18 +297,16 @@ class Chebyshev(Solver):
         if self.filling is not None:
             shift = all_sets.shift_of_mu(mu, gap)
             truncation, mean = truncation + shift, mean + shift
-        spread = self._spread(plan, arrangement, sets, mu)
+        deviation, *potentials = self._spread(plan, sets, mu)
         return Part(
             np.mean([s.rho for s in sets], axis=0),
             all_sets.at(mu),
             truncation,
             mean,
             self._rounding(series),
-            np.sqrt((np.square(spread.rho) * pairs.weights).sum(-1) / max(1, pairs.asked)),
-            self._pieces(plan, arrangement, all_sets, mu, spread.rho),
-            spread.potential,
-            spread.number,
-            spread.energy,
+            np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.asked)),
+            self._pieces(plan, arrangement, all_sets, mu, deviation),
+            *potentials,
             series.moments,
             arrangement,
         )
@@ -328,23 +314,35 @@ class Chebyshev(Solver):
     def _set(self, plan: Plan, products: SparseProducts, arrangement: _Layout, mu: np.ndarray) -> Estimate:
         """The answer from one set of probes at a chemical potential ``(batch,)``."""
         matrix, pairs, series = plan
-        blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
         follows = self.filling is not None and self.kT > 0 and not arrangement.exact
         response = series.damped(series.response(mu)) if follows else None
         if self.gradient:
             c = series.damped(series.grand_potential(mu)) / series.band.halfwidth[:, None]
             # Half of the moments resolve ∂f/∂μ well enough for an error bar, and vectors go no further.
             response = None if response is None else response[:, : series.moments // 2 + 1]
-            terms = sum_of_blocks(products, blocks, lambda b: gradient(products, b, c, pairs.i, pairs.j, response))
         else:
             c = series.damped(series.occupation(mu))
-            terms = sum_of_blocks(products, blocks, lambda b: direct(products, b, c, pairs.i, pairs.j, response))
-        moments, *elements = (x / arrangement.repeats for x in terms)
+        estimate = gradient if self.gradient else direct
+        moments, *elements = self._sum(
+            products, arrangement, lambda b: estimate(products, b, c, pairs.i, pairs.j, response)
+        )
         if not matrix.values.is_complex():
             elements = [x.real for x in elements]
         return Estimate(moments, *elements)
 
-    def _spread(self, plan: Plan, arrangement: _Layout, sets: list[Estimate], mu: np.ndarray) -> Spread:
+    def _moments(self, products: SparseProducts, arrangement: _Layout, steps: int) -> list[np.ndarray]:
+        """μ_0 ... μ_{2 steps} ``(batch, moment)`` of every set of probes."""
+        sets = range(arrangement.sets)
+        return [self._sum(products, arrangement, lambda b: forward(products, b, steps)[:1])[0] for _ in sets]
+
+    def _sum(
+        self, products: SparseProducts, arrangement: _Layout, work: Callable[[Block], tuple[np.ndarray, ...]]
+    ) -> list[np.ndarray]:
+        """What ``work`` says of all columns of a set of probes that is drawn now."""
+        blocks = Block.all_of(arrangement, arrangement.draw(products.batch, self.rng))
+        return [x / arrangement.repeats for x in sum_of_blocks(products, blocks, work)]
+
+    def _spread(self, plan: Plan, sets: list[Estimate], mu: np.ndarray) -> list[np.ndarray]:
         """Standard errors of ρ ``(batch, pair)``, of the potential, the number and the energy from those of the sets.
 
         At fixed number a set that holds δN too many electrons asks for a μ that is lower by δN / N', and would have
@@ -368,7 +366,7 @@ class Chebyshev(Solver):
                 rho = rho + shift[..., None] * np.mean(following, axis=0)
                 energy = energy + shift * summed(series.times_energy(response))
             number, omega = target, omega + mu * target
-        return Spread(*(_mean_of_sets(x)[1] for x in (rho, omega, number, energy)))
+        return [_mean_of_sets(x)[1] for x in (rho, omega, number, energy)]
 
     def _pieces(
         self, plan: Plan, arrangement: _Layout, found: MomentThermodynamics, mu: np.ndarray, deviation: np.ndarray

@@ -19,6 +19,17 @@ FLAGS = {"contract"}
 """Fused multiply-add is allowed, reordering of sums is not."""
 
 
+@numba.njit(inline="always")
+def _add_product(to, left, right):
+    """to += left right at every energy."""
+    energies = len(to) // 2
+    for q in range(energies):
+        x, y = left[q], left[energies + q]
+        u, v = right[q], right[energies + q]
+        to[q] += x * u - y * v
+        to[energies + q] += x * v + y * u
+
+
 @numba.njit(cache=True, nogil=True, fastmath=FLAGS)
 def dress(
     scattering: np.ndarray, active: np.ndarray, bare: np.ndarray, local: np.ndarray, dressed: np.ndarray
@@ -40,18 +51,9 @@ def dress(
             r = active[before]
             t = scattering[s, r]
             for a in range(k):
-                to_s, to_r, from_s, from_r = dressed[a, s], dressed[a, r], bare[a, s], bare[a, r]
-                for q in range(energies):
-                    x, y = t[q], t[energies + q]
-                    u, v = from_r[q], from_r[energies + q]
-                    to_s[q] += x * u - y * v
-                    to_s[energies + q] += x * v + y * u
+                _add_product(dressed[a, s], t, bare[a, r])
                 if r != s:
-                    for q in range(energies):
-                        x, y = t[q], t[energies + q]
-                        u, v = from_s[q], from_s[energies + q]
-                        to_r[q] += x * u - y * v
-                        to_r[energies + q] += x * v + y * u
+                    _add_product(dressed[a, r], t, bare[a, s])
     green = np.empty((k, k, energies), dtype=np.complex128)
     for a in range(k):
         for b in range(a + 1):
@@ -134,14 +136,8 @@ def scatter(scattering: np.ndarray, active: np.ndarray, dressed: np.ndarray, tau
                     row[b, energies + q] += x * v + y * u
         for before in range(position + 1):
             r = active[before]
-            to = scattering[s, r]
             for b in range(k):
-                left, right = row[b], dressed[b, r]
-                for q in range(energies):
-                    x, y = left[q], left[energies + q]
-                    u, v = right[q], right[energies + q]
-                    to[q] += x * u - y * v
-                    to[energies + q] += x * v + y * u
+                _add_product(scattering[s, r], row[b], dressed[b, r])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ import torch
 
 from nearsight._validation import array, integer
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.updates.mu_interpolation import BLOCK, _check_changes, _MuInterpolation, potential_of_levels
+from nearsight.solvers.updates.mu_interpolation import BLOCK, _check_changes, _MuInterpolation
 
 EDGE = 0.7
 """The window is moved when μ of the present matrix is this far from its centre, in units of the half-width."""
@@ -80,25 +80,9 @@ class LowRankUpdates:
         O(n³), is shared by more accepted changes.
     """
 
-    window: _MuInterpolation
-    _levels: np.ndarray
-    _psi: np.ndarray
-    _psi_of_slots: np.ndarray
-    _scattering: np.ndarray
-    """The T matrix ``(slot, slot, 2 · energy)``: only s ≥ s', and zero where nothing has changed."""
-    _omega: np.ndarray
-    """ΔΩ since the reference at the nodes."""
-    _x: float
-    """Where in the window μ is."""
-    _change: np.ndarray
-    _active: np.ndarray
+    _last: tuple[_Change, _Cost] | None
     _slot: dict[int, int]
     _columns: dict[int, tuple[np.ndarray, int]]
-    _last: tuple[_Change, _Cost] | None
-    _potential: float
-    _used: int
-    _width: int
-    _accepted_since: int
 
     def __init__(
         self,
@@ -189,7 +173,7 @@ class LowRankUpdates:
         moved[changed.orbitals, changed.orbitals] += changed.change
         self.diagonalisations += 1
         levels = torch.linalg.eigvalsh(torch.from_numpy(moved))
-        return _Cost(float(potential_of_levels(self.electrons, levels)), float(x), False)
+        return _Cost(float(self.electrons.potential_of_levels(levels)), float(x), False)
 
     def _bare(self, orbitals: np.ndarray) -> np.ndarray:
         """G₀ between the orbitals and all slots; what was computed for this reference and window is kept."""
@@ -263,9 +247,10 @@ class LowRankUpdates:
         self._used, self._active = 0, np.zeros(0, dtype=np.int64)
         self._psi_of_slots = np.zeros((-(-self.rank // BLOCK) * BLOCK, len(self._levels)))
         self._change = np.zeros(self.rank)
+        # The T matrix (slot, slot, 2 · energy): only s ≥ s', and zero where nothing has changed.
         self._scattering = np.zeros((self.rank, self.rank, self._width))
-        self._omega = np.zeros(window.nodes)
-        self._x = float(window.potential(self._omega)[1])
+        self._omega = np.zeros(window.nodes)  # ΔΩ since the reference
+        self._x = float(window.potential(self._omega)[1])  # where in the window μ is
 
     def _rebuild(self, window: _MuInterpolation) -> None:
         """The T matrix afresh, one orbital after the other, and without those that are as in the reference again."""

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import torch
 from numpy.polynomial import chebyshev
-from torch import Tensor
 
 from nearsight._validation import instance, number, numbers
 from nearsight.solvers.dense import Dense
@@ -29,15 +28,6 @@ BLOCK = 8
 
 GRID = 1.25
 """Intervals of the pole expansion are rounded up to powers of this, so that nearby μ share one fit."""
-
-
-def potential_of_levels(electrons: Dense, levels: Tensor) -> Tensor:
-    """F at fixed filling, Ω at fixed μ ``(*batch,)``, of levels in ascending order ``(*batch, level)``, one copy."""
-    mu, distance = electrons._chemical_potential(levels)
-    omega = -distance.clamp_min(0.0).sum(-1)
-    if electrons.kT > 0:
-        omega = omega - electrons.kT * torch.log1p(torch.exp(-distance.abs() / electrons.kT)).sum(-1)
-    return omega if electrons.filling is None else omega + mu * electrons._occupation(levels, distance).sum(-1)
 
 
 def _check_changes(
@@ -97,9 +87,7 @@ class _MuInterpolation:
         if self.grand:
             self.half, nodes = 0.0, 1
         else:
-            f = self._occupation(self.centre)
-            stiffness = max(float((f * (1 - f)).sum()) / kT, 1e-300)
-            self.half = min(max(ELECTRONS / stiffness, NARROW * kT), WIDE * kT)
+            self.half = min(max(ELECTRONS / max(self._stiffness(), 1e-300), NARROW * kT), WIDE * kT)
             # Chebyshev interpolation converges as the axes of the ellipse through the singularity of f, ±iπkT.
             sharpness = math.pi * kT / self.half
             rate = sharpness + math.hypot(sharpness, 1.0)
@@ -116,21 +104,21 @@ class _MuInterpolation:
         """Where Green's functions are needed ``(node · pole,)``, complex."""
         self._basis, self._mix = self._resolvents(tolerance / (kT * (bounds[1] - bounds[0])))
 
-    def _occupation(self, mu: float) -> np.ndarray:
-        return 0.5 * (1.0 - np.tanh(0.5 * (self.levels - mu) / self.kT))
+    def _stiffness(self) -> float:
+        """κ = ∂N/∂μ of the reference at the centre."""
+        f = 0.5 * (1.0 - np.tanh(0.5 * (self.levels - self.centre) / self.kT))
+        return float((f * (1 - f)).sum()) / self.kT
 
-    def omega_of_levels(self, mu: np.ndarray) -> np.ndarray:
+    def _omega(self, mu: np.ndarray) -> np.ndarray:
         """Ω of the reference at any μ."""
         return -self.kT * np.logaddexp(0.0, (np.asarray(mu)[..., None] - self.levels) / self.kT).sum(-1)
 
     def _reference(self) -> np.ndarray:
         if self.grand:
-            return self.omega_of_levels(np.array([self.centre]))
-        degree = REFERENCE_NODES - 1
+            return self._omega(np.array([self.centre]))
         x = chebyshev.chebpts1(REFERENCE_NODES)
         mu = self.centre + self.half * x
-        values = self.omega_of_levels(mu) + mu * self.number
-        return chebyshev.cheb2poly(chebyshev.chebfit(x, values, degree))
+        return chebyshev.cheb2poly(chebyshev.chebfit(x, self._omega(mu) + mu * self.number, REFERENCE_NODES - 1))
 
     def _poles(self, bounds: tuple[float, float], tolerance: float) -> FermiPoles:
         def rounded(y: float) -> float:
@@ -194,5 +182,4 @@ class _MuInterpolation:
     def expansion(self, change: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """ΔΩ and ΔN ``(*batch,)`` at the centre, and κ = ∂N/∂μ of the reference there, at fixed number."""
         coefficients = change @ self._expand.T
-        f = self._occupation(self.centre)
-        return coefficients[..., 0], -coefficients[..., 1] / self.half, float((f * (1 - f)).sum()) / self.kT
+        return coefficients[..., 0], -coefficients[..., 1] / self.half, self._stiffness()

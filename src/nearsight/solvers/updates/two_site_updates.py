@@ -11,7 +11,7 @@ from torch import Tensor
 from nearsight._validation import array, indices
 from nearsight.solvers.dense import Dense
 from nearsight.solvers.sparse import _check_matrix
-from nearsight.solvers.updates.mu_interpolation import BLOCK, _check_changes, _MuInterpolation, potential_of_levels
+from nearsight.solvers.updates.mu_interpolation import BLOCK, _check_changes, _MuInterpolation
 
 CHUNK = 2**22
 """Elements of the products of eigenvectors held at once."""
@@ -76,7 +76,7 @@ def two_site_updates(
     for k in np.flatnonzero(~inside):
         changed = matrix.clone()
         changed[[i[k], j[k]], [i[k], j[k]]] += torch.from_numpy(change)
-        value[k] = float(potential_of_levels(electrons, torch.linalg.eigvalsh(changed)))
+        value[k] = float(electrons.potential_of_levels(torch.linalg.eigvalsh(changed)))
     if window.grand:
         unknown = np.full(len(i), np.nan)
         return TwoSiteUpdates(value - before, omega[:, 0], unknown, unknown)
