@@ -40,18 +40,12 @@ class PairStencil:
         """Number of coefficients of a site."""
         return sum(basis.shape[0] * basis.shape[1] for basis in self.bases)
 
-    def periodic(self, u: Tensor, w: Tensor) -> Tensor:
+    def __call__(self, u: Tensor, w: Tensor, *, halo: bool) -> Tensor:
         """f ``(row, point)`` for u ``(a, basis, batch, *shape)`` and w ``(channel, a, batch, *shape)``, all around.
 
-        Points run over batch, cells and basis.
+        Points run over batch, cells and basis. With ``halo`` the channels have one as wide as the reach.
         """
-        return self._form(u, pad_periodic(w[:, :, None], self.reach, first=4))
-
-    def window(self, u: Tensor, w: Tensor) -> Tensor:
-        """The same for channels given with a halo as wide as the reach."""
-        return self._form(u, w[:, :, None])
-
-    def _form(self, u: Tensor, w: Tensor) -> Tensor:
+        w = w[:, :, None] if halo else pad_periodic(w[:, :, None], self.reach, first=4)
         return Trilinear.apply((self._by_centres, self._by_channels, self._by_rows), 2, None, u, w, None)
 
     def _by_rows(self, u: Tensor, w: Tensor, _: torch.Size | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -48,18 +48,25 @@ class ReversalGroup(PointGroup):
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Scalars of one kind, one for every member of a selection.
+    """Scalars u(S_i)·w(S_j, ...) of one kind, one for every member of a selection, from spins ``(component, ...)``.
 
-    ``of`` is the formula, from the spin at the centre and those of the members ``(..., component)``. ``antisymmetric``
-    scalars change sign when two members are exchanged, ``odd`` ones under the reversal of the spins (of a reflection
-    for XY spins).
+    u is the spin at the centre, or 1 for scalars ``without_centre``, and ``w`` what the spins of a member make.
+    ``antisymmetric`` scalars change sign when two members are exchanged, ``odd`` ones under the reversal of the spins
+    (of a reflection for XY spins).
     """
 
     symbol: str
     selection: Selection
-    of: Callable[..., Tensor]
+    w: Callable[..., Tensor]
+    without_centre: bool = False
     antisymmetric: bool = False
     odd: bool = False
+
+    def u(self, centre: Tensor) -> Tensor:
+        return torch.ones_like(centre[:1]) if self.without_centre else centre
+
+    def of(self, centre: Tensor, *spins: Tensor) -> Tensor:
+        return (self.u(centre) * self.w(*spins)).sum(0)
 
     def __len__(self) -> int:
         return len(self.selection)
@@ -85,34 +92,21 @@ class Family:
         return np.where(signs[:, None] > 0, members, members[:, ::-1]), signs[:, None] * action * signs
 
 
-def bond(centre: Tensor, s: Tensor) -> Tensor:
-    """S_i·S_j."""
-    return (centre * s).sum(-1)
+def _dot(s: Tensor, t: Tensor) -> Tensor:
+    return (s * t).sum(0, keepdim=True)
 
 
-def pair(centre: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """S_j·S_k."""
-    return (s * t).sum(-1)
+def _square(s: Tensor) -> Tensor:
+    return _dot(s, s)
 
 
-def length(centre: Tensor, s: Tensor) -> Tensor:
-    """|S_j|²."""
-    return (s * s).sum(-1)
+def _quarter_turned(s: Tensor) -> Tensor:
+    """Of which S × s in the plane is the scalar product with S."""
+    return torch.stack([s[1], -s[0]])
 
 
-def chirality(centre: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """S_i·(S_j × S_k)."""
-    return (centre * torch.linalg.cross(s, t)).sum(-1)
-
-
-def turn(centre: Tensor, s: Tensor) -> Tensor:
-    """S_i × S_j in the plane."""
-    return centre[..., 0] * s[..., 1] - centre[..., 1] * s[..., 0]
-
-
-def pair_turn(centre: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """S_j × S_k in the plane."""
-    return turn(s, t)
+def _cross_in_plane(s: Tensor, t: Tensor) -> Tensor:
+    return _dot(s, _quarter_turned(t))
 
 
 def spin_families(
@@ -131,16 +125,16 @@ def spin_families(
 
     neighbours = select_sites(around, group, centre=False)
     near = select_pairs(around, group, within(bond_cutoff), centre=False)
-    families = [Family("S·S", neighbours, bond), Family("s·s", near, pair)]
+    families = [Family("S·S", neighbours, torch.positive), Family("s·s", near, _dot, without_centre=True)]
     if varying_length:
-        families.append(Family("|s|²", select_sites(around, group), length))
+        families.append(Family("|s|²", select_sites(around, group), _square, without_centre=True))
     if chirality_cutoff > 0 and components == 3:
         chiral = select_triplets(around, group, within(chirality_cutoff))
-        families.append(Family("S·s×s", chiral, chirality, antisymmetric=True, odd=True))
+        families.append(Family("S·s×s", chiral, partial(torch.linalg.cross, dim=0), antisymmetric=True, odd=True))
     elif chirality_cutoff > 0:
         turned = select_pairs(around, group, within(chirality_cutoff), centre=False)
-        families.append(Family("S×S", neighbours, turn, odd=True))
-        families.append(Family("s×s", turned, pair_turn, antisymmetric=True, odd=True))
+        families.append(Family("S×S", neighbours, _quarter_turned, odd=True))
+        families.append(Family("s×s", turned, _cross_in_plane, without_centre=True, antisymmetric=True, odd=True))
     return [family for family in families if len(family)]
 
 

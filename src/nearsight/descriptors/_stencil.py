@@ -51,22 +51,23 @@ class Stencil:
     bases: tuple[Tensor, ...]
     _tables: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def periodic(self, values: Tensor) -> Tensor:
-        """Coefficients ``(row, point)`` of a field ``(batch, *shape, basis, component)``, periodic along every axis."""
+    def __call__(self, values: Tensor, *, halo: bool = False) -> Tensor:
+        """Coefficients ``(row, point)`` of a field ``(batch, *shape, basis, component)``, periodic along every axis.
+
+        With ``halo`` those of the inner cells of a field that is given with a halo as wide as the reach.
+        """
+        if halo:
+            return self._slices(self._turned(values).contiguous())
         return (self.read if values[..., 0].numel() * self.size <= TABLE else self.sliced)(values)
 
     def read(self, values: Tensor) -> Tensor:
-        """:meth:`periodic` through an index table."""
+        """through through an index table."""
         flat, batch = self._turned(values).reshape(-1), len(values)
         return Linear.apply(flat, partial(self._look_up, batch), partial(self._look_up_adjoint, batch))
 
     def sliced(self, values: Tensor) -> Tensor:
-        """:meth:`periodic` by slices of the padded field."""
+        """through by slices of the padded field."""
         return self._slices(pad_periodic(self._turned(values), self.reach, first=4))
-
-    def window(self, values: Tensor) -> Tensor:
-        """Coefficients ``(row, point)`` of the inner cells of a field given with a halo as wide as the reach."""
-        return self._slices(self._turned(values).contiguous())
 
     def _slices(self, padded: Tensor) -> Tensor:
         return Linear.apply(padded, self._sum_slices, partial(self._sum_slices_adjoint, padded.shape))

@@ -165,3 +165,25 @@ class Descriptor(Described, nn.Module, abc.ABC):
             after[..., flat[k], :] += change[..., k, :]
             features.append(self.at(after, centres.view(len(flat), -1)[k]))
         return centres, torch.stack(features, -3).view(*batch, *centres.shape, self.features)
+
+
+class _GridDescriptor(Descriptor):
+    """A descriptor of periodic lattices whose features come point by point from stencils on the grid."""
+
+    @abc.abstractmethod
+    def _of_grid(self, grid: Tensor, centre: Tensor, *, halo: bool) -> Tensor:
+        """Features ``(feature, point)`` of the cells ``centre`` of a field ``(batch, *shape, basis, component)``.
+
+        These are all cells of a torus, or with ``halo`` the inner ones, which the reach keeps from the edges.
+        """
+
+    def evaluate(self, field: Tensor) -> Tensor:
+        grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)
+        # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
+        return self._of_grid(grid, grid, halo=False).view(-1, *field.shape[:-1]).movedim(0, -1)
+
+    def evaluate_window(self, window: Tensor) -> Tensor:
+        batch, cells = self.window_shape(window)
+        grid = window.reshape(-1, *window.shape[len(batch) :])
+        inner = grid[(slice(None), *(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True)))]
+        return self._of_grid(grid, inner, halo=True).view(-1, *batch, *inner.shape[1:-1]).movedim(0, -1)

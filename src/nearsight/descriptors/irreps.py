@@ -12,7 +12,7 @@ from nearsight.descriptors._contractions import MODES, contraction
 from nearsight.descriptors._frames import Frames
 from nearsight.descriptors._stencil import Stencil, gather
 from nearsight.descriptors.blocks import symmetry_blocks
-from nearsight.descriptors.descriptor import Descriptor
+from nearsight.descriptors.descriptor import _GridDescriptor
 from nearsight.fields import FieldType, check_field
 from nearsight.fields.field_type import checked_field_type
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
@@ -22,7 +22,7 @@ AT_ONCE = 2**18
 """Values around a list of centres that are read together: they stay in the cache until they are multiplied."""
 
 
-class Irreps(Descriptor):
+class Irreps(_GridDescriptor):
     r"""Invariants of the neighbourhood under the point group of the site, from its irreducible representations.
 
     The field within ``cutoff`` of a site is decomposed, orbit by orbit, into coefficients :math:`f_r^\Gamma` that
@@ -147,17 +147,8 @@ class Irreps(Descriptor):
         """
         return self.contraction.variables.table()
 
-    def evaluate(self, field: Tensor) -> Tensor:
-        grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components)
-        features = self.contraction(self.tables(field).periodic(grid))
-        # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
-        return features.view(-1, *field.shape[:-1]).movedim(0, -1)
-
-    def evaluate_window(self, window: Tensor) -> Tensor:
-        batch, cells = self.window_shape(window)
-        features = self.contraction(self.tables(window).window(window.reshape(-1, *window.shape[len(batch) :])))
-        inner = (n - 2 * r for n, r in zip(cells, self.reach, strict=True))
-        return features.view(-1, *batch, *inner, self.lattice.n_basis).movedim(0, -1)
+    def _of_grid(self, grid: Tensor, centre: Tensor, *, halo: bool) -> Tensor:
+        return self.contraction(self.tables(grid)(grid, halo=halo))
 
     def of_neighbourhoods(self, values: Tensor) -> Tensor:
         """Features ``(*batch, feature)`` of neighbourhoods ``(*batch, neighbour, component)``.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,15 +13,14 @@ from nearsight._validation import boolean, generator, integer, number
 from nearsight.descriptors._products import exchange_symmetric
 from nearsight.descriptors._stencil import Stencil, gather
 from nearsight.descriptors.blocks import symmetry_blocks
-from nearsight.descriptors.descriptor import Descriptor
-from nearsight.descriptors.spins import _check_spins, _neighbour_sites
+from nearsight.descriptors.spins import _check_spins, _neighbour_sites, _SpinDescriptor
 from nearsight.fields import FieldType, check_field
 from nearsight.groups import clebsch_gordan
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
 from nearsight.lattices.lattice import checked_cutoff
 
 
-class SpinACE(Descriptor):
+class SpinACE(_SpinDescriptor):
     r"""Invariants of spins in the form of the atomic cluster expansion: products of weighted sums over the neighbours.
 
     Every channel k adds up the coefficients of the spins in the lattice irreps Γ with weights of its own,
@@ -99,20 +97,10 @@ class SpinACE(Descriptor):
         self.feature_names = (*self._names(),)
         self.features = len(self.feature_names)
 
-    def evaluate(self, field: Tensor) -> Tensor:
-        values = self._values(field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components))
-        f = self.tables(field).periodic(values.flatten(0, 1)[..., None])
-        features = self._invariants(values.flatten(1), f.unflatten(1, (len(values), -1)))
-        return features.view(-1, *field.shape[:-1]).movedim(0, -1)
-
-    def evaluate_window(self, window: Tensor) -> Tensor:
-        batch, cells = self.window_shape(window)
-        values = self._values(window.reshape(-1, *window.shape[len(batch) :]))
-        f = self.tables(window).window(values.flatten(0, 1)[..., None])
-        inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
-        centre = values[(slice(None), slice(None), *inner)]
-        features = self._invariants(centre.flatten(1), f.unflatten(1, (len(values), -1)))
-        return features.view(-1, *batch, *centre.shape[2:]).movedim(0, -1)
+    def _of_grid(self, grid: Tensor, centre: Tensor, *, halo: bool) -> Tensor:
+        values = self._values(grid)
+        f = self.tables(grid)(values.flatten(0, 1)[..., None], halo=halo)
+        return self._invariants(self._values(centre).flatten(1), f.unflatten(1, (len(values), -1)))
 
     def of_neighbourhoods(self, centre: Tensor, values: Tensor) -> Tensor:
         """Features ``(*batch, feature)`` of spins ``(*batch, component)`` among ``(*batch, neighbour, component)``.
@@ -120,23 +108,16 @@ class SpinACE(Descriptor):
         The neighbours follow ``neighbourhood``, that of sublattice 0, without the centre.
         """
         check_field(values, len(self.neighbourhood), self.components)
-        spins = torch.cat([centre[..., None, :], values], -2).reshape(-1, 1 + len(self.neighbourhood), self.components)
-        channels = self._values(spins)  # channel, point, site
+        return self._of_spins(torch.cat([centre[..., None, :], values], -2))
+
+    def _of_spins(self, values: Tensor) -> Tensor:
+        channels = self._values(values.reshape(-1, *values.shape[-2:]))  # channel, point, site
         f = gather(self.blocks, self.tables(values).bases, channels[..., 1:].flatten(0, 1)[..., None])
         features = self._invariants(channels[..., 0], f.unflatten(1, (len(channels), -1)))
         return features.view(-1, *values.shape[:-2]).movedim(0, -1)
 
-    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
-        neighbours = _neighbour_sites(self.lattice, self.around, sites)
-        return self.of_neighbourhoods(field[..., sites, :], field[..., neighbours, :])
-
-    def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
-        site = torch.as_tensor(site, device=field.device)
-        centres = self.touched(site)
-        around = torch.cat([centres[..., None], _neighbour_sites(self.lattice, self.around, centres)], -1)
-        moved = (around == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
-        spins = field[..., around, :] + moved
-        return centres, self.of_neighbourhoods(spins[..., 0, :], spins[..., 1:, :])
+    def _seen(self, sites: Tensor) -> Tensor:
+        return torch.cat([sites[..., None], _neighbour_sites(self.lattice, self.around, sites)], -1)
 
     # --- the sums over neighbours and their products ----------------------------------------------------------------
 
@@ -190,13 +171,13 @@ class SpinACE(Descriptor):
         single = {name: bond.unbind(1) for name, bond in bonds.items()}
         split = {name: a.unbind(1) for name, a in vectors.items()}
         known: dict[tuple[str, int, str, int], Tensor] = {}
-        for coupling in self.couplings:
+        for (first, second, third), tensor in self.couplings:
             total: Tensor | float = 0.0
-            for m, i, j in np.argwhere(coupling.tensor):
-                key = coupling.second, int(i), coupling.third, int(j)
+            for m, i, j in np.argwhere(tensor):
+                key = second, int(i), third, int(j)
                 if key not in known:
-                    known[key] = (split[coupling.second][i] * split[coupling.third][j]).sum(1)
-                total = float(coupling.tensor[m, i, j]) * single[coupling.first][m] * known[key] + total
+                    known[key] = (split[second][i] * split[third][j]).sum(1)
+                total = float(tensor[m, i, j]) * single[first][m] * known[key] + total
             assert isinstance(total, Tensor)
             yield total
 
@@ -223,7 +204,7 @@ class SpinACE(Descriptor):
                 used[name] += number
                 yield name, self.weights[name][:, start : start + number].to(flat), piece.unflatten(1, (count, -1))
 
-    def _couplings(self) -> Iterator[_Coupling]:
+    def _couplings(self) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
         """The independent invariants of S·A in one irrep and the product of two more sums of the same channel.
 
         An invariant S·A would give products of features that are there already.
@@ -233,7 +214,7 @@ class SpinACE(Descriptor):
             for second, third in itertools.combinations_with_replacement(names, 2):
                 sizes = [1, 2] if second == third else [1, 1, 1]
                 for tensor in exchange_symmetric(clebsch_gordan(self.group, first, second, third), sizes):
-                    yield _Coupling(first, second, third, tensor)
+                    yield (first, second, third), tensor
 
     def _names(self) -> Iterator[str]:
         channels = range(1, self.channels + 1)
@@ -252,8 +233,8 @@ class SpinACE(Descriptor):
             elif odd:
                 yield from (f"({name})·ref" for name in odd)
                 yield "σ"
-        for c in self.couplings:
-            yield from (f"(S·a{k}[{c.first}])(a{k}[{c.second}]·a{k}[{c.third}])" for k in channels)
+        for (first, second, third), _ in self.couplings:
+            yield from (f"(S·a{k}[{first}])(a{k}[{second}]·a{k}[{third}])" for k in channels)
 
     def make_tables(self, like: Tensor) -> Stencil:
         frames, *bases = (
@@ -262,13 +243,3 @@ class SpinACE(Descriptor):
         )
         frame = (0,) * len(self.around)  # spins do not turn with the lattice
         return Stencil(self.lattice.shape, self.around, frames, frame, self.blocks, tuple(bases))
-
-
-@dataclass(frozen=True, eq=False)
-class _Coupling:
-    """An invariant tensor of the irreps ``(first, second, third)``."""
-
-    first: str
-    second: str
-    third: str
-    tensor: np.ndarray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from nearsight._validation import choice, number
 from nearsight.descriptors._contractions import CONTRACTIONS, MODES
 from nearsight.descriptors._pair_stencil import PairStencil
 from nearsight.descriptors._spin_variables import ReversalGroup, SpinVariables, spin_blocks, spin_families
-from nearsight.descriptors.descriptor import Descriptor
+from nearsight.descriptors.descriptor import _GridDescriptor
 from nearsight.fields import FieldType, check_field, scalar
 from nearsight.fields.field_type import checked_field_type
 from nearsight.groups import PointGroup
@@ -22,7 +23,29 @@ from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 SPIN_MODES = tuple(mode for mode in MODES if mode != "eigenvalues")
 
 
-class SpinInvariants(Descriptor):
+class _SpinDescriptor(_GridDescriptor):
+    """What is known of chosen sites from the spins that each of them sees."""
+
+    @abc.abstractmethod
+    def _seen(self, sites: Tensor) -> Tensor:
+        """The neighbourhoods ``(*sites, neighbour)`` of chosen sites, which stand first in them."""
+
+    @abc.abstractmethod
+    def _of_spins(self, values: Tensor) -> Tensor:
+        """Features ``(*batch, feature)`` from the spins ``(*batch, neighbour, component)`` of neighbourhoods."""
+
+    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
+        return self._of_spins(field[..., self._seen(torch.as_tensor(sites)), :])
+
+    def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
+        site = torch.as_tensor(site, device=field.device)
+        centres = self.touched(site)
+        seen = self._seen(centres)
+        moved = (seen == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
+        return centres, self._of_spins(field[..., seen, :] + moved)
+
+
+class SpinInvariants(_SpinDescriptor):
     r"""Invariants of the spins around a site under rotations of all spins, and under the point group of the site.
 
     The scalars of the spins come first: the bonds :math:`S_i \cdot S_j` of the centre i with every neighbour within
@@ -119,22 +142,14 @@ class SpinInvariants(Descriptor):
         """How often each irrep occurs among the scalars."""
         return self.variables.multiplicities()
 
-    def evaluate(self, field: Tensor) -> Tensor:
-        grid = field.reshape(-1, *self.lattice.shape, self.lattice.n_basis, self.components).movedim((-1, -2), (0, 1))
-        terms = [stencil.periodic(*self._operands(k, grid)) for k, stencil in enumerate(self.tables(field))]
-        # Stored feature by feature: the view costs nothing, and a linear layer reads it as it is.
-        return self.contraction(torch.cat(terms)).view(-1, *field.shape[:-1]).movedim(0, -1)
-
-    def evaluate_window(self, window: Tensor) -> Tensor:
-        batch, cells = self.window_shape(window)
-        grid = window.reshape(-1, *window.shape[len(batch) :]).movedim((-1, -2), (0, 1))
-        inner = tuple(slice(r, n - r) for r, n in zip(self.reach, cells, strict=True))
-        terms = []
-        for k, stencil in enumerate(self.tables(window)):
-            u, w = self._operands(k, grid)
-            terms.append(stencil.window(u[(slice(None),) * 3 + inner], w))
-        shape = (n - 2 * r for r, n in zip(self.reach, cells, strict=True))
-        return self.contraction(torch.cat(terms)).view(-1, *batch, *shape, self.lattice.n_basis).movedim(0, -1)
+    def _of_grid(self, grid: Tensor, centre: Tensor, *, halo: bool) -> Tensor:
+        grid, centre = (x.movedim((-1, -2), (0, 1)) for x in (grid, centre))
+        families, stencils = self.variables.families, self.tables(grid)
+        terms = [
+            s(f.u(centre), self._channels(k, grid), halo=halo)
+            for k, (f, s) in enumerate(zip(families, stencils, strict=True))
+        ]
+        return self.contraction(torch.cat(terms))
 
     def of_neighbourhoods(self, values: Tensor) -> Tensor:
         """Features ``(*batch, feature)`` of neighbourhoods ``(*batch, neighbour, component)``.
@@ -143,25 +158,22 @@ class SpinInvariants(Descriptor):
         single sites, as after a move of one spin; whole lattices are faster by calling the descriptor.
         """
         check_field(values, len(self.neighbourhood), self.components)
-        spins = values.reshape(-1, *values.shape[-2:])
+        return self._of_spins(values)
+
+    def _of_spins(self, values: Tensor) -> Tensor:
+        spins = values.reshape(-1, *values.shape[-2:]).movedim(-1, 0).contiguous()
+        centre = spins[:, :, 0, None, None]
         bases = [basis for stencil in self.tables(spins) for basis in stencil.bases]
         rows = []
         for basis, members, which in zip(bases, self.variables.members, self.variables.family_of, strict=True):
             sites = torch.as_tensor(members, device=spins.device)
             family = self.variables.families[which]
-            scalars = family.of(spins[:, None, None, 0], *(spins[:, sites[..., j]] for j in range(family.sites)))
+            scalars = family.of(centre, *(spins[:, :, sites[..., j]] for j in range(family.sites)))
             rows.append(torch.bmm(basis, scalars.permute(1, 2, 0)).flatten(0, 1))
         return self.contraction(torch.cat(rows)).view(-1, *values.shape[:-2]).movedim(0, -1)
 
-    def at(self, field: Tensor, sites: Tensor | int) -> Tensor:
-        return self.of_neighbourhoods(field[..., _neighbour_sites(self.lattice, self.around, sites), :])
-
-    def delta(self, field: Tensor, site: Tensor | int, change: Tensor) -> tuple[Tensor, Tensor]:
-        site = torch.as_tensor(site, device=field.device)
-        centres = self.touched(site)
-        neighbours = _neighbour_sites(self.lattice, self.around, centres)
-        moved = (neighbours == site[..., None, None])[..., None] * change.to(field)[..., None, None, :]
-        return centres, self.of_neighbourhoods(field[..., neighbours, :] + moved)
+    def _seen(self, sites: Tensor) -> Tensor:
+        return _neighbour_sites(self.lattice, self.around, sites)
 
     # --- on a periodic grid -----------------------------------------------------------------------------------------
 
@@ -183,27 +195,14 @@ class SpinInvariants(Descriptor):
                     )
         return sorted(found)
 
-    def _operands(self, number: int, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """What a family multiplies: a field at the centre ``(a, basis, ...)`` and channels ``(channel, a, ...)``.
-
-        ``grid`` is the field as ``(component, basis, batch, *shape)``.
-        """
-        ones = torch.ones_like(grid[:1])
-        match self.variables.families[number].symbol:
-            case "S·S":
-                return grid, grid.movedim(1, 0)
-            case "S×S":
-                return grid, torch.stack([grid[1], -grid[0]], 1)
-            case "|s|²":
-                return ones, (grid * grid).sum(0)[:, None]
-        axes = tuple(range(1, grid.ndim - 1))
-        pairs = [(grid[:, a], grid[:, b].roll([-n for n in step], axes[1:])) for a, b, step in self._steps(number)]
-        match self.variables.families[number].symbol:
-            case "s·s":
-                return ones, torch.stack([(s * t).sum(0, keepdim=True) for s, t in pairs])
-            case "s×s":
-                return ones, torch.stack([(s[0] * t[1] - s[1] * t[0])[None] for s, t in pairs])
-        return grid, torch.stack([torch.linalg.cross(s, t, dim=0) for s, t in pairs])
+    def _channels(self, number: int, grid: Tensor) -> Tensor:
+        """The channels ``(channel, a, ...)`` of a family, from the field as ``(component, basis, batch, *shape)``."""
+        family = self.variables.families[number]
+        if family.sites == 1:
+            return family.w(grid).movedim(1, 0)
+        axes = tuple(range(2, grid.ndim - 1))
+        pairs = ((grid[:, a], grid[:, b].roll([-n for n in step], axes)) for a, b, step in self._steps(number))
+        return torch.stack([family.w(s, t) for s, t in pairs])
 
     def make_tables(self, like: Tensor) -> list[PairStencil]:
         return [self._stencil(number, like) for number in range(len(self.variables.families))]
@@ -247,9 +246,8 @@ def _check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
     return len(field_type.law)
 
 
-def _neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor | int) -> Tensor:
+def _neighbour_sites(lattice: Lattice, around: Sequence[Neighbourhood], sites: Tensor) -> Tensor:
     """The neighbours of chosen sites ``(*sites, neighbour)``, in the order of the aligned neighbourhoods ``around``."""
-    sites = torch.as_tensor(sites)
     chosen = sites.cpu().numpy()
     offsets, targets = (np.stack([getattr(a, name) for a in around]) for name in ("cells", "sublattice"))
     basis = lattice.sublattice[chosen]
