@@ -171,7 +171,8 @@ def test_the_lattice_permutes_scalars_with_signs(lattice, components, rng):
         for family in descriptor.variables.families:
             members = family.selection.members[:, -family.sites :]
             before, after = (
-                family.of(s[table[0]], *(s[table[members[:, k]]] for k in range(family.sites))) for s in (field, moved)
+                family.of(s[table[0]][:, None], *(s[table[members[:, k]]].T for k in range(family.sites)))
+                for s in (field, moved)
             )
             signs = torch.as_tensor(family.selection.signs[g] if family.antisymmetric else np.ones(len(members)))
             torch.testing.assert_close(after[family.selection.permutations[g]], signs * before, rtol=0, atol=1e-14)

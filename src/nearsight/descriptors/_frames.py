@@ -9,7 +9,7 @@ import numpy as np
 
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
-from nearsight.lattices import Lattice, Neighbourhood, neighbour_permutations, sublattice_operations
+from nearsight.lattices import Neighbourhood, neighbour_permutations
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +25,8 @@ class Frames:
     field_type: FieldType
     group: PointGroup
     operations: np.ndarray
+    """h_s of every sublattice ``(basis, dim, dim)``."""
     _known: dict[tuple, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, lattice: Lattice, field_type: FieldType, group: PointGroup) -> Frames:
-        return cls(field_type, group, sublattice_operations(lattice))
 
     def carry(self, operation: np.ndarray, source: int, target: int) -> np.ndarray:
         """The matrix ``(component, component)`` of an operation from sublattice ``source`` to ``target``."""
@@ -37,22 +34,12 @@ class Frames:
         if key not in self._known:
             local = self.operations[target].T @ operation @ self.operations[source]
             element = np.abs(self.group.matrices - local).max(axis=(1, 2)).argmin()
-            size = self.field_type.components(self.group)
-            result = np.zeros((size, size))
-            start = 0
-            for name in self.field_type.law:
-                block = np.eye(1)
-                if name == "vector":
-                    block = operation
-                elif name != "trivial":
-                    block = self.group.irrep(name).matrices[element]
-                stop = start + len(block)
-                result[start:stop, start:stop] = block
-                start = stop
-            if self.field_type.basis is not None:
-                U = np.array(self.field_type.basis)
-                result = U @ result @ U.T
-            self._known[key] = result
+            special = {"vector": operation, "trivial": np.eye(1)}
+            blocks = [
+                special[name] if name in special else self.group.irrep(name).matrices[element]
+                for name in self.field_type.law
+            ]
+            self._known[key] = self.field_type.assembled(blocks)
         return self._known[key]
 
     def law(self, neighbourhood: Neighbourhood) -> np.ndarray:

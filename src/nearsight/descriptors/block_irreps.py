@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -141,7 +139,4 @@ def _centre(side: int) -> int | np.ndarray:
 def _square_neighbourhood(side: int) -> Neighbourhood:
     """The sites of a block about its centre, sorted by distance."""
     around = square(4).neighbourhood(side / np.sqrt(2), centre=_centre(side))
-    inside = np.abs(around.vectors).max(axis=1) < side / 2
-    return replace(
-        around, cells=around.cells[inside], sublattice=around.sublattice[inside], vectors=around.vectors[inside]
-    )
+    return around.part(np.abs(around.vectors).max(axis=1) < side / 2)

@@ -15,7 +15,7 @@ from nearsight.descriptors.blocks import symmetry_blocks
 from nearsight.descriptors.descriptor import _GridDescriptor
 from nearsight.fields import FieldType, check_field
 from nearsight.fields.field_type import checked_field_type
-from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group
+from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group, sublattice_operations
 from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 
 AT_ONCE = 2**18
@@ -117,7 +117,7 @@ class Irreps(_GridDescriptor):
             self.around = tuple(around.without_centre() for around in self.around)
         neighbourhood = self.around[0]
         self.neighbourhood = neighbourhood
-        frames = Frames.of(lattice, field_type, self.group)
+        frames = Frames(field_type, self.group, sublattice_operations(lattice))
         self._frames, self._frame = frames.turns(self.around)
         law = frames.law(neighbourhood)
         self.blocks = symmetry_blocks(neighbourhood, self.group, law)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -80,17 +81,21 @@ class FieldType(Described):
         instance(group, PointGroup, "group", "site_group(lattice) makes one.")
         blocks = [self._block(name, group) for name in self.law]
         size = sum(b.shape[-1] for b in blocks)
-        result = np.zeros((len(group), size, size))
-        start = 0
-        for b in blocks:
-            stop = start + b.shape[-1]
-            result[:, start:stop, start:stop] = b
-            start = stop
+        if self.basis is not None and len(self.basis) != size:
+            shape = np.shape(self.basis)
+            raise ValueError(f"basis must be {size} × {size} for the law {self.law} of {group.name}, got {shape}.")
+        return self.assembled(blocks)
+
+    def assembled(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """M ``(..., components, components)`` from its blocks ``(..., n, n)``, those of one operation or of several."""
+        stops = np.cumsum([b.shape[-1] for b in blocks])
+        result = np.zeros((*blocks[0].shape[:-2], stops[-1], stops[-1]))
+        for b, stop in zip(blocks, stops, strict=True):
+            own = slice(stop - b.shape[-1], stop)
+            result[..., own, own] = b
         if self.basis is None:
             return result
         U = np.array(self.basis)
-        if U.shape != (size, size):
-            raise ValueError(f"basis must be {size} × {size} for the law {self.law} of {group.name}, got {U.shape}.")
         return U @ result @ U.T
 
     @staticmethod

@@ -70,4 +70,8 @@ class Neighbourhood:
         """The neighbours of a site, the site itself left out; ``ValueError`` if there are none."""
         if len(self) == 1:
             raise ValueError(f"No neighbour lies within {self.cutoff:g} of the site; raise the cutoff.")
-        return replace(self, cells=self.cells[1:], sublattice=self.sublattice[1:], vectors=self.vectors[1:])
+        return self.part(slice(1, None))
+
+    def part(self, which: np.ndarray | slice) -> Neighbourhood:
+        """Some of the neighbours, by their indices or a mask, in that order."""
+        return replace(self, cells=self.cells[which], sublattice=self.sublattice[which], vectors=self.vectors[which])

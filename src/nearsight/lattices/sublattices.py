@@ -55,10 +55,7 @@ def aligned_neighbourhoods(lattice: Lattice, cutoff: float) -> tuple[Neighbourho
     result = []
     for b, h in enumerate(sublattice_operations(lattice)):
         own = lattice.neighbourhood(cutoff, centre=b)
-        order = neighbour_map(first, own, h)
-        result.append(
-            Neighbourhood(own.cells[order], own.sublattice[order], own.vectors[order], own.cutoff, own.centre)
-        )
+        result.append(own.part(neighbour_map(first, own, h)))
     return tuple(result)
 
 

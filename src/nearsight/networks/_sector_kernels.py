@@ -82,9 +82,7 @@ def to_sectors(features, member, sectors):
         for t in range(cosets):
             k = c * cosets + t
             f, g = features[c], member[t]
-            if order == 1:
-                _one(f[g[0]], sectors[0, k])
-            elif order == 2:
+            if order == 2:
                 _two(f[g[0]], f[g[1]], sectors[0, k], sectors[1, k])
             elif order == 4:
                 p, q, r, s = sectors[0, k], sectors[1, k], sectors[2, k], sectors[3, k]
@@ -111,9 +109,7 @@ def from_sectors(sectors, member, stride, width, first, features):
             for row in range(rows):
                 a, b = row * stride, row * stride + width
                 y, z = first + row * width, first + (row + 1) * width
-                if order == 1:
-                    _one(sectors[0, k, a:b], features[c, g[0], y:z])
-                elif order == 2:
+                if order == 2:
                     p, q = features[c, g[0], y:z], features[c, g[1], y:z]
                     _two(sectors[0, k, a:b], sectors[1, k, a:b], p, q)
                 elif order == 4:
@@ -145,9 +141,7 @@ def look(planes, start, size, shift, mode, slot, windows):
         for s in range(count):
             for q in range(features):
                 f = planes[s, q]
-                if m == 1:
-                    _one(f[d[0] : d[0] + n], windows[s ^ e[0], k[0] + q])
-                elif m == 2:
+                if m == 2:
                     _two(
                         f[d[0] : d[0] + n], f[d[1] : d[1] + n],
                         windows[s ^ e[0], k[0] + q], windows[s ^ e[1], k[1] + q],

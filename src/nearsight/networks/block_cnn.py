@@ -70,10 +70,10 @@ class BlockCNN(Described, nn.Module):
         self.lift = GroupConvolution(window, group, 1, 2 * channels, rng=rng, representation=trivial)
         odd, even = [], []
         size = self.side - 2
-        while _pooled(size) >= 3:
+        while size // 2 >= 3:
             odd.append(GroupConvolution(window, group, channels, 2 * channels, rng=rng))
             even.append(GroupConvolution(window, group, channels, 2 * channels, rng=rng, bias=True))
-            size = _pooled(size) - 2
+            size = size // 2 - 2
         self.odd, self.even = nn.ModuleList(odd), nn.ModuleList(even)
         self._ring = torch.from_numpy(_perimeter(self.side))
         around = len(self._ring)
@@ -117,21 +117,10 @@ class BlockCNN(Described, nn.Module):
 
 def _perimeter(side: int) -> np.ndarray:
     """Places x l + y of the boundary sites of a block of l × l, once around."""
-    last = side - 1
-    way = [
-        *((last, y) for y in range(last)),
-        *((x, last) for x in range(last, 0, -1)),
-        *((0, y) for y in range(last, 0, -1)),
-        *((x, 0) for x in range(last)),
-    ]
-    return np.array(way) @ [side, 1]
-
-
-def _pooled(size: int) -> int:
-    """Sites a side after :func:`_pool`."""
-    return size // 2 if size % 2 == 0 else (size - 1) // 2
+    place = np.arange(side**2).reshape(side, side)
+    return np.concatenate([place[-1, :-1], place[:0:-1, -1], place[0, :0:-1], place[:-1, 0]])
 
 
 def _pool(h: Tensor) -> Tensor:
-    """Averages over windows with stride 2 that are symmetric about the centre of the grid, whatever its side."""
+    """Averages over ⌊side / 2⌋² windows that are symmetric about the centre of the grid, whatever its side."""
     return F.avg_pool2d(h, 2 if h.shape[-1] % 2 == 0 else 3, stride=2)

@@ -26,21 +26,16 @@ class Saturation(nn.Module):
         super().__init__()
         self.scales = scales
         blocks = [FieldType(field_type.name, (entry,)).representation(group) for entry in field_type.law]
-        size = sum(b.shape[-1] for b in blocks)
         self.basis = None if field_type.basis is None else np.array(field_type.basis)
-        self.law = np.zeros((len(group), size, size))
+        self.law = FieldType(field_type.name, field_type.law).representation(group)
         self.sizes: list[int] = []
         self.signed: list[bool] = []
-        start = 0
         for block in blocks:
-            n = block.shape[-1]
-            self.law[:, start : start + n, start : start + n] = block
-            start += n
             signed = bool(np.allclose(np.abs(block).sum(-1), np.abs(block).max(-1)))
             if signed and self.signed and self.signed[-1]:
-                self.sizes[-1] += n  # one call of tanh serves neighbouring blocks
+                self.sizes[-1] += block.shape[-1]  # one call of tanh serves neighbouring blocks
             else:
-                self.sizes.append(n)
+                self.sizes.append(block.shape[-1])
                 self.signed.append(signed)
 
     @property
@@ -55,8 +50,6 @@ class Saturation(nn.Module):
             grid = torch.einsum("ij,bi...->bj...", U, grid)
         if not self.scales:
             return grid
-        if self.sizes == [grid.shape[1]] and self.signed == [True]:
-            return torch.cat([0.5 * grid, *(torch.tanh(s * grid) for s in self.scales)], dim=1)
         parts = [0.5 * grid]
         for s in self.scales:
             for block, signed in zip((s * grid).split(self.sizes, dim=1), self.signed, strict=True):

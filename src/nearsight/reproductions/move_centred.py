@@ -79,10 +79,7 @@ class MoveCentred(LearnedMoveEnergies):
         ends &= np.abs(around.distances - np.linalg.norm(bond) / 2) < lattice.tolerance
         if not ends.any() or ends.all():
             raise ValueError(f"cutoff={self.cutoff:g} does not reach beyond the ends of the bond; raise it.")
-        kept = Neighbourhood(
-            around.cells[~ends], around.sublattice[~ends], around.vectors[~ends], around.cutoff, around.centre
-        )
-        return kept, shift, bond
+        return around.part(~ends), shift, bond
 
     def _orders(self, first: tuple, other: tuple) -> tuple[np.ndarray, np.ndarray]:
         """Where the sites of the first window stand in another, for operations that carry bond to bond, or to its
