@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,21 +51,6 @@ MEASURED = 3
 
 SINGLE, SINGLE_POLES = 1e-5, 1e-6
 """Accuracies from which on vectors, and most poles, are in single precision."""
-
-
-class _Listed(Protocol):
-    """What is asked of a model: a matrix given by its elements (every ``Hamiltonian`` has it)."""
-
-    rows: Tensor
-    columns: Tensor
-
-    @property
-    def orbitals(self) -> int: ...
-    @property
-    def positions(self) -> tuple[Tensor, Tensor]: ...
-    @property
-    def cuts(self) -> Tensor: ...
-    def elements(self, field: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -114,7 +99,7 @@ class _Speed(NamedTuple):
 
 
 def choose(
-    model: _Listed,
+    model: Any,
     field: Tensor,
     *,
     kT: float,
@@ -134,6 +119,7 @@ def choose(
 
     Parameters
     ----------
+    model: any ``Hamiltonian``; what is asked of it is the list of its elements.
     accuracy: largest error of the elements of ρ; of coloured vectors, their root mean square error at 95 % confidence.
         ``None`` wants an exact solver, and so does kT = 0.
     rng: for the phases of coloured vectors, which cost as little as the size of the system times a constant. Without it
@@ -243,9 +229,10 @@ class _Task:
         that would be worth it: more are not counted, nor is their noise measured.
         """
         piece, rows, columns = self._piece()
+        form = Rows.of(self.matrix).structure
         noise: list[float] = []
         for distance in range(1, FARTHEST):
-            vectors = self._vectors(distance)
+            vectors = layout(coloured_vectors(distance), form.crow, form.col).vectors
             if vectors >= most:
                 break
             if distance <= MEASURED:
@@ -269,10 +256,6 @@ class _Task:
             if bar <= 0.75 * self.accuracy:
                 return distance, vectors
         return 0, math.inf
-
-    def _vectors(self, distance: int) -> int:
-        form = Rows.of(self.matrix).structure
-        return layout(coloured_vectors(distance), form.crow, form.col).vectors
 
     def _piece(self) -> tuple[SparseMatrix, Tensor, Tensor]:
         """The orbitals nearest to one of them, in hops, and what is wanted there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Pattern:
     columns: Tensor
     size: int
     cuts: Tensor | None = None
-    _dissections: dict[str, tuple[Tensor, Tensor, NestedDissection]] = field(default_factory=dict, repr=False)
+    _last: list[tuple[Tensor, Tensor, NestedDissection]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         size = integer(self.size, "size", least=1)
@@ -44,24 +45,21 @@ class Pattern:
         if self.cuts.ndim != 2 or self.cuts.shape[1] != size:
             raise ValueError(f"cuts must have shape (family, {size}), got {tuple(self.cuts.shape)}.")
 
+    @cached_property
+    def _own(self) -> NestedDissection:
+        return NestedDissection.of(self.rows, self.columns, self.size, self.cuts)
+
     def dissection(self, rows: Tensor, columns: Tensor) -> NestedDissection:
         """An order of elimination in which positions ``(rows, columns)`` lie in its fronts, as all elements do."""
-        known = self._dissections.get("last")
-        if known and known[0] is rows and known[1] is columns:
-            return known[2]
-        if "own" not in self._dissections:
-            own = NestedDissection.of(self.rows, self.columns, self.size, self.cuts)
-            self._dissections["own"] = self.rows, self.columns, own
-        dissection = self._dissections["own"][2]
+        for known in self._last:
+            if known[0] is rows and known[1] is columns:
+                return known[2]
+        dissection = self._own
         if not dissection.holds(rows, columns):
-            dissection = NestedDissection.of(
-                torch.cat([self.rows.cpu(), rows.cpu()]),
-                torch.cat([self.columns.cpu(), columns.cpu()]),
-                self.size,
-                self.cuts,
-            )
+            both = (torch.cat([a.cpu(), b.cpu()]) for a, b in ((self.rows, rows), (self.columns, columns)))
+            dissection = NestedDissection.of(*both, self.size, self.cuts)
         # The tensors are kept with the answer, so that nothing else can take their identity.
-        self._dissections["last"] = rows, columns, dissection
+        self._last[:] = [(rows, columns, dissection)]
         return dissection
 
 
@@ -108,11 +106,7 @@ class SparseMatrix:
 
     def check(self) -> SparseMatrix:
         """Refuse NaN and infinite elements."""
-        if not bool(torch.isfinite(self.values).all()):
-            bad = int((~torch.isfinite(self.values)).sum())
-            raise ValueError(
-                f"The matrix holds {bad} NaN or infinite elements; look for them in the field it was made from."
-            )
+        _check_finite(self.values)
         return self
 
     def diagonal(self) -> Tensor:
@@ -144,9 +138,14 @@ def _check_matrix(matrix: Tensor) -> Tensor:
         )
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
         raise ValueError(f"A solver takes matrices of shape (*batch, orbital, orbital), got {tuple(matrix.shape)}.")
-    if not bool(torch.isfinite(matrix).all()):
-        bad = int((~torch.isfinite(matrix)).sum())
-        raise ValueError(
-            f"The matrix holds {bad} NaN or infinite elements; look for them in the field it was made from."
-        )
+    _check_finite(matrix)
     return matrix
+
+
+def _check_finite(elements: Tensor) -> None:
+    finite = torch.isfinite(elements)
+    if not bool(finite.all()):
+        raise ValueError(
+            f"The matrix holds {int((~finite).sum())} NaN or infinite elements; look for them in the field it was made "
+            "from."
+        )

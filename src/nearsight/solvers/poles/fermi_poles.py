@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from functools import lru_cache
 from typing import NamedTuple
@@ -94,31 +95,36 @@ def fermi_poles(y1: float, y2: float, n: int | None = None, tol: float = 1e-7) -
     n = None if n is None else integer(n, "n, the number of poles,", least=1, most=MOST_POLES)
     if n is None and not 1e-13 <= tol <= 0.1:
         raise ValueError(f"tol must lie between 1e-13 (rounding) and 0.1, got {tol}.")
-    return _cached(max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST), n, tol)
+    lower, upper = _interval(y1, y2)
+    if n is None and (fit := _closest(lower, upper, tol)).error > tol:
+        raise ArithmeticError(
+            f"The best fit on [{-lower:.4g}, {upper:.4g}] has an error of {fit.error:.1e} > tol = {tol:.1e}; "
+            "raise tol or the temperature."
+        )
+    return fit if n is None else _with_poles(lower, upper, n)
+
+
+def _interval(y1: float, y2: float) -> tuple[float, float]:
+    return max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST)
 
 
 @lru_cache(maxsize=256)
-def _cached(lower: float, upper: float, n: int | None, tol: float) -> FermiPoles:
-    if n is not None:
-        fits = _fits(lower, upper, n)
-        if not fits:
-            raise ArithmeticError(
-                f"No fit on [{-lower:.4g}, {upper:.4g}] has {n} good poles: further ones fit the rounding. "
-                "Ask for fewer, or leave n out and give tol."
-            )
-        return min(fits, key=_error)
-    fit = _closest(lower, upper, tol)
-    if fit.error <= tol:
-        return fit
-    raise ArithmeticError(
-        f"The best fit on [{-lower:.4g}, {upper:.4g}] has an error of {fit.error:.1e} > tol = {tol:.1e}; "
-        "raise tol or the temperature."
-    )
+def _with_poles(lower: float, upper: float, n: int) -> FermiPoles:
+    fits = _fits(lower, upper, n)
+    if not fits:
+        raise ArithmeticError(
+            f"No fit on [{-lower:.4g}, {upper:.4g}] has {n} good poles: further ones fit the rounding. "
+            "Ask for fewer, or leave n out and give tol."
+        )
+    return min(fits, key=_error)
 
 
 def _closest_fermi_poles(y1: float, y2: float, tol: float) -> FermiPoles:
     """As :func:`fermi_poles`, with the best fit there is where none meets ``tol``."""
-    return _closest(max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST), tol)
+    return _closest(*_interval(y1, y2), tol)
+
+
+_error = operator.attrgetter("error")
 
 
 @lru_cache(maxsize=256)
@@ -135,10 +141,6 @@ def _closest(lower: float, upper: float, tol: float) -> FermiPoles:
             return fewer if fewer.error <= tol else fit
     assert best is not None
     return best
-
-
-def _error(fit: FermiPoles) -> float:
-    return fit.error
 
 
 def _fits(lower: float, upper: float, n: int) -> list[FermiPoles]:
