@@ -104,12 +104,9 @@ class Variables:
         """The orbits and their irreps, a line each: ``8 sites at r = 2.236: A1 + A2 + B1 + B2 + 2E``."""
         lines = []
         for block in self.blocks:
-            irreps = " + ".join(f"{count if count > 1 else ''}{name}" for name, count in block.copies)
             for orbit in block.members:
-                sites = f"{len(orbit)} site{'s' if len(orbit) > 1 else ''}"
-                lines.append(
-                    (self.distances[orbit[0]], f"{sites} at r = {_length(self.distances[orbit[0]])}: {irreps}")
-                )
+                r, sites = self.distances[orbit[0]], f"{len(orbit)} site{'s' if len(orbit) > 1 else ''}"
+                lines.append((r, f"{sites} at r = {_length(r)}: {block.irreps}"))
         return "\n".join(text for _, text in sorted(lines))
 
     def views(self) -> list[tuple[str, list[str]]]:

@@ -177,8 +177,7 @@ class SpinVariables(Variables):
     def table(self) -> str:
         """The orbits and their irreps, a line each: ``6 × S·s×s r=1,1 d=1: A2 + B1 + E1 + E2``."""
         return "\n".join(
-            f"{len(orbit)} × {self.place(b, orbit)}: "
-            + " + ".join(f"{count if count > 1 else ''}{name}" for name, count in block.copies)
+            f"{len(orbit)} × {self.place(b, orbit)}: {block.irreps}"
             for b, block in enumerate(self.blocks)
             for orbit in block.members
         )

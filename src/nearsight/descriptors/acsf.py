@@ -24,6 +24,7 @@ from nearsight.descriptors.symmetry_functions import (
 )
 from nearsight.fields import FieldType, check_field
 from nearsight.fields.field_type import checked_field_type
+from nearsight.fields.halo import pad_periodic
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 
@@ -153,7 +154,7 @@ class ACSF(Descriptor):
         lattice, batch = self.lattice, field.shape[:-2]
         f = (field.reshape(-1, lattice.n_sites, self.components) @ tables.basis).movedim(-1, 1)
         grid = f.reshape(-1, *lattice.shape, lattice.n_basis).movedim(-1, 1)
-        sums = CONVOLUTIONS[lattice.dim](_padded(grid, lattice, tables.reach), tables.kernel)
+        sums = CONVOLUTIONS[lattice.dim](_padded(grid, lattice, self.reach), tables.kernel)
         # (batch, component, sublattice, filter, cell): whole rows of cells are contiguous for all that follows.
         sums = sums.reshape(len(f), self.components, lattice.n_basis, -1, lattice.n_cells)
         centre = f.reshape(len(f), self.components, lattice.n_cells, lattice.n_basis).transpose(-1, -2)
@@ -238,7 +239,24 @@ class ACSF(Descriptor):
         return torch.cat(features, 1)
 
     def make_tables(self, like: Tensor) -> _Tables:
-        return _Tables.build(self, like)
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=like.dtype, device=like.device)
+
+        lattice = self.lattice
+        box = tuple(2 * r + 1 for r in self.reach)
+        kernel = np.zeros((lattice.n_basis, len(self._filters[0]), lattice.n_basis, int(np.prod(box))))
+        for b, (around, filters) in enumerate(zip(self.neighbourhoods, self._filters, strict=True)):
+            slots = np.ravel_multi_index(tuple((around.cells + np.array(self.reach)).T), box)
+            kernel[b, :, around.sublattice, slots] = filters.T
+        first, second = np.array(self.expansion.pairs, dtype=np.int64).reshape(-1, 2).T
+        return _Tables(
+            tensor(self.invariants.basis),
+            tuple(map(tensor, self._filters)),
+            tensor(kernel.reshape(-1, lattice.n_basis, *box)),
+            (torch.as_tensor(first, device=like.device), torch.as_tensor(second, device=like.device)),
+            tensor(self._collect),
+            tensor(self.expansion.weights(lattice.dim)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,33 +266,9 @@ class _Tables:
     basis: Tensor
     filters: tuple[Tensor, ...]
     kernel: Tensor
-    reach: tuple[int, ...]
     pairs: tuple[Tensor, Tensor]
     collect: Tensor
     weights: Tensor
-
-    @classmethod
-    def build(cls, descriptor: ACSF, like: Tensor) -> _Tables:
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=like.dtype, device=like.device)
-
-        expansion, lattice = descriptor.expansion, descriptor.lattice
-        reach = tuple(int(r) for r in np.max([n.reach for n in descriptor.neighbourhoods], axis=0))
-        box = tuple(2 * r + 1 for r in reach)
-        kernel = np.zeros((lattice.n_basis, len(descriptor._filters[0]), lattice.n_basis, int(np.prod(box))))
-        for b, (around, filters) in enumerate(zip(descriptor.neighbourhoods, descriptor._filters, strict=True)):
-            slots = np.ravel_multi_index(tuple((around.cells + np.array(reach)).T), box)
-            kernel[b, :, around.sublattice, slots] = filters.T
-        pairs = np.array(expansion.pairs, dtype=np.int64).reshape(-1, 2).T
-        return cls(
-            tensor(descriptor.invariants.basis),
-            tuple(tensor(filters) for filters in descriptor._filters),
-            tensor(kernel.reshape(-1, lattice.n_basis, *box)),
-            reach,
-            (torch.as_tensor(pairs[0], device=like.device), torch.as_tensor(pairs[1], device=like.device)),
-            tensor(descriptor._collect),
-            tensor(expansion.weights(lattice.dim)),
-        )
 
     def combine(self, products: Tensor, chosen: list[int]) -> Tensor:
         """Sums ``(batch, function, sublattice, cell)`` from products ``(batch, sublattice, pair, y, cell)``."""
@@ -285,11 +279,9 @@ class _Tables:
 def _padded(grid: Tensor, lattice: Lattice, reach: tuple[int, ...]) -> Tensor:
     """A grid ``(batch, channel, *shape)`` with a halo: the other side of the lattice, or zeros beyond an open edge."""
     flags: tuple[bool, ...] = lattice.periodic  # type: ignore[assignment]
-    for axis, (length, width, periodic) in enumerate(zip(lattice.shape, reach, flags, strict=True), start=2):
+    for axis, (width, periodic) in enumerate(zip(reach, flags, strict=True), start=2):
         if periodic:
-            index = torch.arange(-width, length + width, device=grid.device) % length
-            grid = grid.index_select(axis, index)
+            grid = pad_periodic(grid, (width,), first=axis)
         else:
-            ahead = [0, 0] * (grid.ndim - 1 - axis) + [width, width]
-            grid = F.pad(grid, ahead)
+            grid = F.pad(grid, [0, 0] * (grid.ndim - 1 - axis) + [width, width])
     return grid

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from nearsight._description import Described
 from nearsight._validation import choice, integer
 from nearsight.descriptors._contraction import Contraction, Variables
-from nearsight.descriptors._contractions import MODES, contraction
-from nearsight.descriptors._reference import Reference, wedge
+from nearsight.descriptors._contractions import MODES, Phase, contraction
 from nearsight.descriptors.blocks import _Block, symmetry_blocks
 from nearsight.fields import ising
 from nearsight.lattices import Neighbourhood, plaquette_centre, site_group, square
@@ -78,24 +77,16 @@ class BlockIrreps(Described, nn.Module):
         return self.contraction(torch.cat(parts)).T
 
 
-class _PowerPhase(Contraction):
+class _PowerPhase(Phase):
     """Squared length of every copy and cosine of its angle with one reference of its irrep; 0 where there is none."""
 
     smooth = False
-
-    def __init__(self, variables: Variables, eps: float) -> None:
-        super().__init__(variables, eps)
-        weights = wedge(variables.blocks, variables.group, variables.vectors)[:, None]
-        self.reference = Reference(variables.blocks, variables.group, weights, trivial=variables.trivial, single=True)
 
     @property
     def names(self) -> tuple[str, ...]:
         pieces = self.variables.views()
         powers = [f"|{label}|²" for _, labels in pieces for label in labels]
         return (*powers, *(f"∠{label}" for _, labels in pieces for label in labels))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"weights": self.reference.weights}
 
     def contract(self, f: Tensor, constants: dict[str, Tensor]) -> Tensor:
         references = {name: v[0] for name, v in self.reference.split(constants["weights"] @ f).items()}

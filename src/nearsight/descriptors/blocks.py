@@ -26,6 +26,11 @@ class _Block:
     basis: np.ndarray
     copies: tuple[tuple[str, int], ...]
 
+    @property
+    def irreps(self) -> str:
+        """``A1 + A2 + 2E``."""
+        return " + ".join(f"{count if count > 1 else ''}{name}" for name, count in self.copies)
+
     def rows(self, group: PointGroup) -> dict[str, slice]:
         """The rows that belong to each irrep."""
         stops = list(itertools.accumulate(count * group.irrep(name).dim for name, count in self.copies))

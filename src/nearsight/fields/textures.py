@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import array, generator, instance, integer, number, numbers
+from nearsight.fields.catalogue import spin
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -17,10 +18,7 @@ Vector = Sequence[float] | np.ndarray
 
 def random_spins(lattice: Lattice, rng: torch.Generator, *batch: int) -> Tensor:
     """Independent directions, uniform on the sphere, ``(*batch, site, 3)``, float64: the start of a quench."""
-    generator(rng)
-    batch = tuple(integer(n, "batch", least=0) for n in batch)
-    spins = torch.randn(*batch, checked_lattice(lattice).n_sites, 3, generator=rng, dtype=torch.float64)
-    return spins / spins.norm(dim=-1, keepdim=True)
+    return spin().random(checked_lattice(lattice).n_sites, 3, rng, *batch)
 
 
 def ferromagnet(lattice: Lattice, direction: Vector = (0.0, 0.0, 1.0)) -> Tensor:

@@ -1,7 +1,6 @@
 """Models to compare with: published networks, and energies of moves without an energy whose differences they are."""
 
-from nearsight.reproductions.five_case_cnn import FiveCaseCNN
-from nearsight.reproductions.five_cases import FiveCases
+from nearsight.reproductions.five_cases import FiveCaseCNN, FiveCases
 from nearsight.reproductions.move_centred import MoveCentred
 
 __all__ = [
