@@ -45,9 +45,14 @@ class Descriptor(Described, nn.Module, abc.ABC):
         """Features of a field whose shape has been checked."""
 
     def _of_kind(self, lattice: Lattice) -> Lattice:
-        if not (self.open_boundaries or np.all(checked_lattice(lattice).periodic)):
-            raise ValueError(f"{type(self).__name__} works on periodic lattices; {lattice!r} has open edges.")
-        return super()._of_kind(lattice)
+        return super()._of_kind(self._checked_lattice(lattice))
+
+    def _checked_lattice(self, lattice: Lattice) -> Lattice:
+        """A lattice, refused if it has edges that this descriptor cannot serve."""
+        if not (np.all(checked_lattice(lattice).periodic) or self.open_boundaries):
+            name = type(self).__name__
+            raise ValueError(f"{name} works on periodic lattices; {lattice!r} has sites that lack neighbours.")
+        return lattice
 
     @cached_property
     def _tables(self) -> dict[tuple[torch.dtype, torch.device], Any]:

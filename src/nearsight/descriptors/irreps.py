@@ -16,7 +16,7 @@ from nearsight.descriptors.descriptor import _GridDescriptor
 from nearsight.fields import FieldType, check_field
 from nearsight.fields.field_type import checked_field_type
 from nearsight.lattices import Lattice, aligned_neighbourhoods, site_group, sublattice_operations
-from nearsight.lattices.lattice import checked_cutoff, checked_lattice
+from nearsight.lattices.lattice import checked_cutoff
 
 AT_ONCE = 2**18
 """Values around a list of centres that are read together: they stay in the cache until they are multiplied."""
@@ -101,11 +101,9 @@ class Irreps(_GridDescriptor):
         include_centre: bool = True,
     ) -> None:
         super().__init__()
-        checked_lattice(lattice)
+        self._checked_lattice(lattice)
         checked_field_type(field_type)
         cutoff, eps = checked_cutoff(lattice, cutoff), number(eps, "eps", least=0)
-        if not all(lattice.periodic):  # type: ignore[arg-type]
-            raise ValueError(f"Irreps works on periodic lattices; {lattice!r} has sites that lack neighbours.")
         choice(mode, "mode", MODES)
         self.lattice, self.field_type = lattice, field_type
         self.cutoff, self.mode, self.eps = cutoff, mode, eps

@@ -73,7 +73,8 @@ class SpinACE(_SpinDescriptor):
         rng: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.components = _check_spins(lattice, field_type, type(self).__name__)
+        self._checked_lattice(lattice)
+        self.components = _check_spins(field_type, type(self).__name__)
         self.lattice, self.field_type, self.cutoff = lattice, field_type, checked_cutoff(lattice, cutoff)
         self.channels = integer(channels, "channels, a positive number,", least=1)
         self.order = integer(order, "order", least=2, most=4)

@@ -18,7 +18,7 @@ from nearsight.fields import FieldType, check_field, scalar
 from nearsight.fields.field_type import checked_field_type
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, Neighbourhood, aligned_neighbourhoods, site_group
-from nearsight.lattices.lattice import checked_cutoff, checked_lattice
+from nearsight.lattices.lattice import checked_cutoff
 
 SPIN_MODES = tuple(mode for mode in MODES if mode != "eigenvalues")
 
@@ -95,7 +95,8 @@ class SpinInvariants(_SpinDescriptor):
         eps: float = 0.4,
     ) -> None:
         super().__init__()
-        self.components = _check_spins(lattice, field_type, type(self).__name__)
+        self._checked_lattice(lattice)
+        self.components = _check_spins(field_type, type(self).__name__)
         choice(mode, "mode", SPIN_MODES)
         self.lattice, self.field_type = lattice, field_type
         self.cutoff, self.mode, self.eps = checked_cutoff(lattice, cutoff), mode, number(eps, "eps", least=0)
@@ -231,12 +232,9 @@ class SpinInvariants(_SpinDescriptor):
         return PairStencil(self.reach, tuple(channels), tuple(offsets), tuple(bases))
 
 
-def _check_spins(lattice: Lattice, field_type: FieldType, who: str) -> int:
-    """The number of spin components; refuses lattices and fields that spin descriptors do not serve."""
-    checked_lattice(lattice)
+def _check_spins(field_type: FieldType, who: str) -> int:
+    """The number of spin components; refuses fields that spin descriptors do not serve."""
     checked_field_type(field_type)
-    if not all(lattice.periodic):  # type: ignore[arg-type]
-        raise ValueError(f"{who} works on periodic lattices; {lattice!r} has sites that lack neighbours.")
     if field_type.internal not in ("SO(n)", "O(n)") or len(field_type.law) not in (2, 3):
         raise ValueError(
             f"{who} serves spins of 2 or 3 components with internal 'SO(n)' or 'O(n)', such as fields.spin(); "

@@ -5,32 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
 from nearsight._validation import instance, integer
-from nearsight.lattices import Lattice
 from nearsight.storage import CorruptFileError
 
 CHUNK = 256
 """Snapshots unpacked at once on their way from one store to another."""
-
-
-class _Sampled(Protocol):
-    """Configurations of 0 and 1 on a lattice, as :class:`nearsight.sampling.Snapshots` holds them."""
-
-    @property
-    def lattice(self) -> Lattice: ...
-
-    @property
-    def values(self) -> Tensor: ...
-
-    def __len__(self) -> int: ...
-
-    def states(self, index: slice) -> Tensor: ...
 
 
 class SpinStore:
@@ -75,8 +60,8 @@ class SpinStore:
         return cls(np.packbits(values.reshape(len(values), -1) > 0, axis=1, bitorder="little"), values.shape[-1])
 
     @classmethod
-    def of(cls, snapshots: _Sampled, path: str | Path | None = None) -> SpinStore:
-        """From sampled snapshots of Ising spins, in memory or in a new mapped file.
+    def of(cls, snapshots: Any, path: str | Path | None = None) -> SpinStore:
+        """From ``sampling.Snapshots`` of Ising spins, in memory or in a new mapped file.
 
         Their own store is compressed in chunks of hundreds of snapshots, too much to read for a block.
         """

@@ -12,10 +12,9 @@ from nearsight._validation import generator, integer, numbers
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice
-from nearsight.lattices.lattice import checked_cutoff
 from nearsight.networks._activations import activation, check_parity, energy_terms
 from nearsight.networks.group_convolution import GroupConvolution
-from nearsight.networks.lattice_network import Head, LatticeNetwork
+from nearsight.networks.lattice_network import Head, LatticeNetwork, checked_radii
 from nearsight.networks.saturation import Saturation
 
 
@@ -61,9 +60,7 @@ class GroupCNN(LatticeNetwork):
     ) -> None:
         super().__init__(lattice, field_type, head=head, group=group)
         channels = integer(channels, "channels", least=1)
-        radii = tuple(checked_cutoff(lattice, r, f"radii[{k}]") for k, r in enumerate(numbers(radii, "radii", least=0)))
-        if not radii:
-            raise ValueError("radii must hold the cutoff of one layer or more, got none.")
+        radii = checked_radii(lattice, radii)
         self.parity = check_parity(parity, field_type)
         rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         self.channels, self.radii, self.scales = channels, radii, numbers(scales, "scales")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from nearsight._description import Described
-from nearsight._validation import choice, instance
+from nearsight._validation import choice, instance, numbers
 from nearsight.fields import FieldType
 from nearsight.fields.field_type import checked_field_type
 from nearsight.fields.halo import pad_periodic
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, site_group
-from nearsight.lattices.lattice import checked_lattice
+from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 from nearsight.networks._kernel_cache import KernelCache
 
 Head = Literal["energy", "force"]
@@ -131,6 +131,13 @@ class LatticeNetwork(Described, nn.Module):
 
         kernel = self._projection(weight, readout, fresh=self.training)
         return CONVOLUTIONS[self.dim](h, kernel)
+
+
+def checked_radii(lattice: Lattice, radii: Sequence[float]) -> tuple[float, ...]:
+    """The cutoff of every layer of a network, of one or more."""
+    if not (radii := numbers(radii, "radii", least=0)):
+        raise ValueError("radii must hold the cutoff of one layer or more, got none.")
+    return tuple(checked_cutoff(lattice, r, f"radii[{k}]") for k, r in enumerate(radii))
 
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}

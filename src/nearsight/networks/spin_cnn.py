@@ -7,13 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nearsight._validation import generator, integer, numbers
+from nearsight._validation import generator, integer
 from nearsight.fields import FieldType
 from nearsight.groups import PointGroup
 from nearsight.lattices import Lattice, Neighbourhood
-from nearsight.lattices.lattice import checked_cutoff
 from nearsight.networks.group_convolution import GroupConvolution
-from nearsight.networks.lattice_network import Head, LatticeNetwork
+from nearsight.networks.lattice_network import Head, LatticeNetwork, checked_radii
 
 
 class SpinCNN(LatticeNetwork):
@@ -70,9 +69,7 @@ class SpinCNN(LatticeNetwork):
         if field_type.internal == "SO(n)" and self.components not in (2, 3):
             raise ValueError(f"Cross products need 2 or 3 components, {field_type.name} has {self.components}.")
         channels = integer(channels, "channels", least=1)
-        radii = tuple(checked_cutoff(lattice, r, f"radii[{k}]") for k, r in enumerate(numbers(radii, "radii", least=0)))
-        if not radii:
-            raise ValueError("radii must hold the cutoff of one layer or more, got none.")
+        radii = checked_radii(lattice, radii)
         rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         self.channels, self.radii = channels, radii
         last = len(radii) - 1

@@ -104,6 +104,11 @@ def fermi_poles(y1: float, y2: float, n: int | None = None, tol: float = 1e-7) -
     return fit if n is None else _with_poles(lower, upper, n)
 
 
+def _raised(y: float, step: float) -> float:
+    """The next power of ``step``: intervals that differ little share their poles exactly."""
+    return step ** math.ceil(math.log(max(y, 1.0)) / math.log(step) - 1e-9)
+
+
 def _interval(y1: float, y2: float) -> tuple[float, float]:
     return max(MARGIN * y1, NARROWEST), max(MARGIN * y2, NARROWEST)
 

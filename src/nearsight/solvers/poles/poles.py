@@ -13,7 +13,7 @@ from nearsight._validation import number
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.poles._elimination import Inverse, SelectedInversion
 from nearsight.solvers.poles._number_search import NumberSearch, change_of_rho, forecast
-from nearsight.solvers.poles.fermi_poles import FermiPoles, _closest_fermi_poles, fermi_poles
+from nearsight.solvers.poles.fermi_poles import FermiPoles, _closest_fermi_poles, _raised, fermi_poles
 from nearsight.solvers.solver import Electrons, Solver, _check_ensemble, _check_wanted, _no_electrons
 from nearsight.solvers.sparse import SparseMatrix
 
@@ -122,7 +122,7 @@ class Poles(Solver):
         below, above = self._reach(problem.spectrum, mu)
         tol = max(0.5 * self.tol, FINEST)
         try:
-            fit = fermi_poles(_raised(below), _raised(above), tol=tol)
+            fit = fermi_poles(_raised(below, RAISED), _raised(above, RAISED), tol=tol)
         except ArithmeticError as error:
             raise ArithmeticError(
                 f"No sum over poles has an error below {tol:.1e} for levels {below:.0f} kT below and {above:.0f} kT "
@@ -194,7 +194,7 @@ class Poles(Solver):
             part = problem.part(search.replica)
             below, above = self._reach(part.spectrum, search.mu)
             if fit is None or not fit.covers(-below, above):
-                fit = _closest_fermi_poles(_raised(below), _raised(above), tol=stage.error)
+                fit = _closest_fermi_poles(_raised(below, RAISED), _raised(above, RAISED), tol=stage.error)
             g = self._inverse(part, search.mu, fit, stage.rounding, stage.double)
             answer = self._sum(part, search.mu, fit, g)
             missing, rounding = filling * n - answer.number, _of_poles(g.trace_rounding, fit, kT)
@@ -287,10 +287,6 @@ class _Problem:
 
     def inverse(self, mu: Tensor, kT: float, z: np.ndarray, dtype: torch.dtype) -> Inverse:
         return self.equations.inverse(mu, kT * torch.from_numpy(z.copy()).to(mu.device), dtype)
-
-
-def _raised(y: float) -> float:
-    return RAISED ** math.ceil(math.log(max(y, 1.0)) / math.log(RAISED) - 1e-9)
 
 
 def _of_poles(error: Tensor, fit: FermiPoles, kT: float) -> Tensor:

@@ -10,7 +10,7 @@ from numpy.polynomial import chebyshev
 
 from nearsight._validation import instance, number, numbers
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.poles.fermi_poles import FermiPoles, fermi_poles
+from nearsight.solvers.poles.fermi_poles import FermiPoles, _raised, fermi_poles
 
 NARROW, WIDE = 0.2, 1.0
 """Smallest and largest half-width of a window in units of kT."""
@@ -121,13 +121,12 @@ class _MuInterpolation:
         return chebyshev.cheb2poly(chebyshev.chebfit(x, self._omega(mu) + mu * self.number, REFERENCE_NODES - 1))
 
     def _poles(self, bounds: tuple[float, float], tolerance: float) -> FermiPoles:
-        def rounded(y: float) -> float:
-            return GRID ** math.ceil(math.log(max(y, 1.0)) / math.log(GRID))
-
-        below, above = rounded((self.mu.max() - bounds[0]) / self.kT), rounded((bounds[1] - self.mu.min()) / self.kT)
+        below, above = (self.mu.max() - bounds[0]) / self.kT, (bounds[1] - self.mu.min()) / self.kT
         # ΔΩ = -∫ ξ f dε with the spectral shift ξ, in [-1, 1] for a hop and [0, 1] for one level: what f is off by
         # counts at most once over the whole band.
-        return fermi_poles(below, above, tol=min(max(tolerance / (bounds[1] - bounds[0]), 1e-12), 1e-3))
+        return fermi_poles(
+            _raised(below, GRID), _raised(above, GRID), tol=min(max(tolerance / (bounds[1] - bounds[0]), 1e-12), 1e-3)
+        )
 
     def _resolvents(self, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         """1/(ζ - ε) ``(level, 2 · energy)`` as a product of two matrices.
