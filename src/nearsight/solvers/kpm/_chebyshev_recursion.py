@@ -160,7 +160,8 @@ def gradient(
     """
     last = coefficients.shape[-1] // 2
     where, sums = products.places(i, j), products.zeros(len(i))
-    watch, further = None, []
+    watch: Callable[[int, Any], None] | None = None
+    further: list[Any] = []
     if response is not None:
         watch, further = _direct_sums(products, block, len(i), where, [response])
     moments, previous, current = forward(products, block, last + 1, watch)

@@ -122,8 +122,9 @@ class Chebyshev(Solver):
         self.accuracy = number(accuracy, "accuracy (of elements of ρ)", above=0, below=1)
         self.margin = number(margin, "margin (of the bandwidth)", above=0, below=1)
         self.moments = None if moments is None else integer(moments, "moments", least=4)
-        self.kernel = choice(kernel, "kernel", (None, *KERNELS))
-        self.estimator = choice(estimator, "estimator", (None, "direct", "gradient"))
+        choice(kernel, "kernel", (None, *KERNELS))
+        choice(estimator, "estimator", (None, "direct", "gradient"))
+        self.kernel, self.estimator = kernel, estimator
         self.probes = instance(
             unit_vectors() if probes is None else probes,
             ProbeSet,
@@ -297,7 +298,7 @@ class Chebyshev(Solver):
         if self.filling is not None:
             shift = all_sets.shift_of_mu(mu, gap)
             truncation, mean = truncation + shift, mean + shift
-        deviation, *potentials = self._spread(plan, sets, mu)
+        deviation, potential, number, energy = self._spread(plan, sets, mu)
         return Part(
             np.mean([s.rho for s in sets], axis=0),
             all_sets.at(mu),
@@ -306,7 +307,9 @@ class Chebyshev(Solver):
             self._rounding(series),
             np.sqrt((np.square(deviation) * pairs.weights).sum(-1) / max(1, pairs.asked)),
             self._pieces(plan, arrangement, all_sets, mu, deviation),
-            *potentials,
+            potential,
+            number,
+            energy,
             series.moments,
             arrangement,
         )

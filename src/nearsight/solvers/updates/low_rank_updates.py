@@ -83,6 +83,10 @@ class LowRankUpdates:
     _last: tuple[_Change, _Cost] | None
     _slot: dict[int, int]
     _columns: dict[int, tuple[np.ndarray, int]]
+    _active: np.ndarray
+    _change: np.ndarray
+    _scattering: np.ndarray
+    _potential: float
 
     def __init__(
         self,
