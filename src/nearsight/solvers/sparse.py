@@ -56,8 +56,8 @@ class Pattern:
                 return known[2]
         dissection = self._own
         if not dissection.holds(rows, columns):
-            both = (torch.cat([a.cpu(), b.cpu()]) for a, b in ((self.rows, rows), (self.columns, columns)))
-            dissection = NestedDissection.of(*both, self.size, self.cuts)
+            i, j = (torch.cat([a.cpu(), b.cpu()]) for a, b in ((self.rows, rows), (self.columns, columns)))
+            dissection = NestedDissection.of(i, j, self.size, self.cuts)
         # The tensors are kept with the answer, so that nothing else can take their identity.
         self._last[:] = [(rows, columns, dissection)]
         return dissection
