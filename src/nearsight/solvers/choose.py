@@ -135,8 +135,8 @@ def choose(
     dense = Dense(kT=kT, filling=filling, mu=mu)
     kT, filling, mu = dense.kT, dense.filling, dense.mu
     ensemble = {"filling": filling} if filling is not None else {"mu": mu}
-    matrix = SparseMatrix(Pattern(*model.positions, model.orbitals, model.cuts), model.elements(field)).check()
-    n = model.orbitals
+    (i, j), n = model.positions, model.orbitals
+    matrix = SparseMatrix(Pattern(i, j, n, model.cuts), model.elements(field)).check()
     dtype = torch.complex128 if matrix.values.is_complex() else torch.float64
     if accuracy is None or kT == 0:
         why = "at kT = 0 the Fermi function is a step" if kT == 0 else "no error is allowed"
