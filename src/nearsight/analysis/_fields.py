@@ -50,27 +50,28 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
     return labelled.astype(np.complex128 if np.iscomplexobj(labelled.values) else np.float64, keep_attrs=True)
 
 
-def relabel(like: xr.DataArray, values: Tensor | np.ndarray, dims: dict[str, int], **attrs: str) -> xr.DataArray:
+def relabel(
+    like: xr.DataArray, values: Tensor | np.ndarray, name: str, long_name: str, units: str = "1", **dims: int
+) -> xr.DataArray:
     """``values`` with the leading dimensions and coordinates of a site field, and ``dims`` in the place of "site"."""
     leading = [str(d) for d in like.dims if d != "site"]
     array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
     array = array.reshape([like.sizes[d] for d in leading] + list(dims.values()))
     coords = {name: c for name, c in like.coords.items() if "site" not in c.dims}
-    return xr.DataArray(array, dims=(*leading, *dims), coords=coords, attrs=attrs)
+    return described(xr.DataArray(array, dims=(*leading, *dims), coords=coords), name, long_name, units)
+
+
+def described(values: xr.DataArray, name: str, long_name: str, units: str = "1") -> xr.DataArray:
+    """The same under a name, with what it is called on an axis."""
+    values.attrs = {"long_name": long_name, "units": units}
+    return values.rename(name)
 
 
 def relabel_all(
-    like: xr.DataArray,
-    named: Mapping[str, tuple[Tensor | np.ndarray, str, str]],
-    dims: dict[str, int] | None = None,
+    like: xr.DataArray, named: Mapping[str, tuple[Tensor | np.ndarray, str, str]], **dims: int
 ) -> xr.Dataset:
     """Several results as :func:`relabel` makes them: values, ``long_name`` and ``units`` by name."""
-    return xr.Dataset(
-        {
-            name: relabel(like, values, dims or {}, long_name=label, units=units)
-            for name, (values, label, units) in named.items()
-        }
-    )
+    return xr.Dataset({n: relabel(like, values, n, *words, **dims) for n, (values, *words) in named.items()})
 
 
 def neighbour_mean(values: np.ndarray, lattice: Lattice) -> np.ndarray:
@@ -84,10 +85,10 @@ def neighbour_mean(values: np.ndarray, lattice: Lattice) -> np.ndarray:
     return (total / np.maximum(degree, 1)[:, None]).T.reshape(values.shape)
 
 
-def squared_units(field: xr.DataArray) -> str:
-    """Units of a product of two values of the field."""
+def units_of(field: xr.DataArray, power: int = 1) -> str:
+    """Units of the values of a field, or of a product of two of them."""
     unit = field.attrs.get("units", "1")
-    return "1" if unit == "1" else f"({unit})^2"
+    return unit if unit == "1" or power == 1 else f"({unit})^{power}"
 
 
 def on_cells(field: xr.DataArray, lattice: Lattice) -> Tensor:

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
-from nearsight.analysis._fields import SiteField, neighbour_mean, relabel, site_field
+from nearsight.analysis._fields import SiteField, described, neighbour_mean, relabel, site_field, units_of
 from nearsight.analysis.structure._reciprocal import check_wave_vector
 from nearsight.lattices import Lattice
 
@@ -41,9 +41,8 @@ def staggered(
     order would have a seam (an odd number of cells at Q = (π, π)).
     """
     labelled = site_field(field, lattice, dims)
-    phase = _phase(Q, lattice)
-    attrs = {"long_name": "staggered order parameter", "units": labelled.attrs.get("units", "1")}
-    return relabel(labelled, labelled.values * phase, {"site": lattice.n_sites}, **attrs).rename("phi")
+    values, n = labelled.values * _phase(Q, lattice), lattice.n_sites
+    return relabel(labelled, values, "phi", "staggered order parameter", units_of(labelled), site=n)
 
 
 def cdw_order(
@@ -59,9 +58,7 @@ def cdw_order(
     ``mean`` replaces ½ where the symmetric filling is another number per site (1 for electrons with spin).
     """
     labelled = site_field(density, lattice, dims)
-    phi = staggered(labelled - mean, lattice, Q)
-    phi.attrs["long_name"] = "charge order parameter"
-    return phi
+    return staggered(labelled - mean, lattice, Q).assign_attrs(long_name="charge order parameter")
 
 
 def contrast_order(
@@ -100,8 +97,7 @@ def contrast_order(
             "At this Q neighbours are equal: there is no contrast. Use staggered(field - mean, lattice, Q)."
         )
     phi = (labelled.values - neighbour_mean(labelled.values, lattice)) * phase / (1.0 - gamma[0])
-    attrs = {"long_name": "order parameter", "units": labelled.attrs.get("units", "1")}
-    return relabel(labelled, phi, {"site": lattice.n_sites}, **attrs).rename("phi")
+    return relabel(labelled, phi, "phi", "order parameter", units_of(labelled), site=lattice.n_sites)
 
 
 def local_amplitude(phi: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -111,16 +107,13 @@ def local_amplitude(phi: SiteField, lattice: Lattice, *, dims: tuple[str, ...] |
     per site leaves s √((1 + 1/z)/(2π)) on average instead of s √(2/π).
     """
     labelled = site_field(phi, lattice, dims)
-    amplitude = 0.5 * np.abs(labelled.values + neighbour_mean(labelled.values, lattice))
-    attrs = {"long_name": "local amplitude", "units": labelled.attrs.get("units", "1")}
-    return relabel(labelled, amplitude, {"site": lattice.n_sites}, **attrs).rename("amplitude")
+    values = 0.5 * np.abs(labelled.values + neighbour_mean(labelled.values, lattice))
+    return relabel(labelled, values, "amplitude", "local amplitude", units_of(labelled), site=lattice.n_sites)
 
 
 def global_order(phi: xr.DataArray) -> xr.DataArray:
     """|Φ| = |Σ_i φ_i| / N: zero for many domains, the amplitude of the order for one."""
-    result = abs(phi.mean("site"))
-    result.attrs = {"long_name": "global order parameter", "units": phi.attrs.get("units", "1")}
-    return result.rename("Phi")
+    return described(abs(phi.mean("site")), "Phi", "global order parameter", units_of(phi))
 
 
 def ising_sign(
@@ -137,15 +130,12 @@ def ising_sign(
     values = labelled.values
     if smooth:
         values = values + neighbour_mean(values, lattice)
-    attrs = {"long_name": "domain", "units": "1"}
-    return relabel(labelled, np.sign(values).astype(np.int8), {"site": lattice.n_sites}, **attrs).rename("sigma")
+    return relabel(labelled, np.sign(values).astype(np.int8), "sigma", "domain", site=lattice.n_sites)
 
 
 def domain_fraction(sigma: xr.DataArray) -> xr.DataArray:
     """Fraction of the sites with σ = +1: near ½ while domains of both kinds compete, 0 or 1 when one has won."""
-    result = (sigma > 0).mean("site")
-    result.attrs = {"long_name": "fraction of + domains", "units": "1"}
-    return result.rename("fraction")
+    return described((sigma > 0).mean("site"), "fraction", "fraction of + domains")
 
 
 def wall_density(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -153,7 +143,7 @@ def wall_density(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | 
     labelled = site_field(sigma, lattice, dims)
     bonds = lattice.bonds(1)
     broken = (labelled.values[..., bonds.i] * labelled.values[..., bonds.j] < 0).mean(-1)
-    return relabel(labelled, broken, {}, long_name="domain walls per bond", units="1").rename("walls")
+    return relabel(labelled, broken, "walls", "domain walls per bond")
 
 
 def _phase(Q: Sequence[float], lattice: Lattice) -> np.ndarray:

@@ -135,8 +135,7 @@ def block_polarity(
     labelled = site_field(sigma, lattice, dims)
     inside = np.ravel_multi_index(tuple((lattice.cells // division.shape).T), division.blocks)
     majority = np.sign(binned(labelled.values.reshape(-1, lattice.n_sites), inside, division.number)).astype(np.int8)
-    attrs = {"long_name": "majority in the block", "units": "1"}
-    return relabel(labelled, majority, {"block": division.number}, **attrs).rename("polarity")
+    return relabel(labelled, majority, "polarity", "majority in the block", block=division.number)
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,7 @@ def checkerboard_clusters(
     chunk = max(1, BATCH // len(table.i))
     for start in range(0, len(occupied), chunk):
         labels[start : start + chunk] = _label(occupied[start : start + chunk], table, core)
-    attrs = {"long_name": "checkerboard cluster", "units": "1"}
-    return relabel(labelled, labels, {"site": lattice.n_sites}, **attrs).rename("cluster")
+    return relabel(labelled, labels, "cluster", "checkerboard cluster", site=lattice.n_sites)
 
 
 def cluster_sizes(labels: xr.DataArray, lattice: Lattice, *, smallest: int = 1) -> xr.Dataset:
@@ -127,9 +126,8 @@ def size_distribution(labels: xr.DataArray, lattice: Lattice, *, edges: Sequence
     width = high - low + 1
     if (width < 1).any():
         raise ValueError(f"The bin [{bounds[width.argmin()]:g}, ...) holds no whole number; use wider bins.")
-    label = "clusters per site and unit of size"
-    result = relabel(labelled, count / (width * lattice.n_sites), {"size": bins}, long_name=label, units="1")
-    return result.rename("n_s").assign_coords(
+    n_s = count / (width * lattice.n_sites)
+    return relabel(labelled, n_s, "n_s", "clusters per site and unit of size", size=bins).assign_coords(
         size=("size", 0.5 * (low + high), {"long_name": "particles in a cluster", "units": "1"}),
         width=("size", width.astype(np.int64), {"long_name": "sizes in the bin", "units": "1"}),
     )

@@ -12,7 +12,15 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import Tensor
 
-from nearsight.analysis._fields import SiteField, neighbour_mean, occupation_field, relabel, relabel_all, site_field
+from nearsight.analysis._fields import (
+    SiteField,
+    neighbour_mean,
+    occupation_field,
+    relabel,
+    relabel_all,
+    site_field,
+    units_of,
+)
 from nearsight.analysis.order import sublattice_sign
 from nearsight.hamiltonians import FalicovKimball
 from nearsight.lattices import Lattice
@@ -83,7 +91,7 @@ def particle_potential(
     lowest = F.min(axis=1, keepdims=True)
     V = F - lowest + kT * np.log(np.exp((lowest - F) / kT).sum(axis=1, keepdims=True))
     named = {"V": (V, "potential of a test particle", "t"), "F": (F, "free energy of a test particle", "t")}
-    return relabel_all(labelled, named, {"site": lattice.n_sites})
+    return relabel_all(labelled, named, site=lattice.n_sites)
 
 
 def insertion_energies(
@@ -298,6 +306,5 @@ def staggered_barrier(
         if not count.all():
             raise ValueError("A sublattice has no site to average V over; leave more sites empty.")
         means.append((labelled.values * mine).sum(-1) / count)
-    label = "staggered barrier"
     unit = labelled.attrs.get("units", "t")
-    return relabel(labelled, np.abs(means[0] - means[1]), {}, long_name=label, units=unit).rename("barrier")
+    return relabel(labelled, np.abs(means[0] - means[1]), "barrier", "staggered barrier", unit)

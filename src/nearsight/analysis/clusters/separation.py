@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, site_field
+from nearsight.analysis._fields import SiteField, described, site_field
 from nearsight.analysis.clusters.checkerboard import checkerboard_clusters, cluster_sizes
 from nearsight.analysis.clusters.sublattices import polarity, sublattice_field
 from nearsight.analysis.order import sublattice_sign, wall_density
@@ -44,9 +44,7 @@ def checkerboard_length(field: SiteField, lattice: Lattice, *, dims: tuple[str, 
     if any(turns):
         far = distance_to(k, lattice, 0.5 * np.array(turns) @ reciprocal_vectors(lattice))
         S = S * xr.DataArray(np.where(np.isclose(near, far), 0.5, near < far), dims=names)
-    length = correlation_length(S, lattice)
-    length.attrs = {"long_name": "length of the checkerboard", "units": "a"}
-    return length.rename("l")
+    return described(correlation_length(S, lattice), "l", "length of the checkerboard", "a")
 
 
 def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.Dataset:
@@ -66,9 +64,7 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
     sizes = cluster_sizes(checkerboard_clusters(labelled, lattice), lattice)
     sigma = sublattice_field(labelled, lattice)
     L = correlation_length(structure_factor(sigma, lattice), lattice)
-    L.attrs["long_name"] = "length of the super-clusters"
     R = crossing_length(correlation(sigma, lattice), level=0.5)
-    R.attrs["long_name"] = "half height of the correlation of super-clusters"
     return xr.Dataset(
         {
             "mean_size": sizes.mean_size,
@@ -76,8 +72,8 @@ def phase_separation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
             "ordered": sizes.ordered,
             "cluster_length": sizes.length,
             "l": checkerboard_length(labelled, lattice),
-            "L": L,
-            "R": R,
+            "L": L.assign_attrs(long_name="length of the super-clusters"),
+            "R": R.assign_attrs(long_name="half height of the correlation of super-clusters"),
             "phi": polarity(sigma),
             "walls": wall_density(sigma, lattice),
         }

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, occupation_field, relabel
+from nearsight.analysis._fields import SiteField, described, occupation_field, relabel
 from nearsight.analysis.order import sublattice_sign
 from nearsight.lattices import Lattice
 
@@ -58,8 +58,7 @@ def sublattice_field(field: SiteField, lattice: Lattice, *, dims: tuple[str, ...
             offsets, sublattice, shell = around.cells[inner], around.sublattice[inner], shell[inner]
             _search(occupied, colour, cells, b, offsets, sublattice, shell, shape, periodic, sigma, done)
         radius *= 2.0
-    attrs = {"long_name": "sublattice of the nearest particle", "units": "1"}
-    return relabel(labelled, sigma, {"site": lattice.n_sites}, **attrs).rename("sigma")
+    return relabel(labelled, sigma, "sigma", "sublattice of the nearest particle", site=lattice.n_sites)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -101,6 +100,4 @@ def polarity(sigma: xr.DataArray) -> xr.DataArray:
 
     Its magnitude is :func:`global_order`. It is not conserved: a particle changes sublattice with every hop.
     """
-    result = sigma.mean("site")
-    result.attrs = {"long_name": "sublattice order", "units": "1"}
-    return result.rename("phi")
+    return described(sigma.mean("site"), "phi", "sublattice order")

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.spatial import cKDTree
 
-from nearsight.analysis._fields import SiteField, relabel, relabel_all, site_field
+from nearsight.analysis._fields import SiteField, relabel, relabel_all, site_field, units_of
 from nearsight.lattices import Lattice
 from nearsight.lattices.images import periods
 from nearsight.lattices.reduction import image_shifts
@@ -56,20 +56,18 @@ def wall_shape(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | No
     along_x = (here == right) & (up == across) & (here != up)
     corner = (here * right * up * across) < 0
     area = (-2, -1)
-    straight = [piece.sum(area).astype(float) for piece in (along_x, along_y)]
-    diagonal = CORNER * (corner.sum(area) + 2.0 * crosswise.sum(area))
-    length = straight[0] + straight[1] + diagonal
-    with np.errstate(invalid="ignore"):
-        shares = {name: part / length for name, part in zip(SHARES, (*straight, diagonal), strict=True)}
-    density = length / np.prod(here.shape[-2:])
-    named = {"length": (density, "wall length per area", "1/a")} | {
-        name: (share, f"fraction of walls {label}", "1")
-        for (name, share), label in zip(shares.items(), ("along x", "along y", "along diagonals"), strict=True)
+    parts = {
+        "along_x": along_x.sum(area).astype(float),
+        "along_y": along_y.sum(area).astype(float),
+        "diagonal": CORNER * (corner.sum(area) + 2.0 * crosswise.sum(area)),
     }
+    length = sum(parts.values())
+    named = {"length": (length / np.prod(here.shape[-2:]), "wall length per area", "1/a")}
+    with np.errstate(invalid="ignore"):
+        for name, part in parts.items():
+            label = name.replace("_", " ") if name != "diagonal" else "along diagonals"
+            named[name] = part / length, f"fraction of walls {label}", "1"
     return relabel_all(labelled, named)
-
-
-SHARES = ("along_x", "along_y", "diagonal")
 
 
 def wall_distance(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -94,8 +92,7 @@ def wall_distance(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] |
             if len(across):
                 tree = cKDTree((across[:, None] + images).reshape(-1, lattice.dim))
                 row[mine] = tree.query(points[mine])[0] - half
-    attrs = {"long_name": "distance from the nearest wall", "units": "a"}
-    return relabel(labelled, distance, {"site": lattice.n_sites}, **attrs).rename("distance")
+    return relabel(labelled, distance, "distance", "distance from the nearest wall", "a", site=lattice.n_sites)
 
 
 def wall_profile(
@@ -145,26 +142,19 @@ def wall_profile(
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, at = total / count, far / count
         spread = np.sqrt(np.maximum(square / count - mean**2, 0.0))
-    unit = labelled.attrs.get("units", "1")
     named = {
-        "deviation": (mean, "deviation from the mean", unit),
-        "spread": (spread, "standard deviation", unit),
+        "deviation": (mean, "deviation from the mean", units_of(labelled)),
+        "spread": (spread, "standard deviation", units_of(labelled)),
         "at": (at, "mean distance", "a"),
         "sites": (count, "sites", "1"),
     }
-    result = relabel_all(labelled, named, {"distance": bins})
-    middle = 0.5 * (bounds[1:] + bounds[:-1])
-    return result.assign_coords(distance=("distance", middle, {"long_name": "distance from the wall", "units": "a"}))
+    at_walls = ("distance", 0.5 * (bounds[1:] + bounds[:-1]), {"long_name": "distance from the wall", "units": "a"})
+    return relabel_all(labelled, named, distance=bins).assign_coords(distance=at_walls)
 
 
 def _signs(sigma: xr.DataArray, lattice: Lattice) -> np.ndarray:
     a = lattice.vectors
-    if (
-        lattice.dim != 2
-        or lattice.n_basis != 1
-        or not np.allclose(a @ a.T, a[0, 0] ** 2 * np.eye(2), atol=1e-9 * abs(a[0, 0]) ** 2)
-    ):
-        raise ValueError(
-            f"Directions of walls are defined on the square lattice, not on {lattice!r}; use wall_density."
-        )
+    plane = lattice.dim == 2 and lattice.n_basis == 1
+    if not plane or not np.allclose(a @ a.T, a[0, 0] ** 2 * np.eye(2), atol=1e-9 * abs(a[0, 0]) ** 2):
+        raise ValueError(f"Walls have directions on the square lattice, not on {lattice!r}; use wall_density.")
     return np.where(sigma.values.reshape(-1, *lattice.shape) < 0, -1, 1)

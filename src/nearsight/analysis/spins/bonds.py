@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearsight.analysis._fields import SpinField, neighbour_mean, relabel, rows, spin_field
+from nearsight.analysis._fields import SpinField, neighbour_mean, relabel, rows, scalar_labels, spin_field
 from nearsight.lattices import Lattice
 
 
@@ -19,7 +19,7 @@ def spin_alignment(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] 
     labelled = spin_field(spins, lattice, dims)
     S = np.moveaxis(rows(labelled), -1, 0)
     b = (S * neighbour_mean(S, lattice)).sum(0)
-    return relabel(labelled.isel(component=0, drop=True), b, {"site": lattice.n_sites}, long_name="bond order $b_i$")
+    return relabel(scalar_labels(labelled), b, "b", "bond order $b_i$", site=lattice.n_sites)
 
 
 def parallel_clusters(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] | None = None) -> xr.DataArray:
@@ -38,4 +38,4 @@ def parallel_clusters(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ..
         number = connected_components(graph, directed=False)[1]
         joined = np.unique(np.concatenate([i, j]))
         row[joined] = np.unique(number[joined], return_inverse=True)[1] + 1
-    return relabel(labelled.isel(component=0, drop=True), labels, {"site": lattice.n_sites})
+    return relabel(scalar_labels(labelled), labels, "cluster", "cluster of parallel spins", site=lattice.n_sites)

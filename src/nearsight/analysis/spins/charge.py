@@ -9,7 +9,16 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nearsight.analysis._fields import SpinField, binned, relabel, relabel_all, rows, scalar_labels, spin_field
+from nearsight.analysis._fields import (
+    SpinField,
+    binned,
+    described,
+    relabel,
+    relabel_all,
+    rows,
+    scalar_labels,
+    spin_field,
+)
 from nearsight.analysis.spins.plaquettes import Plaquettes, plaquettes
 from nearsight.lattices import Lattice
 
@@ -49,7 +58,7 @@ def charge_density(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...] 
         opposite = np.nonzero(np.linalg.norm(p + q, axis=-1) < ANTIPARALLEL)
         angle[opposite] = _lune(p[opposite], r[opposite])
     charge = binned(angle / (4 * np.pi), faces.owner, len(faces))
-    return _on_plaquettes(labelled, charge, faces, "topological charge").rename("q")
+    return _on_plaquettes(labelled, charge, faces, "q", "topological charge")
 
 
 def _lune(p: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -73,9 +82,7 @@ def topological_charge(spins: SpinField, lattice: Lattice, *, dims: tuple[str, .
     under reflections of the lattice, and is untouched by rotations of either. A skyrmion whose core points down in a
     background that points up has charge -1 if its spins turn with the direction around it (vorticity +1).
     """
-    result = charge_density(spins, lattice, dims=dims).sum("plaquette")
-    result.attrs = {"long_name": "topological charge", "units": "1"}
-    return result.rename("Q")
+    return described(charge_density(spins, lattice, dims=dims).sum("plaquette"), "Q", "topological charge")
 
 
 def count_skyrmions(
@@ -147,10 +154,10 @@ def scalar_chirality(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...
             for step in range(1, n - 1):
                 b, c = (S[:, ring[:, (first + step + m) % n]] for m in (0, 1))
                 chi[:, whole] += np.einsum("...k,...k->...", a, np.cross(b, c)) / n
-    return _on_plaquettes(labelled, chi, faces, "scalar chirality").rename("chi")
+    return _on_plaquettes(labelled, chi, faces, "chi", "scalar chirality")
 
 
-def _on_plaquettes(labelled: xr.DataArray, values: np.ndarray, faces: Plaquettes, name: str) -> xr.DataArray:
+def _on_plaquettes(like: xr.DataArray, values: np.ndarray, faces: Plaquettes, *names: str) -> xr.DataArray:
     """Values ``(batch, plaquette)`` with the labels of a spin field, and the centres as coordinates x, y."""
-    result = relabel(scalar_labels(labelled), values, {"plaquette": len(faces)}, long_name=name, units="1")
+    result = relabel(scalar_labels(like), values, *names, plaquette=len(faces))
     return result.assign_coords(x=("plaquette", faces.centres[:, 0]), y=("plaquette", faces.centres[:, 1]))

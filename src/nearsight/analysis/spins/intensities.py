@@ -10,7 +10,16 @@ import torch
 import xarray as xr
 
 from nearsight._validation import choice
-from nearsight.analysis._fields import SpinField, on_cells, relabel, scalar_labels, spin_field, transform
+from nearsight.analysis._fields import (
+    SpinField,
+    described,
+    on_cells,
+    relabel,
+    scalar_labels,
+    spin_field,
+    transform,
+    units_of,
+)
 from nearsight.analysis.structure._reciprocal import (
     check_wave_vector,
     distance_to,
@@ -71,7 +80,7 @@ def spin_structure_factor(
     phases = torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))
     amplitude = (modes[:, where[0], where[1]] * phases).sum(-1)
     flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
-    result = relabel(scalar_labels(labelled), flat, sizes, long_name="spin structure factor", units="1").rename("S")
+    result = relabel(scalar_labels(labelled), flat, "S", "spin structure factor", **sizes)
     return label_wave_vectors(result, k, tuple(sizes))
 
 
@@ -94,9 +103,7 @@ def spin_structure_factor_at(
         raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {points.shape}.")
     amplitude = _modes(labelled.values, lattice, points)
     intensity = (np.abs(amplitude) ** 2).sum(-2) / lattice.n_sites**power
-    result = relabel(
-        scalar_labels(labelled), intensity, {"point": len(points)}, long_name="spin structure factor", units="1"
-    ).rename("S")
+    result = relabel(scalar_labels(labelled), intensity, "S", "spin structure factor", point=len(points))
     result = label_wave_vectors(result, points, ("point",))
     return result.assign_coords(distance=("point", k.distance)) if isinstance(k, Path) else result
 
@@ -109,16 +116,15 @@ def peak_order(
     The peak order M(t) of skyrmion lattices, with ``peaks = star(Q, lattice)`` for all six of them. A radius smaller
     than the spacing of the wave vectors takes the peaks alone.
     """
-    near = _from_peaks(S, lattice, peaks) <= radius + 1e-9
-    count = int(near.sum())
-    if not count:
+    distance = _from_peaks(S, lattice, peaks)
+    near = distance <= radius + 1e-9
+    if not near.any():
         raise ValueError(
             f"No wave vector of {lattice!r} lies within {radius:g} of a peak; the nearest is "
-            f"{float(_from_peaks(S, lattice, peaks).min()):.4g} away. Use a commensurate lattice or a larger radius."
+            f"{float(distance.min()):.4g} away. Use a commensurate lattice or a larger radius."
         )
-    result = S.where(near).sum(momentum_dims(S, lattice)) / count
-    result.attrs = {"long_name": "height of the peaks", "units": S.attrs.get("units", "1")}
-    return result.rename("M")
+    height = S.where(near).sum(momentum_dims(S, lattice)) / int(near.sum())
+    return described(height, "M", "height of the peaks", units_of(S))
 
 
 def peak_length(S: xr.DataArray, lattice: Lattice, peaks: Sequence[Sequence[float]] | np.ndarray) -> xr.DataArray:
@@ -133,9 +139,7 @@ def peak_length(S: xr.DataArray, lattice: Lattice, peaks: Sequence[Sequence[floa
     if bool((total <= 0).any()):
         raise ValueError("S(q) vanishes for at least one configuration, which then has no length. Leave it out.")
     with np.errstate(divide="ignore"):
-        length = total / (S * distance).sum(names)
-    length.attrs = {"long_name": "length of the ordered regions", "units": "a"}
-    return length.rename("L")
+        return described(total / (S * distance).sum(names), "L", "length of the ordered regions", "a")
 
 
 def peak_growth(
@@ -176,9 +180,7 @@ def peak_growth(
             "S vanishes at all peaks for at least one configuration, which grows from nothing. Leave it out."
         )
     rate = (H_q * S_q.conj()).real.sum((-2, -1)) / power
-    return relabel(
-        scalar_labels(labelled), rate, {}, long_name="growth of the peaks", units=fields.attrs.get("units", "1")
-    ).rename("growth")
+    return relabel(scalar_labels(labelled), rate, "growth", "growth of the peaks", units_of(fields))
 
 
 def spin_correlation(

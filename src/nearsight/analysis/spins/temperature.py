@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis._fields import SpinField, spin_field
+from nearsight.analysis._fields import SpinField, described, spin_field
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 
@@ -58,9 +58,7 @@ def spin_temperature(
         if values.shape != below.shape:
             raise ValueError(f"curvature must have one number per site, shape {below.shape}, got {values.shape}.")
         below = below + values
-    result = torque.sum("site") / below.sum("site")
-    result.attrs = {"long_name": "spin temperature", "units": "t"}
-    return result.rename("kT")
+    return described(torque.sum("site") / below.sum("site"), "kT", "spin temperature", "t")
 
 
 def spin_curvature(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, on_cells, pair_sums, relabel, site_field, squared_units, transform
+from nearsight.analysis._fields import SiteField, on_cells, pair_sums, relabel, site_field, transform, units_of
 from nearsight.lattices import Lattice, half_period, torus_distance
 
 
@@ -56,7 +56,7 @@ def correlation(
         kept = torch.from_numpy(np.flatnonzero(shell >= 0))
         sums.index_add_(1, torch.from_numpy(shell)[kept], pairs[:, kept])
     C = sums / torch.from_numpy(shells.pairs)
-    units = squared_units(labelled)
+    units = units_of(labelled, 2)
     if normalised:
         if bool((C[:, 0] == 0).any()):
             raise ValueError("C(0) = 0: a configuration without fluctuations cannot be normalised. Leave it out.")
@@ -95,15 +95,14 @@ def axial_correlation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ..
         sums += along[:, : largest + 1]
         pairs += (n - np.arange(largest + 1) if free else n) * lattice.n_sites / n
     C = sums / torch.from_numpy(pairs)
-    name, units = "correlation along the axes", squared_units(labelled)
-    return _by_distance(labelled, C, spacing[0] * np.arange(largest + 1), pairs, name, units)
+    r, name = spacing[0] * np.arange(largest + 1), "correlation along the axes"
+    return _by_distance(labelled, C, r, pairs, name, units_of(labelled, 2))
 
 
 def _by_distance(
     like: xr.DataArray, C: torch.Tensor, r: np.ndarray, pairs: np.ndarray, name: str, units: str
 ) -> xr.DataArray:
-    result = relabel(like, C, {"r": len(r)}, long_name=name, units=units).rename("C")
-    return result.assign_coords(
+    return relabel(like, C, "C", name, units, r=len(r)).assign_coords(
         r=("r", r, {"long_name": "distance", "units": "a"}),
         pairs=("r", np.rint(pairs).astype(np.int64), {"long_name": "ordered pairs", "units": "1"}),
     )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, binned, on_cells, relabel, site_field, squared_units, transform
+from nearsight.analysis._fields import SiteField, binned, on_cells, relabel, site_field, transform, units_of
 from nearsight.analysis.structure._reciprocal import (
     AXES,
     distance_to,
@@ -57,13 +57,8 @@ def structure_factor(
 
     straight = np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)), atol=lattice.tolerance)
     names = AXES[: lattice.dim] if straight else tuple(f"h{j + 1}" for j in range(lattice.dim))
-    result = relabel(
-        labelled,
-        intensity,
-        dict(zip(names, lattice.shape, strict=True)),
-        long_name="structure factor",
-        units=squared_units(labelled),
-    ).rename("S")
+    sizes = dict(zip(names, lattice.shape, strict=True))
+    result = relabel(labelled, intensity, "S", "structure factor", units_of(labelled, 2), **sizes)
     if not straight:
         return label_wave_vectors(result, k, names)
     for j, name in enumerate(names):
@@ -84,14 +79,8 @@ def structure_factor_at(
     k = np.asarray(k, dtype=float)
     if k.ndim != 2 or k.shape[1] != lattice.dim:
         raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {k.shape}.")
-    amplitude = labelled.values @ np.exp(-1j * lattice.positions @ k.T)
-    result = relabel(
-        labelled,
-        np.abs(amplitude) ** 2 / lattice.n_sites,
-        {"point": len(k)},
-        long_name="structure factor",
-        units=squared_units(labelled),
-    ).rename("S")
+    intensity = np.abs(labelled.values @ np.exp(-1j * lattice.positions @ k.T)) ** 2 / lattice.n_sites
+    result = relabel(labelled, intensity, "S", "structure factor", units_of(labelled, 2), point=len(k))
     return label_wave_vectors(result, k, ("point",))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from nearsight.analysis._fields import described
 from nearsight.analysis.structure._reciprocal import distance_to, momentum_dims, wave_vectors
 from nearsight.lattices import Lattice
 
@@ -50,9 +51,7 @@ def correlation_length(
     # Transforms leave some 1e-32 of a perfect peak elsewhere; one deviating site of 10⁸ leaves 1e-8.
     width = share.where(share > ROUNDING, 0.0) ** (1.0 / moment)
     with np.errstate(divide="ignore"):
-        length = 1.0 / width
-    length.attrs = {"long_name": "correlation length", "units": "a"}
-    return length.rename("L")
+        return described(1.0 / width, "L", "correlation length", "a")
 
 
 def crossing_length(C: xr.DataArray, *, level: float = 0.5) -> xr.DataArray:
@@ -75,5 +74,5 @@ def crossing_length(C: xr.DataArray, *, level: float = 0.5) -> xr.DataArray:
         high, low = values[row, n - 1], values[row, n]
         lengths[row] = r[n - 1] + (r[n] - r[n - 1]) * (high - level) / (high - low)
     result = ordered.isel(r=0, drop=True).copy(data=lengths.reshape(ordered.shape[:-1]))
-    result.attrs = {"long_name": "first zero of C(r)" if level == 0 else f"C(r)/C(0) = {level:g}", "units": "a"}
-    return result.drop_vars("pairs", errors="ignore").rename("L")
+    what = "first zero of C(r)" if level == 0 else f"C(r)/C(0) = {level:g}"
+    return described(result.drop_vars("pairs", errors="ignore"), "L", what, "a")
