@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.analysis import examine_hops, hop_response, hop_truncation
+from nearsight.analysis import examine_locality, response, truncation
 from nearsight.analysis.locality._range import ends, nearer_end
 from nearsight.fields import occupation
 from nearsight.forcefields import LearnedForceField
@@ -66,7 +66,7 @@ def test_pairs_respond_by_the_difference_of_their_energies_at_both_ends(rng):
     """χ of a hop i → j to a particle at k is v(r_jk) - v(r_ik), whatever else there is."""
     pairs = Pairs(square(8), lambda r: np.exp(-r / 2.0))
     fields = scattered(pairs.lattice, rng, 12)
-    found = hop_response(pairs, fields, rng=rng, sources=64)
+    found = response(pairs, fields, rng=rng, sources=64)
     first, last = ends(pairs.hops)
     for R in (1.0, 2.0, 3.0):
         k = 0  # one site stands for all
@@ -81,9 +81,9 @@ def test_pairs_respond_by_the_difference_of_their_energies_at_both_ends(rng):
 def test_pairs_are_seen_as_far_as_they_go(R0, rng):
     pairs = Pairs(square(8), lambda r: np.where(r < R0 + 1e-6, 1.0 + r, 0.0))
     fields = scattered(pairs.lattice, rng, 4)
-    found = hop_response(pairs, fields, rng=rng)
+    found = response(pairs, fields, rng=rng)
     assert found.reach == pytest.approx(R0)
-    floor = hop_truncation(pairs, fields, [0.0, R0, 4.0], rng=rng, samples=12)
+    floor = truncation(pairs, fields, [0.0, R0, 4.0], rng=rng, samples=12)
     assert float(floor["floor"][0]) > 0.1
     assert float(np.abs(floor["change"][1:]).max()) < 1e-12
 
@@ -92,18 +92,18 @@ def test_the_radius_of_a_network_is_half_of_what_a_hop_sees(rng):
     lattice = square(8)
     network = EmbeddedNetwork(lattice, occupation(), radius=1.5, channels=3, widths=(4,), rng=rng)
     learned = LearnedMoves(LearnedForceField(network))
-    found = hop_response(learned, scattered(lattice, rng, 4), rng=rng)
+    found = response(learned, scattered(lattice, rng, 4), rng=rng)
     assert found.reach == pytest.approx(2 * np.sqrt(2.0))
     assert learned.dtype == torch.float32  # measured on a copy
     blind = EmbeddedNetwork(lattice, occupation(), radius=0, channels=3, widths=(4,), rng=rng)
-    nothing = hop_response(LearnedMoves(LearnedForceField(blind)), scattered(lattice, rng, 2), rng=rng)
+    nothing = response(LearnedMoves(LearnedForceField(blind)), scattered(lattice, rng, 2), rng=rng)
     assert nothing.reach == 0.0
 
 
 def test_the_response_of_electrons_is_the_third_difference_of_their_free_energy(rng):
     exact = ExactMoves(FalicovKimball(square(4), U=2.0), kT=0.3, mu=0.5)
     field = scattered(exact.lattice, rng, 1)
-    found = hop_response(exact, field, rng=rng, sources=16)
+    found = response(exact, field, rng=rng, sources=16)
 
     def omega(n):
         levels = torch.linalg.eigvalsh(torch.from_numpy(exact.matrix(n[:, 0].numpy())))
@@ -133,7 +133,7 @@ def test_particles_are_conserved_where_surroundings_fit_equally_well(rng):
             return super().differences(field)
 
     fields = scattered(lattice, rng, 12)
-    hop_truncation(Watched(lattice, lambda r: 1 / r), fields, [0.0], rng=rng, samples=12)
+    truncation(Watched(lattice, lambda r: 1 / r), fields, [0.0], rng=rng, samples=12)
     assert len(seen) == 2 and float((seen[1] - fields[0].sum()).abs().max()) == 0.0
 
 
@@ -141,7 +141,7 @@ def test_an_examination_of_hops_has_all_that_one_of_forces_has(rng):
     truth = Pairs(square(6), lambda r: np.exp(-r))
     near = Pairs(square(6), lambda r: np.where(r < 1.5, np.exp(-r), 0.0))
     fields = scattered(truth.lattice, rng, 12)
-    found = examine_hops(truth, fields, models={"near": near}, probes={"a": near, "b": truth}, rng=rng, samples=24)
+    found = examine_locality(truth, fields, models={"near": near}, probes={"a": near, "b": truth}, rng=rng, samples=24)
     data = found.data
     assert float(data["size"][0]) == pytest.approx(np.sqrt(2)) and float(data["probe_error"].sel(probe="b")) < 1e-12
     at = float(data["floor"].sel(radius=np.sqrt(2), method="nearest"))
@@ -158,14 +158,14 @@ def test_mistakes_are_answered_in_words(rng):
     pairs = Pairs(square(4), lambda r: 1 / r)
     fields = scattered(pairs.lattice, rng, 3)
     with pytest.raises(ValueError, match="not 0 or 1"):
-        hop_response(pairs, 0.5 * fields, rng=rng)
+        response(pairs, 0.5 * fields, rng=rng)
     with pytest.raises(ValueError, match="No hop is possible"):
-        hop_response(pairs, torch.ones(2, 16, 1, dtype=torch.float64), rng=rng)
+        response(pairs, torch.ones(2, 16, 1, dtype=torch.float64), rng=rng)
     with pytest.raises(ValueError, match="leave them out"):
-        hop_truncation(pairs, torch.cat([fields, torch.ones_like(fields[:1])]), [1.0], rng=rng)
+        truncation(pairs, torch.cat([fields, torch.ones_like(fields[:1])]), [1.0], rng=rng)
     with pytest.raises(ValueError, match="another trajectory"):
-        hop_truncation(pairs, fields, [1.0], rng=rng, groups=np.zeros(3))
+        truncation(pairs, fields, [1.0], rng=rng, groups=np.zeros(3))
     with pytest.raises(ValueError, match="the exact energies are of"):
-        examine_hops(pairs, fields, models={"small": pairs.on(square(3))}, rng=rng)
+        examine_locality(pairs, fields, models={"small": pairs.on(square(3))}, rng=rng)
     with pytest.raises(ValueError, match="truth must hold"):
-        examine_hops(pairs, fields, truth=np.zeros((3, 5)), rng=rng)
+        examine_locality(pairs, fields, truth=np.zeros((3, 5)), rng=rng)

@@ -17,7 +17,7 @@ SOURCES = ["exact", "learned"]
 TIME = np.r_[0.0, np.geomspace(1, 100, 9)]
 TRIANGULAR = triangular(12)
 TEXTURE = skyrmion_lattice(TRIANGULAR, magnetisation=0.5).numpy()
-LAW = PowerLaw(0.5, 0.01, 2.0, (4.0, 60.0), 5.0, 5, 6, (0.47, 0.53))
+LAW = PowerLaw(0.5, 0.01, 2.0, (0.47, 0.53), window=(4.0, 60.0), chi2=5.0, dof=5, replicas=6)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis import LocalityReport, examine_hops, examine_locality
+from nearsight.analysis import LocalityReport, examine_locality
 from nearsight.forcefields import ForceField
 from nearsight.lattices import half_period
 from nearsight.moves import MoveEnergies
@@ -88,7 +88,7 @@ class HopTarget:
     grow: Callable[[float, int, Path], MoveEnergies] | None = None
 
     def examine(self, students: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
-        return examine_hops(
+        return examine_locality(
             self.exact,
             self.data.field,
             truth=self.data.difference,

@@ -19,7 +19,6 @@ from nearsight.analysis._fields import (
     relabel,
     relabel_all,
     site_field,
-    units_of,
 )
 from nearsight.analysis.order import sublattice_sign
 from nearsight.hamiltonians import FalicovKimball

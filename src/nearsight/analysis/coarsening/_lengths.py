@@ -17,13 +17,10 @@ def pooled_relative_error(values: np.ndarray) -> float:
 
 def lengths_and_times(length: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Lengths ``(replica, time)`` and the times, checked."""
-    instance(
-        length, xr.DataArray, "length", "Name the dimensions: xr.DataArray(L, dims=('replica', 'time'), coords=...)."
-    )
+    cure = "Name the dimensions: xr.DataArray(L, dims=('replica', 'time'), coords=...)."
+    instance(length, xr.DataArray, "length", cure)
     if set(length.dims) != {"replica", "time"} or "time" not in length.coords:
-        raise ValueError(
-            f"length needs the dimensions 'replica' and 'time' with times as coordinate, got {length.dims}."
-        )
+        raise ValueError(f"length needs the dimensions 'replica' and 'time' with its coordinate, got {length.dims}.")
     if length.dtype.kind not in "fiu":
         raise TypeError(f"Lengths must be real numbers, got an array of {length.dtype}; take the real part or |L|.")
     values = length.transpose("replica", "time").values.astype(float)

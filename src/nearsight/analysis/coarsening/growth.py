@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
-from nearsight._validation import generator, integer, numbers
-from nearsight.analysis.coarsening._lengths import (
-    check_positive,
-    lengths_and_times,
-    pooled_relative_error,
-)
+from nearsight._validation import numbers
+from nearsight.analysis.coarsening._lengths import check_positive, lengths_and_times, pooled_relative_error
 from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
 
 
+@dataclass(frozen=True, kw_only=True)
+class _GrowthLaw:
+    window: tuple[float, float]
+    chi2: float
+    dof: int
+    replicas: int
+
+    @property
+    def chi2_per_dof(self) -> float:
+        return self.chi2 / self.dof if self.dof else float("nan")
+
+
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(_GrowthLaw):
     """A fit L = amplitude × t^exponent within ``window``, both ends included.
 
     ``sigma`` is the standard error of the exponent over replicas and ``interval`` covers it in 95 % of cases, by
@@ -31,15 +40,7 @@ class PowerLaw:
     exponent: float
     sigma: float
     amplitude: float
-    window: tuple[float, float]
-    chi2: float
-    dof: int
-    replicas: int
     interval: tuple[float, float]
-
-    @property
-    def chi2_per_dof(self) -> float:
-        return self.chi2 / self.dof if self.dof else float("nan")
 
     def __call__(self, time: np.ndarray) -> np.ndarray:
         """The law at the given times."""
@@ -68,29 +69,17 @@ def growth_exponent(
     window: first and last time of the fit; all positive times if not given. Choose it before looking at n: early times
         carry the formation of order, late ones the finite lattice (L no more than an eighth of its size).
     """
-    generator(rng)
-    samples = integer(samples, "samples", least=2)
     t, values, limits = _inside(length, window, "a power law", positive=True)
-    replicas, points = values.shape
-    x, mean, sigma = np.log(t), values.mean(0), pooled_relative_error(values)
-    slope, intercept = weighted_line(x, np.log(mean), np.ones(points))
-    slopes, _ = weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)), np.ones(points))
-    residual = (np.log(mean) - intercept - slope * x) / sigma
-    error = float(np.std(slopes, ddof=1))
-    return PowerLaw(
-        float(slope),
-        error,
-        float(np.exp(intercept)),
-        limits,
-        float(residual @ residual),
-        points - 2,
-        replicas,
-        students_interval(float(slope), error, replicas - 1),
-    )
+    x, mean = np.log(t), values.mean(0)
+    slope, intercept = weighted_line(x, np.log(mean))
+    error = float(weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)))[0].std(ddof=1))
+    residual = (np.log(mean) - intercept - slope * x) / pooled_relative_error(values)
+    interval = students_interval(float(slope), error, len(values) - 1)
+    return PowerLaw(float(slope), error, float(np.exp(intercept)), interval, **_quality(values, limits, residual))
 
 
 @dataclass(frozen=True)
-class AllenCahn:
+class AllenCahn(_GrowthLaw):
     """A fit L = a (t - t0)^(1/2) within ``window``, with standard errors over replicas.
 
     ``a_interval`` and ``t0_interval`` cover a and t0 in 95 % of cases, by Student's t with one degree of freedom less
@@ -102,16 +91,8 @@ class AllenCahn:
     a_sigma: float
     t0: float
     t0_sigma: float
-    window: tuple[float, float]
-    chi2: float
-    dof: int
-    replicas: int
     a_interval: tuple[float, float]
     t0_interval: tuple[float, float]
-
-    @property
-    def chi2_per_dof(self) -> float:
-        return self.chi2 / self.dof if self.dof else float("nan")
 
     def __call__(self, time: np.ndarray) -> np.ndarray:
         """The law at the given times; NaN before t0."""
@@ -147,8 +128,6 @@ def allen_cahn(
     ----------
     S. M. Allen, J. W. Cahn, Acta Metall. 27, 1085 (1979); A. J. Bray, Adv. Phys. 43, 357 (1994).
     """
-    generator(rng)
-    samples = integer(samples, "samples", least=2)
     t, values, limits = _inside(length, window, "the Allen-Cahn law", positive=False)
     mean = values.mean(0)
     # δ(L²) = 2L² δL/L.
@@ -165,19 +144,15 @@ def allen_cahn(
     a_drawn, t0_drawn, _ = law(mean_draws(values, rng=rng, samples=samples))
     growing = a_drawn > 0
     a_sigma, t0_sigma = float(np.std(a_drawn, ddof=1)), float(np.std(t0_drawn[growing], ddof=1))
+    pairs = (float(a), a_sigma), (float(t0), t0_sigma)
+    intervals = (students_interval(*pair, len(values) - 1) for pair in pairs)
     residual = (mean**2 - at_zero - a**2 * t) / sigma
-    return AllenCahn(
-        float(a),
-        a_sigma,
-        float(t0),
-        t0_sigma,
-        limits,
-        float(residual @ residual),
-        len(t) - 2,
-        len(values),
-        students_interval(float(a), a_sigma, len(values) - 1),
-        students_interval(float(t0), t0_sigma, len(values) - 1),
-    )
+    return AllenCahn(*pairs[0], *pairs[1], *intervals, **_quality(values, limits, residual))
+
+
+def _quality(values: np.ndarray, window: tuple[float, float], residual: np.ndarray) -> dict[str, Any]:
+    chi2 = float(residual @ residual)
+    return {"window": window, "chi2": chi2, "dof": len(residual) - 2, "replicas": len(values)}
 
 
 def _inside(

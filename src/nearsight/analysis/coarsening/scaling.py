@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from scipy import optimize
 
-from nearsight._validation import generator, integer
+from nearsight._validation import integer
 from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
 from nearsight.analysis.statistics.laws import SizeLaw
 
@@ -74,8 +74,7 @@ def dynamical_scaling(
     ----------
     A. J. Bray, Adv. Phys. 43, 357 (1994).
     """
-    generator(rng)
-    samples, dimension = integer(samples, "samples", least=2), integer(dimension, "dimension", least=1)
+    dimension = integer(dimension, "dimension", least=1)
     curves, lengths, k = _ensembles(S, L)
     inside = (k > 0) & (k <= largest_k)
     curves, k = curves[..., inside], k[inside]
@@ -137,12 +136,8 @@ def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Genera
     ----------
     G. Porod, Kolloid-Z. 124, 83 (1951); A. J. Bray, Adv. Phys. 43, 357 (1994).
     """
-    generator(rng)
-    samples = integer(samples, "samples", least=2)
     if set(S.dims) != {"replica", "k"}:
-        raise ValueError(
-            f"S needs the dimensions 'replica' and 'k', got {S.dims}; choose one time with .sel(time=...)."
-        )
+        raise ValueError(f"S needs the dimensions 'replica' and 'k', got {S.dims}; choose a time with .sel(time=...).")
     k = S["k"].values
     inside = (k >= window[0]) & (k <= window[1]) & (k > 0)
     if inside.sum() < 3 or S.sizes["replica"] < 3:
@@ -151,11 +146,11 @@ def porod_law(S: xr.DataArray, *, window: tuple[float, float], rng: torch.Genera
             f"power law with an error needs 3 of each."
         )
     values = S.transpose("replica", "k").values[:, inside]
-    x, mean, equal = np.log(k[inside]), values.mean(0), np.ones(int(inside.sum()))
+    x, mean = np.log(k[inside]), values.mean(0)
     if not (np.isfinite(values).all() and (mean > 0).all()):
         raise ValueError("S must be finite, and its mean over replicas positive, to have a logarithm; move the window.")
-    slope, offset = weighted_line(x, np.log(mean), equal)
-    drawn = weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)), equal)[0]
+    slope, offset = weighted_line(x, np.log(mean))
+    drawn = weighted_line(x, np.log(mean_draws(values, rng=rng, samples=samples)))[0]
     error, dof = float(drawn.std(ddof=1)), len(values) - 1
     low_high = students_interval(float(slope), error, dof, 0.6827), students_interval(float(slope), error, dof)
     return SizeLaw(float(slope), error, *low_high, float(np.exp(offset)))

@@ -8,12 +8,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight._validation import generator, integer, number
-from nearsight.analysis.coarsening._lengths import (
-    check_positive,
-    lengths_and_times,
-)
-from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
+from nearsight._validation import number
+from nearsight.analysis.coarsening._lengths import check_positive, lengths_and_times
+from nearsight.analysis.statistics._draws import QUANTILES, mean_draws, students_interval, weighted_line
 
 
 def local_exponent(
@@ -42,23 +39,19 @@ def local_exponent(
     interval that covers the exponent in 95 % of cases (Student's t, each time by itself), at those times whose whole
     window has been recorded and holds at least 3 records.
     """
-    generator(rng)
-    samples, since = integer(samples, "samples", least=2), number(since, "since")
-    values, times, windows = _windows(length, since, factor)
-    drawn = mean_draws(values, rng=rng, samples=samples)
-    exponent = _slopes(np.log(values.mean(0)), times - since, windows)
-    spread = _slopes(np.log(drawn), times - since, windows).std(0, ddof=1)
-    half = spread * students_interval(0.0, 1.0, len(values) - 1)[1]
-    time = ("time", times[[middle for middle, _ in windows]], length["time"].attrs)
-    described = {"long_name": "local exponent of growth", "units": "1"}
+    values, age, at, windows = _windows(length, since, factor)
+    exponent = _slopes(np.log(values.mean(0)), age, windows)
+    error = _slopes(np.log(mean_draws(values, rng=rng, samples=samples)), age, windows).std(0, ddof=1)
+    half = error * students_interval(0.0, 1.0, len(values) - 1)[1]
+    named = {
+        "exponent": (exponent, "local exponent of growth"),
+        "error": (error, "standard error of the local exponent"),
+        "low": (exponent - half, "lower end of the 95 % interval"),
+        "high": (exponent + half, "upper end of the 95 % interval"),
+    }
     return xr.Dataset(
-        {
-            "exponent": ("time", exponent, described),
-            "error": ("time", spread, {"long_name": "standard error of the local exponent", "units": "1"}),
-            "low": ("time", exponent - half, {"long_name": "lower end of the 95 % interval", "units": "1"}),
-            "high": ("time", exponent + half, {"long_name": "upper end of the 95 % interval", "units": "1"}),
-        },
-        coords={"time": time},
+        {name: ("time", values, {"long_name": label, "units": "1"}) for name, (values, label) in named.items()},
+        coords={"time": ("time", at, length["time"].attrs)},
         attrs={"since": float(since), "factor": float(factor), "replicas": len(values)},
     )
 
@@ -109,26 +102,17 @@ def departure(
 
     The draws follow all times together, so that correlations between times are kept.
     """
-    generator(rng)
-    samples, since = integer(samples, "samples", least=2), number(since, "since")
-    values, times, windows = _windows(length, since, factor)
-    at = times[[middle for middle, _ in windows]]
+    threshold = number(threshold, "threshold")
+    values, age, at, windows = _windows(length, since, factor)
 
     def crossing(L: np.ndarray) -> np.ndarray:
-        return _last_fall(_slopes(np.log(L), times - since, windows), at, threshold)
+        return _last_fall(_slopes(np.log(L), age, windows), at, threshold)
 
-    threshold = number(threshold, "threshold")
     own = float(crossing(values.mean(0)[None])[0])
     drawn = crossing(mean_draws(values, rng=rng, samples=samples, students=True))
-    low, high = np.quantile(drawn, [0.1587, 0.8413], method="inverted_cdf")
-    return Departure(
-        own if np.isfinite(own) else None,
-        float(low),
-        float(high),
-        float(np.isfinite(drawn).mean()),
-        float(threshold),
-        float(at[-1]),
-    )
+    low, high = map(float, np.quantile(drawn, QUANTILES, method="inverted_cdf"))
+    reached = float(np.isfinite(drawn).mean())
+    return Departure(own if np.isfinite(own) else None, low, high, reached, threshold, float(at[-1]))
 
 
 def _last_fall(curves: np.ndarray, at: np.ndarray, threshold: float) -> np.ndarray:
@@ -147,8 +131,9 @@ def _last_fall(curves: np.ndarray, at: np.ndarray, threshold: float) -> np.ndarr
 
 def _windows(
     length: xr.DataArray, since: float, factor: float
-) -> tuple[np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
-    """Lengths and times after ``since``; for each usable time its index and the indices of its window."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Lengths and ages after ``since``; the usable times, and for each the indices of its window."""
+    since = number(since, "since")
     factor = number(factor, "factor, the ratio of the last to the first time of a window,", above=1.0)
     values, times = lengths_and_times(length)
     if np.any(np.diff(times) <= 0):
@@ -159,17 +144,17 @@ def _windows(
     usable = np.flatnonzero(
         (age * (1 + 1e-6) >= age[0] * np.sqrt(factor)) & (age <= age[-1] / np.sqrt(factor) * (1 + 1e-6))
     )
-    windows = [(k, np.flatnonzero((age >= age[k] / half) & (age <= age[k] * half))) for k in usable]
-    whole = [(int(k), window) for k, window in windows if len(window) >= 3]
-    if not whole:
+    windows = [np.flatnonzero((age >= age[k] / half) & (age <= age[k] * half)) for k in usable]
+    whole = [len(window) >= 3 for window in windows]
+    if not any(whole):
         raise ValueError(
             f"No time after {since:g} has 3 records within a factor {factor:g}; widen the window with factor=, or "
             f"record more often."
         )
-    return values, times, whole
+    return values, age, times[usable[whole]], [window for window in windows if len(window) >= 3]
 
 
-def _slopes(curves: np.ndarray, age: np.ndarray, windows: list[tuple[int, np.ndarray]]) -> np.ndarray:
+def _slopes(curves: np.ndarray, age: np.ndarray, windows: list[np.ndarray]) -> np.ndarray:
     """Slope of ``(..., time)`` against ln(age) in every window."""
     x = np.log(age)
-    return np.stack([weighted_line(x[w], curves[..., w], np.ones(len(w)))[0] for _, w in windows], axis=-1)
+    return np.stack([weighted_line(x[w], curves[..., w])[0] for w in windows], axis=-1)

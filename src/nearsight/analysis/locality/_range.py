@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, torus_distance
-from nearsight.moves import Hops, LearnedMoveEnergies, MoveEnergies
+from nearsight.moves import Hops, MoveEnergies
 
+Model = TypeVar("Model", bound=ForceField | MoveEnergies)
 BATCH = 64
 """Fields handed to a force field at once."""
 
@@ -35,19 +37,6 @@ def ends(hops: Hops) -> tuple[np.ndarray, np.ndarray]:
     return first, np.where(last >= 0, last, first)
 
 
-def nearer_end(lattice: Lattice, hops: Hops, moves: np.ndarray) -> np.ndarray:
-    """Distance of every site from the nearer end of each of some moves ``(move, site)``."""
-    first, last = (end[moves] for end in ends(hops))
-    return np.minimum(distances(lattice, first.tolist()), distances(lattice, last.tolist()))
-
-
-def doubled_moves(energies: MoveEnergies) -> MoveEnergies:
-    """The energies in double precision: themselves, or a copy if their parameters are single."""
-    if isinstance(energies, LearnedMoveEnergies) and energies.dtype != torch.float64:
-        return copy.deepcopy(energies).double().eval()
-    return energies
-
-
 def normals(spins: Tensor) -> Tensor:
     """Two unit vectors normal to each spin and to each other ``(..., 2, 3)``, for spins ``(..., 3)``."""
     axis = torch.zeros_like(spins).scatter_(-1, spins.abs().argmin(-1, keepdim=True), 1.0)
@@ -56,10 +45,12 @@ def normals(spins: Tensor) -> Tensor:
     return torch.stack([first, torch.linalg.cross(spins, first)], -2)
 
 
-def doubled(forcefield: ForceField) -> ForceField:
-    """The force field in double precision and ready for use: itself, or a copy if its parameters are single."""
-    single = any(p.is_floating_point() and p.dtype != torch.float64 for p in forcefield.parameters())
-    return copy.deepcopy(forcefield).double().eval() if single else forcefield
+def doubled(model: Model) -> Model:
+    """Forces or energies of hops in double precision and ready for use: themselves, or a copy of single parameters."""
+    if not isinstance(model, nn.Module):
+        return model
+    single = any(p.is_floating_point() and p.dtype != torch.float64 for p in model.parameters())
+    return copy.deepcopy(model).double().eval() if single else model
 
 
 def forces(forcefield: ForceField, fields: Tensor) -> Tensor:

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality._range import doubled, doubled_moves, forces
+from nearsight.analysis.locality._range import Model, doubled, forces
 from nearsight.analysis.locality.assessment import LocalityReport, assess_growth, assess_size
-from nearsight.analysis.locality.hops import hop_response, hop_truncation
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField
-from nearsight.lattices import Lattice, half_period
+from nearsight.lattices import half_period
 from nearsight.moves import MoveEnergies
 
 Say = Callable[[str], None]
-Answer = TypeVar("Answer")
 
 PROBED = 2
 """Fields on which the cutoff of a probe is measured."""
 
 
 def examine_locality(
-    exact: ForceField,
+    exact: Model,
     fields: Tensor,
     *,
-    truth: Tensor | None = None,
-    models: Mapping[str, ForceField] | None = None,
-    canonical: ForceField | None = None,
-    probes: Mapping[str, ForceField] | None = None,
+    truth: Tensor | np.ndarray | None = None,
+    models: Mapping[str, Model] | None = None,
+    canonical: Model | None = None,
+    probes: Mapping[str, Model] | None = None,
     spins: bool = False,
     turn: bool = False,
     radii: Sequence[float] | None = None,
@@ -43,18 +40,20 @@ def examine_locality(
     sources: int = 4,
     groups: np.ndarray | None = None,
     elsewhere: Tensor | None = None,
-    quantity: str = "force",
+    quantity: str | None = None,
     say: Say = lambda text: None,
 ) -> LocalityReport:
-    """The range of a force, how much of it is decided beyond any cutoff, and how learned force fields compare with it.
+    """The range of forces or energies of hops, how much is decided beyond any cutoff, and how learned ones compare.
 
     Give the part of the force that is learned (``exact.electrons``): springs are known, and would count as response.
 
     Parameters
     ----------
-    exact: the reference; ``fields`` ``(sample, site, component)`` a typical ensemble that no model was trained on.
-    truth: the exact forces on the fields, where they are known already.
-    models: learned force fields on the same lattice, by name. Their cutoff is measured: the largest distance at which
+    exact: the reference, a force field or energies of hops; ``fields`` ``(sample, site, component)`` a typical ensemble
+        that no model was trained on.
+    truth: the exact forces on the fields, where they are known already; of hops the energies ``(sample, move)``,
+        infinite where impossible.
+    models: learned ones on the same lattice, by name. Their cutoff is measured: the largest distance at which
         they respond at all.
     canonical: the exact force field at a fixed number of electrons, examined for a response that does not decay.
     probes: more models, of growing cutoffs and with the same training, shorter than that of the others: they show what
@@ -66,154 +65,46 @@ def examine_locality(
         if not given.
     samples, sources, groups, turn, elsewhere: see :func:`truncation` and :func:`response`; a quarter of the samples, 4
         to 16 fields, serve to measure responses.
+    quantity: what it is called; "force" or "energy of a hop" if not given.
     say: called with a line about every step.
     """
-    lattice, models, probes = exact.lattice, dict(models or {}), dict(probes or {})
-    for name, model in {**probes, **models}.items():
-        if model.lattice.n_sites != lattice.n_sites or model.components != exact.components:
-            raise ValueError(
-                f"The model {name!r} is for {model.lattice!r} with {model.components} components, the exact "
-                f"force field for {lattice!r} with {exact.components}; move it with .on(lattice)."
-            )
-    if truth is None:
-        truth = forces(exact, fields.double()) if models or probes else torch.zeros_like(fields)
-    elif truth.shape != fields.shape:
-        raise ValueError(f"truth must hold the forces on all fields, {tuple(fields.shape)}, got {tuple(truth.shape)}.")
-    true = tangent(truth.double(), fields.double()) if spins else truth.double()
-
-    def error(model: ForceField) -> float:
-        found = forces(doubled(model), fields.double())
-        return _rms(((tangent(found, fields.double()) if spins else found) - true).numpy())
-
-    def see(forcefield: ForceField, few: Tensor, sources: int, rng: torch.Generator) -> Response:
-        return response(forcefield, few, rng=rng, sources=sources, spins=spins)
-
-    def beyond(radii: Sequence[float], rng: torch.Generator) -> xr.Dataset:
-        return truncation(
-            exact, fields, radii, rng=rng, samples=samples, groups=groups, spins=spins, turn=turn, elsewhere=elsewhere
-        )
-
-    length = ensemble_length(fields, lattice, spins=spins)
-    probe = _Probe(see, beyond, error, fields, lattice, quantity, length, _rms(true.numpy()))
-    return _examine(
-        probe, exact, models, canonical, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say
-    )
-
-
-def examine_hops(
-    exact: MoveEnergies,
-    fields: Tensor,
-    *,
-    truth: np.ndarray | None = None,
-    models: Mapping[str, MoveEnergies] | None = None,
-    probes: Mapping[str, MoveEnergies] | None = None,
-    radii: Sequence[float] | None = None,
-    rng: torch.Generator,
-    samples: int = 64,
-    sources: int = 4,
-    groups: np.ndarray | None = None,
-    elsewhere: Tensor | None = None,
-    quantity: str = "energy of a hop",
-    say: Say = lambda text: None,
-) -> LocalityReport:
-    """The range of the energies of hops: :func:`examine_locality` for hops instead of forces.
-
-    Distances are from the nearer end of a hop; responses are those of :func:`hop_response`, floors those of
-    :func:`hop_truncation`, and the correlation length is that of the occupations.
-
-    Parameters
-    ----------
-    exact, models, probes: energies of the same hops; ``fields`` ``(sample, site, 1)`` occupations that no model was
-        trained on.
-    truth: exact energies of all hops of the fields ``(sample, move)``, infinite where impossible, if known already.
-    The others are those of :func:`examine_locality`.
-    """
-    lattice, models, probes = exact.lattice, dict(models or {}), dict(probes or {})
-    for name, model in {**probes, **models}.items():
-        if not model.lattice.coincides(lattice) or model.hops.shell != exact.hops.shell:
-            raise ValueError(f"The model {name!r} has {model.hops!r}, the exact energies are of {exact.hops!r}.")
-    exact.hops.check(fields)
-    if truth is None:
-        truth = exact.differences(fields).numpy() if models or probes else np.zeros((len(fields), 0))
-    elif truth.shape != (len(fields), len(exact.hops)):
-        raise ValueError(f"truth must hold {len(exact.hops)} energies for each of {len(fields)} fields.")
-    known = np.isfinite(truth)
-
-    def error(model: MoveEnergies) -> float:
-        found = torch.stack([doubled_moves(model).differences(field) for field in fields]).numpy()
-        return _rms(found[known] - truth[known])
-
-    def see(energies: MoveEnergies, few: Tensor, sources: int, rng: torch.Generator) -> Response:
-        return hop_response(energies, few, rng=rng, sources=sources)
-
-    def beyond(radii: Sequence[float], rng: torch.Generator) -> xr.Dataset:
-        return hop_truncation(exact, fields, radii, rng=rng, samples=samples, groups=groups, elsewhere=elsewhere)
-
-    length = ensemble_length(fields, lattice)
-    probe = _Probe(see, beyond, error, fields, lattice, quantity, length, _rms(truth[known]))
-    return _examine(probe, exact, models, None, probes, radii=radii, rng=rng, samples=samples, sources=sources, say=say)
-
-
-class _Probe(NamedTuple, Generic[Answer]):
-    """What is measured of forces and of energies of hops alike, and on which ensemble."""
-
-    see: Callable[[Answer, Tensor, int, torch.Generator], Response]
-    """The response on some fields, from so many sources in each."""
-    beyond: Callable[[Sequence[float], torch.Generator], xr.Dataset]
-    """The floor under the errors at some radii."""
-    error: Callable[[Answer], float]
-    fields: Tensor
-    lattice: Lattice
-    quantity: str
-    length: float
-    """Correlation length of the fields."""
-    rms: float
-    """Of the truth."""
-
-
-def _examine(
-    probe: _Probe[Answer],
-    exact: Answer,
-    models: Mapping[str, Answer],
-    canonical: Answer | None,
-    probes: Mapping[str, Answer],
-    *,
-    radii: Sequence[float] | None,
-    rng: torch.Generator,
-    samples: int,
-    sources: int,
-    say: Say,
-) -> LocalityReport:
-    fields, quantity = probe.fields, probe.quantity
+    models, probes, lattice = dict(models or {}), dict(probes or {}), exact.lattice
+    quantity = quantity or ("energy of a hop" if isinstance(exact, MoveEnergies) else "force")
+    error, rms = _errors(exact, fields, truth, {**probes, **models}, spins)
     same, apart = (int(torch.randint(2**62, (), generator=rng)) for _ in range(2))
     few = fields[torch.randperm(len(fields), generator=rng)[: min(16, max(4, samples // 4))]]
+
+    def see(model: Model, few: Tensor, sources: int) -> Response:
+        return response(model, few, rng=_again(same), sources=sources, spins=spins)  # at the same sites for all
+
     seen: dict[str, Response] = {}
-    for name, answer in {"exact": exact, **models, **({} if canonical is None else {"canonical": canonical})}.items():
+    for name, model in {"exact": exact, **models, **({} if canonical is None else {"canonical": canonical})}.items():
         say(f"response of {'the exact force at fixed number' if name == 'canonical' else name}, {len(few)} fields")
-        seen[name] = probe.see(answer, few, sources, _again(same))  # at the same sites for all
-    limit = half_period(probe.lattice)
+        seen[name] = see(model, few, sources)
+    limit = half_period(lattice)
     cutoffs = {name: seen[name].reach for name in models}
     if radii is None:
-        tolerance, spacing = probe.lattice.tolerance, probe.lattice.spacing
-        within = [c for c in cutoffs.values() if c <= limit + tolerance]
-        radii = sorted({*(spacing * np.arange(np.floor((limit + tolerance) / spacing) + 0.5)), *within})
+        within = [c for c in cutoffs.values() if c <= limit + lattice.tolerance]
+        steps = np.arange(np.floor((limit + lattice.tolerance) / lattice.spacing) + 0.5)
+        radii = sorted({*(lattice.spacing * steps), *within})
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
-    floor = probe.beyond(radii, _again(apart))
+    settings: dict[str, Any] = dict(samples=samples, groups=groups, spins=spins, turn=turn, elsewhere=elsewhere)
+    floor = truncation(exact, fields, radii, rng=_again(apart), **settings)
     say("errors of the models")
     assessed = assess_size(
         floor["radius"].values,
-        {name: (cutoffs[name], probe.error(model)) for name, model in models.items()},
+        {name: (cutoffs[name], error(model)) for name, model in models.items()},
         floor=floor["floor"].values,
         floor_error=floor["error"].values,
-        length=probe.length,
+        length=ensemble_length(fields, lattice, spins=spins),
         quantity=quantity,
     )
     decays = {name: seen[name].decay(rng=rng) for name in seen}
     data = assessed.data.merge(_responses(seen, decays)).assign_attrs(assessed.data.attrs)
     data["largest"] = floor["largest"]
     if models or probes:
-        data["rms"] = ((), probe.rms, {"long_name": f"rms {quantity}"})
-    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(probe.lattice)}
+        data["rms"] = ((), rms, {"long_name": f"rms {quantity}"})
+    data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(lattice)}
     sentences = [*_on_response(f"exact {quantity}", seen["exact"], decays["exact"])]
     sentences += [
         f"The model {name} responds to the whole lattice: examine it on a larger one."
@@ -222,16 +113,51 @@ def _examine(
     ]
     sentences += assessed.sentences
     if probes:
-        grown = {
-            name: (probe.see(model, few[:PROBED], 1, _again(same)).reach, probe.error(model))
-            for name, model in probes.items()
-        }
+        grown = {name: (see(model, few[:PROBED], 1).reach, error(model)) for name, model in probes.items()}
         growth = assess_growth(grown, quantity=quantity)
         data = data.merge(growth.data)
         sentences += growth.sentences
     if "canonical" in seen:
         sentences += _on_fixed_number(seen["canonical"])
     return LocalityReport(data, tuple(sentences))
+
+
+def _errors(
+    exact: Any, fields: Tensor, truth: Any, models: Mapping[str, Any], spins: bool
+) -> tuple[Callable[[Any], float], float]:
+    """The rms error of any model on the fields, and the rms of the truth; models that do not fit are refused."""
+    if isinstance(exact, MoveEnergies):
+        for name, model in models.items():
+            if not model.lattice.coincides(exact.lattice) or model.hops.shell != exact.hops.shell:
+                raise ValueError(f"The model {name!r} has {model.hops!r}, the exact energies are of {exact.hops!r}.")
+        exact.hops.check(fields)
+        if truth is None:
+            truth = exact.differences(fields).numpy() if models else np.zeros((len(fields), 0))
+        elif truth.shape != (len(fields), len(exact.hops)):
+            raise ValueError(f"truth must hold {len(exact.hops)} energies for each of {len(fields)} fields.")
+        known = np.isfinite(truth)
+
+        def of_hops(energies: Any) -> float:
+            found = torch.stack([doubled(energies).differences(field) for field in fields]).numpy()
+            return _rms(found[known] - truth[known])
+
+        return of_hops, _rms(truth[known])
+    for name, model in models.items():
+        if model.lattice.n_sites != exact.lattice.n_sites or model.components != exact.components:
+            raise ValueError(
+                f"The model {name!r} is for {model.lattice!r} with {model.components} components, the exact "
+                f"force field for {exact.lattice!r} with {exact.components}; move it with .on(lattice)."
+            )
+    if truth is None:
+        truth = forces(exact, fields.double()) if models else torch.zeros_like(fields)
+    elif truth.shape != fields.shape:
+        raise ValueError(f"truth must hold the forces on all fields, {tuple(fields.shape)}, got {tuple(truth.shape)}.")
+
+    def judged(force: Tensor) -> Tensor:
+        return tangent(force.double(), fields.double()) if spins else force.double()
+
+    true = judged(truth)
+    return lambda model: _rms((judged(forces(doubled(model), fields.double())) - true).numpy()), _rms(true.numpy())
 
 
 def _again(seed: int) -> torch.Generator:

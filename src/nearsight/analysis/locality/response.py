@@ -1,4 +1,4 @@
-"""The response of a force to the field, by distance: the range of a force field."""
+"""The response of forces, or of energies of hops, to the field, by distance: their range."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality._range import distances, doubled, shells
+from nearsight.analysis.locality._range import distances, doubled, ends, shells
 from nearsight.analysis.locality.derivative import directional_derivative
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.statistics.ensembles import bootstrap
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, half_period
+from nearsight.moves import MoveEnergies
 
 BLIND = 1e-9
 """A response below this fraction of the largest is rounding: the force field ends before."""
@@ -181,7 +182,7 @@ class Response:
 
 
 def response(
-    forcefield: ForceField,
+    model: ForceField | MoveEnergies,
     fields: Tensor,
     *,
     rng: torch.Generator,
@@ -189,27 +190,58 @@ def response(
     step: float = 1e-3,
     spins: bool = False,
 ) -> Response:
-    """Measure how the forces respond to a change of the field, on sample fields ``(sample, site, component)``.
+    r"""Measure how forces, or energies of hops, respond to a change of fields ``(sample, site, component)``.
 
     For exact electrons (the part ``exact.electrons`` is what is learned: springs are known) this is exact linear
     response, two diagonalisations per field and a matrix product per source and component; for other force fields
     central differences of step ``step``, two evaluations per source and component. See :func:`directional_derivative`.
 
+    The energy of a hop depends on whether there is a particle at a distance,
+
+    .. math:: \chi_{a,j} = \Delta E_a[n_j = 1] - \Delta E_a[n_j = 0] ,
+
+    for all hops a that are possible either way, by the distance of site j from the nearer end of the hop. It is the
+    third difference of the energy; pair interactions that end at some distance have none beyond. The particle comes or
+    goes at the same number of electrons, if that is fixed. Costs one evaluation of all hops per field and source.
+
     Parameters
     ----------
+    model: a force field, or energies of hops, for which ``fields`` are occupations ``(sample, site, 1)``.
     fields: typical fields, as independent as can be; errors come from their scatter.
     rng: chooses the sites whose field is changed.
     sources: how many such sites in every field; all sites respond to each.
     spins: the fields are unit spins, of which only the part of the force normal to them counts: derivatives are those
         on the sphere (:func:`spin_derivative`), a and b the axes of spin space, χ_ij the same matrix in all frames.
     """
-    sums = _PairSums(forcefield.lattice, fields, forcefield.components, sources, rng)
-    forcefield = doubled(forcefield)
+    if isinstance(model, MoveEnergies):
+        return _of_hops(doubled(model), fields, sources, rng)
+    sums = _PairSums(model.lattice, fields, model.components, sources, rng)
+    model = doubled(model)
     for s, field in enumerate(fields):
         sites = sums.sites[s].tolist()
-        chi = (_on_sphere if spins else _in_space)(forcefield, field, sites, step)
+        chi = (_on_sphere if spins else _in_space)(model, field, sites, step)
         for k, j in enumerate(sites):
             sums.add(s, k, sums.shell_of[j], chi[k])
+    return sums.response()
+
+
+def _of_hops(energies: MoveEnergies, fields: Tensor, sources: int, rng: torch.Generator) -> Response:
+    energies.hops.check(fields)
+    sums = _PairSums(energies.lattice, fields, 1, sources, rng)
+    first, last = ends(energies.hops)
+    for s, field in enumerate(fields.double()):
+        sites = sums.sites[s]
+        turned = field.repeat(len(sites), 1, 1)
+        turned[torch.arange(len(sites)), sites] = 1.0 - field[sites]
+        before, after = energies.differences(field), energies.differences(turned)
+        for k, j in enumerate(sites.tolist()):
+            # Hops of the particle itself, or onto it, are possible only once.
+            both = torch.isfinite(before) & torch.isfinite(after[k])
+            chi = (after[k] - before)[both].numpy() * (1.0 - 2.0 * float(field[j, 0]))
+            nearer = np.minimum(sums.shell_of[j][first], sums.shell_of[j][last])
+            sums.add(s, k, nearer[both.numpy()], chi[:, None, None])
+    if not sums.pairs.any():
+        raise ValueError("No hop is possible in these fields; give some with particles and empty sites next to them.")
     return sums.response()
 
 

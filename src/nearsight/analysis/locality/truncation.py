@@ -1,15 +1,16 @@
-"""How much of a force is decided beyond a radius: the irreducible error of every local model."""
+"""How much of a force, or of the energy of a hop, is decided beyond a radius: the error of every local model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality._range import distances, doubled, forces
+from nearsight.analysis.locality._range import Model, distances, doubled, ends, forces
 from nearsight.analysis.locality._replacement import checked, in_turn, replaced
 from nearsight.analysis.spins.intensities import peak_length
 from nearsight.analysis.structure._reciprocal import momentum_dims
@@ -17,12 +18,12 @@ from nearsight.analysis.structure.brillouin import star
 from nearsight.analysis.structure.intensities import structure_factor
 from nearsight.analysis.structure.lengths import correlation_length
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
+from nearsight.moves import MoveEnergies
 
 
 def truncation(
-    forcefield: ForceField,
+    model: Model,
     fields: Tensor,
     radii: Sequence[float],
     *,
@@ -35,7 +36,7 @@ def truncation(
     elsewhere: Tensor | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
-    r"""How much of the force at a site is decided beyond a radius R.
+    r"""How much of the force at a site, or of the energy of a hop, is decided beyond a radius R.
 
     A model with cutoff R can at best give the mean of the force over all that may lie beyond R, and is then wrong by
 
@@ -47,10 +48,12 @@ def truncation(
     had, so that they are approximated: of ``candidates`` other fields, each shifted by a random lattice vector, the one
     is taken that fits best on the outermost ring of width one inside R, and replaces everything beyond R. A seam
     remains, which makes ε(R) an estimate from above for ordered or correlated fields; for fields without correlations
-    it is exact with any number of candidates.
+    it is exact with any number of candidates. Of a hop R is the distance from the nearer of its ends, every sample is
+    one possible hop, and of candidates that fit equally well that is taken which changes the number of particles least.
 
     Parameters
     ----------
+    model: a force field, or energies of hops of occupations.
     fields: the ensemble ``(sample, site, component)``.
     radii: cutoffs R, in units of a. Near half the period of the lattice ε(R) is about that of the torus, which has no
         beyond.
@@ -72,24 +75,40 @@ def truncation(
     change of any force over √2, and the ``change`` of every sample ``(radius, sample, component)``. Costs one
     evaluation of the force field per sample and radius, and one per sample.
     """
-    lattice = forcefield.lattice
+    lattice, model, hops = model.lattice, doubled(model), isinstance(model, MoveEnergies)
+    if isinstance(model, MoveEnergies):
+        model.hops.check(fields)
     cutoffs, source = checked(fields, radii, samples, groups, candidates, elsewhere)
-    forcefield, fields = doubled(forcefield), fields.double()
+    fields = fields.double()
     chosen = in_turn(len(fields), samples, rng)
-    centres = torch.randint(lattice.n_sites, (samples,), generator=rng)
+    if isinstance(model, MoveEnergies):
+        places = _possible_moves(model.hops.possible(fields), chosen, rng)
+        r = np.minimum(*(distances(lattice, end[places.numpy()].tolist()) for end in ends(model.hops)))
+    else:
+        places = torch.randint(lattice.n_sites, (samples,), generator=rng)
+        r = distances(lattice, places.tolist())
+
+    def ask(fields: Tensor) -> Tensor:
+        return model.differences(fields)[..., None] if isinstance(model, MoveEnergies) else forces(model, fields)
+
     used, place = chosen.unique(return_inverse=True)
-    true = forces(forcefield, fields[used])[place, centres]
-    here = fields[chosen, centres]
+    true = ask(fields[used])[place, places]
 
     def change(mixed: Tensor) -> Tensor:
-        found = forces(forcefield, mixed)[torch.arange(samples), centres] - true
-        return tangent(found, here) if spins else found
+        found = ask(mixed)[torch.arange(samples), places] - true
+        return tangent(found, fields[chosen, places]) if spins else found
 
-    r = torch.from_numpy(distances(lattice, centres.tolist()))
     pools = [source.pool(lattice, int(s), candidates, rng) for s in chosen]
-    return replaced(
-        change, fields[chosen], pools, r, cutoffs, spacing=lattice.spacing, rng=rng, turn=turn, progress=progress
-    )
+    settings: dict[str, Any] = dict(spacing=lattice.spacing, conserved=hops, turn=turn, progress=progress)
+    return replaced(change, fields[chosen], pools, torch.from_numpy(r), cutoffs, rng=rng, **settings)
+
+
+def _possible_moves(possible: Tensor, chosen: Tensor, rng: torch.Generator) -> Tensor:
+    """One possible move of each of the chosen fields."""
+    if not bool(possible.any(-1).all()):
+        raise ValueError("No hop is possible in some of these fields; leave them out.")
+    several = (torch.nonzero(possible[s])[:, 0] for s in chosen)
+    return torch.stack([moves[torch.randint(len(moves), (), generator=rng)] for moves in several])
 
 
 def ensemble_length(fields: Tensor, lattice: Lattice, *, spins: bool = False) -> float:

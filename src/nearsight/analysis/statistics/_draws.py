@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy import stats
 
+from nearsight._validation import generator, integer
+
 
 def mean_draws(values: np.ndarray, *, rng: torch.Generator, samples: int, students: bool = False) -> np.ndarray:
     r"""Where the mean of positive quantities ``(replica, ...)`` could as well have been, ``(sample, ...)``,
@@ -18,7 +20,8 @@ def mean_draws(values: np.ndarray, *, rng: torch.Generator, samples: int, studen
     the unbiased S, for three replicas as for many, where a resampling of replicas finds (n - 1)/n of it. ``students``
     divides g by √(χ²/(n - 1)): the draws then follow Student's t, whose quantiles are intervals for the true mean.
     """
-    n, mean = len(values), values.mean(0)
+    generator(rng)
+    samples, n, mean = integer(samples, "samples", least=2), len(values), values.mean(0)
     g = torch.randn((samples, n), generator=rng, dtype=torch.float64).numpy()
     if students:
         chi2 = torch.randn((samples, n - 1), generator=rng, dtype=torch.float64).square().sum(1, keepdim=True).numpy()
@@ -41,8 +44,9 @@ def real_array(values: Any, name: str) -> np.ndarray:
     return array.astype(float)
 
 
-def weighted_line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and intercept of the weighted straight line through points ``(..., point)``."""
+def weighted_line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and intercept of the straight line through points ``(..., point)``, weighted by their errors if given."""
+    sigma = np.ones(len(x)) if sigma is None else sigma
     w = sigma**-2 / np.sum(sigma**-2)
     centre = np.sum(w * x)
     slope = np.sum(w * (x - centre) * y, axis=-1) / np.sum(w * (x - centre) ** 2)

@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import stats
 
 from nearsight._validation import generator, instance, integer
-from nearsight.analysis.statistics._draws import real_array
+from nearsight.analysis.statistics._draws import QUANTILES, real_array
 
 
 def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
@@ -29,11 +29,7 @@ def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
     n = values.sizes[dim]
     mean = values.mean(dim)
     error = values.std(dim, ddof=1) / np.sqrt(n) if n > 1 else xr.full_like(mean, np.nan)
-    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": n})
-    name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
-    result["mean"].attrs = {"long_name": f"{name}", "units": units}
-    result["error"].attrs = {"long_name": f"standard error of {name}", "units": units}
-    return result
+    return _labelled(values, mean, error, n)
 
 
 def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: str = "replica") -> xr.Dataset:
@@ -56,7 +52,11 @@ def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: st
     mean = (weights * known).sum(dim) / total
     scatter = (weights**2 * (known - mean) ** 2).sum(dim)
     error = np.sqrt(scatter * n / (n - 1).where(n > 1)) / total
-    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": values.sizes[dim]})
+    return _labelled(values, mean, error, values.sizes[dim])
+
+
+def _labelled(values: xr.DataArray, mean: xr.DataArray, error: xr.DataArray, replicas: int) -> xr.Dataset:
+    result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": replicas})
     name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
     result["mean"].attrs = {"long_name": f"{name}", "units": units}
     result["error"].attrs = {"long_name": f"standard error of {name}", "units": units}
@@ -108,7 +108,7 @@ def bootstrap(
     draws = torch.randint(len(replicas), (samples, len(replicas)), generator=rng).numpy()
     resampled = np.array([statistic(replicas[draw]) for draw in draws], dtype=float)
     n, value = len(replicas), np.asarray(statistic(replicas), dtype=float)
-    low, high = np.quantile(resampled, [0.1587, 0.8413], axis=0)
+    low, high = np.quantile(resampled, QUANTILES, axis=0)
     wider = np.sqrt(n / (n - 1))
     t = wider * stats.t.ppf(0.8413, n - 1)
     error = wider * resampled.std(axis=0, ddof=1)
