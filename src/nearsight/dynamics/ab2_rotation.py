@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
 from nearsight.dynamics.scheme import State, _forces
@@ -41,10 +40,8 @@ class AB2Rotation(LandauLifshitz):
 
     largest_angle: ClassVar[float] = 0.4
 
-    def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
-    ) -> State:
-        state = super().start(field, forcefield, rng, velocity=velocity)
+    def _first(self, state: State, rng: torch.Generator | None) -> State:
+        state = super()._first(state, rng)
         return replace(state, history=effective_rotation_rate(self, state.field, state.forces.force))
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _normal, _overdamped
-from nearsight.fields.field_type import Values
+from nearsight.dynamics.scheme import State, _checked, _forces, _normal, _Overdamped
 from nearsight.forcefields import ForceField
 
 
 @dataclass(frozen=True)
-class Brownian(Scheme):
+class Brownian(_Overdamped):
     r"""Overdamped Langevin dynamics by the method of Leimkuhler and Matthews.
 
     .. math:: \lambda \dot Q = F(Q) + \eta(t), \qquad
@@ -52,22 +48,11 @@ class Brownian(Scheme):
     kT: float
     damping: float = 1.0
 
-    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
-
     def __post_init__(self) -> None:
         _checked(self, above=("dt", "damping"), least=("kT",))
 
-    def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
-    ) -> State:
-        state = super().start(field, forcefield, rng, velocity=velocity)
+    def _first(self, state: State, rng: torch.Generator | None) -> State:
         return replace(state, noise=_normal(state.field, rng)) if self.kT > 0 else state
-
-    def drift(self, field: Tensor, force: Tensor) -> Tensor:
-        return force / self.damping
-
-    def longest_step(self, rates: np.ndarray, state: State) -> float:
-        return _overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         field = state.field + (self.dt / self.damping) * state.forces.force

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _normal, _overdamped
-from nearsight.fields.field_type import Values
+from nearsight.dynamics.scheme import State, _checked, _forces, _normal, _Overdamped
 from nearsight.forcefields import ForceField
 
 
 @dataclass(frozen=True)
-class EulerMaruyama(Scheme):
+class EulerMaruyama(_Overdamped):
     r"""Overdamped Langevin dynamics by the Euler-Maruyama step.
 
     .. math:: Q_{n+1} = Q_n + \frac{dt}{\lambda} F(Q_n) + \sqrt{\frac{2 kT\, dt}{\lambda}}\; R_n
@@ -37,16 +33,8 @@ class EulerMaruyama(Scheme):
     kT: float
     damping: float = 1.0
 
-    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
-
     def __post_init__(self) -> None:
         _checked(self, above=("dt", "damping"), least=("kT",))
-
-    def drift(self, field: Tensor, force: Tensor) -> Tensor:
-        return force / self.damping
-
-    def longest_step(self, rates: np.ndarray, state: State) -> float:
-        return _overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         field = state.field + (self.dt / self.damping) * state.forces.force

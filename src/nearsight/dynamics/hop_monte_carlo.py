@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import abc
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,16 +15,46 @@ from nearsight.dynamics._acceptance import Acceptance
 from nearsight.dynamics._delayed_acceptance import DelayedAcceptance
 from nearsight.dynamics.hop_rates import _check_particles, _not_a_number
 from nearsight.dynamics.run._streams import replica_streams
-from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _start_at_rest
+from nearsight.dynamics.scheme import Scheme, State, _checked, _forces
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.moves import MoveEnergies
 
-TALLY = ("accepted", "evaluated", "energy_change")
+
+class _WalkingScheme(Scheme):
+    """Steps in which every replica goes on a walk and sees random numbers of its own."""
+
+    tallies: ClassVar[tuple[str, ...]]
+    """What is counted on the walks."""
+
+    @abc.abstractmethod
+    def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple:
+        """A field ``(site, 1)`` one step later, and the counts called ``tallies``."""
+
+    @property
+    @abc.abstractmethod
+    def _duration(self) -> float:
+        """The time of one step."""
+
+    def _first(self, state: State, rng: torch.Generator | None) -> State:
+        zero = torch.zeros(state.field.shape[:-2], dtype=torch.float64, device=state.field.device)
+        return replace(state, tally={name: zero.clone() for name in self.tallies})
+
+    def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
+        fields = state.field.reshape(-1, *state.field.shape[-2:])
+        moved = torch.empty_like(fields)
+        counts = np.zeros((len(self.tallies), len(fields)))
+        for r, generator in enumerate(replica_streams(rng, len(fields))):
+            moved[r], *counts[:, r] = self._walk(fields[r], generator)
+        field, tally = moved.reshape(state.field.shape), {}
+        for name, count in zip(self.tallies, counts, strict=True):
+            old = state.tally[name]
+            tally[name] = old + torch.from_numpy(count).to(old.device).reshape(old.shape)
+        return State(field, None, _forces(forcefield, field), state.time + self._duration, state.step + 1, tally=tally)
 
 
 @dataclass(frozen=True)
-class HopMonteCarlo(Scheme):
+class HopMonteCarlo(_WalkingScheme):
     r"""Attempted hops of particles, accepted or rejected: kinetic Monte Carlo as the Falicov-Kimball literature has it.
 
     An attempt draws a particle i and one of the z directions at random. If the target j is occupied, or beyond an open
@@ -86,13 +117,14 @@ class HopMonteCarlo(Scheme):
     attempts: float = 1.0
     screen: MoveEnergies | None = None
 
+    tallies: ClassVar = ("accepted", "evaluated", "energy_change")
+
     def __post_init__(self) -> None:
         instance(self.energies, MoveEnergies, "energies")
         _checked(self, above=("attempts",), least=("kT",))
         Acceptance(self.rule, self.kT)
         if self.screen is not None:
             instance(self.screen, MoveEnergies, "screen")
-        if self.screen is not None:
             same = self.screen.lattice.coincides(self.lattice)
             if not same or not np.array_equal(self.screen.hops.targets, self.energies.hops.targets):
                 raise ValueError(
@@ -104,17 +136,14 @@ class HopMonteCarlo(Scheme):
     def lattice(self) -> Lattice:
         return self.energies.lattice
 
-    def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
-    ) -> State:
+    @property
+    def _duration(self) -> float:
+        return self.attempts
+
+    def _check(self, field: Tensor, forcefield: ForceField | None) -> None:
         _check_particles(self.energies, field)
         for count in field[..., 0].sum(-1).unique().tolist():
             self._attempts(round(count))
-        state = _start_at_rest(self, field, forcefield, velocity)
-        return replace(state, tally=_empty_tally(field, TALLY))
-
-    def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
-        return _walked(state, self._walk, TALLY, self.attempts, forcefield, rng)
 
     def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple[Tensor, int, int, float]:
         """One replica a step later, and what there was to count."""
@@ -143,38 +172,3 @@ class HopMonteCarlo(Scheme):
                 f"take a multiple of 1/{particles}."
             )
         return count
-
-
-def _empty_tally(field: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-    return {name: torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device) for name in names}
-
-
-def _walked(
-    state: State,
-    walk: Callable[[Tensor, np.random.Generator], tuple],
-    names: tuple[str, ...],
-    duration: float,
-    forcefield: ForceField | None,
-    rng: torch.Generator | None,
-) -> State:
-    """The state ``duration`` later, every replica on a walk and with random numbers of its own.
-
-    ``walk`` takes a field ``(site, 1)`` and a stream, and returns the field after it and the counts called ``names``.
-    """
-    fields = state.field.reshape(-1, *state.field.shape[-2:])
-    moved = torch.empty_like(fields)
-    counts = np.zeros((len(names), len(fields)))
-    for r, generator in enumerate(replica_streams(rng, len(fields))):
-        moved[r], *counts[:, r] = walk(fields[r], generator)
-    field = moved.reshape(state.field.shape)
-    tally = _add_to_tally(state.tally, names, counts)
-    return State(field, None, _forces(forcefield, field), state.time + duration, state.step + 1, tally=tally)
-
-
-def _add_to_tally(tally: Mapping[str, Tensor], names: tuple[str, ...], counts: np.ndarray) -> dict[str, Tensor]:
-    """A tally ``(*batch,)`` with the counts of one step, ``(name, replica)``."""
-    new = {}
-    for name, count in zip(names, counts, strict=True):
-        old = tally[name]
-        new[name] = old + torch.from_numpy(count).to(old.device).reshape(old.shape)
-    return new

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.dynamics.rate_model import RateModel
-from nearsight.dynamics.scheme import Scheme, State, _forces, _required, _start_at_rest
+from nearsight.dynamics.scheme import Scheme, State, _forces, _required
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 
@@ -49,22 +49,20 @@ class KineticMonteCarlo(Scheme):
     def lattice(self) -> Lattice:
         return self.rates.lattice
 
-    def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
-    ) -> State:
+    def _check(self, field: Tensor, forcefield: ForceField | None) -> None:
         self.rates.check(field)
-        state = _start_at_rest(self, field, forcefield, velocity)
-        clocks = torch.zeros(field.shape[:-2], dtype=torch.float64, device=field.device)
-        return State(state.field, None, state.forces, clocks, 0)
+
+    def _first(self, state: State, rng: torch.Generator | None) -> State:
+        clocks = torch.zeros(state.field.shape[:-2], dtype=torch.float64, device=state.field.device)
+        return replace(state, time=clocks)
 
     def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
         rates = self.rates.rates(state.field)
         cumulative = rates.cumsum(-1)
         total = cumulative[..., -1]
         moving = total > 0
-        move = torch.searchsorted(cumulative, _below(_uniform(total, rng) * total, total)[..., None], right=True)[
-            ..., 0
-        ]
+        mark = _below(_uniform(total, rng) * total, total)
+        move = torch.searchsorted(cumulative, mark[..., None], right=True)[..., 0]
         # Where nothing can move the search runs off the end; the move picked there is discarded below.
         moved = self.rates.apply(state.field, move.clamp(max=self.rates.moves - 1))
         field = torch.where(moving[..., None, None], moved, state.field)

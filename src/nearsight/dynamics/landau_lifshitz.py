@@ -98,10 +98,7 @@ class LandauLifshitz(Scheme):
     def _fastest(self, state: State) -> float:
         return float(effective_rotation_rate(self, state.field, state.forces.force).norm(dim=-1).max())
 
-    def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
-    ) -> State:
-        """The state at time 0. Spins must have length 1; a step too long for the first fields is warned about."""
+    def _check(self, field: Tensor, forcefield: ForceField | None) -> None:
         if forcefield is None:
             raise TypeError(f"{type(self).__name__} moves spins by forces: pass a force field.")
         if forcefield.components != 3:
@@ -109,9 +106,12 @@ class LandauLifshitz(Scheme):
                 f"{type(self).__name__} turns spins of three components, but {forcefield!r} acts on fields of "
                 f"{forcefield.components}."
             )
-        state = super().start(field, forcefield, rng, velocity=velocity)
-        _check_spins(state.field)
-        if not field.numel():
+        super()._check(field, forcefield)
+        _check_spins(field)
+
+    def _first(self, state: State, rng: torch.Generator | None) -> State:
+        """The first state, of whose forces a step that is too long is warned about."""
+        if not state.field.numel():
             return state
         rate = effective_rotation_rate(self, state.field, state.forces.force)
         angle = self.dt * self._fastest(state)
@@ -123,7 +123,7 @@ class LandauLifshitz(Scheme):
             warnings.warn(
                 f"The first step of dt = {self.dt:g} turns spins by {angle:.2g} rad about their fields, too much for "
                 f"{type(self).__name__}; {cure}.",
-                stacklevel=2,
+                stacklevel=3,
             )
         kicked = 2 * math.sqrt(self.damping * self.kT * self.dt)  # two components across the spin, each of 2αkT dt
         if kicked > self.largest_kick:
@@ -131,7 +131,7 @@ class LandauLifshitz(Scheme):
                 f"The bath of kT = {self.kT:g} turns spins by {kicked:.2g} rad (rms) in one step of dt = {self.dt:g}, "
                 f"too much for {type(self).__name__}; take dt <= "
                 f"{_rounded_down(self.largest_kick**2 / (4 * self.damping * self.kT)):.2g}.",
-                stacklevel=2,
+                stacklevel=3,
             )
         return state
 
@@ -164,7 +164,7 @@ def _cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:
     return new * (1.5 - 0.5 * new.square().sum(-1, keepdim=True))
 
 
-def _check_spins(field: Tensor) -> Tensor:
+def _check_spins(field: Tensor) -> None:
     """Refuse a field that does not hold unit vectors, naming the first site that does not."""
     length = field.norm(dim=-1)
     wrong = ~((length - 1).abs() <= UNIT)
@@ -179,4 +179,3 @@ def _check_spins(field: Tensor) -> Tensor:
             f"Spins are unit vectors, but {int(wrong.sum())} sites differ, the first at {where} with length "
             f"{float(length[where]):.6g}; {cure}."
         )
-    return field

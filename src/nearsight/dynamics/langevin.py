@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.dynamics.scheme import Scheme, State, _check_movable, _checked, _forces, _normal
+from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _normal
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -73,7 +73,7 @@ class Langevin(Scheme):
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0. Without a ``velocity`` it is drawn from the Maxwell distribution at kT (0 at kT = 0)."""
-        _check_movable(self, forcefield)
+        self._check(field, forcefield)
         field = field.detach().clone()
         if velocity is None:
             thermal = self.kT > 0

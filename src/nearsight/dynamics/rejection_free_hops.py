@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,17 +12,15 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.dynamics._sum_tree import SumTree
-from nearsight.dynamics.hop_monte_carlo import _empty_tally, _walked
+from nearsight.dynamics.hop_monte_carlo import _WalkingScheme
 from nearsight.dynamics.hop_rates import HopRates, _not_a_number
-from nearsight.dynamics.scheme import Scheme, State, _checked, _start_at_rest
+from nearsight.dynamics.scheme import _checked
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 
-TALLY = ("accepted", "energy_change")
-
 
 @dataclass(frozen=True)
-class RejectionFreeHops(Scheme):
+class RejectionFreeHops(_WalkingScheme):
     r"""Every hop at the time it happens (n-fold way), in steps of equal ``duration``.
 
     .. math:: \Delta t = -\frac{\ln u}{W}, \qquad W = \sum_m w_m, \qquad P(m) = w_m / W
@@ -57,6 +56,8 @@ class RejectionFreeHops(Scheme):
     rates: HopRates
     duration: float = 1.0
 
+    tallies: ClassVar = ("accepted", "energy_change")
+
     def __post_init__(self) -> None:
         instance(self.rates, HopRates, "rates")
         _checked(self, above=("duration",))
@@ -65,15 +66,12 @@ class RejectionFreeHops(Scheme):
     def lattice(self) -> Lattice:
         return self.rates.lattice
 
-    def start(
-        self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
-    ) -> State:
-        self.rates.check(field)
-        state = _start_at_rest(self, field, forcefield, velocity)
-        return replace(state, tally=_empty_tally(field, TALLY))
+    @property
+    def _duration(self) -> float:
+        return self.duration
 
-    def step(self, state: State, forcefield: ForceField | None, rng: torch.Generator | None) -> State:
-        return _walked(state, self._walk, TALLY, self.duration, forcefield, rng)
+    def _check(self, field: Tensor, forcefield: ForceField | None) -> None:
+        self.rates.check(field)
 
     def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple[Tensor, int, float]:
         """One replica a step later, the number of hops and the energy they cost."""

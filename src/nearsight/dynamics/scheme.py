@@ -82,7 +82,38 @@ class Scheme(Described, abc.ABC):
         self, field: Tensor, forcefield: ForceField, rng: torch.Generator | None, *, velocity: Tensor | None = None
     ) -> State:
         """The state at time 0 for a given field. First-order equations refuse a ``velocity``."""
-        return _start_at_rest(self, field, forcefield, velocity)
+        if velocity is not None:
+            raise ValueError(
+                f"{type(self).__name__} is of first order in time and has no velocity; take Langevin for inertia."
+            )
+        self._check(field, forcefield)
+        field = field.detach().clone()
+        return self._first(State(field, None, _forces(forcefield, field), 0.0, 0), rng)
+
+    def _check(self, field: Tensor, forcefield: ForceField | None) -> None:
+        """Refuse forces on a kind of field whose values the scheme would not keep."""
+        if forcefield is None or self.moves is None:
+            return
+        kind = instance(forcefield, ForceField, "forcefield").field_type
+        if kind is None or kind.values in self.moves:
+            return
+        spins = kind.values == "real" and set(kind.law) == {"trivial"}  # of any length, or without known symmetry
+        if "unit" in self.moves and spins:
+            return
+        cure = {
+            "real": "Langevin, Brownian or TDGL moves displacements",
+            "unit": "SemiImplicit or another LandauLifshitz scheme turns unit vectors of three components",
+            "0/1": "HopMonteCarlo or RejectionFreeHops moves occupations",
+            "+-1": "KineticMonteCarlo(SpinFlips(...)) flips signs",
+        }.get(kind.values, "sampling.sample draws such fields")
+        raise ValueError(
+            f"{type(self).__name__} keeps {' or '.join(self.moves)} values, but the field {kind.name} of "
+            f"{forcefield!r} holds {kind.values} values; {cure}."
+        )
+
+    def _first(self, state: State, rng: torch.Generator | None) -> State:
+        """The first state, with what else the scheme carries along."""
+        return state
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         """dΦ/dt by the forces alone, in an equation of second order d²Φ/dt²: its derivative limits the step."""
@@ -97,37 +128,24 @@ class Scheme(Described, abc.ABC):
         raise NotImplementedError
 
 
-def _start_at_rest(scheme: Scheme, field: Tensor, forcefield: ForceField | None, velocity: Tensor | None) -> State:
-    """The first state of a scheme without inertia."""
-    if velocity is not None:
-        raise ValueError(
-            f"{type(scheme).__name__} is of first order in time and has no velocity; take Langevin for inertia."
-        )
-    _check_movable(scheme, forcefield)
-    field = field.detach().clone()
-    return State(field, None, _forces(forcefield, field), 0.0, 0)
+class _Overdamped(Scheme):
+    """λ dΦ/dt = F: motion without inertia, by a step that is as stable as Euler's."""
 
+    dt: float
+    damping: float
 
-def _check_movable(scheme: Scheme, forcefield: ForceField | None) -> None:
-    """Refuse forces on a kind of field whose values the scheme would not keep."""
-    if forcefield is None or scheme.moves is None:
-        return
-    kind = instance(forcefield, ForceField, "forcefield").field_type
-    if kind is None or kind.values in scheme.moves:
-        return
-    spins = kind.values == "real" and set(kind.law) == {"trivial"}  # of any length, or without known symmetry
-    if "unit" in scheme.moves and spins:
-        return
-    cure = {
-        "real": "Langevin, Brownian or TDGL moves displacements",
-        "unit": "SemiImplicit or another LandauLifshitz scheme turns unit vectors of three components",
-        "0/1": "HopMonteCarlo or RejectionFreeHops moves occupations",
-        "+-1": "KineticMonteCarlo(SpinFlips(...)) flips signs",
-    }.get(kind.values, "sampling.sample draws such fields")
-    raise ValueError(
-        f"{type(scheme).__name__} keeps {' or '.join(scheme.moves)} values, but the field {kind.name} of "
-        f"{forcefield!r} holds {kind.values} values; {cure}."
-    )
+    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
+
+    def drift(self, field: Tensor, force: Tensor) -> Tensor:
+        return force / self.damping
+
+    def longest_step(self, rates: np.ndarray, state: State) -> float:
+        """The largest dt at which every mode is damped that the equation damps, |1 + dt μ| <= 1.
+
+        For real rates -k/λ that is 2λ/k. Modes that grow by themselves set no limit.
+        """
+        damped = rates[rates.real < -1e-12 * np.abs(rates).max(initial=0.0)]
+        return float((-2 * damped.real / np.abs(damped) ** 2).min(initial=math.inf))
 
 
 def _forces(forcefield: ForceField | None, field: Tensor) -> Forces:
@@ -161,15 +179,6 @@ def _required(rng: torch.Generator | None) -> torch.Generator:
     if rng is None:
         raise TypeError("This scheme draws random numbers: pass rng=torch.Generator().manual_seed(...).")
     return rng
-
-
-def _overdamped(rates: np.ndarray) -> float:
-    """The largest dt at which Euler's and Heun's method damp every mode that the equation damps, |1 + dt μ| <= 1.
-
-    For real rates -k/λ that is 2λ/k. Modes that grow by themselves set no limit.
-    """
-    damped = rates[rates.real < -1e-12 * np.abs(rates).max(initial=0.0)]
-    return float((-2 * damped.real / np.abs(damped) ** 2).min(initial=math.inf))
 
 
 def _checked(scheme: object, *, above: Sequence[str] = (), least: Sequence[str] = ()) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from nearsight.dynamics.scheme import Scheme, State, _checked, _forces, _overdamped
-from nearsight.fields.field_type import Values
+from nearsight.dynamics.scheme import State, _checked, _forces, _Overdamped
 from nearsight.forcefields import ForceField
 
 
 @dataclass(frozen=True)
-class TDGL(Scheme):
+class TDGL(_Overdamped):
     r"""Time-dependent Ginzburg-Landau relaxation of a non-conserved field, by Heun's method.
 
     .. math:: \lambda \dot Q = F(Q) = -\frac{\partial E}{\partial Q}, \qquad
@@ -40,17 +37,10 @@ class TDGL(Scheme):
     dt: float
     damping: float = 1.0
 
-    moves: ClassVar[tuple[Values, ...] | None] = ("real",)
     force_calls: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
         _checked(self, above=("dt", "damping"))
-
-    def drift(self, field: Tensor, force: Tensor) -> Tensor:
-        return force / self.damping
-
-    def longest_step(self, rates: np.ndarray, state: State) -> float:
-        return _overdamped(rates)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None = None) -> State:
         h = self.dt / self.damping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,25 +23,17 @@ class OutOfRangeError(ArithmeticError):
     ``step``, ``replica`` (flattened batch index), ``site``, ``component`` and ``value`` tell where and how.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        step: int = -1,
-        replica: int = -1,
-        site: int = -1,
-        component: int = -1,
-        value: float = float("nan"),
-    ) -> None:
+    step = replica = site = component = -1
+    value = float("nan")
+
+    def __init__(self, message: str, **place: Any) -> None:
         # Only the message is an argument of the base class, so the error survives pickling on its way from a worker.
         super().__init__(message)
-        self.step, self.replica, self.site, self.component, self.value = step, replica, site, component, value
+        vars(self).update(place)
 
     def at(self, step: int) -> OutOfRangeError:
         """The same, found in the course of a step whose number the finder did not know."""
-        message = str(self).replace(WITHIN, f"At step {step}", 1)
-        place = {name: getattr(self, name) for name in ("replica", "site", "component", "value")}
-        return OutOfRangeError(message, step=step, **place)
+        return OutOfRangeError(str(self).replace(WITHIN, f"At step {step}", 1), **vars(self) | {"step": step})
 
 
 @dataclass(frozen=True)
@@ -94,17 +86,12 @@ class Guard:
         low, high = self.allowed
         if len(low) not in (1, field.shape[-1]):
             raise ValueError(f"The guard bounds {len(low)} components, the field has {field.shape[-1]}.")
-        if _within(field, low, high):
-            return
-        where, value = _first(field, low, high)
-        *_, component = where
-        lo, hi = (float(np.broadcast_to(x, field.shape[-1:])[component]) for x in (low, high))
-        raise _error(
+        _refuse_outside(
             field,
             step,
-            where,
-            value,
-            f"outside of [{lo:.4g}, {hi:.4g}], the training range widened by {self.factor:g}. "
+            low,
+            high,
+            f"outside of [{{low:.4g}}, {{high:.4g}}], the training range widened by {self.factor:g}. "
             "Forces out there are extrapolated: add training data from such fields (a hotter or longer exact run), "
             "or, if the step is too large for the stiffness, take a smaller dt.",
         )
@@ -112,10 +99,8 @@ class Guard:
 
 def _check_finite(field: Tensor, step: int | None) -> None:
     """Raise :class:`OutOfRangeError` if a value of the field is NaN or infinite."""
-    infinity = np.array([np.finfo(float).max])
-    if not _within(field, -infinity, infinity):
-        where, value = _first(field, -infinity, infinity)
-        raise _error(field, step, where, value, "not a finite number: the integration is unstable. Take a smaller dt.")
+    largest, reason = np.finfo(float).max, "not a finite number: the integration is unstable. Take a smaller dt."
+    _refuse_outside(field, step, -largest, largest, reason)
 
 
 @dataclass(frozen=True)
@@ -136,17 +121,15 @@ class _Watch:
 
     def check(self, field: Tensor, step: int) -> None:
         """Raise :class:`OutOfRangeError` if a value is beyond the limit."""
-        limit = np.array([FAR * max(1.0, self.start)])
-        if _within(field, -limit, limit):
-            return
-        _check_finite(field, step)
-        where, value = _first(field, -limit, limit)
+        limit = FAR * max(1.0, self.start)
         cure = "Take a smaller dt" if self.longest is None else f"Take dt <= {_rounded_down(0.9 * self.longest):g}"
-        raise _error(
+        if not _within(field, -limit, limit):
+            _check_finite(field, step)
+        _refuse_outside(
             field,
             step,
-            where,
-            value,
+            -limit,
+            limit,
             f"a million times beyond its start: the integration is unstable. {cure}; where fields of that size are "
             "meant, give their range by guard=Guard(low, high).",
         )
@@ -158,7 +141,11 @@ def _rounded_down(value: float) -> float:
     return math.floor(value / unit) * unit
 
 
-def _within(field: Tensor, low: np.ndarray, high: np.ndarray) -> bool:
+Bound = float | np.ndarray
+"""One number, or one for every component."""
+
+
+def _within(field: Tensor, low: Bound, high: Bound) -> bool:
     if not field.numel():
         return True
     smallest, largest = torch.aminmax(field.reshape(-1, field.shape[-1]), dim=0)
@@ -167,23 +154,18 @@ def _within(field: Tensor, low: np.ndarray, high: np.ndarray) -> bool:
     return bool((bounds[0] >= low).all() and (bounds[1] <= high).all())
 
 
-def _first(field: Tensor, low: np.ndarray, high: np.ndarray) -> tuple[tuple[int, int, int], float]:
+def _refuse_outside(field: Tensor, step: int | None, low: Bound, high: Bound, reason: str) -> None:
+    """Raise :class:`OutOfRangeError` for the first value that is not within the bounds, which ``reason`` may name."""
+    if _within(field, low, high):
+        return
     flat = field.double().cpu().numpy().reshape(-1, *field.shape[-2:])
     replica, site, component = (int(x) for x in np.argwhere(~((flat >= low) & (flat <= high)))[0])
-    return (replica, site, component), float(flat[replica, site, component])
-
-
-def _error(field: Tensor, step: int | None, where: tuple[int, int, int], value: float, reason: str) -> OutOfRangeError:
-    replica, site, component = where
+    value = float(flat[replica, site, component])
+    bounds = (float(np.broadcast_to(x, field.shape[-1:])[component]) for x in (low, high))
     place = f"site {site}"
     place += f", component {component}" if field.shape[-1] > 1 else ""
     place += f", replica {replica}" if field.ndim > 2 else ""
     when = WITHIN if step is None else f"At step {step}"
-    return OutOfRangeError(
-        f"{when} the field at {place} is {value:.6g}, {reason}",
-        step=-1 if step is None else step,
-        replica=replica,
-        site=site,
-        component=component,
-        value=value,
-    )
+    words = reason.format(**dict(zip(("low", "high"), bounds, strict=True)))
+    where = {"step": -1 if step is None else step, "replica": replica, "site": site, "component": component}
+    raise OutOfRangeError(f"{when} the field at {place} is {value:.6g}, {words}", **where, value=value)
