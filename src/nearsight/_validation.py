@@ -11,7 +11,7 @@ import difflib
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,23 +63,22 @@ def number(
 
 def numbers(value: Any, name: str, *, length: int | None = None, **bounds: Any) -> tuple[float, ...]:
     """Several real numbers, each within the bounds of :func:`number`; ``length`` of them if it is given."""
-    count = "" if length is None else f"{length} "
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
-        raise TypeError(f"{name} must hold {count}real numbers, got {_shown(value)}.")
-    values = tuple(number(x, f"{name}[{k}]", **bounds) for k, x in enumerate(value))
-    if length is not None and len(values) != length:
-        raise ValueError(f"{name} must hold {length} real numbers, got {len(values)}.")
-    return values
+    return _several(value, name, "real numbers", number, length, bounds)
 
 
 def integers(value: Any, name: str, *, length: int | None = None, **bounds: Any) -> tuple[int, ...]:
     """Several whole numbers, each within the bounds of :func:`integer`; ``length`` of them if it is given."""
-    count = "" if length is None else f"{length} "
+    return _several(value, name, f"whole numbers{_range(**bounds)}", integer, length, bounds)
+
+
+def _several(
+    value: Any, name: str, what: str, check: Callable[..., T], length: int | None, bounds: dict[str, Any]
+) -> tuple[T, ...]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
-        raise TypeError(f"{name} must hold {count}whole numbers{_range(**bounds)}, got {_shown(value)}.")
-    values = tuple(integer(x, f"{name}[{k}]", **bounds) for k, x in enumerate(value))
+        raise TypeError(f"{name} must hold {'' if length is None else f'{length} '}{what}, got {_shown(value)}.")
+    values = tuple(check(x, f"{name}[{k}]", **bounds) for k, x in enumerate(value))
     if length is not None and len(values) != length:
-        raise ValueError(f"{name} must hold {length} whole numbers{_range(**bounds)}, got {len(values)}.")
+        raise ValueError(f"{name} must hold {length} {what}, got {len(values)}.")
     return values
 
 
@@ -136,11 +135,8 @@ def choice(value: Any, name: str, options: Sequence[T]) -> T:
     for option in options:
         if type(option) is type(value) and option == value:
             return option
-    near = (
-        difflib.get_close_matches(value, [o for o in options if isinstance(o, str)], 1)
-        if isinstance(value, str)
-        else []
-    )
+    words = [option for option in options if isinstance(option, str)] if isinstance(value, str) else []
+    near = difflib.get_close_matches(str(value), words, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     known = ", ".join(map(repr, options))
     error = ValueError if isinstance(value, str) else TypeError

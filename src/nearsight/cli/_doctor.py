@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 import nearsight
+from nearsight.parallel import cores
 
 OPTIONAL = {
     "tensorboard": "training curves while a fit runs",
@@ -40,8 +41,7 @@ def examine(console: Console) -> bool:
         fault = what_is_wrong(requirement)
         sound &= fault is None
         say(requirement.name, fault or version(requirement.name))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    say("cores", f"{cores} usable, torch uses {torch.get_num_threads()} threads")
+    say("cores", f"{cores()} usable, torch uses {torch.get_num_threads()} threads")
     say("memory", f"{memory() or 'unknown'}")
     say("disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free")
     if torch.cuda.is_available():
@@ -52,8 +52,7 @@ def examine(console: Console) -> bool:
         say("cuda", "no device; everything runs on the CPU")
     for package, purpose in OPTIONAL.items():
         say(package, version(package) or f"not installed (only for {purpose})")
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    for device in devices:
+    for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
         for dtype in (torch.float64, torch.float32):
             name = str(dtype).removeprefix("torch.")
             say("matmul", f"{gemm(device, dtype):.0f} GFlop/s in {name} on {device}")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nearsight import plots
+from nearsight.cli._terminal import plain_table
 from nearsight.storage import write_atomic
 from nearsight.studies import Run, get, locality
 
@@ -79,7 +79,7 @@ def _percent(error: float, rms: float) -> str:
 
 
 def _table(first: str, *columns: str) -> Table:
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = plain_table()
     table.add_column(first, justify="left" if first == "model" else "right")
     for column in columns:
         table.add_column(Text(column), justify="right")

@@ -93,7 +93,30 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
         slurm: Slurm = None,
         debug: Debug = False,
     ) -> None:
-        _carry_out(study, stage, preset, settings or [], name, runs, resume, scheduler, slurm, debug)
+        workers = ["--scheduler", scheduler] if scheduler else ["--slurm", str(slurm)] if slurm else []
+        path: Path | None = None
+
+        def kept() -> str:
+            given = (preset, settings or [], name)
+            if path is not None and (path / "config.yaml").exists():
+                given = (None, [], path.name)
+            return f"what is finished is kept. Go on with: {_command(study, stage, *given, runs, workers)}"
+
+        with _mistakes_in_words(debug, kept):
+            from nearsight.cli._progress import ConsoleLogger, summary
+            from nearsight.parallel import cluster
+            from nearsight.studies import Run, get
+
+            found = get(study)
+            place = runs.absolute() if workers else runs  # workers may be elsewhere
+            path = place / found.name / _one_folder(name or preset or next(iter(found.presets)))
+            existing = Run(path)
+            stored = existing.exists and preset is None and not settings
+            config: Any = found.stored_config(existing) if stored else found.configure(preset, settings or [])
+            with cluster(scheduler=scheduler, slurm=slurm):
+                logger = ConsoleLogger(Console(stderr=True))
+                run = found.run(path, config, only=stage, resume=resume, listener=logger)
+            summary(run, Console())
 
     command.__doc__ = words
     return command
@@ -183,55 +206,14 @@ def show_scoreboard(
 
 
 @contextlib.contextmanager
-def _mistakes_in_words(debug: bool) -> Iterator[None]:
-    """End with the sentence of an error instead of its traceback."""
+def _mistakes_in_words(debug: bool, kept: Callable[[], str] = lambda: "nothing was written.") -> Iterator[None]:
+    """End with the sentence of an error instead of its traceback, or with what an interrupted command has kept."""
     try:
         yield
-    except KeyboardInterrupt:
-        _stop("Interrupted; nothing was written.", code=130)
-    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
-        if debug:
-            raise
-        _stop(f"{error}\n(--debug shows where this comes from.)")
-
-
-def _carry_out(
-    study_name: str,
-    stage: str | None,
-    preset: str | None,
-    settings: list[str],
-    name: str | None,
-    runs: Path,
-    resume: bool,
-    scheduler: str | None,
-    slurm: Path | None,
-    debug: bool,
-) -> None:
-    workers = ["--scheduler", scheduler] if scheduler else ["--slurm", str(slurm)] if slurm else []
-    again, path = _command(study_name, stage, preset, settings, name, runs, workers), None
-    try:
-        from nearsight.cli._progress import ConsoleLogger, summary
-        from nearsight.parallel import cluster
-        from nearsight.studies import Run, get
-
-        study = get(study_name)
-        place = runs.absolute() if workers else runs  # workers may be elsewhere
-        path = place / study.name / _one_folder(name or preset or next(iter(study.presets)))
-        existing = Run(path)
-        if existing.exists and preset is None and not settings:
-            config: Any = study.stored_config(existing)
-        else:
-            config = study.configure(preset, settings)
-        console = Console(stderr=True)
-        with cluster(scheduler=scheduler, slurm=slurm):
-            run = study.run(path, config, only=stage, resume=resume, listener=ConsoleLogger(console))
-        summary(run, Console())
     except KeyboardInterrupt as stop:
-        if path is not None and (path / "config.yaml").exists():
-            again = _command(study_name, stage, None, [], path.name, runs, workers)
         terminated = type(stop).__name__ == "Terminated"  # by SIGTERM; importing the class would cost a second
         word, code = ("Terminated", 143) if terminated else ("Interrupted", 130)
-        _stop(f"{word}; what is finished is kept. Go on with: {again}", code=code)
+        _stop(f"{word}; {kept()}", code=code)
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
         if debug:
             raise

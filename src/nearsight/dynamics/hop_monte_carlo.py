@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -27,14 +26,14 @@ class _WalkingScheme(Scheme):
     tallies: ClassVar[tuple[str, ...]]
     """What is counted on the walks."""
 
-    @abc.abstractmethod
     def _walk(self, field: Tensor, generator: np.random.Generator) -> tuple:
         """A field ``(site, 1)`` one step later, and the counts called ``tallies``."""
+        raise NotImplementedError
 
     @property
-    @abc.abstractmethod
     def _duration(self) -> float:
         """The time of one step."""
+        raise NotImplementedError
 
     def _first(self, state: State, rng: torch.Generator | None) -> State:
         zero = torch.zeros(state.field.shape[:-2], dtype=torch.float64, device=state.field.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from nearsight._validation import instance, integer, number
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
-from nearsight.forcefields.gradients import _energy_of_force, _implicit, wanted
+from nearsight.forcefields.gradients import _Energy, _Root, wanted
 
 
 class FixedNumber(ForceField):
@@ -67,7 +67,7 @@ class FixedNumber(ForceField):
         in_a_fit = self.training and torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         flat = field.reshape(-1, *field.shape[-2:])
         with torch.no_grad():
-            shift, force, energy = self._solve(flat.detach())
+            shift, force, energy, _ = self._solve(flat.detach())
         if field.numel() and (in_a_fit or wanted(field)):
             force, energy = self._differentiable(flat if wanted(field) else flat.detach(), shift)
         if energy is not None:
@@ -91,10 +91,10 @@ class FixedNumber(ForceField):
                 s = shift.detach().requires_grad_()
                 return torch.autograd.grad(excess(s, field.detach()).sum(), s)[0]
 
-        force = self.electrons(self._moved(field, _implicit(shift, excess(shift, field), by_shift))).force
+        force = self.electrons(self._moved(field, _Root.apply(excess(shift, field), shift, by_shift))).force
         energy = self.electrons(self._moved(field.detach(), shift).requires_grad_(field.requires_grad)).energy
         if energy is not None and field.requires_grad:
-            energy = _energy_of_force(field, force, energy)
+            energy = _Energy.apply(field, force, energy)
         return Forces(force, energy)
 
     def _moved(self, field: Tensor, shift: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class FixedNumber(ForceField):
         unit[self.component] = 1.0
         return field + shift[:, None, None] * unit
 
-    def _solve(self, field: Tensor) -> _Solution:
+    def _solve(self, field: Tensor) -> _Point:
         """The root of the excess of the mean force, which grows with s, for each of ``(batch, site, component)``.
 
         Secant steps until two points enclose the root, then inverse quadratic interpolation where it is safe and
@@ -119,7 +119,7 @@ class FixedNumber(ForceField):
         for _ in range(MOST_EVALUATIONS):
             todo = torch.nonzero(result.excess.abs() > self.tolerance).squeeze(-1)
             if len(todo) == 0:
-                return _Solution(result.shift, result.force, result.energy)
+                return result
             outwards = a - torch.sign(fa) * step
             inside = a + _fraction(a, fa, b, fb, c, fc) * (b - a)
             new = torch.where(unbounded, outwards, inside)[todo]
@@ -160,12 +160,6 @@ FIRST_STEP = 0.05
 """In units of the field. Only the number of evaluations depends on it."""
 LARGEST_SHIFT = 1e3
 MOST_EVALUATIONS = 80
-
-
-class _Solution(NamedTuple):
-    shift: Tensor
-    force: Tensor
-    energy: Tensor | None
 
 
 class _Point(NamedTuple):

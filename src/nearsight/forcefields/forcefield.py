@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nearsight._description import Described
 from nearsight._validation import instance
 from nearsight.fields import FieldType, check_field
-from nearsight.forcefields.gradients import _energy_of_force, _last_derivative, wanted
+from nearsight.forcefields.gradients import _Energy, _Underived, wanted
 from nearsight.lattices import Lattice
 
 
@@ -78,9 +78,9 @@ class ForceField(Described, nn.Module, abc.ABC):
         force, energy = self.evaluate(field)
         if wanted(field):
             if not force.requires_grad:
-                force = _last_derivative(field, force, repr(self))
+                force = _Underived.apply(field, force, repr(self))
             if energy is not None and not energy.requires_grad:
-                energy = _energy_of_force(field, force, energy)
+                energy = _Energy.apply(field, force, energy)
         return Forces(force, energy)
 
     def __add__(self, other: ForceField) -> SumForceField:

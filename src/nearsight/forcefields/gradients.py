@@ -20,28 +20,12 @@ def _slope(energy: Tensor, field: Tensor, *, keep: bool) -> Tensor:
     return gradient if gradient.requires_grad or not keep else gradient + 0.0 * field
 
 
-def _energy_of_force(field: Tensor, force: Tensor, energy: Tensor) -> Tensor:
+class _Energy(torch.autograd.Function):
     """The energy ``(*batch,)``, with minus the force as its gradient by the field, whatever it was computed by.
 
     Second derivatives are those of the force; derivatives by parameters those of the energy that is given.
     """
-    return _Energy.apply(field, force, energy)
 
-
-def _last_derivative(field: Tensor, force: Tensor, name: str) -> Tensor:
-    """A force whose derivatives nobody has worked out: asking for them is an error, not zero."""
-    return _Underived.apply(field, force, name)
-
-
-def _implicit(value: Tensor, condition: Tensor, by_value: Callable[[], Tensor]) -> Tensor:
-    """A root s ``(batch,)`` of c(s, ...) = 0 with its derivatives, ds = -dc / (∂c/∂s).
-
-    ``condition`` is c at the root, differentiable by everything but s; ``by_value`` computes ∂c/∂s when it is needed.
-    """
-    return _Root.apply(condition, value, by_value)
-
-
-class _Energy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, field: Tensor, force: Tensor, energy: Tensor) -> Tensor:
         ctx.set_materialize_grads(False)
@@ -57,6 +41,8 @@ class _Energy(torch.autograd.Function):
 
 
 class _Underived(torch.autograd.Function):
+    """A force whose derivatives nobody has worked out: asking for them is an error, not zero."""
+
     @staticmethod
     def forward(ctx, field: Tensor, force: Tensor, name: str) -> Tensor:
         ctx.name = name
@@ -74,6 +60,11 @@ class _Underived(torch.autograd.Function):
 
 
 class _Root(torch.autograd.Function):
+    """A root s ``(batch,)`` of c(s, ...) = 0 with its derivatives, ds = -dc / (∂c/∂s).
+
+    ``condition`` is c at the root, differentiable by everything but s; ``by_value`` computes ∂c/∂s when it is needed.
+    """
+
     @staticmethod
     def forward(ctx, condition: Tensor, value: Tensor, by_value: Callable[[], Tensor]) -> Tensor:
         ctx.by_value = by_value

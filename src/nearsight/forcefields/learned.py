@@ -42,9 +42,8 @@ class EnergyReference(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("energy_offset", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        self.register_buffer("longitudinal", torch.zeros((), dtype=torch.float64))
+        for name, value in (("energy_offset", 0.0), ("scale", 1.0), ("longitudinal", 0.0)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.setdefault(prefix + "scale", torch.ones_like(self.scale))  # files older than the unit
@@ -284,10 +283,11 @@ class LearnedForceField(ForceField):
             fields = x.reshape(-1, *x.shape[-2:]).split(max(1, self._capacity(x) // self.lattice.n_sites))
             return torch.cat([self.local(part) for part in fields]).view(x.shape)
         grid = self._padded(x)
-        result = x.new_empty(len(grid), *self.lattice.shape, self.lattice.n_basis, self.components)
+        last = () if self.conservative else (self.components,)
+        result = x.new_empty(len(grid), *self.lattice.shape, self.lattice.n_basis, *last)
         for outer, inner in self._windows(grid):
             result[inner] = self.window(grid[outer])
-        return result.view(x.shape)
+        return result.view(*x.shape[:-1], *last)
 
     def _gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient ``(*batch, site, component)`` and energy ``(*batch,)``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -45,10 +45,8 @@ class ExactMoves(MoveEnergies):
     equilibrium: the entropy of the electrons is left out. E = ∂(βF)/∂β is taken from F at four temperatures about kT,
     to the same ``tolerance`` and at four times the cost.
 
-    * :meth:`differences` takes one diagonalisation for all moves of a configuration;
-    * a walk (:meth:`start_walk`) takes none for most moves: differences come from the last diagonalisation and the
-    sites
-      changed since.
+    :meth:`differences` takes one diagonalisation for all moves of a configuration; a walk (:meth:`start_walk`) takes
+    none for most moves: differences come from the last diagonalisation and the sites changed since.
 
     Parameters
     ----------
@@ -153,16 +151,8 @@ class ExactMoves(MoveEnergies):
             spectrum = torch.linalg.eigh(matrix)
             rows[:, k, at] = 0.0
             for weight, electrons in terms:
-                changes = two_site_updates(
-                    matrix,
-                    electrons,
-                    i,
-                    j,
-                    change,
-                    bounds=self._bounds,
-                    tolerance=tolerance,
-                    spectrum=spectrum,
-                )
+                settings: dict[str, Any] = dict(bounds=self._bounds, tolerance=tolerance, spectrum=spectrum)
+                changes = two_site_updates(matrix, electrons, i, j, change, **settings)
                 rows[:, k, at] += weight * self.model.degeneracy * np.stack([getattr(changes, n) for n in names])
         stacked = torch.from_numpy(rows).reshape(len(names), *field.shape[:-2], len(self.hops))
         return list(stacked.to(field.device))
@@ -226,18 +216,11 @@ class ExactWalk(_ElectronWalk):
 
     def __init__(self, energies: ExactMoves, field: Tensor) -> None:
         super().__init__(energies, field)
+        tolerance, rank = energies.tolerance_of_terms, energies.rank
+        settings: dict[str, Any] = dict(bounds=energies._bounds, tolerance=tolerance, rank=rank)
         self._terms = [
-            (
-                weight * energies.model.degeneracy,
-                LowRankUpdates(
-                    energies.matrix(self.occupied),
-                    electrons,
-                    bounds=energies._bounds,
-                    tolerance=energies.tolerance_of_terms,
-                    rank=energies.rank,
-                ),
-            )
-            for weight, electrons in energies.terms
+            (w * energies.model.degeneracy, LowRankUpdates(energies.matrix(self.occupied), electrons, **settings))
+            for w, electrons in energies.terms
         ]
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nearsight._validation import instance
 from nearsight.forcefields import LearnedForceField
 from nearsight.moves.hops import Hops
-from nearsight.moves.local_differences import _HopStencil, displacements
+from nearsight.moves.local_differences import _flat, _HopStencil, displacements
 from nearsight.moves.move_energies import MoveEnergies, Walk
 from nearsight.networks import EmbeddedNetwork
 
@@ -174,16 +174,8 @@ class LearnedMoves(LearnedMoveEnergies):
         return all(self.lattice.periodic) and all(p - 2 * r <= n for p, r, n in inner)  # type: ignore[arg-type]
 
     def _local(self, field: Tensor) -> Tensor:
-        if self.forcefield.training or not self._patched:
-            return self.forcefield.local(field)
-        return self.forcefield.local(field) if not self.forcefield._tiled(field) else self._tiled(field)
-
-    def _tiled(self, field: Tensor) -> Tensor:
-        grid = self.forcefield._padded(field)
-        result = field.new_empty(len(grid), *self.lattice.shape, self.lattice.n_basis)
-        for outer, inner in self.forcefield._windows(grid):
-            result[inner] = self.forcefield.window(grid[outer])
-        return result.view(len(grid), -1)
+        whole = self.forcefield.training or not self._patched or not self.forcefield._tiled(field)
+        return self.forcefield.local(field) if whole else self.forcefield._tiled_local(field)
 
     def _in_whole(self, field: Tensor, replica: Tensor, move: Tensor) -> Tensor:
         after = self.hops.apply(field[replica], move)
@@ -196,15 +188,10 @@ class LearnedMoves(LearnedMoveEnergies):
         target = self.hops.targets[site, direction]
 
         def around(width: tuple[int, ...]) -> Tensor:
-            axes = [
-                (cell[:, a, None] + np.arange(w) - w // 2) % n
-                for a, (w, n) in enumerate(zip(width, lattice.shape, strict=True))
-            ]
-            spread = [
-                axis.reshape(-1, *(len(axis[0]) if a == b else 1 for b in range(dim))) for a, axis in enumerate(axes)
-            ]
-            flat = np.ravel_multi_index(np.broadcast_arrays(*spread), lattice.shape)
-            return torch.from_numpy(flat).to(field.device)
+            corner = cell - np.array(width) // 2
+            steps = np.stack(np.meshgrid(*map(np.arange, width), indexing="ij"), -1)
+            cells = corner.reshape(-1, *(1,) * dim, dim) + steps
+            return torch.from_numpy(_flat(cells, lattice.shape)).to(field.device)
 
         rows, cells = replica.view(-1, *(1,) * dim), around(self._patch)
         window = original = field.view(len(field), lattice.n_cells, lattice.n_basis, 1)[rows, cells]

@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 SINGLE = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+DIED = (
+    "Workers died over a task: out of memory, most likely, or a crash in compiled code. Take fewer workers; workers=1 "
+    "shows what happens."
+)
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,10 +46,18 @@ def on_processes(
         except BrokenProcessPool as error:
             # The second death proves that it is the task.
             if not again:
-                raise RuntimeError(
-                    "Workers died over a task: out of memory, most likely, or a crash in compiled code. Take fewer "
-                    "workers; workers=1 shows what happens."
-                ) from error
+                raise RuntimeError(DIED) from error
+
+
+def unpacked(work: bytes) -> Any:
+    """On a worker: what was sent to it."""
+    try:
+        return pickle.loads(work)
+    except Exception as error:
+        raise RuntimeError(
+            f"A worker cannot read its work: {type(error).__name__}: {error}. Workers need the packages and "
+            f"sources of the process that started them; workers=1 works without workers."
+        ) from error
 
 
 def _pool(
@@ -145,13 +157,7 @@ def _call(task: bytes) -> bytes:
 
     try:
         if isinstance(_WORK[0], Path):
-            try:
-                _WORK[:] = pickle.loads(_WORK[0].read_bytes())
-            except Exception as error:
-                raise RuntimeError(
-                    f"A worker cannot read its work: {type(error).__name__}: {error}. Workers need the packages and "
-                    f"sources of the process that started them; workers=1 works without workers."
-                ) from error
+            _WORK[:] = unpacked(_WORK[0].read_bytes())
         function, shared = _WORK
         return cloudpickle.dumps((False, function(shared, *pickle.loads(task))))
     except Exception as error:

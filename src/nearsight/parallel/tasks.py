@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from nearsight.parallel._processes import on_processes
+from nearsight.parallel._processes import DIED, on_processes, unpacked
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-def progress_bar(show: bool = True) -> Progress:
-    """A bar that counts tasks, or steps, and guesses the time that remains."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        disable=not show,
-    )
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g} {self.unit}/s")
+
+
+def progress_bar(show: bool = True, *, unit: str = "") -> Progress:
+    """A bar that counts tasks, or steps, and guesses the time that remains; with a unit it tells how many a second."""
+    rate = [_Rate(unit)] if unit else []
+    name, count = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
+    return Progress(name, BarColumn(), count, *rate, TimeRemainingColumn(), disable=not show)
 
 
 def completed(
@@ -78,13 +84,7 @@ _READ: dict[int, tuple[bytes, Any]] = {}
 def _call(packed: bytes, function: Callable[..., Any], *task: Any) -> Any:
     """On a worker: what was sent is unpacked once, and again only for another computation."""
     if id(packed) not in _READ:
-        try:
-            found = pickle.loads(packed)
-        except Exception as error:
-            raise RuntimeError(
-                f"A worker cannot read its work: {type(error).__name__}: {error}. Workers need the packages and "
-                f"sources of the process that started them; workers=1 works without workers."
-            ) from error
+        found = unpacked(packed)
         _READ.clear()
         # The bytes are kept with it, so that no other object has their id.
         _READ[id(packed)] = packed, found
@@ -99,7 +99,4 @@ def _deaths() -> Iterator[None]:
     try:
         yield
     except (KilledWorker, CancelledError) as error:
-        raise RuntimeError(
-            "Workers died over a task: out of memory, most likely, or a crash in compiled code. Take fewer workers; "
-            "workers=1 shows what happens."
-        ) from error
+        raise RuntimeError(DIED) from error

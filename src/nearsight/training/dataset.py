@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from nearsight import __version__
 from nearsight._validation import choice, filename, integers, numbers
 from nearsight.lattices import Lattice
-from nearsight.storage import file_hash, owned
+from nearsight.storage import file_hash
 from nearsight.training import _imports as imports
 from nearsight.training.labelled import _Labelled
 
@@ -40,10 +39,6 @@ class DataSet(_Labelled):
     noun, key, dimension = "data set", "format", "snapshot"
     hint = "Check the path, or make one with training.generate, or DataSet.from_npz."
     cure = "Generate the data set again or restore a copy."
-
-    @cached_property
-    def lattice(self) -> Lattice:
-        return Lattice.from_config(self.attrs["lattice"])
 
     @property
     def components(self) -> int:
@@ -106,13 +101,12 @@ class DataSet(_Labelled):
     def _write(
         cls, path: str | Path | None, arrays: dict[str, np.ndarray], lattice: Lattice, attrs: dict[str, Any]
     ) -> DataSet:
-        counts = np.bincount(arrays["kind"], minlength=len(KINDS))
         attributes = {
             "nearsight": __version__,
             "lattice": lattice.config(),
             "lattice_description": repr(lattice),
             "kinds": list(KINDS),
-            "counts": {name: int(n) for name, n in zip(KINDS, counts, strict=True) if n},
+            "counts": _counts(arrays["kind"]),
             **attrs,
         }
         ordered = {name: np.ascontiguousarray(arrays[name], DTYPES[name]) for name in DIMENSIONS if name in arrays}
@@ -133,28 +127,22 @@ class DataSet(_Labelled):
     @cached_property
     def field(self) -> Tensor:
         """Φ ``(snapshot, site, component)``, float64."""
-        return owned(torch.from_numpy(self.read("field")))
+        return self._tensor("field")
 
     @cached_property
     def force(self) -> Tensor:
         """Total generalised force -∂E/∂Φ, shaped as the field."""
-        return owned(torch.from_numpy(self.read("force")))
+        return self._tensor("force")
 
     @cached_property
     def energy(self) -> Tensor | None:
         """Total energy ``(snapshot,)``, or None for a driven system."""
-        return owned(torch.from_numpy(self.read("energy"))) if self.has_energy else None
-
-    @cached_property
-    def kind(self) -> np.ndarray:
-        """Codes into ``KINDS`` ``(snapshot,)``."""
-        return self.read("kind")
+        return self._tensor("energy") if self.has_energy else None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of snapshots of every kind present."""
-        counts = np.bincount(self.kind, minlength=len(KINDS))
-        return {name: int(n) for name, n in zip(KINDS, counts, strict=True) if n}
+        """Number of snapshots of every kind present, which ``kind`` tells by its position in ``KINDS``."""
+        return _counts(self.kind)
 
     @property
     def field_range(self) -> tuple[float, float]:
@@ -188,7 +176,6 @@ class DataSet(_Labelled):
             raise ValueError(f"No snapshot is left by this selection from {self!r}.")
         return self.take(np.flatnonzero(keep))
 
-    def _shuffled(self, seed: int) -> Iterator[np.ndarray]:
-        for code in np.unique(self.kind):
-            ids = np.unique(self.trajectory[self.kind == code])
-            yield np.random.default_rng([seed, int(code)]).permutation(ids)
+
+def _counts(kind: np.ndarray) -> dict[str, int]:
+    return {name: int(n) for name, n in zip(KINDS, np.bincount(kind, minlength=len(KINDS)), strict=True) if n}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from nearsight._validation import integer, number
+from nearsight.lattices import Lattice
+from nearsight.storage import owned
 from nearsight.storage.table import Table
 
 
@@ -24,12 +28,24 @@ class _Labelled(Table):
     """A table whose rows name the trajectory they come from, an integer: rows of one trajectory resemble each other."""
 
     @cached_property
+    def lattice(self) -> Lattice:
+        return Lattice.from_config(self.attrs["lattice"])
+
+    @cached_property
     def trajectory(self) -> np.ndarray:
         return self.read("trajectory")
 
     @cached_property
     def time(self) -> np.ndarray:
         return self.read("time")
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """A code of where every row comes from ``(row,)``; 0 where all come from one source."""
+        return self.read("kind") if "kind" in self else np.zeros(len(self), dtype=np.int64)
+
+    def _tensor(self, name: str) -> Tensor:
+        return owned(torch.from_numpy(self.read(name)))
 
     def split(
         self, *, train: float | None = None, validation: float = 0.15, test: float = 0.15, seed: int = 0
@@ -51,7 +67,10 @@ class _Labelled(Table):
                 f"validation={validation:g}, test={test:g}."
             )
         chosen: dict[str, list[int]] = {name: [] for name in parts}
-        for order in self._shuffled(integer(seed, "seed", least=0)):
+        seed = integer(seed, "seed", least=0)
+        for code in np.unique(self.kind):
+            ids = np.unique(self.trajectory[self.kind == code])
+            order = np.random.default_rng([seed, int(code)]).permutation(ids)
             for name, part in _deal(order, parts).items():
                 chosen[name].extend(part)
         missing = [name for name, fraction in parts.items() if fraction > 0 and not chosen[name]]
@@ -64,9 +83,14 @@ class _Labelled(Table):
         rows = [np.flatnonzero(np.isin(self.trajectory, chosen[name])) for name in Split._fields]
         return Split(*(self.take(part) for part in rows))
 
-    def _shuffled(self, seed: int) -> Iterator[np.ndarray]:
-        """The trajectories of every kind in random order."""
-        yield np.random.default_rng(seed).permutation(np.unique(self.trajectory))
+
+def per_row(values: Any, name: str, count: int, rows: str, kinds: str = "iu") -> np.ndarray:
+    """One integer (``kinds`` "iuf": one number) for each of ``count`` rows."""
+    array = np.asarray(values)
+    if array.dtype.kind not in kinds or array.shape != (count,):
+        what = "integer" if kinds == "iu" else "number"
+        raise ValueError(f"{name} must hold one {what} for each of the {count} {rows}.")
+    return array
 
 
 def _deal(order: np.ndarray, fractions: Mapping[str, float]) -> dict[str, list[int]]:

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from nearsight import __version__
 from nearsight._validation import filename, instance
-from nearsight.lattices import Lattice
 from nearsight.moves import Hops, MoveEnergies
 from nearsight.storage import load_tensors, owned
 from nearsight.training._imports import as_numpy
-from nearsight.training.labelled import _Labelled
+from nearsight.training.labelled import _Labelled, per_row
 
 DTYPES = {"occupied": np.uint8, "difference": np.float64, "trajectory": np.int64, "time": np.float64}
 
@@ -41,10 +40,6 @@ class MoveData(_Labelled):
     @cached_property
     def hops(self) -> Hops:
         return Hops(self.lattice, self.attrs["shell"])
-
-    @cached_property
-    def lattice(self) -> Lattice:
-        return Lattice.from_config(self.attrs["lattice"])
 
     @classmethod
     def from_arrays(
@@ -84,14 +79,11 @@ class MoveData(_Labelled):
         arrays = {
             "occupied": fields[..., 0].cpu().numpy().astype(np.uint8),
             "difference": labels,
-            "trajectory": np.arange(count) if trajectory is None else np.asarray(trajectory),
-            "time": np.zeros(count) if time is None else np.asarray(time),
+            "trajectory": per_row(
+                np.arange(count) if trajectory is None else trajectory, "trajectory", count, "configurations"
+            ),
+            "time": per_row(np.zeros(count) if time is None else time, "time", count, "configurations", "iuf"),
         }
-        for name in ("trajectory", "time"):
-            if arrays[name].shape != (count,) or arrays[name].dtype.kind not in (
-                "iu" if name == "trajectory" else "iuf"
-            ):
-                raise ValueError(f"{name} must hold one number for each of {count} configurations.")
         about = {"nearsight": __version__, "lattice": hops.lattice.config(), "shell": hops.shell, **(attrs or {})}
         return cls._write(None, arrays, about)
 

@@ -18,6 +18,7 @@ from nearsight.properties import PropertyModel
 from nearsight.properties.property_model import Blocks, as_blocks
 from nearsight.storage import tensor_hash
 from nearsight.training import _distributed
+from nearsight.training.labelled import per_row
 from nearsight.training.options import Count, Fraction, NonNegative, Positive, TrainerOptions, Whole
 from nearsight.training.trainer import Trainer, _workspace, minibatch
 
@@ -98,10 +99,7 @@ def fit_property(
     snapshots = as_blocks(snapshots)
     values = _checked_labels(model, snapshots, labels)
     if trajectory is not None:
-        trajectory = np.asarray(trajectory)
-        if trajectory.dtype.kind not in "iu" or trajectory.shape != values.shape:
-            raise ValueError(f"trajectory must hold one integer for each of the {len(values)} snapshots.")
-        trajectory = trajectory.astype(np.int64)
+        trajectory = per_row(trajectory, "trajectory", len(values), "snapshots").astype(np.int64)
     model.to(getattr(torch, options.dtype))
     with _workspace(path, options, resume=resume):
         task = _BlockProperty(model, snapshots, values, trajectory, options)

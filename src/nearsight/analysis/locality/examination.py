@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from nearsight.analysis.locality.assessment import LocalityReport, assess_growth
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent
-from nearsight.lattices import half_period
+from nearsight.lattices import Lattice, half_period
 from nearsight.moves import MoveEnergies
 
 Say = Callable[[str], None]
@@ -83,10 +83,7 @@ def examine_locality(
         seen[name] = see(model, few, sources)
     limit = half_period(lattice)
     cutoffs = {name: seen[name].reach for name in models}
-    if radii is None:
-        within = [c for c in cutoffs.values() if c <= limit + lattice.tolerance]
-        steps = np.arange(np.floor((limit + lattice.tolerance) / lattice.spacing) + 0.5)
-        radii = sorted({*(lattice.spacing * steps), *within})
+    radii = _radii(lattice, limit, cutoffs.values()) if radii is None else radii
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
     settings: dict[str, Any] = dict(samples=samples, groups=groups, spins=spins, turn=turn, elsewhere=elsewhere)
     floor = truncation(exact, fields, radii, rng=_again(apart), **settings)
@@ -106,11 +103,9 @@ def examine_locality(
         data["rms"] = ((), rms, {"long_name": f"rms {quantity}"})
     data.attrs |= {"samples": samples, "fields": len(fields), "half_period": limit, "lattice": repr(lattice)}
     sentences = [*_on_response(f"exact {quantity}", seen["exact"], decays["exact"])]
-    sentences += [
-        f"The model {name} responds to the whole lattice: examine it on a larger one."
-        for name in models
-        if seen[name].whole
-    ]
+    for name in models:
+        if seen[name].whole:
+            sentences.append(f"The model {name} responds to the whole lattice: examine it on a larger one.")
     sentences += assessed.sentences
     if probes:
         grown = {name: (see(model, few[:PROBED], 1).reach, error(model)) for name, model in probes.items()}
@@ -158,6 +153,13 @@ def _errors(
 
     true = judged(truth)
     return lambda model: _rms((judged(forces(doubled(model), fields.double())) - true).numpy()), _rms(true.numpy())
+
+
+def _radii(lattice: Lattice, limit: float, cutoffs: Iterable[float]) -> list[float]:
+    """Multiples of the nearest-neighbour distance up to a limit, and the cutoffs within it."""
+    within = [c for c in cutoffs if c <= limit + lattice.tolerance]
+    steps = np.arange(np.floor((limit + lattice.tolerance) / lattice.spacing) + 0.5)
+    return sorted({*(lattice.spacing * steps), *within})
 
 
 def _again(seed: int) -> torch.Generator:

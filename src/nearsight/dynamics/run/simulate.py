@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 import nearsight
@@ -27,6 +26,7 @@ from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.forcefields.gradients import wanted
 from nearsight.lattices import Lattice
+from nearsight.parallel import progress_bar
 from nearsight.storage import lock, tensor_hash
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -92,8 +92,11 @@ def simulate(
     steps = integer(steps, "steps", least=0)
     if checkpoint_every is not None:
         checkpoint_every = integer(checkpoint_every, "checkpoint_every", least=1)
-    _instances(forcefield=(forcefield, ForceField), record=(record, (Every, At)), guard=(guard, Guard))
     instance(scheme, Scheme, "scheme")
+    kinds: dict[str, Any] = {"forcefield": ForceField, "record": (Every, At), "guard": Guard}
+    for (name, kind), value in zip(kinds.items(), (forcefield, record, guard), strict=True):
+        if value is not None:
+            instance(value, kind, name)
     generator(rng, optional=True)
     resume, progress = boolean(resume, "resume"), boolean(progress, "progress")
     start, field = (field, field.field) if isinstance(field, State) else (None, field)
@@ -163,7 +166,8 @@ def _run(
         records = folder.create(state, rng, layout, len(schedule), attributes)
 
     try:
-        with _Progress(type(scheme).__name__, state.step, steps, shown=progress) as display:
+        with progress_bar(progress, unit="steps") as bar:
+            shown = bar.add_task(type(scheme).__name__, total=steps, completed=state.step)
             saved = time.monotonic()
             fresh = True
             while True:
@@ -184,7 +188,8 @@ def _run(
                     guard.check(state.field, state.step)
                 elif watch is not None and (state.step % WATCHED == 0 or state.step == steps):
                     watch.check(state.field, state.step)
-                display.at(state.step)
+                if progress:
+                    bar.update(shown, completed=state.step)
             _check_finite(state.field, state.step)
     except OutOfRangeError as error:
         # What led there is worth a look; the checkpoint stays where it is.
@@ -279,42 +284,3 @@ def _attributes(forcefield: ForceField | None, scheme: Scheme, lattice: Lattice,
     if field.ndim > 2:
         attributes["batch_shape"] = list(field.shape[:-2])
     return attributes
-
-
-class _Progress:
-    """Steps done, steps per second, time left; the terminal is touched ten times a second at most."""
-
-    def __init__(self, name: str, first: int, steps: int, *, shown: bool) -> None:
-        self.first, self.began, self.touched = first, time.monotonic(), 0.0
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeRemainingColumn(),
-            disable=not shown,
-        )
-        self.shown = shown
-        self.task = self.bar.add_task(name, total=steps, completed=first, rate="")
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def at(self, step: int) -> None:
-        if not self.shown:
-            return
-        now = time.monotonic()
-        if now - self.touched > 0.1 or step == self.bar.tasks[0].total:
-            rate = (step - self.first) / max(now - self.began, 1e-9)
-            self.bar.update(self.task, completed=step, rate=f"{rate:.3g} steps/s")
-            self.touched = now
-
-
-def _instances(**given: tuple[object, type | tuple[type, ...]]) -> None:
-    for name, (value, kinds) in given.items():
-        if value is not None:
-            instance(value, kinds, name)
