@@ -71,7 +71,7 @@ def relabel_all(
     like: xr.DataArray, named: Mapping[str, tuple[Tensor | np.ndarray, str, str]], **dims: int
 ) -> xr.Dataset:
     """Several results as :func:`relabel` makes them: values, ``long_name`` and ``units`` by name."""
-    return xr.Dataset({n: relabel(like, values, n, *words, **dims) for n, (values, *words) in named.items()})
+    return xr.Dataset({n: relabel(like, x, n, label, units, **dims) for n, (x, label, units) in named.items()})
 
 
 def neighbour_mean(values: np.ndarray, lattice: Lattice) -> np.ndarray:

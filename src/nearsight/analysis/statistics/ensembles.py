@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def weighted_mean_and_error(values: xr.DataArray, weights: xr.DataArray, dim: st
     return _labelled(values, mean, error, values.sizes[dim])
 
 
-def _labelled(values: xr.DataArray, mean: xr.DataArray, error: xr.DataArray, replicas: int) -> xr.Dataset:
+def _labelled(values: xr.DataArray, mean: xr.DataArray, error: Any, replicas: int) -> xr.Dataset:
     result = xr.Dataset({"mean": mean, "error": error}, attrs={"replicas": replicas})
     name, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
     result["mean"].attrs = {"long_name": f"{name}", "units": units}
