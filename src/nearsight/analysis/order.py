@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from nearsight.analysis._fields import SiteField, described, neighbour_mean, relabel, site_field, units_of
-from nearsight.analysis.structure._reciprocal import check_wave_vector
+from nearsight.fields.textures import _fitting
 from nearsight.lattices import Lattice
 
 __all__ = [
@@ -148,16 +148,7 @@ def wall_density(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | 
 
 def _phase(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
     """exp(iQ·r) from site 0, real where it is ±1 on every site."""
-    vector = check_wave_vector(Q, lattice)
-    turns = lattice.vectors @ vector * np.asarray(lattice.shape) / (2 * np.pi)
-    misfit = np.asarray(lattice.periodic) & (np.abs(turns - np.round(turns)) > 1e-6)
-    if misfit.any():
-        raise ValueError(
-            f"Q = {tuple(np.round(vector, 4).tolist())} does not fit {lattice!r}: the phase Q·r would "
-            f"jump across the boundary of axis {np.flatnonzero(misfit).tolist()}. Use a number of cells that is a "
-            f"multiple of the period (even at π)."
-        )
-    phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ vector)
+    phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ _fitting(Q, lattice))
     return np.round(phase.real, 9) if np.allclose(phase.imag, 0.0, atol=1e-9) else phase
 
 

@@ -141,8 +141,8 @@ def _fitting(Q: Vector, lattice: Lattice) -> np.ndarray:
     misfit = np.asarray(lattice.periodic) & (np.abs(turns - np.round(turns)) > 1e-6)
     if misfit.any():
         raise ValueError(
-            f"Q = {tuple(np.round(q, 4).tolist())} does not fit {lattice!r}: it turns spins {turns.round(4).tolist()} "
-            f"times around the torus, which must be whole numbers. Choose the number of cells accordingly, or an open "
-            f"boundary."
+            f"Q = {tuple(np.round(q, 4).tolist())} does not fit {lattice!r}: its phase turns {turns.round(4).tolist()} "
+            f"times around the torus, which must be whole numbers. Choose the number of cells accordingly (even at π), "
+            f"or an open boundary."
         )
     return q

@@ -33,8 +33,10 @@ def suspicions(checks: dict[str, Any], factor: float = 1.0, meaning: str = "fiel
             f"H·S is negative, {checks['along']:.2f} of its size on average, where the energy of electrons, concave in "
             f"their coupling, makes its sum over the sites positive; give factor: {-factor:.3g} instead of {factor:.3g}"
         )
+    known = False
     for name, law in (("precession", "dS/dt = S × H"), ("work", "H = -∂E/∂S")):
         if checks[name] is not None and abs(checks[name]["correlation"]) > 0.5:
+            known = True
             slope = checks[name]["slope"]
             if not 0.8 < slope < 1.25:
                 times = f", or time_factor: {slope:.3g} if times are in another unit" if slope > 0 else ""
@@ -42,7 +44,6 @@ def suspicions(checks: dict[str, Any], factor: float = 1.0, meaning: str = "fiel
                     f"{law} holds for {slope:.3g} H instead of H; give factor: {factor * slope:.3g} instead of "
                     f"{factor:.3g}{times if name == 'precession' else ''}"
                 )
-    known = any(checks[name] is not None and abs(checks[name]["correlation"]) > 0.5 for name in ("precession", "work"))
     linear = checks["exchange"] is not None and checks["exchange"]["left"] < LINEAR
     if not found and not known and linear and checks["parallel"] < 0.05 and checks["level"] > 5:
         found.append(
@@ -72,11 +73,7 @@ def _sum_rule(checks: dict[str, Any]) -> list[str]:
     name = min(checks["rearranged"], key=lambda key: checks["rearranged"][key])
     cure = "compare the axes and the order of sites of the spins with those of the fields"
     if checks["rearranged"][name] < 0.2 * total:
-        cure = (
-            f"they would cancel if the fields had {name}"
-            if "snapshot" not in name
-            else (f"they would cancel if the fields were {name}")
-        )
+        cure = f"they would cancel if the fields {'were' if 'snapshot' in name else 'had'} {name}"
     return [
         f"the torques add up to {total:.2g} of their size instead of 0, as they must for energies that do not change "
         f"when all spins turn; {cure}"
@@ -98,10 +95,11 @@ def _order(order: dict[str, Any] | None) -> list[str]:
     edges = order["boundaries"]
     for axis, edge in enumerate(edges):
         if _prefers(edge["left"], edge["other"], edge["labels"], EDGE):
+            flags = ", ".join(str(e["periodic"] != (k == axis)).lower() for k, e in enumerate(edges))
             return [
                 f"at the edges of axis {axis} neighbours leave {edge['left']:.2f} of the fields unexplained, but only "
-                f"{edge['other']:.2f} if that axis is {_boundary(not edge['periodic'])}; give "
-                f"periodic: [{', '.join(_flag(e['periodic'] != (k == axis)) for k, e in enumerate(edges))}]"
+                f"{edge['other']:.2f} if that axis is {'open' if edge['periodic'] else 'periodic'}; give "
+                f"periodic: [{flags}]"
             ]
     if own > FARSIGHTED and order["labels"] >= 200:
         return [
@@ -110,14 +108,6 @@ def _order(order: dict[str, Any] | None) -> list[str]:
             f"sites with those of the library's lattice"
         ]
     return []
-
-
-def _boundary(periodic: bool) -> str:
-    return "periodic" if periodic else "open"
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _prefers(own: float, other: float, labels: int, evidence: float, better: float = BETTER) -> bool:

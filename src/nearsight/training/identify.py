@@ -13,6 +13,7 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from nearsight._validation import instance, integer, number, numbers
+from nearsight.fields import tangent
 from nearsight.forcefields import ClassicalForceField
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.solvers import Dense
@@ -204,10 +205,7 @@ class _Search:
 
     def _seen(self, force: Tensor, snapshot: int) -> Tensor:
         """What is compared: all of the force, or for torques its normal part."""
-        if not self.tangent:
-            return force
-        S = self.fields[snapshot]
-        return force - (force * S).sum(-1, keepdim=True) * S
+        return tangent(force, self.fields[snapshot]) if self.tangent else force
 
     def forces(self, snapshot: int, ensemble: str, values: dict[str, float]) -> tuple[np.ndarray, float, float]:
         """Force ``(component,)``, filling and μ of one snapshot."""
@@ -292,7 +290,7 @@ class _Search:
         if self.unit and not self.tangent:
             S = self.fields
             parts = [torch.from_numpy(np.stack([x[0] for x in solved])).reshape(S.shape), fit.factor * self.target]
-            exact, given = (x - (x * S).sum(-1, keepdim=True) * S for x in parts)
+            exact, given = (tangent(x, S) for x in parts)
             normal = float((exact - given).norm() / given.norm())
         return Identification(
             ensemble=ensemble,

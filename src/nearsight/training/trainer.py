@@ -151,7 +151,9 @@ class Trainer:
         with _workspace(path, self.options, resume=resume) as file:
             stored = _distributed.from_first(lambda: self._read(file) if file and file.exists() else None)
             if stored is not None:
-                self._restore(*stored)
+                self.optimisation.restore(stored[0])
+                for name, value in stored[1].items():
+                    setattr(self, name, value)
                 self._write_log(file)
             with (
                 progress_bar(progress and _distributed.rank() == 0) as bar,
@@ -236,11 +238,6 @@ class Trainer:
                 f"another path."
             )
         return tensors, json.loads(texts["numbers"])
-
-    def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        self.optimisation.restore(tensors)
-        for name, value in numbers.items():
-            setattr(self, name, value)
 
 
 def _checkpoint(path: str | Path | None, resume: bool) -> Path | None:

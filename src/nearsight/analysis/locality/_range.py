@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,10 +47,11 @@ def normals(spins: Tensor) -> Tensor:
 
 def doubled(model: Model) -> Model:
     """Forces or energies of hops in double precision and ready for use: themselves, or a copy of single parameters."""
-    if not isinstance(model, nn.Module):
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    if not any(p.is_floating_point() and p.dtype != torch.float64 for p in parameters):
         return model
-    single = any(p.is_floating_point() and p.dtype != torch.float64 for p in model.parameters())
-    return copy.deepcopy(model).double().eval() if single else model
+    copied: Any = copy.deepcopy(model)
+    return copied.double().eval()
 
 
 def forces(forcefield: ForceField, fields: Tensor) -> Tensor:

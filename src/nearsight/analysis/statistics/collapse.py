@@ -90,9 +90,8 @@ class Collapse:
         return self.inverse_nu_error * self.nu**2
 
     def __str__(self) -> str:
-        return f"θ = {self.theta:.3f} ± {self.theta_error:.3f}, ν = {self.nu:.3f} ± {self.nu_error:.3f}, S = " + (
-            f"{self.quality:.2f}"
-        )
+        theta, nu = f"{self.theta:.3f} ± {self.theta_error:.3f}", f"{self.nu:.3f} ± {self.nu_error:.3f}"
+        return f"θ = {theta}, ν = {nu}, S = {self.quality:.2f}"
 
 
 def collapse_quality(
@@ -176,14 +175,9 @@ def fit_collapse(
     centre = best(y, first)  # a second simplex leaves what the first one got stuck in
     again = np.array([best(row, centre) for row in samples])
     covariance = np.cov(again.T)
-    intervals = [quantile_interval(column, QUANTILES) for column in again.T]
-    return Collapse(
-        float(centre[0]),
-        float(np.sqrt(covariance[0, 0])),
-        intervals[0],
-        float(centre[1]),
-        float(np.sqrt(covariance[1, 1])),
-        intervals[1],
-        collapse_quality(sizes, x, y, error, centre[0], centre[1]),
-        ((float(covariance[0, 0]), float(covariance[0, 1])), (float(covariance[1, 0]), float(covariance[1, 1]))),
+    theta, inverse_nu = (
+        (float(value), float(np.sqrt(variance)), quantile_interval(column, QUANTILES))
+        for value, variance, column in zip(centre, np.diag(covariance), again.T, strict=True)
     )
+    quality = collapse_quality(sizes, x, y, error, centre[0], centre[1])
+    return Collapse(*theta, *inverse_nu, quality, tuple(map(tuple, covariance.tolist())))  # type: ignore[arg-type]

@@ -58,10 +58,8 @@ class Comparison:
 
     def __str__(self) -> str:
         uneven = f"; one scatters {self.scatter:.2g} times as much" if not 0.5 < self.scatter < 2 else ""
-        return (
-            f"p = {self.p_value:.3g} (F = {self.statistic:.2f} with {self.dof[0]:g}, {self.dof[1]:.3g} degrees of "
-            + (f"freedom{uneven})")
-        )
+        dof = f"{self.dof[0]:g}, {self.dof[1]:.3g} degrees of freedom"
+        return f"p = {self.p_value:.3g} (F = {self.statistic:.2f} with {dof}{uneven})"
 
 
 def compare_curves(
@@ -102,11 +100,8 @@ def compare_curves(
     u, singular, _ = np.linalg.svd(z[:, informative] / scale[informative], full_matrices=False)
     explained = np.cumsum(singular**2) / np.sum(singular**2)
     rank = int(np.sum(singular > 1e-9 * singular[0]))
-    if paired or equal:
-        m = _modes(modes, explained, min(rank, independent - 1), len(z))
-    else:
-        curves = min(len(x), len(y))
-        m = _modes(modes, explained, min(rank, curves - 1), curves)
+    most, curves = (independent, len(z)) if paired or equal else (min(len(x), len(y)),) * 2
+    m = _modes(modes, explained, min(rank, most - 1), curves)
     u = u[:, :m]
     ours, theirs = u[: len(x)], u[len(x) :]
     scatter = 1.0 if paired else _scatter(ours * singular[:m], theirs * singular[:m])

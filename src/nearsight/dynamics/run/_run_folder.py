@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nearsight._description import differences
 from nearsight.dynamics.run._checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
-from nearsight.dynamics.run._fingerprint import of_layout_2, until
 from nearsight.dynamics.run._record_store import Records
 from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
@@ -105,9 +104,9 @@ class RunFolder:
         checkpoint.save(self.path / CHECKPOINT)
 
     def _refuse_other(self, checkpoint: Checkpoint, forcefield: ForceField | None, field: Tensor) -> None:
-        identities = [until(identity, checkpoint.state.step) for identity in (checkpoint.identity, self.identity)]
+        identities = [_until(identity, checkpoint.state.step) for identity in (checkpoint.identity, self.identity)]
         if checkpoint.first_force is not None:
-            identities = [of_layout_2(identity) for identity in identities]
+            identities = [_of_layout_2(identity) for identity in identities]
         lines = differences(*identities)
         if checkpoint.first_force is not None and forcefield is not None and not lines:
             now, then = _forces(forcefield, field).force.cpu(), checkpoint.first_force
@@ -126,3 +125,21 @@ class RunFolder:
         for name in (CHECKPOINT, TRAJECTORY):
             tidy(self.path / name)
         tidy_tree(self.path / TRAJECTORY)
+
+
+def _until(identity: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """What decided a run up to a step, of its identity: not which records are still to come."""
+    record = identity["record"]
+    if record and "at" in record:
+        record = record | {"at": [at for at in record["at"] if at <= step]}
+    return {**identity, "record": record}
+
+
+def _of_layout_2(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an identity can be compared with those of layouts 1 and 2, which told force fields in words.
+
+    These named a scheme by "scheme", and kept how long the run was to be.
+    """
+    kept = {name: value for name, value in identity.items() if name not in ("forcefield", "steps")}
+    scheme = dict(kept.pop("scheme"))
+    return {"scheme": {"type": scheme.pop("scheme", scheme.get("type")), **scheme}, **kept}
