@@ -91,9 +91,10 @@ def units_of(field: xr.DataArray, power: int = 1) -> str:
     return unit if unit == "1" or power == 1 else f"({unit})^{power}"
 
 
-def on_cells(field: xr.DataArray, lattice: Lattice) -> Tensor:
-    """The values on the grid of cells ``(batch, *shape, basis)``, all leading dimensions in one."""
-    return torch.from_numpy(np.ascontiguousarray(field.values)).reshape(-1, *lattice.shape, lattice.n_basis)
+def on_cells(field: xr.DataArray, lattice: Lattice, *, centred: bool = False) -> Tensor:
+    """The values on the grid of cells ``(batch, *shape, basis)``, leading dimensions in one; without their means."""
+    grid = torch.from_numpy(np.ascontiguousarray(field.values)).reshape(-1, *lattice.shape, lattice.n_basis)
+    return grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True) if centred else grid
 
 
 def transform(grid: Tensor, axes: tuple[int, ...], shape: tuple[int, ...] | None = None) -> Tensor:

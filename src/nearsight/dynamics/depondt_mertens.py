@@ -21,13 +21,6 @@ class DepondtMertens(LandauLifshitz):
     spins, which suits learned force fields that know no others, and thermal errors are those of
     :class:`SemiImplicit`; the price against it is a step half as long in damped relaxation.
 
-    ===  ============================
-    H    the force field at S
-    α    ``damping``
-    kT   ``kT``, in the variance of η
-    dt   ``dt``
-    ===  ============================
-
     References
     ----------
     P. Depondt, F. G. Mertens, J. Phys.: Condens. Matter 21, 336005 (2009).

@@ -17,14 +17,7 @@ class EulerMaruyama(_Overdamped):
 
     .. math:: Q_{n+1} = Q_n + \frac{dt}{\lambda} F(Q_n) + \sqrt{\frac{2 kT\, dt}{\lambda}}\; R_n
 
-    ===  ====================
-    F    the force field at Q
-    λ    ``damping``
-    kT   ``kT``
-    dt   ``dt``
-    ===  ====================
-
-    Equation and parameters are those of :class:`Brownian`, which costs the same and should be preferred: here
+    Equation, symbols and parameters are those of :class:`Brownian`, which costs the same and should be preferred: here
     equilibrium averages are off by O(dt), and the variance of a harmonic mode of stiffness k is too large by
     1/(1 - k dt/2λ). It is kept to repeat published runs step by step.
     """

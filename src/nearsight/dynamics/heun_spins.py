@@ -16,13 +16,6 @@ from nearsight.forcefields import ForceField
 class HeunSpins(LandauLifshitz):
     r"""Heun's method for the equation of :class:`LandauLifshitz`, with spins normalised after every step.
 
-    ===  ============================
-    H    the force field at S
-    α    ``damping``
-    kT   ``kT``, in the variance of η
-    dt   ``dt``
-    ===  ============================
-
     The scheme of many published codes, kept to compare with them. It is of second order at two force calls a step, but
     undamped motion gains energy thirty times faster than with :class:`SemiImplicit`, and damped motion is stable only
     up to dt |H| ≈ 0.4. A thermal spin in a field is as in a bath at kT (1 + ½ α kT dt), to first order.

@@ -29,11 +29,12 @@ class LandauLifshitz(Scheme):
               - \alpha\, \mathbf S_i \times (\mathbf S_i \times \mathbf H_i), \qquad
               \langle \eta_i^a(t)\, \eta_j^b(t') \rangle = 2 \alpha\, kT\, \delta_{ij}\, \delta_{ab}\, \delta(t - t').
 
-    ===  ====================
+    ===  ============================
     H    the force field at S
     α    ``damping``
-    kT   ``kT``
-    ===  ====================
+    kT   ``kT``, in the variance of η
+    dt   ``dt``, the step of a scheme
+    ===  ============================
 
     The gyromagnetic ratio is 1: time is in units of ħ/t if H is in units of t (of 1/γJS in papers that keep γ). The
     force field hands over H; its component along S_i does nothing, so a force field may leave it out. Without noise the

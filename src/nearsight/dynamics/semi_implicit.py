@@ -22,13 +22,6 @@ class SemiImplicit(LandauLifshitz):
               \mathbf A(\mathbf m) &= \mathbf H(\mathbf m) - \alpha\, \mathbf m \times \mathbf H(\mathbf m)
               + \boldsymbol\eta .
 
-    ===  ============================
-    H    the force field
-    α    ``damping``
-    kT   ``kT``, in the variance of η
-    dt   ``dt``
-    ===  ============================
-
     Implicit in the spin alone, which is solved in closed form site by site; the same noise enters twice. It is of
     second order, keeps the length exactly, and relaxes damped spins at steps several times longer than explicit schemes
     can. The force field is called twice a step, once at midpoints, where |m| < 1: it must be defined there, as exact

@@ -40,15 +40,10 @@ def completed(
     workers: int = 1,
     client: Client | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """(number of the task, ``function(shared, *task)``) as they finish; ``shared`` travels to every worker once.
+    """(number of the task, ``function(shared, *task)``) as they finish; the rest as in :func:`resumable`.
 
-    With ``workers`` 0 or 1 the tasks run in this process in their order. With more they run on local processes, which
-    never import the script that called and so need no main guard; functions and classes of the script travel with the
-    tasks. They talk through pipes that nobody else can open, and end with this process however it ends. A ``client``
-    of your own (SLURM) takes the place of local processes, and is waited for as long as a queue takes.
-
-    An error in a task is raised here. A ``RuntimeError`` says so if a worker cannot read its work, or if workers die
-    over a task.
+    Local processes never import the script that called and so need no main guard; functions and classes of the script
+    travel with the tasks. They talk through pipes that nobody else can open, and end with this process however it ends.
     """
     if client is not None:
         yield from _on_cluster(function, shared, tasks, client)

@@ -45,9 +45,7 @@ def generate(
     Parameters
     ----------
     exact: the exact force field, on the lattice of the data set.
-    workers: local processes of one thread each; 0 or 1 works in this process. By default one for every core, or this
-        process if the work is a matter of seconds.
-    client: a :class:`distributed.Client` of your own. Workers need no common file system.
+    workers, client: as in :func:`nearsight.parallel.resumable`.
     resume: go on with what is there; False refuses to touch it.
 
     Raises ``ValueError`` if what is there was made with another recipe, seed or model, and says what differs.

@@ -82,9 +82,8 @@ def growth_exponent(
 class AllenCahn(_GrowthLaw):
     """A fit L = a (t - t0)^(1/2) within ``window``, with standard errors over replicas.
 
-    ``a_interval`` and ``t0_interval`` cover a and t0 in 95 % of cases, by Student's t with one degree of freedom less
-    than replicas. ``chi2`` weighs points by the relative variance, averaged over times, and ignores the correlation
-    between times: χ²/dof far above 1 rules the law out, near or below 1 it proves little.
+    ``a_interval`` and ``t0_interval`` cover a and t0 in 95 % of cases; ``chi2`` is that of :class:`PowerLaw`, far above
+    one per degree of freedom if the law is ruled out.
     """
 
     a: float

@@ -37,6 +37,11 @@ def ends(hops: Hops) -> tuple[np.ndarray, np.ndarray]:
     return first, np.where(last >= 0, last, first)
 
 
+def nearer_end(lattice: Lattice, hops: Hops, moves: np.ndarray) -> np.ndarray:
+    """Distance of every site from the nearer end of each of some moves ``(move, site)``."""
+    return np.minimum(*(distances(lattice, end[moves].tolist()) for end in ends(hops)))
+
+
 def normals(spins: Tensor) -> Tensor:
     """Two unit vectors normal to each spin and to each other ``(..., 2, 3)``, for spins ``(..., 3)``."""
     axis = torch.zeros_like(spins).scatter_(-1, spins.abs().argmin(-1, keepdim=True), 1.0)

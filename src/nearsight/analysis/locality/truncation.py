@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality._range import Model, distances, doubled, ends, forces
+from nearsight.analysis.locality._range import Model, distances, doubled, forces, nearer_end
 from nearsight.analysis.locality._replacement import checked, in_turn, replaced
 from nearsight.analysis.spins.intensities import peak_length
 from nearsight.analysis.structure._reciprocal import momentum_dims
@@ -83,7 +83,7 @@ def truncation(
     chosen = in_turn(len(fields), samples, rng)
     if isinstance(model, MoveEnergies):
         places = _possible_moves(model.hops.possible(fields), chosen, rng)
-        r = np.minimum(*(distances(lattice, end[places.numpy()].tolist()) for end in ends(model.hops)))
+        r = nearer_end(lattice, model.hops, places.numpy())
     else:
         places = torch.randint(lattice.n_sites, (samples,), generator=rng)
         r = distances(lattice, places.tolist())

@@ -30,6 +30,7 @@ from nearsight.analysis.structure._reciprocal import (
 )
 from nearsight.analysis.structure.brillouin import Path, fold
 from nearsight.analysis.structure.correlations import correlation
+from nearsight.analysis.structure.intensities import structure_factor_at
 from nearsight.fields import tangent
 from nearsight.lattices import Lattice
 
@@ -97,14 +98,9 @@ def spin_structure_factor_at(
     Any lattice, periodic or open, and any wave vector; N operations for each. A path adds the coordinate ``distance``.
     """
     power = _power_of_n(normalisation)
-    labelled = spin_field(spins, lattice, dims)
-    points = k.k if isinstance(k, Path) else np.asarray(k, dtype=float)
-    if points.ndim != 2 or points.shape[1] != lattice.dim:
-        raise ValueError(f"k must list wave vectors with shape (point, {lattice.dim}), got {points.shape}.")
-    amplitude = _modes(labelled.values, lattice, points)
-    intensity = (np.abs(amplitude) ** 2).sum(-2) / lattice.n_sites**power
-    result = relabel(scalar_labels(labelled), intensity, "S", "spin structure factor", point=len(points))
-    result = label_wave_vectors(result, points, ("point",))
+    points = k.k if isinstance(k, Path) else k
+    S = structure_factor_at(spin_field(spins, lattice, dims), lattice, points).sum("component")
+    result = described(S / lattice.n_sites ** (power - 1), "S", "spin structure factor")
     return result.assign_coords(distance=("point", k.distance)) if isinstance(k, Path) else result
 
 

@@ -45,9 +45,7 @@ def correlation(
     """
     labelled = site_field(field, lattice, dims)
     shells = _shells(lattice, max_distance)
-    grid = on_cells(labelled, lattice)
-    if connected:
-        grid = grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True)
+    grid = on_cells(labelled, lattice, centred=connected)
     axes = tuple(range(1, lattice.dim + 1))
     modes = transform(grid, axes, _padded(lattice))
     sums = torch.zeros(len(grid), len(shells.distance), dtype=torch.float64)

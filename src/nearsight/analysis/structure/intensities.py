@@ -46,11 +46,8 @@ def structure_factor(
     zones.
     """
     labelled = site_field(field, lattice, dims)
-    grid = on_cells(labelled, lattice)
-    if subtract_mean:
-        grid = grid - grid.mean(dim=tuple(range(1, grid.ndim)), keepdim=True)
     axes = tuple(range(1, lattice.dim + 1))
-    modes = torch.fft.fftshift(transform(grid, axes), dim=axes)
+    modes = torch.fft.fftshift(transform(on_cells(labelled, lattice, centred=subtract_mean), axes), dim=axes)
     k = wave_vectors(lattice)
     amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
     intensity = amplitude.abs().square() / lattice.n_sites
