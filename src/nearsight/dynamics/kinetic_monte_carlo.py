@@ -61,7 +61,8 @@ class KineticMonteCarlo(Scheme):
         cumulative = rates.cumsum(-1)
         total = cumulative[..., -1]
         moving = total > 0
-        mark = _below(_uniform(total, rng) * total, total)
+        # Rounding may lift u W to W itself, where no move ends.
+        mark = torch.minimum(_uniform(total, rng) * total, torch.nextafter(total, torch.zeros_like(total)))
         move = torch.searchsorted(cumulative, mark[..., None], right=True)[..., 0]
         # Where nothing can move the search runs off the end; the move picked there is discarded below.
         moved = self.rates.apply(state.field, move.clamp(max=self.rates.moves - 1))
@@ -73,8 +74,3 @@ class KineticMonteCarlo(Scheme):
 def _uniform(like: Tensor, rng: torch.Generator | None) -> Tensor:
     rng = _required(rng)
     return torch.rand(like.shape, generator=rng, dtype=torch.float64, device=rng.device).to(like.device)
-
-
-def _below(x: Tensor, limit: Tensor) -> Tensor:
-    """Rounding may lift u W to W itself, where no move ends."""
-    return torch.minimum(x, torch.nextafter(limit, torch.zeros_like(limit)))

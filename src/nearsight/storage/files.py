@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -107,7 +108,7 @@ def tidy(path: str | Path) -> None:
     """Remove what killed writers of this file or directory left beside it. Only for who alone writes there."""
     path = Path(path)
     recover(path)
-    for leftover in path.parent.glob(f".{_literal(path.name)}.*"):
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if (name := TEMPORARY.fullmatch(leftover.name)) and name[1] == path.name:
             _delete(leftover)
 
@@ -130,10 +131,6 @@ def _beside(path: Path) -> Path:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _delete(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -48,7 +48,7 @@ class Identification:
     others: dict[str, float]
     """``left`` in the other ensemble, and with a free ``factor``."""
     snapshots: int
-    name: str = field(default="J")
+    name: str = "J"
 
     @property
     def solver(self) -> Dense:

@@ -52,7 +52,8 @@ def fold(k: np.ndarray, lattice: Lattice) -> np.ndarray:
 
 def zone_boundary(lattice: Lattice) -> np.ndarray:
     """Corners of the first Brillouin zone of a two-dimensional lattice, anticlockwise, ``(corner, 2)``."""
-    _plane(lattice)
+    if lattice.dim != 2:
+        raise ValueError(f"Zones are drawn for lattices of two dimensions, got {lattice!r}.")
     unit = 1.0 / lattice.spacing
     G = _nearest_reciprocal(lattice)[1:] / unit
     corners = []
@@ -194,11 +195,6 @@ def _allowed(lattice: Lattice, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             f"spacing=, or take another number of cells."
         )
     return np.clip(np.sort(t[on]), 0.0, 1.0)
-
-
-def _plane(lattice: Lattice) -> None:
-    if lattice.dim != 2:
-        raise ValueError(f"Zones are drawn for lattices of two dimensions, got {lattice!r}.")
 
 
 def _along_x(points: np.ndarray) -> np.ndarray:
