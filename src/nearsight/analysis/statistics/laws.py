@@ -101,5 +101,5 @@ def size_law(sizes: np.ndarray, values: np.ndarray, samples: np.ndarray) -> Size
     weight = 1.0 / np.maximum(logs.std(axis=0), 1e-6)
     slope, offset = np.polyfit(x, np.log(y), 1, w=weight)
     slopes = np.array([np.polyfit(x, row, 1, w=weight)[0] for row in logs])
-    intervals = (quantile_interval(slopes, quantiles) for quantiles in (QUANTILES, (0.025, 0.975)))
-    return SizeLaw(float(slope), float(slopes.std(ddof=1)), *intervals, float(np.exp(offset)))
+    inner, outer = (quantile_interval(slopes, quantiles) for quantiles in (QUANTILES, (0.025, 0.975)))
+    return SizeLaw(float(slope), float(slopes.std(ddof=1)), inner, outer, float(np.exp(offset)))
