@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance, integers
-from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces
 
 
@@ -26,12 +25,8 @@ class OnComponents(ForceField):
     def __init__(self, whole: ForceField, kept: Sequence[int]) -> None:
         super().__init__()
         self.whole = instance(whole, ForceField, "whole")
-        self.lattice, self.components = whole.lattice, whole.components
+        self.lattice, self.components, self.field_type = whole.lattice, whole.components, whole.field_type
         self.kept = integers(kept, "kept", least=0, most=whole.components - 1)
-
-    @property
-    def field_type(self) -> FieldType | None:
-        return self.whole.field_type
 
     def evaluate(self, field: Tensor) -> Forces:
         force = self.whole.connected(field).force

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.fields import FieldType
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.gradients import _slope, wanted
 from nearsight.hamiltonians import Hamiltonian
@@ -35,11 +34,7 @@ class ElectronForceField(ForceField):
         instance(model, Hamiltonian, "model")
         instance(solver, Solver, "solver")
         self.model, self.solver = model, solver
-        self.lattice, self.components = model.lattice, model.components
-
-    @property
-    def field_type(self) -> FieldType:
-        return self.model.field_type
+        self.lattice, self.components, self.field_type = model.lattice, model.components, model.field_type
 
     @property
     def rng(self) -> torch.Generator | None:
@@ -92,11 +87,7 @@ class ClassicalForceField(ForceField):
     def __init__(self, model: Hamiltonian) -> None:
         super().__init__()
         self.model = instance(model, Hamiltonian, "model")
-        self.lattice, self.components = model.lattice, model.components
-
-    @property
-    def field_type(self) -> FieldType:
-        return self.model.field_type
+        self.lattice, self.components, self.field_type = model.lattice, model.components, model.field_type
 
     def evaluate(self, field: Tensor) -> Forces:
         keep = wanted(field)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance, integer, number
-from nearsight.fields import FieldType, check_field
+from nearsight.fields import check_field
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.forcefields.gradients import _Energy, _Root, wanted
 
@@ -50,11 +50,7 @@ class FixedNumber(ForceField):
         self.electrons, self.mean_force = instance(electrons, ForceField, "electrons"), number(mean_force, "mean_force")
         self.component = integer(component, "component", least=0, most=electrons.components - 1)
         self.tolerance = number(tolerance, "tolerance", above=0)
-        self.lattice, self.components = electrons.lattice, electrons.components
-
-    @property
-    def field_type(self) -> FieldType | None:
-        return self.electrons.field_type
+        self.lattice, self.components, self.field_type = electrons.lattice, electrons.components, electrons.field_type
 
     def shift(self, field: Tensor) -> Tensor:
         """s ``(*batch,)``; the chemical potential is μ₀ + λs."""

@@ -39,11 +39,8 @@ class ForceField(Described, nn.Module, abc.ABC):
 
     lattice: Lattice
     components: int
-
-    @property
-    def field_type(self) -> FieldType | None:
-        """What the field may hold and how it transforms, where the force field knows."""
-        return None
+    field_type: FieldType | None = None
+    """What the field may hold and how it transforms, where the force field knows."""
 
     @property
     def rng(self) -> torch.Generator | None:
@@ -116,10 +113,7 @@ class SumForceField(ForceField):
                 )
         self.parts = nn.ModuleList(flat)
         self.lattice, self.components = flat[0].lattice, flat[0].components
-
-    @property
-    def field_type(self) -> FieldType | None:
-        return next((part.field_type for part in self.parts if part.field_type is not None), None)  # type: ignore[return-value]
+        self.field_type = next((part.field_type for part in flat if part.field_type is not None), None)
 
     def evaluate(self, field: Tensor) -> Forces:
         results = [part.connected(field) for part in self.parts]  # type: ignore[operator]

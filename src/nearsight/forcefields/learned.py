@@ -124,10 +124,10 @@ class BehlerParrinello(Described, nn.Module):
         instance(descriptor, Descriptor, "descriptor")
         instance(network, MLP, "network")
         self.descriptor, self.network = descriptor, network.build(descriptor.features)
-        self.lattice, self.field_type, self.components = (
+        self.lattice, self.components, self.field_type = (
             descriptor.lattice,
-            descriptor.field_type,
             descriptor.components,
+            descriptor.field_type,
         )
         self.reach, self.open_boundaries = descriptor.reach, descriptor.open_boundaries
 
@@ -168,12 +168,14 @@ class LearnedForceField(ForceField):
         ).from_config(told)
     }
 
+    field_type: FieldType
+
     def __init__(self, model: LocalModel | Descriptor, network: MLP | None = None) -> None:
         super().__init__()
         if isinstance(model, Descriptor) or network is not None:
             model = BehlerParrinello(model, network)  # type: ignore[arg-type]
         self.model = instance(model, LocalModel, "model", "Give a network on a grid, or a descriptor and an MLP.")
-        self.lattice, self.components = model.lattice, model.components
+        self.lattice, self.components, self.field_type = model.lattice, model.components, model.field_type
         if not (model.open_boundaries or all(self.lattice.periodic)):  # type: ignore[arg-type]
             raise ValueError(f"Convolutions wrap around: {self.lattice!r} must be periodic along every axis.")
         self.reference = EnergyReference()
@@ -186,10 +188,6 @@ class LearnedForceField(ForceField):
         other = super().on(lattice)
         other.reference = self.reference
         return other
-
-    @property
-    def field_type(self) -> FieldType:
-        return self.model.field_type
 
     @property
     def reach(self) -> tuple[int, ...]:

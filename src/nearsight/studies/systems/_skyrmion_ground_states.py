@@ -15,7 +15,7 @@ from torch import Tensor
 import nearsight as ns
 from nearsight import analysis
 from nearsight.dynamics import AB2Rotation, simulate
-from nearsight.fields import FieldType, cone, ferromagnet, perturbed, skyrmion_lattice, tangent
+from nearsight.fields import cone, ferromagnet, perturbed, skyrmion_lattice, tangent
 from nearsight.forcefields import ExactForceField, ForceField, Forces
 from nearsight.hamiltonians import SDModel, skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
@@ -87,11 +87,7 @@ class TwistAverage(ForceField):
     def __init__(self, *parts: ExactForceField) -> None:
         super().__init__()
         self.parts = torch.nn.ModuleList(parts)
-        self.lattice, self.components = parts[0].lattice, parts[0].components
-
-    @property
-    def field_type(self) -> FieldType | None:
-        return self.parts[0].field_type  # type: ignore[return-value]
+        self.lattice, self.components, self.field_type = parts[0].lattice, parts[0].components, parts[0].field_type
 
     def evaluate(self, field: Tensor) -> Forces:
         force, energy = torch.zeros_like(field), torch.zeros_like(field[..., 0, 0])
