@@ -124,12 +124,9 @@ class BehlerParrinello(Described, nn.Module):
         instance(descriptor, Descriptor, "descriptor")
         instance(network, MLP, "network")
         self.descriptor, self.network = descriptor, network.build(descriptor.features)
-        self.lattice, self.components, self.field_type = (
-            descriptor.lattice,
-            descriptor.components,
-            descriptor.field_type,
-        )
-        self.reach, self.open_boundaries = descriptor.reach, descriptor.open_boundaries
+        self.lattice, self.field_type = descriptor.lattice, descriptor.field_type
+        self.components, self.reach = descriptor.components, descriptor.reach
+        self.open_boundaries = descriptor.open_boundaries
 
     def local(self, field: Tensor) -> Tensor:
         """Energies ``(*batch, site)``."""
