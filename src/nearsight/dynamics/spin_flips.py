@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nearsight._description import Described
 from nearsight._validation import instance, number
-from nearsight.dynamics._acceptance import TIE, Acceptance
+from nearsight.dynamics._acceptance import RULES, TIE, Acceptance
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.scheme import _forces
 from nearsight.fields import check_field
@@ -42,6 +42,8 @@ class SpinFlips(Described, RateModel):
     ----------
     R. J. Glauber, J. Math. Phys. 4, 294 (1963).
     """
+
+    RULES = RULES
 
     def __init__(
         self, forcefield: ForceField, *, kT: float, rule: str = "metropolis", attempt_rate: float = 1.0
