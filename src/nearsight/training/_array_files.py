@@ -30,8 +30,7 @@ def read_arrays(file: Path, wanted: Iterable[str]) -> dict[str, Tensor]:
         if file.suffix == ".npz":
             arrays = read_npz(file, wanted)
             found = {k: torch.from_numpy(x) for k, x in arrays.items() if x.dtype.kind in "fiucb"}
-            with zipfile.ZipFile(file) as archive:
-                names = [name.removesuffix(".npy") for name in archive.namelist()]
+            names = _npz_names(file)
         else:
             found = _read_other(file)
             names = [name for name in found if name]
@@ -47,8 +46,7 @@ def read_arrays(file: Path, wanted: Iterable[str]) -> dict[str, Tensor]:
 
 def _read_other(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".npy":
-        with file.open("rb") as stream:
-            return _columns(_read_array(stream, file.stat().st_size, file, "array"))
+        return _columns(_read_npy(file))
     if file.suffix in (".pt", ".pth"):
         return _read_pt(file)
     if file.suffix in (".csv", ".dat", ".txt"):
@@ -56,6 +54,11 @@ def _read_other(file: Path) -> dict[str, Tensor]:
         found = _columns(table)
         return found | {name: found[str(k)] for k, name in enumerate(names)}
     raise ValueError(f"{file}: files are {', '.join(SUFFIXES)}, not {file.suffix!r}.")
+
+
+def _npz_names(file: Path) -> list[str]:
+    with zipfile.ZipFile(file) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def read_npz(
@@ -90,6 +93,11 @@ def _refuse_bomb(file: Path, size: int) -> None:
             f"{file} has {file.stat().st_size:,} bytes but unpacks to {size:,}: it is not read. If the data are yours, "
             f"save them uncompressed (np.savez, or clone() before torch.save)."
         )
+
+
+def _read_npy(file: Path) -> np.ndarray:
+    with file.open("rb") as stream:
+        return _read_array(stream, file.stat().st_size, file, "array")
 
 
 def _read_array(stream: Any, size: int, file: Path, name: str) -> np.ndarray:
