@@ -221,6 +221,18 @@ def test_mean_field_methods_agree_where_couplings_are_weak():
     assert values[0].value[0] != values[1].value[0] != values[2].value[0]
 
 
+def test_the_model_of_four_spin_terms_has_their_energy_and_grows(seen):
+    for terms in (MIXED, Terms.pairs(LATTICE, [1, 2], by="displacement")):
+        learned = learn_couplings(seen.take(slice(2000)), terms)
+        states = torch.randint(2, (20, 16), generator=torch.Generator().manual_seed(1), dtype=torch.int8)
+        torch.testing.assert_close(learned.model().energy(states), learned.energy(states), rtol=0, atol=1e-9)
+        larger = learned.model(square(6))
+        torch.testing.assert_close(
+            larger.energy(torch.ones(36, dtype=torch.int8)) / 36,
+            learned.energy(torch.ones(16, dtype=torch.int8)) / 16,
+        )
+
+
 # --- observations as they come ----------------------------------------------------------------------------------------
 
 

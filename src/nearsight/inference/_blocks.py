@@ -78,16 +78,15 @@ class Blocks:
 class LongRun:
     """Covariance of a sum over all blocks.
 
-    ``covariance`` ``(k, k)``; ``inflation`` ``(k,)``, the factor by which memory from block to block raises the
-    variance; ``freedom`` ``(k,)``, degrees of freedom of the variance, those of a χ² with the same relative noise.
+    ``covariance`` ``(k, k)``; ``freedom`` ``(k,)``, degrees of freedom of the variance, those of a χ² with the same
+    relative noise.
     """
 
     covariance: np.ndarray
-    inflation: np.ndarray
     freedom: np.ndarray
 
 
-def long_run(sums: np.ndarray, chain: np.ndarray, fitted: int = 0) -> LongRun:
+def long_run(sums: np.ndarray, chain: np.ndarray) -> LongRun:
     r"""Covariance of the total of block sums ``(block, k)`` that have mean zero, or are taken about it,
 
     .. math:: V_{kl} = \sqrt{f_k f_l} \sum_b g_{bk} g_{bl}, \qquad
@@ -102,10 +101,10 @@ def long_run(sums: np.ndarray, chain: np.ndarray, fitted: int = 0) -> LongRun:
     """
     g = sums - sums.mean(0)
     n = len(g)
-    lagged = [(g * g).sum(0)]
+    squares = (g * g).sum(0)
     starts = np.flatnonzero(np.diff(chain, prepend=chain[0] - 1))
     longest = int(np.diff(np.concatenate([starts, [n]])).max())
-    variance = np.where(lagged[0] > 0, lagged[0], 1.0)
+    variance = np.where(squares > 0, squares, 1.0)
     total = np.ones(g.shape[1])
     window = np.zeros(g.shape[1], int)
     open_ = np.ones(g.shape[1], bool)
@@ -119,5 +118,5 @@ def long_run(sums: np.ndarray, chain: np.ndarray, fitted: int = 0) -> LongRun:
     lags = 2 * window + 1
     inflation = np.maximum(total, 0.25) * (1 + lags / n)
     freedom = np.maximum(n / lags - 1, 1.0)
-    scale = np.sqrt(inflation * n / max(n - 1 - fitted, 1))
-    return LongRun(scale[:, None] * (g.T @ g) * scale, inflation, freedom)
+    scale = np.sqrt(inflation * n / max(n - 1, 1))
+    return LongRun(scale[:, None] * (g.T @ g) * scale, freedom)

@@ -73,7 +73,7 @@ def bounded(error: LongRun, information: np.ndarray) -> LongRun:
     covariance = error.covariance.copy()
     covariance[loose] = covariance[:, loose] = 0.0
     covariance[loose, loose] = np.inf
-    return LongRun(covariance, error.inflation, error.freedom)
+    return LongRun(covariance, error.freedom)
 
 
 def total(environments: Environments, theta: np.ndarray, objective: Objective) -> tuple[float, np.ndarray, np.ndarray]:

@@ -55,9 +55,7 @@ def observed_moments(blocks: Blocks, terms: Terms) -> Moments:
     if not len(known):
         raise ValueError("No statistic of these terms ever changes: there is no coupling to learn.")
     covariance = error.covariance / total**2
-    return Moments(
-        mean, LongRun(covariance, error.inflation, error.freedom), centred, min(float(np.median(known)), total)
-    )
+    return Moments(mean, LongRun(covariance, error.freedom), centred, min(float(np.median(known)), total))
 
 
 def _refuse_frozen(seen: np.ndarray, terms: Terms) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from nearsight._validation import choice, instance, integer, number
-from nearsight.hamiltonians import ClassicalModel, EdwardsAnderson, Ising, Potts
+from nearsight.hamiltonians import ClassicalModel, EdwardsAnderson, Ising, Potts, TileModel
 from nearsight.inference._blocks import Blocks
 from nearsight.inference._conditional import Estimate, solve
 from nearsight.inference._moments import observed_moments, refuse_few
@@ -21,7 +21,7 @@ from nearsight.inference.maximum_likelihood import maximum_likelihood
 from nearsight.inference.mean_field import mean_field
 from nearsight.inference.observations import Observations
 from nearsight.inference.pseudolikelihood import pseudolikelihood
-from nearsight.inference.terms import Terms
+from nearsight.inference.terms import Terms, translated_shapes
 from nearsight.lattices import Lattice
 
 Method = Literal["pseudo-likelihood", "interaction-screening", "likelihood", "mean-field", "tap", "bethe"]
@@ -79,7 +79,8 @@ class LearnedCouplings:
 
         :class:`~nearsight.hamiltonians.Ising` from pairs by shell and a uniform field,
         :class:`~nearsight.hamiltonians.Potts` from pairs by shell, :class:`~nearsight.hamiltonians.EdwardsAnderson`
-        from all bonds of nearest neighbours.
+        from all bonds of nearest neighbours, and a :class:`~nearsight.hamiltonians.TileModel` from other terms that
+        all translates share, four-spin terms among them.
         """
         lattice = self.terms.lattice if lattice is None else instance(lattice, Lattice, "lattice")
         if not lattice.same_kind(self.terms.lattice):
@@ -104,10 +105,27 @@ class LearnedCouplings:
                 return Ising(lattice, J=J, h=h[0] if h else 0.0)
             if len(kinds) == 1:
                 return Potts(lattice, self.terms.n_states, J=J, kind="clock" if kinds == {"clock"} else "standard")
-        raise ValueError(
-            f"{self.terms!r} make no named model: take pairs by shell, or by='bond' for nearest neighbours; "
-            "energy(states) serves any terms."
-        )
+        return self._tiles(lattice)
+
+    def _tiles(self, lattice: Lattice) -> TileModel:
+        """The couplings as a table over the smallest tiles that hold every cluster."""
+        shapes = [translated_shapes(self.terms.lattice, term) for term in self.terms.terms]
+        couplings: dict[tuple[tuple[int, ...], ...], Any] = {}
+        extent = np.ones(lattice.dim, int)
+        for term, found, J in zip(self.terms.terms, shapes, self.value, strict=True):
+            if found is None:
+                raise ValueError(
+                    f"{self.terms!r} make no model of the library: couplings of sites do so as by='bond' of nearest "
+                    "neighbours, others where all translates share them; energy(states) serves any terms."
+                )
+            for shape in found:
+                gain = J if self.terms.n_states == 2 else J * term.table
+                couplings[shape] = couplings.get(shape, 0.0) + gain
+                extent = np.maximum(extent, np.max(shape, axis=0) + 1)
+        return TileModel.from_couplings(
+            lattice, couplings, shape=extent.tolist(), stride=(1,) * lattice.dim,
+            n_states=self.terms.n_states, symmetrise=False,
+        )  # fmt: skip
 
     def take(self, chosen: np.ndarray) -> LearnedCouplings:
         """Some of the couplings, as they were learned beside the others."""

@@ -75,7 +75,7 @@ def _error(blocks: Blocks, observed: Moments, model: ModelMoments, chains: bool 
     inverse = np.linalg.inv(model.covariance)
     error = long_run(observed.sums @ inverse / blocks.edges[-1], blocks.chain)
     added = inverse @ model.error @ inverse if chains else 0.0
-    return LongRun(error.covariance + added, error.inflation, error.freedom)
+    return LongRun(error.covariance + added, error.freedom)
 
 
 def _enumerated(terms: Terms, theta: np.ndarray) -> ModelMoments:

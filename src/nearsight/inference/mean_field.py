@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.inference._blocks import Blocks, LongRun, long_run
+from nearsight.inference._blocks import Blocks, long_run
 from nearsight.inference._conditional import Estimate
 from nearsight.inference.terms import Terms
 
@@ -54,8 +54,7 @@ def mean_field(blocks: Blocks, terms: Terms, order: str) -> Estimate:
     )
     influence = (full - left_out) * (1 - size / edges[-1])[:, None]
     chain = blocks.chain[np.searchsorted(part_of, np.arange(parts))]
-    error = long_run(influence, chain)
-    return Estimate(full, LongRun(error.covariance, error.inflation, error.freedom))
+    return Estimate(full, long_run(influence, chain))
 
 
 def _couplings(first: np.ndarray, second: np.ndarray, number: float, terms: Terms, order: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from scipy import stats
 from nearsight._validation import generator, number
 from nearsight.inference._blocks import Blocks, long_run
 from nearsight.inference._environments import Environments
+from nearsight.inference._moments import observed_moments
 from nearsight.inference.couplings import LearnedCouplings, Method, checked_observations, learn_couplings
 from nearsight.inference.observations import Observations
 from nearsight.inference.pseudolikelihood import pseudolikelihood
@@ -118,7 +120,7 @@ def select_couplings(
     level = number(level, "level", above=0, below=1)
     everything = _union(models)
     checked_observations(observations, everything)
-    training, held = observations.split(validation, rng=rng, gap=_gap(observations))
+    training, held = observations.split(validation, rng=rng, gap=_gap(observations, everything))
     full = learn_couplings(training, everything, method=method)
     if np.isinf(full.error).any():
         raise ValueError("A coupling that observations bound from one side alone cannot be tested: observe more.")
@@ -153,9 +155,11 @@ def _union(models: Sequence[Terms]) -> Terms:
     return Terms(models[0].lattice, known.values(), models[0].n_states)
 
 
-def _gap(observations: Observations) -> int:
-    """Rows left out between training and validation parts of a single chain."""
-    return 0 if observations.n_chains > 1 else max(1, len(observations) // 500)
+def _gap(observations: Observations, terms: Terms) -> int:
+    """Rows left out between training and validation parts of a single chain: six autocorrelation times."""
+    if observations.n_chains > 1:
+        return 0
+    return math.ceil(3 * len(observations) / observed_moments(Blocks(observations), terms).effective)
 
 
 def _holm(p: np.ndarray) -> np.ndarray:

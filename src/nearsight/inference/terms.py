@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -229,6 +230,17 @@ class Terms:
         sizes = [term.table.size for term in self.terms]
         tables = np.concatenate([term.table.ravel() for term in self.terms])
         return tables, np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+
+
+def translated_shapes(lattice: Lattice, term: Term) -> list[tuple[tuple[int, ...], ...]] | None:
+    """The clusters of a term up to translations, as cells from 0 on; None if they are not all translates of some."""
+    if lattice.n_basis > 1 or not all(lattice.periodic):  # type: ignore[arg-type]
+        return None
+    shape, cells = np.array(lattice.shape), lattice.cells[term.clusters]
+    steps = _nearest(cells - cells[:, :1], shape, np.array(lattice.periodic))
+    steps -= steps.min(1, keepdims=True)
+    found = Counter(tuple(sorted(map(tuple, cluster))) for cluster in steps.tolist())
+    return list(found) if set(found.values()) == {lattice.n_cells} else None
 
 
 def _spin_product(spins: int) -> np.ndarray:
