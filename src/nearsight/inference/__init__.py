@@ -9,11 +9,14 @@ error bar, and :func:`select_couplings` says which of many the observations supp
 
 :func:`fit_likelihood` fits an autoregressive probability to them, whose energy is an :class:`AutoregressiveEnergy`;
 :func:`entropy`, :func:`cross_entropy` and :func:`reweight` say what it knows, with error bars, and how good it is.
+:func:`distil` turns this energy, or any other, into a :class:`~nearsight.hamiltonians.TileModel`, a table that holds on
+lattices of all sizes.
 """
 
 from nearsight.inference._symmetries import SymmetryTest
 from nearsight.inference.autoregressive_energy import AutoregressiveEnergy
 from nearsight.inference.couplings import LearnedCouplings, learn_couplings
+from nearsight.inference.distil import Distilled, distil
 from nearsight.inference.entropy import Measured, Reweighted, cross_entropy, entropy, reweight
 from nearsight.inference.examine import Examination, examine
 from nearsight.inference.likelihood import LikelihoodOptions, fit_likelihood
@@ -26,6 +29,7 @@ from nearsight.inference.terms import Terms
 
 __all__ = [
     "AutoregressiveEnergy",
+    "Distilled",
     "EnergyErrors",
     "Examination",
     "LearnedCouplings",
@@ -38,6 +42,7 @@ __all__ = [
     "SymmetryTest",
     "Terms",
     "cross_entropy",
+    "distil",
     "energy_errors",
     "entropy",
     "examine",

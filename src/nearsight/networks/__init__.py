@@ -10,6 +10,7 @@ from nearsight.networks.autoregressive import (
     lattice_operations,
 )
 from nearsight.networks.block_cnn import BlockCNN
+from nearsight.networks.ednn import EDNN
 from nearsight.networks.embedded_network import EmbeddedNetwork
 from nearsight.networks.group_cnn import GroupCNN
 from nearsight.networks.group_convolution import GroupConvolution
@@ -20,6 +21,7 @@ from nearsight.networks.symmetrised_mlp import SymmetrisedMLP
 from nearsight.networks.torque_resnet import TorqueResNet
 
 __all__ = [
+    "EDNN",
     "MLP",
     "AttentionAutoregression",
     "AutoregressiveModel",
