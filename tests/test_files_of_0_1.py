@@ -22,6 +22,7 @@ from nearsight.sampling import Snapshots
 from nearsight.solvers import Dense
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get
+from nearsight.studies.settings import configure, validated
 from nearsight.training import DataSet, MoveData
 
 ARCHIVES = Path(__file__).parent / "data" / "0.1"
@@ -173,3 +174,15 @@ def test_a_run_of_a_study_goes_on_where_it_was(tmp_path, name):
 def test_a_run_whose_settings_are_called_otherwise_is_refused_with_the_cure(files):
     with pytest.raises(ValueError, match=r"(?s)no configuration of this version.*'fronts'.*with another --name"):
         get("ising_blocks").stored_config(Run(files / "run_ising_blocks"))
+
+
+@pytest.mark.parametrize(
+    ("study", "old", "new"),
+    [
+        ("skyrmion", {"students": ["resnet"]}, "networks=[resnet]"),
+        ("falicov_kimball", {"comparison": {"runs": 30}}, "comparison.quenches=30"),
+    ],
+)
+def test_settings_that_were_renamed_are_read_under_their_old_names(study, old, new):
+    kind = type(get(study).configure())
+    assert validated(kind, old) == configure(kind(), [new]) != kind()

@@ -31,7 +31,7 @@ def trained(path, study, settings) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two students of the same data with cutoffs 1 and 2."""
+    """Two models of the same data with cutoffs 1 and 2."""
     folder = tmp_path_factory.mktemp("runs") / "holstein"
     return {
         name: trained(folder / name, "holstein", [*SHORT, f"network.radii={radii}"])
@@ -106,11 +106,11 @@ def spins(tmp_path_factory) -> Run:
     return trained(
         path,
         "skyrmion",
-        [*SHORT, "students=[equivariant]", "trajectories.duration=8", "electron_kT=0.2", "solver_tol=1e-3"],
+        [*SHORT, "networks=[equivariant]", "trajectories.duration=8", "electron_kT=0.2", "solver_tol=1e-3"],
     )
 
 
-def test_the_doctor_examines_torques_and_grows_students(spins):
+def test_the_doctor_examines_torques_and_grows_models(spins):
     result = doctor("locality", spins.path, "--samples", 8, "--steps", 2)
     assert result.exit_code == 0, result.output
     assert "response of the exact torque" in " ".join(result.stdout.split())
@@ -126,7 +126,7 @@ def test_the_doctor_examines_torques_and_grows_students(spins):
 
 
 def test_torques_at_fixed_number_are_examined_at_the_mean_chemical_potential(tmp_path):
-    settings = [*SHORT, "students=[equivariant]", "trajectories.duration=8"]
+    settings = [*SHORT, "networks=[equivariant]", "trajectories.duration=8"]
     run = trained(tmp_path / "double_exchange" / "tiny", "double_exchange", settings)
     target = open_target(run.path)[1]
     field = target.data.field
@@ -140,7 +140,7 @@ def test_torques_at_fixed_number_are_examined_at_the_mean_chemical_potential(tmp
     assert list(found.data["source"].values) == ["exact", "tiny", "canonical"]
 
 
-def test_students_are_grown_once_and_each_from_the_same_start(spins):
+def test_models_are_grown_once_and_each_from_the_same_start(spins):
     target = open_target(spins.path)[1]
     first = grown(spins, target, 2, print)
     began = {path: path.stat().st_mtime_ns for path in (spins.path / "locality").rglob("*.safetensors")}
@@ -165,7 +165,7 @@ def test_the_doctor_examines_hops_though_the_test_has_one_trajectory(tmp_path):
 
 
 def test_steps_for_a_study_that_grows_nothing_are_refused(runs):
-    with pytest.raises(ValueError, match="grows no students"):
+    with pytest.raises(ValueError, match="grows no models"):
         examine(runs["near"].path, samples=8, steps=5)
 
 

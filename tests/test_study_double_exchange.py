@@ -252,9 +252,9 @@ def test_maps_show_the_spins_that_are_kept_with_their_electrons(finished):
     [
         ("filling=0.6", "<= 0.5"),
         ("length=7", "multiple of 2"),
-        ("large.growth=[9, 3]", "low, high"),
+        ("large.growth=[9, 3]", "first, last"),
         ("dynamics.radius=[3, 1]", "low, high"),
-        ("students=[]", "one or more"),
+        ("networks=[]", "one or more"),
         ("comparison.quenches=3", ">= 8"),
     ],
 )

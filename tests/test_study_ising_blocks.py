@@ -15,8 +15,8 @@ from nearsight.sampling import ExactBlocks, Snapshots
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get
 from nearsight.studies.fits import with_fits
-from nearsight.studies.systems import ising_blocks
-from nearsight.studies.systems.ising_blocks import fit_options, near_transition, seconds, tasks
+from nearsight.studies.systems import _ising_blocks_accuracy as accuracies
+from nearsight.studies.systems.ising_blocks import fit_options, seconds, tasks
 from study_runs import assert_checks_are_numbers
 
 pytestmark = pytest.mark.xdist_group("ising_blocks")
@@ -41,7 +41,7 @@ def test_every_stage_leaves_what_it_promises(finished):
     for stage in STUDY.stages:
         assert finished.complete(stage.name)
     assert (finished.path / "report.html").stat().st_size > 1e5
-    assert set(tasks(TINY)) == {p.name for p in (finished.path / "models").iterdir()}
+    assert {task.name for task in tasks(TINY)} == {p.name for p in (finished.path / "models").iterdir()}
 
 
 def test_blocks_are_cut_from_the_snapshots_that_were_sampled(finished):
@@ -78,14 +78,14 @@ def test_the_exact_bound_is_measured_on_the_blocks_that_the_models_judge(finishe
 
 
 def test_exact_odds_are_a_ratio_of_two_distributions():
-    kT = ising_blocks.TC + np.array([-0.3, -0.1, 0.05, 0.2])
+    kT = accuracies.TC + np.array([-0.3, -0.1, 0.05, 0.2])
     blocks = 2 * ((np.arange(512)[:, None] >> np.arange(9)) & 1).reshape(-1, 3, 3) - 1
-    odds = ising_blocks.log_odds(blocks, kT)
+    odds = accuracies.log_odds(blocks, kT)
     below = np.exp(ExactBlocks(3).log_probability(blocks, kT[:2])).mean(1)
     assert (below * np.exp(odds)).sum() == pytest.approx(1, abs=1e-9)
     assert odds[-1] == odds.min() < 0  # all spins up
     alternating = 2 * (np.indices((3, 3)).sum(0) % 2) - 1
-    assert ising_blocks.log_odds(alternating[None], kT)[0] > 0
+    assert accuracies.log_odds(alternating[None], kT)[0] > 0
 
 
 def test_checks_judge_the_exponents_and_the_comparison(finished):
@@ -132,11 +132,11 @@ def test_temperatures_near_the_transition_favour_no_phase(preset):
     for part in (config.training, config.testing):
         kT = part.temperatures.ladder
         assert (np.diff(kT) > 0).all()
-        assert not np.isin(0.5, ising_blocks.phase(kT))
-        distance = np.abs(kT - ising_blocks.TC)
+        assert not np.isin(0.5, accuracies.phase(kT))
+        distance = np.abs(kT - accuracies.TC)
         dense = np.geomspace(part.temperatures.nearest, part.temperatures.farthest, part.temperatures.near)
         for sign in (-1, 1):
-            assert np.abs(kT[:, None] - (ising_blocks.TC + sign * dense)).min(0).max() < 1e-6
+            assert np.abs(kT[:, None] - (accuracies.TC + sign * dense)).min(0).max() < 1e-6
         assert distance.min() > 1e-3
     shared = np.intersect1d(*(p.temperatures.ladder for p in (config.training, config.testing)))
     assert len(shared) <= 4
@@ -144,10 +144,10 @@ def test_temperatures_near_the_transition_favour_no_phase(preset):
 
 def test_a_step_sees_as_many_spins_of_a_snapshot_as_was_asked():
     config = STUDY.configure("quick")
-    blocks = {t.side: fit_options(config, t).blocks for t in tasks(config).values() if t.target == "phase"}
+    blocks = {t.side: fit_options(config, t).blocks for t in tasks(config) if t.target == "phase"}
     assert blocks[32] == 4
     assert blocks[4] == config.max_blocks
-    order = [seconds(config, task) for task in tasks(config).values()]
+    order = [seconds(config, task) for task in tasks(config)]
     assert order == sorted(order, reverse=True)
 
 
@@ -189,19 +189,19 @@ def planted() -> xr.Dataset:
     dims = ("features", "side", "temperature", "snapshot")
     return xr.Dataset(
         {"block": (dims, block), "whole": (dims, (block > 0.5).astype(float)), "blocks": ("side", blocks)},
-        coords={"features": ["network"], "side": sides, "temperature": x + ising_blocks.TC},
+        coords={"features": ["network"], "side": sides, "temperature": x + accuracies.TC},
     )
 
 
 @pytest.fixture(scope="module")
 def measured(planted, tmp_path_factory) -> xr.Dataset:
     run = Run.create(tmp_path_factory.mktemp("run"), "ising_blocks", {"seed": 3})
-    return ising_blocks.windows(run, STUDY.configure("tiny"), planted)
+    return accuracies.windows(run, STUDY.configure("tiny"), planted)
 
 
 def test_a_planted_window_law_is_measured(measured, planted):
-    for threshold in ising_blocks.THRESHOLDS:
-        law = ising_blocks.law(TINY, measured, "network", threshold)
+    for threshold in accuracies.THRESHOLDS:
+        law = accuracies.law(TINY, measured, "network", threshold)
         exact = [2 * 1.7 / s * np.log(0.55 * s**-0.12 / (1 - threshold)) for s in planted.side.values]
         window = measured.window.sel(kind="block", features="network", threshold=threshold)
         np.testing.assert_allclose(window, exact, rtol=0.12)
@@ -210,26 +210,26 @@ def test_a_planted_window_law_is_measured(measured, planted):
 
 
 def test_a_planted_collapse_is_measured(measured, planted):
-    found = ising_blocks.collapse(TINY, planted, measured, "network")
+    found = accuracies.collapse(TINY, planted, measured, "network")
     assert abs(found.theta - 0.12) < 3 * found.theta_error + 0.01
     assert abs(found.inverse_nu - 1) < 3 * found.inverse_nu_error + 0.03
     assert found.quality < 2
-    checks = {check.name: check for check in ising_blocks.scaling_checks(TINY, with_fits(measured, collapse=found))}
+    checks = {check.name: check for check in accuracies.scaling_checks(TINY, with_fits(measured, collapse=found))}
     assert checks["data collapse, 1/ν, network"].passed
 
 
 def test_a_leaning_of_the_guess_does_not_spoil_the_collapse(planted, measured, tmp_path):
     """Errors that jump at Tc, as those of every model that prefers a phase, have the same mean of both sides."""
     leaning = planted.copy(deep=True)
-    x = planted.temperature.values - ising_blocks.TC
+    x = planted.temperature.values - accuracies.TC
     jump = 0.06 * np.sign(x) * np.exp(-np.abs(x) / 0.3)
     leaning["block"] = planted.block + xr.DataArray(jump, dims="temperature")
     run = Run.create(tmp_path / "run", "ising_blocks", {"seed": 3})
-    jumping = ising_blocks.windows(run, TINY, leaning)
-    plain, other = (ising_blocks.curves(TINY, *data, "network") for data in ((planted, measured), (leaning, jumping)))
+    jumping = accuracies.windows(run, TINY, leaning)
+    plain, other = (accuracies.curves(TINY, *data, "network") for data in ((planted, measured), (leaning, jumping)))
     assert len(plain[1]) > 10
     np.testing.assert_allclose(other[2], plain[2], atol=1e-12)
-    assert abs(ising_blocks.collapse(TINY, leaning, jumping, "network").theta - 0.12) < 0.05
+    assert abs(accuracies.collapse(TINY, leaning, jumping, "network").theta - 0.12) < 0.05
 
 
 def test_resampling_scatters_as_new_snapshots_would(planted):
@@ -242,14 +242,14 @@ def test_resampling_scatters_as_new_snapshots_would(planted):
 
 def test_both_phases_count_the_same_near_the_transition(planted):
     config = STUDY.configure("tiny")
-    x = planted.temperature.values - ising_blocks.TC
+    x = planted.temperature.values - accuracies.TC
     biased = planted.copy()
     biased["block"] = planted.block * 0 + xr.DataArray((x > 0).astype(float), dims="temperature")
     dropped = biased.isel(temperature=np.flatnonzero((x < 0) | (np.arange(len(x)) % 2 == 0)))
-    np.testing.assert_allclose(near_transition(config, dropped), 0.5)
+    np.testing.assert_allclose(accuracies.near_transition(config, dropped), 0.5)
 
 
 def test_windows_that_do_not_close_make_no_law(measured):
     broken = measured.copy(deep=True)
     broken.window[:] = np.nan
-    assert ising_blocks.law(TINY, broken, "network", 0.85) is None
+    assert accuracies.law(TINY, broken, "network", 0.85) is None

@@ -230,7 +230,7 @@ def test_no_field_of_the_large_lattices_is_kept(finished):
         ("length=20", "multiple of 12"),
         ("ground.fields=[0.01, 0.0]", "rising order"),
         ("large.growth=[9, 3]", "first, last"),
-        ("students=[]", "one or more"),
+        ("networks=[]", "one or more"),
         ("dynamics.spread=[0.3, 0.1]", "low, high"),
         ("comparison.quenches=3", ">= 8"),
     ],

@@ -30,7 +30,7 @@ def examine(
         study = get(run.manifest["study"])
         study.run(run.path, study.stored_config(run), only="report", resume=True)
     console.print(floor_table(found.data))
-    console.print(student_table(found.data))
+    console.print(_model_table(found.data))
     if "probe" in found.data.coords:
         console.print(growth_table(found.data))
     console.print(found.words, highlight=False, markup=False)
@@ -51,7 +51,7 @@ def floor_table(data: xr.Dataset) -> Table:
     return table
 
 
-def student_table(data: xr.Dataset) -> Table:
+def _model_table(data: xr.Dataset) -> Table:
     """Cutoff, error and decay of the response of every model."""
     table = _table("model", "cutoff / a", "error", "of the rms", "cannot know", "ξ / a")
     radius, floor, rms = data["radius"].values, data["floor"].values, float(data["rms"])
@@ -65,7 +65,7 @@ def student_table(data: xr.Dataset) -> Table:
 
 
 def growth_table(data: xr.Dataset) -> Table:
-    """Errors of the students that differ in their cutoff alone."""
+    """Errors of the models that differ in their cutoff alone."""
     table = _table("cutoff / a", "error after equal training", "of the rms")
     for name in data["probe"].values:
         here = data.sel(probe=name)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from nearsight._validation import boolean, instance, number
 
@@ -39,44 +39,46 @@ class Below:
     """The value is at most ``bound``."""
 
     bound: float
+    _sign: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         _store(self, bound=number(self.bound, "bound"))
 
     @property
     def text(self) -> str:
-        return f"≤ {number_cell(self.bound)}"
+        return f"{'≤' if self._sign > 0 else '≥'} {number_cell(self.bound)}"
 
     def test(self, check: Check) -> bool:
-        return _known(check.value) <= self.bound
+        return self.badness(check) <= self._sign * self.bound
 
     def badness(self, check: Check) -> float:
         """A number in the unit of the value that grows as the check gets worse."""
-        return _known(check.value)
+        return self._sign * _known(check.value)
 
 
 @dataclass(frozen=True)
-class Above:
+class Above(Below):
     """The value is at least ``bound``."""
 
-    bound: float
+    _sign: ClassVar[int] = -1
 
-    def __post_init__(self) -> None:
-        _store(self, bound=number(self.bound, "bound"))
 
-    @property
-    def text(self) -> str:
-        return f"≥ {number_cell(self.bound)}"
+class _Near:
+    """The value is off its reference by at most a width."""
+
+    def width(self, check: Check) -> float:
+        """The tolerance in the unit of the value."""
+        raise NotImplementedError
 
     def test(self, check: Check) -> bool:
-        return _known(check.value) >= self.bound
+        return self.badness(check) <= self.width(check)
 
     def badness(self, check: Check) -> float:
-        return -_known(check.value)
+        return abs(_known(check.value) - _known(check.reference))
 
 
 @dataclass(frozen=True)
-class Within:
+class Within(_Near):
     """The value is off its reference by at most ``tolerance``, in its unit or ``relative`` to the reference."""
 
     tolerance: float
@@ -91,18 +93,11 @@ class Within:
         return f"within {number_cell(100 * self.tolerance)} %" if self.relative else f"± {number_cell(self.tolerance)}"
 
     def width(self, check: Check) -> float:
-        """The tolerance in the unit of the value."""
         return self.tolerance * (abs(_known(check.reference)) if self.relative else 1.0)
-
-    def test(self, check: Check) -> bool:
-        return self.badness(check) <= self.width(check)
-
-    def badness(self, check: Check) -> float:
-        return abs(_known(check.value) - _known(check.reference))
 
 
 @dataclass(frozen=True)
-class Sigma:
+class Sigma(_Near):
     """The value is off its reference by at most ``most`` times the combined standard error of both."""
 
     most: float
@@ -114,11 +109,8 @@ class Sigma:
     def text(self) -> str:
         return f"≤ {number_cell(self.most)} σ"
 
-    def test(self, check: Check) -> bool:
-        return self.badness(check) <= self.most * check.combined_error
-
-    def badness(self, check: Check) -> float:
-        return abs(_known(check.value) - _known(check.reference))
+    def width(self, check: Check) -> float:
+        return self.most * check.combined_error
 
 
 @dataclass(frozen=True)

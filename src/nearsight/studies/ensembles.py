@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,17 +135,7 @@ def same_mean(label: str, values: xr.DataArray, log: bool = False) -> list[Check
 
 def at_end(label: str, values: xr.DataArray, *, exact: xr.DataArray | None = None, note: str = "") -> Check:
     """Mean and standard error over replicas of values at one time, beside those of exact quenches."""
-    learned = analysis.mean_and_error(values)
-    beside = None if exact is None else analysis.mean_and_error(exact)
-    return Check(
-        f"{label} at the end",
-        value=float(learned["mean"]),
-        error=float(learned["error"]),
-        unit=_unit(values),
-        exact=None if beside is None else float(beside["mean"]),
-        exact_error=None if beside is None else float(beside["error"]),
-        note=f"t = {rounded(values.time)}{note}",
-    )
+    return mean_check(f"{label} at the end", values, exact=exact, note=f"t = {rounded(values.time)}{note}")
 
 
 def mean_check(
@@ -153,23 +144,28 @@ def mean_check(
     dim: str = "replica",
     *,
     weights: xr.DataArray | None = None,
+    exact: xr.DataArray | None = None,
     criterion: Criterion | None = None,
+    note: str = "",
     missing: str = "",
 ) -> Check:
-    """Mean and standard error over replicas, weighed by ``weights``; ``missing``: what to say if fewer than two of them
-    have any weight."""
-    if weights is None:
-        found = analysis.mean_and_error(values, dim)
-    elif int((weights > 0).sum()) >= 2:
-        found = analysis.weighted_mean_and_error(values, weights, dim)
-    else:
-        return Check(name, value=None, unit=_unit(values), criterion=criterion, note=missing)
-    return Check(name, float(found["mean"]), float(found["error"]), unit=_unit(values), criterion=criterion)
+    """Mean and standard error over replicas, weighed by ``weights``, beside those of ``exact`` values.
 
-
-def _unit(values: xr.DataArray) -> str:
+    missing: what to say if fewer than two replicas have any weight.
+    """
     units = str(values.attrs.get("units", ""))
-    return "" if units == "1" else units
+    common: dict[str, Any] = {"unit": "" if units == "1" else units, "criterion": criterion}
+    if weights is not None and int((weights > 0).sum()) < 2:
+        return Check(name, value=None, note=missing, **common)
+    found = (
+        analysis.mean_and_error(values, dim)
+        if weights is None
+        else analysis.weighted_mean_and_error(values, weights, dim)
+    )
+    if exact is not None:
+        beside = analysis.mean_and_error(exact, dim)
+        common |= {"exact": float(beside["mean"]), "exact_error": float(beside["error"])}
+    return Check(name, float(found["mean"]), float(found["error"]), note=note, **common)
 
 
 def matched_noise_bias(length: xr.DataArray) -> Check:

@@ -25,6 +25,12 @@ def some_times(data: Data, count: int) -> Data:
     return later.isel(time=np.unique(np.linspace(0, later.sizes["time"] - 1, count).round().astype(int)))
 
 
+def captioned(picture: ns.plots.Picture, words: str) -> ns.plots.Picture:
+    """The picture, with more words in its caption."""
+    picture.caption += f" {words}"
+    return picture
+
+
 def tables(run: Run) -> list[ns.plots.Published]:
     """Tables that a reader has put into the folder "published" of a run; figures draw the columns that they know."""
     return [ns.plots.read_published(path) for path in sorted((run.path / "published").glob("*.csv"))]

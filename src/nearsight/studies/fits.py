@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,6 +68,51 @@ def growth_law(
         return None
     window = (float(times[0]), float(times[-1]))
     return fit(length.transpose("replica", "time"), rng=rng, window=window)
+
+
+def with_slowing(
+    growth: xr.Dataset, along: str, *, rng: Callable[[str], torch.Generator], **window: float
+) -> xr.Dataset:
+    """The Allen-Cahn law of ``growth.L`` in a window of free growth, when L leaves it for good, and local exponents
+    since its t0, for every value ``along`` a dimension.
+
+    They are added as fits "L VALUE" and "departure VALUE", and as ``exponent`` and ``exponent_error``.
+    """
+    unknown = xr.full_like(growth.L.mean("replica"), np.nan)
+    growth = growth.assign(exponent=unknown, exponent_error=unknown.copy())
+    for value in growth[along].values.tolist():
+        L = growth.L.sel({along: value}).transpose("replica", "time")
+        law, _ = attempted(partial(growth_law, L, rng=rng("bootstrap"), fit=analysis.allen_cahn, least=4, **window))
+        since = 0.0 if law is None else law.t0
+        fall, _ = attempted(partial(analysis.departure, L, rng=rng("departure"), since=since))
+        if fall is not None:
+            local = analysis.local_exponent(L, rng=rng("local exponent"), since=since)
+            place = {along: value, "time": local.time}
+            growth.exponent.loc[place], growth.exponent_error.loc[place] = local.exponent, local.error
+            growth.exponent.attrs = local.exponent.attrs
+        growth = with_fits(growth, **{f"L {value:g}": law, f"departure {value:g}": fall})
+    return growth
+
+
+def logarithmic_growth(length: xr.DataArray, *, note: str) -> list[Check]:
+    """L = a + b ln t of the super-clusters, replica by replica, and how far the mean strays from it, beside the best
+    power law; of a length ``(replica, time)`` where it :func:`grows_freely`."""
+    L, name = length.transpose("replica", "time"), "super-clusters grow as L = a + b ln t"
+    if L.sizes["time"] < 4:
+        return [Check(f"{name}: b", value=None, note="too few records while super-clusters grow")]
+    x, mean = np.log(L.time.values), L.values.mean(0)
+    slopes = np.polyfit(x, L.values.T, 1)[0]
+    off = [
+        100 * float(np.sqrt(np.mean((mean / inverse(np.polyval(np.polyfit(x, to(mean), 1), x)) - 1) ** 2)))
+        for to, inverse in ((np.asarray, np.asarray), (np.log, np.exp))
+    ]
+    error = float(slopes.std(ddof=1)) / len(slopes) ** 0.5
+    note = f"t from {float(L.time[0]):g} to {float(L.time[-1]):g}; {note}"
+    return [
+        Check(f"{name}: b", value=float(slopes.mean()), error=error, unit="a", note=note),
+        Check(f"{name}: rms deviation of the mean", value=off[0], unit="%"),
+        Check("super-clusters grow as a power law: rms deviation of the mean", value=off[1], unit="%"),
+    ]
 
 
 EXPONENTS = {

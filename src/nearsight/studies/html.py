@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -72,20 +73,23 @@ def write_report(
         )
     words = [check.word for check in checks]
     counts = {word: words.count(word) for word in ("pass", "FAIL", "not judged")}
-    html = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            question=question,
-            checks=checks,
-            counts=counts,
-            figures=pictures,
-            config=yaml.safe_dump(_plain_data(config), sort_keys=False, allow_unicode=True),
-            manifest=yaml.safe_dump(_plain_data(manifest), sort_keys=False, allow_unicode=True),
-            notes=[notes] if isinstance(notes, str) else list(notes),
-            command=command if command is None or isinstance(command, str) else shlex.join(command),
-        )
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("nearsight.studies"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = page.get_template("report.html.j2").render(
+        title=title,
+        question=question,
+        checks=checks,
+        counts=counts,
+        figures=pictures,
+        config=_plain_text(config),
+        manifest=_plain_text(manifest),
+        notes=[notes] if isinstance(notes, str) else list(notes),
+        command=command if command is None or isinstance(command, str) else shlex.join(command),
     )
     write_atomic(path, html)
     return path
@@ -99,23 +103,7 @@ def plain(caption: str) -> str:
     return re.sub(r"\$([^$]*)\$", lambda m: re.sub(r"[{}]", "", m[1]), text)
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nearsight.studies"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment
-
-
-def _plain_data(value: Any) -> Any:
-    """Mappings, lists, numbers and text as YAML knows them; anything else by its name."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain_data(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain_data(v) for v in value]
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return value.item()
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def _plain_text(content: Mapping[str, Any]) -> str:
+    """Nested mappings, lists and values as YAML; what YAML does not know by its name."""
+    plain = json.loads(json.dumps(content, default=lambda x: x.item() if hasattr(x, "item") else str(x)))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""How far the students of finished runs see, and whether that is enough."""
+"""How far the models of finished runs see, and whether that is enough."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from nearsight.analysis import LocalityReport, examine_locality
 from nearsight.forcefields import ForceField
 from nearsight.lattices import half_period
 from nearsight.moves import MoveEnergies
-from nearsight.storage import CorruptFileError, check_hashed, lock, write_hashed
+from nearsight.storage import check_hashed, lock, write_hashed
+from nearsight.storage.files import corrupt
 from nearsight.studies.run import Run
 from nearsight.studies.study import get
 from nearsight.training import DataSet, MoveData
 
 FILE = "locality.nc"
 FOLDER = "locality"
-"""Checkpoints of the students that are grown to see what a longer sight brings."""
+"""Checkpoints of the models that are grown to see what a longer sight brings."""
 STEPS = 200
 CUTOFFS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
-"""Of the students that are grown, in units of a."""
+"""Of the models that are grown, in units of a."""
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
@@ -55,12 +56,12 @@ class LocalityTarget:
     more: Tensor | None = None
     grow: Callable[[float, int, Path], ForceField] | None = None
 
-    def examine(self, students: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
+    def examine(self, models: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
         return examine_locality(
             self.exact,
             self.data.field,
             truth=self.force,
-            models=students,
+            models=models,
             canonical=self.canonical,
             probes=probes,
             spins=self.spins,
@@ -87,12 +88,12 @@ class HopTarget:
     more: Tensor | None = None
     grow: Callable[[float, int, Path], MoveEnergies] | None = None
 
-    def examine(self, students: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
+    def examine(self, models: Mapping[str, Any], probes: Mapping[str, Any], **options: Any) -> LocalityReport:
         return examine_locality(
             self.exact,
             self.data.field,
             truth=self.data.difference,
-            models=students,
+            models=models,
             probes=probes,
             groups=self.data.trajectory,
             elsewhere=self.more,
@@ -111,31 +112,31 @@ def examine(
 ) -> LocalityReport:
     """Examine the model of a finished run, and store the result as ``locality.nc`` in its folder.
 
-    ``others`` are runs with the same data and another network: their students join the comparison of cutoffs. Where
-    the study can grow students of any cutoff, some are trained for ``steps`` each (200 if not given, 0 for none) and
+    ``others`` are runs with the same data and another network: their models join the comparison of cutoffs. Where
+    the study can grow models of any cutoff, some are trained for ``steps`` each (200 if not given, 0 for none) and
     kept in ``locality/``; what a longer sight brings is read from them. The result depends on the runs, on ``samples``
     and on ``steps`` alone.
     """
     run, target = open_target(path)
     if target.grow is None and steps:
         raise ValueError(
-            f"The study {run.manifest['study']!r} grows no students of other cutoffs by itself; leave out the steps, "
+            f"The study {run.manifest['study']!r} grows no models of other cutoffs by itself; leave out the steps, "
             "and name runs with the same data and other cutoffs."
         )
-    students: dict[str, Any] = {run.path.name: target.learned}
+    models: dict[str, Any] = {run.path.name: target.learned}
     for other_path in others:
         other, more = open_target(other_path)
         if more.data.hash != target.data.hash:
             raise ValueError(
-                f"{other.path} was tested on other data than {run.path}. Students are compared on data that none of "
+                f"{other.path} was tested on other data than {run.path}. Models are compared on data that none of "
                 "them has seen: train with the same recipe, seed and shares of test and validation data."
             )
-        if (name := other.path.name) in students:
+        if (name := other.path.name) in models:
             name = str(other.path)
-        students[name] = more.learned
+        models[name] = more.learned
     with lock(run.path):
         probes = grown(run, target, STEPS if steps is None else steps, say)
-        report = target.examine(students, probes, rng=run.rng("locality"), samples=samples, say=say)
+        report = target.examine(models, probes, rng=run.rng("locality"), samples=samples, say=say)
         content = report.data.assign_attrs(words=report.words, model_hash=run.hash("model"))
         write_hashed(run.path / FILE, bytes(content.to_netcdf(engine=ENGINE)))
     return report
@@ -145,12 +146,12 @@ def grown(run: Run, target: LocalityTarget | HopTarget, steps: int, say: Callabl
     """Students of growing cutoffs up to half the period of the lattice, each trained for so many steps."""
     if target.grow is None or steps == 0:
         return {}
-    students: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     limit = half_period(target.data.lattice)
     for cutoff in (r for r in CUTOFFS if r <= limit + 1e-9):
         say(f"a model with a cutoff of {cutoff:g} a, {steps} steps")
-        students[f"{cutoff:g}"] = target.grow(cutoff, steps, run.path / FOLDER / f"cutoff-{cutoff:g}-steps-{steps}")
-    return students
+        models[f"{cutoff:g}"] = target.grow(cutoff, steps, run.path / FOLDER / f"cutoff-{cutoff:g}-steps-{steps}")
+    return models
 
 
 def stored(run: Run) -> xr.Dataset | None:
@@ -158,13 +159,14 @@ def stored(run: Run) -> xr.Dataset | None:
     path = run.path / FILE
     if not path.exists():
         return None
-    check_hashed(path, "Delete it and examine again.")
+    cure = "Delete it and examine again."
+    check_hashed(path, cure)
     try:
         with xr.open_dataset(path, engine=ENGINE) as dataset:
             found = dataset.load()
         model = found.attrs["model_hash"]
     except Exception as error:  # damaged files of HDF5 fail in as many ways as there are bytes
-        raise CorruptFileError(f"{path} is not a whole netCDF file ({error}). Delete it and examine again.") from error
+        raise corrupt(path, "netCDF", error, cure) from error
     return found if model == run.hash("model") else None
 
 

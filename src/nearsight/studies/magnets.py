@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 from torch import Tensor
 
 import nearsight as ns
@@ -100,8 +100,11 @@ class MagnetConfig(Section):
     """Lattice of the exact trajectories that are learned."""
     trajectories: Trajectories = Trajectories()
     dynamics: Dynamics = Dynamics()
-    students: tuple[Kind, ...] = ("equivariant", "resnet")
-    """Networks that learn: the first of them moves spins, all are compared on unseen snapshots."""
+    networks: Annotated[tuple[Kind, ...], Field(validation_alias=AliasChoices("networks", "students"))] = (
+        "equivariant",
+        "resnet",
+    )
+    """The first of them moves spins, all are compared on unseen snapshots. ``students`` in runs of earlier versions."""
     equivariant: Equivariant = Equivariant()
     resnet: ResNet = ResNet()
     descriptor: Descriptor = Descriptor()
@@ -115,8 +118,8 @@ class MagnetConfig(Section):
 
     @model_validator(mode="after")
     def _different_networks(self) -> MagnetConfig:
-        if not self.students or len(set(self.students)) < len(self.students):
-            raise ValueError(f"students must be one or more different kinds, got {self.students}")
+        if not self.networks or len(set(self.networks)) < len(self.networks):
+            raise ValueError(f"networks must be one or more different kinds, got {self.networks}")
         return self
 
 
@@ -133,7 +136,7 @@ def spin_system(
         # The part of H along a spin does nothing, and is left out.
         scheme=AB2Rotation(dt=c.dynamics.dt, kT=c.dynamics.kT, damping=c.dynamics.damping, tangent=True),
         initial_fields=start or (lambda replicas, rng: random_spins(lattice, rng, replicas)),
-        build_model=partial(build_network, c, lattice, law, c.students[0]),
+        build_model=partial(build_network, c, lattice, law, c.networks[0]),
         time="ħ/t",
     )
 
@@ -258,7 +261,7 @@ class MagnetStudy(QuenchStudy):
     def fit_model(self, run: Run, config: Any) -> None:
         """Fit every network to the part of H normal to the spins, and save it in ``model/``."""
         system, data = self.system(config), split(run, config.fit, config.seed)
-        for kind in config.students:
+        for kind in config.networks:
             network = build_network(config, system.lattice, system.model.field_type, kind, run.rng("weights", kind))
             run.log("note", text=f"{kind}: {network}")
             network = network.to(torch_device(config.device))
@@ -368,7 +371,7 @@ def compare_torques(
         test = split(run, c.fit, c.seed).test
         return torques.compare_torques(
             test,
-            {kind: load_network(run, c, test.lattice, kind) for kind in c.students},
+            {kind: load_network(run, c, test.lattice, kind) for kind in c.networks},
             start=[starts[code] for code in test.kind],
             peaks=peaks(test.lattice),
             published=published,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -13,6 +13,16 @@ Count = Annotated[int, Field(ge=1, le=10**6)]
 Length = Annotated[int, Field(ge=4, le=2**14, multiple_of=2)]
 """Even: on an odd torus the checkerboard does not fit and frustrates the order of a bipartite lattice."""
 Device = Literal["cpu", "cuda"]
+
+
+def _rising(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError(f"a window is (first, last), got {window}; the first must be less")
+    return window
+
+
+Window = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
+"""Times, or lengths, from the first to the last."""
 
 
 def device_present(config: Any) -> None:

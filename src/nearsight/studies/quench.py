@@ -117,7 +117,9 @@ class QuenchStudy(Study):
     matched_noise: the name of the observable, a length, whose bias is measured with the noise of the exact quenches.
     snapshots: ``(run, config, system, learned electrons) -> (xr.Dataset, checks)`` on the test trajectories.
     analyse: ``(run, config, growth) -> (growth with fits, checks)`` of the large quench.
-    large: ``(study, config) -> {folder: LargeQuench}``; several are joined along the dimension ``along``.
+    along: the dimension along which several large quenches are joined, one for every value of the setting of this name
+        with an s, which is the variant of its physics.
+    large: ``(study, config) -> {folder: LargeQuench}`` where it is not the usual.
     generate, train, load_model: what these stages do where it is not the usual.
     timed: the variant of the physics whose forces are timed.
     extra: more stages, by the name of the stage after which they come.
@@ -146,33 +148,29 @@ class QuenchStudy(Study):
     needs: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.stages:  # a copy under another name
-            return
+        super().__post_init__()
+        for name, usual in (("target", self.locality), ("notes", caveats)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
+
+    def usual_stages(self) -> Sequence[Stage]:
         learned = ("data.zarr", "model")
         more = {stage: tuple(self.more.get(stage, ())) for stage in ("validate", "simulate")}
         curves = tuple(f"observables.nc:{name}" for name in ("snapshots", "curves", *more["validate"]))
         maps = () if self.maps is None else ("maps",)
         large = tuple(f"observables.nc:{name}" for name in ("growth", *maps, *more["simulate"]))
+        needs = tuple(f"observables.nc:{name}" for name in self.needs)
+        gpu: dict[str, Any] = {"requires": device_present}
         usual = (
             Stage("generate", self.generate_data, outputs=("data.zarr",)),
-            Stage("train", self.fit_model, outputs=("model",), inputs=("data.zarr",), requires=device_present),
+            Stage("train", self.fit_model, outputs=("model",), inputs=("data.zarr",), **gpu),
             Stage("validate", self.validate, outputs=("comparison", *curves, "checks.json:validate"), inputs=learned),
-            Stage(
-                "simulate",
-                self.simulate,
-                outputs=("large", *large, "checks.json:simulate"),
-                inputs=(*learned, *(f"observables.nc:{name}" for name in self.needs)),
-                requires=device_present,
-            ),
+            Stage("simulate", self.simulate, ("large", *large, "checks.json:simulate"), (*learned, *needs), **gpu),
         )
         stages = list(self.extra.get("", ()))
         for stage in usual:
             stages += [stage, *self.extra.get(stage.name, ())]
-        object.__setattr__(self, "stages", tuple(stages))
-        if self.target is None:
-            object.__setattr__(self, "target", self.locality)
-        if self.notes is None:
-            object.__setattr__(self, "notes", caveats)
+        return stages
 
     # --- stages -----------------------------------------------------------------------------------------------------
 
@@ -197,16 +195,19 @@ class QuenchStudy(Study):
         run.log("note", text=f"{data}")
 
     def fit_model(self, run: Run, config: Any) -> None:
-        """Fit the electrons' part of the force, the classical part being exact, and save it in ``model/``."""
+        """Fit the electrons' part of the force, and save it in ``model/``."""
         if self.train is not None:
             return self.train(self, run, config)
-        system = self.system(config)
-        electrons = system.build_model(run.rng("weights"))
+        electrons = self.system(config).build_model(run.rng("weights"))
+        self.fit(run, config, electrons)
+        forcefields.save(electrons, run.path / "model")
+
+    def fit(self, run: Run, config: Any, electrons: Engine) -> None:
+        """Fit the electrons' part of the force to the data of the run, the classical part being exact."""
         run.log("note", text=f"{electrons}")
-        learned = (electrons + system.exact.classical).to(torch_device(config.device))
+        learned = (electrons + self.system(config).exact.classical).to(torch_device(config.device))
         data = split(run, config.fit, config.seed)
         training.fit(learned, data, options=config.fit, path=run.path / "fit", resume=True)
-        forcefields.save(electrons, run.path / "model")
 
     def validate(self, run: Run, config: Any) -> None:
         """Errors on test trajectories, symmetry, speed, and an ensemble of quenches."""
@@ -277,7 +278,7 @@ class QuenchStudy(Study):
 
     def simulate(self, run: Run, config: Any) -> None:
         """Quench large lattices with what was learned, and measure at logarithmically spaced times."""
-        quenches = (self.large or _one_large_quench)(self, config)
+        quenches = (self.large or _large_quenches)(self, config)
         parts = [self.quench(run, config, name, quench) for name, quench in quenches.items()]
         growth, maps = parts[0]
         if self.along is not None:
@@ -348,7 +349,7 @@ class QuenchStudy(Study):
 
     def locality(self, run: Run, config: Any) -> LocalityTarget:
         """The electrons of a finished run, exact and learned, on test trajectories."""
-        system = self.system(config)
+        system = self.system(config, **({self.along: getattr(config, f"{self.along}s")[0]} if self.along else {}))
         train, _, test = split(run, config.fit, config.seed)
         return LocalityTarget(
             exact=system.exact.electrons,
@@ -360,11 +361,25 @@ class QuenchStudy(Study):
         )
 
 
-def _one_large_quench(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuench]:
-    """The quench of ``config.large``, in the folder ``large`` itself."""
-    large, system = config.large, study.system(config, config.large.length)
-    start = ("large", "positions" if system.discrete else "field")
-    return {"": LargeQuench(system=system, duration=large.duration, records=large.records, start=start)}
+def _large_quenches(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuench]:
+    """The quench of ``config.large``, in the folder ``large`` itself, or one for every value along a dimension."""
+    large, along = config.large, study.along
+    common: dict[str, Any] = {"duration": large.duration, "records": large.records}
+    if along is None:
+        system = study.system(config, large.length)
+        return {"": LargeQuench(system=system, start=("large", "positions" if system.discrete else "field"), **common)}
+    systems = {v: study.system(config, large.length, **{along: v}) for v in getattr(config, f"{along}s")}
+    return {
+        f"{v:g}": LargeQuench(system=system, noise=("large", "noise", str(v)), at=v, **common)
+        for v, system in systems.items()
+    }
+
+
+def recipe(trajectories: Sequence[int], snapshots: Sequence[int], **kinds: Mapping[str, Any]) -> Recipe:
+    """So many trajectories, with so many snapshots each, of every kind of data, which is described by its options."""
+    counted = zip(trajectories, snapshots, kinds.items(), strict=True)
+    plan: dict[str, Any] = {kind: {"trajectories": n, "snapshots": m, **options} for n, m, (kind, options) in counted}
+    return Recipe(**plan)
 
 
 def energy_per_site(system: System, state: State) -> dict[str, xr.DataArray]:
@@ -373,6 +388,12 @@ def energy_per_site(system: System, state: State) -> dict[str, xr.DataArray]:
         return {}
     values = (state.forces.energy / system.lattice.n_sites).cpu().numpy()
     return {"energy": xr.DataArray(values, dims="replica", attrs={"long_name": "energy per site", "units": "t"})}
+
+
+def rms_over_sites(values: xr.DataArray, label: str) -> xr.DataArray:
+    """An observable: the root mean square of a site field."""
+    result: xr.DataArray = np.sqrt((values**2).mean("site"))  # type: ignore[assignment]
+    return result.assign_attrs(long_name=label, units="1")
 
 
 def caveats(run: Run, config: Any, large: str = "") -> list[str]:

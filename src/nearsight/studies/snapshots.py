@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from nearsight.dynamics import Brownian, simulate
 from nearsight.fields import FieldType
 from nearsight.forcefields import ForceField
 from nearsight.lattices import site_group, site_permutations
-from nearsight.studies.checks import Below, Check, Within
+from nearsight.studies.checks import Above, Below, Check, Within
 from nearsight.studies.run import Run
 from nearsight.training import KINDS, DataSet, FitOptions, Split
 
@@ -92,6 +94,28 @@ def relaxed(forcefield: ForceField, field: Tensor, *, dt: float = 0.4, steps: in
     scheme = Brownian(dt=dt, kT=0.0, damping=1.0)
     with torch.no_grad():
         return simulate(forcefield, scheme, field, steps=steps, record=None, rng=None).final.field.double()
+
+
+def relaxed_states(
+    exact: Any, learned: ForceField, starts: Mapping[str, Tensor], infinite: Mapping[str, float]
+) -> tuple[list[Check], tuple[Tensor, Tensor]]:
+    """Exact energies of the ordered states to which exact and learned forces relax ``starts`` ``(site, component)``,
+    each above the one before it; and the first of them, relaxed by both.
+
+    infinite: energies per site on the infinite lattice at T = 0.
+    """
+    found = [[relaxed(forcefield, start) for start in starts.values()] for forcefield in (exact, learned)]
+    energies = [[float(exact(field).energy) / exact.lattice.n_sites for field in fields] for fields in found]
+    size, there = " × ".join(map(str, exact.lattice.shape)), "on the infinite lattice at T = 0"
+    checks = [
+        Check(
+            f"energy per site of {b} minus {a}, where learned forces relax to", here, unit="t", exact=right,
+            criterion=Above(0.0),
+            note=f"exact free energies, {size} sites; {infinite[b]} and {infinite[a]} t {there}",
+        )
+        for (a, b), right, here in zip(pairwise(starts), *np.diff(energies), strict=True)
+    ]  # fmt: skip
+    return checks, (found[0][0], found[1][0])
 
 
 def _amplitude_at_rest(forcefield: ForceField, pattern: Tensor, most: float) -> float | None:

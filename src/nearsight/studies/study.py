@@ -61,6 +61,14 @@ class Study:
     target: Callable[[Run, Any], Any] | None = None
     name: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.stages:  # those of a template; a copy under another name has them
+            object.__setattr__(self, "stages", tuple(self.usual_stages()))
+
+    def usual_stages(self) -> Sequence[Stage]:
+        """The stages of a template, where none are given."""
+        return ()
+
     def configure(self, preset: str | None = None, settings: Iterable[str] = ()) -> Any:
         """A preset with settings such as ``"model.g=1.7"`` applied."""
         preset = preset or next(iter(self.presets))

@@ -79,7 +79,7 @@ def augmented_fit(**options: Any) -> FitOptions:
 
 SHORT = {"steps": 12, "batch_size": 2, "validate_every": 6, "checkpoint_every": 6}
 TINY: dict[str, Any] = {
-    "students": NETWORKS,
+    "networks": NETWORKS,
     "equivariant": Equivariant(channels=2, radii=(1.1, 1.1)),
     "resnet": ResNet(channels=(3,), kernel=3),
     "descriptor": Descriptor(cutoff=1.0, bond_cutoff=0.0, widths=(3,)),
@@ -88,7 +88,7 @@ TINY: dict[str, Any] = {
 }
 """Settings that show that the machinery works."""
 THESIS: dict[str, Any] = {
-    "students": NETWORKS,
+    "networks": NETWORKS,
     "resnet": ResNet(channels=(32, 64, 64, 32)),
     "descriptor": Descriptor(cutoff=6.0, bond_cutoff=2.0, widths=(256, 128, 64)),
     "resnet_fit": augmented_fit(steps=200000, threads=None),
@@ -107,7 +107,7 @@ def build_network(c: Any, lattice: Lattice, law: FieldType, kind: Kind, rng: tor
 
 def load_network(run: Run, c: Any, lattice: Lattice, kind: Kind | None = None) -> LearnedForceField:
     """A trained network, the first unless another is named: the electrons alone."""
-    return forcefields.load(run.path / "model" / (kind or c.students[0])).on(lattice)
+    return forcefields.load(run.path / "model" / (kind or c.networks[0])).on(lattice)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -289,8 +289,7 @@ def receptive_field(
 def parity(run: Run, config: Any) -> Any:
     data = run.observable("snapshots")
     picture = ns.plots.parity(data.exact_force, data.learned_force.isel(network=0))
-    picture.caption += f" Network: {data.network.values[0]}."
-    return picture
+    return figures.captioned(picture, f"Network: {data.network.values[0]}.")
 
 
 def _angle(run: Run, config: Any) -> Any:
@@ -323,8 +322,7 @@ def peak_growth(run: Run, config: Any) -> Any:
     curves = data.unstack("snapshot")
     learned = {str(name): curves.learned_growth.sel(network=name) for name in curves.network.values}
     picture = ns.plots.compare({"exact": curves.exact_growth, **learned}, log="x")
-    picture.caption += " d ln M / dt = 2αΓ by damping, for the height M of the peaks of S(q)."
-    return picture
+    return figures.captioned(picture, "d ln M / dt = 2αΓ by damping, for the height M of the peaks of S(q).")
 
 
 def response(run: Run, config: Any) -> Any:
@@ -333,8 +331,7 @@ def response(run: Run, config: Any) -> Any:
     lattice = DataSet.open(run.path / "data.zarr").lattice
     picture = ns.plots.maps(decades.assign_attrs(long_name="decades", units="1"), lattice)
     picture.caption += " The spin in the middle turns, and with it the field H of every site: the norm of its change"
-    picture.caption += " normal to the spin, in decades above 10⁻⁴ of the largest."
-    return picture
+    return figures.captioned(picture, "normal to the spin, in decades above 10⁻⁴ of the largest.")
 
 
 def _reach(run: Run, config: Any) -> Any:

@@ -21,6 +21,7 @@ from nearsight.hamiltonians import SDModel, skyrmion_magnet
 from nearsight.lattices import Lattice, triangular
 from nearsight.parallel import resumable, threads
 from nearsight.solvers import Dense, Poles
+from nearsight.studies import figures
 from nearsight.studies.checks import Below, Check, Published, Within
 from nearsight.studies.options import Count, NotNegative, Positive
 from nearsight.studies.run import Run
@@ -236,8 +237,7 @@ def phases(run: Run, c: Any) -> Any:
     )
     above = above.sel(texture=(above.max("field") < 20.0).values)
     picture = ns.plots.compare(above, x="field", by="texture", points=True)
-    picture.caption += " Textures are named by where they started; those far above are not drawn."
-    return picture
+    return figures.captioned(picture, "Textures are named by where they started; those far above are not drawn.")
 
 
 def textures(run: Run, c: Any) -> Any:
@@ -245,5 +245,4 @@ def textures(run: Run, c: Any) -> Any:
     data = run.observable("ground_states").sel(field=c.model.B, method="nearest")
     spins = data.spins.sel(texture=[name for name in TEXTURES if name != "ferromagnet"])
     picture = ns.plots.maps(spins, triangular(c.ground.cell), arrows=True)
-    picture.caption += f" Relaxed at B = {float(data.field):g}."
-    return picture
+    return figures.captioned(picture, f"Relaxed at B = {float(data.field):g}.")

@@ -38,7 +38,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 import nearsight as ns
@@ -52,7 +52,7 @@ from nearsight.studies.ensembles import at_end, same_mean
 from nearsight.studies.figures import some_times
 from nearsight.studies.fits import exponent, fits, growth_law, with_fits
 from nearsight.studies.magnets import MagnetConfig, MagnetStudy, Trajectories, compared_spins
-from nearsight.studies.options import Length, NotNegative, Positive
+from nearsight.studies.options import Length, NotNegative, Positive, Window
 from nearsight.studies.quench import Compared, QuenchStudy, caveats
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -60,6 +60,7 @@ from nearsight.studies.system import System
 from nearsight.studies.systems import _double_exchange_ground_states as ground
 from nearsight.studies.systems._double_exchange_ground_states import GroundStates, Model
 from nearsight.studies.torques import Equivariant, augmented_fit, equivariant_fit
+from nearsight.training.recipe import Interval
 
 
 class Dynamics(magnets.Dynamics):
@@ -68,7 +69,7 @@ class Dynamics(magnets.Dynamics):
     dt: Positive = 1.0
     """Torques of random spins are 0.12 t (rms) and 0.3 t at most, so that a step turns spins by 0.3 rad at most. At
     t = 20 spins differ from those of a hundred times finer steps by 0.03 rad; 0.5 makes it 0.006."""
-    radius: tuple[Positive, Positive] = (1.0, 3.0)
+    radius: Interval = (1.0, 3.0)
     """Of the discs, each drawn from here; their directions are random."""
     spread: NotNegative = 0.2
     """Width of the perturbation of every spin."""
@@ -90,7 +91,7 @@ class Large(Section):
     duration: Positive = 1000.0
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
-    growth: tuple[Positive, Positive] = (30.0, 300.0)
+    growth: Window = (30.0, 300.0)
     """L(t) is fitted by a power of time between these times."""
 
 
@@ -110,13 +111,6 @@ class Config(MagnetConfig):
     dynamics: Dynamics = Dynamics()
     comparison: Comparison = Comparison()
     large: Large = Large()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Config:
-        for name, (low, high) in (("large.growth", self.large.growth), ("dynamics.radius", self.dynamics.radius)):
-            if not low < high:
-                raise ValueError(f"{name} is (low, high), got {(low, high)}")
-        return self
 
     @property
     def density(self) -> float:
@@ -255,8 +249,9 @@ def _number(run: Run, c: Config) -> Any:
     errors = [torque[name].unstack("snapshot") for name in ("torque", "at_mean", "at_time")]
     by_name = {values.attrs["long_name"]: values for values in errors}
     picture = ns.plots.compare(run.observable("densities").mu, by_name, log="x", levels=(found, None))
-    picture.caption += " Right: rms of exact torques, and of their errors at a fixed μ. Dashed: two phases coexist."
-    return picture
+    return figures.captioned(
+        picture, "Right: rms of exact torques, and of their errors at a fixed μ. Dashed: two phases coexist."
+    )
 
 
 def _phase_maps(data: xr.Dataset, length: int) -> Any:
@@ -273,7 +268,7 @@ def _quench(run: Run, c: Config) -> Any:
 
 # --- presets ----------------------------------------------------------------------------------------------------------
 
-QUICK = Config(students=torques.NETWORKS, fit=equivariant_fit(steps=2000), resnet_fit=augmented_fit(steps=1000))
+QUICK = Config(networks=torques.NETWORKS, fit=equivariant_fit(steps=2000), resnet_fit=augmented_fit(steps=1000))
 PRESETS = {
     "quick": QUICK,  # a laptop: lattices of 12 × 12 and a quarter of an hour on two cores
     "half": QUICK.model_copy(update={"filling": 0.5}),  # no holes and one phase

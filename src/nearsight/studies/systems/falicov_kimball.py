@@ -20,7 +20,6 @@ energy of the f electrons has the ΔF of hops as its differences: detailed balan
 
 **Cost.** `quick`: ten minutes on two cores. `paper`: hours; 30 × 30, 100 + 100 quenches, 150 × 150.
 
-    nearsight run falicov_kimball --preset quick
     nearsight run falicov_kimball --preset quick --set energy=internal     # as in the published programs
 """
 
@@ -48,7 +47,7 @@ from nearsight.parallel import resumable, threads
 from nearsight.studies import figures, moving
 from nearsight.studies.checks import Above, Check, Published
 from nearsight.studies.ensembles import at_end
-from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, with_fits
+from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, logarithmic_growth, with_fits
 from nearsight.studies.moving import Comparison, Large, MoveConfig, MoveStudy, Trajectories
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, caveats
@@ -67,8 +66,10 @@ LENGTHS = {
     "R": ("R, the half height of super-clusters", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
     "L": ("L = 1/<k>, which holds a logarithm of R", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
 }
+LATE = f"logarithmic at last in {THESIS}, sec. 2.4"
 LARGEST_K = 1.5
 """Largest wave number at which domains, and not the lattice, shape S."""
+BARRIER = ("observables.nc:barrier", "observables.nc:potential", "checks.json:barrier")
 CLOSE_UP, PALE = 60, 0.22
 """Cells along an edge of a large lattice on which single f electrons are still seen; colour of σ under them."""
 
@@ -124,9 +125,8 @@ def physics(c: Config, lattice: Lattice, screen: MoveEnergies | None = None) -> 
     """One step is one attempt of every f electron."""
 
     def scattered(replicas: int, rng: torch.Generator) -> Tensor:
-        particles = round(c.f_density * lattice.n_sites)
-        order = torch.rand(replicas, lattice.n_sites, generator=rng, dtype=torch.float64).argsort(-1)
-        return (order.argsort(-1) < particles).double()[..., None]
+        rank = torch.rand(replicas, lattice.n_sites, generator=rng, dtype=torch.float64).argsort(-1).argsort(-1)
+        return (rank < round(c.f_density * lattice.n_sites)).double()[..., None]
 
     def build_model(rng: torch.Generator) -> LearnedMoves:
         network = EmbeddedNetwork(lattice, occupation(), **c.network.model_dump(), rng=rng)
@@ -153,10 +153,9 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
     n, lattice, dims = state.field[..., 0].numpy(), system.lattice, ("replica",)
     sigma = analysis.sublattice_field(n, lattice, dims=dims)
     observed = analysis.phase_separation(n, lattice, dims=dims)
-    # Where one sublattice rules everywhere L is infinite: the mean is of its inverse.
-    inverse = (1.0 / observed.L).assign_attrs(long_name="1/L of the super-clusters", units="1/a")
     measured = {
-        "inverse_L": inverse,
+        # Where one sublattice rules everywhere L is infinite: the mean is of its inverse.
+        "inverse_L": (1.0 / observed.L).assign_attrs(long_name="1/L of the super-clusters", units="1/a"),
         "C": analysis.axial_correlation(n, lattice, dims=dims).isel(r=slice(1, None)),  # C(0) is the density
         "S": analysis.shell_average(analysis.structure_factor(sigma, lattice), lattice),
     }
@@ -170,65 +169,27 @@ def maps(c: Config, system: System, state: State) -> xr.Dataset:
     return xr.Dataset({"n": (("x", "y"), n.reshape(plane)), "sigma": (("x", "y"), sigma, attrs)})
 
 
-# --- checks -----------------------------------------------------------------------------------------------------------
-
-
-def compare_snapshots(run: Run, c: Config, system: System, learned: LearnedMoves) -> tuple[xr.Dataset, list[Check]]:
-    """Errors of ΔF on unseen quenches, and how much it depends on the ensemble, which no local model can know."""
-    dataset, checks = moving.compare_moves(run, c, learned, published=PAPER_ERROR, target=0.005, labels=10**5)
-    both = system.exact.ensembles(moving.split(run, c).test.field[: moving.PROBED])
-    difference = (both.canonical - both.grand)[torch.isfinite(both.canonical)]
-    name, note = "ΔF at fixed number minus ΔΩ at fixed μ, same hops", f"{c.length} × {c.length} sites, falls as 1/N"
-    return dataset, [
-        *checks,
-        Check(f"{name}, rms", value=float(difference.square().mean().sqrt()), unit="t", note=note),
-        Check(f"{name}, largest", value=float(difference.abs().max()), unit="t", note=note),
-    ]
-
-
 def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
     """Growth while the torus does not matter yet, dynamical scaling of the super-clusters, and sharp walls."""
-    large = c.large
-    bounds = {"below": large.length / 8, "since": large.growth_from, "until": large.growth_until}
+    free = {"below": c.large.length / 8, "since": c.large.growth_from}
+    bounds = {"until": c.large.growth_until, **free}
     laws = {name: growth_law(growth[name], rng=run.rng("bootstrap"), **bounds) for name in (*LENGTHS, "l")}
     R, S = growth.R.transpose("replica", "time"), growth.S.transpose("replica", "time", "k")
-    late, end = grows_freely(R, below=large.length / 8, since=large.growth_from), float(R.isel(time=-1).mean())
+    late, end = grows_freely(R, **free), float(R.isel(time=-1).mean())
     # With a Porod tail 1/<k> holds a logarithm of the half height R, which is the length to scale with.
     scaled = partial(analysis.dynamical_scaling, dimension=2, rng=run.rng("scaling"), largest_k=LARGEST_K, samples=60)
     scaling, words = attempted(lambda: scaled(S.sel(time=late), R.sel(time=late)))
-    window = (max(3.0 / end, 0.2), LARGEST_K)
+    window, last = (max(3.0 / end, 0.2), LARGEST_K), growth.isel(time=-1)
     porod, more = attempted(lambda: analysis.porod_law(S.isel(time=-1), window=window, rng=run.rng("porod")))
-    last = growth.isel(time=-1)
     return with_fits(growth, **laws, scaling=scaling, porod=porod), [
         at_end("cluster size, mean over f electrons", last.weighted_size),
         at_end("half height R of the super-clusters", last.R),
         at_end("length L = 1/<k> of the super-clusters", last.L),
         at_end("fraction of f electrons in checkerboards", last.ordered),
         *(exponent(laws[k], paper, name=f"growth exponent of {label}") for k, (label, paper) in LENGTHS.items()),
-        *_logarithmic(c, growth.L),
+        *logarithmic_growth(growth.L.sel(time=grows_freely(growth.L, **free)), note=LATE),
         exponent(scaling, BRAY, name="dynamical scaling of the super-clusters, S = R^θ G(kR): θ", missing=words),
         exponent(porod, POROD, name="Porod tail of the super-clusters, S ~ k^p: p", missing=more),
-    ]
-
-
-def _logarithmic(c: Config, length: xr.DataArray) -> list[Check]:
-    """L = a + b ln t, replica by replica, and how far the mean strays from it, beside the best power law."""
-    kept = grows_freely(length, below=c.large.length / 8, since=c.large.growth_from)
-    L, name = length.sel(time=kept).transpose("replica", "time"), "super-clusters grow as L = a + b ln t"
-    if L.sizes["time"] < 4:
-        return [Check(f"{name}: b", value=None, note="too few records while super-clusters grow")]
-    x, mean = np.log(L.time.values), L.values.mean(0)
-    slopes = np.polyfit(x, L.values.T, 1)[0]
-    off = [
-        100 * float(np.sqrt(np.mean((mean / inverse(np.polyval(np.polyfit(x, to(mean), 1), x)) - 1) ** 2)))
-        for to, inverse in ((np.asarray, np.asarray), (np.log, np.exp))
-    ]
-    error = float(slopes.std(ddof=1)) / len(slopes) ** 0.5
-    note = f"t from {float(L.time[0]):g} to {float(L.time[-1]):g}; logarithmic at last in {THESIS}, sec. 2.4"
-    return [
-        Check(f"{name}: b", value=float(slopes.mean()), error=error, unit="a", note=note),
-        Check(f"{name}: rms deviation of the mean", value=off[0], unit="%"),
-        Check("super-clusters grow as a power law: rms deviation of the mean", value=off[1], unit="%"),
     ]
 
 
@@ -243,9 +204,8 @@ def _barrier(run: Run, c: Config) -> None:
     patch = analysis.grow_checkerboard(lattice, size, rng=run.rng("patch"), span=c.barrier.length // 3 - 1)
     polarity = analysis.spread_polarity(count, 9, rng=run.rng("polarity"))
     arranged = analysis.block_arrangements(lattice, patch, rng=run.rng("blocks"), count=count, polarity=polarity)
-    seconds = 1.3 * count * (c.barrier.length / 30) ** 6
-    tasks = [(c, lattice, row) for row in arranged.n.values]
-    V = np.stack(resumable(_potential, tasks, seconds=seconds, title="barriers"))
+    tasks, seconds = [(row,) for row in arranged.n.values], 1.3 * count * (c.barrier.length / 30) ** 6
+    V = np.stack(resumable(_potential, tasks, shared=(c, lattice), seconds=seconds, title="barriers"))
     sigma = analysis.sublattice_field(arranged.n, lattice)
     gap = analysis.staggered_barrier(V, lattice, dims=("configuration",))
     L = analysis.correlation_length(analysis.structure_factor(sigma, lattice), lattice)
@@ -259,15 +219,13 @@ def _barrier(run: Run, c: Config) -> None:
     run.record("potential", xr.Dataset(shown))
     name, groups = "staggered barrier ΔV_AB", gap.groupby(abs(arranged.M))
     means = {m: (float(part.mean()), float(part.std(ddof=1)) / part.size**0.5) for m, part in groups}
-    run.record_checks(
-        "barrier",
-        [
-            Check(f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; {THESIS}: linear"),
-            Check(f"{name}: slope against |φ| over its error", order.slope / order.slope_sigma, criterion=Above(3.0)),
-            Check(f"{name}: correlation with L", length.correlation, length.correlation_sigma, note=str(length)),
-            *(Check(f"{name}: mean at block magnetisation |M| = {m}", *means[m], "t") for m in means),
-        ],
-    )
+    checks = [
+        Check(f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; {THESIS}: linear"),
+        Check(f"{name}: slope against |φ| over its error", order.slope / order.slope_sigma, criterion=Above(3.0)),
+        Check(f"{name}: correlation with L", length.correlation, length.correlation_sigma, note=str(length)),
+        *(Check(f"{name}: mean at block magnetisation |M| = {m}", *means[m], "t") for m in means),
+    ]
+    run.record_checks("barrier", checks)
 
 
 def _potential(c: Config, lattice: Lattice, row: np.ndarray) -> np.ndarray:
@@ -294,23 +252,19 @@ def _particles(run: Run, c: Config) -> Any:
 
 
 def growth(run: Run, c: Config) -> Any:
-    observed = run.observable("growth")
+    observed = run.observable("growth").rename(cluster_length="s")  # as columns of tables are named
     observed["time"] = observed.time.assign_attrs(units="1")  # four panels have no room for it
     symbols = {"s": "√⟨s⟩", "l": "checkerboards l", "R": "super-clusters R", "L": "super-clusters L = 1/⟨k⟩"}
     laws = [fits(observed).get(name) for name in ("cluster_length", "l", "R", "L")]
-    observed = observed.rename(cluster_length="s")  # as columns of tables are named
     lengths = [observed[name].assign_attrs(long_name=label) for name, label in symbols.items()]
     picture = ns.plots.compare(*lengths, log="xy", fits=laws, published=figures.tables(run))
-    picture.caption += " Time in attempts per f electron."
-    return picture
+    return figures.captioned(picture, "Time in attempts per f electron.")
 
 
 def _collapse(run: Run, c: Config) -> Any:
-    observed = run.observable("growth")
-    later, found = figures.some_times(observed, 6), fits(observed)
-    R = later.R.mean("replica")
+    later = figures.some_times(run.observable("growth"), 6)
+    R, found, labels = later.R.mean("replica"), fits(later), ("$k R(t)$", r"$S(k, t) \, / R^2(t)$")
     words = "; ".join(str(found[name]) for name in ("scaling", "porod") if name in found)
-    labels = ("$k R(t)$", r"$S(k, t) \, / R^2(t)$")
     return ns.plots.collapse(later.S, R, R**-2.0, log="xy", labels=labels, fit=words or None)
 
 
@@ -340,8 +294,6 @@ def _notes(run: Run, c: Config) -> list[str]:
     ]
 
 
-# --- presets ----------------------------------------------------------------------------------------------------------
-
 PRESETS = {
     "quick": Config(),  # a laptop: minutes on two cores
     "paper": Config(  # the lattices of the thesis and its 100 + 100 quenches; hours on two cores
@@ -349,7 +301,7 @@ PRESETS = {
         trajectories=Trajectories(number=24, duration=300.0, snapshots=10),
         network=Network(radius=5.0, channels=24, widths=(32,)),
         fit=MoveFitOptions(steps=6000),
-        comparison=Comparison(length=30, runs=100, duration=300.0, records=12, screened=10),
+        comparison=Comparison(length=30, quenches=100, duration=300.0, records=12, screened=10),
         large=Large(length=150, replicas=10, duration=3000.0, records=30),
     ),
     "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
@@ -357,13 +309,11 @@ PRESETS = {
         trajectories=Trajectories(number=8, duration=4.0, snapshots=3),
         network=Network(radius=2.0, channels=3, widths=(4,)),
         fit=MoveFitOptions(steps=20, batch_size=4, hops=8, validate_every=10, checkpoint_every=10),
-        comparison=Comparison(length=8, runs=20, duration=4.0, records=3, screened=2, speed_length=8),
+        comparison=Comparison(length=8, quenches=20, duration=4.0, records=3, screened=2, speed_length=8),
         large=Large(length=16, replicas=3, duration=6.0, records=6, speed_lengths=(8, 16)),
         barrier=Barrier(length=12, configurations=8),
     ),
 }
-
-BARRIER = Stage("barrier", _barrier, ("observables.nc:barrier", "observables.nc:potential", "checks.json:barrier"))
 
 STUDY = MoveStudy(
     question="Do f electrons that hop at learned energies separate into checkerboards as exact electrons make them?",
@@ -380,9 +330,9 @@ STUDY = MoveStudy(
         "C": Compared("correlation C(r, t) of f electrons"),
         "accepted": Compared("accepted hops per f electron"),
     },
-    snapshots=compare_snapshots,
+    snapshots=partial(moving.compare_moves, published=PAPER_ERROR, target=0.005, labels=10**5),
     analyse=analyse,
-    extra={"simulate": (BARRIER,)},
+    extra={"simulate": (Stage("barrier", _barrier, BARRIER),)},
     notes=_notes,
     figures={
         "maps": figures.maps("sigma"),

@@ -30,6 +30,7 @@ them diagonalisations of 900 × 900 matrices; 30 × 30 and 2000 training snapsho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -51,11 +52,12 @@ from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import exponent, growth_law, with_fits
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, Comparison, Large, QuenchConfig, QuenchStudy, energy_per_site
+from nearsight.studies.quench import recipe as quench_recipe
 from nearsight.studies.run import Run
 from nearsight.studies.sections import Convolution, LangevinQuench
 from nearsight.studies.settings import Section
 from nearsight.studies.system import System
-from nearsight.training import FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.training import FitOptions, Recipe
 
 PAPER_ERROR = Published(0.023, "arXiv:2201.00798, fig. 5", note="correlation-matrix descriptor, 30 × 30")
 
@@ -211,21 +213,15 @@ def _scattering(run: Run, c: Config) -> Any:
 # --- presets ----------------------------------------------------------------------------------------------------------
 
 
-def recipe(trajectories: tuple[int, int, int, int], snapshots: tuple[int, int, int, int], steps: int = 100) -> Recipe:
-    """So many trajectories, with so many snapshots each: random fields; the quench itself, at temperatures around its
-    own; descent from random fields; the checkerboard, relaxed and shaken by as much as temperature does."""
-    (random, thermal, relaxing, ordered), per = trajectories, snapshots
-    return Recipe(
-        random=Random(trajectories=random, snapshots=per[0], amplitude=(0.2, 2.0)),
-        thermal=Thermal(
-            trajectories=thermal, snapshots=per[1], kT=(0.05, 0.2), amplitude=(0.3, 0.8), dt=0.2, mass=1.0,
-            burn_in=0, every=8,
-        ),
-        relaxing=Relaxing(trajectories=relaxing, snapshots=per[2], dt=0.1, steps=steps),
-        near_equilibrium=NearEquilibrium(
-            trajectories=ordered, snapshots=per[3], wavevector=(0.5, 0.5), amplitude=(1.0, 2.5), shake=(0.02, 0.5),
-            dt=0.1, steps=steps,
-        ),
+def recipe(trajectories: Sequence[int], snapshots: Sequence[int], steps: int = 100) -> Recipe:
+    """Random fields; the quench itself, at temperatures around its own; descent from random fields; the checkerboard,
+    relaxed and shaken by as much as temperature does."""
+    rates, descent = {"dt": 0.2, "mass": 1.0, "burn_in": 0, "every": 8}, {"dt": 0.1, "steps": steps}
+    return quench_recipe(
+        trajectories, snapshots, random={"amplitude": (0.2, 2.0)},
+        thermal={"kT": (0.05, 0.2), "amplitude": (0.3, 0.8), **rates},
+        relaxing=descent,
+        near_equilibrium={"wavevector": (0.5, 0.5), "amplitude": (1.0, 2.5), "shake": (0.02, 0.5), **descent},
     )  # fmt: skip
 
 

@@ -30,11 +30,8 @@ hours on two cores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -45,25 +42,22 @@ from scipy import stats
 import nearsight as ns
 from nearsight import analysis
 from nearsight.descriptors import BlockIrreps, BlockMoments
-from nearsight.fields import SpinStore, tiles
+from nearsight.fields import SpinStore
 from nearsight.hamiltonians import Ising
 from nearsight.lattices import square
 from nearsight.networks import MLP, BlockCNN
-from nearsight.parallel import resumable
 from nearsight.properties import PropertyModel
-from nearsight.sampling import ExactBlocks, Snapshots, critical_temperature, ising_torus, sample
-from nearsight.studies.checks import Above, Below, Check, Published, PValue, Within
-from nearsight.studies.ensembles import mean_check
-from nearsight.studies.fits import fits, with_fits
+from nearsight.sampling import Snapshots, ising_torus, sample
+from nearsight.studies.checks import Check, PValue
 from nearsight.studies.options import Count, Length, Positive
-from nearsight.studies.property import PropertyStudy
+from nearsight.studies.property import PropertyStudy, Task, load_model, opened
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.snapshots import rms
-from nearsight.training import PropertyFitOptions, fit_property
+from nearsight.studies.systems import _ising_blocks_accuracy as accuracy
+from nearsight.studies.systems._ising_blocks_accuracy import CURVES, DIMS, TC, Measured, of_all, phase
+from nearsight.training import PropertyFitOptions
 
-PAPER = "Tian, Zhang, Chern (2023)"
-TC = critical_temperature("square")
 DIGITS = 6
 """Temperatures are rounded to this many digits, so that they read as they were meant."""
 
@@ -210,41 +204,26 @@ def generate(run: Run, c: Config) -> None:
         run.log("note", text=f"{part}: {SpinStore.of(found, run.path / f'{part}.npy')}")
 
 
-def phase(kT: np.ndarray) -> np.ndarray:
-    """The label of the paper: 0 in the ferromagnet, 1 in the paramagnet."""
-    return (np.asarray(kT) > TC).astype(float)
-
-
-def _opened(path: Path, c: Config, part: str) -> tuple[Snapshots, SpinStore]:
-    """Temperatures and energies of a set of snapshots; and the spins where blocks are cut from, mapped from disk."""
-    return Snapshots.open(path / f"{part}.zarr"), SpinStore.open(path / f"{part}.npy", c.length)
+def labels(c: Config, target: str, data: Snapshots) -> np.ndarray:
+    """What the mean over the blocks of every snapshot should be: its phase, or its energy per site."""
+    return phase(data.kT) if target == "phase" else data.energy / c.length**2
 
 
 PASSES = {"network": 1.3e-6, "irreps": 1.2e-7, "moments": 6e-9}
 """CPU seconds that one spin of one block costs in training, about."""
 
 
-class Task(NamedTuple):
-    """One fit."""
+def tasks(c: Config) -> list[Task]:
+    """All fits of a run, the longest first, so that no core is left with one at the end.
 
-    target: str
-    features: Any
-    side: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.target}-{self.features}-{self.side}"
-
-
-def tasks(c: Config) -> dict[str, Task]:
-    """All fits of a run, the longest first, so that no core is left with one at the end."""
+    Of (|m|, e) the second is the energy itself.
+    """
     energy = [Task("energy", f, side) for f in c.compared if f != "moments" for side in c.energy_sides]
     phases = [Task("phase", f, side) for f in c.compared for side in c.sides]
-    return {task.name: task for task in sorted([*energy, *phases], key=lambda task: -seconds(c, task))}
+    return sorted([*energy, *phases], key=lambda task: -seconds(c, task))
 
 
 def seconds(c: Config, task: Task) -> float:
-    """A guess of the time of a fit."""
     options = fit_options(c, task)
     return PASSES[task.features] * options.steps * options.batch_size * options.blocks * task.side**2
 
@@ -257,201 +236,38 @@ def fit_options(c: Config, task: Task) -> PropertyFitOptions:
     return c.fit.model_copy(update={**own, "loss": c.phase_loss if task.target == "phase" else c.fit.loss})
 
 
-def _build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
-    """A model with its initial weights."""
+def build_model(c: Config, task: Task, rng: torch.Generator) -> PropertyModel:
     settings = getattr(c.features, task.features)
     if isinstance(settings, Network):
         seen: Any = BlockCNN(task.side, channels=settings.channels, rng=rng)
     else:
         seen = BlockIrreps(task.side) if task.features == "irreps" else BlockMoments(task.side)
-    return PropertyModel(
-        seen, MLP(settings.widths, rng=rng), kind="value" if task.target == "energy" else "probability"
-    )
-
-
-def fit(path: Path, c: Config, seed: int, task: Task) -> None:
-    """Fit and save one model; what an interrupted fit left is gone on with."""
-    data, store = _opened(path, c, "training")
-    labels = phase(data.kT) if task.target == "phase" else data.energy / c.length**2
-    model, folder = _build_model(c, task, torch.Generator().manual_seed(seed)), path / "fit" / task.name
-    fit_property(model, store, labels, options=fit_options(c, task), path=folder, resume=True, progress=False)
-    model.save(path / "models" / task.name)
-
-
-def _load_model(path: Path, *task: Any) -> PropertyModel:
-    """The model of a finished fit."""
-    return PropertyModel.load(path / "models" / Task(*task).name)
+    network = MLP(settings.widths, rng=rng)
+    return PropertyModel(seen, network, kind="value" if task.target == "energy" else "probability")
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def _of_all(features: Sequence[str], sides: Sequence[int], measure: Callable[[str, int], xr.Dataset]) -> xr.Dataset:
-    """What is measured of every kind of features and every side, joined."""
-    parts = [[measure(f, side) for side in sides] for f in features]
-    return xr.combine_nested(parts, ["features", "side"]).assign_coords(features=list(features), side=list(sides))
-
-
 def measure_energy(run: Run, c: Config) -> xr.Dataset:
     """Learned energies of all test snapshots beside their own and the exact mean ones of the torus."""
-    data, store = _opened(run.path, c, "testing")
-    kT, dims, unit = data.temperatures, ("temperature", "snapshot"), {"units": "J"}
-    name, error = {"long_name": "energy per site", **unit}, {"long_name": "standard error of the mean over blocks"}
+    data, store = opened(run.path, "testing", c.length)
+    name, error = (
+        {"long_name": "energy per site", "units": "J"},
+        {"long_name": "standard error of the mean over blocks"},
+    )
 
-    def learned(features: str, side: int) -> xr.Dataset:
+    def learned(features: str, side: int) -> Measured:
         task = Task("energy", features, side)
         blocks = min(c.test_blocks, max(2, (c.length // side) ** 2))
-        found = _load_model(run.path, *task).predict(store, blocks, run.rng("energy", task.name))
-        values = {"learned": (found.mean, name), "error": (found.error, error)}
-        return xr.Dataset({k: (dims, v.reshape(len(kT), -1), attrs) for k, (v, attrs) in values.items()})
+        found = load_model(run.path, *task).predict(store, blocks, run.rng("energy", task.name))
+        return {"learned": (found.mean, name), "error": (found.error, error)}
 
-    # Of (|m|, e) the second is the energy itself.
-    measured = _of_all([f for f in c.compared if f != "moments"], c.energy_sides, learned)
-    return measured.assign(
-        sampled=(dims, (data.energy / c.length**2).reshape(len(kT), -1), name),
+    kT, looked = data.temperatures, [f for f in c.compared if f != "moments"]
+    return of_all(kT, looked, c.energy_sides, learned).assign(
+        sampled=(DIMS, labels(c, "energy", data).reshape(len(kT), -1), name),
         exact=("temperature", ising_torus(c.length, c.length, kT).energy, name),
-    ).assign_coords(temperature=("temperature", kT, unit))
-
-
-def _corners(run: Run, c: Config, side: int) -> np.ndarray:
-    """Corners of the blocks of every test snapshot, in an order of no meaning: the first few stand for all."""
-    corners = tiles(c.length, side)
-    return corners[torch.randperm(len(corners), generator=run.rng("tiles", side)).numpy()[: c.test_blocks]]
-
-
-def measure_accuracy(run: Run, c: Config) -> xr.Dataset:
-    """Fraction of right blocks and rightness of the mean, ``(features, side, temperature, snapshot)``."""
-    data, store = _opened(run.path, c, "testing")
-    kT, rows, label = data.temperatures, np.arange(len(data))[:, None], phase(data.kT)
-    corners, dims = {side: _corners(run, c, side) for side in c.sides}, ("temperature", "snapshot")
-
-    def accuracy(features: str, side: int) -> xr.Dataset:
-        everywhere = np.broadcast_to(corners[side], (len(data), *corners[side].shape))
-        p = _load_model(run.path, "phase", features, side).of_blocks(store, rows, everywhere)
-        block, whole = ((p > 0.5) == label[:, None]).mean(1), ((p.mean(1) > 0.5) == label).astype(float)
-        attrs = [{"long_name": f"accuracy of {name}", "units": "1"} for name in ("single blocks", "whole snapshots")]
-        values = {"block": block, "whole": whole}.items()
-        return xr.Dataset({k: (dims, v.reshape(len(kT), -1), a) for (k, v), a in zip(values, attrs, strict=True)})
-
-    measured = _of_all(c.compared, c.sides, accuracy).assign_coords(temperature=("temperature", kT, {"units": "J"}))
-    counted = [len(corners[side]) for side in c.sides]
-    return measured.assign(blocks=("side", counted, {"long_name": "blocks of a snapshot"}))
-
-
-def near_transition(c: Config, accuracy: xr.Dataset) -> xr.DataArray:
-    """Accuracy of blocks, averaged over the critical window ``(features, side, snapshot)``, both phases alike."""
-    x = accuracy.temperature - TC
-    below, above = (
-        accuracy.block.sel(temperature=(sign * x > 0) & (abs(x) <= c.critical_window)).mean("temperature")
-        for sign in (-1, 1)
     )
-    return (0.5 * (below + above)).assign_attrs(long_name="accuracy near the transition", units="1")
-
-
-def measure_bound(run: Run, c: Config) -> xr.Dataset:
-    """Fraction of right blocks near the transition, exact and learned, on the same blocks.
-
-    The best guess from a block at one of the temperatures that are averaged over is the phase with the larger mean of
-    P(block | T) over its temperatures there. It does not need training, and nothing that sees the block alone is right
-    more often on average; a sample may differ from the average by its error.
-    """
-    kT = Snapshots.open(run.path / "testing.zarr").temperatures
-    kT = kT[np.abs(kT - TC) <= c.critical_window]
-    sides = [side for side in c.sides if side in c.bound_sides]
-    work = [(run.path, c, side, kT) for side in sides]
-    found = resumable(_best_and_learned, work, seconds=15.0 * len(sides), title="exact bound")
-    coords = {"side": sides, "features": ["exact", *c.compared], "temperature": ("temperature", kT, {"units": "J"})}
-    attrs = {"long_name": "accuracy of single blocks", "units": "1"}
-    return xr.Dataset({"block": (("side", "features", "temperature", "snapshot"), np.stack(found), attrs)}, coords)
-
-
-def _best_and_learned(path: Path, c: Config, side: int, kT: np.ndarray) -> np.ndarray:
-    """Fraction of right blocks of one side ``(features, temperature, snapshot)``, the exact guess first."""
-    data, store = _opened(path, c, "testing")
-    rows = np.flatnonzero(np.isin(data.kT, kT))
-    corners = _corners(Run(path), c, side)[: c.bound_blocks]
-    everywhere = np.broadcast_to(corners, (len(rows), *corners.shape))
-    blocks = store.blocks(rows[:, None], everywhere, side)
-    models = [_load_model(path, "phase", features, side) for features in c.compared]
-    guesses = [
-        log_odds(blocks.reshape(-1, side, side), kT).reshape(len(rows), -1) > 0,
-        *(model.of_blocks(store, rows[:, None], everywhere) > 0.5 for model in models),
-    ]
-    right = np.stack(guesses) == (phase(data.kT[rows]) > 0.5)[:, None]
-    return right.mean(-1).reshape(len(guesses), len(kT), -1)
-
-
-def log_odds(blocks: np.ndarray, kT: np.ndarray) -> np.ndarray:
-    """ln of P(block | above) / P(block | below) ``(block,)``, of temperatures that are equally likely on a side."""
-    logarithm = ExactBlocks(blocks.shape[1]).log_probability(blocks, kT)
-    above, below = (logarithm[:, side] for side in (kT > TC, kT < TC))
-    mean = [np.logaddexp.reduce(part, axis=1) - np.log(part.shape[1]) for part in (above, below)]
-    return mean[0] - mean[1]
-
-
-# --- windows and their scaling ----------------------------------------------------------------------------------------
-
-THRESHOLDS = (0.85, 0.90)
-REACH = 0.15
-"""Curves are collapsed for |T - Tc| up to this. Further away the correlation length is less than 8 lattice constants,
-the smallest block that counts, and no power law yet."""
-
-
-def windows(run: Run, c: Config, accuracy: xr.Dataset) -> xr.Dataset:
-    """ΔT of blocks and of whole snapshots with their resamplings, and of the block accuracy its resamplings."""
-    x = accuracy.temperature.values - TC
-    kinds = accuracy[["block", "whole"]].to_dataarray("kind").transpose(..., "temperature", "snapshot")
-    samples = analysis.resampled_means(kinds.values, rng=run.rng("bootstrap"), samples=c.samples)
-    window, drawn = (
-        np.stack([analysis.threshold_width(x, curves, t) for t in THRESHOLDS], axis=-1)
-        for curves in (kinds.values.mean(-1), samples)
-    )
-    dims = (*kinds.dims[:-2], "threshold")
-    measured = {
-        "window": (dims, window, {"long_name": "ΔT below the threshold", "units": "J"}),
-        "window_samples": (("sample", *dims), drawn, {"units": "J"}),
-        "accuracy_samples": (("sample", *dims[1:-1], "temperature"), samples[:, 0]),
-    }
-    return xr.Dataset(measured, coords={**kinds.coords, "threshold": list(THRESHOLDS)})
-
-
-def measure_scaling(run: Run, c: Config) -> xr.Dataset:
-    accuracy = run.observable("accuracy")
-    measured = windows(run, c, accuracy)
-    laws = {f"{f} {t:g}": law(c, measured, f, t) for f in c.compared for t in THRESHOLDS}
-    return with_fits(measured, collapse=collapse(c, accuracy, measured, "network"), **laws)
-
-
-def law(c: Config, scaling: xr.Dataset, features: str, threshold: float) -> analysis.SizeLaw | None:
-    """ΔT ~ l^(-1/ν) through the large sizes whose window opened and closed; None if they are fewer than three."""
-    chosen = _large(c, scaling).sel(kind="block", features=features, threshold=threshold)
-    known = (chosen.window > 0) & ((chosen.window_samples > 0).mean("sample") > 0.8)
-    if known.sum() < 3:
-        return None
-    chosen = chosen.sel(side=known)
-    return analysis.size_law(chosen.side.values, chosen.window.values, chosen.window_samples.values)
-
-
-def _large(c: Config, data: xr.Dataset) -> xr.Dataset:
-    """The blocks of which exponents are made."""
-    return data.sel(side=data.side >= c.scaling_from)
-
-
-def curves(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> tuple[np.ndarray, ...]:
-    """Sides, t = |T - Tc| ``(point,)``, the mean error at Tc ± t ``(side, point)``, its error, and resamplings."""
-    accuracy, drawn = (_large(c, data).sel(features=features) for data in (accuracy, scaling))
-    x = accuracy.temperature.values - TC
-    t, y = analysis.mean_of_both_sides(x, 1 - accuracy.block.mean("snapshot").values, reach=REACH)
-    _, samples = analysis.mean_of_both_sides(x, 1 - drawn.accuracy_samples.values, reach=REACH)
-    trials = 2 * accuracy.blocks.values[:, None] * accuracy.sizes["snapshot"]
-    # Where all or no blocks are right, no resampling says how seldom that could be.
-    return accuracy.side.values, t, y, np.maximum(samples.std(0, ddof=1), 1 / trials), samples
-
-
-def collapse(c: Config, accuracy: xr.Dataset, scaling: xr.Dataset, features: str) -> analysis.Collapse:
-    """θ and ν of ε l^θ = F(t l^(1/ν)), with ε the mean fraction of wrong blocks at Tc ± t."""
-    sides, x, y, error, samples = curves(c, accuracy, scaling, features)
-    return analysis.fit_collapse(sides, x, y, error, samples=samples)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -482,138 +298,21 @@ def _energy_checks(energy: xr.Dataset) -> list[Check]:
     return found
 
 
-def _accuracy_checks(run: Run, c: Config, accuracy: xr.Dataset, bound: xr.Dataset) -> list[Check]:
-    """Models at equal l, on the same blocks, against each other and against the exact bound; the symmetry."""
-    near, limited = near_transition(c, accuracy), near_transition(c, bound)
-    where = f"accuracy within {c.critical_window:g} of Tc"
-    mean = partial(mean_check, dim="snapshot")
-
-    def by_side(name: str, values: xr.DataArray) -> list[Check]:
-        return [mean(f"{name}, l = {side}", values.sel(side=side)) for side in values.side.values]
-
-    found = [check for f in c.compared for check in by_side(f"{where}, {f}", near.sel(features=f))]
-    for other in c.compared[1:] if c.compared[0] == "network" else c.compared:
-        gain, name = near.sel(features="network") - near.sel(features=other), f"{where}, network minus {other}"
-        check = mean(f"{name}, mean over l", gain.mean("side"))
-        if other == "irreps" and check.value is not None and check.error:
-            sigmas, note = check.value / check.error, f"{check.value:+.4f} ± {check.error:.4f}"
-            check = Check(f"{check.name}, in standard errors", sigmas, criterion=Above(2.0), note=note)
-        found += [check, *by_side(name, gain)]
-    best = limited.sel(features="exact")
-    found += by_side(f"{where}, exact bound", best)
-    for features in c.compared:
-        lack, name = best - limited.sel(features=features), f"{where}, exact bound minus {features}"
-        criterion = Below(0.005) if features == "network" else None
-        found += [mean(f"{name}, mean over l", lack.mean("side"), criterion=criterion), *by_side(name, lack)]
-    return [*found, _symmetry(run, c)]
-
-
-def _symmetry(run: Run, c: Config) -> Check:
-    """The largest change of p over the 16 operations of D4 × Z2."""
-    _, store = _opened(run.path, c, "testing")
-    side, probed = c.sides[-1], 64
-    corners = torch.randint(c.length, (probed, 2), generator=run.rng("symmetry")).numpy()
-    blocks = torch.from_numpy(store.blocks(np.linspace(0, len(store) - 1, probed).astype(int), corners, side))
-    model = _load_model(run.path, "phase", "network", side)
-    images = [torch.rot90(b, k, (1, 2)) for b in (blocks, blocks.transpose(1, 2)) for k in range(4)]
-    with torch.no_grad():
-        p = model(blocks)
-        worst = max(float((model(sign * image) - p).abs().max()) for image in images for sign in (1, -1))
-    name = "symmetry of the network, worst of 16 operations of D4 × Z2"
-    return Check(name, worst, criterion=Below(1e-5), note=f"change of p, l = {side}")
-
-
-def scaling_checks(c: Config, scaling: xr.Dataset) -> list[Check]:
-    """Exponents of the network, judged; those of the other features, and of whole snapshots, not."""
-    found, laws, nu = [], fits(scaling), Published(1.0, PAPER)
-    for features, threshold in product(scaling.features.values, THRESHOLDS):
-        name = f"ΔT({100 * threshold:.0f} %) of single blocks, {features}"
-        fitted = laws.get(f"{features} {threshold:g}")
-        data = scaling.sel(kind="block", features=features, threshold=threshold)
-        scatter = data.window_samples.std("sample", ddof=1)
-        for side, width, error in zip(data.side.values, data.window.values, scatter.values, strict=True):
-            known = np.isfinite([width, error]).all()
-            width, error, note = (width, error, "") if known else (None, None, "the window does not open and close")
-            found.append(Check(f"{name}, l = {side}", width, error, unit="J", note=note))
-        found.append(
-            Check(
-                f"exponent of {name} ~ l^-a", fitted and -fitted.exponent, fitted and fitted.error, exact=1.0,
-                published=nu, criterion=Within(0.1) if features == "network" else None,
-                note=f"l ≥ {c.scaling_from}; {fitted}" if fitted else "too few windows",
-            )
-        )  # fmt: skip
-    whole = scaling.window.sel(kind="whole", features="network", threshold=THRESHOLDS[0])
-    note = "together blocks know the phase where one does not"
-    for side, width in zip(whole.side.values, whole.values, strict=True):
-        name = f"ΔT(85 %) of whole snapshots, network, l = {side}"
-        found.append(Check(name, width if width == width else None, note=note))
-    best = laws["collapse"]
-    note = f"S = {best.quality:.2f}; mean of both sides of Tc, where half of all guesses are wrong for every l"
-    interval, theta = "68 %: {:.3f} to {:.3f}".format(*best.inverse_nu_interval), Published(0.12, PAPER)
-    return [
-        *found,
-        Check("data collapse, θ, network", best.theta, best.theta_error, exact=0.0, published=theta, note=note),
-        Check(
-            "data collapse, 1/ν, network", best.inverse_nu, best.inverse_nu_error, exact=1.0, published=nu,
-            criterion=Within(0.1), note=interval,
-        ),
-    ]  # fmt: skip
-
-
 def judge(run: Run, c: Config, measured: Any) -> list[Check]:
     return [
         *_energy_checks(measured["energy"]),
-        *_accuracy_checks(run, c, measured["accuracy"], measured["bound"]),
-        *scaling_checks(c, measured["scaling"]),
+        *accuracy.accuracy_checks(run, c, measured["accuracy"], measured["bound"]),
+        *accuracy.scaling_checks(c, measured["scaling"]),
     ]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
-
-CURVES: dict[str, Any] = {"x": "temperature", "by": "side", "over": "snapshot", "points": True, "mark": TC}
-
-
-def _draw_accuracy(run: Run, c: Config) -> Any:
-    data = run.observable("accuracy").sel(features="network")
-    return ns.plots.compare(data.block, data.whole, levels=(THRESHOLDS[0],) * 2, **CURVES)
 
 
 def _draw_energy(run: Run, c: Config) -> dict[str, Any]:
     data = run.observable("energy")
     off = (data.learned - data.sampled).assign_attrs(long_name="error of the energy per site", units="J")
     return {str(f): ns.plots.compare(off.sel(features=f), levels=(0.0,), **CURVES) for f in data.features.values}
-
-
-def _draw_comparison(run: Run, c: Config) -> Any:
-    learned, bound = (near_transition(c, run.observable(name)) for name in ("accuracy", "bound"))
-    lack = bound.sel(features="exact", drop=True) - bound.sel(features=list(c.compared))
-    lack.attrs = {"long_name": "exact bound minus accuracy", "units": "1"}
-    options: dict[str, Any] = {"x": "side", "by": "features", "over": "snapshot", "log": "x", "points": True}
-    return ns.plots.compare(learned, lack, levels=(None, 0.0), **options)
-
-
-def _draw_windows(run: Run, c: Config) -> Any:
-    data = run.observable("scaling")
-    drawn, laws = {}, {}
-    for features, threshold in product(data.features.values, THRESHOLDS):
-        part = data.sel(kind="block", features=features, threshold=threshold)
-        if part.window.notnull().any() and (features == "network" or threshold == THRESHOLDS[0]):
-            name, error = f"{features}, {100 * threshold:.0f} %", part.window_samples.std("sample", ddof=1)
-            drawn[name] = xr.Dataset({"mean": part.window, "error": error})
-            laws[name] = fits(data).get(f"{features} {threshold:g}")
-    return ns.plots.compare(drawn, x="side", log="xy", fits=(laws,), points=True)
-
-
-def _draw_collapse(run: Run, c: Config) -> Any:
-    scaling = run.observable("scaling")
-    best = fits(scaling)["collapse"]
-    sides, x, y, error, _ = curves(c, run.observable("accuracy"), scaling, "network")
-    coords = {"side": sides, "t": ("t", x, {"long_name": "distance from the transition", "units": "J"})}
-    attrs = {"long_name": "fraction of wrong blocks", "units": "1"}
-    data = xr.Dataset({"mean": (("side", "t"), y, attrs), "error": (("side", "t"), error)}, coords=coords)
-    side = data.side.astype(float)
-    labels = r"$t\,\ell^{1/\nu}$", r"$(1 - A)\,\ell^{\theta}$"
-    return ns.plots.collapse(data, side**best.inverse_nu, side**best.theta, labels=labels, fit=best)
 
 
 def _draw_parity(run: Run, c: Config) -> Any:
@@ -676,25 +375,25 @@ STUDY = PropertyStudy(
     question="How large must a block be for its phase and energy to be those of the whole Ising lattice?",
     title="Ising model: intensive properties from blocks",
     presets=PRESETS,
-    data=("training.zarr", "training.npy", "testing.zarr", "testing.npy"),
-    seen=("training.zarr", "training.npy"),
     generate=generate,
-    models=tasks,
-    fit=fit,
+    tasks=tasks,
+    build=build_model,
+    options=fit_options,
+    labels=labels,
     seconds=seconds,
     measures={
         "energy": measure_energy,
-        "accuracy": measure_accuracy,
-        "bound": measure_bound,
-        "scaling": measure_scaling,
+        "accuracy": accuracy.measure_accuracy,
+        "bound": accuracy.measure_bound,
+        "scaling": accuracy.measure_scaling,
     },
     judge=judge,
     notes=_notes,
     figures={
-        "accuracy": _draw_accuracy,
-        "windows": _draw_windows,
-        "collapse": _draw_collapse,
-        "comparison": _draw_comparison,
+        "accuracy": accuracy.draw_accuracy,
+        "windows": accuracy.draw_windows,
+        "collapse": accuracy.draw_collapse,
+        "comparison": accuracy.draw_comparison,
         "energy": _draw_energy,
         "parity": _draw_parity,
     },

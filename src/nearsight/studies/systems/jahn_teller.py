@@ -12,95 +12,57 @@ with λ²/(Kt) = 1.35, β = 2, at f = 0.5 (one electron per site) and f = 0.49. 
 Qx = ±0.41 on the sublattices, grow from random distortions. The order parameter is φ_i = (Qx_i - mean of its 4
 neighbours)/2 · (-1)^i, the unit of time τ0 = √(m/K).
 
-**One network for every filling.** At fixed number a density is not local: every level that crosses the Fermi energy
-moves µ for all sites. But only λQ1 + µ enters the matrix. Snapshots of exact quenches at fixed number are shifted
-uniformly by µ/λ in Q1, where electrons at µ = 0 are the same electrons, and there the network learns; in the quenches
-`FixedNumber` finds the shift that gives the number. Every snapshot serves twice, the second time with a random shift on
-top, so that the network knows how its density depends on µ. At µ = 0 the force is odd in Q by particle-hole symmetry
-(Q1 is measured from λ/(βK)), and so is the network.
+**One network for every filling.** It learns electrons at µ = 0, whose force is local, from exact quenches at fixed
+number that are shifted there by µ/λ in Q1; in the quenches `FixedNumber` finds the shift that gives the number.
 
 **What to expect.** Thesis, sec. 7.3.4: error of the forces 0.005 λ, printed as a mean square, of the size of an rms.
 Infinite lattice, T = 0: energies per site of C-type order, charge-density wave and undistorted metal -1.95393,
 -1.94235, -1.938; Qx = ±0.4066; gap 0.88 t. Sec. 7.3.5: L ~ (t - t0)^½ until t = 15 to 20 τ0, then frozen; walls along x
 and y; holes on the walls at f = 0.49.
 
-**Boundaries and temperatures.** The density's response to a random field is 7 % too large on 12 × 12 periodic sites
-(length 4m, levels on the nested Fermi surface) and 4 % too small on 14 × 14. With a phase of π/2 across each boundary
-(`twist`) it is that of large lattices to 0.3 %. `electron_kT` = 0.05 leaves the ordered state as it is (gap), and makes
-disorder near-sighted: exchanging what lies beyond r = 5.3 changes a density by 0.010, 0.006, 0.004, 0.001 (rms) at kT =
-0.01, 0.05, 0.1, 0.2, which no local force field can know.
-
 **Cost.** `quick`: ten minutes on two cores. `paper`: a day on a workstation, most of it diagonalisations of 1800 × 1800
 matrices; 30 × 30 to learn, 40 quenches of 100 × 100.
 
-    nearsight run jahn_teller --preset quick
     nearsight run jahn_teller --preset quick --set network.hybrid=true     # a network of its own for the breathing mode
     nearsight run jahn_teller --preset quick --set network.learns=total    # the total force, as in the thesis
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field, model_validator
-from torch import Tensor
 
 import nearsight as ns
-from nearsight import analysis, forcefields, training
+from nearsight import analysis
 from nearsight.analysis.order import CHECKERBOARD
 from nearsight.dynamics import Langevin, State
-from nearsight.forcefields import ClassicalForceField, ExactForceField, FixedNumber, ForceField, OnComponents
-from nearsight.hamiltonians import JahnTeller
+from nearsight.forcefields import FixedNumber, ForceField
 from nearsight.hamiltonians.jahn_teller import MODES
-from nearsight.lattices import Lattice, square
-from nearsight.parallel import once, resumable, threads
-from nearsight.solvers import Dense
+from nearsight.lattices import Lattice
 from nearsight.studies import figures, quench, snapshots
 from nearsight.studies.checks import Above, Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end, mean_check
-from nearsight.studies.fits import attempted, growth_law, with_fits
-from nearsight.studies.options import Length, Positive, torch_device
-from nearsight.studies.quench import Compared, LargeQuench, QuenchConfig, QuenchStudy
+from nearsight.studies.fits import fits, with_slowing
+from nearsight.studies.options import Length, NotNegative, Positive, Window
+from nearsight.studies.quench import Compared, QuenchConfig, QuenchStudy
 from nearsight.studies.run import Run
-from nearsight.studies.sections import Convolution, LangevinQuench
-from nearsight.studies.settings import Section
+from nearsight.studies.sections import LangevinQuench
 from nearsight.studies.system import System
-from nearsight.training import DataSet, FitOptions, NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.studies.systems import _jahn_teller_electrons as electrons
+from nearsight.training import FitOptions, Recipe
 
 Filling = Annotated[float, Field(gt=0, lt=1)]
 """Electrons per orbital: a site of two orbitals holds 2f of them."""
 NUMBER_TOL = 1e-4
 """Allowed error of the mean electron force at fixed number, far below that of a learned force."""
 THESIS = "Jahn-Teller thesis, sec. 7.3.4"
-BATCH = 16
-"""Snapshots of one task."""
-
-
-class Model(Section):
-    """Parameters of :class:`nearsight.hamiltonians.JahnTeller`; λ²/(Kt) = 1.35 as in the thesis."""
-
-    t: float = 1.0
-    lam: Positive = 1.25
-    K: Positive = 1.1574
-    beta: Positive = 2.0
-
-
-class Network(Convolution):
-    """A convolutional network that commutes with D4 and learns what electrons do at μ = 0."""
-
-    learns: Literal["electrons", "total"] = "electrons"
-    """The electrons' force, to which exact springs are added, or the total force, as in the thesis."""
-    hybrid: bool = False
-    """A network of its own for the force on the breathing mode, always direct, as in the thesis."""
-    radii: tuple[Positive, ...] = (2.3, 1.5, 1.5, 1.5)
 
 
 class Quench(LangevinQuench):
@@ -108,10 +70,10 @@ class Quench(LangevinQuench):
 
     amplitude: Positive = 0.3
     """Of every mode; the ordered state has |Qˣ| = 0.41."""
-    kT: Annotated[float, Field(ge=0)] = 0.01
+    kT: NotNegative = 0.01
     """Temperature of the bath of the modes."""
     dt: Positive = 0.05
-    damping: Annotated[float, Field(ge=0)] = 0.25
+    damping: NotNegative = 0.25
 
 
 class Comparison(quench.Comparison):
@@ -126,7 +88,7 @@ class Large(quench.Large):
 
     length: Length = 64
     records: Annotated[int, Field(ge=6)] = 24
-    fit: tuple[Positive, Positive] = (3.0, 15.0)
+    fit: Window = (3.0, 15.0)
     """The Allen-Cahn law is fitted to times in this interval, before the growth freezes in the thesis."""
 
 
@@ -134,16 +96,16 @@ class Config(QuenchConfig):
     """Everything that decides the numbers of a run."""
 
     length: Length = 12
-    model: Model = Model()
+    model: electrons.Model = electrons.Model()
     fillings: tuple[Filling, ...] = (0.5, 0.49)
     """Fillings at which data are made and large lattices are quenched."""
     twist: float = 0.5 * math.pi
     """Phase that exact electrons pick up across each boundary; it breaks the symmetry of the square by 0.0015. At 0
     matrices are real, and solved in half the time."""
     electron_kT: Positive = 0.05
-    shift: Annotated[float, Field(ge=0)] = 0.25
+    shift: NotNegative = 0.25
     """Largest uniform shift of Q¹ of the second copy of a snapshot, in either direction."""
-    network: Network = Network()
+    network: electrons.Network = electrons.Network()
     quench: Quench = Quench()
     comparison: Comparison = Comparison()
     large: Large = Large()
@@ -152,130 +114,28 @@ class Config(QuenchConfig):
     def _distinct(self) -> Config:
         if not self.fillings or len(set(self.fillings)) < len(self.fillings):
             raise ValueError(f"fillings must be one or more different numbers, got {self.fillings}")
-        if not self.large.fit[0] < self.large.fit[1]:
-            raise ValueError(f"large.fit is (first, last) time, got {self.large.fit}")
         return self
 
 
 def physics(c: Config, lattice: Lattice, filling: float | None = None, *, periodic: bool = False) -> System:
     """Electrons at μ = 0 are learned; quenches have a fixed number of them."""
     filling = c.comparison.filling if filling is None else filling
-    twist = None if periodic or c.twist == 0 else (c.twist, c.twist)
-    model = JahnTeller(lattice, symmetric=True, twist=twist, **c.model.model_dump())
-    exact = ExactForceField(model, Dense(mu=0.0, kT=c.electron_kT))
+    exact, canonical = (electrons.exact(c, lattice, f, periodic=periodic) for f in (None, filling))
     tau = math.sqrt(c.quench.mass / c.model.K)
     rates: dict[str, float] = {"dt": c.quench.dt * tau, "damping": c.quench.damping * c.quench.mass / tau}
     return System(
         exact=exact,
-        canonical=ExactForceField(model, Dense(filling=filling, kT=c.electron_kT)),
+        canonical=canonical,
         dress=lambda part: FixedNumber(part, c.model.lam * (2 * filling - 1), tolerance=NUMBER_TOL) + exact.classical,
         scheme=Langevin(kT=c.quench.kT, mass=c.quench.mass, **rates),
         initial_fields=partial(c.quench.initial_fields, lattice, 3),
-        build_model=lambda rng: joined(networks(c, lattice, rng)),
+        build_model=lambda rng: electrons.joined(c, lattice, electrons.networks(c, lattice, rng)),
         time="τ0",
         unit=tau,
     )
 
 
-# --- data: snapshots at fixed number, carried over to μ = 0 -----------------------------------------------------------
-
-
-def generate(study: QuenchStudy, run: Run, c: Config) -> None:
-    """Exact quenches at every filling, in parallel, then their snapshots at μ = 0, into ``data.zarr``."""
-
-    def build(folder: Path) -> Path:
-        run.log("note", text=f"{c.recipe} at every filling of {c.fillings}")
-        ensembles = []
-        for k, filling in enumerate(c.fillings):
-            exact = study.system(c, filling=filling).quenched
-            run.log("note", text=f"{exact}")
-            seed = run.seed("data", k)
-            ensembles.append(training.generate(exact, c.recipe, folder / f"{k}.zarr", seed=seed, resume=True))
-        made = folder / "data.zarr"
-        DataSet.from_arrays(made, lattice=square(c.length), components=3, **_at_mu_zero(run, c, ensembles))
-        return made
-
-    run.log("note", text=f"{once(DataSet, run.path / 'data.zarr', {}, build)}")
-
-
-def _at_mu_zero(run: Run, c: Config, ensembles: list[DataSet]) -> dict[str, Any]:
-    """The snapshots of all fillings, each in the gauge μ = 0 and once more with a random uniform shift of Q¹.
-
-    A copy belongs to the trajectory of its original: no split can put them on different sides.
-    """
-    rng, parts, first = run.rng("shift"), [], 0
-    for filling, data in zip(c.fillings, ensembles, strict=True):
-        shift = c.shift * (2 * torch.rand(len(data), generator=rng, dtype=torch.float64) - 1)
-        tasks = [(c, filling, *part) for part in zip(data.field.split(BATCH), shift.split(BATCH), strict=True)]
-        # Three diagonalisations a snapshot, 15 ms each for a complex matrix of 300 rows.
-        seconds = 0.045 * len(data) * (c.length / 12) ** 6
-        found = resumable(moved, tasks, seconds=seconds, title=f"snapshots of f = {filling:g} at μ = 0")
-        labels = [np.repeat(x, 2) for x in (data.trajectory + first, data.kind, data.time)]
-        parts.append([*(torch.cat(x).flatten(0, 1).numpy() for x in zip(*found, strict=True)), *labels])
-        first += int(data.trajectory.max()) + 1
-    names = ("field", "force", "energy", "trajectory", "kind", "time")
-    return {name: np.concatenate(x) for name, x in zip(names, zip(*parts, strict=True), strict=True)}
-
-
-def moved(c: Config, filling: float, field: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Fields ``(snapshot, copy, site, 3)`` of one filling with the exact total forces and energies at μ = 0.
-
-    Only λQ¹ + μ enters the matrix: the first copy is the field plus μ/λ, so that its electrons are those at the
-    filling; the second has ``shift`` on top.
-    """
-    exact = physics(c, square(c.length)).exact
-    model = exact.model
-    with threads(1):
-        electrons = Dense(filling=filling, kT=c.electron_kT).solve(model.matrix(field), model.rows, model.columns)
-        uniform = torch.stack([electrons.mu / model.lam, electrons.mu / model.lam + shift], dim=1)
-        both = field[:, None].repeat(1, 2, 1, 1)
-        both[..., 0] += uniform[..., None]
-        force, energy = exact(both)
-    return both, force, energy
-
-
-def networks(c: Config, lattice: Lattice, rng: torch.Generator) -> list[ForceField]:
-    """One network, or two for a hybrid: the doublet's and the breathing mode's."""
-    law, heads = JahnTeller(lattice).field_type, (c.network.head, "force")[: len(part_names(c))]
-    return [c.network.build(lattice, law, rng, parity="odd", head=head) for head in heads]
-
-
-def joined(parts: list[Any]) -> ForceField:
-    return parts[0] if len(parts) == 1 else OnComponents(parts[0], (1, 2)) + OnComponents(parts[1], (0,))
-
-
-def part_names(c: Config) -> tuple[str, ...]:
-    return ("doublet", "breathing") if c.network.hybrid else ("all_modes",)
-
-
-def train(study: QuenchStudy, run: Run, c: Config) -> None:
-    """Fit the electrons' part of the force, springs being exact (or the total force), and save it in ``model/``."""
-    system = study.system(c)
-    parts = networks(c, system.lattice, run.rng("weights"))
-    learned = joined(parts)
-    run.log("note", text=f"{learned}")
-    if c.network.learns == "electrons":
-        learned = learned + system.exact.classical
-    data = snapshots.split(run, c.fit, c.seed)
-    training.fit(learned.to(torch_device(c.device)), data, options=c.fit, path=run.path / "fit", resume=True)
-    for part, name in zip(parts, part_names(c), strict=True):
-        forcefields.save(part, run.path / "model" / name)  # type: ignore[arg-type]
-
-
-def load_model(run: Run, c: Config, lattice: Lattice) -> ForceField:
-    """The trained electrons at μ = 0: the total force without that of the springs, if that was learned."""
-    learned = joined([forcefields.load(run.path / "model" / name) for name in part_names(c)]).on(lattice)
-    if c.network.learns == "electrons":
-        return learned
-    return learned + ClassicalForceField(JahnTeller(lattice, **c.model.model_dump() | {"K": -c.model.K}))
-
-
 # --- what is measured -------------------------------------------------------------------------------------------------
-
-
-def _charge_order(n: Tensor, lattice: Lattice) -> xr.DataArray:
-    """Amplitude of the checkerboard of the density around every site."""
-    return analysis.local_amplitude(analysis.contrast_order(n, lattice), lattice)
 
 
 def observe(c: Config, system: System, state: State) -> xr.Dataset:
@@ -284,6 +144,7 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
     n = system.density(state.field, state.forces.force)
     phi, S = analysis.contrast_order(Qx, lattice), analysis.structure_factor(Qx, lattice)
     sigma = analysis.ising_sign(phi, lattice)
+    charge_order = analysis.local_amplitude(analysis.contrast_order(n, lattice), lattice)
     profile = analysis.wall_profile(n, sigma, lattice).drop_vars("at")
     spread = {"long_name": "standard deviation of the density", "units": "1"}
     observed = {
@@ -291,28 +152,23 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
         "C": analysis.axial_correlation(Qx, lattice),
         "S": analysis.shell_average(S, lattice, about=CHECKERBOARD),
         "Phi": analysis.global_order(phi),
-        "phi_rms": _rms(phi, "rms of the local order parameter"),
+        "phi_rms": quench.rms_over_sites(phi, "rms of the local order parameter"),
         "walls": analysis.wall_density(sigma, lattice),
         "n_std": ("replica", n.std(-1, correction=0).numpy(), spread),
-        "cdw": _rms(_charge_order(n, lattice), "rms amplitude of the charge order"),
+        "cdw": quench.rms_over_sites(charge_order, "rms amplitude of the charge order"),
         **analysis.wall_shape(sigma, lattice).rename(length="wall_length"),
         **profile.rename(deviation="charge", spread="charge_spread", sites="charge_sites"),
     }
     return xr.Dataset(observed).assign(quench.energy_per_site(system, state))
 
 
-def _rms(values: xr.DataArray, label: str) -> xr.DataArray:
-    result: xr.DataArray = np.sqrt((values**2).mean("site"))  # type: ignore[assignment]
-    return result.assign_attrs(long_name=label, units="1")
-
-
 def maps(c: Config, system: System, state: State) -> xr.Dataset:
-    field = state.field[0].double().cpu()
+    field, lattice = state.field[0].double().cpu(), system.lattice
     n = system.density(field, state.forces.force[0])
     shown = system.grids(
-        phi=(analysis.contrast_order(field[:, 1], system.lattice), "orbital order"),
+        phi=(analysis.contrast_order(field[:, 1], lattice), "orbital order"),
         density=(n, "density"),
-        cdw=(_charge_order(n, system.lattice), "charge order"),
+        cdw=(analysis.local_amplitude(analysis.contrast_order(n, lattice), lattice), "charge order"),
         **{name: (field[:, k], name) for k, name in enumerate(MODES)},
     )
     shown.density.attrs["centre"] = 1.0
@@ -337,9 +193,9 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
     symmetry = snapshots.symmetry_error(learned, system.model.field_type, test.field[:4])
     options: dict[str, Any] = {"rows": here.numpy(), "components": {"mode": list(MODES)}, "symmetry": symmetry}
     dataset = snapshots.errors_by_kind(exact_f, found_f, test, quantity="force", units="λ", **options)
-    error, published, below = found_f - exact_f, partial(Published, 0.005, THESIS), Below(0.0025)
-    local, note = (at_fixed_mu - exact).numpy() / c.model.lam, f"{len(error)} unseen snapshots at fixed number"
-    as_rms, printed = published(note="if it is an rms"), published(note="as printed")
+    error, local = found_f - exact_f, (at_fixed_mu - exact).numpy() / c.model.lam
+    as_rms, printed = (Published(0.005, THESIS, note=note) for note in ("if it is an rms", "as printed"))
+    below, note = Below(0.0025), f"{len(error)} unseen snapshots at fixed number"
     mean_square = float((error**2).mean())
     return dataset, [
         Check("force error, rms", snapshots.rms(error), unit="λ", published=as_rms, criterion=below, note=note),
@@ -361,78 +217,44 @@ def _ordered_states(c: Config, lattice: Lattice, learned: ForceField) -> list[Ch
     half, sign = physics(c, lattice, 0.5), torch.tensor(analysis.sublattice_sign(lattice))
     none = torch.zeros_like(sign)
     modes = [(none, 0.41 * sign, none), (0.1 * sign, none, -0.15 * sign), (none, none + 0.1, none)]
-    found = [
-        [snapshots.relaxed(forcefield, torch.stack(start, dim=-1)) for start in modes]
-        for forcefield in (half.quenched, half.learned(learned))
-    ]
-    energies = [[float(half.quenched(field).energy) / lattice.n_sites for field in fields] for fields in found]
-    exact, learnt = np.diff(energies)
-    order = [float(abs(analysis.contrast_order(fields[0][..., 1], lattice).mean())) for fields in found]
-    size, infinite = f"exact free energies, {c.length} × {c.length} sites", "on the infinite lattice at T = 0"
-    names = [f"energy per site of {b} minus {a}, where learned forces relax to" for a, b in pairwise(STATES)]
-    notes = [f"{size}; {STATES[b]} and {STATES[a]} t {infinite}" for a, b in pairwise(STATES)]
-    name, note = "orbital order |φ| of the relaxed C-type state", f"0.4066 {infinite} for the default parameters"
-    return [
-        *(
-            Check(name, value, unit="t", exact=right, criterion=Above(0.0), note=note)
-            for name, value, right, note in zip(names, learnt, exact, notes, strict=True)
-        ),
-        Check(name, order[1], exact=order[0], criterion=Within(0.02, relative=True), note=note),
-    ]
+    starts = dict(zip(STATES, (torch.stack(mode, dim=-1) for mode in modes), strict=True))
+    checks, (exact, found) = snapshots.relaxed_states(half.quenched, half.learned(learned), starts, STATES)
+    order = [float(abs(analysis.contrast_order(field[..., 1], lattice).mean())) for field in (exact, found)]
+    note, within = "0.4066 on the infinite lattice at T = 0 for the default parameters", Within(0.02, relative=True)
+    name = "orbital order |φ| of the relaxed C-type state"
+    return [*checks, Check(name, order[1], exact=order[0], criterion=within, note=note)]
 
 
 def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
     """The Allen-Cahn law, when growth leaves it, the walls and the charge on them, for every filling."""
-    checks: list[Check] = []
-    limits: dict[str, Any] = {"since": c.large.fit[0], "until": c.large.fit[1], "below": c.large.length / 8, "least": 4}
-    unknown = xr.full_like(growth.L.mean("replica"), np.nan)
-    growth = growth.assign(exponent=unknown, exponent_error=unknown.copy())
-    for filling in c.fillings:
-        here = growth.sel(filling=filling)
-        L = here.L.transpose("replica", "time")
-        law, _ = attempted(partial(growth_law, L, rng=run.rng("bootstrap"), fit=analysis.allen_cahn, **limits))
-        since = 0.0 if law is None else law.t0
-        fall, _ = attempted(partial(analysis.departure, L, rng=run.rng("departure"), since=since))
-        if fall is not None:
-            local = analysis.local_exponent(L, rng=run.rng("local exponent"), since=since)
-            place = {"filling": filling, "time": local.time}
-            growth.exponent.loc[place], growth.exponent_error.loc[place] = local.exponent, local.error
-            growth.exponent.attrs = local.exponent.attrs
-        growth = with_fits(growth, **{f"L {filling:g}": law, f"departure {filling:g}": fall})
-        checks += _growth_checks(filling, here.isel(time=-1), law, fall)
-    return growth, checks
+    since, until = c.large.fit
+    growth = with_slowing(growth, "filling", rng=run.rng, since=since, until=until, below=c.large.length / 8)
+    end, found = growth.isel(time=-1), fits(growth)
+    return growth, [check for f in c.fillings for check in _growth_checks(f, end.sel(filling=f), found)]
 
 
-def _growth_checks(filling: float, end: xr.Dataset, law: Any, fall: Any) -> list[Check]:
+def _growth_checks(filling: float, end: xr.Dataset, laws: Mapping[str, Any]) -> list[Check]:
     """What the quench at one filling ends at."""
     name, beside, gone = f"f = {filling:g}", end.isel(distance=0), "walls in fewer than two replicas"
-    diagonal = (100 * end.diagonal).assign_attrs(units="%")
-    charge = mean_check(
-        f"{name}: density at the walls minus the mean", beside.charge, weights=beside.charge_sites, missing=gone
-    )
+    law, fall = (laws.get(f"{of} {filling:g}") for of in ("L", "departure"))
+    mean = partial(mean_check, missing=gone)
+    charge = mean(f"{name}: density at the walls minus the mean", beside.charge, weights=beside.charge_sites)
     holes = -charge.value / charge.error if charge.value is not None and charge.error else None
-    growing = str(law) if law else "too few records while domains grow"
     note = gone if charge.value is None else "thesis: holes gather there at f = 0.49, no net charge at ½"
+    diagonal, many = (100 * end.diagonal).assign_attrs(units="%"), Above(3.0) if filling < 0.5 else None
+    growing = str(law) if law else "too few records while domains grow"
+    falling = str(fall) if fall else "no window of the local exponent was recorded in full"
+    freezing = Published(17.5, "thesis, sec. 7.3.5", note="15 to 20 τ0", error=2.5)
+    below = f"{name}: time from which the local exponent stays below ¼"
     return [
         at_end(f"{name}: domain size", end.L),
         Check(f"{name}: a of L = a (t - t0)^½", law and law.a, law and law.a_sigma, unit="a/√τ0", note=growing),
-        Check(
-            f"{name}: time from which the local exponent stays below ¼",
-            value=fall and fall.time,
-            unit="τ0",
-            published=Published(17.5, "thesis, sec. 7.3.5", note="15 to 20 τ0", error=2.5),
-            note=str(fall) if fall else "no window of the local exponent was recorded in full",
-        ),
-        mean_check(
-            f"{name}: length of the walls that runs diagonally", diagonal, weights=end.wall_length, missing=gone
-        ),
+        Check(below, fall and fall.time, unit="τ0", published=freezing, note=falling),
+        mean(f"{name}: length of the walls that runs diagonally", diagonal, weights=end.wall_length),
         charge,
-        Check(
-            f"{name}: holes at the walls, in standard errors", holes, note=note,
-            criterion=Above(3.0) if filling < 0.5 else None,
-        ),
+        Check(f"{name}: holes at the walls, in standard errors", holes, note=note, criterion=many),
         at_end(f"{name}: charge order, rms amplitude", end.cdw),
-    ]  # fmt: skip
+    ]
 
 
 def _walls(run: Run, c: Config) -> Any:
@@ -449,25 +271,17 @@ TAU = 1.1574**-0.5
 """τ0 at the default K, in units of ħ/t: recipes know nothing of the model."""
 
 
-def recipe(
-    trajectories: tuple[int, int, int, int], snapshots: tuple[int, int, int, int], every: int, relaxing: int, steps: int
-) -> Recipe:
+def recipe(trajectories: Sequence[int], snapshots: Sequence[int], every: int, relaxing: int, steps: int) -> Recipe:
     """Random fields; the quench itself at temperatures around its own; descent; the checkerboard of all modes, relaxed
     and shaken by as much as temperature does."""
-    (random, thermal, descent, checkerboard), per = trajectories, snapshots
-    return Recipe(
-        random=Random(trajectories=random, snapshots=per[0], amplitude=(0.1, 0.6)),
-        thermal=Thermal(
-            trajectories=thermal, snapshots=per[1], kT=(0.001, 0.05), amplitude=(0.2, 0.4), dt=0.3 * TAU,
-            damping=0.25 / TAU, mass=1.0, burn_in=0, every=every,
-        ),
-        relaxing=Relaxing(
-            trajectories=descent, snapshots=per[2], amplitude=(0.05, 0.6), dt=0.2, damping=0.5, steps=relaxing
-        ),
-        near_equilibrium=NearEquilibrium(
-            trajectories=checkerboard, snapshots=per[3], wavevector=(0.5, 0.5), amplitude=(0.2, 0.5),
-            shake=(0.01, 0.2), dt=0.2, damping=0.5, steps=steps,
-        ),
+    rates, descent = {"dt": 0.3 * TAU, "damping": 0.25 / TAU, "mass": 1.0}, {"dt": 0.2, "damping": 0.5}
+    return quench.recipe(
+        trajectories, snapshots, random={"amplitude": (0.1, 0.6)},
+        thermal={"kT": (0.001, 0.05), "amplitude": (0.2, 0.4), **rates, "burn_in": 0, "every": every},
+        relaxing={"amplitude": (0.05, 0.6), **descent, "steps": relaxing},
+        near_equilibrium={
+            "wavevector": (0.5, 0.5), "amplitude": (0.2, 0.5), "shake": (0.01, 0.2), **descent, "steps": steps,
+        },
     )  # fmt: skip
 
 
@@ -484,7 +298,7 @@ PRESETS = {
         twist=0.0,
         electron_kT=0.01,
         recipe=recipe((170, 30, 10, 40), (5, 20, 5, 10), every=14, relaxing=100, steps=60),
-        network=Network(channels=12, radii=(2.3, 2.3, 1.5, 1.5)),
+        network=electrons.Network(channels=12, radii=(2.3, 2.3, 1.5, 1.5)),
         fit=FitOptions(steps=60000, learning_rate=1e-2, weight_decay=0.1, threads=None),
         comparison=Comparison(length=30, quenches=40, duration=30.0, records=10),
         large=Large(length=100, replicas=40, duration=200.0, records=40),
@@ -492,7 +306,7 @@ PRESETS = {
     "tiny": Config(  # seconds: shows that the machinery works, and nothing about physics
         length=6,
         recipe=recipe((3, 3, 3, 3), (2, 3, 4, 2), every=5, relaxing=10, steps=10),
-        network=Network(channels=3, radii=(1.5, 1.5)),
+        network=electrons.Network(channels=3, radii=(1.5, 1.5)),
         fit=FitOptions(steps=150, validate_every=50, checkpoint_every=5),
         quench=Quench(dt=0.2),
         comparison=Comparison(length=6, quenches=20, duration=3.0, records=4, speed_length=6),
@@ -501,29 +315,14 @@ PRESETS = {
 }
 
 
-def _large_quenches(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
-    systems = {filling: study.system(c, c.large.length, filling=filling) for filling in c.fillings}
-    length: dict[str, Any] = {"duration": c.large.duration, "records": c.large.records}
-    return {
-        f"{f:g}": LargeQuench(system=system, noise=("large", "noise", str(f)), at=f, **length)
-        for f, system in systems.items()
-    }
-
-
-def _target(run: Run, c: Config) -> Any:
-    """The electrons at μ = 0, and at the fixed number of the first filling."""
-    canonical = physics(c, square(c.length), c.fillings[0]).quenched.electrons
-    return dataclasses.replace(STUDY.locality(run, c), canonical=canonical)
-
-
 STUDY = QuenchStudy(
     question="Does a force field learned on a small lattice let orbital order grow, and freeze, as exact electrons do?",
     title="Cooperative Jahn-Teller model: orbital order after a quench",
     presets=PRESETS,
     physics=physics,
-    generate=generate,
-    train=train,
-    load_model=load_model,
+    generate=electrons.generate,
+    train=electrons.train,
+    load_model=electrons.load_model,
     timed={"periodic": True},  # real matrices: the faster of the two
     observe=observe,
     maps=maps,
@@ -535,10 +334,8 @@ STUDY = QuenchStudy(
     },
     matched_noise="L",
     snapshots=compare_snapshots,
-    large=_large_quenches,
     along="filling",
     analyse=analyse,
-    target=_target,
     figures={
         "domains": figures.maps("phi", "density", "cdw", by="filling"),
         "growth": figures.growth("L", "exponent", by="filling", log="x", levels=(None, 0.25)),

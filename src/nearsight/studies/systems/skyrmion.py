@@ -27,7 +27,7 @@ Q = (π/3, 0) and its rotations; three helices together cost less than one, and 
 quenches, 150 × 150 to t = 10⁴; two days of exact electrons on one core, and a network that wants a GPU.
 
     nearsight run skyrmion --preset quick
-    nearsight run skyrmion --preset quick --set 'students=["equivariant"]' --set equivariant.head=energy
+    nearsight run skyrmion --preset quick --set 'networks=["equivariant"]' --set equivariant.head=energy
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from nearsight.studies.checks import Check, Published, Within
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import exponent, fits, growth_law, with_fits
 from nearsight.studies.magnets import MagnetConfig, MagnetStudy, Trajectories
-from nearsight.studies.options import NotNegative, Positive
+from nearsight.studies.options import NotNegative, Positive, Window
 from nearsight.studies.quench import Compared, QuenchStudy, caveats
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -60,6 +60,7 @@ from nearsight.studies.system import System
 from nearsight.studies.systems import _skyrmion_ground_states as ground
 from nearsight.studies.systems._skyrmion_ground_states import CELL_SITES, GroundStates, Length, Model, Q
 from nearsight.studies.torques import Equivariant, augmented_fit, equivariant_fit
+from nearsight.training.recipe import Interval
 
 STOPS = (("Γ", (0.0, 0.0)), ("K", (4 * math.pi / 3, 0.0)), ("M", (2 * math.pi, 0.0)))
 """The straight path of the thesis, along which lie Q and its images."""
@@ -71,7 +72,7 @@ class Dynamics(magnets.Dynamics):
     dt: Positive = 4.0
     """Torques are weak, 0.01 t, so that a step turns spins by a few degrees at most."""
     damping: NotNegative = 0.2
-    spread: tuple[NotNegative, NotNegative] = (0.05, 0.3)
+    spread: Interval = (0.05, 0.3)
     """Perturbed lattices: every amplitude, magnetisation and phase of the ansatz differs from site to site by a normal
     number of a width drawn from here. At 0.3 a third of the charge is lost at first; exact dynamics brings it back."""
 
@@ -93,7 +94,7 @@ class Large(Section):
     quench_duration: Positive = 4000.0
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
-    growth: tuple[Positive, Positive] = (100.0, 1500.0)
+    growth: Window = (100.0, 1500.0)
     """M(t) is fitted by a power of time between these times."""
 
 
@@ -119,15 +120,11 @@ class Config(MagnetConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        fields, cell, spread = self.ground.fields, self.ground.cell, self.dynamics.spread
+        fields, cell = self.ground.fields, self.ground.cell
         if not fields or list(fields) != sorted(set(fields)):
             raise ValueError(f"ground.fields must be different fields in rising order, got {fields}")
         if self.length % cell:
             raise ValueError(f"ground.cell = {cell} must divide length = {self.length}, on which textures are repeated")
-        if not self.large.growth[0] < self.large.growth[1]:
-            raise ValueError(f"large.growth is (first, last) time, got {self.large.growth}")
-        if not spread[0] <= spread[1]:
-            raise ValueError(f"dynamics.spread is (low, high), got {spread}")
         return self
 
 
@@ -245,8 +242,9 @@ def _restored(run: Run, c: Config) -> Any:
     data = run.observable("restored")
     charge, cells = abs(data.Q).assign_attrs(long_name="skyrmions"), c.large.restored_length**2 / CELL_SITES
     picture = ns.plots.compare(charge, data.M, levels=(cells, None), mark=c.trajectories.duration)
-    picture.caption += " Dashed: one skyrmion in every magnetic cell; dotted: the end of the trajectories learned."
-    return picture
+    return figures.captioned(
+        picture, "Dashed: one skyrmion in every magnetic cell; dotted: the end of the trajectories learned."
+    )
 
 
 def _restored_maps(run: Run, c: Config) -> Any:
@@ -259,8 +257,7 @@ def _quench(run: Run, c: Config) -> Any:
     names = {"charge > 0": "positive", "charge < 0": "negative", "no charge": "trivial"}
     cores = {label: data[name].assign_attrs(long_name="cores") for label, name in names.items()}
     picture = ns.plots.compare(data.M, data.L, cores, fits=(fits(data).get("M"),), mark=c.trajectories.duration)
-    picture.caption += " Dotted: the end of the trajectories learned."
-    return picture
+    return figures.captioned(picture, "Dotted: the end of the trajectories learned.")
 
 
 def _charge(run: Run, c: Config) -> Any:
@@ -274,7 +271,7 @@ def _charge(run: Run, c: Config) -> Any:
 
 PRESETS = {
     "quick": Config(  # a laptop: lattices of 36 × 36 and tens of minutes on two cores, most of them exact electrons
-        students=torques.NETWORKS, fit=equivariant_fit(steps=1000), resnet_fit=augmented_fit(steps=1000)
+        networks=torques.NETWORKS, fit=equivariant_fit(steps=1000), resnet_fit=augmented_fit(steps=1000)
     ),
     "paper": Config(  # the lattices, the 60 trajectories and the 50 + 50 quenches of the thesis; give it many cores
         **torques.THESIS | {"equivariant": Equivariant(channels=12, radii=(15.1, 3.1, 2.1))},
