@@ -158,7 +158,7 @@ def _reweighted(energies: np.ndarray, log_prob: np.ndarray, kT: float, sites: in
     exponent = -energies / kT - log_prob
     shift = exponent.max()
     weight = np.exp(exponent - shift)
-    log_z = shift + np.log(weight.mean())
+    log_z = float(shift + np.log(weight.mean()))
     weight /= weight.mean()
     n = len(weight)
     effective = 1.0 / float((weight**2).mean())
