@@ -1,4 +1,4 @@
-"""Nanoseconds a flip of tile models: plain look-ups, this library's kernels, and what the machine allows at best.
+"""Nanoseconds a flip of tile models: a plain loop, this library's kernels, and its look-ups alone, one after the other.
 
 Tiles of 4 × 4 Ising spins at stride 2 with a learned-like table (couplings and noise), at the critical temperature.
 Times are CPU seconds of this process: python benchmarks/tiles.py
