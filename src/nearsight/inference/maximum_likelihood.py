@@ -27,7 +27,8 @@ def maximum_likelihood(
               C_\theta = \operatorname{cov}_\theta \varphi .
 
     Covariance of the result: :math:`C^{-1} (V + V_{\rm MC}) C^{-1}` with V that of the observed mean. For n independent
-    snapshots V = C/n, which is the bound of Cramér and Rao.
+    snapshots V = C/n, which is the bound of Cramér and Rao. Slowly changing snapshots are another matter: energies
+    remember longer than the scores of single sites, and near a critical point pseudo-likelihood is then more precise.
 
     Means of the model are sums over all states where there are at most 2^18, and otherwise of heat-bath chains that
     start from observed states. There the scores z of the pseudo-likelihood, with mean exactly zero, serve as control
@@ -42,13 +43,19 @@ def maximum_likelihood(
     sites = terms.lattice.n_sites
     exact = terms.n_states**sites <= _ENUMERATED
     chains = None if exact else Chains(blocks, terms, seed)
-    theta = start.copy()
+    # A coupling beyond would be contradicted once in fifty such sets of observations: it is not followed further.
+    most = min(RUNAWAY, 0.5 * np.log(observed.effective) + 2)
+    theta = np.clip(start, -most, most)
     for _ in range(_ROUNDS):
         model = _enumerated(terms, theta) if chains is None else chains.moments(theta)
-        step = solve_named(model.covariance, observed.mean - model.mean, terms.names)
+        rise = observed.mean - model.mean
+        free = (np.abs(theta) < most) | (rise * theta < 0)
+        names = tuple(terms.names[k] for k in np.flatnonzero(free))
+        step = np.zeros_like(theta)
+        step[free] = solve_named(model.covariance[np.ix_(free, free)], rise[free], names)
         # Half of this is the divergence between the two models; beyond 1 the quadratic form is not trusted.
         away = float(step @ model.covariance @ step)
-        there = np.clip(theta + step * min(1.0, 1 / np.sqrt(max(away, 1e-300))), -RUNAWAY, RUNAWAY)
+        there = np.clip(theta + step * min(1.0, 1 / np.sqrt(max(away, 1e-300))), -most, most)
         theta, step = there, there - theta
         away = float(step @ model.covariance @ step)
         error = _error(blocks, observed, model)
