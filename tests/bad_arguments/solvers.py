@@ -9,15 +9,19 @@ from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_OBJECTS, NOT_WHOLE, each, 
 from nearsight.hamiltonians import Holstein, Ising
 from nearsight.lattices import square
 from nearsight.solvers import (
+    NEGF,
     Chebyshev,
     Dense,
     LowRankUpdates,
     Pattern,
     Poles,
     ProbeSet,
+    RecursiveNEGF,
+    Reservoir,
     SparseMatrix,
     choose,
     coloured_vectors,
+    electrodes,
     fermi_poles,
     lattice_colours,
     random_vectors,
@@ -39,6 +43,12 @@ HOLSTEIN = Holstein(square(4))
 CHANGES = {"matrix": H.numpy(), "electrons": Dense(**KNOWN), "bounds": (-9.0, 9.0)}
 PAIRS = {**CHANGES, "matrix": H, "i": np.array([0]), "j": np.array([1]), "change": np.array([1.0, -1.0])}
 NOT_BOUNDS = (None, 3.0, "wide", (1.0,), (9.0, -9.0), (0.0, 0.0), (math.nan, 9.0), (-9.0, math.inf), (0, 1, 2))
+LEAD = Reservoir([0], 1.0, 0.0, 0.1)
+ATTACHED = {"sites": [0], "gamma": 1.0, "mu": 0.0, "kT": 0.1}
+BAR = {"lattice": square(6, 2, periodic=(False, True)), "voltage": 2.5, "kT": 0.1}
+NOT_SITES = (None, 3, "left", [], [0, 0], [-1], [0.5], [[0, 1]], np.zeros(3, dtype=bool), torch.zeros(0).long(), [None],
+             np.zeros((2, 2), dtype=bool), Reservoir)  # fmt: skip
+STEADY = NEGF(LEAD).steady_state(H)
 
 ROWS = [
     *(r for solver in SOLVERS for r in each(solver, "kT", [*NOT_FINITE, -0.1], mu=0.0)),
@@ -100,6 +110,32 @@ ROWS = [
         two_site_updates, name, (None, 0, [0], SITES, np.array([0.0]), np.array([2]), np.array([-1]), np.array([True]),
                              np.array([0, 1]), np.array([[0]]), 1 - PAIRS[name]), **PAIRS)),
     *each(two_site_updates, "change", (None, 1.0, "up", [1.0], [[1.0], [2.0]], [math.nan, 1.0], [1j, 1.0]), **PAIRS),
+    *each(Reservoir, "sites", NOT_SITES, **ATTACHED),
+    *each(Reservoir, "gamma", [*NOT_POSITIVE, None], **ATTACHED),
+    *each(Reservoir, "mu", NOT_FINITE, **ATTACHED),
+    *each(Reservoir, "kT", [*NOT_FINITE, -0.1], **ATTACHED),
+    *each(electrodes, "lattice", [*NOT_OBJECTS, square(6), square(2, 6, periodic=False)], **BAR),
+    *each(electrodes, "voltage", NOT_FINITE, **BAR),
+    *each(electrodes, "kT", [*NOT_FINITE, -0.1], **BAR),
+    *each(electrodes, "mu", NOT_FINITE, **BAR),
+    *each(electrodes, "gamma", [None, *NOT_POSITIVE], **BAR),
+    *each(electrodes, "bath", [*NOT_FINITE, -0.001], **BAR),
+    *each(electrodes, "gate", ("low", None, 1, True), **BAR),
+    *each(electrodes, "lead_columns", ("leads", None, 1, True), **BAR),
+    *each(electrodes, "columns", [*NOT_COUNTS, 3], **BAR),
+    *each(electrodes, "axis", [*NOT_WHOLE, -1, 1, 2], **BAR),
+    *(row(solver, *wrong) for solver in (NEGF, RecursiveNEGF) for wrong in
+       ((), (None,), (LEAD, 3), (Reservoir,), ([LEAD],))),
+    *(r for solver in (NEGF, RecursiveNEGF) for r in each(solver, "orbitals", NOT_COUNTS, LEAD)),
+    *each(RecursiveNEGF, "tol", [*NOT_FINITE, 0.0, 1.0], LEAD),
+    *(row(solver(LEAD).solve, matrix, SITES, SITES) for solver in (NEGF, RecursiveNEGF)
+      for matrix in (None, [[1.0]], "h", torch.zeros(2, 3), torch.full((2, 2), math.nan), H.bool(), H.to("meta"))),
+    *(row(solver(LEAD.replaced(sites=[0, 2])).solve, H, SITES, SITES) for solver in (NEGF, RecursiveNEGF)),
+    *(row(measure, energies)
+      for measure in (STEADY.transmission, STEADY.local_density_of_states, STEADY.spectral_currents)
+      for energies in (None, "mu", math.nan, [math.inf], [[0.0]], 1j, H)),
+    *each(choose, "reservoirs", (3, LEAD, [3], "leads"), model=HOLSTEIN, field=FIELD),
+    row(choose, HOLSTEIN, FIELD, reservoirs=[LEAD], kT=0.1),
     *each(ProbeSet, "kind", ("units", None, 3, str)),
     *(r for make in (random_vectors, coloured_vectors) for r in (
         *each(make, "phases", ("z2", None, 1, str)),

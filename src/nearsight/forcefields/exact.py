@@ -25,6 +25,9 @@ class ElectronForceField(ForceField):
 
     .. math:: F = -\sum_{ab} \rho_{ba}\, \partial h_{ab}/\partial \Phi - \partial B/\partial \Phi .
 
+    Electrons driven out of equilibrium (:class:`nearsight.solvers.NEGF`) exert the same force by their density matrix,
+    but it is no gradient, and there is no energy.
+
     The energy can be differentiated by the field once. Derivatives of the force are the response of the electrons:
     :func:`nearsight.analysis.directional_derivative`.
     """
@@ -33,6 +36,11 @@ class ElectronForceField(ForceField):
         super().__init__()
         instance(model, Hamiltonian, "model")
         instance(solver, Solver, "solver")
+        if solver.orbitals is not None and solver.orbitals * model.lattice.n_sites != model.orbitals:
+            raise ValueError(
+                f"{type(model).__name__} has {model.orbitals} orbitals on {model.lattice.n_sites} sites, and the "
+                f"solver was told of {solver.orbitals} per site: {type(solver).__name__}(..., orbitals=...)."
+            )
         self.model, self.solver = model, solver
         self.lattice, self.components, self.field_type = model.lattice, model.components, model.field_type
 
@@ -60,16 +68,18 @@ class ElectronForceField(ForceField):
 
     def evaluate(self, field: Tensor) -> Forces:
         if not field.numel():
-            return Forces(torch.zeros_like(field), field.new_zeros(field.shape[:-2]))
+            none = field.new_zeros(field.shape[:-2]) if self.solver.has_potential else None
+            return Forces(torch.zeros_like(field), none)
         flat = field.detach().double().reshape(-1, *field.shape[-2:])
         # Solvers of sparse matrices bound what they hold themselves.
         size = len(flat) if self.solver.sparse else max(1, CHUNK // self.model.orbitals**2)
         pieces = [self._solve(chunk) for chunk in flat.split(size)]
         force = torch.cat([f for f, _ in pieces]).reshape(field.shape).to(field.dtype)
-        energy = torch.cat([e for _, e in pieces]).reshape(field.shape[:-2]).to(field.dtype)
+        energies = [e for _, e in pieces if e is not None]
+        energy = torch.cat(energies).reshape(field.shape[:-2]).to(field.dtype) if energies else None
         return Forces(force, energy)
 
-    def _solve(self, field: Tensor) -> tuple[Tensor, Tensor]:
+    def _solve(self, field: Tensor) -> tuple[Tensor, Tensor | None]:
         answer = self.electrons(field)
         with torch.enable_grad():
             leaf = field.requires_grad_()
@@ -78,7 +88,8 @@ class ElectronForceField(ForceField):
             explicit = self.model.degeneracy * bound.sum(-1)
             background = self.model.background_energy(leaf)
             (gradient,) = torch.autograd.grad((explicit + background).sum(), leaf)
-        return -gradient, answer.potential + background.detach()
+        potential = answer.potential
+        return -gradient, None if potential is None else potential + background.detach()
 
 
 class ClassicalForceField(ForceField):

@@ -6,6 +6,10 @@ from nearsight.solvers.kpm.chebyshev import Chebyshev, ChebyshevElectrons, Densi
 from nearsight.solvers.kpm.error_bars import ErrorBars
 from nearsight.solvers.kpm.probing import ProbeSet, coloured_vectors, lattice_colours, random_vectors, unit_vectors
 from nearsight.solvers.lanczos import Spectrum, spectrum
+from nearsight.solvers.negf.closed_form import NEGF
+from nearsight.solvers.negf.recursive import RecursiveNEGF
+from nearsight.solvers.negf.reservoirs import Reservoir, electrodes
+from nearsight.solvers.negf.steady_state import SteadyState
 from nearsight.solvers.poles.dissection import NestedDissection
 from nearsight.solvers.poles.fermi_poles import FermiPoles, fermi_poles
 from nearsight.solvers.poles.poles import Poles
@@ -16,6 +20,7 @@ from nearsight.solvers.updates.low_rank_updates import Drift, LowRankUpdates
 from nearsight.solvers.updates.two_site_updates import TwoSiteUpdates, two_site_updates
 
 __all__ = [
+    "NEGF",
     "Chebyshev",
     "ChebyshevElectrons",
     "Choice",
@@ -31,14 +36,18 @@ __all__ = [
     "Pattern",
     "Poles",
     "ProbeSet",
+    "RecursiveNEGF",
+    "Reservoir",
     "Solver",
     "SparseMatrix",
     "SparseProducts",
     "Spectrum",
+    "SteadyState",
     "TorchProducts",
     "TwoSiteUpdates",
     "choose",
     "coloured_vectors",
+    "electrodes",
     "fermi_poles",
     "lattice_colours",
     "random_vectors",

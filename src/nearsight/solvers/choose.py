@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from nearsight.solvers.kpm.chebyshev import MARGIN, Chebyshev
 from nearsight.solvers.kpm.error_bars import _noise_bar
 from nearsight.solvers.kpm.probing import coloured_vectors, layout
 from nearsight.solvers.lanczos import Spectrum, spectrum
+from nearsight.solvers.negf._choice import _choose_driven
+from nearsight.solvers.negf.reservoirs import Reservoir
 from nearsight.solvers.poles.fermi_poles import fermi_poles
 from nearsight.solvers.poles.poles import Poles
 from nearsight.solvers.products import NumbaProducts, Rows, TorchProducts
@@ -57,7 +59,8 @@ SINGLE, SINGLE_POLES = 1e-5, 1e-6
 class Choice:
     """A solver, the seconds each candidate is expected to take for one matrix, and the reason in words.
 
-    ``seconds`` name the candidates Dense, Poles, Chebyshev (by unit vectors) and Coloured (Chebyshev by coloured ones).
+    ``seconds`` name the candidates Dense, Poles, Chebyshev (by unit vectors) and Coloured (Chebyshev by coloured ones),
+    or NEGF and RecursiveNEGF.
     """
 
     solver: Solver
@@ -102,13 +105,17 @@ def choose(
     model: Any,
     field: Tensor,
     *,
-    kT: float,
+    kT: float | None = None,
     filling: float | None = None,
     mu: float | None = None,
+    reservoirs: Sequence[Reservoir] = (),
     accuracy: float | None = 1e-6,
     rng: torch.Generator | None = None,
 ) -> Choice:
     """The solver that takes least time for ``field`` and fields like it ``(site, component)``, on its device.
+
+    Either ``kT`` with ``filling`` or ``mu``, or ``reservoirs``, between which it is :class:`NEGF` or
+    :class:`RecursiveNEGF`.
 
     Operations are counted and divided by the :class:`_Speed` of this machine, measured here: n³ of the eigenproblem for
     :class:`Dense`; for :class:`Poles` those of one elimination times the number of poles, and of solutions that a
@@ -132,11 +139,17 @@ def choose(
     generator(rng, optional=True)
     if instance(field, Tensor, "field").ndim != 2:
         raise ValueError(f"Give one field (site, component) to choose for, got the shape {tuple(field.shape)}.")
-    dense = Dense(kT=kT, filling=filling, mu=mu)
-    kT, filling, mu = dense.kT, dense.filling, dense.mu
-    ensemble = {"filling": filling} if filling is not None else {"mu": mu}
     (i, j), n = model.positions, model.orbitals
     matrix = SparseMatrix(Pattern(i, j, n, model.cuts), model.elements(field)).check()
+    if not isinstance(reservoirs, Sequence):
+        raise TypeError(f"reservoirs must be a sequence of Reservoir, got {reservoirs!r}.")
+    if reservoirs:
+        if (kT, filling, mu) != (None, None, None):
+            raise ValueError("Reservoirs have their own kT and mu: leave kT=, filling= and mu= out.")
+        return Choice(*_choose_driven(matrix, tuple(reservoirs), n // len(field), accuracy))
+    dense = Dense(kT=kT, filling=filling, mu=mu)  # type: ignore[arg-type]
+    kT, filling, mu = dense.kT, dense.filling, dense.mu
+    ensemble = {"filling": filling} if filling is not None else {"mu": mu}
     dtype = torch.complex128 if matrix.values.is_complex() else torch.float64
     if accuracy is None or kT == 0:
         why = "at kT = 0 the Fermi function is a step" if kT == 0 else "no error is allowed"

@@ -23,28 +23,29 @@ resolved. ``95 %``: their root mean square error is no larger in 95 of 100 draws
 
 @dataclass(frozen=True)
 class Electrons:
-    """Non-interacting electrons in thermal equilibrium; every energy counts all ``degeneracy`` copies.
+    """Non-interacting electrons in a steady state; every energy counts all ``degeneracy`` copies.
 
     ``rho`` holds ρ_ab = ⟨c_b† c_a⟩ of one copy at the requested positions ``(*batch, element)``; all others are
     ``(*batch,)``.
-    ``potential`` is the one whose gradient is the force: the free energy F = Ω + μN at fixed number, Ω at fixed μ.
+    ``potential`` is the one whose gradient is the force: the free energy F = Ω + μN at fixed number, Ω at fixed μ. Out
+    of equilibrium, between reservoirs that fill differently, there is neither μ nor potential: ``None``.
     ``error`` ``(*batch,)`` is that of the elements of ρ where a solver approximates; ``None``: rounding alone.
     ``error_kind`` says in which sense (:data:`ErrorKind`): ``bound``, ``rms`` or ``95 %``.
     """
 
     rho: Tensor
-    mu: Tensor
+    mu: Tensor | None
     number: Tensor
     energy: Tensor
-    free_energy: Tensor
-    grand_potential: Tensor
-    potential: Tensor
+    free_energy: Tensor | None
+    grand_potential: Tensor | None
+    potential: Tensor | None
     error: Tensor | None = None
     error_kind: ErrorKind = field(default="bound", kw_only=True)
 
 
 class Solver(Described, abc.ABC):
-    """Equilibrium of non-interacting electrons. A solver sees matrices, never models.
+    """Steady states of non-interacting electrons. A solver sees matrices, never models.
 
     Every solver takes dense and sparse matrices; ``sparse`` tells which it would rather be given.
     """
@@ -52,6 +53,13 @@ class Solver(Described, abc.ABC):
     sparse: ClassVar[bool] = False
     rng: torch.Generator | None = None
     """Chance of a solver whose answers are estimates."""
+    orbitals: int | None = None
+    """Orbitals per site, of a solver that was told about sites."""
+
+    @property
+    def has_potential(self) -> bool:
+        """Whether the force is the gradient of a potential, as in equilibrium."""
+        return True
 
     @abc.abstractmethod
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:

@@ -92,6 +92,7 @@ def linear_response(electrons: ElectronForceField, field: Tensor, directions: Te
         )
     field = field.detach().double()
     answer = electrons.electrons(field)
+    assert answer.mu is not None  # Dense is in equilibrium
     eps, psi = torch.linalg.eigh(model.matrix(field))
     quotient = _difference_quotient(eps, float(answer.mu), solver.kT)
     weight = quotient.diagonal()

@@ -1,0 +1,1 @@
+"""Electrons between reservoirs: steady states out of equilibrium by Green's functions."""
