@@ -55,7 +55,7 @@ class Reservoir(Described):
         """Refused: which sites of another lattice take the place of these only the user knows."""
         raise ValueError(
             f"A reservoir is attached to {len(self.sites)} sites of one lattice and cannot follow to "
-            f"{lattice!r}. Attach reservoirs to that lattice, with electrodes(lattice, ...) for a bar, and make solver and "
+            f"{lattice!r}. Attach others to that lattice, with electrodes(lattice, ...) for a bar, and make solver and "
             "force field anew."
         )
 

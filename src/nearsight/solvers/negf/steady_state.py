@@ -25,8 +25,8 @@ CHUNK = 2**22
 class SteadyState:
     r"""Electrons of one spin copy between reservoirs, ħ = 1: energies in t, currents in t/ħ.
 
-    With e = 1, a current I is the electric current in units of e t/ħ; over the voltage in units of t/e it is a
-    conductance in units of e²/ħ, 2π times that in e²/h.
+    An electric current is e times that of electrons, in units of e t/ħ; over a voltage in units of t/e it is a
+    conductance in units of e²/ħ, which is 2π e²/h.
 
     ``density`` ``(*batch, orbital)``: ⟨n_a⟩. ``currents`` ``(*batch, reservoir)``: electrons per time that enter from
     every reservoir; their sum is zero. ``rho`` ``(*batch, element)``: ρ_ab = ⟨c_b† c_a⟩ at the elements

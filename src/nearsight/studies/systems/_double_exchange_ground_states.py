@@ -88,7 +88,9 @@ def solved(forcefield: ExactForceField, field: Tensor, batch: int = BATCH) -> tu
     occupation = torch.cat([part.rho[..., diagonal].real for part in parts])
     site = torch.div(model.rows[diagonal], 2, rounding_mode="floor")
     n = torch.zeros(len(occupation), model.lattice.n_sites, dtype=occupation.dtype).index_add_(-1, site, occupation)
-    return torch.cat([part.mu for part in parts]).reshape(field.shape[:-2]), n.reshape(field.shape[:-1])
+    return torch.cat([part.mu for part in parts if part.mu is not None]).reshape(field.shape[:-2]), n.reshape(
+        field.shape[:-1]
+    )
 
 
 def antiferromagnet(lattice: Lattice) -> Tensor:
