@@ -36,7 +36,7 @@ SMALLEST = 1e-12
 
 
 class RecursiveNEGF(DrivenSolver):
-    r"""Steady states between wide-band reservoirs at a cost linear in the length of a bar.
+    r"""Steady states between wide-band reservoirs, at every energy at a cost linear in the length of a bar.
 
     The filling 0 of most sites is that of all in equilibrium, which takes Green's function at a few complex energies
     z_p (nested dissection, as in :class:`Poles`); what other fillings change is integrated along the window between,
@@ -63,7 +63,9 @@ class RecursiveNEGF(DrivenSolver):
     Raises ``ArithmeticError`` at kT = 0 where some orbital has no reservoir: the step is no sum over poles.
 
     Cost: blocks of a column each, some 20 W³ complex multiplications per column and energy, in batches of as many
-    energies as fit the memory, on a processor or a GPU. :class:`NEGF` for bars that are not long, or have no bath.
+    energies as fit the memory, on a processor or a GPU. The energies number in proportion to the levels in the window,
+    hence to the length, until the widths that a bath gives the levels overlap, and from then on do not grow. In a gap
+    they are few. :class:`NEGF` for bars that are not long, or metallic and without a bath.
 
     References
     ----------
