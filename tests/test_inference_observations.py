@@ -8,6 +8,7 @@ from nearsight.hamiltonians import Ising, Potts
 from nearsight.inference import Observations
 from nearsight.lattices import chain, square
 from nearsight.sampling import sample
+from nearsight.storage import save_tensors
 
 
 def random_states(*shape, q=2, seed=1):
@@ -76,6 +77,21 @@ def test_snapshots_of_a_sampler_are_observations():
         Observations.from_snapshots(store)
     store = sample(Ising(square(5)), 2.0, 10, seed=3, chains=2, progress=False, workers=1)
     assert (Observations.from_snapshots(store).states() == store.states()).all()
+
+
+def test_observations_come_back_from_their_file(tmp_path):
+    states = random_states(3, 50, 6)
+    for seen in (
+        Observations(chain(6), states, kT=2.5, missing=states == 1),
+        Observations(square(3), random_states(20, 9, q=3), n_states=3),
+    ):
+        seen.save(tmp_path / "seen.safetensors")
+        back = Observations.load(tmp_path / "seen.safetensors")
+        assert repr(back) == repr(seen) and (back.states() == seen.states()).all() and (back.chain == seen.chain).all()
+        assert back.missing is seen.missing is None or (back.missing == seen.missing).all()
+    with pytest.raises(ValueError, match="load_observations"):
+        save_tensors(tmp_path / "other", {"a": torch.zeros(2)})
+        Observations.load(tmp_path / "other")
 
 
 def test_what_was_not_seen_is_not_looked_at():

@@ -5,7 +5,8 @@
 independent and which symmetries they show. A :class:`ReferenceSet` of all energies judges what was learned.
 
 :func:`learn_couplings` finds the couplings of given :class:`Terms`, bonds of spins or products of more, each with an
-error bar, and :func:`select_couplings` says which of many the observations support.
+error bar, and :func:`select_couplings` says which of many the observations support. :func:`predict` carries them to
+other sizes and temperatures.
 
 :func:`fit_likelihood` fits an autoregressive probability to them, whose energy is an :class:`AutoregressiveEnergy`;
 :func:`entropy`, :func:`cross_entropy` and :func:`reweight` say what it knows, with error bars, and how good it is.
@@ -23,6 +24,7 @@ from nearsight.inference.likelihood import LikelihoodOptions, fit_likelihood
 from nearsight.inference.load import load_observations
 from nearsight.inference.observations import Observations
 from nearsight.inference.observe import observe
+from nearsight.inference.predict import predict
 from nearsight.inference.reference_set import EnergyErrors, ReferenceSet, energy_errors, reference_set
 from nearsight.inference.selection import SelectedCouplings, select_couplings
 from nearsight.inference.terms import Terms
@@ -50,6 +52,7 @@ __all__ = [
     "learn_couplings",
     "load_observations",
     "observe",
+    "predict",
     "reference_set",
     "reweight",
     "select_couplings",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import generator, instance, integer, number
+from nearsight._validation import filename, generator, instance, integer, number
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 from nearsight.sampling import Snapshots
 from nearsight.sampling.snapshots import pack
+from nearsight.storage import load_tensors, save_tensors
 
 _Rows = slice | int | Sequence[int] | np.ndarray | Tensor
 
@@ -140,6 +143,32 @@ class Observations:
             kT=float(known[0]),
             chain=snapshots.chain,
         )
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one safetensors file with a hash, atomically."""
+        signed = self.chain.astype(np.result_type(self.chain.dtype, np.int8))
+        tensors = {
+            "packed": torch.from_numpy(np.require(self.packed, requirements="W")),
+            "chain": torch.from_numpy(signed),
+        }
+        if self.missing is not None:
+            tensors["missing"] = torch.from_numpy(np.array(self.missing))
+        told = {"lattice": self.lattice.config(), "n_states": self.n_states, "kT": self.kT}
+        save_tensors(filename(path, "path"), tensors, {"observations": json.dumps(told)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What :meth:`save` wrote; ``CorruptFileError`` for a damaged file. :func:`load_observations` reads others."""
+        tensors, texts = load_tensors(path, cure="Restore a copy, or observe again.")
+        if "observations" not in texts:
+            raise ValueError(f"{path} holds tensors, but no observations; load_observations reads files of users.")
+        told, missing = json.loads(texts["observations"]), tensors.get("missing")
+        made = cls.__new__(cls)
+        made._set(
+            Lattice.from_config(told["lattice"]), tensors["packed"].numpy(), told["n_states"], told["kT"],
+            tensors["chain"].numpy(), None if missing is None else missing.numpy(),
+        )  # fmt: skip
+        return made
 
     def __len__(self) -> int:
         return len(self.packed)

@@ -32,7 +32,7 @@ def observe(
     Chains start in equilibrium, from states of their own that :func:`~nearsight.sampling.sample` draws, and have random
     numbers of their own. They run on as many threads as torch has and do not depend on their number.
 
-    Cost: 10 to 20 ns per attempt, of whatever range and disorder the couplings are (their Boltzmann factors are
+    Cost: 30 to 40 ns per attempt, of whatever range and disorder the couplings are (their Boltzmann factors are
     tabulated up to 2^20 entries; beyond, an attempt costs the sum over its bonds).
 
     Parameters
