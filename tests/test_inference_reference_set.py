@@ -40,7 +40,7 @@ def test_errors_of_a_wrong_coupling_are_those_of_its_energies():
     expected = 0.1 * np.sqrt(np.mean(FOUND.energies**2))
     assert found.rmse == pytest.approx(expected, rel=1e-3) and found.best == pytest.approx(expected, rel=1e-3)
     np.testing.assert_allclose(found.bias, 0.1 * FOUND.energies - found.constant, atol=1e-9)
-    assert found.spread.max() < 1e-9 and abs(found.constant) < 5 * 0.1 * np.sqrt(32 / 2**17)
+    assert found.spread.max() < 1e-9 and abs(found.constant) < 5 * 0.1 * np.sqrt(32 / 2**14)
 
 
 def test_the_best_constant_is_never_worse():

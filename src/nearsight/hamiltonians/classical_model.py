@@ -263,8 +263,8 @@ class ClassicalModel(Hamiltonian):
         assert tiles is not None
         tile, power = (torch.from_numpy(x).to(states.device)[site] for x in tiles.around)
         members = torch.from_numpy(tiles.sites).to(states.device)[tile]
-        held = states[..., None, :].expand(*members.shape[:-1], -1).gather(-1, members).long()
-        codes = (held * torch.from_numpy(tiles.powers).to(states.device)).sum(-1)
+        seen = states[..., None, :].expand(*members.shape[:-1], -1).gather(-1, members).long()
+        codes = (seen * torch.from_numpy(tiles.powers).to(states.device)).sum(-1)
         step = torch.arange(self.n_states, device=states.device) - states.gather(-1, site[..., None]).long()
         table = torch.from_numpy(tiles.table).to(states.device)
         # A slot that is not needed, of power 0, would add the same energy to all states.

@@ -122,11 +122,11 @@ class TileModel(ClassicalModel):
         assert tiles is not None
         # How much of each state a site is: sums to 1, and is 0 and 1 for allowed values.
         weight = (1 + field * self.values.T.to(field)) / 2 if q == 2 else field - field.mean(-1, keepdim=True) + 1 / q
-        held = weight.index_select(-2, torch.from_numpy(tiles.sites.reshape(-1)).to(field.device))
-        held = held.unflatten(-2, tiles.sites.shape)
+        seen = weight.index_select(-2, torch.from_numpy(tiles.sites.reshape(-1)).to(field.device))
+        seen = seen.unflatten(-2, tiles.sites.shape)
         # Σ_c T_c Π_k w_k(a_k) as a bilinear form of the products over the first half of the sites and over the rest.
-        half = held.shape[-2] // 2
-        low, high = _products(held[..., :half, :]), _products(held[..., half:, :])
+        half = seen.shape[-2] // 2
+        low, high = _products(seen[..., :half, :]), _products(seen[..., half:, :])
         table = torch.from_numpy(tiles.table).to(field).view(high.shape[-1], low.shape[-1])
         return ((high @ table) * low).sum((-2, -1))
 

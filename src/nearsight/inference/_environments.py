@@ -17,7 +17,7 @@ CODES = 2**16
 COUNTS = 2**26
 """Numbers in the counts of all blocks, at most."""
 RECORDS = 2**15
-"""Records of which features are held at a time."""
+"""Records of which features are in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ def turned_pvalue(
         [len(s) - np.searchsorted(o, s, side="left") for s, o in zip(statistics.T, ordered.T, strict=True)]
     ).min(0)
     smaller, equal = int((level[1:] < level[0]).sum()), int((level[1:] == level[0]).sum())
-    # Ties are broken by chance: p-values are then uniform for any number of draws and stretches.
+    # Ties are broken at random: p-values are then uniform for any number of draws and stretches.
     return (smaller + 1 + int(rng.integers(0, equal + 1))) / (draws + 1)
 
 

@@ -39,7 +39,7 @@ COMPARED, IMAGES = 2048, 8
 
 @dataclass(frozen=True, eq=False)
 class Distilled:
-    """A tile model, and how far it is from the labels it was fitted to.
+    """A tile model, and how far it is from its labels.
 
     model: the energy, with mean zero over random states.
     residual: root-mean-square difference of validation labels and the model, both of mean zero.
@@ -49,8 +49,8 @@ class Distilled:
     misfit: root-mean-square difference of these means and the model, √(residual² - label_error²): what the tiles cannot
         hold, or the labels have wrong in all images alike.
     ridge: the penalty that was chosen, relative to the number of labels; NaN for a network.
-    parameters: number of fitted numbers.
-    labels: number of labels they were fitted to.
+    parameters: number of parameters learned.
+    labels: number of labels they were learned from.
     """
 
     model: TileModel
@@ -109,7 +109,7 @@ def distil(
     symmetric: the energy has the lattice's point group.
     internal: the energy is even under s → -s, for more states invariant under their permutations.
     ridge: λ; None chooses it.
-    validation: fraction of the labels that is not fitted.
+    validation: fraction of the labels for validation.
     network: fit this network with the :class:`~nearsight.training.Trainer` and turn it into a table, instead of least
         squares; its own tiles and symmetry count. ``options``, ``path``, ``resume``, ``progress``: of a fit.
 
@@ -143,20 +143,20 @@ def distil(
     labels = _labels(energy, configurations, given=states is not None)
     w = _weights(weights, len(labels), given=states is not None)
     order = torch.randperm(len(labels), generator=rng).numpy()
-    held = max(1, round(validation * len(labels)))
-    if held >= len(labels):
+    kept = max(1, round(validation * len(labels)))
+    if kept >= len(labels):
         raise ValueError(f"{len(labels)} labels leave nothing to fit with validation={validation:g}; pass more.")
-    fitted, checked = np.sort(order[held:]), np.sort(order[:held])
+    trained, checked = np.sort(order[kept:]), np.sort(order[:kept])
     if network is None:
         task = TileRegression(blank, symmetric=symmetric, internal=internal)
         codes = task.codes(configurations.numpy())
-        found = task.solutions(codes[fitted], labels[fitted], w[fitted], ridges, ITERATIONS)
+        found = task.solutions(codes[trained], labels[trained], w[trained], ridges, ITERATIONS)
         errors = [_rms(task.energies(theta, codes[checked]) - labels[checked], w[checked]) for theta in found]
         best = int(np.argmin(errors))
         model, residual, chosen = blank.replaced(table=task.table(found[best])), errors[best], float(ridges[best])
         parameters = task.parameters
     else:
-        model = _fit_network(network.on(blank.lattice), configurations, labels, w, fitted, checked,
+        model = _fit_network(network.on(blank.lattice), configurations, labels, w, trained, checked,
                              options, path, resume, progress)  # fmt: skip
         residual = _rms(model.energy(configurations[checked]).numpy() - labels[checked], w[checked])
         chosen, parameters = math.nan, sum(p.numel() for p in network.parameters())
@@ -164,7 +164,7 @@ def distil(
     if callable(energy):
         spread = _label_error(energy, model, configurations[checked[:COMPARED]], symmetric, internal, rng)
     misfit = math.sqrt(max(residual**2 - spread**2, 0.0)) if math.isfinite(spread) else math.nan
-    return Distilled(model, residual, spread, misfit, chosen, parameters, len(fitted))
+    return Distilled(model, residual, spread, misfit, chosen, parameters, len(trained))
 
 
 def _configurations(blank: TileModel, states: Any, count: int, rng: torch.Generator) -> Tensor:
@@ -231,18 +231,18 @@ def _label_error(
 
 
 class _Labels:
-    """A network fitted to labels, up to a constant."""
+    """A network learned from labels, up to a constant."""
 
     quantity = "rmse"
 
     def __init__(self, states: Tensor, labels: Tensor, weight: Tensor, parts: tuple[Any, Any], options: TrainerOptions):
         self.states, self.labels, self.weight, self.options = states, labels, weight, options
-        self.fitted, self.checked = (torch.from_numpy(part) for part in parts)
-        self.identity = {"labels": tensor_hash({"states": states, "labels": labels, "fitted": self.fitted})}
+        self.trained, self.checked = (torch.from_numpy(part) for part in parts)
+        self.identity = {"labels": tensor_hash({"states": states, "labels": labels, "trained": self.trained})}
 
     def batch(self, step: int) -> Tensor:
-        chosen = minibatch(step, len(self.fitted), self.options.batch_size, [self.options.seed])
-        return self.fitted[torch.from_numpy(chosen)]
+        chosen = minibatch(step, len(self.trained), self.options.batch_size, [self.options.seed])
+        return self.trained[torch.from_numpy(chosen)]
 
     def loss(self, model: EDNN, batch: Tensor) -> dict[str, Tensor]:
         weight = self.weight[batch]
@@ -256,7 +256,7 @@ class _Labels:
 
 
 def _fit_network(
-    network: EDNN, states: Tensor, labels: np.ndarray, weight: np.ndarray, fitted: np.ndarray, checked: np.ndarray,
+    network: EDNN, states: Tensor, labels: np.ndarray, weight: np.ndarray, trained: np.ndarray, checked: np.ndarray,
     options: TrainerOptions | None, path: Any, resume: bool, progress: bool,
 ) -> TileModel:  # fmt: skip
     options = (
@@ -268,7 +268,7 @@ def _fit_network(
     network.to(dtype)
     network.unit.fill_(float(labels.std()))
     task = _Labels(
-        states, torch.from_numpy(labels).to(dtype), torch.from_numpy(weight).to(dtype), (fitted, checked), options
+        states, torch.from_numpy(labels).to(dtype), torch.from_numpy(weight).to(dtype), (trained, checked), options
     )
     with _workspace(path, options, resume=resume):
         Trainer(network, task, options).run(path, resume=resume, progress=progress)

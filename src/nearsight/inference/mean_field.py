@@ -23,7 +23,7 @@ def mean_field(blocks: Blocks, terms: Terms, order: str) -> Estimate:
             r = \sqrt{1 + 4 (1 - m_i^2)(1 - m_j^2) c^2} \qquad\text{("bethe")},
 
     averaged over the bonds of a term. They are expansions in weak couplings (Bethe: exact on trees) and biased beyond;
-    the jackknife errors are those of chance alone. Without magnetisation "tap" is "mean-field".
+    the jackknife errors are those of sampling alone. Without magnetisation "tap" is "mean-field".
 
     References
     ----------

@@ -120,7 +120,7 @@ def select_couplings(
     level = number(level, "level", above=0, below=1)
     everything = _union(models)
     checked_observations(observations, everything)
-    training, held = observations.split(validation, rng=rng, gap=_gap(observations, everything))
+    training, unseen = observations.split(validation, rng=rng, gap=_gap(observations, everything))
     full = learn_couplings(training, everything, method=method)
     if np.isinf(full.error).any():
         raise ValueError("A coupling that observations bound from one side alone cannot be tested: observe more.")
@@ -136,7 +136,7 @@ def select_couplings(
     others = [model for model in models if set(model.names) != set(chosen.names)]
     if len(models) > 1 and all(len(model) < len(everything) for model in models):
         others.append(everything)
-    judged = _validated(training, held, everything, [chosen, *others], method)
+    judged = _validated(training, unseen, everything, [chosen, *others], method)
     return SelectedCouplings(
         learn_couplings(observations, chosen, method=method), full, p_values, rest, tuple(judged), level
     )
@@ -185,7 +185,7 @@ def _wald(learned: LearnedCouplings, which: np.ndarray) -> float:
 
 
 def _validated(
-    training: Observations, held: Observations, everything: Terms, models: Sequence[Terms], method: Method
+    training: Observations, unseen: Observations, everything: Terms, models: Sequence[Terms], method: Method
 ) -> list[ValidatedModel]:
     """Gains over the first model, of the others, on observations that none has seen."""
     unit = 1.0 if training.kT is None else training.kT
@@ -193,13 +193,13 @@ def _validated(
     thetas = np.zeros((len(models), len(everything)))
     for theta, model in zip(thetas, models, strict=True):
         theta[[place[name] for name in model.names]] = learn_couplings(training, model, method=method).value / unit
-    blocks = Blocks(held)
+    blocks = Blocks(unseen)
     sums = np.zeros((len(blocks), len(models)))
     for records in Environments(blocks, everything):
         values = np.stack([pseudolikelihood(records, theta[records.terms]).objective for theta in thetas], axis=-1)
         records.add_to_blocks(sums, values)
-    gains = (sums[:, :1] - sums) / len(held)
-    size = np.diff(blocks.edges)[:, None] / len(held)
+    gains = (sums[:, :1] - sums) / len(unseen)
+    size = np.diff(blocks.edges)[:, None] / len(unseen)
     mean = gains.sum(0)
     error = np.sqrt(np.diag(long_run(gains - size * mean, blocks.chain).covariance))
     return [ValidatedModel(m, float(g), float(e)) for m, g, e in zip(models[1:], mean[1:], error[1:], strict=True)]

@@ -276,9 +276,9 @@ class TileKernel(UpdateKernel):
                 sweep_colours(own, code, self.starts, tile, power, self.table, q, rng, lanes, heat_bath, number)
 
     def states(self, arrays: Arrays) -> np.ndarray:
-        held = arrays["states"].T if self.abreast else arrays["states"]
-        states = np.empty(held.shape, np.int8)
-        states[:, self.order] = held
+        stored = arrays["states"].T if self.abreast else arrays["states"]
+        states = np.empty(stored.shape, np.int8)
+        states[:, self.order] = stored
         return states
 
     def measure(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from nearsight.solvers.negf._contacts import Green
 from nearsight.solvers.sparse import Pattern, SparseMatrix
 
 STREAM, MEMORY = 2**26, 2**31
-"""Bytes of blocks held at once, on a processor and on a GPU."""
+"""Bytes of blocks in memory at once, on a processor and on a GPU."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from nearsight.solvers.negf.reservoirs import Reservoir
 from nearsight.solvers.sparse import SparseMatrix
 
 CHUNK = 2**22
-"""Elements of Green's function held at once where many energies are asked for."""
+"""Elements of Green's function in memory at once where many energies are asked for."""
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def scaling_checks(c: Any, scaling: xr.Dataset) -> list[Check]:
     found, laws, nu = [], fits(scaling), Published(1.0, PAPER)
     for features, threshold in product(scaling.features.values, THRESHOLDS):
         name = f"ΔT({100 * threshold:.0f} %) of single blocks, {features}"
-        fitted = laws.get(f"{features} {threshold:g}")
+        size_law = laws.get(f"{features} {threshold:g}")
         data = scaling.sel(kind="block", features=features, threshold=threshold)
         scatter = data.window_samples.std("sample", ddof=1)
         for side, width, error in zip(data.side.values, data.window.values, scatter.values, strict=True):
@@ -248,9 +248,9 @@ def scaling_checks(c: Any, scaling: xr.Dataset) -> list[Check]:
             found.append(Check(f"{name}, l = {side}", width, error, unit="J", note=note))
         found.append(
             Check(
-                f"exponent of {name} ~ l^-a", fitted and -fitted.exponent, fitted and fitted.error, exact=1.0,
-                published=nu, criterion=Within(0.1) if features == "network" else None,
-                note=f"l ≥ {c.scaling_from}; {fitted}" if fitted else "too few windows",
+                f"exponent of {name} ~ l^-a", size_law and -size_law.exponent, size_law and size_law.error,
+                exact=1.0, published=nu, criterion=Within(0.1) if features == "network" else None,
+                note=f"l ≥ {c.scaling_from}; {size_law}" if size_law else "too few windows",
             )
         )  # fmt: skip
     whole = scaling.window.sel(kind="whole", features="network", threshold=THRESHOLDS[0])
