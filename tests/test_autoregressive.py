@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 
 import numpy as np
@@ -16,7 +15,6 @@ from nearsight.inference import (
     AutoregressiveEnergy,
     LikelihoodOptions,
     Observations,
-    autoregressive_energy,
     cross_entropy,
     entropy,
     fit_likelihood,
@@ -30,7 +28,7 @@ from nearsight.networks import (
     Symmetrised,
     lattice_operations,
 )
-from nearsight.networks.autoregressive import hidden_spins, logistic, order, site_order, symmetrised
+from nearsight.networks.autoregressive import site_order
 from nearsight.sampling import enumerate_states
 from nearsight.training import Trainer
 
@@ -55,15 +53,6 @@ def planted(lattice: Lattice, *, scale: float = 0.4, q: int = 2) -> LogisticAuto
 def boltzmann(model: Ising | Potts, kT: float) -> Tensor:
     weight = -model.energy(every_state(model.lattice.n_sites, model.n_states)) / kT
     return weight - weight.logsumexp(0)
-
-
-EXPLAINED = (hidden_spins, logistic, order, symmetrised, autoregressive_energy)
-
-
-@pytest.mark.parametrize("module", EXPLAINED, ids=lambda m: m.__name__)
-def test_examples_of_the_docstrings_give_what_they_say(module):
-    result = doctest.testmod(module)
-    assert result.attempted and not result.failed
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
