@@ -94,7 +94,7 @@ class Config(Section):
     hidden: Annotated[int, Field(ge=0)] = 4
     """Hidden spins per site of a second network, which starts from the logistic one; 0: the logistic one alone."""
     hidden_fit: LikelihoodOptions = LikelihoodOptions(steps=1000)
-    step: Count = 2
+    step: Count = 4
     """P is averaged over translations by multiples of so many sites, and over the point group."""
     labels: Annotated[int, Field(ge=1000)] = 300_000
     """Random configurations, labelled by ln P, to which tiles are fitted."""
@@ -108,6 +108,8 @@ class Config(Section):
     temperatures: tuple[Positive, ...] = (1.6, 2.0, 2.2, 2.3, 2.4, 2.6, 3.0, 4.0)
     snapshots: Annotated[int, Field(ge=128)] = 4000
     """Configurations at each temperature of a prediction."""
+    nodes: Count = 24
+    """Inverse temperatures at which energies are integrated, about."""
     seed: Annotated[int, Field(ge=0)] = 1
 
 
@@ -240,7 +242,7 @@ def transfer(path: Path, c: Config, seed: int, task: Prediction) -> xr.Dataset:
     """What the couplings say, and the order parameter of the true model, which no formula gives, by the same way."""
     kT = np.array(c.temperatures) if task.side == c.large else 1 / np.array(c.at)
     lattice, options = square(task.side), {"snapshots": c.snapshots, "progress": False}
-    found = predict(learned_couplings(path, c, task.beta), lattice, kT, seed=seed, **options)
+    found = predict(learned_couplings(path, c, task.beta), lattice, kT, nodes=c.nodes, seed=seed, **options)
     true = predict(Ising(lattice), lattice, kT, nodes=1, seed=seed + 1, **options)
     exact = ising_torus(task.side, task.side, kT)
     for name in ("energy", "free_energy", "entropy", "specific_heat"):
@@ -452,7 +454,7 @@ PRESETS = {
         observations=51_200_000,
         fit=LikelihoodOptions(steps=5000),
         hidden_fit=LikelihoodOptions(steps=4000),
-        step=1,
+        step=2,
         labels=960_000,
         per_level=8000,
         large=128,
@@ -472,10 +474,11 @@ PRESETS = {
         labels=2000,
         per_level=10,
         sizes=(8,),
-        at=(0.3407, 0.4407),
+        at=(0.4407,),
         large=10,
-        temperatures=(2.0, 3.0),
+        temperatures=(2.5,),
         snapshots=128,
+        nodes=3,
     ),
 }
 

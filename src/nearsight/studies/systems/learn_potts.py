@@ -57,6 +57,9 @@ class Config(Section):
     """Side of the lattice that is predicted."""
     predicted: tuple[Positive, ...] = (1.2, 1.4, 1.5, 1.6, 1.8, 2.2, 3.0)
     snapshots: Annotated[int, Field(ge=128)] = 4000
+    """Configurations at each temperature of a prediction."""
+    nodes: Count = 24
+    """Inverse temperatures at which energies are integrated, about."""
     seed: Annotated[int, Field(ge=0)] = 1
 
 
@@ -109,7 +112,8 @@ def transfer(path: Path, c: Config, seed: int, kT: float | None) -> xr.Dataset:
     """Curves of the couplings learned at one temperature, or of the true ones."""
     lattice = square(c.large)
     energy = model(lattice) if kT is None else learned_couplings(path, c, kT)
-    return predict(energy, lattice, np.array(c.predicted), snapshots=c.snapshots, seed=seed % 2**31, progress=False)
+    kT, options = np.array(c.predicted), {"snapshots": c.snapshots, "nodes": c.nodes, "progress": False}
+    return predict(energy, lattice, kT, seed=seed % 2**31, **options)
 
 
 def measure_couplings(run: Run, c: Config) -> xr.Dataset:
@@ -172,6 +176,7 @@ PRESETS = {
         large=6,
         predicted=(2.0, 3.0),
         snapshots=128,
+        nodes=3,
     ),
 }
 
