@@ -186,8 +186,8 @@ def test_mistakes_are_answered_in_words(runs, tmp_path):
 
 
 def test_a_study_that_learns_no_force_says_so(runs, monkeypatch):
-    monkeypatch.setattr(locality, "get", lambda name: dataclasses.replace(get(name), target=None))
-    with pytest.raises(ValueError, match="'holstein' learns no force"):
+    monkeypatch.setattr(locality, "get", lambda name: get("learn_spin_glass"))
+    with pytest.raises(ValueError, match="'learn_spin_glass' learns no force"):
         open_target(runs["near"].path)
 
 

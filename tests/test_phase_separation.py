@@ -195,7 +195,7 @@ def test_a_planted_tail_is_found_with_its_error():
     [
         (lambda: analysis.checkerboard_length(np.zeros(16), square(4)), "uniform"),
         (lambda: analysis.checkerboard_length(np.eye(36)[0], triangular(6)), "no two sublattices"),
-        (lambda: analysis.porod_law(planted(2.0)[0], window=(0.1, 1), rng=generator()), "choose one time"),
+        (lambda: analysis.porod_law(planted(2.0)[0], window=(0.1, 1), rng=generator()), "choose a time"),
         (lambda: analysis.porod_law(planted(2.0)[0].isel(time=0), window=(0.1, 0.12), rng=generator()), "needs 3"),
         (lambda: analysis.dynamical_scaling(*(x.isel(replica=[0, 1]) for x in planted(2.0)), dimension=2,
                                             rng=generator()), "3 or more replicas"),

@@ -16,7 +16,10 @@ from rich.text import Text
 
 STAGES = {
     "ground_states": "Compare the exact energies of ordered states (skyrmion, double_exchange).",
+    "observe": "Watch the true model (learn_ising, learn_potts, learn_spin_glass).",
     "generate": "Compute exact snapshots (data.zarr).",
+    "learn": "Learn energies from what was observed.",
+    "transfer": "Carry what was learned to other sizes and temperatures.",
     "train": "Fit the learned force field (model/).",
     "validate": "Compare learned with exact: forces, then dynamics.",
     "simulate": "Run the learned force field on a large lattice.",
