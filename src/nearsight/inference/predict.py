@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from nearsight._validation import instance, integer
 from nearsight.hamiltonians import ClassicalModel
@@ -149,7 +148,7 @@ def _order(model: ClassicalModel, here: Snapshots) -> np.ndarray:
 def _at(
     model: ClassicalModel, here: Snapshots, t: float, energy: tuple[float, float]
 ) -> dict[str, tuple[float, float]]:
-    def heat(values: ArrayLike) -> float:
+    def heat(values: np.ndarray) -> float:
         return float(np.var(values) / t**2 / model.lattice.n_sites)
 
     blocks = np.array_split(here.energy, BLOCKS)

@@ -117,7 +117,9 @@ def observe_all(run: Run, c: Config) -> None:
     """The paper's protocol at every temperature; what the data are worth is told in the log."""
     for beta in c.betas:
         model = Ising(square(c.length))
-        seen = observe(model, 1 / beta, c.observations, chains=c.chains, period=c.period, seed=run.seed("seen", beta))
+        seen = observe(
+            model, 1 / beta, c.observations, chains=c.chains, period=c.period, seed=run.seed("seen", f"{beta:g}")
+        )
         seen.save(_seen(run.path, beta))
         run.log("note", text=str(examine(seen)))
 
@@ -241,7 +243,8 @@ def predictions(c: Config) -> dict[str, Prediction]:
 def transfer(path: Path, c: Config, seed: int, task: Prediction) -> xr.Dataset:
     """What the couplings say, and the order parameter of the true model, which no formula gives, by the same way."""
     kT = np.array(c.temperatures) if task.side == c.large else 1 / np.array(c.at)
-    lattice, options = square(task.side), {"snapshots": c.snapshots, "progress": False}
+    lattice = square(task.side)
+    options: dict[str, Any] = {"snapshots": c.snapshots, "progress": False}
     found = predict(learned_couplings(path, c, task.beta), lattice, kT, nodes=c.nodes, seed=seed, **options)
     true = predict(Ising(lattice), lattice, kT, nodes=1, seed=seed + 1, **options)
     exact = ising_torus(task.side, task.side, kT)

@@ -70,7 +70,7 @@ def model(lattice: Lattice) -> Potts:
 
 def observe_all(run: Run, c: Config) -> None:
     for kT in c.temperatures:
-        seed = run.seed("seen", kT)
+        seed = run.seed("seen", f"{kT:g}")
         seen = observe(model(square(c.length)), kT, c.observations, chains=c.chains, period=c.period, seed=seed)
         seen.save(run.path / "observations" / f"{kT:g}.safetensors")
         run.log("note", text=str(examine(seen)))
@@ -112,8 +112,8 @@ def transfer(path: Path, c: Config, seed: int, kT: float | None) -> xr.Dataset:
     """Curves of the couplings learned at one temperature, or of the true ones."""
     lattice = square(c.large)
     energy = model(lattice) if kT is None else learned_couplings(path, c, kT)
-    kT, options = np.array(c.predicted), {"snapshots": c.snapshots, "nodes": c.nodes, "progress": False}
-    return predict(energy, lattice, kT, seed=seed % 2**31, **options)
+    options: dict[str, Any] = {"snapshots": c.snapshots, "nodes": c.nodes, "progress": False}
+    return predict(energy, lattice, np.array(c.predicted), seed=seed % 2**31, **options)
 
 
 def measure_couplings(run: Run, c: Config) -> xr.Dataset:
