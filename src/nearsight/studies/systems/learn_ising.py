@@ -466,8 +466,8 @@ PRESETS = {
     ),
     "tiny": Config(  # seconds: shows that the machinery works
         length=6,
-        betas=(0.2, 0.4407),
-        observations=40_000,
+        betas=(0.4407,),
+        observations=20_000,
         chains=8,
         shells=2,
         fit=LikelihoodOptions(steps=20, batch_size=256, validate_every=10, checkpoint_every=10, validation=0.2),
