@@ -303,7 +303,7 @@ def measure_curves(run: Run, c: Config) -> xr.Dataset:
 def _joined(run: Run, c: Config, sides: tuple[int, ...]) -> xr.Dataset:
     found = [[result(run.path, "transfer", Prediction(b, side).name) for b in c.betas] for side in sides]
     coords = {"side": list(sides), "beta": list(c.betas)}
-    return xr.combine_nested(found, ["side", "beta"]).assign_coords(coords)
+    return xr.combine_nested(found, ["side", "beta"], combine_attrs="override").assign_coords(coords)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -420,12 +420,13 @@ def _draw_errors(run: Run, c: Config) -> dict[str, Any]:
 
 def _draw_couplings(run: Run, c: Config) -> Any:
     data = run.observable("couplings")
-    value = data.value.where(data.term != "J1", data.value - 1).assign_attrs(
-        long_name="coupling minus true one", units="J"
-    )
-    value = value.assign_coords(term=("term", np.arange(len(data.term)), {"long_name": " ".join(data.term.values)}))
-    shown = xr.Dataset({"mean": value, "error": (["beta", "term"], data.error.values)})
-    return ns.plots.compare(shown, x="term", by="beta", points=True, levels=(0.0,), log="")
+    off = data.value.where(data.term != "J1", data.value - 1)
+    off = off.assign_attrs(long_name="coupling minus true one", units="J")
+    number = xr.DataArray(np.arange(1.0, data.sizes["term"] + 1), dims="term", attrs={"long_name": "coupling"})
+    beta = data.beta.assign_attrs(long_name="β").broadcast_like(off)
+    picture = ns.plots.points(number.broadcast_like(off), off, error=data.error, by=beta)
+    picture.axes[0].set_xticks(number.values, data.term.values)
+    return picture
 
 
 def _draw_curves(run: Run, c: Config) -> Any:
