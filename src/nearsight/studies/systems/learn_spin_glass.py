@@ -27,14 +27,13 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import xarray as xr
 from pydantic import Field
-from scipy import stats
 
 import nearsight as ns
 from nearsight.hamiltonians import ClassicalModel, EdwardsAnderson
 from nearsight.inference import Observations, Terms, examine, learn_couplings, observe
 from nearsight.lattices import square
 from nearsight.sampling import ParallelTempering, mean_and_error, sample
-from nearsight.studies.checks import Above, Below, Check, PValue, Sigma
+from nearsight.studies.checks import Above, Below, Check, Sigma
 from nearsight.studies.inference import InferenceStudy, Work, result
 from nearsight.studies.options import Count, Length, Positive
 from nearsight.studies.run import Run
@@ -91,17 +90,16 @@ def observe_all(run: Run, c: Config) -> None:
 
 
 def learn(path: Path, c: Config, seed: int, method: Any) -> xr.Dataset:
-    """Couplings of all bonds by one method, their errors and, last, how many in error bars they are off."""
+    """Couplings of all bonds by one method, their errors, and which intervals hold the true ones."""
     seen = Observations.load(path / "observations" / "seen.safetensors")
     learned = learn_couplings(seen, Terms.pairs(seen.lattice, by="bond"), method=method, seed=seed % 2**31)
-    off = learned.value - glass(c).couplings
-    squares = float(off @ np.linalg.solve(learned.covariance, off)) if np.isfinite(learned.covariance).all() else np.nan
+    low, high = learned.interval(0.95)
+    inside = (low <= glass(c).couplings) & (glass(c).couplings <= high)
     return xr.Dataset(
         {
             "value": ("bond", learned.value, {"long_name": "learned coupling", "units": "J"}),
             "error": ("bond", learned.error, {"long_name": "standard error", "units": "J"}),
-            "chi2": ((), squares, {"long_name": "squared deviation in units of the covariance"}),
-            "freedom": ((), float(np.min(learned.freedom))),
+            "inside": ("bond", inside.astype(np.int8), {"long_name": "whether the 95 % interval holds the coupling"}),
             "effective": ((), learned.effective),
         }
     )
@@ -215,16 +213,9 @@ def _coupling_checks(c: Config, couplings: xr.Dataset, bound: xr.Dataset) -> lis
             ),
         ]  # fmt: skip
         if method in ("likelihood", "pseudo-likelihood", "interaction-screening"):
-            # Hotelling's T² of all bonds together, if error bars have degrees of freedom to judge by.
-            nu = float(here.freedom)
-            p = (
-                stats.f.sf(float(here.chi2) * (nu - bonds + 1) / (nu * bonds), bonds, nu - bonds + 1)
-                if nu > 2 * bonds
-                else None
-            )
-            note = "" if p is not None else f"{nu:.0f} degrees of freedom are too few for {bonds} bonds"
-            name = f"{method}: error bars hold the true couplings, p-value"
-            found.append(Check(name, p if p is None else float(p), criterion=PValue(0.001), note=note))
+            name, share = f"{method}: bonds whose 95 % interval holds the true coupling", float(here.inside.mean())
+            error = float(np.sqrt(0.95 * 0.05 / bonds))
+            found.append(Check(name, 100 * share, 100 * error, unit="%", exact=95.0, criterion=Sigma(4.0)))
     return found
 
 
