@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import filename, generator, integer, number
+from nearsight.gravity.constants import SPEED_OF_LIGHT
 from nearsight.gravity.waveforms import Polarisations, Source
-
-SPEED_OF_LIGHT = 299792458.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +13,10 @@ import xarray as xr
 from nearsight._validation import instance, integer
 from nearsight.hamiltonians import ClassicalModel
 from nearsight.inference.couplings import LearnedCouplings
+from nearsight.inference.entropy import _chain_mean
 from nearsight.lattices import Lattice
-from nearsight.sampling import Snapshots, mean_and_error, sample
-from nearsight.sampling.sampler import _real_temperatures
+from nearsight.sampling import Snapshots, sample
+from nearsight.sampling.sampler import _order_of_mean, _real_temperatures
 
 BLOCKS = 32
 """Of the jackknife that gives the error of the specific heat."""
@@ -23,13 +24,12 @@ LEAST_NODES = 3
 """Temperatures between two of those asked for at which energies are integrated."""
 _Pair = tuple[float, float]
 
-UNITS = {"energy": "J", "order": "1", "specific_heat": "1", "free_energy": "J", "entropy": "1"}
-NAMES = {
-    "energy": "energy per site",
-    "order": "order parameter",
-    "specific_heat": "specific heat per site",
-    "free_energy": "free energy per site",
-    "entropy": "entropy per site",
+QUANTITIES = {
+    "energy": ("energy per site", "J"),
+    "order": ("order parameter", "1"),
+    "specific_heat": ("specific heat per site", "1"),
+    "free_energy": ("free energy per site", "J"),
+    "entropy": ("entropy per site", "1"),
 }
 
 
@@ -63,7 +63,7 @@ def predict(
     energy: couplings learned from observations, or any classical model, which is taken to another lattice by ``on``.
     kT: temperatures, all different.
     snapshots: configurations at every temperature, nearly independent (:func:`~nearsight.sampling.sample`).
-    nodes: inverse temperatures at which energies are integrated, about.
+    nodes: inverse temperatures at which energies are integrated, about; 0 leaves out F and S, and what they cost.
     seed: whole number >= 0.
     path: a folder where samples are kept and a killed call is gone on with; None keeps them in memory.
 
@@ -87,20 +87,22 @@ def predict(
     learned = energy if isinstance(energy, LearnedCouplings) else None
     model = energy.model(lattice) if isinstance(energy, LearnedCouplings) else energy.on(lattice)
     asked = np.atleast_1d(_real_temperatures(kT))
-    inner, weight = _nodes(1 / asked, integer(nodes, "nodes", least=1))
+    inner, weight = _nodes(1 / asked, integer(nodes, "nodes", least=0))
     everywhere = np.unique(np.concatenate([asked, 1 / inner]))
     folder = None if path is None else Path(path)
     found = sample(model, everywhere, snapshots, folder, seed=seed, progress=progress)
-    mean = {t: _mean(found.select(kT=t), lambda s: s.energy / lattice.n_sites) for t in everywhere.tolist()}
+    parts = {t: found.select(kT=t) for t in everywhere.tolist()}
+    mean = {t: _chain_mean(here.energy / lattice.n_sites, here.chain) for t, here in parts.items()}
     columns: dict[str, list[np.ndarray]] = {}
     for place, t in enumerate(asked.tolist()):
-        here = found.select(kT=t)
+        here = parts[t]
         values = _at(model, here, t, mean[t])
-        u, error = np.array([mean[s] for s in (1 / inner).tolist()]).T
-        log_z = np.log(model.n_states) - weight[place] @ u
-        spread = np.sqrt((weight[place] ** 2) @ error**2)
-        values["free_energy"] = (-t * log_z, t * spread)
-        values["entropy"] = (mean[t][0] / t + log_z, float(np.hypot(mean[t][1] / t, spread)))
+        if nodes:
+            u, error = np.array([mean[s] for s in (1 / inner).tolist()]).T
+            log_z = np.log(model.n_states) - weight[place] @ u
+            spread = np.sqrt((weight[place] ** 2) @ error**2)
+            values["free_energy"] = (-t * log_z, t * spread)
+            values["entropy"] = (mean[t][0] / t + log_z, float(np.hypot(mean[t][1] / t, spread)))
         response = None if learned is None else _responses(learned, model, here, t)
         for name, (value, sampling) in values.items():
             learning = 0.0 if learned is None else _propagated(learned, response[name])  # type: ignore[index]
@@ -108,15 +110,18 @@ def predict(
     data: dict[str, tuple[str, np.ndarray, dict[str, str]]] = {}
     for name, rows in columns.items():
         value, sampling, learning = np.array(rows).T
-        attrs = {"units": UNITS[name]}
-        data[name] = ("temperature", value, {"long_name": NAMES[name], **attrs})
-        data[f"{name}_sampling"] = ("temperature", sampling, {"long_name": f"error of the {NAMES[name]}", **attrs})
-        data[f"{name}_learning"] = ("temperature", learning, {"long_name": f"error of the {NAMES[name]}", **attrs})
+        words, unit = QUANTITIES[name]
+        off = {"long_name": f"error of the {words}", "units": unit}
+        data[name] = ("temperature", value, {"long_name": words, "units": unit})
+        data[f"{name}_sampling"] = ("temperature", sampling, off)
+        data[f"{name}_learning"] = ("temperature", learning, off)
     return xr.Dataset(data, {"temperature": ("temperature", asked, {"long_name": "temperature", "units": "J"})})
 
 
 def _nodes(beta: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Inverse temperatures ``(node,)`` and their weights in the integrals from 0 to every β ``(β, node)``."""
+    if not nodes:
+        return np.zeros(0), np.zeros((len(beta), 0))
     ends = np.concatenate([[0.0], np.sort(beta)])
     inner, weights = [], []
     for low, high in pairwise(ends):
@@ -128,33 +133,18 @@ def _nodes(beta: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     return place, np.where(place < beta[:, None], weight, 0.0)
 
 
-def _mean(here: Snapshots, value: Callable[[Snapshots], np.ndarray]) -> _Pair:
-    """Mean and standard error over snapshots of several chains."""
-    series = value(here)
-    chains, lengths = np.unique(here.chain, return_counts=True)
-    table = np.stack([series[here.chain == chain][: lengths.min()] for chain in chains])
-    if table.shape[1] < 4:
-        return float(series.mean()), float(series.std(ddof=1) / np.sqrt(len(series)))
-    return float(series.mean()), mean_and_error(table)[1]
-
-
 def _order(model: ClassicalModel, here: Snapshots) -> np.ndarray:
-    m, q = here.magnetisation, model.n_states
-    if model.components == 1:
-        return np.abs(m[:, 0])
-    return np.sqrt(((m - 1 / q) ** 2).sum(-1) * q / (q - 1))
+    return np.sqrt(_order_of_mean(model, here.magnetisation))
 
 
-def _at(
-    model: ClassicalModel, here: Snapshots, t: float, energy: tuple[float, float]
-) -> dict[str, tuple[float, float]]:
+def _at(model: ClassicalModel, here: Snapshots, t: float, energy: _Pair) -> dict[str, _Pair]:
     def heat(values: np.ndarray) -> float:
         return float(np.var(values) / t**2 / model.lattice.n_sites)
 
     blocks = np.array_split(here.energy, BLOCKS)
     left_out = np.array([heat(np.concatenate(blocks[:k] + blocks[k + 1 :])) for k in range(BLOCKS)])
     jackknife = float(np.sqrt((BLOCKS - 1) / BLOCKS * ((left_out - left_out.mean()) ** 2).sum()))
-    order = _mean(here, lambda s: _order(model, s))
+    order = _chain_mean(_order(model, here), here.chain)
     return {"energy": energy, "order": order, "specific_heat": (heat(here.energy), jackknife)}
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nearsight.sampling._streams import TRIED, below, kernel, uniform
+from nearsight.sampling._streams import TRIED, below, boltzmann, kernel, uniform
 
 
 @kernel
@@ -50,18 +50,7 @@ def sweep_heat_bath(states, index, strength, interaction, onsite, beta, streams,
                     neighbour = spins[index[i, k]]
                     for a in range(q):
                         energy[a] -= strength[i, k] * interaction[neighbour, a]
-                lowest = energy[0]
-                for a in range(1, q):
-                    lowest = min(lowest, energy[a])
-                total = 0.0
-                for a in range(q):
-                    total += math.exp(-inverse * (energy[a] - lowest))
-                    energy[a] = total
-                mark = uniform(rng) * total
-                a = 0
-                while a < q - 1 and energy[a] <= mark:
-                    a += 1
-                spins[i] = a
+                spins[i] = boltzmann(energy, inverse, rng)
 
 
 @kernel

@@ -12,6 +12,7 @@ D. Blackman, S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021) (xoshiro256++ and x
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,23 @@ def next64(state):
 def uniform(state):
     """Uniform in [0, 1) with 53 bits."""
     return (next64(state) >> U64(11)) * (1.0 / 9007199254740992.0)
+
+
+@numba.njit(inline="always")
+def boltzmann(energy, inverse, state):
+    """A state drawn with probability ∝ exp(-inverse · energy); ``energy`` holds running sums of weights afterwards."""
+    lowest = energy[0]
+    for a in range(1, len(energy)):
+        lowest = min(lowest, energy[a])
+    total = 0.0
+    for a in range(len(energy)):
+        total += math.exp(-inverse * (energy[a] - lowest))
+        energy[a] = total
+    mark = uniform(state) * total
+    drawn = 0
+    while drawn < len(energy) - 1 and energy[drawn] <= mark:
+        drawn += 1
+    return drawn
 
 
 TRIED = 15 / 16

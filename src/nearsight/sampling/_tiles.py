@@ -23,7 +23,7 @@ from nearsight.hamiltonians import ClassicalModel
 from nearsight.hamiltonians.tile_model import TileModel
 from nearsight.sampling._checkerboard import RARE, _draw_row, _lowest
 from nearsight.sampling._codes import Arrays, UpdateKernel, chain_streams
-from nearsight.sampling._streams import TRIED, U32, kernel, stream, uniform
+from nearsight.sampling._streams import TRIED, U32, boltzmann, kernel, stream
 
 F32, I32 = np.float32, np.int32
 ABREAST = 16
@@ -197,27 +197,17 @@ def sweep_heat_bath(states, codes, tile, power, table, q, beta, streams, sweeps)
     """The heat bath of any number of states, site by site, chain by chain: ``states`` (chain, site), energies as they
     are."""
     chains, sites = states.shape
-    weight = np.empty(q)
+    energy = np.empty(q)
     for chain in range(chains):
         spins, own, rng, inverse = states[chain], codes[chain], streams[chain], beta[chain]
         for _ in range(sweeps):
             for i in range(sites):
                 old = spins[i]
-                lowest = np.inf
                 for a in range(q):
-                    energy = 0.0
+                    energy[a] = 0.0
                     for k in range(tile.shape[1]):
-                        energy += table[own[tile[i, k]] + (a - old) * power[i, k]]
-                    weight[a] = energy
-                    lowest = min(lowest, energy)
-                total = 0.0
-                for a in range(q):
-                    total += math.exp(-inverse * (weight[a] - lowest))
-                    weight[a] = total
-                mark = uniform(rng) * total
-                new = 0
-                while new < q - 1 and weight[new] <= mark:
-                    new += 1
+                        energy[a] += table[own[tile[i, k]] + (a - old) * power[i, k]]
+                new = boltzmann(energy, inverse, rng)
                 spins[i] = new
                 for k in range(tile.shape[1]):
                     own[tile[i, k]] += (new - old) * power[i, k]

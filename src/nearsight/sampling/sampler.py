@@ -232,7 +232,11 @@ def _magnetisation(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
 def _order(model: ClassicalModel, counts: np.ndarray) -> np.ndarray:
     r"""Square of the order parameter, the same for all ordered states: m² for spins; for Potts states
     Σ_a (x_a - 1/q)² q/(q-1) with the fractions x_a, 0 in disorder and 1 in order."""
-    mean = _magnetisation(model, counts)
+    return _order_of_mean(model, _magnetisation(model, counts))
+
+
+def _order_of_mean(model: ClassicalModel, mean: np.ndarray) -> np.ndarray:
+    """The same from the mean of the field ``(..., component)``."""
     if model.components == 1:
         return mean[..., 0] ** 2
     q = model.n_states
