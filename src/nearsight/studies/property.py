@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import xarray as xr
 
 from nearsight.fields import SpinStore
 from nearsight.parallel import resumable
 from nearsight.properties import PropertyModel
 from nearsight.sampling import Snapshots
-from nearsight.studies.checks import Check
 from nearsight.studies.run import Run
-from nearsight.studies.study import Stage, Study
+from nearsight.studies.study import MeasuredStudy, Stage
 from nearsight.training import PropertyFitOptions, fit_property
 
 
@@ -34,7 +32,7 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PropertyStudy(Study):
+class PropertyStudy(MeasuredStudy):
     """Samples, a fit for every model, and what the models tell of samples that no fit has seen.
 
     data, seen: what ``generate`` leaves, and those files among it that fits read.
@@ -44,8 +42,6 @@ class PropertyStudy(Study):
     options: ``(config, task) -> `` how it is fitted.
     labels: ``(config, target, snapshots) -> `` what it should say of every snapshot.
     seconds: ``(config, task)``: a guess of the time of a fit on one core.
-    measures: ``(run, config) -> xr.Dataset`` by the name under which it is recorded, in their order.
-    judge: ``(run, config, {name: measured}) -> checks``.
     """
 
     data: tuple[str, ...] = ("training.zarr", "training.npy", "testing.zarr", "testing.npy")
@@ -56,16 +52,12 @@ class PropertyStudy(Study):
     options: Callable[[Any, Task], PropertyFitOptions]
     labels: Callable[[Any, str, Snapshots], np.ndarray]
     seconds: Callable[[Any, Task], float]
-    measures: Mapping[str, Callable[[Run, Any], xr.Dataset]]
-    judge: Callable[[Run, Any, Mapping[str, xr.Dataset]], Sequence[Check]]
 
     def usual_stages(self) -> Sequence[Stage]:
-        observables = tuple(f"observables.nc:{name}" for name in self.measures)
-        judged = (*observables, "checks.json:validate")
         return (
             Stage("generate", self.generate, outputs=self.data),
             Stage("train", self.train, outputs=("models",), inputs=self.seen),
-            Stage("validate", self.validate, outputs=judged, inputs=(*self.data, "models")),
+            self.validation((*self.data, "models")),
         )
 
     def train(self, run: Run, config: Any) -> None:
@@ -76,14 +68,6 @@ class PropertyStudy(Study):
         work = [(run.seed("weights", task.name), task) for task in tasks]
         shared = (run.path, config, self.build, self.options, self.labels)
         resumable(_fit, work, shared=shared, seconds=total, title="models")
-
-    def validate(self, run: Run, config: Any) -> None:
-        """Measure on samples that no fit has seen, and judge."""
-        measured = {}
-        for name, measure in self.measures.items():
-            measured[name] = measure(run, config)
-            run.record(name, measured[name])
-        run.record_checks("validate", list(self.judge(run, config, measured)))
 
 
 def opened(path: Path, part: str, length: int) -> tuple[Snapshots, SpinStore]:

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import xarray as xr
 from pydantic import BaseModel
 
 from nearsight.storage import lock, tidy_tree
 from nearsight.studies import systems
+from nearsight.studies.checks import Check
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, nearest, validated
 
@@ -164,6 +166,31 @@ class Study:
                     f"The stage {stage.name!r} needs {', '.join(earlier.outputs)} of the stage {earlier.name!r}, which "
                     f"has not finished in {run.path}. Run {earlier.name!r} first."
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredStudy(Study):
+    """A study whose stage "validate" measures by name and judges what was measured.
+
+    measures: ``(run, config) -> xr.Dataset`` by the name under which it is recorded, in their order.
+    judge: ``(run, config, {name: measured}) -> checks``.
+    """
+
+    measures: Mapping[str, Callable[[Run, Any], xr.Dataset]]
+    judge: Callable[[Run, Any, Mapping[str, xr.Dataset]], Sequence[Check]]
+
+    def validation(self, inputs: tuple[str, ...]) -> Stage:
+        """The stage "validate"."""
+        recorded = tuple(f"observables.nc:{name}" for name in self.measures)
+        return Stage("validate", self.validate, outputs=(*recorded, "checks.json:validate"), inputs=inputs)
+
+    def validate(self, run: Run, config: Any) -> None:
+        """Measure, and judge."""
+        measured = {}
+        for name, measure in self.measures.items():
+            measured[name] = measure(run, config)
+            run.record(name, measured[name])
+        run.record_checks("validate", list(self.judge(run, config, measured)))
 
 
 def _require(stages: Sequence[Stage], begun: Mapping[str, Mapping[str, Any]], config: Any) -> None:

@@ -29,29 +29,34 @@ from scipy import stats
 
 import nearsight as ns
 from nearsight.hamiltonians import Potts
-from nearsight.inference import LearnedCouplings, Observations, Terms, examine, observe, predict, select_couplings
+from nearsight.inference import Terms, predict, select_couplings
 from nearsight.lattices import Lattice, square
-from nearsight.studies.checks import Below, Check, PValue, Sigma, Within
-from nearsight.studies.inference import InferenceStudy, Work, result
+from nearsight.studies.checks import Below, Check, Sigma, Within
+from nearsight.studies.inference import (
+    InferenceStudy,
+    Watched,
+    Work,
+    no_others,
+    observed,
+    result,
+    selected,
+    selection,
+    watch,
+)
 from nearsight.studies.options import Count, Length, Positive
 from nearsight.studies.run import Run
-from nearsight.studies.settings import Section
 
 STATES = 3
 KT_C = 1.5 / math.log(1 + math.sqrt(3))
 """Transition of the infinite lattice in units of J."""
 
 
-class Config(Section):
+class Config(Watched):
     """Everything that decides the numbers of a run."""
 
     length: Length = 8
     temperatures: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3.0, 1.8)
     """kT/J of the observations."""
-    observations: Annotated[int, Field(ge=1000)] = 1_000_000
-    chains: Annotated[int, Field(ge=2)] = 32
-    period: Count = 10
-    """Attempts to change a state from one observation to the next."""
     shells: Count = 3
     large: Length = 16
     """Side of the lattice that is predicted."""
@@ -70,10 +75,7 @@ def model(lattice: Lattice) -> Potts:
 
 def observe_all(run: Run, c: Config) -> None:
     for kT in c.temperatures:
-        seed = run.seed("seen", f"{kT:g}")
-        seen = observe(model(square(c.length)), kT, c.observations, chains=c.chains, period=c.period, seed=seed)
-        seen.save(run.path / "observations" / f"{kT:g}.safetensors")
-        run.log("note", text=str(examine(seen)))
+        watch(run, c, model(square(c.length)), kT, f"{kT:g}")
 
 
 def candidates(c: Config) -> Terms:
@@ -83,35 +85,14 @@ def candidates(c: Config) -> Terms:
 
 def learn(path: Path, c: Config, seed: int, kT: float) -> xr.Dataset:
     """Couplings that the observations at one temperature support."""
-    seen, rng = Observations.load(path / "observations" / f"{kT:g}.safetensors"), torch.Generator().manual_seed(seed)
-    found = select_couplings(seen, candidates(c), rng=rng)
-    data = {
-        "value": ("term", found.full.value, {"long_name": "coupling", "units": "J"}),
-        "error": ("term", found.full.error, {"long_name": "standard error", "units": "J"}),
-        "chosen": ("term", found.supported.astype(np.int8)),
-        "rest": ((), found.rest, {"long_name": "p-value of no others"}),
-        "effective": ((), found.learned.effective),
-        "final": ("kept", found.learned.value, {"units": "J"}),
-        "covariance": (("kept", "also_kept"), found.learned.covariance),
-        "freedom": ("kept", found.learned.freedom),
-    }
-    return xr.Dataset(data, {"term": list(found.full.terms.names)})
-
-
-def learned_couplings(path: Path, c: Config, kT: float) -> LearnedCouplings:
-    """The supported couplings, as they were kept."""
-    found = result(path, "learn", f"{kT:g}")
-    terms = candidates(c).take(found.chosen.values.astype(bool))
-    return LearnedCouplings(
-        terms, found.final.values, found.covariance.values, found.freedom.values, "pseudo-likelihood", kT,
-        c.observations, float(found.effective),
-    )  # fmt: skip
+    rng = torch.Generator().manual_seed(seed)
+    return selection(select_couplings(observed(path, f"{kT:g}"), candidates(c), rng=rng))
 
 
 def transfer(path: Path, c: Config, seed: int, kT: float | None) -> xr.Dataset:
     """Curves of the couplings learned at one temperature, or of the true ones."""
     lattice = square(c.large)
-    energy = model(lattice) if kT is None else learned_couplings(path, c, kT)
+    energy = model(lattice) if kT is None else selected(result(path, "learn", f"{kT:g}"), candidates(c), c, kT)
     options: dict[str, Any] = {"snapshots": c.snapshots, "nodes": c.nodes, "progress": False}
     return predict(energy, lattice, np.array(c.predicted), seed=seed % 2**31, **options)
 
@@ -139,8 +120,7 @@ def judge(run: Run, c: Config, measured: Any) -> list[Check]:
         found += [
             Check(f"J {where}", value, error, unit="J", exact=1.0, criterion=Sigma(4.0)),
             Check(f"error of J {where}", error, unit="J", criterion=Below(0.01) if c.observations >= 10**6 else None),
-            Check(f"couplings supported besides J {where}", int(here.chosen.sum()) - 1, exact=0, criterion=Below(0)),
-            Check(f"all other couplings are zero {where}, p-value", float(here.rest), criterion=PValue(0.001)),
+            *no_others(here, where),
             Check(
                 f"transition temperature {where}", exact * value, exact * error, unit="J", exact=exact,
                 criterion=Within(0.01, relative=True) if c.observations >= 10**6 else None,

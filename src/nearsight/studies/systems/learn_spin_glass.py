@@ -22,7 +22,7 @@ and Rao, kT [(n C)^-1]_kk^{1/2}, with the covariance C of the products s_i s_j: 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -30,11 +30,11 @@ from pydantic import Field
 
 import nearsight as ns
 from nearsight.hamiltonians import ClassicalModel, EdwardsAnderson
-from nearsight.inference import Observations, Terms, examine, learn_couplings, observe
+from nearsight.inference import Terms, learn_couplings
 from nearsight.lattices import square
 from nearsight.sampling import ParallelTempering, mean_and_error, sample
 from nearsight.studies.checks import Above, Below, Check, Sigma
-from nearsight.studies.inference import InferenceStudy, Work, result
+from nearsight.studies.inference import InferenceStudy, Watched, Work, observed, result, watch
 from nearsight.studies.options import Count, Length, Positive
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -57,15 +57,13 @@ class Tempering(Section):
         return np.geomspace(self.low, self.high, self.number)
 
 
-class Config(Section):
+class Config(Watched):
     """Everything that decides the numbers of a run."""
 
     length: Length = 8
     sample: Annotated[int, Field(ge=0)] = 1
     """Number that names the couplings."""
     beta: Positive = 0.4407
-    observations: Annotated[int, Field(ge=1000)] = 1_000_000
-    chains: Annotated[int, Field(ge=2)] = 32
     period: Count = 640
     """Attempts to flip a spin from one observation to the next; ten sweeps of 8 × 8 spins leave little memory."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = METHODS
@@ -81,9 +79,7 @@ def glass(c: Config) -> EdwardsAnderson:
 
 
 def observe_all(run: Run, c: Config) -> None:
-    seen = observe(glass(c), 1 / c.beta, c.observations, chains=c.chains, period=c.period, seed=run.seed("seen"))
-    seen.save(run.path / "observations" / "seen.safetensors")
-    run.log("note", text=str(examine(seen)))
+    watch(run, c, glass(c), 1 / c.beta)
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
@@ -91,7 +87,7 @@ def observe_all(run: Run, c: Config) -> None:
 
 def learn(path: Path, c: Config, seed: int, method: Any) -> xr.Dataset:
     """Couplings of all bonds by one method, their errors, and which intervals hold the true ones."""
-    seen = Observations.load(path / "observations" / "seen.safetensors")
+    seen = observed(path)
     learned = learn_couplings(seen, Terms.pairs(seen.lattice, by="bond"), method=method, seed=seed % 2**31)
     low, high = learned.interval(0.95)
     inside = (low <= glass(c).couplings) & (glass(c).couplings <= high)
@@ -113,19 +109,9 @@ def learned_glass(path: Path, c: Config) -> ClassicalModel:
 # --- cooling ----------------------------------------------------------------------------------------------------------
 
 
-class Cooling(NamedTuple):
-    """Two copies of one glass."""
-
-    source: str
-
-    @property
-    def name(self) -> str:
-        return self.source
-
-
-def transfer(path: Path, c: Config, seed: int, task: Cooling) -> xr.Dataset:
+def transfer(path: Path, c: Config, seed: int, source: str) -> xr.Dataset:
     """Energies and overlaps of two copies at all temperatures of a ladder."""
-    model = glass(c) if task.source == "true" else learned_glass(path, c)
+    model = glass(c) if source == "true" else learned_glass(path, c)
     t, n = c.tempering, model.lattice.n_sites
     copies = [ParallelTempering(model, t.ladder, seed=(seed + k) % 2**31) for k in range(2)]
     for copy in copies:
@@ -288,9 +274,9 @@ STUDY = InferenceStudy(
         seconds=lambda c, method: 2e-7 * c.observations * c.length**2,
     ),
     transfer=Work(
-        tasks=lambda c: {source: Cooling(source) for source in ("true", "learned")},
+        tasks=lambda c: {source: source for source in ("true", "learned")},
         do=transfer,
-        seconds=lambda c, task: 1e-7 * c.tempering.sweeps * c.tempering.number * c.length**2,
+        seconds=lambda c, source: 1e-7 * c.tempering.sweeps * c.tempering.number * c.length**2,
     ),
     measures={"couplings": measure_couplings, "bound": measure_bound, "cooling": measure_cooling},
     judge=judge,
