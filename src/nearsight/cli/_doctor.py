@@ -20,6 +20,8 @@ OPTIONAL = {
     "tensorboard": "training curves while a fit runs",
     "distributed": "workers of a Dask cluster, --scheduler",
     "dask-jobqueue": "workers from SLURM, --slurm",
+    "zuko": "posteriors of gravitational waves",
+    "dynesty": "checking such posteriors by nested sampling",
     "mkdocs-material": "building the documentation",
     "pytest": "running the tests",
     "spglib": "checking groups against a second source",
