@@ -29,6 +29,10 @@ S = xr.DataArray(
 )
 AT = L.isel(time=[0, 1, 2]).assign_coords(time=[1, 2, 4])
 END = S.isel(time=0, drop=True)
+TRUTH, DRAWN = np.zeros((4, 2)), np.zeros((4, 5, 2))
+NOT_TRUTHS = (None, "x", np.zeros(4), np.zeros((3, 2)), TRUTH * math.nan)
+NOT_DRAWN = (None, "x", 3.0, np.zeros((4, 5, 3)), np.zeros((4, 0, 2)), DRAWN * math.nan, DRAWN * 1j)
+NOT_WEIGHTS = ("x", np.ones((4, 4)), -np.ones((4, 5)), np.zeros((4, 5)), np.full((4, 5), math.nan))
 
 ROWS = [
     *(row for law in LAWS for row in each(law, "length", NOT_LENGTHS, rng=RNG)),
@@ -48,6 +52,14 @@ ROWS = [
     *each(analysis.bootstrap, "samples", NOT_SAMPLES, np.mean, CURVES, rng=RNG),
     *each(analysis.mean_and_error, "values", (None, CURVES, "x"), dim="replica"),
     *each(analysis.mean_and_error, "dim", (None, "replicas", 3), L),
+    *each(analysis.calibration, "truth", NOT_TRUTHS, samples=DRAWN, rng=RNG),
+    *each(analysis.calibration, "samples", NOT_DRAWN, TRUTH, rng=RNG),
+    *each(analysis.calibration, "weights", NOT_WEIGHTS, TRUTH, DRAWN, rng=RNG),
+    *each(analysis.calibration, "rng", NOT_RNG, TRUTH, DRAWN),
+    *each(analysis.calibration, "names", ("ab", ["a"], ["a", 1]), TRUTH, DRAWN, rng=RNG),
+    *each(analysis.expected_coverage, "samples", NOT_DRAWN, TRUTH, rng=RNG),
+    *each(analysis.expected_coverage, "references", ("x", 1.0, TRUTH[:3], TRUTH * math.nan), TRUTH, DRAWN, rng=RNG),
+    *each(analysis.expected_coverage, "levels", NOT_SAMPLES, TRUTH, DRAWN, rng=RNG),
     *each(analysis.linear_law, "rng", NOT_RNG, K, K**2),
     *each(analysis.linear_law, "samples", NOT_SAMPLES, K, K**2, rng=RNG),
     *each(analysis.dynamical_scaling, "rng", NOT_RNG, S, AT, dimension=2),

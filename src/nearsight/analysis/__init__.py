@@ -9,7 +9,7 @@ coarsening   growth laws, local exponents, dynamical scaling, the shape of walls
 spins        spin structure factors, peaks, chirality, topological charge, temperature
 clusters     patches of checkerboard and super-clusters of lattice gases, potentials of test particles
 locality     how far the range of a force field reaches: response, truncation, learning curves
-statistics   means, errors, bootstrap, comparison of ensembles, power laws, data collapse
+statistics   means, errors, bootstrap, comparison of ensembles, calibration of posteriors, power laws, collapse
 ===========  ===========================================================================================
 
 Site fields are tensors or arrays ``(*batch, site)`` or labelled arrays with a dimension "site"; results are labelled,

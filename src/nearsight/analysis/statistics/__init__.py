@@ -1,4 +1,4 @@
-"""Means and errors over replicas, tests of ensembles, straight lines, power laws and data collapse."""
+"""Means and errors over replicas, tests of ensembles and of posteriors, straight lines, power laws, data collapse."""
 
 from nearsight.analysis.statistics.collapse import (
     Collapse,
@@ -9,6 +9,7 @@ from nearsight.analysis.statistics.collapse import (
     threshold_window,
 )
 from nearsight.analysis.statistics.comparison import Comparison, compare_curves
+from nearsight.analysis.statistics.coverage import calibration, expected_coverage, truth_ranks
 from nearsight.analysis.statistics.ensembles import (
     Estimate,
     bootstrap,
@@ -25,8 +26,10 @@ __all__ = [
     "LinearLaw",
     "SizeLaw",
     "bootstrap",
+    "calibration",
     "collapse_quality",
     "compare_curves",
+    "expected_coverage",
     "fit_collapse",
     "linear_law",
     "mean_and_error",
@@ -35,5 +38,6 @@ __all__ = [
     "size_law",
     "threshold_width",
     "threshold_window",
+    "truth_ranks",
     "weighted_mean_and_error",
 ]
