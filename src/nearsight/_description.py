@@ -24,9 +24,10 @@ class Described:
     """An object whose constructor arguments are attributes of the same names.
 
     From these alone follow its representation, its description in plain data (:meth:`config`), the object made from
-    that again (:meth:`from_config`), the same object with other arguments (:meth:`replaced`), and the same on another
-    lattice (:meth:`on`). A parameter that is not an attribute is a ``TypeError`` at once, so none can hide from a
-    description. Only a generator ``rng`` is left out: what a module drew from it is told by :func:`fingerprint`.
+    that again (:meth:`from_config`), the same object with other arguments (:meth:`replaced`), on another lattice
+    (:meth:`on`) or at a time (:meth:`at_time`). A parameter that is not an attribute is a ``TypeError`` at once, so
+    none can hide from a description. Only a generator ``rng`` is left out: what a module drew from it is told by
+    :func:`fingerprint`.
     """
 
     _kinds: ClassVar[dict[str, type]]
@@ -82,6 +83,17 @@ class Described:
         else:
             other = self.replaced(**moved)
         other.training = self.training
+        return other
+
+    def at_time(self, time: float) -> Self:
+        """The same at a time, with numbers in place of protocols; itself if nothing depends on time."""
+        arguments = self.arguments
+        moved = {name: _at_time(value, time) for name, value in arguments.items()}
+        if all(moved[name] is arguments[name] for name in moved):
+            return self
+        other = self.replaced(**moved)
+        if isinstance(self, torch.nn.Module):
+            other.training = self.training
         return other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -145,6 +157,13 @@ def _on(value: Any, lattice: Lattice) -> Any:
         moved = tuple(_on(x, lattice) for x in value)
         return value if all(a is b for a, b in zip(moved, value, strict=True)) else moved
     return value.on(lattice) if hasattr(value, "on") else value
+
+
+def _at_time(value: Any, time: float) -> Any:
+    if isinstance(value, tuple):
+        moved = tuple(_at_time(x, time) for x in value)
+        return value if all(a is b for a, b in zip(moved, value, strict=True)) else moved
+    return value.at_time(time) if isinstance(value, Described) else value
 
 
 def plain(value: Any) -> Any:

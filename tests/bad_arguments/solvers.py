@@ -10,15 +10,20 @@ from nearsight.hamiltonians import Holstein, Ising
 from nearsight.lattices import square
 from nearsight.solvers import (
     NEGF,
+    Alternating,
     Chebyshev,
     Dense,
     LowRankUpdates,
     Pattern,
     Poles,
     ProbeSet,
+    Pulse,
+    Ramp,
     RecursiveNEGF,
     Reservoir,
     SparseMatrix,
+    Step,
+    Superposition,
     choose,
     coloured_vectors,
     electrodes,
@@ -48,6 +53,7 @@ ATTACHED = {"sites": [0], "gamma": 1.0, "mu": 0.0, "kT": 0.1}
 BAR = {"lattice": square(6, 2, periodic=(False, True)), "voltage": 2.5, "kT": 0.1}
 NOT_SITES = (None, 3, "left", [], [0, 0], [-1], [0.5], [[0, 1]], np.zeros(3, dtype=bool), torch.zeros(0).long(), [None],
              np.zeros((2, 2), dtype=bool), Reservoir)  # fmt: skip
+RAMP, PULSE = {"first": 0.0, "last": 1.0, "start": 0.0, "stop": 1.0}, {"value": 1.0, "start": 0.0, "stop": 1.0}
 STEADY = NEGF(LEAD).steady_state(H)
 
 ROWS = [
@@ -114,6 +120,18 @@ ROWS = [
     *each(Reservoir, "gamma", [*NOT_POSITIVE, None], **ATTACHED),
     *each(Reservoir, "mu", NOT_FINITE, **ATTACHED),
     *each(Reservoir, "kT", [*NOT_FINITE, -0.1], **ATTACHED),
+    *(r for name in ("value", "start", "before") for r in each(Step, name, NOT_FINITE, **{"value": 1.0, "start": 0.0})),
+    *(r for name in ("first", "last", "start", "stop") for r in each(Ramp, name, NOT_FINITE, **RAMP)),
+    *(r for name in ("value", "start", "stop", "base") for r in each(Pulse, name, NOT_FINITE, **PULSE)),
+    *(row(make, **good | {"stop": stop}) for make, good in ((Ramp, RAMP), (Pulse, PULSE)) for stop in (0.0, -1.0)),
+    *each(Alternating, "period", NOT_POSITIVE, amplitude=1.0),
+    *(r for name in ("amplitude", "phase") for r in each(
+        Alternating, name, NOT_FINITE, **{"amplitude": 1.0, "period": 1.0})),
+    *(row(way, value) for way in (Step(1.0).__add__, Step(1.0).__sub__, Step(1.0).__mul__, Step(1.0).at_time,
+                                  Alternating(1.0, 1.0).at_time, Ramp(**RAMP).at_time) for value in NOT_FINITE),
+    *each(Superposition, "protocols", (None, Step(1.0), (1.0,), [Step(1.0)]), factors=(1.0,)),
+    *each(Superposition, "factors", (None, 1.0, (), (1.0, 2.0), ("1",), (math.nan,)), protocols=(Step(1.0),)),
+    row(NEGF(LEAD.replaced(mu=Step(1.0))).solve, H, SITES, SITES),
     *each(electrodes, "lattice", [*NOT_OBJECTS, square(6), square(2, 6, periodic=False)], **BAR),
     *each(electrodes, "voltage", NOT_FINITE, **BAR),
     *each(electrodes, "kT", [*NOT_FINITE, -0.1], **BAR),

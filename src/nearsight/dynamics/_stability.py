@@ -61,7 +61,7 @@ def eigenvalues(scheme: Scheme, state: State, forcefield: ForceField, calls: int
     def drift(x: Tensor) -> Tensor:
         for generator, then in zip(generators, drawn, strict=True):
             generator.set_state(then)
-        return scheme.drift(x, _forces(forcefield, x).force).double()
+        return scheme.drift(x, _forces(forcefield, x, state.time).force).double()
 
     known = state.forces.force.reshape(-1, *field.shape[-2:])[:1]
     here = drift(field) if generators else scheme.drift(field, known).double()

@@ -61,4 +61,5 @@ class Brownian(_Overdamped):
             assert state.noise is not None
             noise = _normal(field, rng)
             field += math.sqrt(0.5 * self.kT * self.dt / self.damping) * (state.noise + noise)
-        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1, noise)
+        time = state.time + self.dt
+        return State(field, None, _forces(forcefield, field, time), time, state.step + 1, noise)

@@ -33,4 +33,5 @@ class EulerMaruyama(_Overdamped):
         field = state.field + (self.dt / self.damping) * state.forces.force
         if self.kT > 0:
             field += math.sqrt(2 * self.kT * self.dt / self.damping) * _normal(field, rng)
-        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)
+        time = state.time + self.dt
+        return State(field, None, _forces(forcefield, field, time), time, state.step + 1)

@@ -57,6 +57,7 @@ class Langevin(Scheme):
     mass: float = 1.0
 
     moves: ClassVar[tuple[Values, ...] | None] = ("real",)
+    timed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _checked(self, above=("dt", "mass"), least=("kT", "damping"))
@@ -84,7 +85,7 @@ class Langevin(Scheme):
             raise ValueError("The velocity holds NaN or infinite values; leave it out to draw it from the bath.")
         else:
             velocity = velocity.detach().to(field, copy=True)
-        return State(field, velocity, _forces(forcefield, field), 0.0, 0)
+        return State(field, velocity, _forces(forcefield, field, 0.0), 0.0, 0)
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         assert state.velocity is not None
@@ -99,6 +100,7 @@ class Langevin(Scheme):
         if spread > 0:
             velocity += spread * _normal(velocity, rng)
         field += 0.5 * self.dt * velocity
-        new = _forces(forcefield, field)
+        time = state.time + self.dt
+        new = _forces(forcefield, field, time)
         velocity += half_kick * new.force
-        return State(field, velocity, new, state.time + self.dt, state.step + 1)
+        return State(field, velocity, new, time, state.step + 1)

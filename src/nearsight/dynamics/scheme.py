@@ -69,6 +69,9 @@ class Scheme(Described, abc.ABC):
     force_calls: ClassVar[int | None] = 1
     """Calls of the force field in one step, which is the price of the step; None where their number varies."""
 
+    timed: ClassVar[bool] = False
+    """Whether forces may depend on time: the scheme asks for those at its own."""
+
     @property
     def lattice(self) -> Lattice | None:
         """Where the moves of the scheme live; None for a scheme that moves by the forces it is given."""
@@ -88,10 +91,15 @@ class Scheme(Described, abc.ABC):
             )
         self._check(field, forcefield)
         field = field.detach().clone()
-        return self._first(State(field, None, _forces(forcefield, field), 0.0, 0), rng)
+        return self._first(State(field, None, _forces(forcefield, field, 0.0), 0.0, 0), rng)
 
     def _check(self, field: Tensor, forcefield: ForceField | None) -> None:
-        """Refuse forces on a kind of field whose values the scheme would not keep."""
+        """Refuse forces on a kind of field whose values the scheme would not keep, or that it would not know when."""
+        if forcefield is not None and instance(forcefield, ForceField, "forcefield").driven and not self.timed:
+            raise ValueError(
+                f"The forces depend on time, which {type(self).__name__} does not tell them: Brownian, EulerMaruyama, "
+                "Langevin and TDGL do; forcefield.at_time(time) stands still."
+            )
         if forcefield is None or self.moves is None:
             return
         kind = instance(forcefield, ForceField, "forcefield").field_type
@@ -135,6 +143,7 @@ class _Overdamped(Scheme):
     damping: float
 
     moves: ClassVar[tuple[Values, ...] | None] = ("real",)
+    timed: ClassVar[bool] = True
 
     def drift(self, field: Tensor, force: Tensor) -> Tensor:
         return force / self.damping
@@ -148,14 +157,17 @@ class _Overdamped(Scheme):
         return float((-2 * damped.real / np.abs(damped) ** 2).min(initial=math.inf))
 
 
-def _forces(forcefield: ForceField | None, field: Tensor) -> Forces:
+def _forces(forcefield: ForceField | None, field: Tensor, time: float | Tensor | None = None) -> Forces:
     """Forces without a graph: a force field that differentiates an energy switches gradients on for itself.
 
-    Where nobody computes any, the force has no components. A field that is no longer finite is an
+    Where nobody computes any, the force has no components. What depends on time has no energy at any time, also where
+    it happens to be in equilibrium. A field that is no longer finite is an
     :class:`~nearsight.dynamics.OutOfRangeError` of the run, not a bad argument.
     """
     if forcefield is None:
         return Forces(field[..., :0], None)
+    if forcefield.driven and time is not None:
+        return Forces(_forces(forcefield.at_time(float(time)), field).force, None)
     with torch.no_grad():
         try:
             force, energy = forcefield(field)

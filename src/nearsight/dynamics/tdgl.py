@@ -43,8 +43,8 @@ class TDGL(_Overdamped):
         _checked(self, above=("dt", "damping"))
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None = None) -> State:
-        h = self.dt / self.damping
+        h, time = self.dt / self.damping, state.time + self.dt
         force = state.forces.force
-        predicted = _forces(forcefield, state.field + h * force).force
+        predicted = _forces(forcefield, state.field + h * force, time).force
         field = state.field + 0.5 * h * (force + predicted)
-        return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1)
+        return State(field, None, _forces(forcefield, field, time), time, state.step + 1)

@@ -48,6 +48,10 @@ class ElectronForceField(ForceField):
     def rng(self) -> torch.Generator | None:
         return self.solver.rng
 
+    @property
+    def _follows_time(self) -> bool:  # type: ignore[override]
+        return self.solver.driven
+
     @cached_property
     def _pattern(self) -> Pattern:
         return Pattern(*self.model.positions, self.model.orbitals, self.model.cuts)

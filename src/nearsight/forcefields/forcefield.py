@@ -53,6 +53,14 @@ class ForceField(Described, nn.Module, abc.ABC):
         drawn = (m.rng for m in self.modules() if isinstance(m, ForceField) and m.rng is not None)
         return tuple(dict.fromkeys(drawn))
 
+    _follows_time: bool = False
+    """Whether an argument of its own, not of a part that is a force field, depends on time."""
+
+    @property
+    def driven(self) -> bool:
+        """Whether forces depend on time; ``at_time(time)`` is the force field of that moment, and dynamics takes it."""
+        return any(m._follows_time for m in self.modules() if isinstance(m, ForceField))
+
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Forces:
         """Forces of a field whose shape and values have been checked.

@@ -14,6 +14,7 @@ from nearsight.solvers.poles.dissection import NestedDissection
 from nearsight.solvers.poles.fermi_poles import FermiPoles, fermi_poles
 from nearsight.solvers.poles.poles import Poles
 from nearsight.solvers.products import NumbaProducts, SparseProducts, TorchProducts
+from nearsight.solvers.protocols import Alternating, Protocol, Pulse, Ramp, Step, Superposition
 from nearsight.solvers.solver import Electrons, Solver
 from nearsight.solvers.sparse import Pattern, SparseMatrix
 from nearsight.solvers.updates.low_rank_updates import Drift, LowRankUpdates
@@ -21,6 +22,7 @@ from nearsight.solvers.updates.two_site_updates import TwoSiteUpdates, two_site_
 
 __all__ = [
     "NEGF",
+    "Alternating",
     "Chebyshev",
     "ChebyshevElectrons",
     "Choice",
@@ -36,6 +38,9 @@ __all__ = [
     "Pattern",
     "Poles",
     "ProbeSet",
+    "Protocol",
+    "Pulse",
+    "Ramp",
     "RecursiveNEGF",
     "Reservoir",
     "Solver",
@@ -43,6 +48,8 @@ __all__ = [
     "SparseProducts",
     "Spectrum",
     "SteadyState",
+    "Step",
+    "Superposition",
     "TorchProducts",
     "TwoSiteUpdates",
     "choose",

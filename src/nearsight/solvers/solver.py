@@ -61,6 +61,11 @@ class Solver(Described, abc.ABC):
         """Whether the force is the gradient of a potential, as in equilibrium."""
         return True
 
+    @property
+    def driven(self) -> bool:
+        """Whether something depends on time; ``at_time(time)`` is the solver of that moment."""
+        return False
+
     @abc.abstractmethod
     def solve(self, matrix: Tensor | SparseMatrix, rows: Tensor, columns: Tensor, *, degeneracy: int = 1) -> Electrons:
         """Solve a Hermitian matrix ``(*batch, orbital, orbital)``; ρ is returned at the positions ``(rows, columns)``.

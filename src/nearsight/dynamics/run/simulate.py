@@ -21,7 +21,7 @@ from nearsight.dynamics.run._run_folder import RunFolder
 from nearsight.dynamics.run.guard import Guard, OutOfRangeError, _check_finite, _Watch
 from nearsight.dynamics.run.record import At, Every, _columns, _measure
 from nearsight.dynamics.run.trajectory import Trajectory
-from nearsight.dynamics.scheme import Scheme, State
+from nearsight.dynamics.scheme import Scheme, State, _forces
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 from nearsight.forcefields.gradients import wanted
@@ -63,8 +63,10 @@ def simulate(
 
     Parameters
     ----------
-    forcefield: exact or learned, on the lattice of the field. A scheme of discrete moves brings its own physics; there
-        the force field only reports force and energy at every step, and None leaves that out.
+    forcefield: exact or learned, on the lattice of the field. Where it depends on time (reservoirs with a
+        :class:`~nearsight.solvers.Protocol`), forces are those at the time of the state. A scheme of discrete moves
+        brings its own physics; there the force field only reports force and energy at every step, and None leaves that
+        out.
     scheme: the equation of motion.
     field: start, ``(*batch, site, component)``. Its precision and device are those of the run. Or a :class:`State`,
         such as ``Trajectory.final``, with its velocity, noise, clock and number of steps: with the same ``rng`` the
@@ -217,7 +219,8 @@ def _continued(state: State, scheme: Scheme, forcefield: ForceField | None, rng:
             raise ValueError(
                 f"The state is not one of {type(scheme).__name__}, whose {name} is another: start from its field."
             )
-    return dataclasses.replace(state, forces=fresh.forces)
+    late = forcefield is not None and forcefield.driven  # the fresh start is at time 0
+    return dataclasses.replace(state, forces=_forces(forcefield, state.field, state.time) if late else fresh.forces)
 
 
 def _due(step: int, checkpoint_every: int | None, saved: float) -> bool:

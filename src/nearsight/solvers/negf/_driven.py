@@ -50,7 +50,12 @@ class DrivenSolver(Solver, abc.ABC):
 
     @property
     def has_potential(self) -> bool:
-        return self.in_equilibrium
+        return self.in_equilibrium and not self.driven
+
+    @property
+    def driven(self) -> bool:
+        """Whether reservoirs depend on time."""
+        return any(r.driven for r in self.reservoirs)
 
     @property
     def in_equilibrium(self) -> bool:
@@ -90,6 +95,11 @@ class DrivenSolver(Solver, abc.ABC):
 
     def _checked(self, matrix: Tensor | SparseMatrix) -> SparseMatrix:
         """The matrix in double precision; reservoirs must find their sites on it."""
+        if self.driven:
+            raise ValueError(
+                f"The reservoirs of {type(self).__name__} depend on time: take .at_time(time) of the solver or of its "
+                "force field."
+            )
         sparse = matrix if isinstance(matrix, SparseMatrix) else SparseMatrix.of(matrix)
         sparse.check()
         sites, rest = divmod(sparse.size, self.orbitals)

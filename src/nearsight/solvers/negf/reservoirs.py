@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
 from nearsight._description import Described
-from nearsight._validation import choice, instance, integer, number
+from nearsight._validation import choice, instance, integer
 from nearsight.lattices import Lattice
+from nearsight.solvers.protocols import Parameter, Protocol, parameter, revived
 
 Gate = Literal["lowered", "raised"]
 LeadColumns = Literal["lead", "sum", "both"]
@@ -34,22 +35,32 @@ class Reservoir(Described):
     mu: chemical potential; anything finite: far outside of the band it fills everything or nothing.
     kT: temperature ≥ 0; at 0 the Fermi function is a step, with ½ at μ.
 
+    Γ, μ and kT may be protocols, functions of time such as :class:`nearsight.solvers.Pulse`; ``at_time(time)`` puts
+    numbers in their place.
+
     >>> Reservoir(range(4), gamma=1.0, mu=-2.5, kT=0.1).gamma
     1.0
     """
 
     sites: np.ndarray
-    gamma: float
-    mu: float
-    kT: float
+    gamma: Parameter
+    mu: Parameter
+    kT: Parameter
+
+    _parts: ClassVar = dict.fromkeys(("gamma", "mu", "kT"), revived)
 
     def __post_init__(self) -> None:
         sites = _sites(self.sites)
         sites.flags.writeable = False
         object.__setattr__(self, "sites", sites)
-        object.__setattr__(self, "gamma", number(self.gamma, "gamma of a reservoir", above=0))
-        object.__setattr__(self, "mu", number(self.mu, "mu of a reservoir"))
-        object.__setattr__(self, "kT", number(self.kT, "kT of a reservoir", least=0))
+        object.__setattr__(self, "gamma", parameter(self.gamma, "gamma of a reservoir", above=0))
+        object.__setattr__(self, "mu", parameter(self.mu, "mu of a reservoir"))
+        object.__setattr__(self, "kT", parameter(self.kT, "kT of a reservoir", least=0))
+
+    @property
+    def driven(self) -> bool:
+        """Whether it depends on time."""
+        return any(isinstance(x, Protocol) for x in (self.gamma, self.mu, self.kT))
 
     def on(self, lattice: Lattice) -> NoReturn:
         """Refused: which sites of another lattice take the place of these only the user knows."""
@@ -82,11 +93,11 @@ def _sites(value: Any) -> np.ndarray:
 def electrodes(
     lattice: Lattice,
     *,
-    voltage: float,
-    kT: float,
-    gamma: float = 1.0,
-    bath: float = 0.001,
-    mu: float = 0.0,
+    voltage: Parameter,
+    kT: Parameter,
+    gamma: Parameter = 1.0,
+    bath: Parameter = 0.001,
+    mu: Parameter = 0.0,
     gate: Gate = "lowered",
     lead_columns: LeadColumns = "lead",
     columns: int = 1,
@@ -97,7 +108,8 @@ def electrodes(
     Parameters
     ----------
     lattice: with open boundaries along ``axis``.
-    voltage: eV, by which the chemical potential of the left lead differs from ``mu``, that of right lead and bath.
+    voltage: eV, by which the chemical potential of the left lead differs from ``mu``, that of right lead and bath. This
+        and all other parameters may be protocols, functions of time such as :class:`nearsight.solvers.Pulse`.
     kT: temperature of all three.
     gamma, bath: Γ of the leads on their columns, and of the bath elsewhere; 0: no bath.
     gate: ``lowered`` by the voltage, so that electrons leave to the left, or ``raised``, so that they come from there.
@@ -111,8 +123,8 @@ def electrodes(
     (-2.5, 4, 24)
     """
     axis = integer(axis, "axis", least=0, most=instance(lattice, Lattice, "lattice").dim - 1)
-    voltage, mu, kT = number(voltage, "voltage"), number(mu, "mu"), number(kT, "kT", least=0)
-    gamma, bath = number(gamma, "gamma", above=0), number(bath, "bath", least=0)
+    voltage, mu, kT = parameter(voltage, "voltage"), parameter(mu, "mu"), parameter(kT, "kT", least=0)
+    gamma, bath = parameter(gamma, "gamma", above=0), parameter(bath, "bath", least=0)
     columns = integer(columns, "columns under a lead", least=1)
     choice(gate, "gate", ("lowered", "raised"))
     choice(lead_columns, "lead_columns", ("lead", "sum", "both"))
