@@ -195,7 +195,7 @@ def test_settings_reach_nested_values():
         ("walk.steps=1:30", "walk.steps = '1:30' is not allowed: it should be a whole number"),
         ("walk.steps=2024-01-02", "walk.steps = '2024-01-02' is not allowed: it should be a whole number"),
         ("walk.steps=true", "walk.steps = true is not allowed: it should be a number"),
-        ("walk.steps=1000000000000", "walk.steps = 1000000000000 is not allowed: nothing here is larger than 1e+07"),
+        ("walk.steps=1000000000000", "walk.steps = 1000000000000 is not allowed: nothing here is larger than 1e+08"),
         ("walk.width=-1e30", "walk.width = -1e+30 is not allowed: nothing here is larger than 1e+09"),
         ("walk.steps=[&a [1], *a]", "not a YAML value"),
         ("walk.steps=" + 5000 * "[", "not a YAML value"),

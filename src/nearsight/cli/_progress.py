@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,15 +13,37 @@ from nearsight.studies import Run
 
 
 class ConsoleLogger:
-    """Tells every logged event in one line."""
+    """Tells every logged event in one line.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    stages: those that are to run. expected: seconds that they took elsewhere, if known: their ratio to what the first
+    ones take here tells the time that is left in all.
+    """
+
+    def __init__(
+        self, console: Console, stages: Sequence[str] = (), expected: Mapping[str, float] | None = None
+    ) -> None:
+        self.console, self.stages, self.expected = console, list(stages), dict(expected or {})
+        self.here = self.there = 0.0
 
     def __call__(self, event: str, facts: dict[str, Any]) -> None:
+        if event == "begin" and facts["stage"] in self.stages:
+            number = self.stages.index(facts["stage"])
+            text = f"stage {number + 1}/{len(self.stages)}: {facts['stage']} ...{self._left(self.stages[number:])}"
+            self.console.print(text, highlight=False, markup=False)
+            return
+        if event == "complete" and facts["stage"] in self.expected:
+            self.here, self.there = self.here + facts["seconds"], self.there + self.expected[facts["stage"]]
         sentence = _SENTENCES.get(event)
         text = sentence(facts) if sentence else f"  {event}: " + ", ".join(f"{k} {v}" for k, v in facts.items())
         self.console.print(text, highlight=False, markup=False)
+
+    def _left(self, stages: Sequence[str]) -> str:
+        """What is left in all, where what earlier runs took says it."""
+        if not any(stage in self.expected for stage in stages):
+            return ""
+        pace = self.here / self.there if self.there > 1 else 1.0
+        left = pace * sum(self.expected.get(stage, 0.0) for stage in stages)
+        return f" (about {duration(left)} left in all)" if left >= 5 else ""
 
 
 _SENTENCES: dict[str, Any] = {

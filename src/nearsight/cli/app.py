@@ -31,13 +31,34 @@ app = typer.Typer(
     name="nearsight",
     help="Exact electrons on small lattices in, fast learned force fields and large-scale dynamics out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-StudyName = Annotated[str, typer.Argument(help="Name of the study; `nearsight list` shows them.", show_default=False)]
-Preset = Annotated[str | None, typer.Option(help="Named configuration to start from (default: the study's first).")]
+
+def _studies(incomplete: str) -> list[str]:
+    """Names of the studies of the library, for the shell: from their files, as importing them would take seconds."""
+    folder = Path(__file__).parents[1] / "studies" / "systems"
+    return sorted(f.stem for f in folder.glob("[!_]*.py") if f.stem.startswith(incomplete))
+
+
+def _presets(incomplete: str) -> list[str]:
+    """The usual presets, for the shell: it does not tell of which study."""
+    return [name for name in ("quick", "paper", "tiny") if name.startswith(incomplete)]
+
+
+StudyName = Annotated[
+    str,
+    typer.Argument(help="Name of the study; `nearsight list` shows them.", show_default=False, autocompletion=_studies),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Named configuration to start from (default: the study's first).", autocompletion=_presets),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="YAML with settings, such as the config.yaml of another run."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. --set model.g=1.4. May be repeated."),
@@ -47,6 +68,12 @@ Runs = Annotated[Path, typer.Option(help="Folder of all runs; this one is RUNS/S
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with an existing run: verify what is finished, do the rest.")
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Take the exact data of another run, RUNS/STUDY/NAME, if they are the same here."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how long and how large; write nothing.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End with 1 if a check fails.")]
 Scheduler = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers do independent tasks, e.g. tcp://node7:8786."),
@@ -63,8 +90,20 @@ def main() -> None:
     app()
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from nearsight import __version__
+
+        typer.echo(f"nearsight {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def on_any_terminal() -> None:
+def on_any_terminal(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     # What a terminal cannot show appears as "?": results are not lost for a Greek letter in their last table.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -84,14 +123,37 @@ def list_studies() -> None:
         console.print(Text(f"  stages:  {', '.join(stage.name for stage in study.stages)}"))
 
 
+@app.command("show")
+def show_study(study: StudyName, preset: Preset = None, debug: Debug = False) -> None:
+    """Show what a study asks, of which system, what is expected at what cost, and all settings of a preset."""
+    with _mistakes_in_words(debug):
+        from nearsight.cli._show import show
+        from nearsight.studies import get
+
+        show(get(study), preset, Console())
+
+
+@app.command("runs")
+def list_runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
+    """List the runs there are: how far, how old, how large, and what their checks say."""
+    with _mistakes_in_words(debug):
+        from nearsight.cli._runs import show
+
+        show(runs, Console())
+
+
 def _study_command(stage: str | None, words: str) -> Callable[..., None]:
     def command(
         study: StudyName,
         preset: Preset = None,
+        config_file: ConfigFile = None,
         settings: Settings = None,
         name: Name = None,
         runs: Runs = Path("runs"),
         resume: Resume = False,
+        data: Data = None,
+        dry_run: DryRun = False,
+        strict: Strict = False,
         scheduler: Scheduler = None,
         slurm: Slurm = None,
         debug: Debug = False,
@@ -100,26 +162,37 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
         path: Path | None = None
 
         def kept() -> str:
-            given = (preset, settings or [], name)
+            given = (preset, config_file, settings or [], name)
             if path is not None and (path / "config.yaml").exists():
-                given = (None, [], path.name)
+                given = (None, None, [], path.name)
             return f"what is finished is kept. Go on with: {_command(study, stage, *given, runs, workers)}"
 
         with _mistakes_in_words(debug, kept):
             from nearsight.cli._progress import ConsoleLogger, summary
+            from nearsight.cli._show import dry_run as say
+            from nearsight.cli._show import expected
             from nearsight.parallel import cluster
             from nearsight.studies import Run, get
+            from nearsight.studies.settings import closest
 
             found = get(study)
             place = runs.absolute() if workers else runs  # workers may be elsewhere
             path = place / found.name / _one_folder(name or preset or next(iter(found.presets)))
             existing = Run(path)
-            stored = existing.exists and preset is None and not settings
-            config: Any = found.stored_config(existing) if stored else found.configure(preset, settings or [])
+            stored = existing.exists and preset is None and not settings and config_file is None
+            asked: Any = None if stored else found.configure(preset, settings or [], config_file)
+            config: Any = found.stored_config(existing) if stored else asked
+            start = preset or closest(found.presets, config)
+            if dry_run:
+                say(found, path, config, start, Console(), stage)
+                return
             with cluster(scheduler=scheduler, slurm=slurm):
-                logger = ConsoleLogger(Console(stderr=True))
-                run = found.run(path, config, only=stage, resume=resume, listener=logger)
+                steps = [step.name for step in found.stages] if stage is None else [stage]
+                logger = ConsoleLogger(Console(stderr=True), steps, expected(found, path, start)[0])
+                run = found.run(path, config, only=stage, resume=resume, data=data, listener=logger)
             summary(run, Console())
+        if strict and not dry_run and any(check.passed is False for check in run.checks):
+            raise typer.Exit(1)
 
     command.__doc__ = words
     return command
@@ -237,6 +310,7 @@ def _command(
     study: str,
     stage: str | None,
     preset: str | None,
+    file: Path | None,
     settings: list[str],
     name: str | None,
     runs: Path,
@@ -245,6 +319,7 @@ def _command(
     """The command that goes on with a run; once it holds its configuration its name is enough."""
     words = ["nearsight", *([stage] if stage else ["run"]), study]
     words += ["--preset", preset] if preset else []
+    words += ["--config", str(file)] if file else []
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--name", name] if name else []
     words += ["--runs", str(runs)] if runs != Path("runs") else []

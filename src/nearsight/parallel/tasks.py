@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from nearsight.parallel._processes import DIED, on_processes, unpacked
 
 if TYPE_CHECKING:
     from distributed import Client
+
+MINUTE = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class _Rate(ProgressColumn):
@@ -25,11 +40,43 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.3g} {self.unit}/s")
 
 
+class _Lines(Progress):
+    """Where no terminal redraws a bar: a line a minute."""
+
+    def start(self) -> None:
+        self.told = time.monotonic()
+
+    def stop(self) -> None:
+        """There is nothing to be taken down."""
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        self._tell(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._tell(task_id)
+
+    def _tell(self, number: TaskID) -> None:
+        if self.disable or time.monotonic() - self.told < MINUTE:
+            return
+        self.told = time.monotonic()
+        task = self._tasks[number]
+        left = "" if task.time_remaining is None else f", {timedelta(seconds=int(task.time_remaining))} left"
+        line = f"{task.description} {task.completed:.0f}/{task.total:.0f}{left}"
+        self.console.print(line, highlight=False, markup=False)
+
+
 def progress_bar(show: bool = True, *, unit: str = "") -> Progress:
-    """A bar that counts tasks, or steps, and guesses the time that remains; with a unit it tells how many a second."""
+    """A bar that counts tasks, or steps, and guesses the time that remains; with a unit it tells how many a second.
+
+    It goes to standard error: a bar in a terminal or a notebook, a line a minute elsewhere.
+    """
+    console = Console(stderr=True)
     rate = [_Rate(unit)] if unit else []
     name, count = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
-    return Progress(name, BarColumn(), count, *rate, TimeRemainingColumn(), disable=not show)
+    kind = Progress if console.is_terminal or console.is_jupyter else _Lines
+    return kind(name, BarColumn(), count, *rate, TimeRemainingColumn(), console=console, disable=not show)
 
 
 def completed(

@@ -14,7 +14,7 @@ from nearsight.storage.files import (
     write_atomic,
     write_hashed,
 )
-from nearsight.storage.locks import LockedError, Terminated, lock
+from nearsight.storage.locks import LockedError, Terminated, lock, locked
 from nearsight.storage.plain import parse_yaml, read_json, read_yaml, write_json, write_yaml
 from nearsight.storage.tensors import load_tensors, owned, save_tensors, tensor_hash, usable_tensors
 from nearsight.storage.text import number_text, rounded
@@ -30,6 +30,7 @@ __all__ = [
     "file_hash",
     "load_tensors",
     "lock",
+    "locked",
     "number_text",
     "owned",
     "parse_yaml",

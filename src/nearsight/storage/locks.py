@@ -92,6 +92,14 @@ def lock(path: str | Path | None, *, beside: bool = False) -> Iterator[None]:
                 marker.parent.rmdir()
 
 
+def locked(path: str | Path) -> bool:
+    """Whether a folder has a writer that has given a sign of life lately."""
+    try:
+        return time.time() - (Path(path) / ".lock").lstat().st_mtime < LEASE
+    except FileNotFoundError:
+        return False
+
+
 def _acquire(lease: SoftFileLease, marker: Path, path: Path) -> None:
     if _tried(lease, 0):
         return

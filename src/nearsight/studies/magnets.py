@@ -74,8 +74,9 @@ class Trajectories(Section):
     """Exact dynamics of which snapshots are kept; times in units of ħ/t."""
 
     random: Annotated[int, Field(ge=3)] = 8
+    """Trajectories that start from random spins."""
     perturbed: Annotated[int, Field(ge=3)] = 6
-    """Trajectories that start from random spins, and from ordered ones that are perturbed."""
+    """Those that start from an ordered state that is perturbed."""
     duration: Positive = 1000.0
     snapshots: Annotated[int, Field(ge=2)] = 51
     """Of each trajectory."""

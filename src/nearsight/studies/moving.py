@@ -49,6 +49,7 @@ class Trajectories(Section):
     """Exact quenches from random positions, of which snapshots are kept; times in attempts per particle."""
 
     number: Annotated[int, Field(ge=4)] = 16
+    """How many."""
     duration: Positive = 60.0
     snapshots: Count = 12
     """Of each, evenly spaced in the logarithm of time, the random start among them."""
@@ -74,6 +75,7 @@ class Large(Section):
     growth_from: Positive = 1.0
     """Growth exponents are fitted from this time on, while the lengths stay below an eighth of the lattice."""
     growth_until: Positive = 100.0
+    """Growth exponents are fitted until this time."""
     speed_lengths: tuple[Length, ...] = (30, 100, 300)
     """Lattices on which attempts per second are measured."""
 

@@ -99,6 +99,8 @@ class LargeQuench:
     at: float | None = None
 
 
+LATER = ("network", "networks", "equivariant", "resnet", "descriptor", "fit", "resnet_fit", "comparison", "large")
+"""Groups of settings, where a study has them, that say what is done with data and not how they are made."""
 Observe = Callable[[Any, System, State], xr.Dataset]
 Measure = Callable[[Any, Run, Any], tuple[xr.Dataset, list[Check]]]
 
@@ -162,7 +164,7 @@ class QuenchStudy(Study):
         needs = tuple(f"observables.nc:{name}" for name in self.needs)
         gpu: dict[str, Any] = {"requires": device_present}
         usual = (
-            Stage("generate", self.generate_data, outputs=("data.zarr",)),
+            Stage("generate", self.generate_data, outputs=("data.zarr",), unread=LATER),
             Stage("train", self.fit_model, outputs=("model",), inputs=("data.zarr",), **gpu),
             Stage("validate", self.validate, outputs=("comparison", *curves, "checks.json:validate"), inputs=learned),
             Stage("simulate", self.simulate, ("large", *large, "checks.json:simulate"), (*learned, *needs), **gpu),

@@ -13,7 +13,7 @@ from nearsight.plots.training import training_curves
 from nearsight.studies import Run
 from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
-from nearsight.studies.settings import difference
+from nearsight.studies.settings import closest, difference
 from nearsight.studies.study import Study
 
 
@@ -47,7 +47,6 @@ def build(study: Study, run: Run, config: Any) -> None:
 
 def command(name: str, presets: Mapping[str, BaseModel], config: BaseModel) -> list[str]:
     """The shortest command that gives this configuration."""
-    options = {preset: difference(start, config) for preset, start in presets.items()}
-    preset = min(options, key=lambda p: len(options[p]))
-    settings = [word for setting in options[preset] for word in ("--set", setting)]
+    preset = closest(presets, config)
+    settings = [word for setting in difference(presets[preset], config) for word in ("--set", setting)]
     return ["nearsight", "run", name, "--preset", preset, *settings]

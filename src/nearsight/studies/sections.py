@@ -51,3 +51,4 @@ class LangevinQuench(RandomStart):
     dt: Positive = 0.2
     damping: Annotated[float, Field(ge=0)] = 0.3
     mass: Positive = 1.0
+    """Mass m."""

@@ -6,31 +6,71 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nearsight.storage import parse_yaml
+from nearsight.storage import parse_yaml, read_yaml
 
 Config = TypeVar("Config", bound=BaseModel)
-LARGEST = {int: 10**7, float: 1e9}
+LARGEST = {int: 10**8, float: 1e9}
 """Largest sizes of numbers in settings: beyond, a slip of the keyboard would fill the memory or never end."""
+
+
+MEANINGS = {
+    "amplitude": "Standard deviation of the initial field.",
+    "beta": "Inverse temperature of the observations.",
+    "chains": "Independent Markov chains.",
+    "channels": "Features of a layer, per operation of the group.",
+    "compared": "Kinds of features that are compared.",
+    "configurations": "Random configurations that are averaged over.",
+    "cutoff": "Radius of the neighbourhood.",
+    "damping": "Friction, or Gilbert damping.",
+    "dt": "Time step.",
+    "duration": "Time at which it ends.",
+    "electron_kT": "Temperature of the electrons.",
+    "farthest": "Largest distance from the transition.",
+    "filling": "Electrons per orbital.",
+    "high": "Highest temperature.",
+    "learning_rate": "The highest rate.",
+    "length": "Sites along each axis of the lattice.",
+    "low": "Lowest temperature.",
+    "nearest": "Smallest distance from the transition.",
+    "number": "How many.",
+    "optimizer": "Method of descent.",
+    "quenches": "Number of quenches by each force field.",
+    "records": "Number of times at which observables are measured.",
+    "replicas": "Independent copies, side by side.",
+    "rule": "Probability to accept a move.",
+    "seed": "Of all random numbers of the run.",
+    "steps": "Steps of the optimiser.",
+    "temperatures": "Those that are compared, in units of J.",
+    "widths": "Neurons of each layer.",
+}
+"""What settings are that mean the same in every study; others say it where they are defined."""
 
 
 class Section(BaseModel):
     """Base of configurations: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
+    )
 
 
-def configure(preset: Config, settings: Iterable[str]) -> Config:
-    """The preset with settings such as ``"model.g=1.7"`` applied; values are read as YAML 1.2.
+def configure(preset: Config, settings: Iterable[str], file: str | Path | None = None) -> Config:
+    """The preset, with what a YAML file says changed, then settings such as ``"model.g=1.7"``, read as YAML 1.2.
 
     Raises ``ValueError`` for a key that does not exist (naming the nearest that does), for a value that is not allowed,
-    and for numbers that nobody means: whole ones above 10⁷ (seeds apart), others above 10⁹, would run without end.
+    and for numbers that nobody means: whole ones above 10⁸ (seeds apart), others above 10⁹, would run without end.
     """
     content = preset.model_dump(mode="json")
+    if file is not None:
+        for key, value in _changes(content, read_yaml(Path(file), cure="Write it anew."), file).items():
+            _check_size(key, value)
+            _assign(content, key, value)
     for setting in settings:
         key, equals, text = setting.partition("=")
         key = key.strip()
@@ -61,6 +101,11 @@ def difference(start: BaseModel, config: BaseModel) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in new.items() if old.get(key) != value]
 
 
+def closest(presets: Mapping[str, BaseModel], config: BaseModel) -> str:
+    """The preset from which a configuration differs in the fewest settings."""
+    return min(presets, key=lambda preset: len(difference(presets[preset], config)))
+
+
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, with dotted keys."""
     result: dict[str, Any] = {}
@@ -69,11 +114,20 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """The valid name most like ``name``; for dotted keys, one that ends in it comes first."""
-    candidates = sorted(valid)
-    ending = [c for c in candidates if c.rpartition(".")[2] == name.rpartition(".")[2]]
-    return difflib.get_close_matches(name, ending or candidates, n=1, cutoff=0.0)[0]
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """The valid names most like ``name``, in a sentence, or all of them (of settings, the groups) if none is near.
+
+    For dotted keys, those that end in it come first.
+    """
+    candidates = list(valid)
+    *group, last = name.split(".")
+    ending = [c for c in candidates if c.rpartition(".")[2] == last]
+    inside = [c for c in candidates if group and c.startswith(".".join(group) + ".")]
+    for pool in (ending, inside, candidates):
+        if found := difflib.get_close_matches(name, pool, n=1, cutoff=0.0 if pool is ending else 0.7):
+            return f"The nearest is {found[0]!r}."
+    shown = inside or list(dict.fromkeys(c.partition(".")[0] for c in candidates))
+    return f"There are {', '.join(shown)}."
 
 
 def keys(content: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -86,9 +140,25 @@ def keys(content: Mapping[str, Any], prefix: str = "") -> list[str]:
     return result
 
 
+def _changes(content: Mapping[str, Any], told: Any, file: str | Path) -> dict[str, Any]:
+    """What a file says, by dotted key: groups of settings are merged, and a value that is a mapping stays whole."""
+    if not isinstance(told, Mapping):
+        raise ValueError(f"{file} holds no settings: it should have lines such as 'seed: 3', and groups of them.")
+
+    def leaves(inside: Any, told: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in told.items():
+            group = inside.get(key) if isinstance(inside, Mapping) else None
+            both = isinstance(value, Mapping) and isinstance(group, Mapping)
+            found |= leaves(group, value, f"{prefix}{key}.") if both else {f"{prefix}{key}": value}
+        return found
+
+    return leaves(content, told, "")
+
+
 def _assign(content: dict[str, Any], key: str, value: Any) -> None:
     if key not in keys(content):
-        raise ValueError(f"There is no setting {key!r}. The nearest is {nearest(key, keys(content))!r}.")
+        raise ValueError(f"There is no setting {key!r}. {suggestion(key, keys(content))}")
     *sections, last = key.split(".")
     target = content
     for section in sections:
@@ -117,7 +187,7 @@ def _in_words(complaint: Any, content: Any) -> str:
     match complaint["type"]:
         case "extra_forbidden":
             known = [k for k in keys(content) if k != key]
-            return f"There is no setting {key!r}. The nearest is {nearest(key, known)!r}."
+            return f"There is no setting {key!r}. {suggestion(key, known)}"
         case "missing":
             return f"{key} is missing."
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +20,9 @@ from pydantic import BaseModel
 from nearsight.storage import lock, tidy_tree
 from nearsight.studies import systems
 from nearsight.studies.checks import Check
+from nearsight.studies.reuse import take_data
 from nearsight.studies.run import Listener, Run
-from nearsight.studies.settings import configure, nearest, validated
+from nearsight.studies.settings import configure, suggestion, validated
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Stage:
     ``action`` may be called again after it was killed at any moment, and must then end with the same outputs.
     A stage that is ``cheap`` is simply repeated instead of being verified and skipped.
     ``requires(config)`` raises an error if the machine lacks what the stage needs; it is asked before the first stage.
+    ``unread`` names the settings that neither the stage nor any before it reads: where runs differ in them alone, one
+    can take the outputs of the other.
     """
 
     name: str
@@ -38,6 +42,18 @@ class Stage:
     inputs: tuple[str, ...] = ()
     cheap: bool = False
     requires: Callable[[Any], None] | None = None
+    unread: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a preset took: a finished run on two cores of a processor at 2.5 GHz.
+
+    seconds: by stage. megabytes: of the run's folder.
+    """
+
+    seconds: Mapping[str, float]
+    megabytes: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +68,8 @@ class Study:
     notes: ``(run, config) -> `` paragraphs of the report on what falls short.
     target: ``(run, config) -> LocalityTarget``: what `nearsight doctor locality` examines.
     name: as on the command line: that of the module.
+    text: what the question, the system, the expected numbers and the cost are: the docstring of the module.
+    cost: of presets that were run.
     """
 
     question: str
@@ -62,6 +80,8 @@ class Study:
     notes: Callable[[Run, Any], Sequence[str]] | None = None
     target: Callable[[Run, Any], Any] | None = None
     name: str = ""
+    text: str = ""
+    cost: Mapping[str, Cost] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.stages:  # those of a template; a copy under another name has them
@@ -71,15 +91,12 @@ class Study:
         """The stages of a template, where none are given."""
         return ()
 
-    def configure(self, preset: str | None = None, settings: Iterable[str] = ()) -> Any:
-        """A preset with settings such as ``"model.g=1.7"`` applied."""
+    def configure(self, preset: str | None = None, settings: Iterable[str] = (), file: str | Path | None = None) -> Any:
+        """A preset, with what a YAML ``file`` says changed, then settings such as ``"model.g=1.7"``."""
         preset = preset or next(iter(self.presets))
         if preset not in self.presets:
-            raise ValueError(
-                f"The study {self.name!r} has no preset {preset!r}. The nearest is {nearest(preset, self.presets)!r}; "
-                f"there are {', '.join(self.presets)}."
-            )
-        return configure(self.presets[preset], settings)
+            raise ValueError(f"The study {self.name!r} has no preset {preset!r}. {suggestion(preset, self.presets)}")
+        return configure(self.presets[preset], settings, file)
 
     def stored_config(self, run: Run) -> Any:
         """The configuration an existing run was started with; options it does not name have their defaults."""
@@ -99,17 +116,19 @@ class Study:
         *,
         only: str | None = None,
         resume: bool = False,
+        data: str | Path | None = None,
         listener: Listener | None = None,
     ) -> Run:
         """Run all stages, or ``only`` one whose predecessors are complete, in the folder ``path``.
 
+        With ``data``, the folder of another run, its exact data are taken instead of made (:func:`reuse.take_data`).
         With ``resume`` a finished stage is verified against its recorded hashes and skipped, an unfinished one goes on
         where it stopped. Without it, results that exist are never touched: a ``FileExistsError`` says what to do.
         """
         stages = self._selected(only)
         path = Path(path)
         existed = Run(path).exists
-        if only is not None and not existed and stages[0].inputs:
+        if only is not None and not existed and stages[0].inputs and data is None:
             raise FileNotFoundError(
                 f"There is no run in {path}, and the stage {only!r} needs {', '.join(stages[0].inputs)}. Run "
                 f"{self.stages[0].name!r} first, with the same --name."
@@ -121,6 +140,8 @@ class Study:
             run = Run.create(path, self.name, self._content(Run(path), config), listener=listener)
             if existed and not resume:
                 self._refuse_results(run, stages)
+            if data is not None:
+                take_data(run, self.stages, data)
             _require(stages, run.stages, config)
             if only is not None:
                 self._require_earlier(run, stages[0])
@@ -145,10 +166,7 @@ class Study:
             return self.stages
         by_name = {stage.name: stage for stage in self.stages}
         if only not in by_name:
-            raise ValueError(
-                f"The study {self.name!r} has no stage {only!r}. The nearest is {nearest(only, by_name)!r}; "
-                f"there are {', '.join(by_name)}."
-            )
+            raise ValueError(f"The study {self.name!r} has no stage {only!r}. {suggestion(only, by_name)}")
         return [by_name[only]]
 
     def _refuse_results(self, run: Run, stages: Sequence[Stage]) -> None:
@@ -220,12 +238,12 @@ def get(name: str) -> Study:
     else:
         known = names()
         raise ValueError(
-            f"There is no study {name!r}. The nearest is {nearest(name, known)!r}; there are {', '.join(known)}. "
-            f"A study of your own is named by its file, ./{name}.py."
+            f"There is no study {name!r}. {suggestion(name, known)} A study of your own is named by its file, "
+            f"./{name}.py."
         )
     if not isinstance(found_study := getattr(module, "STUDY", None), Study):
         raise ValueError(f"{name} is no study: it exports no STUDY that is a nearsight.studies.Study.")
-    study = replace(found_study, name=Path(name).stem)
+    study = replace(found_study, name=Path(name).stem, text=inspect.cleandoc(module.__doc__ or ""))
 
     def report(run: Run, config: Any) -> None:
         # Not before it is drawn: matplotlib takes a second to load.

@@ -56,6 +56,7 @@ class ResNet(Section):
     channels: tuple[Count, ...] = (16, 16)
     """Outputs of every block of two convolutions; two more follow the last. Four blocks in the thesis."""
     kernel: Annotated[int, Field(ge=1)] = 5
+    """Side of the windows of its convolutions."""
 
 
 class Descriptor(Section):
@@ -63,6 +64,7 @@ class Descriptor(Section):
 
     cutoff: Positive = 3.0
     bond_cutoff: NotNegative = 1.0
+    """Longest bond whose product of spins is an input."""
     widths: tuple[Count, ...] = (64, 32)
 
 

@@ -39,9 +39,9 @@ class FitOptions(TrainerOptions):
     test: Fraction = 0.15
     """Fraction of the trajectories that a fit to a whole data set leaves aside and never looks at."""
     force_weight: NonNegative = 1.0
+    """Weight of the loss of forces, in units of the variance of its labels."""
     energy_weight: NonNegative = 0.1
-    """Weights of the two losses, each in units of the variance of its labels. Without an energy on either side the
-    energy loss drops out by itself."""
+    """That of the loss of energies, which drops out by itself where either side has no energy."""
     component: Component | None = None
     """What to learn of the forces; "tangent", for unit spins: :func:`nearsight.fields.tangent`, H⊥ = H - (H·S) S. The
     rest of H does nothing to a spin, and electrons make it 2 to 250 times larger: a fit of all of H spends itself on

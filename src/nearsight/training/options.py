@@ -23,7 +23,7 @@ class _Options(BaseModel):
     Files are read more freely (``model_validate``): YAML gives 1e-3 as text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     def __init__(self, **values: Any) -> None:
         fields = type(self).model_fields
@@ -65,21 +65,27 @@ class TrainerOptions(_Options):
     learning_rate: Positive = 6e-3
     """The highest rate: reached after ``warmup`` steps, then half a cosine down to ``final_rate`` times this."""
     warmup: Whole = 100
+    """Steps in which the rate rises."""
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Rate at the end, in units of the highest."""
     weight_decay: NonNegative = 0.0
+    """Pull of the weights towards zero, relative to the rate."""
     clip: Annotated[float, Field(gt=0)] = 10.0
     """Largest norm of the gradient."""
     average: Fraction = 0.99
     """Memory, per step, of the moving average of the weights that is validated and returned; 0: no averaging."""
     validate_every: Count = 100
+    """Steps between two validations."""
     patience: Count | None = None
     """Stop after this many validations without a better one; None: never."""
     checkpoint_every: Count = 200
+    """Steps between two checkpoints: what a killed fit loses at most."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Fraction of the data that chooses the step whose weights are returned."""
     seed: Whole = 0
     """Of the split and of all choices of a step. Initial weights belong to whoever built the network."""
     dtype: Literal["float32", "float64"] = "float32"
+    """Precision of weights and data."""
     threads: Count | None = 1
     """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
 

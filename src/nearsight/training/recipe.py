@@ -28,6 +28,7 @@ Interval = Annotated[
 
 class _Kind(_Options):
     trajectories: Count
+    """How many; 0 leaves the kind out."""
     snapshots: Annotated[int, Field(ge=1)]
     """Snapshots of each trajectory."""
 
@@ -42,8 +43,11 @@ class Random(_Kind):
     """
 
     amplitude: Interval = (0.1, 1.5)
+    """Root mean square of the field."""
     correlated: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the snapshots that are smoothed."""
     correlation: Interval = (0.5, 3.0)
+    """Correlation length of those, in lattice constants."""
 
 
 class Thermal(_Kind):
@@ -54,12 +58,19 @@ class Thermal(_Kind):
     """
 
     kT: Interval = (0.02, 0.2)
+    """Temperature of the bath."""
     amplitude: Interval = (0.1, 1.0)
+    """Root mean square of the initial field."""
     dt: Positive = 0.05
+    """Time step."""
     damping: Positive = 0.3
+    """Friction λ."""
     mass: Positive | None = None
+    """Mass m; none: Brownian motion."""
     burn_in: Count = 40
+    """Steps before the first snapshot."""
     every: Annotated[int, Field(ge=1)] = 10
+    """Steps between two snapshots."""
 
     @property
     def steps(self) -> int:
@@ -75,10 +86,15 @@ class Relaxing(_Kind):
     """
 
     amplitude: Interval = (0.05, 1.5)
+    """Root mean square of the initial field."""
     kT: Interval = (0.0, 0.0)
+    """Temperature of the bath."""
     dt: Positive = 0.05
+    """Time step."""
     damping: Positive = 0.3
+    """Friction λ."""
     steps: Annotated[int, Field(ge=1)] = 100
+    """Steps until the last snapshot."""
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Relaxing:
@@ -111,11 +127,17 @@ class NearEquilibrium(_Kind):
     """
 
     wavevector: tuple[float, ...] | None = None
+    """Of the initial wave, in reciprocal primitive vectors; none: noise."""
     amplitude: Interval = (0.5, 1.0)
+    """Of the initial wave, or of the noise."""
     shake: Interval = (0.01, 0.3)
+    """Root mean square of the noise that is added."""
     dt: Positive = 0.05
+    """Time step."""
     damping: Positive = 0.3
+    """Friction λ."""
     steps: Annotated[int, Field(ge=0)] = 100
+    """Steps of the descent."""
 
 
 class Recipe(_Options):

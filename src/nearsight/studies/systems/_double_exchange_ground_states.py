@@ -57,8 +57,9 @@ class GroundStates(Section):
     waves: Annotated[int, Field(ge=2)] = 20
     """Wave numbers between 0 and π of spirals, and angles of canted antiferromagnets."""
     random_length: Length = 12
+    """Lattice of the random textures."""
     random: Count = 4
-    """Lattice and number of random textures, from which quenches start."""
+    """Their number: quenches start from such."""
     bubble_length: Length = 16
     """Lattice on which ferromagnetic bubbles trap holes in the antiferromagnet."""
     holes: Count = 6

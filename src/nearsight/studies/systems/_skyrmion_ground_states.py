@@ -58,6 +58,7 @@ class GroundStates(Section):
     """Textures of one magnetic cell, relaxed with the electrons of a much larger lattice, against the field."""
 
     cell: Length = 12
+    """Sites along each axis of the magnetic cell."""
     mesh: Count = 3
     """Twists per axis while textures relax: electrons as on ``mesh`` · ``cell`` sites."""
     fine_mesh: Count = 6

@@ -104,6 +104,7 @@ class Config(Watched):
     per_level: Count = 1000
     """Configurations of each of the 63 energies on which errors are measured; 8000 in print."""
     sizes: tuple[Length, ...] = (16, 24)
+    """Sides of the lattices that are predicted, exactly solved for comparison."""
     at: tuple[Positive, ...] = (0.3407, 0.4407, 0.5407)
     """Inverse temperatures of the predictions for ``sizes``."""
     large: Length = 64

@@ -58,9 +58,11 @@ class Config(Watched):
     temperatures: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3.0, 1.8)
     """kT/J of the observations."""
     shells: Count = 3
+    """Couplings that are looked for: shells of neighbours."""
     large: Length = 16
     """Side of the lattice that is predicted."""
     predicted: tuple[Positive, ...] = (1.2, 1.4, 1.5, 1.6, 1.8, 2.2, 3.0)
+    """Temperatures of the predictions."""
     snapshots: Annotated[int, Field(ge=128)] = 4000
     """Configurations at each temperature of a prediction."""
     nodes: Count = 24

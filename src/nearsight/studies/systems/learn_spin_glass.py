@@ -48,9 +48,11 @@ class Tempering(Section):
     low: Positive = 0.4
     high: Positive = 3.0
     number: Annotated[int, Field(ge=2)] = 16
+    """Temperatures."""
     sweeps: Annotated[int, Field(ge=64)] = 40_000
     """A fifth is discarded."""
     every: Count = 4
+    """Sweeps between two measurements."""
 
     @property
     def ladder(self) -> np.ndarray:
@@ -67,6 +69,7 @@ class Config(Watched):
     period: Count = 640
     """Attempts to flip a spin from one observation to the next; ten sweeps of 8 × 8 spins leave little memory."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = METHODS
+    """Estimators that are compared, the first of which goes on."""
     bound: Annotated[int, Field(ge=1000)] = 200_000
     """Independent configurations of the true model, from which the bound of Cramér and Rao is computed."""
     tempering: Tempering = Tempering()

@@ -96,6 +96,7 @@ class LargeQuench(Large):
     fit_from: Positive = 0.5
     """Time from which on the early exponent is fitted, until ``crossover``; the late one is fitted from there."""
     crossover: Positive = 4.0
+    """Time at which the early exponent ends."""
 
 
 class Config(QuenchConfig):

@@ -88,10 +88,13 @@ class Large(Section):
     """What no exact solver can follow, with learned fields alone."""
 
     restored_length: Length = 96
+    """Lattice of the perturbed skyrmions."""
     restored_duration: Positive = 5000.0
     """Of a perturbed lattice of skyrmions; five times as long as the training data in the thesis."""
     quench_length: Annotated[int, Field(ge=12, multiple_of=6)] = 150
+    """Lattice of the quenches from random spins."""
     quench_duration: Positive = 4000.0
+    """Of the quenches from random spins."""
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
     growth: Window = (100.0, 1500.0)
