@@ -1,9 +1,12 @@
 """Gravitational waves."""
 
+import math
+
 import torch
 
 from bad_arguments import NOT_COUNTS, NOT_NUMBERS, each
 from nearsight.gravity import (
+    DETECTORS,
     ComponentRatio,
     Cosine,
     Coupling,
@@ -11,8 +14,13 @@ from nearsight.gravity import (
     PostEinsteinian,
     Power,
     Prior,
+    Simulator,
     Sine,
+    Strain,
+    TaylorF2,
     Uniform,
+    frequency_grid,
+    inject,
     load_asd,
     sidereal_time,
     varied_noise,
@@ -22,6 +30,12 @@ F = torch.arange(20.0, 40.0, dtype=torch.float64)
 RNG = torch.Generator()
 KNOWN = {name: 0.5 for name in ("chirp_mass", "mass_ratio", "chi_1", "chi_2", "inclination", "phase", "ra", "dec")}
 PRIOR = Prior({**KNOWN, "psi": 0.1, "time": 1.0, "distance": Uniform(1, 2)})
+GRID, H1 = frequency_grid(20.0, 40.0, 1.0), [DETECTORS["H1"]]
+ONE = torch.ones(1, 21, dtype=torch.float64)
+STRAIN = Strain(GRID, 1j * ONE, ONE, H1)
+HEAVY = PRIOR.known(chirp_mass=30.0)
+SIMULATOR = {"waveform": TaylorF2(), "detectors": H1, "prior": HEAVY, "frequencies": GRID}
+INJECTION = {"waveform": TaylorF2(), "detectors": H1, "asd": ONE, "frequencies": GRID}
 
 ROWS = [
     *each(GaussBonnet, "bodies", ("black hole", ("black hole",), ("star", "black hole"), ("neutron star",) * 2, None)),
@@ -51,5 +65,25 @@ ROWS = [
     *each(PRIOR.sample, "rng", (None, 0), n=1),
     *each(PRIOR.source, "theta", (F, torch.ones(2, 3))),
     *each(PRIOR.known, "values", (1.0,)),
+    *each(frequency_grid, "high", (*NOT_NUMBERS, 20.0, 10.0), low=20.0, duration=1.0),
+    *each(frequency_grid, "duration", (*NOT_NUMBERS, 0.0, 0.05), low=20.0, high=40.0),
+    *each(Strain, "asd", (0 * ONE, ONE[:, :3], ONE / 0, ONE * math.nan, -ONE), GRID, 1j * ONE, detectors=H1),
+    *each(Strain, "data", (1j * ONE[:, :3], ONE * math.nan), GRID, asd=ONE, detectors=H1),
+    *each(Strain, "frequencies", (GRID**2, GRID.flip(0), GRID[:5]), data=1j * ONE, asd=ONE, detectors=H1),
+    *each(Strain, "detectors", (["H1"], [None], []), GRID, 1j * ONE, ONE),
+    *each(Strain, "gps", (*NOT_NUMBERS, -1.0), GRID, 1j * ONE, ONE, H1),
+    *each(STRAIN.without, "high", (*NOT_NUMBERS, 20.0), low=30.0),
+    *each(STRAIN.without, "detector", ("V1", 0), low=30.0, high=31.0),
+    *each(inject, "source", ({"chirp_mass": 9.0, "time": 0.5}, {"chirp_mass": ONE, "time": ONE}), **INJECTION),
+    *each(Simulator, "prior", (None, KNOWN, PRIOR), **SIMULATOR),
+    *each(Simulator, "detectors", ([], ["H1"]), **SIMULATOR),
+    *each(Simulator, "asd", (ONE[:, :3], 0 * ONE), **SIMULATOR),
+    *each(Simulator, "curves", (ONE, ONE[None, None] * torch.ones(2, 1, 1, 1)), **SIMULATOR),
+    *each(Simulator, "size", NOT_COUNTS, **SIMULATOR),
+    *each(Simulator, "summary", NOT_COUNTS, **SIMULATOR),
+    *each(Simulator, "spread", (*NOT_NUMBERS, -0.1), **SIMULATOR),
+    *each(Simulator, "missing", (*NOT_NUMBERS, -0.1, 1.0), **SIMULATOR),
+    *each(Simulator, "notched", (*NOT_NUMBERS, -0.1, 1.1), **SIMULATOR),
+    *each(Simulator, "radians", (*NOT_NUMBERS, 0.0), **SIMULATOR),
     *each(PRIOR.log_ratio, "other", (None, PRIOR.names), theta=F[:1]),
 ]

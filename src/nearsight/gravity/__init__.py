@@ -12,6 +12,8 @@ from nearsight.gravity.detectors import (
     varied_noise,
 )
 from nearsight.gravity.priors import Prior
+from nearsight.gravity.simulator import Simulator
+from nearsight.gravity.strain import Strain, frequency_grid, inject
 from nearsight.gravity.waveforms import Polarisations, TaylorF2, masses
 
 __all__ = [
@@ -26,10 +28,14 @@ __all__ = [
     "PostEinsteinian",
     "Power",
     "Prior",
+    "Simulator",
     "Sine",
+    "Strain",
     "TaylorF2",
     "Uniform",
     "advanced_ligo",
+    "frequency_grid",
+    "inject",
     "load_asd",
     "masses",
     "project",

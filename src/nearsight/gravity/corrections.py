@@ -102,9 +102,9 @@ class GaussBonnet:
     def phase(self, frequencies: Tensor, source: Source) -> Tensor:
         """δΨ ``(*batch, frequency)`` in rad."""
         binary = masses(source)
-        return _continued(self._powers(binary, source), frequencies, binary, self.end)
+        return _continued(self.powers(binary, source), frequencies, binary, self.end)
 
-    def _powers(self, binary: Masses, source: Source) -> dict[float, Tensor]:
+    def powers(self, binary: Masses, source: Source) -> dict[float, Tensor]:
         """Coefficients ``(*batch, 1)`` of δΨ by powers of v."""
         ratio = binary.symmetric_ratio
         a1, a2 = self.charges(binary, source)
@@ -158,10 +158,13 @@ class PostEinsteinian:
     def phase(self, frequencies: Tensor, source: Source) -> Tensor:
         """δΨ ``(*batch, frequency)`` in rad."""
         binary = masses(source)
+        return _continued(self.powers(binary, source), frequencies, binary, self.end)
+
+    def powers(self, binary: Masses, source: Source) -> dict[float, Tensor]:
+        """Coefficients ``(*batch, 1)`` of δΨ by powers of v."""
         named = zip(self.exponents, self.parameters, strict=True)
         # u = η^{1/5} v
-        powers = {b: source[name][..., None] * binary.symmetric_ratio ** (b / 5) for b, name in named}
-        return _continued(powers, frequencies, binary, self.end)
+        return {b: source[name][..., None] * binary.symmetric_ratio ** (b / 5) for b, name in named}
 
 
 def _continued(powers: Mapping[float, Tensor], frequencies: Tensor, binary: Masses, end: float) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nearsight._validation import filename, generator, integer, number
 from nearsight.gravity.constants import SPEED_OF_LIGHT
-from nearsight.gravity.waveforms import Polarisations, Source
+from nearsight.gravity.waveforms import Polarisations, Source, Waveform
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,34 @@ def project(
         heard = plus[..., None] * waves.plus + cross[..., None] * waves.cross
         strains.append(heard * torch.polar(torch.ones_like(turn), turn))
     return torch.stack(strains, -2)
+
+
+def strains(
+    waveform: Waveform,
+    frequencies: Tensor,
+    source: Source,
+    detectors: Sequence[Detector],
+    sidereal: float,
+    dtype: torch.dtype = torch.complex128,
+) -> Tensor:
+    """:func:`project` of a waveform, by its ``expansion`` if it has one: the same numbers to the rounding of ``dtype``,
+    several times faster for a batch ``(source,)``."""
+    series = waveform.expansion(source) if hasattr(waveform, "expansion") else None
+    if series is None or series.amplitude.ndim != 1:
+        return project(waveform(frequencies, source), frequencies, source, detectors, sidereal).to(dtype)
+    real = torch.float32 if dtype == torch.complex64 else torch.float64
+    phase = series.coefficients @ series.functions(frequencies)
+    size = torch.where(frequencies < series.end[:, None], (frequencies ** (-7 / 6)).to(real), 0.0)
+    cosine, turn = torch.cos(source["inclination"]), -2 * math.pi * frequencies[None]
+    found = torch.empty(len(phase), len(detectors), len(frequencies), dtype=dtype, device=phase.device)
+    for k, detector in enumerate(detectors):
+        plus, cross, delay = detector.response(source, sidereal)
+        gain = series.amplitude * torch.complex(plus * (1 + cosine**2) / 2, -cross * cosine)
+        # Thousands of radians keep their digits only until the remainder is taken.
+        turned = torch.addmm(phase, (source["time"] + delay)[:, None], turn).remainder_(2 * math.pi).to(real)
+        turned = turned + torch.angle(gain)[:, None].to(real)
+        found[:, k] = torch.polar(size * gain.abs()[:, None].to(real), turned)
+    return found
 
 
 LEAP_SECONDS = (
