@@ -6,10 +6,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from bad_arguments import NOT_FLAGS, NOT_NUMBERS, each
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_NUMBERS, NOT_OBJECTS, each
 from nearsight import analysis
+from nearsight.forcefields import ClassicalForceField
+from nearsight.hamiltonians import Holstein
 from nearsight.lattices import square
 
+SPRINGS, FIELD = ClassicalForceField(Holstein(square(4))), torch.zeros(16, 1, dtype=torch.float64)
+AROUND = {"forcefield": SPRINGS, "field": FIELD, "rng": torch.Generator()}
 RNG = torch.Generator().manual_seed(1)
 TIMES = np.geomspace(1.0, 100.0, 20)
 L = xr.DataArray(
@@ -41,6 +45,12 @@ ROWS = [
     *(row for law in LAWS[:2] for row in each(law, "window", (3, "all", (1.0,), (1.0, math.nan), (1j, 2)), L, rng=RNG)),
     *(row for law in LAWS[2:] for row in each(law, "since", NOT_NUMBERS, L, rng=RNG)),
     *(row for law in LAWS[2:] for row in each(law, "factor", (*NOT_NUMBERS, 1.0), L, rng=RNG)),
+    *each(analysis.circulation, "forcefield", [*NOT_OBJECTS, Holstein], **AROUND),
+    *each(analysis.circulation, "field", (None, 3, "x", FIELD.numpy(), FIELD[:-1], FIELD[None], FIELD.long(),
+                                          FIELD + math.nan), **AROUND),
+    *each(analysis.circulation, "rng", NOT_RNG, **AROUND),
+    *each(analysis.circulation, "vectors", [*NOT_COUNTS, 2], **AROUND),
+    *each(analysis.circulation, "step", [*NOT_FINITE, 0.0, -1.0], **AROUND),
     *each(analysis.departure, "threshold", NOT_NUMBERS, L, rng=RNG),
     *each(analysis.compare_curves, "a", NOT_CURVES, b=CURVES),
     *each(analysis.compare_curves, "b", NOT_CURVES, CURVES),

@@ -9,6 +9,7 @@ from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_OBJECTS, NOT_WH
 from nearsight.descriptors import BlockIrreps, Irreps
 from nearsight.fields import occupation, scalar
 from nearsight.forcefields import (
+    Biased,
     ClassicalForceField,
     ElectronForceField,
     ExactForceField,
@@ -21,10 +22,10 @@ from nearsight.forcefields import (
 from nearsight.hamiltonians import FalicovKimball, Holstein
 from nearsight.lattices import square
 from nearsight.moves import ExactMoves, Hops, LatticeGas, LearnedMoves
-from nearsight.networks import MLP, GroupCNN
+from nearsight.networks import MLP, BarCNN, GroupCNN
 from nearsight.properties import PropertyModel
 from nearsight.reproductions import FiveCases, MoveCentred
-from nearsight.solvers import Dense
+from nearsight.solvers import Dense, Step
 
 LATTICE = square(4)
 MODEL, SOLVER = Holstein(LATTICE), Dense(mu=0.0, kT=0.1)
@@ -34,6 +35,7 @@ IRREPS = Irreps(LATTICE, scalar(), cutoff=1.1)
 LEARNED = LearnedForceField(NETWORK).double()
 OCCUPATIONS = LearnedForceField(GroupCNN(LATTICE, occupation(), channels=2)).double()
 HOPS, GAS, ELECTRONS_AND_IONS = Hops(LATTICE), LatticeGas(LATTICE), FalicovKimball(LATTICE)
+DRIVEN = LearnedForceField(BarCNN(square(4, periodic=(False, True)), channels=2)).double()
 FIELD = torch.zeros(16, 1, dtype=torch.float64)
 HALF = (torch.arange(16) % 2).double()[:, None]
 BLOCKS = PropertyModel(BlockIrreps(4), MLP((4,)))
@@ -47,6 +49,10 @@ ROWS = [
         make, "model", [*NOT_OBJECTS, LATTICE, Holstein], solver=SOLVER)),
     *(r for make in (ElectronForceField, ExactForceField) for r in each(
         make, "solver", [*NOT_OBJECTS, MODEL, Dense], model=MODEL)),
+    *each(Biased, "whole", [*NOT_OBJECTS, SPRINGS, LEARNED, Biased(DRIVEN, 1.0)], voltage=1.0),
+    *each(Biased, "voltage", [*NOT_FINITE, Step], whole=DRIVEN),
+    *(row(Biased(DRIVEN, 1.0), field) for field in NOT_FIELDS),
+    row(Biased(DRIVEN, Step(1.0)), FIELD),
     *each(ClassicalForceField, "model", [*NOT_OBJECTS, LATTICE, Holstein]),
     row(SumForceField),
     *(row(SumForceField, SPRINGS, wrong) for wrong in (*NOT_OBJECTS, MODEL, ClassicalForceField)),

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import torch
 
-from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_OBJECTS, each, row
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_OBJECTS, NOT_WHOLE, each, row
 from nearsight.fields import scalar, spin
 from nearsight.lattices import Lattice, honeycomb, site_group, square, triangular
 from nearsight.networks import (
     MLP,
     AttentionAutoregression,
+    BarCNN,
     BlockCNN,
     EmbeddedNetwork,
     GroupCNN,
@@ -41,6 +42,7 @@ NOT_RADII = (None, 1.5, "12", (), (math.nan,), (1.5, None), (-1.0,), (0.5,), (1j
 AROUND, D4 = LATTICE.neighbourhood(1.0), site_group(LATTICE)
 PROBABILITIES = (LogisticAutoregression, HiddenSpinAutoregression, GRUAutoregression, AttentionAutoregression)
 LOGISTIC = LogisticAutoregression(square(2))
+BAR = square(6, 4, periodic=(False, True))
 LAYER = {"neighbourhood": AROUND, "group": D4, "inputs": 1, "outputs": 1, "rng": torch.Generator()}
 
 ROWS = [
@@ -70,6 +72,16 @@ ROWS = [
     row(TorqueResNet, LATTICE, scalar()),
     row(EmbeddedNetwork, LATTICE, spin()),
     row(GroupCNN, WIDE, scalar()),
+    *each(BarCNN, "lattice", [*NOT_OBJECTS, LATTICE, square(4, periodic=False), honeycomb(3)]),
+    *each(BarCNN, "channels", NOT_COUNTS, BAR),
+    *each(BarCNN, "signals", [*NOT_WHOLE, -1], BAR),
+    *(r for name in ("radii", "radii_after") for r in each(BarCNN, name, NOT_RADII, BAR)),
+    *(r for name in ("scales", "distances") for r in each(BarCNN, name, (None, 1.0, "x", (math.nan,), (0.0,)), BAR)),
+    *each(BarCNN, "voltages", (None, 1.0, "x", (math.nan,), (1j,)), BAR),
+    *each(BarCNN, "head", (None, "forces", 1), BAR),
+    *each(BarCNN, "vanishes", NOT_FLAGS, BAR),
+    *each(BarCNN, "rng", NOT_RNG, BAR),
+    row(BarCNN(BAR), torch.zeros(1, 2, 10, 8)),
     *each(MLP, "widths", (*NOT_SIZES, ())),
     *each(MLP, "rng", NOT_RNG),
     *each(BlockCNN, "side", [*NOT_COUNTS, 2]),

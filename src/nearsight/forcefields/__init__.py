@@ -1,5 +1,6 @@
 """The seam: exact or learned, one call, field -> energy (if there is one) and generalised force."""
 
+from nearsight.forcefields.biased import Biased
 from nearsight.forcefields.components import OnComponents
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
 from nearsight.forcefields.files import load, save
@@ -13,6 +14,7 @@ from nearsight.forcefields.learned import (
 
 __all__ = [
     "BehlerParrinello",
+    "Biased",
     "ClassicalForceField",
     "ElectronForceField",
     "ExactForceField",

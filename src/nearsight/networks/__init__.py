@@ -9,6 +9,7 @@ from nearsight.networks.autoregressive import (
     Symmetrised,
     lattice_operations,
 )
+from nearsight.networks.bar_cnn import BarCNN
 from nearsight.networks.block_cnn import BlockCNN
 from nearsight.networks.ednn import EDNN
 from nearsight.networks.embedded_network import EmbeddedNetwork
@@ -25,6 +26,7 @@ __all__ = [
     "MLP",
     "AttentionAutoregression",
     "AutoregressiveModel",
+    "BarCNN",
     "BlockCNN",
     "EmbeddedNetwork",
     "GRUAutoregression",

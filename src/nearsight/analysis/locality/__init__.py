@@ -1,6 +1,8 @@
-"""The range of forces and of energies of hops: response, irreducible error of a cutoff, what a larger one brings."""
+"""The range of forces and of energies of hops: response, irreducible error of a cutoff, what a larger one brings; and
+how far forces are from a gradient."""
 
 from nearsight.analysis.locality.assessment import LocalityReport, assess_growth, assess_size
+from nearsight.analysis.locality.circulation import circulation
 from nearsight.analysis.locality.derivative import directional_derivative, linear_response
 from nearsight.analysis.locality.examination import examine_locality
 from nearsight.analysis.locality.response import Decay, Response, response
@@ -13,6 +15,7 @@ __all__ = [
     "Response",
     "assess_growth",
     "assess_size",
+    "circulation",
     "directional_derivative",
     "ensemble_length",
     "examine_locality",

@@ -1,0 +1,55 @@
+"""What was learned for many voltages, at one of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nearsight._validation import instance
+from nearsight.fields import FieldType
+from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.solvers.protocols import Parameter, Protocol, parameter
+
+
+class Biased(ForceField):
+    """A force field of a field and a voltage, at one voltage: that of the field alone.
+
+    :class:`nearsight.networks.BarCNN` learns such force fields, with the voltage eV as a last component that is the
+    same on every site and feels no force. Springs are added outside, ``Biased(learned, 2.5) + exact.classical``.
+
+    Parameters
+    ----------
+    whole: the force field of both; one network serves all voltages.
+    voltage: eV, or a :class:`nearsight.solvers.Protocol`.
+
+    >>> import nearsight as ns
+    >>> bar = ns.lattices.square(8, 4, periodic=(False, True))
+    >>> learned = ns.LearnedForceField(ns.networks.BarCNN(bar, channels=2))
+    >>> pulsed = Biased(learned, ns.solvers.Pulse(2.5, start=0.0, stop=40.0))
+    >>> pulsed.at_time(10.0)(torch.zeros(32, 1)).force.shape
+    torch.Size([32, 1])
+    """
+
+    def __init__(self, whole: ForceField, voltage: Parameter) -> None:
+        super().__init__()
+        self.whole = instance(whole, ForceField, "whole")
+        if whole.components < 2:
+            raise ValueError(
+                f"{whole!r} has one component, which leaves none for the voltage: networks such as BarCNN take two."
+            )
+        self.voltage = parameter(voltage, "voltage")
+        self.lattice, self.components = whole.lattice, whole.components - 1
+        kind = whole.field_type
+        if kind is not None and set(kind.law) == {"trivial"}:
+            self.field_type = FieldType("field", kind.law[:-1])
+
+    @property
+    def _follows_time(self) -> bool:  # type: ignore[override]
+        return isinstance(self.voltage, Protocol)
+
+    def evaluate(self, field: Tensor) -> Forces:
+        if self._follows_time:
+            raise ValueError(f"The voltage depends on time: take at_time(time) of {type(self).__name__}.")
+        driven = torch.cat([field, torch.full_like(field[..., :1], self.voltage)], dim=-1)
+        force, energy = self.whole.connected(driven)
+        return Forces(force[..., :-1], energy)
