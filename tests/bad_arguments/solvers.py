@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_OBJECTS, NOT_WHOLE, each, row
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_OBJECTS, NOT_WHOLE, each, row
 from nearsight.hamiltonians import Holstein, Ising
 from nearsight.lattices import square
 from nearsight.solvers import (
@@ -21,6 +21,7 @@ from nearsight.solvers import (
     Ramp,
     RecursiveNEGF,
     Reservoir,
+    SelfConsistent,
     SparseMatrix,
     Step,
     Superposition,
@@ -54,6 +55,9 @@ BAR = {"lattice": square(6, 2, periodic=(False, True)), "voltage": 2.5, "kT": 0.
 NOT_SITES = (None, 3, "left", [], [0, 0], [-1], [0.5], [[0, 1]], np.zeros(3, dtype=bool), torch.zeros(0).long(), [None],
              np.zeros((2, 2), dtype=bool), Reservoir)  # fmt: skip
 RAMP, PULSE = {"first": 0.0, "last": 1.0, "start": 0.0, "stop": 1.0}, {"value": 1.0, "start": 0.0, "stop": 1.0}
+FREE = {"solver": Dense(kT=0.1, mu=0.0), "U": 2.0}
+DRIVEN = NEGF(LEAD, Reservoir([1], 1.0, 0.5, 0.1))
+NOT_STARTS = (None, 3, "bare", (), ("bar",), (1,), ("bare", None), ["staggered", "none"])
 STEADY = NEGF(LEAD).steady_state(H)
 
 ROWS = [
@@ -167,4 +171,19 @@ ROWS = [
     *each(lattice_colours, "lattice", NOT_OBJECTS, period=2),
     *each(lattice_colours, "period", [*NOT_COUNTS, 3], lattice=square(4)),
     *each(lattice_colours, "orbitals", NOT_COUNTS, lattice=square(4), period=2),
+    *each(SelfConsistent, "solver", [*NOT_OBJECTS, Dense, SelfConsistent(**FREE)], U=2.0),
+    *each(SelfConsistent, "U", NOT_FINITE, **FREE),
+    *each(SelfConsistent, "noncollinear", NOT_FLAGS, **FREE),
+    *each(SelfConsistent, "starts", NOT_STARTS, **FREE),
+    *each(SelfConsistent, "tol", [*NOT_FINITE, 0.0, 1.0], **FREE),
+    *each(SelfConsistent, "mixing", [*NOT_FINITE, 0.0, 1.5], **FREE),
+    *each(SelfConsistent, "steps", [*NOT_COUNTS, 1], **FREE),
+    row(SelfConsistent, DRIVEN, U=2.0),
+    *each(SelfConsistent(**FREE).solve, "degeneracy", [*NOT_COUNTS, 1, 3], matrix=H, rows=SITES, columns=SITES),
+    *(row(SelfConsistent(**FREE).solve, matrix, SITES, SITES, degeneracy=2)
+      for matrix in (None, [[1.0]], "h", torch.zeros(2, 3), torch.full((2, 2), math.nan), H.bool(), H.to("meta"))),
+    *(r for name in ("rows", "columns") for r in each(
+        SelfConsistent(**FREE).solve, name, NOT_PLACES,
+        **{"matrix": H, "rows": SITES, "columns": SITES, "degeneracy": 2, name: None})),
+    *(row(SelfConsistent(**FREE).mean_field, matrix) for matrix in (None, "h", torch.zeros(2, 3), H[None][:0])),
 ]  # fmt: skip

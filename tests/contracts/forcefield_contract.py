@@ -25,7 +25,7 @@ from nearsight.groups import PointGroup
 from nearsight.hamiltonians import Holstein, JahnTeller, Peierls, SDModel
 from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
 from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP, TorqueResNet
-from nearsight.solvers import Dense, Poles
+from nearsight.solvers import Dense, Poles, SelfConsistent
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Member:
         return torch.randn(*batch, self.lattice.n_sites, components, generator=rng, dtype=torch.float64).to(dtype)
 
 
+MEAN_FIELD = SelfConsistent(Dense(filling=0.45, kT=0.2), U=2.5, starts=("staggered", "bare"), tol=1e-13)
+SPINS_IN_MEAN_FIELD = SelfConsistent(Dense(mu=0.5, kT=0.4), U=1.5, noncollinear=True, starts=("bare",), tol=1e-13)
 FIXED_NUMBER, FIXED_MU, COLD = Dense(filling=0.5, kT=0.1), Dense(mu=-0.3, kT=0.1), Dense(filling=0.45, kT=0.0)
 DISPLACEMENT = FieldType("u", ("vector",))
 DOUBLET = FieldType("d", ("E", "B"))
@@ -128,6 +130,13 @@ FORCEFIELDS = [
     pytest.param(
         Member(lambda x: ExactForceField(SDModel(x, J=1.3), Poles(mu=-0.3, kT=0.1, tol=2e-13)), square(3), spin()),
         id="s-d, poles",
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(Holstein(x, spins=2), MEAN_FIELD), square(4), scalar()), id="mean field"
+    ),
+    pytest.param(
+        Member(lambda x: ExactForceField(SDModel(x, J=1.3), SPINS_IN_MEAN_FIELD), square(3), spin()),
+        id="mean field, s-d",
     ),
     pytest.param(Member(lambda x: descriptor(x, scalar()), square(6), scalar()), id="irreps"),
     pytest.param(Member(lambda x: descriptor(x, DISPLACEMENT), square(5), DISPLACEMENT), id="irreps, vector"),

@@ -6,6 +6,7 @@ from nearsight.solvers.kpm.chebyshev import Chebyshev, ChebyshevElectrons, Densi
 from nearsight.solvers.kpm.error_bars import ErrorBars
 from nearsight.solvers.kpm.probing import ProbeSet, coloured_vectors, lattice_colours, random_vectors, unit_vectors
 from nearsight.solvers.lanczos import Spectrum, spectrum
+from nearsight.solvers.mean_field.self_consistent import MeanField, SelfConsistent
 from nearsight.solvers.negf.closed_form import NEGF
 from nearsight.solvers.negf.recursive import RecursiveNEGF
 from nearsight.solvers.negf.reservoirs import Reservoir, electrodes
@@ -33,6 +34,7 @@ __all__ = [
     "ErrorBars",
     "FermiPoles",
     "LowRankUpdates",
+    "MeanField",
     "NestedDissection",
     "NumbaProducts",
     "Pattern",
@@ -43,6 +45,7 @@ __all__ = [
     "Ramp",
     "RecursiveNEGF",
     "Reservoir",
+    "SelfConsistent",
     "Solver",
     "SparseMatrix",
     "SparseProducts",

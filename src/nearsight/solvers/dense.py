@@ -45,17 +45,23 @@ class Dense(Solver):
         h = h.to(torch.complex128 if h.is_complex() else torch.float64)
         eps, psi = torch.linalg.eigh(h)
         mu, occupation, omega = self._equilibrium(eps)
-        # |ψ|² weighted sums, without ever forming the full density matrix.
-        if rows is columns or torch.equal(rows, columns):
-            weights = psi[..., rows, :].abs().square()
-        else:
-            weights = psi[..., rows, :] * psi[..., columns, :].conj()
-        rho = (weights @ occupation.to(weights.dtype).unsqueeze(-1)).squeeze(-1)
+        rho = _elements(psi, occupation, rows, columns)
         number = occupation.sum(-1)
         energy = (occupation * eps).sum(-1)
         free = omega + mu * number
         potential = omega if self.filling is None else free
         return Electrons(rho, mu, d * number, d * energy, d * free, d * omega, d * potential)
+
+    def _together(self, h: Tensor, rows: Tensor, columns: Tensor) -> Electrons:
+        """Blocks ``(*batch, block, orbital, orbital)`` of one matrix, which share μ; ρ is that of every block."""
+        eps, psi = torch.linalg.eigh(h)
+        levels, order = eps.flatten(-2).sort(-1)
+        mu, occupation, omega = self._equilibrium(levels)
+        of_block = torch.empty_like(occupation).scatter(-1, order, occupation).reshape(eps.shape)
+        rho = _elements(psi, of_block, rows, columns)
+        number, energy = occupation.sum(-1), (occupation * levels).sum(-1)
+        free = omega + mu * number
+        return Electrons(rho, mu, number, energy, free, omega, omega if self.filling is None else free)
 
     def potential_of_levels(self, levels: Tensor) -> Tensor:
         """F at fixed filling, Ω at fixed μ ``(*batch,)`` of one copy, of ascending levels ``(*batch, level)``."""
@@ -133,3 +139,12 @@ class Dense(Solver):
                 break
             last, y = (step - y).abs(), step
         return y
+
+
+def _elements(psi: Tensor, occupation: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """ρ at the positions, as |ψ|² weighted sums, without ever forming the full density matrix."""
+    if rows is columns or torch.equal(rows, columns):
+        weights = psi[..., rows, :].abs().square()
+    else:
+        weights = psi[..., rows, :] * psi[..., columns, :].conj()
+    return (weights @ occupation.to(weights.dtype).unsqueeze(-1)).squeeze(-1)
