@@ -18,7 +18,7 @@ PACKAGES = [f"nearsight.{info.name}" for info in pkgutil.iter_modules(ns.__path_
 def test_import_loads_nothing_until_a_name_is_used():
     code = (
         "import sys, nearsight as ns\n"
-        "heavy = ('torch', 'numpy', 'scipy.sparse', 'scipy.optimize', 'matplotlib', 'dask', 'zarr', 'xarray')\n"
+        "heavy = ('torch', 'numpy', 'scipy.sparse', 'scipy.optimize', 'matplotlib', 'dask', 'zarr', 'xarray', 'zuko')\n"
         "print([m for m in heavy if m in sys.modules])\n"
         "print(ns.lattices.square(3))\n"
         "exact = ns.ExactForceField(ns.hamiltonians.Holstein(ns.lattices.square(3)), ns.solvers.Dense(mu=0, kT=1))\n"

@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 import test_fit
+import test_gravity_flow
 import test_move_fit
+from nearsight.gravity import PosteriorFitOptions, PosteriorFlow, fit_posterior
 from nearsight.networks import MLP, BlockCNN
 from nearsight.properties import PropertyModel
 from nearsight.storage import load_tensors
@@ -89,11 +91,14 @@ def test_a_log_that_was_lost_is_written_again_from_the_checkpoint(tmp_path):
 
 FORCES = test_fit.SHORT
 MOVES = test_move_fit.OPTIONS.model_copy(update={"steps": 30, "validate_every": 10, "hops": 5})
+POSTERIOR = PosteriorFitOptions(
+    steps=30, batch_size=16, parts=4, validate_every=10, held_out=64, warmup=4, dtype="float64"
+)
 PROPERTY = PropertyFitOptions(steps=30, batch_size=8, blocks=2, validate_every=10, dtype="float64")
 
 
 def fits(data: Path, start: int, path: Path | None, resume: bool = False) -> dict[str, nn.Module]:
-    """One fit of every kind: forces with energies (on disk), energies of hops, properties of blocks."""
+    """One fit of every kind: forces with energies (on disk), energies of hops, properties of blocks, a posterior."""
     rng = torch.Generator().manual_seed(1)
     moves = test_move_fit.student().double()
     for p in moves.parameters():
@@ -101,11 +106,13 @@ def fits(data: Path, start: int, path: Path | None, resume: bool = False) -> dic
     spins = 2 * torch.randint(2, (24, 8, 8), generator=rng) - 1
     block = PropertyModel(BlockCNN(5, channels=2, rng=torch.Generator().manual_seed(start)), MLP((4,), rng=rng))
     labels = torch.linspace(0, 1, 24).numpy()
+    flow = PosteriorFlow(test_gravity_flow.TWO, 4, rng=torch.Generator().manual_seed(start), **test_gravity_flow.SMALL)
     quiet, network = {"progress": False}, test_fit.Network(test_fit.LATTICE, seed=start)
     return {
         "forces": fit(network, DataSet.open(data), options=FORCES, path=path, resume=resume, **quiet),
         "moves": fit_moves(moves, test_move_fit.gas(rng)[1], options=MOVES, **quiet),
         "property": fit_property(block, spins, labels, options=PROPERTY, **quiet),
+        "posterior": fit_posterior(flow, test_gravity_flow.linear, options=POSTERIOR, **quiet),
     }
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from bad_arguments import NOT_COUNTS, NOT_NUMBERS, each
+from bad_arguments import NOT_COUNTS, NOT_NUMBERS, NOT_OBJECTS, each
 from nearsight.gravity import (
     DETECTORS,
     ComponentRatio,
@@ -12,6 +12,8 @@ from nearsight.gravity import (
     Coupling,
     GaussBonnet,
     PostEinsteinian,
+    PosteriorFitOptions,
+    PosteriorFlow,
     Power,
     Prior,
     Simulator,
@@ -19,6 +21,7 @@ from nearsight.gravity import (
     Strain,
     TaylorF2,
     Uniform,
+    fit_posterior,
     frequency_grid,
     inject,
     load_asd,
@@ -36,6 +39,7 @@ STRAIN = Strain(GRID, 1j * ONE, ONE, H1)
 HEAVY = PRIOR.known(chirp_mass=30.0)
 SIMULATOR = {"waveform": TaylorF2(), "detectors": H1, "prior": HEAVY, "frequencies": GRID}
 INJECTION = {"waveform": TaylorF2(), "detectors": H1, "asd": ONE, "frequencies": GRID}
+FLOW = PosteriorFlow(PRIOR, 3, transforms=1, hidden=(4,), width=4, blocks=0, context=2)
 
 ROWS = [
     *each(GaussBonnet, "bodies", ("black hole", ("black hole",), ("star", "black hole"), ("neutron star",) * 2, None)),
@@ -86,4 +90,18 @@ ROWS = [
     *each(Simulator, "notched", (*NOT_NUMBERS, -0.1, 1.1), **SIMULATOR),
     *each(Simulator, "radians", (*NOT_NUMBERS, 0.0), **SIMULATOR),
     *each(PRIOR.log_ratio, "other", (None, PRIOR.names), theta=F[:1]),
+    *each(PosteriorFlow, "prior", NOT_OBJECTS, inputs=3),
+    *each(PosteriorFlow, "inputs", NOT_COUNTS, PRIOR),
+    *each(PosteriorFlow, "transforms", NOT_COUNTS, PRIOR, 3),
+    *each(PosteriorFlow, "bins", (*NOT_COUNTS, 1), PRIOR, 3),
+    *each(PosteriorFlow, "hidden", (None, 3, "3", (0,), (1.5,)), PRIOR, 3),
+    *each(PosteriorFlow, "rng", (0, "1"), PRIOR, 3),
+    *each(FLOW.sample, "n", NOT_COUNTS, data=torch.zeros(3), rng=RNG),
+    *each(FLOW.sample, "data", (None, [1.0, 2.0, 3.0], torch.zeros(4), torch.tensor(1.0)), 2, rng=RNG),
+    *each(FLOW.sample, "rng", (None, 0), 2, torch.zeros(3)),
+    *each(FLOW.log_prob, "theta", (None, torch.zeros(2)), data=torch.zeros(3)),
+    *each(PosteriorFitOptions, "parts", NOT_COUNTS),
+    *each(fit_posterior, "flow", NOT_OBJECTS, draw=print),
+    *each(fit_posterior, "draw", (None, 3, "draw"), FLOW),
+    *each(fit_posterior, "options", (3, "quick", {}), FLOW, print),
 ]

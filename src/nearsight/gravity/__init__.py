@@ -11,6 +11,8 @@ from nearsight.gravity.detectors import (
     sidereal_time,
     varied_noise,
 )
+from nearsight.gravity.fit import PosteriorFitOptions, fit_posterior
+from nearsight.gravity.flow import PosteriorFlow
 from nearsight.gravity.priors import Prior
 from nearsight.gravity.simulator import Simulator
 from nearsight.gravity.strain import Strain, frequency_grid, inject
@@ -26,6 +28,8 @@ __all__ = [
     "GaussBonnet",
     "Polarisations",
     "PostEinsteinian",
+    "PosteriorFitOptions",
+    "PosteriorFlow",
     "Power",
     "Prior",
     "Simulator",
@@ -34,6 +38,7 @@ __all__ = [
     "TaylorF2",
     "Uniform",
     "advanced_ligo",
+    "fit_posterior",
     "frequency_grid",
     "inject",
     "load_asd",
