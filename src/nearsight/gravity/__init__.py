@@ -13,6 +13,7 @@ from nearsight.gravity.detectors import (
 )
 from nearsight.gravity.fit import PosteriorFitOptions, fit_posterior
 from nearsight.gravity.flow import PosteriorFlow
+from nearsight.gravity.likelihood import Likelihood
 from nearsight.gravity.priors import Prior
 from nearsight.gravity.simulator import Simulator
 from nearsight.gravity.strain import Strain, frequency_grid, inject
@@ -26,6 +27,7 @@ __all__ = [
     "Density",
     "Detector",
     "GaussBonnet",
+    "Likelihood",
     "Polarisations",
     "PostEinsteinian",
     "PosteriorFitOptions",

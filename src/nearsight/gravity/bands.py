@@ -69,6 +69,46 @@ class Bands:
         return total
 
 
+class Sums:
+    """Σ_f values(f) h(f) over the grid for strains h that are known at the nodes of bands, detector by detector.
+
+    A strain that ends within a band, though its formula goes on, is summed to its end and no further: no band has to
+    be narrow because signals end there.
+
+    Parameters
+    ----------
+    values: ``(detector, frequency)``, those that belong to r = h / reference.
+    at_nodes: the reference at the nodes ``(detector, node)``.
+    """
+
+    def __init__(self, bands: Bands, values: Tensor, at_nodes: Tensor) -> None:
+        self.bands, self.at_nodes = bands, at_nodes
+        self.weights = bands.sums(values) / at_nodes
+        each = values[..., None] * bands.weights.to(values.dtype)
+        below = torch.cat([torch.zeros_like(each[:, :1]), each.cumsum(1)], 1)
+        starts = torch.searchsorted(bands.band, torch.arange(int(bands.band[-1]) + 2, device=bands.band.device))
+        # A row for every number of frequencies that are summed over; the last for all.
+        self.last = torch.cat([bands.band, bands.band[-1:]])
+        self.partial = below - below[:, starts[self.last]]
+        self.whole = below[:, starts[1:], 2] - below[:, starts[:-1], 2]
+
+    def __call__(self, strain: Tensor, count: Tensor | None = None) -> Tensor:
+        """Terms ``(n, node)`` of the sum over frequencies and detectors for strains ``(n, detector, node)``, of which
+        the first ``count`` ``(n,)`` frequencies are summed over, by default all that have a strain."""
+        terms = torch.einsum("ndf,df->nf", strain, self.weights)
+        if count is None:
+            return terms
+        band = self.last[count]
+        nodes = 2 * band[:, None] + torch.arange(3, device=count.device)
+        weights = self.partial[:, count]  # (detector, n, 3)
+        # The first node has what the band before gives it, too.
+        weights[..., 0] += torch.where(band > 0, self.whole[:, (band - 1).clamp(min=0)], 0.0)
+        at_end = torch.gather(strain, 2, nodes[:, None].expand(-1, strain.shape[1], -1))
+        ended = (at_end / self.at_nodes[:, nodes].movedim(0, 1) * weights.movedim(0, 1)).sum(1)
+        beyond = torch.arange(terms.shape[1], device=count.device) >= nodes[:, :1]
+        return terms.masked_fill(beyond, 0.0).scatter(1, nodes, ended)
+
+
 def reference(
     waveform: Waveform, source: Source, detectors: Sequence[Detector], sidereal: float, frequencies: Tensor
 ) -> Reference:
@@ -95,6 +135,7 @@ def divide(
     ----------
     sources: parameters ``(source,)`` by name of the binaries that are to be resolved.
     power: |reference|²/S, summed over detectors, ``(frequency,)``, in any units.
+    snr: 0 if sums end where signals end (:class:`Sums`).
     """
     n = len(frequencies)
     left = torch.linspace(0, n - 2, min(PROBES, n - 1), device=frequencies.device).round().long().unique()

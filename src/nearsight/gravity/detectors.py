@@ -105,15 +105,19 @@ def strains(
     detectors: Sequence[Detector],
     sidereal: float,
     dtype: torch.dtype = torch.complex128,
+    *,
+    cut: bool = True,
 ) -> Tensor:
     """:func:`project` of a waveform, by its ``expansion`` if it has one: the same numbers to the rounding of ``dtype``,
-    several times faster for a batch ``(source,)``."""
+    several times faster for a batch ``(source,)``. Without ``cut`` an expansion goes on beyond its end."""
     series = waveform.expansion(source) if hasattr(waveform, "expansion") else None
     if series is None or series.amplitude.ndim != 1:
         return project(waveform(frequencies, source), frequencies, source, detectors, sidereal).to(dtype)
     real = torch.float32 if dtype == torch.complex64 else torch.float64
     phase = series.coefficients @ series.functions(frequencies)
-    size = torch.where(frequencies < series.end[:, None], (frequencies ** (-7 / 6)).to(real), 0.0)
+    size = (frequencies ** (-7 / 6)).to(real)[None]
+    if cut:
+        size = torch.where(frequencies < series.end[:, None], size, 0.0)
     cosine, turn = torch.cos(source["inclination"]), -2 * math.pi * frequencies[None]
     found = torch.empty(len(phase), len(detectors), len(frequencies), dtype=dtype, device=phase.device)
     for k, detector in enumerate(detectors):
