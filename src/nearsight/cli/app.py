@@ -21,6 +21,7 @@ STAGES = {
     "learn": "Learn energies from what was observed.",
     "transfer": "Carry what was learned to other sizes and temperatures.",
     "train": "Fit the learned force field (model/).",
+    "drive": "Drive bars with the learned force (driven_holstein).",
     "validate": "Compare learned with exact: forces, then dynamics.",
     "simulate": "Run the learned force field on a large lattice.",
     "barrier": "Exact potentials of a test particle among frozen clusters (falicov_kimball).",

@@ -1,0 +1,259 @@
+"""The physics of a driven Holstein bar: exact and learned forces, pulses, and the data they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field
+
+import nearsight as ns
+from nearsight.dynamics import Brownian, State, Trajectory
+from nearsight.forcefields import Biased, ExactForceField, ForceField, SumForceField
+from nearsight.hamiltonians import Holstein
+from nearsight.lattices import Lattice, square
+from nearsight.networks import BarCNN
+from nearsight.solvers import NEGF, Protocol, Pulse, electrodes
+from nearsight.studies.ensembles import Quench
+from nearsight.studies.inference import Work
+from nearsight.studies.options import Count, NotNegative, Positive
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.studies.system import System
+from nearsight.studies.systems.holstein import Model
+from nearsight.training import DataSet, FitOptions
+
+PARTS = {"energy": ("conservative",), "force": ("direct",), "sum": ("conservative", "direct")}
+Voltages = Annotated[tuple[NotNegative, ...], Field(min_length=1)]
+
+
+class Reservoirs(Section):
+    """Arguments of :func:`nearsight.solvers.electrodes`."""
+
+    gamma: Positive = 1.0
+    bath: Positive = 0.001
+    gate: Literal["lowered", "raised"] = "lowered"
+    lead_columns: Literal["lead", "sum", "both"] = "lead"
+
+
+class Drive(Section):
+    """The pulse: the voltage is on from ``start`` for ``on``, then off for ``off``."""
+
+    start: Positive = 2.0
+    on: Positive = 20.0
+    off: Positive = 6.0
+    every: Count = 5
+    """Steps between records."""
+    replicas: Annotated[int, Field(ge=4)] = 6
+
+
+class Network(Section):
+    """What learns the electrons, see :class:`nearsight.networks.BarCNN`."""
+
+    head: Literal["energy", "force", "sum"] = "force"
+    """The gradient of a local energy, the force itself, or the sum of both, in which the force vanishes at V = 0."""
+    channels: Count = 12
+    radii: tuple[Positive, ...] = (2.3, 1.5)
+    radii_after: tuple[Positive, ...] = (2.3, 1.5)
+    signals: int = 4
+
+
+class Long(Section):
+    """The long bar, driven by what was learned alone."""
+
+    length: Count = 64
+    width: Count = 6
+    voltage: Positive = 2.8
+    on: Positive = 80.0
+    off: Positive = 10.0
+    replicas: Annotated[int, Field(ge=3)] = 3
+
+
+class Config(Section):
+    """Everything that decides the numbers of a run."""
+
+    length: Annotated[int, Field(ge=6)] = 16
+    width: Annotated[int, Field(ge=4, multiple_of=2)] = 6
+    model: Model = Model()
+    kT: Positive = 0.05
+    """Temperature of the electrons and of the noise."""
+    dt: Positive = 0.1
+    damping: Positive = 0.3
+    reservoirs: Reservoirs = Reservoirs()
+    drive: Drive = Drive()
+    voltages: Voltages = (0.0, 1.5, 2.2, 2.6, 3.0, 3.5, 4.0)
+    """eV of the bars that are learned."""
+    unseen: Voltages = (2.4, 2.8, 3.25)
+    """eV of the bars that are not."""
+    moving: Positive = 0.15
+    """Speed, in columns per time, from which on a front counts as moving."""
+    network: Network = Network()
+    fit: FitOptions = FitOptions(steps=3000, learning_rate=1e-2, energy_weight=0.0, test=0.0)
+    circulation: tuple[Count, Count] = (3, 24)
+    """Fields at every voltage of which the circulation is measured, and vectors."""
+    long: Long = Long()
+    speed: tuple[Count, Count] = (30, 30)
+    """Bar on which one exact and one learned force are timed."""
+    accuracy: Positive = 0.02
+    """Wanted of densities at unseen voltages."""
+    seed: Annotated[int, Field(ge=0)] = 1
+
+    @property
+    def driven(self) -> list[float]:
+        """All voltages, seen and unseen."""
+        return sorted({*self.voltages, *self.unseen})
+
+
+# --- physics ----------------------------------------------------------------------------------------------------------
+
+
+def bar(length: int, width: int) -> Lattice:
+    return square(length, width, periodic=(False, True))
+
+
+def exact(c: Config, lattice: Lattice, voltage: float | Protocol) -> ExactForceField:
+    """Electrons between the leads, and springs."""
+    leads = electrodes(lattice, voltage=voltage, kT=c.kT, **c.reservoirs.model_dump())
+    return ExactForceField(Holstein(lattice, **c.model.model_dump()), NEGF(*leads))
+
+
+def loaded(path: Path, c: Config, lattice: Lattice) -> ForceField:
+    """The electrons of a finished fit, a force field of displacements and voltage."""
+    return SumForceField(*(ns.forcefields.load(path / "model" / name).on(lattice) for name in PARTS[c.network.head]))
+
+
+def learned(path: Path, c: Config, lattice: Lattice, voltage: float | Protocol) -> ForceField:
+    """The same at a voltage."""
+    return Biased(loaded(path, c, lattice), voltage)
+
+
+def staggered(lattice: Lattice) -> torch.Tensor:
+    return torch.from_numpy((-1.0) ** lattice.cells.sum(1))
+
+
+def observe(c: Config, lattice: Lattice, voltage: Protocol, state: State) -> xr.Dataset:
+    """Densities, displacements column by column, and the current that exact electrons would carry in these fields."""
+    there = exact(c, lattice, voltage).at_time(float(state.time))
+    model, solver, field = cast(Holstein, there.model), cast(NEGF, there.solver), state.field.double().cpu()
+    density = model.density(state.forces.force.double().cpu() - there.classical(field).force)
+    currents = solver.steady_state(model.matrix(field)).currents
+    grid = (len(field), *lattice.shape)
+    columns = (field[..., 0] * staggered(lattice)).reshape(grid).mean(-1)
+    order = (density * staggered(lattice)).mean(-1).abs()
+    return xr.Dataset(
+        {
+            "n": (("replica", "x", "y"), density.reshape(grid).numpy(), {"long_name": "density", "units": "1"}),
+            "columns": (("replica", "x"), columns.numpy(), {"long_name": "order of a column", "units": "1"}),
+            "Phi": ("replica", order.numpy(), {"long_name": "charge order Φ", "units": "1"}),
+            "current": ("replica", -currents[:, 0].numpy(), {"long_name": "current into the gate", "units": "t/ħ"}),
+            "loss": ("replica", currents.sum(-1).abs().numpy(), {"long_name": "current lost", "units": "t/ħ"}),
+        }
+    )
+
+
+def drive(path: Path, c: Config, seed: int, task: tuple[str, float]) -> xr.Dataset:
+    """One pulse on a bar: by ``exact`` or ``learned`` forces, or by learned ones on the ``long`` bar."""
+    kind, V = task
+    wanted = c.long if kind == "long" else c.drive
+    size = (c.long.length, c.long.width) if kind == "long" else (c.length, c.width)
+    lattice = bar(*size)
+    pulse = Pulse(V, c.drive.start, c.drive.start + wanted.on)
+    total, dtype = exact(c, lattice, pulse), torch.float64
+    forces: ForceField = total
+    if kind != "exact":
+        forces = learned(path, c, lattice, pulse) + total.classical
+        dtype = next(forces.parameters()).dtype
+    amplitude = c.model.g / (c.model.k - 4 * c.model.kappa) / 2  # where every electron sits on one sublattice
+    start = amplitude * staggered(lattice)[None, :, None].expand(wanted.replicas, -1, -1)
+    last = round((c.drive.start + wanted.on + wanted.off) / c.dt)
+    scheme = Brownian(dt=c.dt, kT=c.kT, damping=c.damping)
+    quench = Quench(
+        system=System(exact=total, scheme=scheme, initial_fields=lambda n, rng: start, build_model=lambda rng: total),
+        engine=forces,
+        field=start.to(dtype),
+        steps=tuple(range(0, last + 1, c.drive.every * (1 if kind == "exact" else 2))),
+        measure=partial(observe, c, lattice, pulse),
+        path=path / folder(kind) / name(task),
+        seed=seed,
+        fields=("field", "force") if kind == "exact" else (),
+    )
+    return quench.run().assign_attrs(voltage=V)
+
+
+def name(task: tuple[str, float]) -> str:
+    return f"{task[0]}_{task[1]:g}"
+
+
+def folder(kind: str) -> str:
+    """Where its results are."""
+    return "exact" if kind == "exact" else "drive"
+
+
+def seconds(c: Config, task: tuple[str, float]) -> float:
+    sites = c.long.length * c.long.width if task[0] == "long" else c.length * c.width
+    steps = (c.drive.start + c.drive.on + c.drive.off) / c.dt * c.drive.replicas
+    return steps * (5e-9 * sites**3 + 1e-3 if task[0] == "exact" else 2e-5 * sites)
+
+
+def tasks(kind: str, c: Config) -> dict[str, tuple[str, float]]:
+    """All pulses by exact or by learned forces, the long one first."""
+    found = [(kind, V) for V in c.driven]
+    return {name(task): task for task in ([("long", c.long.voltage)] if kind == "learned" else []) + found}
+
+
+EXACT = Work(tasks=partial(tasks, "exact"), do=drive, seconds=seconds)
+LEARNED = Work(tasks=partial(tasks, "learned"), do=drive, seconds=seconds)
+
+
+# --- data and fit -----------------------------------------------------------------------------------------------------
+
+
+def snapshots_of(run: Run, c: Config, voltages: Sequence[float]) -> dict[str, np.ndarray]:
+    """Fields with the voltage of the moment and the force of the electrons on them ``(snapshot, site, 2)``."""
+    lattice, rows = bar(c.length, c.width), []
+    springs = exact(c, lattice, 0.0).classical
+    for k, V in enumerate(voltages):
+        data = Trajectory.open(run.path / "exact" / name(("exact", V))).data.load()
+        pulse = Pulse(V, c.drive.start, c.drive.start + c.drive.on)
+        field, force = (
+            torch.from_numpy(data[n].transpose("replica", "record", ...).values) for n in ("field", "force")
+        )
+        at = torch.tensor([pulse.at_time(t) for t in data.time.values.tolist()])[None, :, None, None]
+        both = torch.cat([field, at.expand_as(field)], -1)
+        electrons = torch.cat([force - springs(field).force, torch.zeros_like(force)], -1)
+        number = np.broadcast_to(np.arange(len(field))[:, None] + k * len(field), field.shape[:2])
+        time = np.broadcast_to(data.time.values, field.shape[:2])
+        arrays: dict[str, Any] = {"field": both, "force": electrons, "trajectory": number, "time": time}
+        rows.append({n: np.asarray(x).reshape(-1, *x.shape[2:]) for n, x in arrays.items()})
+    return {n: np.concatenate([row[n] for row in rows]) for n in rows[0]}
+
+
+def generate(run: Run, c: Config) -> None:
+    """Exact pulses; those at ``voltages`` become the data."""
+    EXACT.stage("exact", ()).action(run, c)
+    if not (run.path / "data.zarr").exists():
+        arrays: dict[str, Any] = snapshots_of(run, c, c.voltages)
+        DataSet.from_arrays(run.path / "data.zarr", lattice=bar(c.length, c.width), components=2, **arrays)
+
+
+def train(run: Run, c: Config) -> None:
+    shape = {key: value for key, value in c.network.model_dump().items() if key != "head"}
+    parts = {
+        name: ns.LearnedForceField(
+            BarCNN(
+                bar(c.length, c.width), head="energy" if name == "conservative" else "force",
+                vanishes=c.network.head == "sum" and name == "direct", rng=run.rng("weights", name), **shape,
+            )
+        )
+        for name in PARTS[c.network.head]
+    }  # fmt: skip
+    data = DataSet.open(run.path / "data.zarr")
+    run.log("note", text=f"{data}")
+    ns.training.fit(SumForceField(*parts.values()), data, options=c.fit, path=run.path / "fit", resume=True)
+    for name, part in parts.items():
+        ns.forcefields.save(part, run.path / "model" / name)
