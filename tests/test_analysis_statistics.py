@@ -222,6 +222,26 @@ def test_draws_of_a_mean_scatter_as_means_do(students, rng):
     np.testing.assert_allclose(np.corrcoef(np.log(drawn.T))[0, 1], np.corrcoef(values.T)[0, 1], atol=0.15)
 
 
+@pytest.mark.parametrize("replicas", [3, 8, 40])
+def test_jackknife_of_a_mean_is_the_standard_error_and_of_a_ratio_holds_in_68_of_100(replicas):
+    random = np.random.default_rng(replicas)
+    values = random.standard_normal((replicas, 5))
+    found = analysis.jackknife(lambda x: x.mean(0), values)
+    np.testing.assert_allclose(found.error, values.std(0, ddof=1) / np.sqrt(replicas), rtol=1e-12)
+    inside = 0
+    for _ in range(1000):
+        x = random.normal([2.0, 5.0], 0.2, (replicas, 2))
+        ratio = analysis.jackknife(lambda pair: pair[:, 0].mean() / pair[:, 1].mean(), x)
+        inside += ratio.low <= 0.4 <= ratio.high
+    assert 0.6827 - 4 * 0.0147 < inside / 1000 < 0.6827 + 4 * 0.0147
+
+
+@pytest.mark.parametrize("bad", [np.zeros(1), np.zeros(()), np.array([1.0, np.nan])])
+def test_jackknife_needs_replicas(bad):
+    with pytest.raises(ValueError, match="2 finite replicas or more"):
+        analysis.jackknife(np.mean, bad)
+
+
 @pytest.mark.parametrize("replicas", [3, 4, 8, 24])
 def test_bootstrap_intervals_are_those_of_few_replicas(replicas, rng):
     random = np.random.default_rng(14)

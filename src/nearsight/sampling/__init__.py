@@ -8,7 +8,7 @@ serves every temperature at once: :func:`ising_levels` (square torus), :func:`en
 Sampled: :func:`sample` draws independent configurations at many temperatures into a store of :class:`Snapshots`. It
 runs the chains of a :class:`Sampler`, :class:`Metropolis`, :class:`HeatBath`, :class:`SwendsenWang` or :class:`Wolff`,
 which can be run by hand; :class:`ParallelTempering` and :func:`anneal` serve glasses. :func:`autocorrelation_time`,
-:func:`agreement` and :func:`mean_and_error` judge a series.
+:func:`agreement` and :func:`mean_and_error` judge a series; :class:`MultiHistogram` joins temperatures.
 """
 
 from nearsight.sampling.annealing import Annealed, anneal
@@ -19,6 +19,7 @@ from nearsight.sampling.equilibrium import sample
 from nearsight.sampling.exact_ising import ising_torus
 from nearsight.sampling.exact_ising_blocks import ExactBlocks
 from nearsight.sampling.exact_ising_bulk import critical_temperature, ising_bulk, spontaneous_magnetisation
+from nearsight.sampling.reweighting import MultiHistogram, Reweighted
 from nearsight.sampling.sampler import Sampler
 from nearsight.sampling.samplers import HeatBath, Metropolis, SwendsenWang, Wolff
 from nearsight.sampling.snapshots import Batch, Snapshots
@@ -34,7 +35,9 @@ __all__ = [
     "ExactBlocks",
     "HeatBath",
     "Metropolis",
+    "MultiHistogram",
     "ParallelTempering",
+    "Reweighted",
     "Sampler",
     "Snapshots",
     "SwendsenWang",

@@ -13,6 +13,7 @@ from nearsight.analysis.statistics.coverage import calibration, expected_coverag
 from nearsight.analysis.statistics.ensembles import (
     Estimate,
     bootstrap,
+    jackknife,
     mean_and_error,
     resampled_means,
     weighted_mean_and_error,
@@ -31,6 +32,7 @@ __all__ = [
     "compare_curves",
     "expected_coverage",
     "fit_collapse",
+    "jackknife",
     "linear_law",
     "mean_and_error",
     "mean_of_both_sides",
