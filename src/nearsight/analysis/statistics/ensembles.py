@@ -125,7 +125,7 @@ def jackknife(statistic: Callable[[np.ndarray], np.ndarray | float], replicas: n
     >>> import numpy as np
     >>> found = jackknife(lambda x: x.mean(0) ** 2, np.array([1.0, 2.0, 3.0, 6.0]))
     >>> found.value.item(), round(found.error.item(), 3)
-    (9.0, 6.501)
+    (9.0, 6.038)
     """
     replicas = real_array(replicas, "replicas")
     n = len(replicas) if replicas.ndim else 0
