@@ -30,7 +30,8 @@ studies                     reproducible questions and their reports
 cli                         the command line
 ==========================  ======================================================================================
 
-The force fields, exact and learned, are found here directly: ``ns.ExactForceField``, ``ns.LearnedForceField``.
+The force fields, exact and learned, are found here directly, ``ns.ExactForceField``, ``ns.LearnedForceField``, and so
+is ``ns.scan``, a function on a grid of parameters.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         LearnedForceField,
         SumForceField,
     )
+    from nearsight.parallel import scan
 
 __version__ = "0.2.0"
 
@@ -96,6 +98,7 @@ __all__ = [
     "properties",
     "reproductions",
     "sampling",
+    "scan",
     "solvers",
     "storage",
     "studies",
@@ -106,6 +109,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'nearsight' has no attribute {name!r}; it has {', '.join(__all__)}.")
+    if name == "scan":
+        return importlib.import_module("nearsight.parallel").scan
     if name.islower():
         return importlib.import_module(f"nearsight.{name}")
     return getattr(importlib.import_module("nearsight.forcefields"), name)

@@ -2,7 +2,8 @@
 
 from nearsight.parallel.clusters import cluster
 from nearsight.parallel.resumable import once, resumable
+from nearsight.parallel.scan import scan
 from nearsight.parallel.tasks import progress_bar
 from nearsight.parallel.workers import cores, threads
 
-__all__ = ["cluster", "cores", "once", "progress_bar", "resumable", "threads"]
+__all__ = ["cluster", "cores", "once", "progress_bar", "resumable", "scan", "threads"]
