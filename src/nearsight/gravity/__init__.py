@@ -14,6 +14,7 @@ from nearsight.gravity.detectors import (
 from nearsight.gravity.fit import PosteriorFitOptions, fit_posterior
 from nearsight.gravity.flow import PosteriorFlow
 from nearsight.gravity.likelihood import Likelihood
+from nearsight.gravity.matched_filter import MatchedFilter
 from nearsight.gravity.priors import Prior
 from nearsight.gravity.simulator import Simulator
 from nearsight.gravity.strain import Strain, frequency_grid, inject
@@ -28,6 +29,7 @@ __all__ = [
     "Detector",
     "GaussBonnet",
     "Likelihood",
+    "MatchedFilter",
     "Polarisations",
     "PostEinsteinian",
     "PosteriorFitOptions",

@@ -194,6 +194,10 @@ class PosteriorFlow(Described, nn.Module):
             raise ValueError(f"{name} must have {length} entries on the last axis, got {tuple(value.shape)}.")
         return value.double()
 
+    def given(self, data: Tensor) -> Conditioned:
+        """The density of one event, whose data are ``(k,)``: a proposal for :func:`importance`."""
+        return Conditioned(self, self._checked(data, self.inputs, "data"))
+
     def save(self, directory: str | Path) -> None:
         """Write ``model.yaml`` and ``weights.safetensors`` to a directory, atomically."""
         write_model(self, self.config(), self.dtype, directory)
@@ -205,6 +209,22 @@ class PosteriorFlow(Described, nn.Module):
         Raises ``CorruptFileError`` that names a file which is damaged or belongs to another flow.
         """
         return read_model(cls.from_config, directory)
+
+
+class Conditioned:
+    """A flow with the data of one event, without gradients: ``sample(n, rng)`` and ``log_prob(theta)``."""
+
+    def __init__(self, flow: PosteriorFlow, data: Tensor) -> None:
+        self.flow, self.data = flow, data
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Parameters ``(n, d)``."""
+        return self.flow.sample(n, self.data, rng)
+
+    @torch.no_grad()
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """ln q(θ | data) ``(n,)``."""
+        return torch.cat([self.flow.log_prob(part, self.data) for part in theta.split(CHUNK)])
 
 
 def _splines(features: int, context: int, transforms: int, bins: int, hidden: tuple[int, ...]) -> nn.Module:

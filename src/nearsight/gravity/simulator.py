@@ -184,12 +184,19 @@ class Simulator:
         """
         theta, source = self._sources(n, rng)
         if fiducial:
-            at_nodes = self._strains(source, torch.complex64)
-            found = torch.einsum("ndc,dck->ndk", at_nodes, self._map.to(torch.complex64))
+            found = self._coefficients(source, torch.complex64)
             return theta, self._numbers(found + self._noise(found, rng), None)
         gain = self._gains(n, rng)
         cells = self._signals(source, torch.complex64) * gain.to(torch.float32)
         return theta, self._numbers(self._projected(cells + self._noise(cells, rng) * (gain > 0)), gain)
+
+    def signals(self, theta: Tensor) -> Tensor:
+        """Coefficients ``(n, detector, size)``, complex, of signals without noise under the fiducial curves; what the
+        prior integrates out has its median."""
+        return self._coefficients(self.prior.source(theta), torch.complex128)
+
+    def _coefficients(self, source: Source, dtype: torch.dtype) -> Tensor:
+        return torch.einsum("ndc,dck->ndk", self._strains(source, dtype), self._map.to(dtype))
 
     @staticmethod
     def _noise(like: Tensor, rng: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ zones(S, lattice, about=(pi, pi))                   intensities over the Brillou
 parity(exact, learned, by="mode")                   learned against exact values, by component with distributions
 error_histogram(error), histograms(values, by=...)  distributions
 rms_errors(exact, learned, by="kind")               errors in groups
+corner({"flow": samples}), probabilities(...)       posteriors of several parameters, and their calibration
 ==================================================  ===============================================================
 
 A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)``.
@@ -32,6 +33,7 @@ from nearsight.plots.errors import (
 from nearsight.plots.locality import locality
 from nearsight.plots.maps import maps
 from nearsight.plots.points import points
+from nearsight.plots.posteriors import corner, probabilities
 from nearsight.plots.profiles import profiles
 from nearsight.plots.published import Published, read_published
 from nearsight.plots.style import Picture, picture, styled
@@ -43,6 +45,7 @@ __all__ = [
     "Published",
     "collapse",
     "compare",
+    "corner",
     "error_histogram",
     "growth",
     "histograms",
@@ -51,6 +54,7 @@ __all__ = [
     "parity",
     "picture",
     "points",
+    "probabilities",
     "profiles",
     "read_published",
     "rms_errors",

@@ -65,7 +65,7 @@ def calibration(
 ) -> xr.Dataset:
     r"""Simulation-based calibration: are true parameters spread over their posteriors as samples are?
 
-    ``rank`` r ``(trial, parameter)`` as :func:`truth_ranks` finds them, which a P-P plot shows sorted. If posteriors
+    ``ranks`` r ``(trial, parameter)`` as :func:`truth_ranks` finds them, which a P-P plot shows sorted. If posteriors
     are right, r is uniform and :math:`z = \Phi^{-1}(r)` normal, which two tests with exact p-values ``(parameter,)``
     examine: ``p_value`` by the largest distance of the P-P curve from the diagonal (Kolmogorov and Smirnov), and
     ``p_scatter`` by :math:`\sum z^2 \sim \chi^2_n`, which is far more sensitive to widths. ``scatter``
@@ -99,7 +99,7 @@ def calibration(
     p_scatter = 2 * np.minimum(stats.chi2.cdf(squares, n), stats.chi2.sf(squares, n))
     least = min(p_value.min(), p_scatter.min())
     data: dict[str, Any] = {
-        "rank": (("trial", "parameter"), rank, {"long_name": "fraction of samples below the truth", "units": "1"}),
+        "ranks": (("trial", "parameter"), rank, {"long_name": "fraction of samples below the truth", "units": "1"}),
         "p_value": ("parameter", p_value, {"long_name": "p-value of uniform ranks", "units": "1"}),
         "p_scatter": ("parameter", p_scatter, {"long_name": "p-value of right widths", "units": "1"}),
         "scatter": ("parameter", np.sqrt(squares / n), {"long_name": "scatter of truths in widths", "units": "1"}),
@@ -160,7 +160,7 @@ def expected_coverage(
     data: dict[str, Any] = {
         "coverage": ("credibility", (rank[:, None] <= gamma).mean(0), {"long_name": "coverage", "units": "1"}),
         "error": ("credibility", np.sqrt(gamma * (1 - gamma) / n), {"long_name": "standard error", "units": "1"}),
-        "rank": ("trial", rank, {"long_name": "fraction of samples nearer than the truth", "units": "1"}),
+        "ranks": ("trial", rank, {"long_name": "fraction of samples nearer than the truth", "units": "1"}),
         "p_value": ((), float(stats.kstest(rank, "uniform").pvalue), {"long_name": "p-value of right coverage"}),
     }
     coords = {"credibility": ("credibility", gamma, {"long_name": "credibility", "units": "1"})}
