@@ -69,7 +69,7 @@ def corner(samples: Mapping[str, xr.DataArray], truth: xr.DataArray | None = Non
 
 def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, ex: np.ndarray, ey: np.ndarray, color: str, one: bool) -> None:
     if one:
-        axes.hist(x, ex, density=True, histtype="step", color=color)
+        axes.hist(x, ex.tolist(), density=True, histtype="step", color=color)
         axes.set_yticks([])
         axes.set_xlim(ex[0], ex[-1])
         return
