@@ -4,10 +4,10 @@ python benchmarks/peers/negf_sisl.py      in an environment that has nearsight a
 
 sisl (N. Papior, https://sisl.readthedocs.io; the companion of TBtrans) comes with a Green's function of its own,
 ``sisl_toolbox.btd.DeviceGreen``: blocks found by graph partitioning, spectral functions by propagation along them. It
-gets the matrix of a Holstein bar, metal next to a charge-density wave, leads of a wide band as self-energies -iΓ on both
-end columns, and the bath of all sites as the imaginary part of its energies. What sisl calls Γ, i(Σ - Σ†), is 2Γ here.
-It takes one energy at a time; the density that the voltage adds is the integral of A = G 2Γ G† times (f_left - f)/2π by
-Gauss-Legendre rules.
+gets the matrix of a Holstein bar, metal next to a charge-density wave, leads of a wide band as self-energies -iΓ on
+both end columns, and the bath of all sites as the imaginary part of its energies. What sisl calls Γ, i(Σ - Σ†), is 2Γ
+here. It takes one energy at a time; the density that the voltage adds is the integral of A = G 2Γ G† times
+(f_left - f)/2π by Gauss-Legendre rules.
 
 Recorded with sisl 0.20.0, NumPy 2.4.6 and torch 2.13.0, in seconds of one core, with the largest differences:
 
