@@ -36,17 +36,24 @@ class Reservoirs(Section):
     """Arguments of :func:`nearsight.solvers.electrodes`."""
 
     gamma: Positive = 1.0
+    """Γ of the leads, in units of t."""
     bath: Positive = 0.001
+    """Γ of the bath."""
     gate: Literal["lowered", "raised"] = "lowered"
+    """Which way the voltage moves the levels of the gate."""
     lead_columns: Literal["lead", "sum", "both"] = "lead"
+    """What the columns under the leads feel."""
 
 
 class Drive(Section):
     """The pulse: the voltage is on from ``start`` for ``on``, then off for ``off``."""
 
     start: Positive = 2.0
+    """When the voltage is switched on."""
     on: Positive = 20.0
+    """For how long it stays on."""
     off: Positive = 6.0
+    """For how long the bar is watched afterwards."""
     every: Count = 5
     """Steps between records."""
     replicas: Annotated[int, Field(ge=4)] = 6
@@ -59,18 +66,26 @@ class Network(Section):
     """The gradient of a local energy, the force itself, or the sum of both, in which the force vanishes at V = 0."""
     channels: Count = 12
     radii: tuple[Positive, ...] = (2.3, 1.5)
+    """Cutoff of each layer that finds the opacities."""
     radii_after: tuple[Positive, ...] = (2.3, 1.5)
-    signals: int = 4
+    """Cutoff of each layer that sees the connections to the leads."""
+    signals: Annotated[int, Field(ge=0)] = 4
+    """Kinds of electrons that are followed from either lead."""
 
 
 class Long(Section):
     """The long bar, driven by what was learned alone."""
 
-    length: Count = 64
-    width: Count = 6
+    length: Annotated[int, Field(ge=6)] = 64
+    """Columns of the bar."""
+    width: Annotated[int, Field(ge=4, multiple_of=2)] = 6
+    """Sites of a column."""
     voltage: Positive = 2.8
+    """eV, in units of t."""
     on: Positive = 80.0
+    """For how long it stays on."""
     off: Positive = 10.0
+    """For how long the bar is watched afterwards."""
     replicas: Annotated[int, Field(ge=3)] = 3
 
 
@@ -78,7 +93,9 @@ class Config(Section):
     """Everything that decides the numbers of a run."""
 
     length: Annotated[int, Field(ge=6)] = 16
+    """Columns of the bar."""
     width: Annotated[int, Field(ge=4, multiple_of=2)] = 6
+    """Sites of a column."""
     model: Model = Model()
     kT: Positive = 0.05
     """Temperature of the electrons and of the noise."""

@@ -129,15 +129,14 @@ def measure_snapshots(run: Run, c: Config) -> xr.Dataset:
 
 
 def measure_circulation(run: Run, c: Config) -> xr.Dataset:
-    """Non-conservative fraction of the derivative, in fields in the middle of their pulses; at V = 0 in those of the
-    largest voltage."""
+    """Non-conservative fraction of the derivative in fields at the end of pulses; at V = 0 in those of the largest."""
     lattice, (count, vectors) = bar(c.length, c.width), c.circulation
     found = []
     for V in c.driven:
         data = Trajectory.open(run.path / "exact" / name(("exact", V or max(c.voltages)))).data
-        middle = int(np.searchsorted(data.time.values, c.drive.start + c.drive.on / 3))
+        end = int(np.searchsorted(data.time.values, c.drive.start + c.drive.on - 1e-6)) - 1
         for k in range(count):
-            field = torch.from_numpy(data.field.isel(replica=k, record=middle).values)
+            field = torch.from_numpy(data.field.isel(replica=k, record=end).values)
             forces = {"exact": exact(c, lattice, V).electrons, "learned": learned(run.path, c, lattice, V)}
             parts = [
                 analysis.circulation(f, field, rng=run.rng("loops", f"{V:g}", k), vectors=vectors)
