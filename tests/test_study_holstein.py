@@ -213,3 +213,21 @@ def test_every_recorded_state_is_measured_once(tmp_path):
     )
     assert quench.run().sizes["time"] == 3
     assert asked == [0, 2, 5]
+
+
+def test_a_finished_run_hands_out_what_it_made(finished):
+    run = Run.open(finished.path)
+    data = DataSet.open(run.path / "data.zarr")
+    exact, learned = run.exact(), run.learned()
+    assert (exact(data.field[:2]).force - data.force[:2]).abs().max() < 1e-9
+    assert learned.lattice.coincides(data.lattice) and learned(data.field[:2].float()).force.shape == data.force[:2].shape
+    assert run.learned(12).lattice.shape == (12, 12) and run.study.name == "holstein"
+    assert len(run.trajectories) >= 2  # of the comparison and of the large quench
+    assert all(trajectory.data.sizes["record"] > 1 for trajectory in run.trajectories.values())
+    page = run._repr_html_()
+    assert "validate: complete" in page and page.count("<tr>") == 1 + len(run.checks)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no run in"):
+        Run.open(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import html
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
@@ -138,6 +139,13 @@ class Described:
             if not _left_out(value, parameters[name].default)
         )
         return f"{type(self).__name__}({'; '.join(filter(None, [repr(lattice) if lattice else '', shown]))})"
+
+    def _repr_html_(self) -> str:
+        cells = (
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(text(value))}</td></tr>"
+            for name, value in self.arguments.items()
+        )
+        return f"<b>{html.escape(type(self).__name__)}</b><table>{''.join(cells)}</table>"
 
 
 def _left_out(value: Any, default: Any) -> bool:

@@ -49,6 +49,7 @@ HAMILTONIANS = [
     pytest.param(Holstein(square(5), g=0.8, kappa=-0.1, spins=2, symmetric=False), id="holstein with spin"),
     pytest.param(Holstein(square(4), twist=(np.pi, np.pi)), id="holstein antiperiodic"),
     pytest.param(Holstein(square(2)), id="holstein on the smallest torus"),
+    pytest.param(Holstein(triangular(4), t=(1.0, 0.3, -0.1)), id="holstein, three shells"),
     pytest.param(Holstein(chain(6)), id="holstein chain"),
     pytest.param(JahnTeller(square(4)), id="jahn-teller"),
     pytest.param(JahnTeller(square(2), symmetric=True), id="jahn-teller on the smallest torus"),
@@ -134,6 +135,14 @@ def test_a_model_travels_to_other_processes_without_its_dense_matrices(model, rn
     twin = pickle.loads(pickle.dumps(model))
     assert "constant" not in vars(twin) or "constant" not in type(model).__dict__
     assert torch.equal(twin.matrix(field), h)
+
+
+@model
+def test_the_size_of_the_matrix_is_known_without_it(model):
+    fresh = type(model).from_config(model.config())
+    assert fresh.orbitals == model.constant.shape[-1]
+    if "constant" in vars(type(model)):  # built when first asked for
+        assert "constant" not in vars(fresh)
 
 
 @model

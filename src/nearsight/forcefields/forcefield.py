@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,10 @@ class ForceField(Described, nn.Module, abc.ABC):
     components: int
     field_type: FieldType | None = None
     """What the field may hold and how it transforms, where the force field knows."""
+
+    if TYPE_CHECKING:  # nn.Module hides it from editors and type checkers
+
+        def __call__(self, field: Tensor) -> Forces: ...
 
     @property
     def rng(self) -> torch.Generator | None:

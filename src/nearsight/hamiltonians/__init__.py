@@ -3,6 +3,9 @@
 A :class:`ClassicalModel` (:class:`Ising`, :class:`EdwardsAnderson`, :class:`Potts`, :class:`BlumeCapel`, and
 :class:`TileModel` for couplings of any number of sites) has the energy alone; ``nearsight.sampling`` draws its states
 and knows the exact answers.
+
+A model of your own is a subclass of :class:`Hamiltonian` that hands over its matrix: :func:`hopping_matrix` makes the
+constant part, of any orbitals, shells and twists.
 """
 
 from nearsight.hamiltonians.blume_capel import BlumeCapel
@@ -11,6 +14,7 @@ from nearsight.hamiltonians.falicov_kimball import FalicovKimball
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.heisenberg import Heisenberg
 from nearsight.hamiltonians.holstein import Holstein
+from nearsight.hamiltonians.hopping import bond_phases, hopping_elements, hopping_matrix
 from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
 from nearsight.hamiltonians.peierls import Peierls
@@ -38,6 +42,9 @@ __all__ = [
     "SDModel",
     "SpinEnergy",
     "TileModel",
+    "bond_phases",
     "double_exchange",
+    "hopping_elements",
+    "hopping_matrix",
     "skyrmion_magnet",
 ]

@@ -114,6 +114,7 @@ class ClassicalModel(Hamiltonian):
     g(a, b) = φ_aᵀ G φ_b, its bonds, and overrides :meth:`site_energy` where sites have energies.
     """
 
+    site_orbitals = 0
     disordered: bool = False
     """Whether couplings differ from bond to bond, so that no operation of the lattice leaves the energy alone."""
     values: Tensor

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nearsight._validation import integer, number
 from nearsight.fields import occupation
-from nearsight.hamiltonians._hopping import checked_twist, hopping_matrix
 from nearsight.hamiltonians.classical_model import _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -46,6 +46,7 @@ class FalicovKimball(Hamiltonian):
     """
 
     components = 1
+    site_orbitals = 1
 
     def __init__(
         self,

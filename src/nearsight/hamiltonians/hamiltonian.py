@@ -39,6 +39,9 @@ class Hamiltonian(Described, abc.ABC):
     field_type: FieldType
     components: int
     degeneracy: int = 1
+    site_orbitals: ClassVar[int | None] = None
+    """Orbitals of every site. A model that builds its matrix when first asked for states them: learned forces move
+    lattices whose matrix fits into no memory."""
     constant: Tensor
     """Field-independent part of the matrix ``(orbital, orbital)``, float64 or complex128."""
     rows: Tensor
@@ -60,7 +63,8 @@ class Hamiltonian(Described, abc.ABC):
 
     @property
     def orbitals(self) -> int:
-        return self.constant.shape[-1]
+        """Size of the matrix, which is not built for it where ``site_orbitals`` is known."""
+        return self.constant.shape[-1] if self.site_orbitals is None else self.site_orbitals * self.lattice.n_sites
 
     def matrix(self, field: Tensor) -> Tensor:
         """h(Φ) as a dense Hermitian matrix ``(*batch, orbital, orbital)``."""

@@ -31,6 +31,7 @@ class Heisenberg(Hamiltonian):
     """
 
     components = 3
+    site_orbitals = 0
 
     def __init__(
         self,

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from nearsight._validation import boolean, integer, number
 from nearsight.fields import scalar
-from nearsight.hamiltonians._hopping import checked_twist, hopping_matrix
+from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -20,19 +21,20 @@ class Holstein(Hamiltonian):
     r"""The semiclassical Holstein model: one real displacement Q_i per site, treated as a classical variable.
 
     .. math::
-        \mathcal H = -t \sum_{\langle ij \rangle} (c_i^\dagger c_j + \mathrm{h.c.})
+        \mathcal H = -\sum_s t_s \sum_{\langle ij \rangle_s} (c_i^\dagger c_j + \mathrm{h.c.})
                      - g \sum_i Q_i \left(n_i - \tfrac{1}{2}\right),
         \qquad
         V = \frac{k}{2} \sum_i Q_i^2 + \kappa \sum_{\langle ij \rangle} Q_i Q_j .
 
     Every bond ⟨ij⟩ counts once. The force of the electrons is F_i = g(⟨n_i⟩ - ½), the elastic force
-    -kQ_i - κ Σ_j Q_j. At half filling on a bipartite lattice the particle-hole transformation
-    c_i → (-1)^i c_i† makes the energy even in Q and ⟨n_i⟩ → 1 - ⟨n_i⟩ under Q → -Q.
+    -kQ_i - κ Σ_j Q_j. With nearest-neighbour hopping on a bipartite lattice the particle-hole
+    transformation c_i → (-1)^i c_i† makes the energy even in Q and ⟨n_i⟩ → 1 - ⟨n_i⟩ under Q → -Q.
 
     Parameters
     ----------
-    lattice: any lattice; the hopping joins nearest neighbours.
-    t: hopping amplitude, the unit of energy in the papers.
+    lattice: any lattice.
+    t: hopping of nearest neighbours, the unit of energy in the papers; or one amplitude for every neighbour shell from
+        the first.
     g: electron-lattice coupling (energy per length).
     k, kappa: on-site spring constant and nearest-neighbour elastic coupling. The thesis gives them in units of g:
         k = 0.67 g, κ = 0.12 g.
@@ -47,12 +49,13 @@ class Holstein(Hamiltonian):
     """
 
     components = 1
+    site_orbitals = 1
 
     def __init__(
         self,
         lattice: Lattice,
         *,
-        t: float = 1.0,
+        t: Coupling = 1.0,
         g: float = 1.5,
         k: float = 1.0,
         kappa: float = 0.18,
@@ -62,17 +65,22 @@ class Holstein(Hamiltonian):
     ) -> None:
         self.lattice = checked_lattice(lattice)
         self.field_type = scalar()
-        self.t, self.g, self.k, self.kappa = number(t, "t"), number(g, "g"), number(k, "k"), number(kappa, "kappa")
+        shells = _couplings(t, "t")
+        self.t = shells[0] if len(shells) == 1 else shells
+        self.g, self.k, self.kappa = number(g, "g"), number(k, "k"), number(kappa, "kappa")
         self.spins = self.degeneracy = integer(spins, "spins, 1 (spinless) or 2,", least=1, most=2)
         self.symmetric, self.twist = boolean(symmetric, "symmetric"), checked_twist(lattice, twist)
-        self.bonds = lattice.bonds(1)
+        self.bonds, *_ = [lattice.bonds(shell) for shell in range(1, len(shells) + 1)]  # refuses one that is not there
         self._ends = torch.from_numpy(np.stack([self.bonds.i, self.bonds.j]))
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]
         """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
-        return hopping_matrix(self.lattice, self.bonds, -self.t, twist=self.twist)
+        shells = enumerate(_couplings(self.t, "t"), start=1)
+        return torch.stack(
+            [hopping_matrix(self.lattice, self.lattice.bonds(s), -t, twist=self.twist) for s, t in shells]
+        ).sum(0)
 
     def coupling(self, field: Tensor) -> Tensor:
         return -self.g * field[..., 0]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nearsight._validation import array, boolean, number
 from nearsight.fields import jahn_teller
-from nearsight.hamiltonians._hopping import checked_twist, hopping_matrix
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -68,6 +68,7 @@ class JahnTeller(Hamiltonian):
     """
 
     components = 3
+    site_orbitals = 2
 
     def __init__(
         self,

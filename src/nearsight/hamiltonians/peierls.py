@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nearsight._validation import integer, number
 from nearsight.fields import displacement
-from nearsight.hamiltonians._hopping import bond_phases, checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import bond_phases, checked_twist, dense, hopping_elements
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -55,6 +55,8 @@ class Peierls(Hamiltonian):
     W.-P. Su, J. R. Schrieffer, A. J. Heeger, Phys. Rev. Lett. 42, 1698 (1979); S. Tang, J. E. Hirsch, Phys. Rev. B 37,
     9546 (1988), for the square lattice; H. Jang, Y. Yang, G.-W. Chern, arXiv:2510.20659, for the parameters.
     """
+
+    site_orbitals = 1
 
     def __init__(
         self,

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nearsight._validation import boolean, choice, number
 from nearsight.fields import check_field, spin
-from nearsight.hamiltonians._hopping import checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
@@ -79,6 +79,7 @@ class SDModel(Hamiltonian):
     """
 
     components = 3
+    site_orbitals = 2
 
     def __init__(
         self,
@@ -115,10 +116,6 @@ class SDModel(Hamiltonian):
     def J_sigma(self) -> float:
         """The coupling to the Pauli matrices, in front of S·c†σc."""
         return self.J if self.pauli else 0.5 * self.J
-
-    @property
-    def orbitals(self) -> int:
-        return 2 * self.lattice.n_sites
 
     @cached_property
     def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -70,5 +70,9 @@ def diamond(length: int, *, periodic: bool | tuple[bool, bool, bool] = True) -> 
 
 def _cells(dim: int, **lengths: int | None) -> tuple[int, ...]:
     """Numbers of cells along ``dim`` axes; an axis without a number of its own has that of the first."""
+    if isinstance(lengths["length"], tuple | list):
+        raise TypeError(
+            f"Lengths are arguments of their own: write {', '.join(map(str, lengths['length']))}, without brackets."
+        )
     given = {name: integer(n, name, least=1) for name, n in lengths.items() if n is not None or name == "length"}
     return tuple(given.get(name, given["length"]) for name in (*lengths, *("length",) * (dim - len(lengths))))

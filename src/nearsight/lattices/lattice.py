@@ -109,6 +109,13 @@ class Lattice:
         edge = "periodic" if all(flags) else "open" if not any(flags) else f"periodic along {np.flatnonzero(flags)}"
         return f"{self.name}, {cells}{sites}, {edge}"
 
+    def _repr_html_(self) -> str | None:
+        if self.dim > 2:
+            return None
+        from nearsight.lattices._drawing import picture
+
+        return picture(self)
+
     @property
     def dim(self) -> int:
         return len(self.vectors)

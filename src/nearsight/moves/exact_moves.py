@@ -106,9 +106,13 @@ class ExactMoves(MoveEnergies):
         self.electrons = Dense(kT=kT, filling=filling, mu=mu)
         self.tolerance, self.rank, self.energy = float(tolerance), rank, energy
         self.terms, self.tolerance_of_terms = _terms(self.electrons, energy, self.tolerance)
-        levels = np.linalg.eigvalsh(self._constant)
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        """Below and above all levels of any configuration. Found when first asked for, as the matrix is."""
+        levels, U = np.linalg.eigvalsh(self._constant), self.model.U
         # An occupied site moves every level by something between 0 and U.
-        self._bounds = float(levels[0] + min(model.U, 0.0)), float(levels[-1] + max(model.U, 0.0))
+        return float(levels[0] + min(U, 0.0)), float(levels[-1] + max(U, 0.0))
 
     @cached_property
     def _constant(self) -> np.ndarray:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import html
 import json
 import os
-import platform
-import subprocess
 import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import xarray as xr
-import zarr
 
-import nearsight
 from nearsight.storage import (
     CorruptFileError,
     file_hash,
@@ -33,7 +30,13 @@ from nearsight.storage import (
 )
 from nearsight.studies import observables
 from nearsight.studies.checks import Check, number_cell
+from nearsight.studies.provenance import provenance
 from nearsight.studies.settings import flatten
+
+if TYPE_CHECKING:
+    from nearsight.dynamics import Trajectory
+    from nearsight.studies.study import Study
+    from nearsight.studies.system import Engine, System
 
 Listener = Callable[[str, dict[str, Any]], None]
 
@@ -68,6 +71,17 @@ class Run:
     # --- opening ----------------------------------------------------------------------------------------------------
 
     @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """A run that is there, finished or not.
+
+        Raises ``FileNotFoundError`` if there is none.
+        """
+        run = cls(path)
+        if not run.exists:
+            raise FileNotFoundError(f"There is no run in {path}: it holds neither config.yaml nor manifest.json.")
+        return run
+
+    @classmethod
     def create(cls, path: str | Path, study: str, config: dict[str, Any], *, listener: Listener | None = None) -> Run:
         """A fresh folder for ``config``, or the existing one if it holds the same configuration.
 
@@ -81,7 +95,7 @@ class Run:
         page, manifest = run.path / "config.yaml", run.path / "manifest.json"
         if not manifest.exists():  # without it nothing vouches: stages run again
             head = {"study": study, "seed": config.get("seed")}
-            content = head | _provenance() | {"config": json.loads(json.dumps(config)), "stages": {}}
+            content = head | provenance() | {"config": json.loads(json.dumps(config)), "stages": {}}
         else:
             content = {"config": run.config, **run.manifest}  # that of 0.1 does not hold it yet
         if not page.exists():
@@ -145,6 +159,55 @@ class Run:
                 f"{self.path} holds a run with another configuration ({listed}). Give this run another --name, or drop "
                 f"the options that differ."
             )
+
+    # --- what was made ----------------------------------------------------------------------------------------------
+
+    @property
+    def study(self) -> Study:
+        """What the run is of; a study that was a file of your own is asked for by ``studies.get``."""
+        from nearsight.studies.study import get
+
+        return get(self.manifest["study"])
+
+    def system(self, length: int | None = None, **variant: Any) -> System:
+        """The physics of a quench study, with the configuration of the run, on a lattice of this length.
+
+        ``length`` and the variant are those of ``QuenchStudy.system``; without them the lattice is that of the data.
+        """
+        study = self.study
+        if not hasattr(study, "system"):
+            raise ValueError(f"The study {study.name!r} moves no field, so that there is no force field to be had.")
+        return study.system(study.stored_config(self), length, **variant)
+
+    def exact(self, length: int | None = None, **variant: Any) -> Engine:
+        """What the exact quenches of the run move by: an exact force field, or exact energies of moves."""
+        return self.system(length, **variant).quenched
+
+    def learned(self, length: int | None = None, **variant: Any) -> Engine:
+        """What the learned quenches move by, on a lattice of any length: the learned part and the classical one."""
+        system = self.system(length, **variant)
+        return system.learned(self.study.electrons(self, self.study.stored_config(self), system.lattice))  # type: ignore[attr-defined]
+
+    @property
+    def trajectories(self) -> dict[str, Trajectory]:
+        """Every trajectory that the run has kept, by its place in the folder; read lazily, and verified."""
+        from nearsight.dynamics import Trajectory
+
+        found = sorted(self.path.glob("**/checkpoint.safetensors"))
+        return {
+            str(file.parent.relative_to(self.path)): Trajectory.open(file.parent)
+            for file in found
+            if (file.parent / "trajectory.zarr").exists()
+        }
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in check.cells().values()) + "</tr>"
+            for check in self.checks
+        )
+        head = "".join(f"<th>{name}</th>" for name in (self.checks[0].cells() if self.checks else ()))
+        done = ", ".join(f"{html.escape(name)}: {entry['state']}" for name, entry in self.stages.items())
+        return f"<p><b>{html.escape(str(self.path))}</b> ({done})</p><table><tr>{head}</tr>{rows}</table>"
 
     # --- what stages use --------------------------------------------------------------------------------------------
 
@@ -348,37 +411,3 @@ def _of_sentence(
     words += [] if passed is None else ["pass" if passed else "FAIL"]
     text = "; ".join(filter(None, [", ".join(words), note]))
     return Check(quantity, value, exact=reference, note=f"nearsight 0.1: {text or 'not judged'}")
-
-
-def _provenance() -> dict[str, Any]:
-    """What it takes to tell where numbers came from: version, commit, libraries, machine."""
-    return {
-        "nearsight": nearsight.__version__,
-        "commit": _commit(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "libraries": {library.__name__: str(library.__version__) for library in (torch, np, xr, zarr)},
-        "machine": {
-            "name": platform.node(),
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout this package is imported from, "+" if files were changed; None for an installation."""
-    source = Path(nearsight.__file__)
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(source.parent), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", source.name)  # an environment may lie inside an unrelated repository
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -120,6 +120,7 @@ def moved(c: Any, filling: float, field: Tensor, shift: Tensor) -> tuple[Tensor,
         both = field[:, None].repeat(1, 2, 1, 1)
         both[..., 0] += uniform[..., None]
         force, energy = forcefield(both)
+    assert energy is not None
     return both, force, energy
 
 
