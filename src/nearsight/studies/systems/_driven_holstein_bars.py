@@ -1,4 +1,4 @@
-"""The physics of a driven Holstein bar: exact and learned forces, pulses, and the data they leave."""
+"""The physics of a driven Holstein bar: exact and learned forces, pulses, their fronts, and the data they leave."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Config(Section):
     drive: Drive = Drive()
     voltages: Voltages = (0.0, 1.5, 2.2, 2.6, 3.0, 3.5, 4.0)
     """eV of the bars that are learned."""
-    unseen: Voltages = (2.4, 2.8, 3.25)
+    unseen: Voltages = (2.0, 2.4, 2.8, 3.25)
     """eV of the bars that are not."""
     moving: Positive = 0.15
     """Speed, in columns per time, from which on a front counts as moving."""
@@ -225,6 +225,39 @@ def tasks(kind: str, c: Config) -> dict[str, tuple[str, float]]:
 
 EXACT = Work(tasks=partial(tasks, "exact"), do=drive, seconds=seconds)
 LEARNED = Work(tasks=partial(tasks, "learned"), do=drive, seconds=seconds)
+
+
+# --- fronts --------------------------------------------------------------------------------------------------------
+
+
+def front(columns: xr.DataArray, c: Config) -> xr.DataArray:
+    """ξ ``(..., time)``: how many columns from the gate have lost half of the order, the last of them in part."""
+    before = abs(columns).sel(time=slice(None, c.drive.start))
+    half = 0.5 * before.isel(time=-1, x=slice(columns.sizes["x"] // 4, None)).median().item()
+    left = abs(columns).transpose(..., "x").values
+    padded = np.concatenate([np.zeros_like(left[..., :1]), left], -1)
+    first = np.argmax(left > half, -1)
+    a, b = (np.take_along_axis(padded, first[..., None] + k, -1)[..., 0] for k in (0, 1))
+    xi = np.where((left > half).any(-1), first + (half - a) / np.where(b > a, b - a, 1.0), columns.sizes["x"])
+    dims = [d for d in columns.dims if d != "x"]
+    label = {"long_name": "position of the front ξ", "units": "a"}
+    return columns.isel(x=0, drop=True).transpose(*dims).copy(data=xi).assign_attrs(label)
+
+
+def velocity(xi: xr.DataArray, c: Config, length: int, on: float) -> xr.DataArray:
+    """Slope of ξ(t) of every replica while the voltage is on, until the front has crossed three quarters of the bar."""
+    driven = xi.sel(time=slice(c.drive.start + 1e-6, c.drive.start + on - 1e-6))
+    t = driven.time.values - c.drive.start
+
+    def slope(x: np.ndarray) -> float:
+        arrived = np.flatnonzero(x > 0.75 * length)
+        if len(arrived) and arrived[0] < 3:  # too fast for a line
+            return float(x[arrived[0]] / t[arrived[0]])
+        use = slice(0, arrived[0] + 1 if len(arrived) else None)
+        return float(np.polyfit(t[use], x[use], 1)[0])
+
+    found = xr.apply_ufunc(slope, driven, input_core_dims=[["time"]], vectorize=True)
+    return found.assign_attrs(long_name="velocity of the front", units="a t/ħ")
 
 
 # --- data and fit -----------------------------------------------------------------------------------------------------
