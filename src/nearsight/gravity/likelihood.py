@@ -77,7 +77,7 @@ class Likelihood:
         *,
         around: Tensor | None = None,
         radians: float = 1.0,
-        time_step: float = 5e-5,
+        time_step: float = 1e-4,
         distances: int = 200,
     ) -> None:
         self.strain = instance(strain, Strain, "strain", "Make one by inject or from_series.")
@@ -162,6 +162,18 @@ class Likelihood:
             size = max(size, len(self._times) * (self.distances if "distance" in self.prior.marginal else 1))
         parts = theta.split(max(BATCH // size, 1))
         return torch.cat([self._ratio(*self._products(part)) for part in parts])
+
+    def focused(self, theta: Tensor) -> Likelihood:
+        """The same likelihood in bands that resolve samples ``(m, parameter)``, not all that the prior allows."""
+        return Likelihood(
+            self.strain,
+            self.waveform,
+            self.prior,
+            around=theta,
+            radians=self.radians,
+            time_step=self.time_step,
+            distances=self.distances,
+        )
 
     def log_posterior(self, theta: Tensor) -> Tensor:
         """ln of prior times likelihood ratio ``(n,)``, -inf outside of the prior."""

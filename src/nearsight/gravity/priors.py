@@ -189,6 +189,10 @@ class Prior:
             total = total + term
         return torch.where(inside, total, torch.full_like(total, -math.inf))
 
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """:meth:`log_density`, under the name that proposals have for it."""
+        return self.log_density(theta)
+
     def log_ratio(self, other: Prior, theta: Tensor) -> Tensor:
         """ln of the weights ``(*batch,)`` that turn samples under this prior into samples under another.
 
