@@ -22,11 +22,18 @@ from nearsight.gravity import (
     Sine,
     Strain,
     TaylorF2,
+    TimeSeries,
     Uniform,
+    estimate_asd,
     fit_posterior,
     frequency_grid,
+    from_series,
+    importance,
     inject,
     load_asd,
+    load_series,
+    nested,
+    refine,
     sidereal_time,
     varied_noise,
 )
@@ -39,6 +46,7 @@ GRID, H1 = frequency_grid(20.0, 40.0, 1.0), [DETECTORS["H1"]]
 ONE = torch.ones(1, 21, dtype=torch.float64)
 STRAIN = Strain(GRID, 1j * ONE, ONE, H1)
 HEAVY = PRIOR.known(chirp_mass=30.0)
+LIKELIHOOD = Likelihood(STRAIN, TaylorF2(), HEAVY)
 SIMULATOR = {"waveform": TaylorF2(), "detectors": H1, "prior": HEAVY, "frequencies": GRID}
 INJECTION = {"waveform": TaylorF2(), "detectors": H1, "asd": ONE, "frequencies": GRID}
 FLOW = PosteriorFlow(PRIOR, 3, transforms=1, hidden=(4,), width=4, blocks=0, context=2)
@@ -97,7 +105,25 @@ ROWS = [
     *each(Likelihood, "radians", (*NOT_NUMBERS, 0.0), STRAIN, TaylorF2(), HEAVY),
     *each(Likelihood, "time_step", (*NOT_NUMBERS, 0.0), STRAIN, TaylorF2(), HEAVY),
     *each(Likelihood, "distances", (*NOT_COUNTS, 1), STRAIN, TaylorF2(), HEAVY),
-    *each(Likelihood(STRAIN, TaylorF2(), HEAVY), "theta", (F, torch.ones(2, 3))),
+    *each(LIKELIHOOD, "theta", (F, torch.ones(2, 3))),
+    *each(TimeSeries, "rate", (*NOT_NUMBERS, 0.0), F.numpy(), gps=1.0, detector="H1"),
+    *each(TimeSeries, "gps", (*NOT_NUMBERS, -1.0), F.numpy(), rate=1.0, detector="H1"),
+    *each(TimeSeries, "detector", ("H2", None), F.numpy(), 1.0, 1.0),
+    *each(TimeSeries, "values", (1.0, F.numpy()[:1], F.numpy()[None]), rate=1.0, gps=1.0, detector="H1"),
+    *each(load_series, "path", (None, 3)),
+    *each(estimate_asd, "series", (None, F), frequencies=GRID),
+    *each(from_series, "series", ([], [F]), frequencies=GRID, gps=1.0),
+    *each(importance, "n", (*NOT_COUNTS, 1), LIKELIHOOD, HEAVY, rng=RNG),
+    *each(importance, "rng", (None, 0), LIKELIHOOD, HEAVY, 10),
+    *each(refine, "n", (*NOT_COUNTS, 1), LIKELIHOOD, HEAVY, rng=RNG),
+    *each(refine, "pilot", (*NOT_COUNTS, 99), LIKELIHOOD, HEAVY, 10, RNG),
+    *each(refine, "rounds", NOT_COUNTS, LIKELIHOOD, HEAVY, 10, RNG),
+    *each(refine, "walks", (*NOT_NUMBERS, -1), LIKELIHOOD, HEAVY, 10, RNG),
+    *each(refine, "moves", NOT_COUNTS, LIKELIHOOD, HEAVY, 10, RNG),
+    *each(refine, "components", NOT_COUNTS, LIKELIHOOD, HEAVY, 10, RNG),
+    *each(refine, "efficiency", (*NOT_NUMBERS, 0.0, 1.1), LIKELIHOOD, HEAVY, 10, RNG),
+    *each(nested, "live", (*NOT_COUNTS, 19), LIKELIHOOD),
+    *each(nested, "dlogz", (*NOT_NUMBERS, 0.0), LIKELIHOOD),
     *each(PRIOR.log_ratio, "other", (None, PRIOR.names), theta=F[:1]),
     *each(MatchedFilter, "simulator", NOT_OBJECTS, rng=RNG),
     *each(PosteriorFlow, "prior", NOT_OBJECTS, inputs=3),
