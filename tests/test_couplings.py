@@ -11,6 +11,7 @@ from nearsight.hamiltonians import EdwardsAnderson, Ising, Potts
 from nearsight.inference import Observations, Terms, learn_couplings, select_couplings
 from nearsight.inference import _environments as environments
 from nearsight.inference import maximum_likelihood as likelihood
+from nearsight.inference._blocks import Blocks
 from nearsight.lattices import Lattice, honeycomb, square
 
 CONSISTENT = ("pseudo-likelihood", "interaction-screening", "likelihood")
@@ -138,14 +139,39 @@ def test_interaction_screening_of_two_spins_is_their_exact_coupling():
         )
 
 
+def potts_in_clock_form():
+    """Three states, neighbours of three shells, and sites that were not always seen."""
+    lattice = square(6)
+    rng = np.random.default_rng(5)
+    states = rng.integers(0, 3, (1500, 36)).astype(np.int8)
+    states[:, 1] = states[:, 0]  # something to learn
+    missing = rng.random(states.shape) < 0.02
+    seen = Observations(lattice, states, chain=np.arange(1500) // 50, missing=missing, n_states=3)
+    return seen, Terms.pairs(lattice, 3, n_states=3, kind="clock")
+
+
+@pytest.mark.parametrize("case", ["mixed", "clock"])
 @pytest.mark.parametrize("method", CONSISTENT[:2])
-def test_surroundings_counted_or_read_one_by_one_give_the_same(method, seen, monkeypatch):
-    few = seen.take(slice(2000))
-    counted = learn_couplings(few, MIXED, method=method)
-    monkeypatch.setattr(environments, "CODES", 0)
-    read = learn_couplings(few, MIXED, method=method)
-    np.testing.assert_allclose(read.value, counted.value, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(read.covariance, counted.covariance, rtol=1e-5)
+def test_surroundings_counted_or_collapsed_or_read_one_by_one_give_the_same(method, case, seen, monkeypatch):
+    few, terms = (seen.take(slice(2000)), MIXED) if case == "mixed" else potts_in_clock_form()
+    found = [learn_couplings(few, terms, method=method)]
+    for name in ("CODES", "COUNTS"):
+        monkeypatch.setattr(environments, name, 0)
+        found.append(learn_couplings(few, terms, method=method))
+    for other in found[1:]:
+        np.testing.assert_allclose(other.value, found[0].value, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(other.covariance, found[0].covariance, rtol=1e-5, atol=1e-12)
+
+
+def test_pairs_of_three_states_are_collapsed_and_a_record_stands_for_all_that_equal_it():
+    seen, terms = potts_in_clock_form()
+    found = environments.Environments(Blocks(seen), terms)
+    [records] = found
+    assert found.counted and len(records.own) < 0.25 * found.number
+    complete = ~seen.missing.numpy() if hasattr(seen.missing, "numpy") else ~np.asarray(seen.missing)
+    [kind] = found.kinds
+    assert records.weight.sum() == complete[:, kind.members].all(-1).sum()
+    assert records.blocks.sum() == records.weight.sum()
 
 
 def test_sampled_maximum_likelihood_agrees_with_the_exact_one(seen, monkeypatch):

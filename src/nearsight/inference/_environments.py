@@ -16,6 +16,8 @@ CODES = 2**16
 """Environments with at most so many codes are counted; others are looked at one by one."""
 COUNTS = 2**26
 """Numbers in the counts of all blocks, at most."""
+DIGITS = 10
+"""Decimals in which features are compared: those of a term are numbers of about 1."""
 RECORDS = 2**15
 """Records of which features are in memory at a time."""
 
@@ -64,7 +66,8 @@ class Environments:
     """All sites of all observations in their surroundings.
 
     Small surroundings are counted in one pass, a table of how often each was seen; a fit then costs what the table
-    costs, however many snapshots there were. Large ones are read again at every pass.
+    costs, however many snapshots there were. So are larger ones that are few to the terms, which see how many
+    neighbours of a shell are in a state and not which. All others are read again at every pass.
     """
 
     def __init__(self, blocks: Blocks, terms: Terms) -> None:
@@ -76,7 +79,8 @@ class Environments:
         numbers = len(blocks) * sum(codes)
         # A table larger than what there is to count is no gain.
         self.counted = max(codes) <= CODES and numbers <= min(COUNTS, max(2**20, 4 * self.number))
-        self._records = self._count(codes) if self.counted else None
+        self._records = self._count(codes) if self.counted else self._collapsed()
+        self.counted = self._records is not None
 
     def __iter__(self) -> Iterator[Records]:
         yield from self._records if self._records is not None else self._read()
@@ -108,9 +112,30 @@ class Environments:
             records.append(Records(kind.terms, features, digits[:, 0], weight[there].astype(float), table[:, there]))
         return records
 
+    def _collapsed(self) -> list[Records] | None:
+        """Records with equal features and states, counted; None if they hardly ever are equal."""
+        kinds = [_Distinct(len(self.blocks)) for _ in self.kinds]
+        seen = 0
+        for number, records in self._read_numbered():
+            seen += len(records.own)
+            kinds[number].add(records)
+            distinct = sum(len(kind) for kind in kinds)
+            if distinct * len(self.blocks) > COUNTS or 4 * distinct > max(seen, RECORDS):
+                return None
+        return [
+            Records(kind.terms, *distinct.parts())
+            for kind, distinct in zip(self.kinds, kinds, strict=True)
+            if len(distinct)
+        ]
+
     def _read(self) -> Iterator[Records]:
+        for _, records in self._read_numbered():
+            yield records
+
+    def _read_numbered(self) -> Iterator[tuple[int, Records]]:
+        """Records of all observations, a batch at a time, and the number of their kind."""
         for states, block in self.blocks.rows():
-            for kind in self.kinds:
+            for number, kind in enumerate(self.kinds):
                 step = max(1, RECORDS // len(kind.members))
                 for start in range(0, len(states), step):
                     part = states[start : start + step]
@@ -120,7 +145,49 @@ class Environments:
                     if not seen.all():
                         records, where = records[seen], where[seen]
                     features = self._features(kind, records)
-                    yield Records(kind.terms, features, records[:, 0].astype(np.int64), np.ones(len(records)), where)
+                    own = records[:, 0].astype(np.int64)
+                    yield number, Records(kind.terms, features, own, np.ones(len(records)), where)
+
+
+class _Distinct:
+    """Different records of one kind, in the order in which they came, and how often each was seen in every block."""
+
+    def __init__(self, blocks: int) -> None:
+        self.keys, self.numbers = np.zeros(0), np.zeros(0, np.int64)  # sorted, and the records they stand for
+        self.features: list[np.ndarray] = []
+        self.own: list[np.ndarray] = []
+        self.counts = np.zeros((256, blocks), np.int32)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, records: Records) -> None:
+        if not len(records.own):
+            return
+        # The order in which neighbours are summed shall not make records different.
+        flat = records.features.reshape(len(records.own), -1).round(DIGITS)
+        # Fixed weights without a common measure: different records have different sums but for an accident of 1e-16.
+        weights = np.random.default_rng(0).uniform(1.0, 2.0, flat.shape[1] + 1)
+        sums = (flat * weights[1:]).sum(1) + weights[0] * records.own
+        keys, first, index = np.unique(sums, return_index=True, return_inverse=True)
+        new = ~np.isin(keys, self.keys)
+        if new.any():
+            numbers = len(self) + np.arange(int(new.sum()))
+            order = np.argsort(together := np.concatenate([self.keys, keys[new]]))
+            self.keys, self.numbers = together[order], np.concatenate([self.numbers, numbers])[order]
+            self.features.append(records.features[first[new]])
+            self.own.append(records.own[first[new]])
+            if len(self) > len(self.counts):
+                more = np.zeros((2 * len(self) - len(self.counts), self.counts.shape[1]), np.int32)
+                self.counts = np.concatenate([self.counts, more])
+        place = self.numbers[np.searchsorted(self.keys, keys)][index]
+        np.add.at(self.counts, (place, records.blocks), 1)
+
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Features, own states, weights and counts, as :class:`Records` has them."""
+        counts = self.counts[: len(self)].T
+        weight = counts.sum(0, dtype=np.int64).astype(float)
+        return np.concatenate(self.features), np.concatenate(self.own), weight, counts
 
 
 def site_kinds(terms: Terms) -> list[Kind]:

@@ -170,7 +170,7 @@ STUDY = InferenceStudy(
     learn=Work(
         tasks=lambda c: {f"{kT:g}": kT for kT in c.temperatures},
         do=learn,
-        seconds=lambda c, kT: 3e-6 * c.observations,
+        seconds=lambda c, kT: 5e-7 * c.length**2 * c.observations,
     ),
     transfer=Work(
         tasks=lambda c: {"true": None} | {f"{kT:g}": kT for kT in c.temperatures},
