@@ -17,10 +17,10 @@ from nearsight.analysis.statistics._draws import real_array
 
 def truth_ranks(
     truth: np.ndarray,
-    samples: Sequence[np.ndarray],
+    samples: Sequence[np.ndarray] | np.ndarray,
     *,
     rng: torch.Generator,
-    weights: Sequence[np.ndarray] | None = None,
+    weights: Sequence[np.ndarray] | np.ndarray | None = None,
 ) -> np.ndarray:
     r"""Where true parameters lie among samples of their posteriors, ``(trial, parameter)`` in (0, 1),
 
@@ -57,10 +57,10 @@ def truth_ranks(
 
 def calibration(
     truth: np.ndarray,
-    samples: Sequence[np.ndarray],
+    samples: Sequence[np.ndarray] | np.ndarray,
     *,
     rng: torch.Generator,
-    weights: Sequence[np.ndarray] | None = None,
+    weights: Sequence[np.ndarray] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> xr.Dataset:
     r"""Simulation-based calibration: are true parameters spread over their posteriors as samples are?
@@ -111,10 +111,10 @@ def calibration(
 
 def expected_coverage(
     truth: np.ndarray,
-    samples: Sequence[np.ndarray],
+    samples: Sequence[np.ndarray] | np.ndarray,
     *,
     rng: torch.Generator,
-    weights: Sequence[np.ndarray] | None = None,
+    weights: Sequence[np.ndarray] | np.ndarray | None = None,
     references: np.ndarray | None = None,
     levels: int = 50,
 ) -> xr.Dataset:
