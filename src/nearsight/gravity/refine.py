@@ -39,8 +39,9 @@ def refine(
     distributions is fitted to them with the weights :math:`w^\gamma`, γ ≤ 1 such that a tenth of them is effective;
     it is the next proposal. When γ exceeds 1/2 samples drawn by weight walk ``moves`` steps of differential evolution
     in the posterior, and the mixture fitted to them is tried; walk and trial are repeated, each time from the samples
-    of the last trial, while the efficiency stays below the one wished for. The n samples are drawn from the best
-    mixture, afresh: evidence and errors are those of :func:`importance`.
+    of the last trial, and with the points of up to four walks, while the efficiency stays below the one wished for.
+    The n samples are drawn from the best mixture, afresh: evidence and errors are those of :func:`importance`, and
+    the efficiency of so many samples may fall below that of the trial; :attr:`Posterior.tail` tells.
 
     Walks and trials evaluate a likelihood in bands made for their samples, several times faster; the result does not.
 
@@ -91,7 +92,7 @@ def refine(
         start = to_normal(prior, found["theta"])[torch.multinomial(share, pilot, replacement=True, generator=rng)]
         near = likelihood.focused(from_normal(prior, start))
         walked.append(steps("walk", lambda: {"z": walk(near, start, moves, rng)})["z"])  # noqa: B023
-        points = torch.cat(walked[-2:])
+        points = torch.cat(walked[-4:])
         fit = fit_mixture(prior, points, torch.ones(len(points), dtype=points.dtype), components, rng)
         found = steps("try", lambda: _drawn(near, fit, pilot, rng))  # noqa: B023
         told += moves * pilot + pilot
