@@ -8,6 +8,7 @@ from torch import Tensor
 from nearsight._validation import generator, instance, integer
 from nearsight.gravity.simulator import Simulator
 from nearsight.gravity.strain import Strain
+from nearsight.gravity.waveforms import Source
 
 STEP = 1e-3
 """Of the derivatives, in the normal coordinates of the prior."""
@@ -41,7 +42,8 @@ class MatchedFilter:
 
     Parameters
     ----------
-    simulator: whose data are to be prepared; its prior must integrate out the phase.
+    simulator: whose data are to be prepared; its prior must integrate out the phase. What else it integrates out is
+        drawn for every template, too.
     count: number of templates; as many as the prior is wider than posteriors, some thousand, find the right maximum.
     rng: of the templates.
     """
@@ -57,17 +59,21 @@ class MatchedFilter:
         unit = torch.rand(self.count, len(prior.names), generator=generator(rng), dtype=torch.float64)
         z = torch.special.ndtri(unit).clamp(-LARGEST, LARGEST)
         moved = [z] + [z + s * STEP * e for e in torch.eye(z.shape[1], dtype=z.dtype) for s in (1, -1)]
-        parts = [self._of(chunk) for chunk in torch.cat(moved).split(512)]
-        signals = torch.cat(parts).unflatten(0, (-1, self.count))
+        others = {name: value for name, value in prior.nuisances(self.count, rng).items() if name != "phase"}
+        signals = torch.stack([self._of(x, others) for x in moved])
         self.z = z.float()
         self.templates = signals[0].to(torch.complex64)
         tangents = (signals[1::2] - signals[2::2]) / (2 * STEP)
         self.tangents = tangents.transpose(0, 1).to(torch.complex64)
         self.norms = self.templates.abs().square().sum(-1)
 
-    def _of(self, z: Tensor) -> Tensor:
+    def _of(self, z: Tensor, others: Source) -> Tensor:
         """Signals ``(n, detector, size)`` at normal coordinates ``(n, d)``."""
-        return self.simulator.signals(self.simulator.prior.from_unit(torch.special.ndtr(z)))
+        theta, found = self.simulator.prior.from_unit(torch.special.ndtr(z)), []
+        for k in range(0, len(z), 512):
+            some = {name: value[k : k + 512] for name, value in others.items()}
+            found.append(self.simulator.signals(theta[k : k + 512], some))
+        return torch.cat(found)
 
     @property
     def width(self) -> int:

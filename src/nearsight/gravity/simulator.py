@@ -190,10 +190,10 @@ class Simulator:
         cells = self._signals(source, torch.complex64) * gain.to(torch.float32)
         return theta, self._numbers(self._projected(cells + self._noise(cells, rng) * (gain > 0)), gain)
 
-    def signals(self, theta: Tensor) -> Tensor:
+    def signals(self, theta: Tensor, others: Source | None = None) -> Tensor:
         """Coefficients ``(n, detector, size)``, complex, of signals without noise under the fiducial curves; what the
-        prior integrates out has its median."""
-        return self._coefficients(self.prior.source(theta), torch.complex128)
+        prior integrates out has the values in ``others``, by default its median."""
+        return self._coefficients(self.prior.source(theta, others), torch.complex128)
 
     def _coefficients(self, source: Source, dtype: torch.dtype) -> Tensor:
         return torch.einsum("ndc,dck->ndk", self._strains(source, dtype), self._map.to(dtype))

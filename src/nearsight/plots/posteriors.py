@@ -59,6 +59,8 @@ def corner(samples: Mapping[str, xr.DataArray], truth: xr.DataArray | None = Non
                 axes.set_xlabel(with_unit(names[column], units.get(names[column], "1")))
             if column == 0 and row > 0:
                 axes.set_ylabel(with_unit(names[row], units.get(names[row], "1")))
+            axes.locator_params(nbins=3)
+            axes.ticklabel_format(useOffset=False)
             axes.tick_params(labelbottom=row == d - 1, labelleft=column == 0 and row > 0)
     for k, name in enumerate(samples):
         panels[0, 0].plot([], [], color=CYCLE[k % len(CYCLE)], label=name)
