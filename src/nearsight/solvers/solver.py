@@ -23,7 +23,7 @@ resolved. ``95 %``: their root mean square error is no larger in 95 of 100 draws
 
 @dataclass(frozen=True)
 class Electrons:
-    """Non-interacting electrons in a steady state; every energy counts all ``degeneracy`` copies.
+    """Electrons, free or in mean field, in a steady state; every energy counts all ``degeneracy`` copies.
 
     ``rho`` holds ρ_ab = ⟨c_b† c_a⟩ of one copy at the requested positions ``(*batch, element)``; all others are
     ``(*batch,)``.
@@ -45,7 +45,7 @@ class Electrons:
 
 
 class Solver(Described, abc.ABC):
-    """Steady states of non-interacting electrons. A solver sees matrices, never models.
+    """Steady states of electrons, free or in mean field. A solver sees matrices, never models.
 
     Every solver takes dense and sparse matrices; ``sparse`` tells which it would rather be given.
     """

@@ -64,8 +64,9 @@ class RecursiveNEGF(DrivenSolver):
 
     Cost: blocks of a column each, some 20 W³ complex multiplications per column and energy, in batches of as many
     energies as fit the memory, on a processor or a GPU. The energies number in proportion to the levels in the window,
-    hence to the length, until the widths that a bath gives the levels overlap, and from then on do not grow. In a gap
-    they are few. :class:`NEGF` for bars that are not long, or metallic and without a bath.
+    hence to the length, until the widths that a bath gives the levels overlap, and from then on do not grow: 8, 13 and
+    16 thousand for 40, 80 and 120 columns of 30 sites, a third of them metal, a bath of Γ = 0.001 and tol = 10⁻⁶. In a
+    gap they are few. :class:`NEGF` for bars that are not long, or metallic and without a bath.
 
     References
     ----------
