@@ -209,20 +209,25 @@ def judge(run: Run, c: Config, measured: Mapping[str, xr.Dataset]) -> Sequence[C
         errors = [float(analysis.mean_and_error(fraction.sel(source=s)).error) for s in ("exact", "learned")]
         label = f"non-conservative fraction at eV = {V:g} t"
         found.append(Check(label, b, errors[1], exact=a, exact_error=errors[0]))
-    back = fronts.Phi.isel(time=-1) / fronts.Phi.sel(time=slice(None, c.drive.start)).isel(time=-1)
     top = max(c.unseen)
+    found.append(mean_check(f"learned over exact work around loops at eV = {top:g} t", loops.slope.sel(voltage=top)))
+    back = fronts.Phi.isel(time=-1) / fronts.Phi.sel(time=slice(None, c.drive.start)).isel(time=-1)
     found.append(
         mean_check(
             f"order after the pulse over that before, eV = {top:g} t", back.sel(source="learned", voltage=top),
             exact=back.sel(source="exact", voltage=top), criterion=Sigma(4.0),
         )
     )  # fmt: skip
-    where = f"of the bar of {c.long.length} × {c.long.width}"
+    where, within = f"of the bar of {c.long.length} × {c.long.width}", min(2 * c.length, c.long.length)
     return [
         *found,
-        mean_check(f"velocity {where} at eV = {c.long.voltage:g} t", velocity(long.xi, c, c.long.length, c.long.on)),
+        mean_check(
+            f"velocity {where} at eV = {c.long.voltage:g} t", velocity(long.xi, c, within, c.long.on),
+            note=f"in its first {0.75 * within:g} columns",
+        ),
+        mean_check(f"columns {where} that have melted at most", long.xi.max("time")),
         mean_check(f"domains {where} after the pulse", long.domains.isel(time=-1)),
-    ]
+    ]  # fmt: skip
 
 
 def _speed(run: Run, c: Config) -> Check:
