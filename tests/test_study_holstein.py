@@ -220,7 +220,9 @@ def test_a_finished_run_hands_out_what_it_made(finished):
     data = DataSet.open(run.path / "data.zarr")
     exact, learned = run.exact(), run.learned()
     assert (exact(data.field[:2]).force - data.force[:2]).abs().max() < 1e-9
-    assert learned.lattice.coincides(data.lattice) and learned(data.field[:2].float()).force.shape == data.force[:2].shape
+    assert (
+        learned.lattice.coincides(data.lattice) and learned(data.field[:2].float()).force.shape == data.force[:2].shape
+    )
     assert run.learned(12).lattice.shape == (12, 12) and run.study.name == "holstein"
     assert len(run.trajectories) >= 2  # of the comparison and of the large quench
     assert all(trajectory.data.sizes["record"] > 1 for trajectory in run.trajectories.values())
