@@ -176,7 +176,7 @@ class Run:
         """
         study = self.study
         if not hasattr(study, "system"):
-            raise ValueError(f"The study {study.name!r} moves no field, so that there is no force field to be had.")
+            raise ValueError(f"Force fields are handed out by runs of quenches; {study.name!r} is no study of one.")
         return study.system(study.stored_config(self), length, **variant)
 
     def exact(self, length: int | None = None, **variant: Any) -> Engine:
