@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ from nearsight.gravity.mixture import TOO_FAR, fit_mixture, from_normal, to_norm
 from nearsight.gravity.posterior import Posterior, Proposal, importance, weighted
 from nearsight.storage import load_tensors, read_json, save_tensors, write_json
 
+WIDE = 5
+"""Samples of a fit to weighted ones, in units of those of a round."""
+
 
 def refine(
     likelihood: Likelihood,
@@ -27,6 +31,7 @@ def refine(
     pilot: int = 4000,
     rounds: int = 12,
     walks: int = 5,
+    fits: int = 3,
     moves: int = 10,
     components: int = 32,
     efficiency: float = 0.3,
@@ -40,8 +45,11 @@ def refine(
     it is the next proposal. When γ exceeds 1/2 samples drawn by weight walk ``moves`` steps of differential evolution
     in the posterior, and the mixture fitted to them is tried; walk and trial are repeated, each time from the samples
     of the last trial, and with the points of up to four walks, while the efficiency stays below the one wished for.
-    The n samples are drawn from the best mixture, afresh: evidence and errors are those of :func:`importance`, and
-    the efficiency of so many samples may fall below that of the trial; :attr:`Posterior.tail` tells.
+    Walkers hardly reach the ends of a thin posterior: ``fits`` times, five times as many samples are drawn from the
+    newest mixture, and another is fitted to all that were drawn so, weighted against the mean density of all mixtures;
+    weights above √N times their mean are cut down to that. The n samples are drawn from all of these mixtures, afresh:
+    evidence and errors are those of :func:`importance`, and the efficiency of so many samples may fall below that of
+    the trials; :attr:`Posterior.tail` tells.
 
     Walks and trials evaluate a likelihood in bands made for their samples, several times faster; the result does not.
 
@@ -50,7 +58,7 @@ def refine(
     proposal: where to begin.
     n: samples of the result.
     pilot: samples in a round; what a round costs.
-    rounds, walks: at most.
+    rounds, walks, fits: at most.
     moves: of a walk.
     components: of the mixture, fewer where samples are few.
     efficiency: at which rounds end.
@@ -58,12 +66,13 @@ def refine(
 
     References
     ----------
-    O. Cappé et al., Stat. Comput. 18, 447 (2008); E. Koblents, J. Míguez, Stat. Comput. 25, 407 (2015); C. J. F. ter
-    Braak, Stat. Comput. 16, 239 (2006).
+    O. Cappé et al., Stat. Comput. 18, 447 (2008); J.-M. Cornuet et al., Scand. J. Stat. 39, 798 (2012);
+    E. Koblents, J. Míguez, Stat. Comput. 25, 407 (2015); C. J. F. ter Braak, Stat. Comput. 16, 239 (2006).
     """
     n, pilot = integer(n, "n", least=2), integer(pilot, "pilot", least=100)
     rounds, components = integer(rounds, "rounds", least=1), integer(components, "components", least=1)
     walks, moves = integer(walks, "walks", least=0), integer(moves, "moves", least=1)
+    fits = integer(fits, "fits", least=0)
     efficiency = number(efficiency, "efficiency", above=0.0, most=1.0)
     generator(rng)
     settings = {"pilot": pilot, "moves": moves, "components": components, "seed": rng.initial_seed()}
@@ -84,7 +93,7 @@ def refine(
             f"After {rounds} rounds the proposal is still far from the posterior (weights to the power {gamma:.2f}); "
             "give more rounds, a larger pilot, or a better proposal."
         )
-    best, walked = (_efficiency(found["log_weights"]), best[1]), []
+    best, walked, drawn, near = (_efficiency(found["log_weights"]), best[1]), [], [], likelihood
     for _ in range(walks):
         if best[0] >= efficiency:
             break
@@ -98,8 +107,43 @@ def refine(
         told += moves * pilot + pilot
         if (reached := _efficiency(found["log_weights"])) > best[0]:
             best = (reached, fit)
-    last = importance(likelihood, best[1], n, rng)
+    blend = Blend((best[1],))
+    for _ in range(fits):
+        newest = blend.parts[-1]
+        drawn.append(steps("wide", lambda: _drawn(near, newest, WIDE * pilot, rng)))  # noqa: B023
+        told += WIDE * pilot
+        theta = torch.cat([part["theta"] for part in drawn])
+        # The posterior at all points: each part was weighted by the density of its own proposal.
+        log_p = torch.cat(
+            [part["log_weights"] + q.log_prob(part["theta"]) for part, q in zip(drawn, blend.parts, strict=True)]
+        )
+        share = truncated(torch.where(log_p.isfinite(), log_p - blend.log_prob(theta), -math.inf))
+        blend = Blend((*blend.parts, fit_mixture(prior, to_normal(prior, theta), share, components, rng)))
+    last = importance(likelihood, blend, n, rng)
     return weighted(prior, last.theta, last.log_weights, told + n)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Equal shares of several proposals: where one of them is thin another may not be."""
+
+    parts: tuple[Proposal, ...]
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """θ ``(n, parameter)``."""
+        sizes = [n // len(self.parts) + (k < n % len(self.parts)) for k in range(len(self.parts))]
+        return torch.cat([part.sample(size, rng) for part, size in zip(self.parts, sizes, strict=True) if size])
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """ln of the mean density ``(n,)``."""
+        found = torch.stack([part.log_prob(theta) for part in self.parts])
+        return torch.logsumexp(found, 0) - math.log(len(self.parts))
+
+
+def truncated(log_weights: Tensor) -> Tensor:
+    """Weights, none above √N times their mean: what single samples of a proposal's tail say is not believed."""
+    weights = torch.exp(log_weights - log_weights.max())
+    return weights.clamp(max=float(weights.mean()) * len(weights) ** 0.5)
 
 
 def _efficiency(log_weights: Tensor) -> float:

@@ -201,7 +201,7 @@ def infer(path: Path, c: Config, seed: int, task: Any) -> xr.Dataset:
     found = {"weighted": importance(likelihood, proposal, setting.samples, rng)}
     if isinstance(task, int):
         with contextlib.suppress(ValueError):  # what cannot be refined counts as an efficiency of zero
-            found["refined"] = refine(likelihood, proposal, setting.samples, rng, **rounds)
+            found["refined"] = refine(likelihood, proposal, setting.samples, rng, fits=0, **rounds)
     else:
         found["refined"] = refine(likelihood, proposal, setting.samples, rng, **rounds)
     equal = torch.zeros(len(drawn), dtype=torch.float64)
