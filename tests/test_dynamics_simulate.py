@@ -1,6 +1,7 @@
 """A run and what it leaves behind: records, files, refusals."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -174,9 +175,10 @@ def test_a_run_of_no_steps_is_its_start(path, record, tmp_path):
     assert torch.equal(run.final.field, zeros(2))
 
 
-def test_progress_tells_the_speed(capsys):
+def test_progress_tells_the_speed(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     simulate(springs(), TDGL(0.1), zeros(), steps=30, record=None, rng=None, progress=True)
-    shown = capsys.readouterr().out
+    shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "TDGL" in shown and "30/30" in shown and "steps/s" in shown
 
 

@@ -52,17 +52,25 @@ class Training(Section):
     size: Count = 96
     """Complex coefficients for each detector."""
     templates: Count = 4096
+    """Signals of the bank of the matched filter."""
     steps: Count = 2000
     first_steps: Whole = 0
     """On the fiducial noise curves alone."""
     batch_size: Count = 512
+    """Simulations of a step."""
     learning_rate: Positive = 2e-3
     validate_every: Count = 200
+    """Steps between two validations."""
     held_out: Count = 4096
+    """Simulations that validate."""
     transforms: Count = 4
+    """Spline transforms of the flow."""
     hidden: Count = 96
+    """Neurons of a layer of the transforms."""
     width: Count = 192
+    """Features of the residual network that reads the data."""
     blocks: Count = 3
+    """Its residual blocks."""
 
 
 class Injections(Section):
@@ -88,9 +96,13 @@ class Config(Section):
     """Everything that decides the numbers of a run."""
 
     companion: Literal["neutron star", "black hole"] = "neutron star"
+    """What the heavier object, a black hole, circles with."""
     chirp_mass: Window = (2.34, 2.46)
+    """In solar masses."""
     mass_ratio: Window = (0.15, 0.4)
+    """Lighter over heavier."""
     distance: Window = (140.0, 450.0)
+    """In Mpc."""
     most: Positive = 1.6
     """Largest √α in km."""
     event: tuple[Positive, Positive] = (2.42, 0.244)
@@ -100,17 +112,22 @@ class Config(Section):
     spin: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Largest spin."""
     band: Window = (30.0, 512.0)
+    """Frequencies in Hz."""
     duration: Positive = 32.0
     jitter: Positive = 5e-3
     """Half width in s of the window of the time of coalescence."""
     detectors: tuple[Literal["H1", "L1", "V1"], ...] = ("H1", "L1")
+    """Which listen."""
     spread: Annotated[float, Field(ge=0)] = 0.0
     """Of the noise curves about the design; 0: all alike."""
     missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Chance that a detector is off."""
     notched: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Chance that a band of frequencies is cut out."""
     training: Training = Training()
     injections: Injections = Injections()
     device: Device = "cpu"
+    """Where the network is trained."""
     seed: Whole = 1
 
     @property
