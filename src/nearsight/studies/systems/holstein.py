@@ -56,6 +56,7 @@ from nearsight.studies.quench import recipe as quench_recipe
 from nearsight.studies.run import Run
 from nearsight.studies.sections import Convolution, LangevinQuench
 from nearsight.studies.settings import Section
+from nearsight.studies.study import Cost
 from nearsight.studies.system import System
 from nearsight.training import FitOptions, Recipe
 
@@ -251,6 +252,7 @@ STUDY = QuenchStudy(
     question="Does a force field learned on a small lattice let charge-density waves grow as exact electrons do?",
     title="Holstein model: charge-density waves after a quench",
     presets=PRESETS,
+    cost={"quick": Cost({"generate": 34, "train": 111, "validate": 24, "simulate": 18, "report": 2}, megabytes=23)},
     physics=physics,
     observe=observe,
     maps=maps,
