@@ -182,6 +182,12 @@ def test_checks_that_fail_decide_the_exit_code_if_asked(runs):
     assert run(*words, "--strict").exit_code == 1
 
 
+def test_the_damage_of_another_run_is_no_affair_of_this_one(runs):
+    (runs / "holstein" / "tiny" / "manifest.json").write_text("{}")
+    result = run("run", "holstein", "--preset", "tiny", "--name", "b", "--runs", runs, "--dry-run")
+    assert result.exit_code == 0 and "would begin" in result.output
+
+
 # --- data of another run ----------------------------------------------------------------------------------------------
 
 OTHER = ["holstein", "--preset", "tiny", "--name", "other", "--set", "seed=9"]

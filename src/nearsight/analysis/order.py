@@ -7,12 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 import xarray as xr
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, dijkstra
 
 from nearsight.analysis._fields import SiteField, described, neighbour_mean, relabel, site_field, units_of
 from nearsight.fields.textures import _fitting
 from nearsight.lattices import Lattice
+from nearsight.lattices._two_colours import two_colours
 
 __all__ = [
     "CHECKERBOARD",
@@ -158,12 +157,9 @@ def sublattice_sign(lattice: Lattice) -> np.ndarray:
 
     Refused for a lattice with odd rings: triangular, kagome, or a torus with an odd number of cells around.
     """
-    bonds, n = lattice.bonds(1), lattice.n_sites
-    graph = coo_array((np.ones(2 * len(bonds)), (np.r_[bonds.i, bonds.j], np.r_[bonds.j, bonds.i])), (n, n)).tocsr()
-    pieces = np.unique(connected_components(graph, directed=False)[1], return_index=True)[1]
-    steps = dijkstra(graph, directed=False, indices=pieces, unweighted=True, min_only=True)
-    colour = 1.0 - 2.0 * (steps % 2)
-    if np.any(colour[bonds.i] == colour[bonds.j]):
+    bonds = lattice.bonds(1)
+    colour = two_colours(bonds.i, bonds.j, lattice.n_sites)
+    if colour is None:
         raise ValueError(
             f"{lattice!r} has rings of an odd number of neighbours and no two sublattices. Use an even number of "
             f"cells, or give the wave vector of the order."

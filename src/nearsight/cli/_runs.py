@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ def show(folder: Path, console: Console) -> None:
     table = plain_table()
     for column in ("run", "state", "changed", "MB", "checks"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
-    for run in found(folder):
+    for manifest in sorted(folder.glob("*/*/manifest.json")):
+        run = Run(manifest.parent)
         try:
             how_far, checks = state(run), [check.word for check in run.checks]
         except CorruptFileError as error:
@@ -38,19 +40,14 @@ def show(folder: Path, console: Console) -> None:
     console.print(table)
 
 
-def found(folder: Path) -> Iterator[Run]:
-    """The runs ``folder/STUDY/NAME``, in their order."""
-    for manifest in sorted(folder.glob("*/*/manifest.json")):
-        yield Run(manifest.parent)
-
-
 def finished(folder: Path, stages: int) -> Iterator[Run]:
-    """The runs of one study's folder whose stages have all ended."""
+    """The whole runs of one study's folder whose stages have all ended."""
     for manifest in sorted(folder.glob("*/manifest.json")):
         run = Run(manifest.parent)
-        done = [entry["state"] == "complete" for entry in run.stages.values()]
-        if len(done) == stages and all(done):
-            yield run
+        with contextlib.suppress(CorruptFileError, FileNotFoundError):  # another run's damage is no affair of this one
+            done = [entry["state"] == "complete" for entry in run.stages.values()]
+            if len(done) == stages and all(done) and run.config:
+                yield run
 
 
 def state(run: Run) -> str:

@@ -79,14 +79,12 @@ def expected(study: Study, path: Path, preset: str) -> tuple[Mapping[str, float]
         if {**other.config, "seed": 0} == {**start, "seed": 0} and other.path != path:
             return {name: entry["seconds"] for name, entry in other.stages.items()}, f"the run {other.path}"
     cost = study.cost.get(preset)
-    return (cost.seconds, f"a run on two cores at 2.5 GHz, {cost.megabytes:.0f} MB") if cost else ({}, "")
+    return (cost.seconds, f"a run {cost.where}") if cost else ({}, "")
 
 
 def _cost(study: Study, preset: str) -> str:
     cost = study.cost.get(preset)
-    if cost is None:
-        return "not yet"
-    return f"{duration(sum(cost.seconds.values()))} on two cores at 2.5 GHz, {cost.megabytes:.0f} MB"
+    return "not yet" if cost is None else f"{duration(sum(cost.seconds.values()))} {cost.where}"
 
 
 def _meaning(section: type[BaseModel], name: str) -> str:

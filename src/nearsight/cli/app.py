@@ -183,8 +183,8 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
             path = place / found.name / _one_folder(name or preset or next(iter(found.presets)))
             existing = Run(path)
             stored = existing.exists and preset is None and not settings and config_file is None
-            asked: Any = None if stored else found.configure(preset, settings or [], config_file)
-            config: Any = found.stored_config(existing) if stored else asked
+            asked = (preset, settings or [], config_file)
+            config: Any = found.stored_config(existing) if stored else found.configure(*asked)
             start = preset or closest(found.presets, config)
             if dry_run:
                 say(found, path, config, start, Console(), stage)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.gravity.flow import PosteriorFlow
+from nearsight.gravity.flow import LARGEST, PosteriorFlow
 from nearsight.storage import tensor_hash
 from nearsight.training import Trainer, TrainerOptions, _distributed
 from nearsight.training.options import Count, Fraction, NonNegative, Positive, Whole
@@ -156,7 +156,7 @@ class _Posterior:
     def _drawn(self, draw: Draw, n: int, *stream: int) -> _Drawn:
         seed = np.random.SeedSequence([self.options.seed, *stream]).generate_state(1, np.uint64)[0]
         theta, data = draw(n, torch.Generator().manual_seed(int(seed) >> 1))
-        z = torch.special.ndtri(self.prior.to_unit(theta.double())).clamp(-8.0, 8.0)
+        z = self.prior.to_normal(theta.double(), LARGEST)
         return _Drawn(z.to(self.device), data.to(self.device))
 
     def batch(self, step: int) -> _Drawn:

@@ -137,7 +137,7 @@ class PosteriorFlow(Described, nn.Module):
         theta, data = self._checked(theta, self.dimensions, "theta"), self._checked(data, self.inputs, "data")
         density = self.prior.log_density(theta)
         inside = torch.isfinite(density)
-        z = torch.special.ndtri(self.prior.to_unit(theta)).clamp(-LARGEST, LARGEST)
+        z = self.prior.to_normal(theta, LARGEST)
         z = torch.where(inside[..., None], z, torch.zeros_like(z))
         return torch.where(inside, self.log_ratio(z, self._features(data)) + density, -torch.inf)
 
@@ -164,7 +164,7 @@ class PosteriorFlow(Described, nn.Module):
             y = self._spline(features, shape[:-1]).inv(eps)
             solved = torch.linalg.solve_triangular(matrix, y[..., None], upper=False)[..., 0]
             z = (solved + shift).double().clamp(-LARGEST, LARGEST)
-            drawn.append(self.prior.from_unit(torch.special.ndtr(z)))
+            drawn.append(self.prior.from_normal(z))
         return torch.cat(drawn)
 
     def _features(self, data: Tensor) -> Tensor:

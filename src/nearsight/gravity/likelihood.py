@@ -93,20 +93,28 @@ class Likelihood:
         f = strain.frequencies
         check_prior(prior, f)
         theta = self._spread(around)
-        middle = prior.source(prior.from_unit(torch.full((len(prior.names),), 0.5, dtype=torch.float64)))
+        middle = prior.source(prior.middle)
         base = reference(waveform, middle, strain.detectors, self._sidereal, f)
-        scale = 4 / strain.duration / strain.asd.square()
         on_grid = base(f)
         sources = prior.source(theta, prior.nuisances(len(theta), torch.Generator().manual_seed(0)))
-        power = on_grid.abs().square() * scale
+        power = on_grid.abs().square() * self._scale
         self._expands = hasattr(waveform, "expansion") and waveform.expansion(sources) is not None
         snr = 0.0 if self._expands else 300.0
         self.bands = divide(waveform, sources, base, f, power.sum(0), self.radians, snr)
         at_nodes = base(self.bands.nodes)
-        data = torch.where(strain.asd.isfinite(), strain.data.conj(), torch.zeros_like(strain.data))
-        self._linear = Sums(self.bands, data * on_grid * scale, at_nodes)
+        self._linear = Sums(self.bands, self._conjugate * on_grid * self._scale, at_nodes)
         self._square = Sums(self.bands, power, at_nodes.abs().square())
         self._turns = self._check_phase(middle) if "phase" in prior.marginal else 0
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        """4/(T S) ``(detector, frequency)``, zero where data are not used."""
+        return 4 / self.strain.duration / self.strain.asd.square()
+
+    @cached_property
+    def _conjugate(self) -> Tensor:
+        """d* ``(detector, frequency)``, zero where data are not used."""
+        return torch.where(self.strain.asd.isfinite(), self.strain.data.conj(), torch.zeros_like(self.strain.data))
 
     @property
     def _sidereal(self) -> float:
@@ -185,13 +193,11 @@ class Likelihood:
 
     def exact(self, theta: Tensor) -> Tensor:
         """The same as a call, summed over all frequencies: some hundred times slower."""
-        f, scale = self.strain.frequencies, 4 / self.strain.duration / self.strain.asd.square()
-        data = torch.where(self.strain.asd.isfinite(), self.strain.data.conj(), torch.zeros_like(self.strain.data))
-        found = []
+        f, scale, found = self.strain.frequencies, self._scale, []
         for rows in theta.split(max(BATCH // scale.numel(), 1)):
             strain = strains(self.waveform, f, self.prior.source(rows), self.strain.detectors, self._sidereal)
             power = (strain.abs().square() * scale).sum((-1, -2))
-            overlap = self._shifted((strain * data * scale).sum(1), f)
+            overlap = self._shifted((strain * self._conjugate * scale).sum(1), f)
             found.append(self._ratio(overlap, power[:, None]))
         return torch.cat(found)
 
@@ -236,16 +242,17 @@ class Likelihood:
 
     def _ratio(self, overlap: Tensor, square: Tensor) -> Tensor:
         """ln L ``(n,)``, integrated over what is marginal."""
-        overlap, square = overlap[..., None], square[..., None]
-        if "distance" in self.prior.marginal:
-            overlap, square = overlap * self._stretches, square * self._stretches**2
-        found = (self._log_bessel(overlap.abs()) if self._turns else overlap.real) - square / 2
+        found, _ = self._terms(overlap, square)
         count = found.shape[1] * found.shape[2]
         return torch.logsumexp(found.flatten(1), -1) - math.log(count)
 
-    @staticmethod
-    def _log_bessel(x: Tensor) -> Tensor:
-        return torch.log(torch.special.i0e(x)) + x
+    def _terms(self, overlap: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        """ln L ``(n, time, distance)`` without its phase, at all that is summed over, and ⟨d|h⟩ there."""
+        overlap, square = overlap[..., None], square[..., None]
+        if "distance" in self.prior.marginal:
+            overlap, square = overlap * self._stretches, square * self._stretches**2
+        size = overlap.abs()
+        return (torch.log(torch.special.i0e(size)) + size if self._turns else overlap.real) - square / 2, overlap
 
     def recover(self, theta: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         """Draws of what is integrated out, ``(n,)`` by name, one for every θ, from its density given θ and the data.
@@ -259,10 +266,7 @@ class Likelihood:
         return {name: torch.cat([part[name] for part in parts]) for name in self.prior.marginal}
 
     def _recovered(self, theta: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
-        overlap, square = (values[..., None] for values in self._products(theta))
-        if "distance" in self.prior.marginal:
-            overlap, square = overlap * self._stretches, square * self._stretches**2
-        log_p = (self._log_bessel(overlap.abs()) if self._turns else overlap.real) - square / 2
+        log_p, overlap = self._terms(*self._products(theta))
         which = torch.multinomial(torch.softmax(log_p.flatten(1), -1), 1, generator=rng)
         found: dict[str, Tensor] = {}
         _, times, distances = log_p.shape

@@ -69,7 +69,7 @@ class MatchedFilter:
 
     def _of(self, z: Tensor, others: Source) -> Tensor:
         """Signals ``(n, detector, size)`` at normal coordinates ``(n, d)``."""
-        theta, found = self.simulator.prior.from_unit(torch.special.ndtr(z)), []
+        theta, found = self.simulator.prior.from_normal(z), []
         for k in range(0, len(z), 512):
             some = {name: value[k : k + 512] for name, value in others.items()}
             found.append(self.simulator.signals(theta[k : k + 512], some))

@@ -19,12 +19,12 @@ TOO_FAR = 7.0
 
 def to_normal(prior: Prior, theta: Tensor) -> Tensor:
     """z = Φ⁻¹(u) of the coordinates u in the unit cube, standard normal under the prior."""
-    return torch.special.ndtri(prior.to_unit(theta)).clamp(-TOO_FAR, TOO_FAR)
+    return prior.to_normal(theta, TOO_FAR)
 
 
 def from_normal(prior: Prior, z: Tensor) -> Tensor:
     """θ of normal coordinates."""
-    return prior.from_unit(torch.special.ndtr(z.clamp(-TOO_FAR, TOO_FAR)))
+    return prior.from_normal(z.clamp(-TOO_FAR, TOO_FAR))
 
 
 @dataclass(frozen=True, eq=False)

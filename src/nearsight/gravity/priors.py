@@ -164,6 +164,19 @@ class Prior:
                 columns[k] = density.range(source) * u[..., k] ** (1 / density.power)
         return torch.stack([columns[k] for k in range(len(densities))], -1)
 
+    def to_normal(self, theta: Tensor, largest: float) -> Tensor:
+        """z = Φ⁻¹(u), standard normal under the prior, cut off at ± ``largest``."""
+        return torch.special.ndtri(self.to_unit(theta)).clamp(-largest, largest)
+
+    def from_normal(self, z: Tensor) -> Tensor:
+        """θ of normal coordinates."""
+        return self.from_unit(torch.special.ndtr(z))
+
+    @property
+    def middle(self) -> Tensor:
+        """θ ``(parameter,)`` in the middle of the unit cube, float64."""
+        return self.from_unit(torch.full((len(self.names),), 0.5, dtype=torch.float64))
+
     def log_density(self, theta: Tensor) -> Tensor:
         """ln p(θ) ``(*batch,)``, -inf outside of the prior and beyond small coupling."""
         source = self.source(theta)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 from nearsight._description import differences
 from nearsight._validation import filename, generator, integer, number
 from nearsight.gravity.likelihood import Likelihood
-from nearsight.gravity.mixture import TOO_FAR, fit_mixture, from_normal, to_normal
-from nearsight.gravity.posterior import Posterior, Proposal, importance, weighted
+from nearsight.gravity.mixture import TOO_FAR, Mixture, fit_mixture, from_normal, to_normal
+from nearsight.gravity.posterior import Posterior, Proposal, importance
 from nearsight.storage import load_tensors, read_json, save_tensors, write_json
 
 WIDE = 5
@@ -76,51 +77,83 @@ def refine(
     efficiency = number(efficiency, "efficiency", above=0.0, most=1.0)
     generator(rng)
     settings = {"pilot": pilot, "moves": moves, "components": components, "seed": rng.initial_seed()}
-    steps = _Steps(folder, {**likelihood.plan(), **settings}, rng)
-    prior, told, gamma = likelihood.prior, 0, 0.0
-    best: tuple[float, Proposal] = (0.0, proposal)
-    for _ in range(rounds):
-        current = best[1]
-        found = steps("draw", lambda: _drawn(likelihood, current, pilot, rng))  # noqa: B023
-        told += pilot
-        gamma = temper(found["log_weights"], pilot / 10)
-        if gamma > 0.5:
-            break
-        share = torch.softmax(gamma * found["log_weights"], 0)
-        best = (0.0, fit_mixture(prior, to_normal(prior, found["theta"]), share, components, rng))
-    else:
+    search = _Search(likelihood, rng, pilot, components, _Steps(folder, {**likelihood.plan(), **settings}, rng))
+    best, found = search.led(proposal, rounds)
+    best, near = search.walked(best, found, walks, moves, efficiency)
+    last = importance(likelihood, search.spread(best, near, fits), n, rng)
+    return replace(last, evaluations=search.evaluations + n)
+
+
+@dataclass
+class _Search:
+    """The steps of :func:`refine`, and how many likelihoods they have evaluated."""
+
+    likelihood: Likelihood
+    rng: torch.Generator
+    pilot: int
+    components: int
+    steps: _Steps
+    evaluations: int = 0
+
+    def led(self, proposal: Proposal, rounds: int) -> tuple[Proposal, dict[str, Tensor]]:
+        """A proposal near the posterior, by rounds of tempered weights, and draws from it."""
+        for _ in range(rounds):
+            found = self._drawn("draw", self.likelihood, proposal, self.pilot)
+            gamma = temper(found["log_weights"], self.pilot / 10)
+            if gamma > 0.5:
+                return proposal, found
+            proposal = self._fit(self._normal(found), torch.softmax(gamma * found["log_weights"], 0))
         raise ValueError(
             f"After {rounds} rounds the proposal is still far from the posterior (weights to the power {gamma:.2f}); "
             "give more rounds, a larger pilot, or a better proposal."
         )
-    best, walked, drawn, near = (_efficiency(found["log_weights"]), best[1]), [], [], likelihood
-    for _ in range(walks):
-        if best[0] >= efficiency:
-            break
-        share = torch.softmax(temper(found["log_weights"], pilot / 10) * found["log_weights"], 0)
-        start = to_normal(prior, found["theta"])[torch.multinomial(share, pilot, replacement=True, generator=rng)]
-        near = likelihood.focused(from_normal(prior, start))
-        walked.append(steps("walk", lambda: {"z": walk(near, start, moves, rng)})["z"])  # noqa: B023
-        points = torch.cat(walked[-4:])
-        fit = fit_mixture(prior, points, torch.ones(len(points), dtype=points.dtype), components, rng)
-        found = steps("try", lambda: _drawn(near, fit, pilot, rng))  # noqa: B023
-        told += moves * pilot + pilot
-        if (reached := _efficiency(found["log_weights"])) > best[0]:
-            best = (reached, fit)
-    blend = Blend((best[1],))
-    for _ in range(fits):
-        newest = blend.parts[-1]
-        drawn.append(steps("wide", lambda: _drawn(near, newest, WIDE * pilot, rng)))  # noqa: B023
-        told += WIDE * pilot
-        theta = torch.cat([part["theta"] for part in drawn])
-        # The posterior at all points: each part was weighted by the density of its own proposal.
-        log_p = torch.cat(
-            [part["log_weights"] + q.log_prob(part["theta"]) for part, q in zip(drawn, blend.parts, strict=True)]
-        )
-        share = truncated(torch.where(log_p.isfinite(), log_p - blend.log_prob(theta), -math.inf))
-        blend = Blend((*blend.parts, fit_mixture(prior, to_normal(prior, theta), share, components, rng)))
-    last = importance(likelihood, blend, n, rng)
-    return weighted(prior, last.theta, last.log_weights, told + n)
+
+    def walked(
+        self, best: Proposal, found: dict[str, Tensor], walks: int, moves: int, efficiency: float
+    ) -> tuple[Proposal, Likelihood]:
+        """The best of mixtures fitted to walkers, and the likelihood in bands that resolve the last of these."""
+        near, reached, walked = self.likelihood, _effective(found["log_weights"]) / self.pilot, []
+        for _ in range(walks):
+            if reached >= efficiency:
+                break
+            log_weights = found["log_weights"]
+            share = torch.softmax(temper(log_weights, self.pilot / 10) * log_weights, 0)
+            chosen = torch.multinomial(share, self.pilot, replacement=True, generator=self.rng)
+            start = self._normal(found)[chosen]
+            near = self.likelihood.focused(from_normal(self.likelihood.prior, start))
+            walked.append(self.steps("walk", partial(_walkers, near, start, moves, self.rng))["z"])
+            self.evaluations += moves * self.pilot
+            points = torch.cat(walked[-4:])
+            fit = self._fit(points, torch.ones(len(points), dtype=points.dtype))
+            found = self._drawn("try", near, fit, self.pilot)
+            if (now := _effective(found["log_weights"]) / self.pilot) > reached:
+                reached, best = now, fit
+        return best, near
+
+    def spread(self, best: Proposal, near: Likelihood, fits: int) -> Blend:
+        """A blend of mixtures, each fitted to weighted samples of all before it."""
+        blend, drawn = Blend((best,)), []
+        for _ in range(fits):
+            drawn.append(self._drawn("wide", near, blend.parts[-1], WIDE * self.pilot))
+            theta = torch.cat([part["theta"] for part in drawn])
+            # The posterior at all points: each part was weighted by the density of its own proposal.
+            log_p = torch.cat(
+                [part["log_weights"] + q.log_prob(part["theta"]) for part, q in zip(drawn, blend.parts, strict=True)]
+            )
+            share = truncated(torch.where(log_p.isfinite(), log_p - blend.log_prob(theta), -math.inf))
+            blend = Blend((*blend.parts, self._fit(to_normal(self.likelihood.prior, theta), share)))
+        return blend
+
+    def _drawn(self, name: str, likelihood: Likelihood, proposal: Proposal, n: int) -> dict[str, Tensor]:
+        """Samples and their weights, a step that is kept."""
+        self.evaluations += n
+        return self.steps(name, partial(_samples, likelihood, proposal, n, self.rng))
+
+    def _normal(self, found: dict[str, Tensor]) -> Tensor:
+        return to_normal(self.likelihood.prior, found["theta"])
+
+    def _fit(self, z: Tensor, weights: Tensor) -> Mixture:
+        return fit_mixture(self.likelihood.prior, z, weights, self.components, self.rng)
 
 
 @dataclass(frozen=True)
@@ -146,13 +179,18 @@ def truncated(log_weights: Tensor) -> Tensor:
     return weights.clamp(max=float(weights.mean()) * len(weights) ** 0.5)
 
 
-def _efficiency(log_weights: Tensor) -> float:
-    return 1 / float(torch.softmax(log_weights, 0).square().sum()) / len(log_weights)
+def _effective(log_weights: Tensor) -> float:
+    """Effective number of samples."""
+    return 1 / float(torch.softmax(log_weights, 0).square().sum())
 
 
-def _drawn(likelihood: Likelihood, proposal: Proposal, pilot: int, rng: torch.Generator) -> dict[str, Tensor]:
-    found = importance(likelihood, proposal, pilot, rng)
+def _samples(likelihood: Likelihood, proposal: Proposal, n: int, rng: torch.Generator) -> dict[str, Tensor]:
+    found = importance(likelihood, proposal, n, rng)
     return {"theta": found.theta, "log_weights": found.log_weights}
+
+
+def _walkers(likelihood: Likelihood, z: Tensor, moves: int, rng: torch.Generator) -> dict[str, Tensor]:
+    return {"z": walk(likelihood, z, moves, rng)}
 
 
 def walk(likelihood: Likelihood, z: Tensor, moves: int, rng: torch.Generator) -> Tensor:
@@ -192,7 +230,7 @@ def temper(log_weights: Tensor, effective: float) -> float:
     log_weights = log_weights[log_weights.isfinite()]
 
     def enough(gamma: float) -> bool:
-        return 1 / float(torch.softmax(gamma * log_weights, 0).square().sum()) >= effective
+        return _effective(gamma * log_weights) >= effective
 
     if enough(1.0):
         return 1.0

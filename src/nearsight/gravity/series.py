@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nearsight._validation import array, filename, instance, number
 from nearsight.gravity.detectors import DETECTORS
-from nearsight.gravity.strain import Strain, checked_asd
+from nearsight.gravity.strain import Strain, checked_asd, duration_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ def from_series(
     if not series:
         raise ValueError("series must hold one at least.")
     rows = [instance(one, TimeSeries, "a series", "Read one by load_series.") for one in series]
-    duration = 1 / float(frequencies[1] - frequencies[0])
+    duration = duration_of(frequencies)
     rise = number(rise, "rise", least=0.0, most=duration / 2)
     found = []
     for one in rows:

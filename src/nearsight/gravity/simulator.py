@@ -13,7 +13,7 @@ from nearsight._validation import instance, integer, number
 from nearsight.gravity.bands import Bands, divide, reference
 from nearsight.gravity.detectors import Detector, advanced_ligo, sidereal_time, strains, varied_noise
 from nearsight.gravity.priors import Prior
-from nearsight.gravity.strain import Strain, check_prior, checked_asd
+from nearsight.gravity.strain import Strain, check_prior, checked_asd, duration_of
 from nearsight.gravity.waveforms import Source, Waveform
 
 
@@ -92,7 +92,7 @@ class Simulator:
         radians = number(radians, "radians", above=0.0)
 
         rng = torch.Generator().manual_seed(self.seed)
-        middle = prior.source(prior.from_unit(torch.full((len(prior.names),), 0.5, dtype=torch.float64)))
+        middle = prior.source(prior.middle)
         base = reference(waveform, middle, self.detectors, sidereal_time(gps), frequencies)
         self._reference = base(frequencies)
         power = (self._reference.abs() / self.asd).square().sum(0)
@@ -124,7 +124,7 @@ class Simulator:
 
     @property
     def _duration(self) -> float:
-        return 1 / float(self.frequencies[1] - self.frequencies[0])
+        return duration_of(self.frequencies)
 
     def _norms(self, asd: Tensor) -> Tensor:
         """ρ² ``(detector, cell)`` of the reference with noise curves ``(detector, frequency)``."""

@@ -31,6 +31,11 @@ def frequency_grid(low: float, high: float, duration: float) -> Tensor:
     return torch.arange(first, last + 1, dtype=torch.float64) / duration
 
 
+def duration_of(frequencies: Tensor) -> float:
+    """T in s of data whose frequencies are k/T."""
+    return 1 / float(frequencies[1] - frequencies[0])
+
+
 @dataclass(frozen=True, eq=False)
 class Strain:
     r"""What detectors measured, :math:`\tilde d(f) = \int d(t)\, e^{-2 \pi i f t} dt`, and their noise curves.
@@ -137,7 +142,7 @@ def inject(
     waves = waveform(frequencies, source)
     data = project(waves, frequencies, source, detectors, sidereal_time(gps))
     if generator(rng, optional=True) is not None:
-        duration = 1 / float(frequencies[1] - frequencies[0])
+        duration = duration_of(frequencies)
         parts = torch.randn(*data.shape, 2, generator=rng, dtype=torch.float64, device=rng.device)  # type: ignore[union-attr]
         noise = torch.view_as_complex(parts).to(data.device) * asd.nan_to_num(posinf=0.0) * duration**0.5 / 2
         data = data + noise
@@ -167,7 +172,7 @@ def chirp_time(frequency: float, chirp_mass: float) -> float:
 
 def check_duration(frequencies: Tensor, chirp_mass: float, earliest: float, latest: float) -> None:
     """``ValueError`` if the lightest signal does not lie within the data."""
-    low, duration = float(frequencies[0]), 1 / float(frequencies[1] - frequencies[0])
+    low, duration = float(frequencies[0]), duration_of(frequencies)
     needed = chirp_time(low, chirp_mass)
     if earliest < needed or latest > duration:
         raise ValueError(

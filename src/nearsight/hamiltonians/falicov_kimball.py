@@ -12,7 +12,7 @@ from nearsight._validation import integer, number
 from nearsight.fields import occupation
 from nearsight.hamiltonians.classical_model import _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
+from nearsight.hamiltonians.hopping import checked_twist, shell_hopping
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -70,10 +70,7 @@ class FalicovKimball(Hamiltonian):
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]
         """The hopping matrix. Built when first asked for: a learned walk on 10⁵ sites needs none."""
-        shells = (
-            hopping_matrix(self.lattice, self.lattice.bonds(k), -x, twist=self.twist) for k, x in enumerate(self.t, 1)
-        )
-        return torch.stack(list(shells)).sum(0)
+        return shell_hopping(self.lattice, self.t, twist=self.twist)
 
     def coupling(self, field: Tensor) -> Tensor:
         return self.U * field[..., 0]

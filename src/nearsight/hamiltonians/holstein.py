@@ -12,7 +12,7 @@ from nearsight._validation import boolean, integer, number
 from nearsight.fields import scalar
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
+from nearsight.hamiltonians.hopping import checked_twist, shell_hopping
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -77,10 +77,7 @@ class Holstein(Hamiltonian):
     @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]
         """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
-        shells = enumerate(_couplings(self.t, "t"), start=1)
-        return torch.stack(
-            [hopping_matrix(self.lattice, self.lattice.bonds(s), -t, twist=self.twist) for s, t in shells]
-        ).sum(0)
+        return shell_hopping(self.lattice, _couplings(self.t, "t"), twist=self.twist)
 
     def coupling(self, field: Tensor) -> Tensor:
         return -self.g * field[..., 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,13 @@ def hopping_matrix(
     shape = np.shape(amplitude)
     n = lattice.n_sites * (shape[-1] if len(shape) == 3 else 1)
     return dense(rows, columns, values, n)
+
+
+def shell_hopping(lattice: Lattice, t: Sequence[float], *, twist: tuple[float, ...] | None = None) -> Tensor:
+    r"""The dense matrix of :math:`-\sum_s t_s \sum_{\langle ij \rangle_s} (c_i^\dagger c_j + h.c.)`, t by neighbour
+    shell from the first."""
+    shells = [hopping_matrix(lattice, lattice.bonds(s), -x, twist=twist) for s, x in enumerate(t, start=1)]
+    return torch.stack(shells).sum(0)
 
 
 def dense(rows: Tensor, columns: Tensor, values: Tensor, size: int) -> Tensor:

@@ -78,8 +78,8 @@ class Environments:
         codes = [q ** k.members.shape[1] for k in self.kinds]
         numbers = len(blocks) * sum(codes)
         # A table larger than what there is to count is no gain.
-        self.counted = max(codes) <= CODES and numbers <= min(COUNTS, max(2**20, 4 * self.number))
-        self._records = self._count(codes) if self.counted else self._collapsed()
+        few = max(codes) <= CODES and numbers <= min(COUNTS, max(2**20, 4 * self.number))
+        self._records = self._count(codes) if few else self._collapsed()
         self.counted = self._records is not None
 
     def __iter__(self) -> Iterator[Records]:

@@ -77,8 +77,8 @@ def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, ex: np.ndarray, ey: np.ndarr
         return
     density = ndimage.gaussian_filter(np.histogram2d(x, y, [ex, ey])[0], 1.5)
     order = np.sort(density.ravel())[::-1]
-    held = np.cumsum(order) / max(order.sum(), 1e-300)
-    places = [min(int(np.searchsorted(held, part)), len(order) - 1) for part in (0.9, 0.5)]
+    mass = np.cumsum(order) / max(order.sum(), 1e-300)
+    places = [min(int(np.searchsorted(mass, part)), len(order) - 1) for part in (0.9, 0.5)]
     levels = sorted({float(order[place]) for place in places})
     middle_x, middle_y = ((e[1:] + e[:-1]) / 2 for e in (ex, ey))
     if levels[0] > 0:

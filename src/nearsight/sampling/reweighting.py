@@ -96,7 +96,8 @@ class MultiHistogram:
         self._levels, self._level = np.unique(self.energy, return_inverse=True)
         # (group, temperature) and (group, level): what is left out, each in its turn.
         self._drawn = np.stack([np.bincount(place[self._group == g], minlength=len(counts)) for g in range(groups)])
-        self._found = np.stack([self._sums(np.ones(len(place)), g) for g in range(groups)])
+        levels = len(self._levels)
+        self._found = np.stack([np.bincount(self._level[self._group == g], minlength=levels) for g in range(groups)])
         total, found = self._drawn.sum(0), self._found.sum(0)
         first = self._free_energies(total, found, np.zeros(len(counts)))
         self._f = np.stack(
@@ -156,10 +157,11 @@ class MultiHistogram:
         low, high = (float(t) for t in _temperatures(np.asarray(between, dtype=float)))
 
         def cross(mine: int, others: int) -> float:
+            ours, theirs = self._sums(mine, self._moments()), other._sums(others, other._moments())
+
             def difference(t: float) -> float:
                 at = np.array([t])
-                ours = self._draw(mine, _binder, self._moments(), at)[0]
-                return float(ours[0] - other._draw(others, _binder, other._moments(), at)[0][0])
+                return float((_binder(self._means(mine, ours, at)) - _binder(other._means(others, theirs, at)))[0])
 
             if difference(low) * difference(high) > 0:
                 raise ValueError(f"The cumulants do not cross once in [{low:g}, {high:g}]; choose another interval.")
@@ -188,11 +190,6 @@ class MultiHistogram:
             raise ValueError("Binder's cumulant needs magnetisation=, the mean field of every snapshot.")
         m2 = (self.magnetisation.reshape(len(self.energy), -1) ** 2).sum(-1)
         return np.stack([m2, m2**2], axis=-1)
-
-    def _sums(self, values: np.ndarray, group: int) -> np.ndarray:
-        """Sums over the snapshots of a group that share an energy ``(level,)``."""
-        inside = self._group == group
-        return np.bincount(self._level[inside], values[inside], len(self._levels))
 
     def _exponents(self) -> np.ndarray:
         """-β_k E ``(temperature, level)``, energies counted from their mean."""
@@ -226,22 +223,24 @@ class MultiHistogram:
         total = logsumexp(np.log(drawn)[:, None] + self._f[number][:, None] + self._exponents(), axis=0)
         return -(self._levels - self._levels.mean()) / T[:, None] - total
 
-    def _draw(
-        self, number: int, function: Callable[[np.ndarray], np.ndarray], values: np.ndarray, T: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _sums(self, number: int, values: np.ndarray) -> np.ndarray:
+        """Numbers and sums of observables over the snapshots that share an energy ``(1 + q, level)``, without none or
+        one of the groups as in :meth:`_weights`."""
+        left, columns = self._group != number - 1, (np.ones(len(values)), *values.T)
+        return np.stack([np.bincount(self._level[left], x[left], len(self._levels)) for x in columns])
+
+    def _means(self, number: int, sums: np.ndarray, T: np.ndarray) -> np.ndarray:
+        """Averages ``(kT, q)``."""
         weights = self._weights(number, T)
-        left = self._group != number - 1
-        columns = (np.ones(len(values)), *values.T)
-        sums = np.stack([np.bincount(self._level[left], column[left], len(self._levels)) for column in columns])
-        scaled = np.exp(weights - weights.max(-1, keepdims=True))
-        moments = scaled @ sums.T  # (kT, 1 + q)
-        return function(moments[:, 1:] / moments[:, :1]), scaled
+        moments = np.exp(weights - weights.max(-1, keepdims=True)) @ sums.T
+        return moments[:, 1:] / moments[:, :1]
 
     def _draws(
         self, function: Callable[[np.ndarray], np.ndarray], values: np.ndarray, T: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The statistic of all snapshots and of all but one group ``(1 + groups, kT)``; their effective number."""
-        draws = [self._draw(number, function, values, T)[0] for number in range(len(self._f))]
+        numbers = range(len(self._f))
+        draws = [function(self._means(number, self._sums(number, values), T)) for number in numbers]
         return np.stack(draws), self._effective(T)
 
     def _effective(self, T: np.ndarray) -> np.ndarray:

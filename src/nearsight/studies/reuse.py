@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nearsight.storage import atomic_directory, write_atomic
 from nearsight.studies.run import Run
-from nearsight.studies.settings import flatten
+from nearsight.studies.settings import differing
 
 if TYPE_CHECKING:
     from nearsight.studies.study import Stage
@@ -24,9 +24,7 @@ def take_data(run: Run, stages: Sequence[Stage], source: str | Path) -> None:
     Raises ``ValueError`` if the data would have been made differently here, and names the settings in which; or if this
     run has data of its own.
     """
-    other = Run(source)
-    if not other.exists:
-        raise FileNotFoundError(f"There is no run in {source}; --data wants the folder of one, RUNS/STUDY/NAME.")
+    other = Run.open(source)
     study = run.manifest["study"]
     if other.manifest["study"] != study:
         raise ValueError(f"{source} holds a run of the study {other.manifest['study']!r}, and this is {study!r}.")
@@ -34,9 +32,8 @@ def take_data(run: Run, stages: Sequence[Stage], source: str | Path) -> None:
     if stage is None or stage.unread is None:
         raise ValueError(f"The study {study!r} does not say which of its settings decide its data; make them anew.")
     free = {*stage.unread, "seed", "device"}
-    old, new = (flatten({k: v for k, v in r.config.items() if k not in free}) for r in (other, run))
-    lines = [f"{k}: {old.get(k)} there, {new.get(k)} here" for k in {**old, **new} if old.get(k) != new.get(k)]
-    if lines:
+    there, here = ({key: value for key, value in r.config.items() if key not in free} for r in (other, run))
+    if lines := differing(there, here):
         raise ValueError(
             f"The data of {source} were made with other settings ({'; '.join(lines)}). Take them over with --set, or "
             f"make data of this run's own."

@@ -31,7 +31,7 @@ from nearsight.storage import (
 from nearsight.studies import observables
 from nearsight.studies.checks import Check, number_cell
 from nearsight.studies.provenance import provenance
-from nearsight.studies.settings import flatten
+from nearsight.studies.settings import differing
 
 if TYPE_CHECKING:
     from nearsight.dynamics import Trajectory
@@ -78,7 +78,7 @@ class Run:
         """
         run = cls(path)
         if not run.exists:
-            raise FileNotFoundError(f"There is no run in {path}: it holds neither config.yaml nor manifest.json.")
+            raise FileNotFoundError(f"There is no run in {path}; give the folder of one, RUNS/STUDY/NAME.")
         return run
 
     @classmethod
@@ -151,13 +151,10 @@ class Run:
         return content
 
     def _refuse_other_config(self, config: dict[str, Any]) -> None:
-        old, new = flatten(self.config), flatten(json.loads(json.dumps(config)))
-        changed = [key for key in {**old, **new} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
-        if changed:
-            listed = "; ".join(f"{k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} here" for k in changed)
+        if changed := differing(self.config, json.loads(json.dumps(config))):
             raise ValueError(
-                f"{self.path} holds a run with another configuration ({listed}). Give this run another --name, or drop "
-                f"the options that differ."
+                f"{self.path} holds a run with another configuration ({'; '.join(changed)}). Give this run another "
+                f"--name, or drop the options that differ."
             )
 
     # --- what was made ----------------------------------------------------------------------------------------------
@@ -396,7 +393,6 @@ def _is_manifest(content: Any) -> bool:
     return True
 
 
-_ABSENT = object()
 _NO_CHECKS = "Restore a copy, or delete it and resume: the stages that check then run again."
 
 

@@ -101,6 +101,16 @@ def difference(start: BaseModel, config: BaseModel) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in new.items() if old.get(key) != value]
 
 
+def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """ "key: value there, value here" of all settings in which two configurations in plain data differ."""
+    old, new = flatten(there), flatten(here)
+    return [
+        f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} here"
+        for key in {**old, **new}
+        if (key in old, old.get(key)) != (key in new, new.get(key))
+    ]
+
+
 def closest(presets: Mapping[str, BaseModel], config: BaseModel) -> str:
     """The preset from which a configuration differs in the fewest settings."""
     return min(presets, key=lambda preset: len(difference(presets[preset], config)))

@@ -55,6 +55,11 @@ class Cost:
     seconds: Mapping[str, float]
     megabytes: float
 
+    @property
+    def where(self) -> str:
+        """Where it took so long, and what it left."""
+        return f"on two cores at 2.5 GHz, {self.megabytes:.0f} MB"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nearsight._validation import generator, instance, integer, number
 from nearsight.analysis.locality._range import doubled, forces
+from nearsight.analysis.statistics._draws import left_out_error
 from nearsight.fields import check_field
 from nearsight.forcefields import ForceField
 
@@ -76,13 +77,11 @@ def circulation(
     totals = [np.array([odd.sum(), even.sum()])]
     totals += [totals[0] - 2 * np.array([odd[k].sum(), even[k].sum()]) for k in range(vectors)]
     fraction = np.array([np.sqrt(a / (a + s)) if a + s > 0 else 0.0 for a, s in totals])
-    left_out = fraction[1:]
-    error = np.sqrt((vectors - 1) / vectors * np.square(left_out - left_out.mean()).sum())
     label = {"long_name": "work around a loop", "units": "force per field"}
     data = {
         "work": (("u", "v"), work, label),
         "stretch": (("u", "v"), stretch, {"long_name": "symmetric part", "units": "force per field"}),
         "fraction": ((), fraction[0], {"long_name": "non-conservative fraction of the derivative", "units": "1"}),
-        "fraction_error": ((), error, {"long_name": "its standard error", "units": "1"}),
+        "fraction_error": ((), left_out_error(fraction[1:]), {"long_name": "its standard error", "units": "1"}),
     }
     return xr.Dataset(data)

@@ -30,6 +30,12 @@ def mean_draws(values: np.ndarray, *, rng: torch.Generator, samples: int, studen
     return mean * np.exp(np.einsum("sr,r...->s...", g, relative))
 
 
+def left_out_error(without: np.ndarray) -> np.ndarray:
+    """Standard error of a statistic, from its values with each of n parts left out ``(n, ...)``."""
+    n = len(without)
+    return np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))
+
+
 def students_interval(value: float, error: float, dof: int, level: float = 0.95) -> tuple[float, float]:
     """The interval that covers the truth with probability ``level``, from a standard error of so many degrees of
     freedom: value ± t × error."""

@@ -44,14 +44,14 @@ def truth_ranks(
     """
     generator(rng)
     truth, trials = _trials(truth, samples, weights)
-    chance = torch.rand(truth.shape, generator=rng, dtype=torch.float64).numpy()
+    uniform = torch.rand(truth.shape, generator=rng, dtype=torch.float64).numpy()
     ranks = np.empty_like(truth)
     for k, (drawn, weight) in enumerate(trials):
         less, equal = drawn < truth[k], drawn == truth[k]
         if weight is None:
-            ranks[k] = (np.count_nonzero(less, 0) + chance[k] * (1 + np.count_nonzero(equal, 0))) / (len(drawn) + 1)
+            ranks[k] = (np.count_nonzero(less, 0) + uniform[k] * (1 + np.count_nonzero(equal, 0))) / (len(drawn) + 1)
         else:
-            ranks[k] = weight @ less + chance[k] * (weight @ equal)
+            ranks[k] = weight @ less + uniform[k] * (weight @ equal)
     return ranks
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import stats
 
 from nearsight._validation import generator, instance, integer
-from nearsight.analysis.statistics._draws import QUANTILES, real_array
+from nearsight.analysis.statistics._draws import QUANTILES, left_out_error, real_array
 
 
 def mean_and_error(values: xr.DataArray, dim: str = "replica") -> xr.Dataset:
@@ -133,6 +133,6 @@ def jackknife(statistic: Callable[[np.ndarray], np.ndarray | float], replicas: n
         raise ValueError(f"A jackknife needs 2 finite replicas or more along the first axis, got {replicas.shape}.")
     value = np.asarray(statistic(replicas), dtype=float)
     without = np.array([statistic(np.delete(replicas, k, axis=0)) for k in range(n)], dtype=float)
-    error = np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))
+    error = left_out_error(without)
     wide = stats.t.ppf(0.8413, n - 1) * error
     return Estimate(value, error, value - wide, value + wide)

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.lattices._two_colours import two_colours
 from nearsight.solvers.sparse import Pattern
 
 BEGIN = 0.5
@@ -101,20 +101,10 @@ def sublattice_sign(pattern: Pattern, sites: int) -> Tensor:
 
     ``ValueError`` where a ring of an odd number of sites forbids it.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order, connected_components
-
     per_site = pattern.size // sites
     i, j = (x.numpy(force=True) // per_site for x in (pattern.rows, pattern.columns))
-    other = i != j
-    graph = coo_array((np.ones(other.sum()), (i[other], j[other])), shape=(sites, sites)).tocsr()
-    pieces, piece = connected_components(graph, directed=False)
-    sign = np.ones(sites)
-    for first in (np.flatnonzero(piece == p)[0] for p in range(pieces)):
-        order, before = breadth_first_order(graph, first, directed=False)
-        for site in order[1:]:
-            sign[site] = -sign[before[site]]
-    if bool((sign[i[other]] == sign[j[other]]).any()):
+    sign = two_colours(i[i != j], j[i != j], sites)
+    if sign is None:
         raise ValueError(
             "start 'staggered' needs two sublattices, and this matrix joins orbitals in rings of odd length: take "
             "starts=('scattered', 'uniform', 'bare')."

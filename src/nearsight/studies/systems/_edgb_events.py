@@ -23,6 +23,7 @@ from nearsight.gravity import (
     Likelihood,
     MatchedFilter,
     Posterior,
+    PosteriorFitOptions,
     PosteriorFlow,
     Power,
     Prior,
@@ -46,23 +47,14 @@ LEVELS = (0.05, 0.5, 0.9, 0.95)
 Whole = Annotated[int, Field(ge=0)]
 
 
-class Training(Section):
-    """How the network is fitted."""
+class Training(PosteriorFitOptions):
+    """How the network is fitted, and what it is."""
 
+    steps: Count = 2000
     size: Count = 96
     """Complex coefficients for each detector."""
     templates: Count = 4096
     """Signals of the bank of the matched filter."""
-    steps: Count = 2000
-    first_steps: Whole = 0
-    """On the fiducial noise curves alone."""
-    batch_size: Count = 512
-    """Simulations of a step."""
-    learning_rate: Positive = 2e-3
-    validate_every: Count = 200
-    """Steps between two validations."""
-    held_out: Count = 4096
-    """Simulations that validate."""
     transforms: Count = 4
     """Spline transforms of the flow."""
     hidden: Count = 96
@@ -189,7 +181,7 @@ def tasks(c: Config) -> dict[str, tuple[float, float] | int]:
 def _event(c: Config, snr: float, coupling: float) -> torch.Tensor:
     """Parameters of the event, heard with this signal-to-noise ratio if the window of distances allows."""
     p = prior(c)
-    theta = p.from_unit(torch.full((len(p.names),), 0.5, dtype=torch.float64))
+    theta = p.middle
     for name, value in zip(("chirp_mass", "mass_ratio", "sqrt_alpha"), (*c.event, coupling), strict=True):
         theta[p.names.index(name)] = value
     heard = float(simulator(c).signals(theta[None]).abs().square().sum().sqrt())

@@ -41,7 +41,7 @@ import xarray as xr
 
 import nearsight as ns
 from nearsight.analysis import calibration, expected_coverage
-from nearsight.gravity import PosteriorFitOptions, PosteriorFlow, fit_posterior
+from nearsight.gravity import PosteriorFlow, fit_posterior
 from nearsight.storage import read_json, write_json
 from nearsight.studies.checks import Above, Below, Check, Published, PValue, Sigma, Within
 from nearsight.studies.inference import Work, result
@@ -98,23 +98,19 @@ def simulate(run: Run, c: Config) -> None:
 
 def train(run: Run, c: Config) -> None:
     t = c.training
-    options = PosteriorFitOptions(
-        seed=c.seed,
-        **{name: getattr(t, name) for name in t.__class__.model_fields if name in PosteriorFitOptions.model_fields},
-    )
     flow = PosteriorFlow(
         prior(c), matched_filter(c).width, transforms=t.transforms, hidden=(t.hidden, t.hidden), width=t.width,
         blocks=t.blocks, rng=run.rng("weights"),
     ).to(torch_device(c.device))  # fmt: skip
     first = draws(c, fiducial=True) if t.first_steps else None
+    options = t.model_copy(update={"seed": c.seed})
     fit_posterior(flow, draws(c), first=first, options=options, path=run.path / "fit", resume=True)
     flow.cpu().save(run.path / "model")
 
 
 def measure_calibration(run: Run, c: Config) -> xr.Dataset:
     """Ranks of the truth in posteriors of the network alone, and its bounds on √α by the loudness found."""
-    found = _calibrated(run, c)
-    theta, samples, snr = found
+    theta, samples, snr = _calibrated(run, c)
     names, rng = prior(c).names, run.rng("ranks")
     data = calibration(theta, samples, rng=rng, names=names)
     bound = np.quantile(samples[:, :, names.index("sqrt_alpha")], 0.9, axis=1)
@@ -133,6 +129,7 @@ def measure_coverage(run: Run, c: Config) -> xr.Dataset:
     return expected_coverage(theta, samples, rng=run.rng("references"))
 
 
+@functools.lru_cache(maxsize=1)
 def _calibrated(run: Run, c: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters ``(trial, d)``, samples ``(trial, sample, d)`` and the signal-to-noise ratio found ``(trial,)``."""
     theta, data = draws(c)(c.injections.calibration, run.rng("calibration"))
