@@ -104,7 +104,8 @@ class Described:
 
     def _of_kind(self, lattice: Lattice) -> Lattice:
         """The lattice, refused if it is of another kind than that of the object."""
-        if not self.lattice.same_kind(instance(lattice, type(self.lattice), "lattice")):  # type: ignore[attr-defined]
+        kinds = type(self.lattice).__mro__[:-1]  # type: ignore[attr-defined]
+        if not self.lattice.same_kind(instance(lattice, kinds, "lattice")):  # type: ignore[attr-defined]
             own = self.lattice.name  # type: ignore[attr-defined]
             raise ValueError(f"{type(self).__name__} lives on a {own} lattice in any size, not on {lattice!r}.")
         return lattice

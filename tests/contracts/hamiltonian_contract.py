@@ -14,8 +14,10 @@ from torch import Tensor
 from nearsight.fields import FieldType
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import (
+    RKKY,
     BlumeCapel,
     EdwardsAnderson,
+    Exponential,
     FalicovKimball,
     Hamiltonian,
     Heisenberg,
@@ -28,6 +30,7 @@ from nearsight.hamiltonians import (
     TileModel,
 )
 from nearsight.lattices import (
+    PointCloud,
     chain,
     cubic,
     honeycomb,
@@ -40,7 +43,21 @@ from nearsight.lattices import (
 )
 from nearsight.solvers import Dense
 
+CLOUD = PointCloud([[0.1, 0.0, 0.3], [1.0, 0.6, 0.4], [0.2, 1.4, 1.0], [1.5, 1.5, 0.1]], cell=2.0)
+OPEN_CLOUD = PointCloud([[0.0, 0.0], [1.1, 0.2], [0.4, 0.9], [1.3, 1.4], [2.0, 0.5]])
+
 HAMILTONIANS = [
+    pytest.param(SDModel(CLOUD, t=Exponential(-1.0, 0.8, cutoff=1.9), J=1.3), id="s-d on a cloud"),
+    pytest.param(SDModel(CLOUD, t=Exponential(-1.0)), id="s-d on a cloud, nearest images"),
+    pytest.param(
+        SDModel(OPEN_CLOUD, t=Exponential(-1.0, 0.7), J=2.0, exchange=RKKY(0.3, 1.5), K=0.1, B=0.2),
+        id="s-d on an open cloud",
+    ),
+    pytest.param(SDModel(square(4), t=Exponential(1.0, 0.5, cutoff=2.1), J=1.3), id="s-d, hopping by distance"),
+    pytest.param(
+        SDModel(CLOUD, t=Exponential(cutoff=1.5), J=1.3, twist=(np.pi, 0, np.pi)), id="s-d on an antiperiodic cloud"
+    ),
+    pytest.param(Heisenberg(CLOUD, J=RKKY(1.0, 2.0, cutoff=1.9), B=0.1), id="heisenberg on a cloud"),
     pytest.param(Heisenberg(square(4), J=(1.0, -0.3)), id="heisenberg"),
     pytest.param(Heisenberg(kagome(2), J=-1.0, K=0.4, axis=(1, 1, 0), B=(0.1, 0.2, 0.3)), id="heisenberg in a field"),
     pytest.param(Heisenberg(triangular(3), D=0.7, K=-0.2), id="heisenberg, bulk DM"),

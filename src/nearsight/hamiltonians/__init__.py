@@ -17,6 +17,7 @@ from nearsight.hamiltonians.holstein import Holstein
 from nearsight.hamiltonians.hopping import bond_phases, hopping_elements, hopping_matrix
 from nearsight.hamiltonians.ising import EdwardsAnderson, Ising
 from nearsight.hamiltonians.jahn_teller import JahnTeller
+from nearsight.hamiltonians.pair_functions import RKKY, Exponential, PairFunction
 from nearsight.hamiltonians.peierls import Peierls
 from nearsight.hamiltonians.potts import Potts
 from nearsight.hamiltonians.sd_magnet import FieldError, SDModel, double_exchange, skyrmion_magnet
@@ -24,10 +25,12 @@ from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.hamiltonians.tile_model import ClusterCoupling, TileModel
 
 __all__ = [
+    "RKKY",
     "BlumeCapel",
     "ClassicalModel",
     "ClusterCoupling",
     "EdwardsAnderson",
+    "Exponential",
     "FalicovKimball",
     "FieldError",
     "Hamiltonian",
@@ -36,6 +39,7 @@ __all__ = [
     "Ising",
     "JahnTeller",
     "Neighbours",
+    "PairFunction",
     "Pairs",
     "Peierls",
     "Potts",

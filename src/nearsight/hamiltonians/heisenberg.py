@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from nearsight.hamiltonians.classical_model import Coupling
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
+from nearsight.hamiltonians.pair_functions import PairFunction, revived_coupling
 from nearsight.hamiltonians.spin_energy import DM, SpinEnergy
 from nearsight.lattices import Lattice
 
@@ -32,12 +34,13 @@ class Heisenberg(Hamiltonian):
 
     components = 3
     site_orbitals = 0
+    _parts: ClassVar = Hamiltonian._parts | {"J": revived_coupling}
 
     def __init__(
         self,
         lattice: Lattice,
         *,
-        J: Coupling = 1.0,
+        J: Coupling | PairFunction = 1.0,
         D: float = 0.0,
         dm: DM = "bulk",
         K: float = 0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from nearsight.fields import check_field, spin
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements
+from nearsight.hamiltonians.pair_functions import PairFunction, revived_coupling
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
@@ -60,10 +61,12 @@ class SDModel(Hamiltonian):
     ----------
     lattice: any, periodic or open.
     t: hopping of nearest neighbours, or a tuple with one amplitude for every neighbour shell from the first:
-        ``t=(1.0, 0.0, -0.85)`` has t₁ and t₃.
+        ``t=(1.0, 0.0, -0.85)`` has t₁ and t₃; or a function of distance such as :class:`Exponential`, which point
+        clouds need. It enters with a minus sign, too: the amplitude of c_i† c_j is -t(R_ij).
     J: exchange of a local moment with the electron at its site, an energy.
     pauli: couple to the Pauli matrices, J_σ = J (default); False couples to the electron's spin s = σ/2, J_σ = J/2.
-    exchange: direct exchange I of the moments, one number or one for every neighbour shell; positive is ferromagnetic.
+    exchange: direct exchange I of the moments, one number, one for every neighbour shell, or a function of distance;
+        positive is ferromagnetic.
     K, axis: uniaxial anisotropy and its axis n; K > 0 is an easy axis.
     B: magnetic field on the moments, three components, or one number along z.
     k: stiffness of the length of spins with ``unit=False``.
@@ -80,15 +83,16 @@ class SDModel(Hamiltonian):
 
     components = 3
     site_orbitals = 2
+    _parts: ClassVar = Hamiltonian._parts | {"t": revived_coupling, "exchange": revived_coupling}
 
     def __init__(
         self,
         lattice: Lattice,
         *,
-        t: Coupling = 1.0,
+        t: Coupling | PairFunction = 1.0,
         J: float = 6.0,
         pauli: bool = True,
-        exchange: Coupling = 0.0,
+        exchange: Coupling | PairFunction = 0.0,
         K: float = 0.0,
         axis: Sequence[float] = (0.0, 0.0, 1.0),
         B: float | Sequence[float] = 0.0,
@@ -97,15 +101,17 @@ class SDModel(Hamiltonian):
         twist: tuple[float, ...] | None = None,
     ) -> None:
         checked_lattice(lattice)
-        self.t, self.J, self.k = _couplings(t, "t"), number(J, "J"), number(k, "k")
+        self.t: tuple[float, ...] | PairFunction = t if isinstance(t, PairFunction) else _couplings(t, "t")
+        self.J, self.k = number(J, "J"), number(k, "k")
         self.pauli, self.unit = boolean(pauli, "pauli"), boolean(unit, "unit")
         if self.k and self.unit:
             raise ValueError("The stiffness k acts on the length of spins, which unit=True keeps at 1; set unit=False.")
         self.lattice, self.twist = lattice, checked_twist(lattice, twist)
         self.spin_energy = e = SpinEnergy(lattice, J=exchange, K=K, axis=axis, B=B)
         self.exchange, self.K, self.axis, self.B = e.J, e.K, e.axis, e.B
-        for shell in range(1, len(self.t) + 1):
-            lattice.bonds(shell)  # refuses a shell that does not exist
+        if isinstance(self.t, tuple) and (any(self.t) or not lattice.disordered):
+            for shell in range(1, len(self.t) + 1):
+                lattice.bonds(shell)  # refuses a shell that does not exist
         handed = self.twist is not None and bool(np.any(np.abs(np.sin(self.twist)) > 1e-12))
         self.field_type = spin(unit=unit, time_reversal=not handed)
         up, down = 2 * torch.arange(lattice.n_sites), 2 * torch.arange(lattice.n_sites) + 1
@@ -120,11 +126,11 @@ class SDModel(Hamiltonian):
     @cached_property
     def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:
         """The hopping, the same for both spins."""
-        shells = [
-            hopping_elements(self.lattice, self.lattice.bonds(s), -t, twist=self.twist)
-            for s, t in enumerate(self.t, start=1)
-            if t
-        ]
+        if isinstance(self.t, PairFunction):
+            coupled = [self.t.bonds(self.lattice)]
+        else:
+            coupled = [(self.lattice.bonds(s), np.asarray(t)) for s, t in enumerate(self.t, start=1) if t]
+        shells = [hopping_elements(self.lattice, bonds, -t, twist=self.twist) for bonds, t in coupled]
         if not shells:
             nowhere = torch.zeros(0, dtype=torch.long)
             return nowhere, nowhere, torch.zeros(0, dtype=torch.complex128)

@@ -14,6 +14,7 @@ from torch import Tensor
 from nearsight._validation import choice, number, numbers
 from nearsight.fields import FieldType, spin
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
+from nearsight.hamiltonians.pair_functions import PairFunction
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_lattice
 
@@ -35,7 +36,8 @@ class SpinEnergy:
     Parameters
     ----------
     lattice: any.
-    J: exchange of nearest neighbours, or one number for every neighbour shell from the first.
+    J: exchange of nearest neighbours, one number for every neighbour shell from the first, or a function of distance
+        (:class:`Exponential`, :class:`RKKY`), which point clouds need.
     D: strength of the Dzyaloshinskii-Moriya interaction of nearest neighbours at r_ij = r_j - r_i, on two-dimensional
         lattices. Between two spins in a wall it wants them at the angle arctan(D/J).
     dm: "bulk", D_ij = D r_ij/|r_ij| (helices turn about their wave vector, Bloch skyrmions), or "interfacial",
@@ -45,7 +47,7 @@ class SpinEnergy:
     """
 
     lattice: Lattice
-    J: Coupling = 0.0
+    J: Coupling | PairFunction = 0.0
     D: float = 0.0
     dm: DM = "bulk"
     K: float = 0.0
@@ -55,10 +57,12 @@ class SpinEnergy:
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         checked_lattice(self.lattice)
-        shells = _couplings(self.J)
-        for shell in range(1, len(shells) + 1):
-            self.lattice.bonds(shell)  # refuses a shell that does not exist
-        set_(self, "J", shells[0] if len(shells) == 1 else shells)
+        if not isinstance(self.J, PairFunction):
+            shells = _couplings(self.J)
+            if any(shells) or not self.lattice.disordered:
+                for shell in range(1, len(shells) + 1):
+                    self.lattice.bonds(shell)  # refuses a shell that does not exist
+            set_(self, "J", shells[0] if len(shells) == 1 else shells)
         set_(self, "D", number(self.D, "D"))
         set_(self, "K", number(self.K, "K"))
         choice(self.dm, "dm", ("bulk", "interfacial"))
@@ -105,6 +109,9 @@ class SpinEnergy:
     @cached_property
     def _bonds(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sites i, j and J of every bond of a shell that is coupled."""
+        if isinstance(self.J, PairFunction):
+            bonds, strength = self.J.bonds(self.lattice)
+            return torch.from_numpy(bonds.i), torch.from_numpy(bonds.j), torch.from_numpy(strength)
         shells = [(self.lattice.bonds(k), J) for k, J in enumerate(_couplings(self.J), start=1) if J]
         empty = np.zeros(0, dtype=np.int64)
         i, j = (np.concatenate([empty, *(getattr(b, end) for b, _ in shells)]) for end in "ij")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class Lattice:
     symmetrise: bool | None = None
     moved: float = field(default=0.0, init=False)
     """The largest shift of a site or vector from where it was typed, in units of the shortest distance."""
+    disordered: ClassVar[bool] = False
+    """Whether sites lie at arbitrary positions, so that there are no shells and no point group."""
 
     def __post_init__(self) -> None:
         instance(self.name, str, "name")
@@ -166,6 +168,10 @@ class Lattice:
         ``ValueError`` for rounded digits, which files of nearsight 0.1 hold: what was computed there knew fewer bonds
         and operations than the lattice has.
         """
+        if "positions" in config or "structures" in config:
+            from nearsight.lattices.point_cloud import PointCloud
+
+            return PointCloud.from_config(config)
         symmetrise = config.get("symmetrise")
         lattice = cls(
             config["name"],
@@ -282,6 +288,16 @@ class Lattice:
                 f"basis to all digits; if not, say symmetrise=False."
             )
         return _bonds(self, shell)
+
+    def _bonds_within(self, cutoff: float) -> Bonds:
+        from nearsight.lattices.pairs import lattice_bonds
+
+        return lattice_bonds(self, cutoff)
+
+    def _nearest_image_bonds(self) -> Bonds:
+        from nearsight.lattices.pairs import lattice_nearest_images
+
+        return lattice_nearest_images(self)
 
     def neighbour_table(self, neighbourhood: Neighbourhood) -> np.ndarray:
         """Index of every neighbour of every translate of the centre ``(centre, n)``; -1 beyond an open edge.

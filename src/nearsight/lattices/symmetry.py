@@ -18,9 +18,12 @@ def site_group(lattice: Lattice, *, centre: Centre = 0, radius: float | None = N
     """All rotations and reflections about a centre that map the infinite lattice (with its species) onto itself.
 
     The centre is a site or the coordinates of any other point, such as :func:`bond_centre` or :func:`plaquette_centre`.
-    A larger radius must give the same group, which excludes the accidental symmetry of small clusters.
+    A larger radius must give the same group, which excludes the accidental symmetry of small clusters. A point cloud
+    has the identity alone.
     """
-    return PointGroup(matching_operations(checked_lattice(lattice), centre, centre, radius=radius))
+    if checked_lattice(lattice).disordered:
+        return PointGroup(np.eye(lattice.dim)[None])
+    return PointGroup(matching_operations(lattice, centre, centre, radius=radius))
 
 
 def matching_operations(lattice: Lattice, a: Centre, b: Centre, *, radius: float | None = None) -> np.ndarray:
@@ -135,6 +138,8 @@ def site_permutations(lattice: Lattice, group: PointGroup, *, centre: Centre = 0
     """
     checked_lattice(lattice)
     instance(group, PointGroup, "group", "site_group(lattice) makes one.")
+    if lattice.disordered and len(group) == 1:
+        return np.arange(lattice.n_sites)[None]
     if not all(lattice.periodic):  # type: ignore[arg-type]
         raise ValueError("Only a fully periodic lattice is invariant about every site; make all axes periodic.")
     point, shift = lattice.locate(centre)
