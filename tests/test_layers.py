@@ -25,7 +25,7 @@ LAYERS = (
     ("sampling",),
     ("analysis",),
     ("training",),
-    ("inference", "gravity"),
+    ("inference", "gravity", "crystals"),
     ("plots",),
     ("studies",),
     ("cli",),

@@ -25,6 +25,7 @@ analysis                    structure, order, coarsening, spins, clusters, local
 training                    data sets, fits, imports of foreign data
 inference                   Hamiltonians from observations of a system in equilibrium
 gravity                     gravitational waves of compact binaries beyond general relativity
+crystals                    phonons, thermal displacements, and properties such as gaps that depend on them
 plots                       arrays in, pictures out
 studies                     reproducible questions and their reports
 cli                         the command line
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nearsight import (
         analysis,
+        crystals,
         descriptors,
         dynamics,
         fields,
@@ -82,6 +84,7 @@ __all__ = [
     "SumForceField",
     "__version__",
     "analysis",
+    "crystals",
     "descriptors",
     "dynamics",
     "fields",

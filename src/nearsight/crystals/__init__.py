@@ -1,0 +1,18 @@
+"""Crystals whose atoms move: phonons, thermal displacements, and properties such as gaps that depend on them.
+
+Units are Å, eV, K, THz and u. Displacements are fields ``(*batch, site, 3)`` on a supercell of primitive cells.
+"""
+
+from nearsight.crystals.crystal import Crystal, carbon, silicon
+from nearsight.crystals.force_constants import ForceConstants
+from nearsight.crystals.thermal import ThermalDisplacements
+from nearsight.crystals.valence_force_field import ValenceForceField
+
+__all__ = [
+    "Crystal",
+    "ForceConstants",
+    "ThermalDisplacements",
+    "ValenceForceField",
+    "carbon",
+    "silicon",
+]
