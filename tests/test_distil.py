@@ -202,6 +202,19 @@ def test_a_network_is_fitted_to_labels_and_goes_on_after_a_stop(tmp_path):
     )
 
 
+def test_no_graph_of_a_labelling_network_is_kept():
+    """Graphs of all labels at once would fill the memory."""
+    weight = torch.nn.Parameter(torch.ones(()))
+
+    def energy(states):
+        labels = weight * states.sum(-1).double()
+        assert not labels.requires_grad
+        return labels
+
+    assert torch.is_grad_enabled()
+    distil(energy, square(4), count=200, shape=(2, 2), stride=(1, 1), rng=seeded())
+
+
 # --- transfer ---------------------------------------------------------------------------------------------------------
 
 

@@ -181,6 +181,7 @@ def _configurations(blank: TileModel, states: Any, count: int, rng: torch.Genera
     return states.to(torch.int8).cpu()
 
 
+@torch.no_grad()  # graphs of all labels would be kept until the last
 def _labels(energy: Any, states: Tensor, *, given: bool) -> np.ndarray:
     """Labels ``(configuration,)``, float64, of mean zero."""
     if callable(energy):
@@ -213,6 +214,7 @@ def _rms(difference: np.ndarray, weight: np.ndarray) -> float:
     return float(np.sqrt(np.average((difference - mean) ** 2, weights=weight)))
 
 
+@torch.no_grad()
 def _label_error(
     energy: Energy, model: TileModel, states: Tensor, symmetric: bool, internal: bool, rng: torch.Generator
 ) -> float:
