@@ -43,6 +43,7 @@ ROWS = [
     *(row for law in LAWS for row in each(law, "rng", NOT_RNG, L)),
     *(row for law in LAWS for row in each(law, "samples", NOT_SAMPLES, L, rng=RNG)),
     *(row for law in LAWS[:2] for row in each(law, "window", (3, "all", (1.0,), (1.0, math.nan), (1j, 2)), L, rng=RNG)),
+    *each(analysis.growth_exponent, "onset", ("t", 1j, math.nan, math.inf, 99.0), L, rng=RNG),
     *(row for law in LAWS[2:] for row in each(law, "since", NOT_NUMBERS, L, rng=RNG)),
     *(row for law in LAWS[2:] for row in each(law, "factor", (*NOT_NUMBERS, 1.0), L, rng=RNG)),
     *each(analysis.circulation, "forcefield", [*NOT_OBJECTS, Holstein], **AROUND),

@@ -175,7 +175,7 @@ def matched_noise_bias(length: xr.DataArray) -> Check:
     worst = summary.isel(time=int(np.abs(summary["mean"].values).argmax()))
     end = summary.isel(time=-1)
     return Check(
-        "domain size under the same noise, learned over exact minus 1",
+        "length under the same noise, learned over exact minus 1",
         value=float(end["mean"]),
         error=float(end["error"]),
         unit="%",

@@ -51,11 +51,13 @@ def real_array(values: Any, name: str) -> np.ndarray:
 
 
 def weighted_line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and intercept of the straight line through points ``(..., point)``, weighted by their errors if given."""
-    sigma = np.ones(len(x)) if sigma is None else sigma
+    """Slope and intercept of the straight line through points ``(..., point)``, weighted by their errors ``(point,)``
+    if given; ``x`` may be the same for all lines, ``(point,)``."""
+    sigma = np.ones(x.shape[-1]) if sigma is None else sigma
     w = sigma**-2 / np.sum(sigma**-2)
-    centre = np.sum(w * x)
-    slope = np.sum(w * (x - centre) * y, axis=-1) / np.sum(w * (x - centre) ** 2)
+    centre = np.sum(w * x, axis=-1)
+    from_centre = x - centre[..., None]
+    slope = np.sum(w * from_centre * y, axis=-1) / np.sum(w * from_centre**2, axis=-1)
     return slope, np.sum(w * y, axis=-1) - slope * centre
 
 
