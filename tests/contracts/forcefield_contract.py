@@ -15,6 +15,7 @@ from nearsight.descriptors import Irreps, SpinInvariants
 from nearsight.fields import FieldType, ising, jahn_teller, scalar, spin
 from nearsight.forcefields import (
     ClassicalForceField,
+    Disjoint,
     ElectronForceField,
     ExactForceField,
     FixedNumber,
@@ -22,9 +23,19 @@ from nearsight.forcefields import (
     LearnedForceField,
 )
 from nearsight.groups import PointGroup
-from nearsight.hamiltonians import Holstein, JahnTeller, Peierls, SDModel
-from nearsight.lattices import Lattice, chain, cubic, site_group, site_permutations, square, triangular
-from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SymmetrisedMLP, TorqueResNet
+from nearsight.hamiltonians import Exponential, Holstein, JahnTeller, Peierls, SDModel
+from nearsight.lattices import (
+    Lattice,
+    PointCloud,
+    Structures,
+    chain,
+    cubic,
+    site_group,
+    site_permutations,
+    square,
+    triangular,
+)
+from nearsight.networks import MLP, GroupCNN, LatticeNetwork, SpinCNN, SpinMessagePassing, SymmetrisedMLP, TorqueResNet
 from nearsight.solvers import Dense, Poles, SelfConsistent
 
 
@@ -50,6 +61,7 @@ DOUBLET = FieldType("d", ("E", "B"))
 c, s = math.cos(0.4), math.sin(0.4)
 TWISTED = FieldType("d", ("A1", "E2"), basis=((c, s, 0), (-s, c, 0), (0, 0, 1)))
 THREE = FieldType("S", ("trivial",) * 3)
+XY = spin(components=2)
 CHIRAL, CHIRAL_XY = spin(time_reversal=False), spin(components=2, time_reversal=False)
 
 
@@ -91,7 +103,34 @@ def spin_invariants(lattice: Lattice) -> ForceField:
     return LearnedForceField(invariants, MLP((6, 6))).double().eval()
 
 
+CLOUD = PointCloud([[0.1, 0.0, 0.3], [1.0, 0.6, 0.4], [0.2, 1.4, 1.0], [1.5, 1.5, 0.1]], cell=2.0)
+OPEN_CLOUD = PointCloud([[0.0, 0.0], [1.1, 0.2], [0.4, 0.9], [1.3, 1.4], [2.0, 0.5]])
+ALLOY = PointCloud([[0.1, 0.0, 0.3], [1.0, 0.6, 0.4], [0.2, 1.4, 1.0]], cell=2.0, species=("Mn", "Fe", "Mn"))
+
+
+def electrons_on_clouds(lattice: Lattice) -> ForceField:
+    return ExactForceField(SDModel(lattice, t=Exponential(-1.0, 0.8, cutoff=1.9), J=1.3), FIXED_NUMBER)
+
+
+def several(lattice: Lattice) -> ForceField:
+    return Disjoint(*map(electrons_on_clouds, lattice.structures))
+
+
+def messages(lattice: Lattice, law: FieldType = spin(), **options) -> ForceField:  # noqa: B008
+    small = {"layers": 2, "channels": 3, "vectors": 2, "radial": 3, "hidden": 6}
+    return LearnedForceField(SpinMessagePassing(lattice, law, 1.3, **small | options)).double().eval()
+
+
 FORCEFIELDS = [
+    pytest.param(Member(electrons_on_clouds, CLOUD, spin()), id="s-d on a cloud"),
+    pytest.param(Member(several, Structures([CLOUD, CLOUD.resized(1, 2, 1)]), spin()), id="s-d, several"),
+    pytest.param(Member(messages, CLOUD, spin()), id="messages on a cloud"),
+    pytest.param(Member(lambda x: messages(x, layers=1, degree=1), OPEN_CLOUD, spin()), id="messages, open cloud"),
+    pytest.param(Member(messages, ALLOY, spin()), id="messages, two species"),
+    pytest.param(Member(lambda x: messages(x, head="force"), CLOUD, spin()), id="messages, direct"),
+    pytest.param(Member(messages, Structures([CLOUD, CLOUD.resized(2, 1, 1)]), spin()), id="messages, several clouds"),
+    pytest.param(Member(messages, triangular(4), spin()), id="messages, triangular"),
+    pytest.param(Member(lambda x: messages(x, XY, radial=2, degree=0), chain(5), XY), id="messages, XY chain"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), FIXED_NUMBER), square(4), scalar()), id="exact"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), FIXED_MU), square(4), scalar()), id="exact, fixed mu"),
     pytest.param(Member(lambda x: ExactForceField(Holstein(x), COLD), square(4), scalar()), id="exact, kT = 0"),

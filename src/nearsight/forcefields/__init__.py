@@ -2,6 +2,7 @@
 
 from nearsight.forcefields.biased import Biased
 from nearsight.forcefields.components import OnComponents
+from nearsight.forcefields.disjoint import Disjoint
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
 from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
@@ -16,6 +17,7 @@ __all__ = [
     "BehlerParrinello",
     "Biased",
     "ClassicalForceField",
+    "Disjoint",
     "ElectronForceField",
     "ExactForceField",
     "FixedNumber",

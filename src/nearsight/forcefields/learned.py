@@ -18,7 +18,7 @@ from nearsight.fields.halo import pad_periodic, pad_periodic_adjoint
 from nearsight.forcefields.forcefield import ForceField, Forces
 from nearsight.forcefields.gradients import _slope, wanted
 from nearsight.lattices import Lattice
-from nearsight.networks import MLP, LatticeNetwork
+from nearsight.networks import MLP, LatticeNetwork, SpinMessagePassing
 
 ACCELERATED = 64
 """How many times larger the tiles are on an accelerator, which has to be kept busy and has no cache to fill."""
@@ -160,8 +160,8 @@ class LearnedForceField(ForceField):
     """
 
     _parts: ClassVar = {
-        "model": lambda told: (
-            BehlerParrinello if told.get("type") == BehlerParrinello.__name__ else LatticeNetwork
+        "model": lambda told: {kind.__name__: kind for kind in (BehlerParrinello, SpinMessagePassing)}.get(
+            told.get("type"), LatticeNetwork
         ).from_config(told)
     }
 

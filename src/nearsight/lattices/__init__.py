@@ -3,6 +3,7 @@
 from nearsight.lattices.catalogue import bcc, chain, cubic, diamond, fcc, honeycomb, kagome, square, triangular
 from nearsight.lattices.centres import bond_centre, plaquette_centre
 from nearsight.lattices.disorder import diluted, from_ase, random_cloud, read_structure
+from nearsight.lattices.edges import EdgeBasis, Edges, edges
 from nearsight.lattices.images import half_period, nearest_image, torus_distance
 from nearsight.lattices.lattice import Lattice
 from nearsight.lattices.neighbourhood import Bonds, Neighbourhood
@@ -14,6 +15,8 @@ from nearsight.lattices.symmetry import neighbour_permutations, site_group, site
 
 __all__ = [
     "Bonds",
+    "EdgeBasis",
+    "Edges",
     "Lattice",
     "Neighbourhood",
     "PointCloud",
@@ -28,6 +31,7 @@ __all__ = [
     "cubic",
     "diamond",
     "diluted",
+    "edges",
     "fcc",
     "from_ase",
     "half_period",

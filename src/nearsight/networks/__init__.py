@@ -18,6 +18,7 @@ from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import LatticeNetwork
 from nearsight.networks.mlp import MLP
 from nearsight.networks.spin_cnn import SpinCNN
+from nearsight.networks.spin_message_passing import SpinMessagePassing
 from nearsight.networks.symmetrised_mlp import SymmetrisedMLP
 from nearsight.networks.torque_resnet import TorqueResNet
 
@@ -36,6 +37,7 @@ __all__ = [
     "LatticeNetwork",
     "LogisticAutoregression",
     "SpinCNN",
+    "SpinMessagePassing",
     "Symmetrised",
     "SymmetrisedMLP",
     "TorqueResNet",

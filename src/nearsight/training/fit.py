@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -12,6 +15,7 @@ from torch import Tensor
 from nearsight._validation import instance
 from nearsight.fields import tangent
 from nearsight.forcefields import ForceField, LearnedForceField
+from nearsight.lattices import Lattice
 from nearsight.training import _distributed
 from nearsight.training._augmentation import Augmentation
 from nearsight.training._loss import Labels, Loss, labels, learned_part, mean_longitudinal
@@ -66,7 +70,7 @@ class FitOptions(TrainerOptions):
 
 def fit(
     model: Model,
-    data: DataSet | Split,
+    data: DataSet | Split | Sequence[Split],
     *,
     options: FitOptions | None = None,
     path: str | Path | None = None,
@@ -85,17 +89,24 @@ def fit(
 
     Parameters
     ----------
-    data: a data set, split here by trajectory, or a split of your own, whose test part is not looked at.
+    data: a data set, split here by trajectory, or a split of your own, whose test part is not looked at; or several
+        splits, each with lattices of its own (structures of different size, held by ``lattices.Structures`` where one
+        step is to see more than one). A step takes its batch from one of them, and validation goes over all; the parts
+        of a split may lie on different lattices, so that a model is validated on structures it was not trained on.
     path, resume, progress, tensorboard: as in :meth:`Trainer.run`.
     """
     instance(model, ForceField, "model", "Give a learned force field, or a sum with one.")
-    instance(data, (DataSet, Split), "data", "Make one with training.generate, or DataSet.from_arrays.")
+    several = list(data) if isinstance(data, list | tuple) and not isinstance(data, Split) else None
+    for k, part in enumerate(several or ()):
+        instance(part, Split, f"data[{k}]", "Several structures are several splits: DataSet.split, or Split(...).")
+    if several is None:
+        instance(data, (DataSet, Split), "data", "Make one with training.generate, or DataSet.from_arrays.")
     options = FitOptions() if options is None else instance(options, FitOptions, "options")
     if isinstance(data, DataSet):
         data = data.split(validation=options.validation, test=options.test, seed=options.seed)
     model.to(getattr(torch, options.dtype))
     with _workspace(path, options, resume=resume):
-        task = _Forces(model, data, options)
+        task = _Forces(model, data, options) if several is None else _Several(model, several, options)  # type: ignore[arg-type]
         Trainer(task.model, task, options).run(path, resume=resume, progress=progress, tensorboard=tensorboard)
         task.set_constants()
     return model.eval()
@@ -106,7 +117,7 @@ class _Forces:
 
     quantity = "rmse"
 
-    def __init__(self, forcefield: ForceField, split: Split, options: FitOptions) -> None:
+    def __init__(self, forcefield: ForceField, split: Split, options: FitOptions, *, fresh: bool = True) -> None:
         for name, part in (("training", split.train), ("validation", split.validation)):
             if len(part) == 0:
                 raise ValueError(f"The {name} part of the split is empty; give it a share of the trajectories.")
@@ -120,14 +131,15 @@ class _Forces:
             raise TypeError(f"{type(learned).__name__}.on(lattice) copies its parameters; it must share them.")
         self.offsets = [b for name, b in learned.named_buffers() if name.rpartition(".")[2] == "energy_offset"]
         self.references = [m.reference for m in learned.modules() if isinstance(m, LearnedForceField)]
-        for constant in (*self.offsets, *(r.longitudinal for r in self.references)):
+        for constant in (*self.offsets, *(r.longitudinal for r in self.references)) if fresh else ():
             constant.zero_()
         # Features are scaled by the training data once, before the first step; a resumed fit finds the same scales.
-        for module in self.model.modules():
+        for module in self.model.modules() if fresh else ():
             if isinstance(module, LearnedForceField):
                 module.calibrate(split.train.field[:CALIBRATION])
         self.component = options.component or _natural_component(self.model)
-        self._set_labels(split, None if fixed is None else fixed.on(lattice), parameters[0])
+        self._validation_lattice = split.validation.lattice
+        self._set_labels(split, fixed, parameters[0])
         self.terms = Loss.of(
             self.train,
             options.force_weight,
@@ -135,7 +147,7 @@ class _Forces:
             component=self.component,
             relative_floor=options.relative_floor if options.force_loss == "relative" else None,
         )
-        if self.component == "tangent":
+        if self.component == "tangent" and fresh:
             self._set_scale()
         self.augmentation = Augmentation.of(self.model) if options.augment else None
 
@@ -144,7 +156,8 @@ class _Forces:
         energy = self.options.energy_weight > 0 and _predict(self.model, split.train.field[:1], 1).energy is not None
         settings: dict[str, Any] = dict(energy=energy, dtype=like.dtype, device=like.device, batch=CHUNK)
         train, validation = (
-            labels(part, fixed, component=self.component, **settings) for part in (split.train, split.validation)
+            labels(part, None if fixed is None else fixed.on(part.lattice), component=self.component, **settings)
+            for part in (split.train, split.validation)
         )
         # Taken from the labels, so that errors are weighed by what is left to learn, and given to the model at the end.
         unit = all(m.field_type.values == "unit" for m in self.model.modules() if isinstance(m, LearnedForceField))
@@ -179,6 +192,8 @@ class _Forces:
         return dict(zip(("loss", "force_loss", "energy_loss"), self.terms(model, batch), strict=True))
 
     def validate(self, model: ForceField) -> float:
+        there = self._validation_lattice
+        model = model if model.lattice.coincides(there) else _moved(model, there)
         force = _predict(model, self.validation.field, CHUNK).force
         if self.component == "tangent":
             force = tangent(force, self.validation.field.cpu().double())
@@ -194,3 +209,61 @@ class _Forces:
             energy = _predict(self.model, self.train.field, CHUNK).energy
             assert energy is not None
             self.offsets[0].fill_(float((known - energy).mean()) / self.terms.sites)
+
+
+class _Several:
+    """The same for several splits, each on lattices of its own: a step takes its batch from one of them."""
+
+    quantity = "rmse"
+
+    def __init__(self, forcefield: ForceField, splits: Sequence[Split], options: FitOptions) -> None:
+        if not splits:
+            raise ValueError("There is nothing to fit: data holds no split.")
+        self.parts = [_Forces(forcefield, split, options, fresh=k == 0) for k, split in enumerate(splits)]
+        self.model, self.seed = self.parts[0].model, options.seed
+        self.identity = {f"{name} {k}": h for k, part in enumerate(self.parts) for name, h in part.identity.items()}
+        # One unit for all errors, so that no structure weighs more than another.
+        forces, energies = (
+            float(np.sqrt(np.mean([getattr(part.terms, f"{name}_scale") ** 2 for part in self.parts])))
+            for name in ("force", "energy")
+        )
+        for part in self.parts:
+            part.terms = replace(part.terms, force_scale=forces, energy_scale=energies)
+        if any(part.longitudinal for part in self.parts):
+            raise ValueError(
+                "Fields along unit spins differ from structure to structure: fit several with component='tangent'."
+            )
+
+    def batch(self, step: int) -> tuple[int, Labels]:
+        epoch, place = divmod(step, len(self.parts))
+        k = int(np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.parts))[place])
+        return k, self.parts[k].batch(epoch)
+
+    def loss(self, model: ForceField, batch: tuple[int, Labels]) -> dict[str, Tensor]:
+        k, labels = batch
+        part = self.parts[k]
+        if part.model is not self.model:
+            part.model.train(model.training)  # of the same parameters, on another lattice
+        return part.loss(part.model, labels)
+
+    def validate(self, model: ForceField) -> float:
+        found = [part.validate(model) for part in self.parts]
+        weights = [part.validation.field.numel() for part in self.parts]
+        return float(np.sqrt(np.average(np.square(found), weights=weights)))
+
+    def set_constants(self) -> None:
+        """The constant of the energy, the mean over the splits."""
+        offsets = []
+        for part in self.parts:
+            part.set_constants()
+            offsets += [float(offset) for offset in part.offsets[:1]]
+            for offset in part.offsets[:1]:
+                offset.zero_()
+        if offsets:
+            self.parts[0].offsets[0].fill_(float(np.mean(offsets)))
+
+
+def _moved(model: ForceField, lattice: Lattice) -> ForceField:
+    """The same parameters on another lattice."""
+    there = model.on(lattice)
+    return there.train(model.training)
