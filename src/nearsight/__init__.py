@@ -32,7 +32,7 @@ cli                         the command line
 ==========================  ======================================================================================
 
 The force fields, exact and learned, are found here directly, ``ns.ExactForceField``, ``ns.LearnedForceField``, and so
-is ``ns.scan``, a function on a grid of parameters.
+are ``ns.Audit``, which measures their error in a run, and ``ns.scan``, a function on a grid of parameters.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         studies,
         training,
     )
+    from nearsight.dynamics import Audit
     from nearsight.forcefields import (
         ExactForceField,
         ForceField,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Audit",
     "ExactForceField",
     "ForceField",
     "Forces",
@@ -114,6 +116,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'nearsight' has no attribute {name!r}; it has {', '.join(__all__)}.")
     if name == "scan":
         return importlib.import_module("nearsight.parallel").scan
+    if name == "Audit":
+        return importlib.import_module("nearsight.dynamics").Audit
     if name.islower():
         return importlib.import_module(f"nearsight.{name}")
     return getattr(importlib.import_module("nearsight.forcefields"), name)

@@ -19,6 +19,7 @@ from nearsight.dynamics.landau_lifshitz import LandauLifshitz
 from nearsight.dynamics.langevin import Langevin
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.rejection_free_hops import RejectionFreeHops
+from nearsight.dynamics.run.audit import Audit, AuditWarning, UntrustedError
 from nearsight.dynamics.run.guard import Guard, OutOfRangeError
 from nearsight.dynamics.run.record import At, Every
 from nearsight.dynamics.run.simulate import simulate
@@ -33,6 +34,8 @@ __all__ = [
     "TDGL",
     "AB2Rotation",
     "At",
+    "Audit",
+    "AuditWarning",
     "Brownian",
     "DepondtMertens",
     "EulerMaruyama",
@@ -53,5 +56,6 @@ __all__ = [
     "SpinFlips",
     "State",
     "Trajectory",
+    "UntrustedError",
     "simulate",
 ]

@@ -12,6 +12,8 @@ from nearsight.forcefields.learned import (
     LearnedForceField,
     LocalModel,
 )
+from nearsight.forcefields.patches import PatchForces
+from nearsight.forcefields.referee import Referee
 
 __all__ = [
     "BehlerParrinello",
@@ -26,6 +28,8 @@ __all__ = [
     "LearnedForceField",
     "LocalModel",
     "OnComponents",
+    "PatchForces",
+    "Referee",
     "SumForceField",
     "load",
     "save",

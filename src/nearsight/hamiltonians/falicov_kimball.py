@@ -12,7 +12,7 @@ from nearsight._validation import integer, number
 from nearsight.fields import occupation
 from nearsight.hamiltonians.classical_model import _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, shell_hopping
+from nearsight.hamiltonians.hopping import checked_twist, dense, shell_hopping_elements
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -68,9 +68,14 @@ class FalicovKimball(Hamiltonian):
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     @cached_property
+    def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The hopping. Built when first asked for: a learned walk on 10⁵ sites needs none."""
+        return shell_hopping_elements(self.lattice, self.t, twist=self.twist)
+
+    @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]
-        """The hopping matrix. Built when first asked for: a learned walk on 10⁵ sites needs none."""
-        return shell_hopping(self.lattice, self.t, twist=self.twist)
+        """The dense hopping matrix, built for solvers of dense matrices only."""
+        return dense(*self.constant_elements, self.orbitals)
 
     def coupling(self, field: Tensor) -> Tensor:
         return self.U * field[..., 0]

@@ -12,7 +12,7 @@ from nearsight._validation import boolean, integer, number
 from nearsight.fields import scalar
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, shell_hopping
+from nearsight.hamiltonians.hopping import checked_twist, dense, shell_hopping_elements
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -75,9 +75,14 @@ class Holstein(Hamiltonian):
         self.rows = self.columns = torch.arange(lattice.n_sites)
 
     @cached_property
+    def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The hopping. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
+        return shell_hopping_elements(self.lattice, _couplings(self.t, "t"), twist=self.twist)
+
+    @cached_property
     def constant(self) -> Tensor:  # type: ignore[override]
-        """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
-        return shell_hopping(self.lattice, _couplings(self.t, "t"), twist=self.twist)
+        """The dense hopping matrix, built for solvers of dense matrices only."""
+        return dense(*self.constant_elements, self.orbitals)
 
     def coupling(self, field: Tensor) -> Tensor:
         return -self.g * field[..., 0]

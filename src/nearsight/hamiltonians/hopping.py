@@ -73,11 +73,14 @@ def hopping_matrix(
     return dense(rows, columns, values, n)
 
 
-def shell_hopping(lattice: Lattice, t: Sequence[float], *, twist: tuple[float, ...] | None = None) -> Tensor:
-    r"""The dense matrix of :math:`-\sum_s t_s \sum_{\langle ij \rangle_s} (c_i^\dagger c_j + h.c.)`, t by neighbour
-    shell from the first."""
-    shells = [hopping_matrix(lattice, lattice.bonds(s), -x, twist=twist) for s, x in enumerate(t, start=1)]
-    return torch.stack(shells).sum(0)
+def shell_hopping_elements(
+    lattice: Lattice, t: Sequence[float], *, twist: tuple[float, ...] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Rows, columns and values of :math:`-\sum_s t_s \sum_{\langle ij \rangle_s} (c_i^\dagger c_j + h.c.)`, t by
+    neighbour shell from the first."""
+    shells = [hopping_elements(lattice, lattice.bonds(s), -x, twist=twist) for s, x in enumerate(t, start=1)]
+    rows, columns, values = (torch.cat(parts) for parts in zip(*shells, strict=True))
+    return rows, columns, values
 
 
 def dense(rows: Tensor, columns: Tensor, values: Tensor, size: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from nearsight._validation import array, boolean, number
 from nearsight.fields import jahn_teller
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
-from nearsight.hamiltonians.hopping import checked_twist, hopping_matrix
+from nearsight.hamiltonians.hopping import checked_twist, dense, hopping_elements
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -110,11 +110,16 @@ class JahnTeller(Hamiltonian):
         self.columns = torch.stack([a, b, b, a], dim=1).reshape(-1)
 
     @cached_property
-    def constant(self) -> Tensor:  # type: ignore[override]
-        """The hopping matrix. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
+    def constant_elements(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The hopping. Built when first asked for: the springs of a lattice of 10⁶ sites need none."""
         mixing = np.where(self._along_y, 1.0, -1.0) / np.sqrt(3)
         amplitude = self.t * np.array([[np.ones_like(mixing), mixing], [mixing, np.full_like(mixing, 1 / 3)]])
-        return hopping_matrix(self.lattice, self.bonds, amplitude.transpose(2, 0, 1), twist=self.twist)
+        return hopping_elements(self.lattice, self.bonds, amplitude.transpose(2, 0, 1), twist=self.twist)
+
+    @cached_property
+    def constant(self) -> Tensor:  # type: ignore[override]
+        """The dense hopping matrix, built for solvers of dense matrices only."""
+        return dense(*self.constant_elements, self.orbitals)
 
     def coupling(self, field: Tensor) -> Tensor:
         breathing, x, z = field.unbind(-1)

@@ -8,6 +8,7 @@ from nearsight.lattices.images import half_period, nearest_image, torus_distance
 from nearsight.lattices.lattice import Lattice
 from nearsight.lattices.neighbourhood import Bonds, Neighbourhood
 from nearsight.lattices.pairs import bonds_within, nearest_image_bonds
+from nearsight.lattices.patches import Patches, cut_patches
 from nearsight.lattices.point_cloud import PointCloud, Structures
 from nearsight.lattices.selection import Selection, lengths, select_pairs, select_sites, select_triplets
 from nearsight.lattices.sublattices import aligned_neighbourhoods, crystal_class, sublattice_operations
@@ -19,6 +20,7 @@ __all__ = [
     "Edges",
     "Lattice",
     "Neighbourhood",
+    "Patches",
     "PointCloud",
     "Selection",
     "Structures",
@@ -29,6 +31,7 @@ __all__ = [
     "chain",
     "crystal_class",
     "cubic",
+    "cut_patches",
     "diamond",
     "diluted",
     "edges",

@@ -4,6 +4,7 @@ from nearsight.solvers.choose import Choice, choose
 from nearsight.solvers.dense import Dense
 from nearsight.solvers.kpm.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
 from nearsight.solvers.kpm.error_bars import ErrorBars
+from nearsight.solvers.kpm.local_elements import local_elements
 from nearsight.solvers.kpm.probing import ProbeSet, coloured_vectors, lattice_colours, random_vectors, unit_vectors
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.mean_field.self_consistent import MeanField, SelfConsistent
@@ -60,6 +61,7 @@ __all__ = [
     "electrodes",
     "fermi_poles",
     "lattice_colours",
+    "local_elements",
     "random_vectors",
     "spectrum",
     "two_site_updates",

@@ -18,6 +18,7 @@ from nearsight._validation import boolean, generator, instance, integer
 from nearsight.dynamics._stability import warn_if_unstable
 from nearsight.dynamics.run._record_store import Records
 from nearsight.dynamics.run._run_folder import RunFolder
+from nearsight.dynamics.run.audit import FOLDER, Audit, Auditor, UntrustedError
 from nearsight.dynamics.run.guard import Guard, OutOfRangeError, _check_finite, _Watch
 from nearsight.dynamics.run.record import At, Every, _columns, _measure
 from nearsight.dynamics.run.trajectory import Trajectory
@@ -46,6 +47,7 @@ def simulate(
     path: str | Path | None = None,
     resume: bool = False,
     guard: Guard | None = None,
+    audit: Audit | None = None,
     checkpoint_every: int | None = None,
     progress: bool = False,
 ) -> Trajectory:
@@ -81,6 +83,8 @@ def simulate(
         run.
     guard: the range in which the force field may be trusted, checked at every step. Without a guard a run still stops
         within some steps of an instability, where its field is not finite or a million times beyond its start.
+    audit: measures the error of the forces on the way, against exact electrons on random sites; what it finds is
+        ``trajectory.audit``, and the run itself is the same as without.
     checkpoint_every: steps between checkpoints; by default one every 30 seconds. Each writes the state once.
     progress: show steps per second and the time left.
 
@@ -95,8 +99,8 @@ def simulate(
     if checkpoint_every is not None:
         checkpoint_every = integer(checkpoint_every, "checkpoint_every", least=1)
     instance(scheme, Scheme, "scheme")
-    kinds: dict[str, Any] = {"forcefield": ForceField, "record": (Every, At), "guard": Guard}
-    for (name, kind), value in zip(kinds.items(), (forcefield, record, guard), strict=True):
+    kinds: dict[str, Any] = {"forcefield": ForceField, "record": (Every, At), "guard": Guard, "audit": Audit}
+    for (name, kind), value in zip(kinds.items(), (forcefield, record, guard, audit), strict=True):
         if value is not None:
             instance(value, kind, name)
     generator(rng, optional=True)
@@ -115,12 +119,19 @@ def simulate(
                 f"out the velocity and ask for more steps, or start from its field."
             )
         schedule = schedule[schedule >= start.step]
+    auditor = None
+    if audit is not None:
+        audit.check(forcefield)
+        assert forcefield is not None
+        at = audit.at if audit.at is not None else schedule.tolist() or (steps,)
+        folder = None if path is None else Path(path) / FOLDER
+        auditor = Auditor(audit, forcefield, [s for s in at if s <= steps], folder)
     if guard is not None:
         guard.check(field, 0 if start is None else start.step)
     with lock(path):
         return _run(
             forcefield, scheme, start, field, velocity, steps, schedule, record, rng, path, resume, guard,
-            checkpoint_every, progress,
+            auditor, checkpoint_every, progress,
         )  # fmt: skip
 
 
@@ -137,6 +148,7 @@ def _run(
     path: str | Path | None,
     resume: bool,
     guard: Guard | None,
+    auditor: Auditor | None,
     checkpoint_every: int | None,
     progress: bool,
 ) -> Trajectory:
@@ -151,6 +163,8 @@ def _run(
             )
         folder = RunFolder(Path(path), _identity(forcefield, scheme, start, field, velocity, record, rng), drawn)
         state = folder.resume(resume, steps, forcefield, field, rng)
+    if auditor is not None:
+        auditor.begin(None if state is None else state.step)
     watch, longest = None, None
     if state is None and start is not None:
         state = _continued(start, scheme, forcefield, rng)
@@ -179,6 +193,8 @@ def _run(
                         watch.check(state.field, state.step)
                     row = {name: v.values for name, v in _measure(record, state).items()}
                     records.append({name: value[None] for name, value in {"step": np.array(state.step), **row}.items()})
+                if auditor is not None:
+                    auditor.look(state)
                 if state.step >= steps:
                     break
                 if folder is not None and not fresh and _due(state.step, checkpoint_every, saved):
@@ -193,6 +209,10 @@ def _run(
                 if progress:
                     bar.update(shown, completed=state.step)
             _check_finite(state.field, state.step)
+    except UntrustedError:
+        if folder is not None:
+            folder.records.flush()
+        raise
     except OutOfRangeError as error:
         # What led there is worth a look; the checkpoint stays where it is.
         if folder is not None:
@@ -202,7 +222,7 @@ def _run(
         raise
     if folder is not None:
         folder.save_checkpoint(state, rng)
-    return Trajectory(records.xarray, state)
+    return Trajectory(records.xarray, state, None if auditor is None else auditor.data)
 
 
 def _continued(state: State, scheme: Scheme, forcefield: ForceField | None, rng: torch.Generator | None) -> State:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nearsight.dynamics.run._checkpoint import CHECKPOINT, TRAJECTORY, Checkpoint
 from nearsight.dynamics.run._record_store import Records
+from nearsight.dynamics.run.audit import stored
 from nearsight.dynamics.scheme import State
 from nearsight.storage import owned
 
@@ -26,6 +27,8 @@ class Trajectory:
 
     data: xr.Dataset
     final: State
+    audit: xr.Dataset | None = None
+    """What an :class:`~nearsight.dynamics.Audit` found of the forces, if there was one."""
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Trajectory:
@@ -41,7 +44,7 @@ class Trajectory:
         # Without the hashes of the checkpoint nothing is read yet.
         rows, digests = (checkpoint.records, checkpoint.digests) if verify else (0, {})
         data = Records.resume(path / TRAJECTORY, rows, digests).xarray
-        return cls(data.isel(record=slice(checkpoint.records)), checkpoint.state)
+        return cls(data.isel(record=slice(checkpoint.records)), checkpoint.state, stored(path))
 
     @property
     def batch(self) -> tuple[int, ...]:
