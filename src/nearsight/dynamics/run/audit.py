@@ -21,7 +21,7 @@ from nearsight.dynamics.scheme import State
 from nearsight.forcefields import ExactForceField, FixedNumber, ForceField
 from nearsight.forcefields.patches import BOUNDARIES, Boundary
 from nearsight.forcefields.referee import Judgement, Referee, equilibrium
-from nearsight.lattices import Lattice, cut_patches
+from nearsight.lattices import PointCloud, cut_patches
 from nearsight.storage import CorruptFileError, data_hash, load_tensors, save_tensors
 
 FOLDER = "audit"
@@ -133,15 +133,9 @@ class Audit:
             raise ValueError("An audit compares forces, and this run has none: leave audit= out.")
         if forcefield.driven:
             raise ValueError("Forces that depend on time are those of reservoirs, of which patches know nothing.")
-        own, other = (
-            self.exact.lattice,
-            instance(
-                forcefield.lattice,
-                Lattice,
-                "lattice of the run",
-                "Patches are boxes of cells, which a point cloud lacks.",
-            ),
-        )
+        own, other = self.exact.lattice, forcefield.lattice
+        if isinstance(other, PointCloud):
+            raise TypeError(f"Patches are boxes of cells, which {other!r} lacks: leave audit= out.")
         if not own.same_kind(other) or self.exact.components != forcefield.components:
             raise ValueError(
                 f"The exact forces act on {self.exact.components} components on {own!r}, those of the run on "
