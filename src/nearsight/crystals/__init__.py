@@ -4,15 +4,24 @@ Units are Å, eV, K, THz and u. Displacements are fields ``(*batch, site, 3)`` o
 """
 
 from nearsight.crystals.crystal import Crystal, carbon, silicon
+from nearsight.crystals.evaluate import AtomsProperty, PropertyData, evaluate
 from nearsight.crystals.force_constants import ForceConstants
+from nearsight.crystals.second_order import SecondOrder
 from nearsight.crystals.thermal import ThermalDisplacements
+from nearsight.crystals.tight_binding import SlaterKoster, TightBinding
 from nearsight.crystals.valence_force_field import ValenceForceField
 
 __all__ = [
+    "AtomsProperty",
     "Crystal",
     "ForceConstants",
+    "PropertyData",
+    "SecondOrder",
+    "SlaterKoster",
     "ThermalDisplacements",
+    "TightBinding",
     "ValenceForceField",
     "carbon",
+    "evaluate",
     "silicon",
 ]

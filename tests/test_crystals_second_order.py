@@ -1,0 +1,176 @@
+"""Properties to second order: their symmetry, where they come from, and their thermal means."""
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight.crystals import (
+    Crystal,
+    SecondOrder,
+    SlaterKoster,
+    ThermalDisplacements,
+    TightBinding,
+    ValenceForceField,
+    silicon,
+)
+from nearsight.crystals.second_order import pair_invariants, pair_sums
+from nearsight.lattices import Lattice
+from nearsight.lattices.symmetry import site_group, site_permutations
+from nearsight.storage import CorruptFileError
+
+
+@pytest.fixture(scope="module")
+def gap() -> TightBinding:
+    return TightBinding(silicon(3), SlaterKoster.silicon())
+
+
+@pytest.fixture(scope="module")
+def thermal() -> ThermalDisplacements:
+    return ThermalDisplacements(ValenceForceField.silicon().force_constants(silicon(4)), silicon(3))
+
+
+@pytest.fixture(scope="module")
+def curved(gap) -> SecondOrder:
+    return SecondOrder.from_gradient(gap)
+
+
+def test_pair_sums_are_sums_over_pairs(rng):
+    crystal = silicon(2).resized(2, 3, 1)
+    u = torch.randn(2, 12, 3, generator=rng, dtype=torch.float64)
+    lattice = crystal.lattice
+    exact = torch.zeros(2, 2, 12, 3, 3, dtype=torch.float64)
+    for start in np.unique(lattice.cells, axis=0):
+        for b in range(2):
+            i = int(lattice.index(start, b))
+            for s in range(12):
+                j = int(lattice.index(start + lattice.cells[s], lattice.sublattice[s]))
+                exact[:, b, s] += u[:, i, :, None] * u[:, j, None, :]
+    torch.testing.assert_close(pair_sums(crystal, u), exact)
+
+
+def test_every_invariant_is_invariant(rng):
+    crystal = silicon(3)
+    basis = pair_invariants(crystal)
+    np.testing.assert_allclose(
+        basis.reshape(len(basis), -1) @ basis.reshape(len(basis), -1).T, np.eye(len(basis)), atol=1e-9
+    )
+    weights = torch.from_numpy(basis.reshape(len(basis), -1).T.copy())
+    u = torch.randn(54, 3, generator=rng, dtype=torch.float64)
+
+    def values(field):
+        return (pair_sums(crystal, field).flatten(-4) @ weights).numpy()
+
+    group, expected = site_group(crystal.lattice), values(u)
+    for g, p in zip(group.matrices, site_permutations(crystal.lattice, group), strict=True):
+        turned = torch.zeros_like(u).index_copy(0, torch.from_numpy(p), u @ torch.tensor(g).T)
+        np.testing.assert_allclose(values(turned), expected, atol=1e-9)
+    np.testing.assert_allclose(values(u + torch.tensor([0.3, -0.2, 0.5])), expected, atol=1e-9)
+    cells = u.reshape(3, 3, 3, 2, 3)
+    np.testing.assert_allclose(values(cells.roll(1, 1).reshape(54, 3)), expected, atol=1e-9)
+    # The inversion through the middle of a bond exchanges the sublattices.
+    lattice = crystal.lattice
+    image = torch.from_numpy(lattice.index(-lattice.cells, 1 - lattice.sublattice))
+    np.testing.assert_allclose(values(torch.zeros_like(u).index_copy(0, image, -u)), expected, atol=1e-9)
+
+
+def test_no_invariant_is_missing():
+    """The trace of the projection on the invariants, by characters of the whole space group of a small torus."""
+    crystal = silicon(2)
+    lattice, group = crystal.lattice, site_group(silicon(2).lattice)
+    n = lattice.n_sites
+    inverse = lattice.index(-lattice.cells, 1 - lattice.sublattice)
+    operations = []
+    for g, p in zip(group.matrices, site_permutations(lattice, group), strict=True):
+        for sign, image in ((1.0, np.arange(n)), (-1.0, inverse)):
+            for shift in lattice.cells[:: lattice.n_basis]:
+                moved = image[p]
+                operations.append((sign * g, lattice.index(lattice.cells[moved] + shift, lattice.sublattice[moved])))
+    traces, squares = [], []
+    for g, p in operations:
+        full = np.zeros((3 * n, 3 * n))
+        full.reshape(n, 3, n, 3)[p, :, np.arange(n)] = g
+        # Without the uniform displacement, on which G vanishes.
+        traces.append(np.trace(full) - np.trace(g))
+        squares.append(np.trace(full @ full) - np.trace(g @ g))
+    count = (np.square(traces) + squares).mean() / 2
+    assert len(pair_invariants(crystal)) == round(count)
+    assert count == pytest.approx(round(count))
+
+
+def test_a_gradient_gives_all_second_derivatives(gap, curved, rng):
+    for _ in range(2):
+        d = torch.randn(54, 3, generator=rng, dtype=torch.float64)
+        d = d / d.norm()
+        step = 0.03
+        exact = float(gap(step * d) + gap(-step * d) - 2 * gap.perfect) / 2
+        assert float(curved(step * d)) - gap.perfect == pytest.approx(exact, rel=0.01, abs=1e-7)
+    basis = pair_invariants(gap.crystal).reshape(-1, curved.matrices.size)
+    flat = curved.matrices.reshape(-1)
+    np.testing.assert_allclose(basis.T @ (basis @ flat), flat, atol=1e-10)
+
+
+def test_the_mean_is_that_of_samples(curved, thermal, rng):
+    values = curved(thermal.sample(4000, 300.0, rng)).numpy()
+    error = values.std() / np.sqrt(len(values))
+    assert abs(values.mean() - curved.mean(thermal, 300.0)) < 4 * error
+
+
+def test_the_mean_is_a_sum_over_phonons(curved, thermal):
+    quanta = curved.by_mode(thermal)
+    omega = thermal.frequencies
+    assert quanta.shape == omega.shape
+    for temperature in (0.0, 300.0):
+        with np.errstate(over="ignore", divide="ignore"):
+            n = 1 / np.expm1(2 * np.pi * np.abs(omega) * 0.6582119569e-3 / (8.617333e-5 * max(temperature, 1e-9)))
+        n[0, :3] = 0
+        shift = float((quanta * (n + 0.5)).sum())
+        assert curved.constant + shift == pytest.approx(curved.mean(thermal, temperature), rel=1e-6)
+
+
+def test_second_order_explains_the_gap_of_thermal_displacements(gap, curved, thermal, rng):
+    u = thermal.sample(60, 100.0, rng)
+    exact, second = gap(u), curved(u)
+    assert float((exact - second).var() / exact.var()) < 0.05
+
+
+@pytest.mark.parametrize("cutoff", [None, 6.0])
+def test_a_planted_form_is_learned_from_as_many_values_as_it_has_parameters(thermal, rng, cutoff):
+    crystal = thermal.crystal
+    basis = pair_invariants(crystal, cutoff)
+    weights = np.random.default_rng(3).normal(size=len(basis))
+    planted = SecondOrder(crystal, np.einsum("k,kbsij->bsij", weights, basis), 1.2)
+    u = thermal.sample(len(basis) + 5, 300.0, rng)
+    learned = SecondOrder.fitted(crystal, u, planted(u).numpy(), constant=1.2, cutoff=cutoff)
+    fresh = thermal.sample(20, 300.0, rng)
+    np.testing.assert_allclose(learned(fresh).numpy(), planted(fresh).numpy(), atol=1e-4)
+
+
+def test_the_gap_is_learned_from_few_values(gap, thermal, rng):
+    u = torch.cat([thermal.sample(60, t, rng) for t in (0.0, 300.0)])
+    value = gap(u).numpy()
+    learned = SecondOrder.fitted(gap.crystal, u[::2], value[::2], constant=gap.perfect)
+    residual = value[1::2] - learned(u[1::2]).numpy()
+    assert np.sqrt((residual**2).mean()) < 0.003
+    for part in (slice(0, 30), slice(30, 60)):
+        assert residual[part].var() < 0.4 * value[1::2][part].var()
+
+
+def test_what_is_saved_is_read(curved, tmp_path):
+    curved.save(tmp_path / "gap.safetensors")
+    again = SecondOrder.load(tmp_path / "gap.safetensors", curved.crystal)
+    np.testing.assert_array_equal(again.matrices, curved.matrices)
+    assert again.constant == curved.constant and again.config() == curved.config()
+    with pytest.raises(ValueError, match="not of"):
+        SecondOrder.load(tmp_path / "gap.safetensors", silicon(4))
+    content = (tmp_path / "gap.safetensors").read_bytes()
+    (tmp_path / "gap.safetensors").write_bytes(content[:-9] + b"x" + content[-8:])
+    with pytest.raises(CorruptFileError):
+        SecondOrder.load(tmp_path / "gap.safetensors", curved.crystal)
+
+
+def test_crystals_with_a_term_of_first_order_are_refused(curved, thermal):
+    tilted = Lattice("tetragonal", np.diag([3.0, 3.0, 4.0]), np.array([[0, 0, 0], [1.5, 1.5, 1.6]]), (2, 2, 2))
+    with pytest.raises(ValueError, match=r"C4v of a site .* leave a direction alone"):
+        pair_invariants(Crystal(tilted, (1.0, 1.0)))
+    with pytest.raises(ValueError, match="displacements are those of"):
+        curved.mean(ThermalDisplacements(thermal.force_constants, silicon(2)), 0.0)
