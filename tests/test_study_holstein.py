@@ -141,7 +141,7 @@ def test_the_report_draws_the_fit_that_the_stage_has_made(finished):
     from nearsight.studies.fits import fits
 
     exponent = next(c for c in finished.checks if "exponent" in c.name)
-    assert fits(finished.observable("growth"))["L"].exponent == exponent.value
+    assert fits(finished.observable("growth"))["chord"].exponent == exponent.value
 
 
 def test_a_run_killed_while_training_ends_as_if_nothing_had_happened(finished, tmp_path):

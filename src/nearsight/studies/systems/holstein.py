@@ -202,18 +202,15 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
     """Domains grow as (t - t0)^α where they have formed and the torus does not matter yet: by three lengths."""
     growth = growth.assign(R=analysis.crossing_length(growth.C).assign_attrs(long_name="half height of C(r)"))
     free = grows_freely(growth.chord, since=c.large.fit_from, below=c.large.length / 4)
-    fit = partial(analysis.growth_exponent, onset=None)
-    law = partial(growth_law, rng=run.rng("bootstrap"), since=0.0, fit=fit, least=5)
-    laws = {name: law(growth[name].isel(time=free)) for name in LENGTHS}
+    law = partial(growth_law, rng=run.rng("bootstrap"), since=0.0, least=5)
+    lengths = {name: growth[name].isel(time=free) for name in LENGTHS}
+    laws = {name: law(L, fit=partial(analysis.growth_exponent, onset=None)) for name, L in lengths.items()}
+    size = LENGTHS["chord"]
     return with_fits(growth, **laws), [
-        check
-        for name, what in LENGTHS.items()
-        for check in (
-            at_end(what, growth[name].isel(time=-1)),
-            exponent(
-                laws[name], ALLEN_CAHN if name == "chord" else None, name=f"exponent of growth, (t - t0)^α: {what}"
-            ),
-        )
+        *(at_end(what, growth[name].isel(time=-1)) for name, what in LENGTHS.items()),
+        exponent(laws["chord"], ALLEN_CAHN, name=f"exponent of growth, (t - t0)^α: {size}"),
+        exponent(law(lengths["chord"]), ALLEN_CAHN, name=f"exponent of growth with t0 = 0, t^α: {size}"),
+        *(exponent(laws[k], name=f"exponent of growth, (t - t0)^α: {LENGTHS[k]}") for k in ("R", "L")),
     ]
 
 
@@ -260,7 +257,7 @@ PRESETS = {
         recipe=recipe((3, 3, 3, 3), (2, 3, 4, 2), steps=10),
         fit=FitOptions(steps=150, validate_every=50, checkpoint_every=5),
         comparison=Comparison(length=6, quenches=20, duration=2.0, records=4, speed_length=6),
-        large=LargeQuench(length=12, duration=4.0, records=6, fit_from=1.0, guard=10.0),
+        large=LargeQuench(length=24, duration=4.0, records=10, fit_from=0.5, guard=10.0),
     ),
 }
 
