@@ -72,6 +72,17 @@ def test_the_variance_falls_as_the_surrogate_explains_it():
     assert found.plain == pytest.approx(exact(y).mean()) and found.plain_error > 7 * found.error
 
 
+def test_a_known_mean_is_that_of_endlessly_many_values():
+    draw = np.random.default_rng(2)
+    y = draw.normal(size=(50, 4))
+    own = (y**2).sum(-1)
+    known, sampled = controlled_mean(exact(y), own, 4.0), controlled_mean(exact(y), own, np.array([3.0, 5.0] * 10**6))
+    assert known.value == pytest.approx(sampled.value)
+    assert known.error == pytest.approx(sampled.error, rel=1e-3)
+    folds = controlled_mean(exact(y), own, np.array([4.0, 5.0]), fold=np.arange(50) // 25)
+    assert folds.value == pytest.approx(known.value + 0.5) and folds.error == pytest.approx(known.error)
+
+
 def test_levels_telescope_to_the_finest():
     def one(draw):
         a, b, c = (draw.normal(size=(n, 4)) for n in (2000, 200, 30))
@@ -107,7 +118,7 @@ def test_the_best_split_is_cheaper_than_its_neighbours():
     [
         (lambda: controlled_mean(np.ones(3), np.ones(4), np.ones(5)), "3 exact values need as many"),
         (lambda: controlled_mean(np.ones(3), np.ones(3), np.ones(1)), "two or more finite numbers"),
-        (lambda: controlled_mean(np.ones(3), np.ones(3), np.ones(5), fold=np.zeros(3, int)), "many is"),
+        (lambda: controlled_mean(np.ones(3), np.ones(3), np.float64(1), fold=np.zeros(3, int)), "many is"),
         (lambda: controlled_mean(np.ones(3), np.ones(3), np.ones((2, 5)), fold=np.zeros(3, int)), "all of the 2 rows"),
         (lambda: multilevel_mean([]), "no values"),
         (lambda: best_numbers([1, 1], [1], error=1), "a variance and a cost"),

@@ -27,7 +27,7 @@ class ControlledMean(NamedTuple):
 
 
 def controlled_mean(
-    exact: np.ndarray, surrogate: np.ndarray, many: np.ndarray, *, fold: np.ndarray | None = None
+    exact: np.ndarray, surrogate: np.ndarray, many: np.ndarray | float, *, fold: np.ndarray | None = None
 ) -> ControlledMean:
     r"""The mean of an exact property from n of its values and m values of a surrogate,
 
@@ -44,7 +44,8 @@ def controlled_mean(
     exact: E(y) ``(n,)``, of independent y; of antithetic pairs, the means of the pairs.
     surrogate: S(y) of the same ``(n,)``.
     many: S(x) ``(m,)`` of other x with the same distribution, independent of each other; with ``fold``,
-        ``(folds, m)``, of each model on the same x.
+        ``(folds, m)``, of each model on the same x. A surrogate whose mean is known exactly, m = ∞, is given by this
+        number, or with ``fold`` by those of the models ``(folds,)``.
     fold: for every exact value the row of ``many`` whose model gave its surrogate ``(n,)``.
 
     Errors are standard errors for large n; from n = 20 on they cover the truth in 66 % of cases or more. With folds the
@@ -70,21 +71,20 @@ def controlled_mean(
     exact, surrogate = _values(exact, "exact"), _values(surrogate, "surrogate")
     if len(surrogate) != len(exact):
         raise ValueError(f"{len(exact)} exact values need as many of the surrogate, got {len(surrogate)}.")
-    if fold is None:
-        average = _values(many, "many")
-    else:
-        rows, part = real_array(many, "many"), np.asarray(fold)
-        if rows.ndim != 2 or part.shape != exact.shape or part.dtype.kind not in "iu":
+    average = real_array(many, "many")
+    if fold is not None:
+        part = np.asarray(fold)
+        if average.ndim not in (1, 2) or part.shape != exact.shape or part.dtype.kind not in "iu":
             raise ValueError(
                 f"With folds, many is (fold, m) and fold holds an integer for each of {len(exact)} exact values; got "
-                f"shapes {rows.shape} and {part.shape}."
+                f"shapes {average.shape} and {part.shape}."
             )
-        counts = np.bincount(part, minlength=len(rows))
-        if part.min() < 0 or len(counts) > len(rows) or not counts.all():
-            raise ValueError(
-                f"fold must name all of the {len(rows)} rows of many and no others, got {np.unique(part)}."
-            )
-        average = _values(counts @ rows / len(exact), "many")
+        counts = np.bincount(part, minlength=len(average))
+        if part.min() < 0 or len(counts) > len(average) or not counts.all():
+            named = np.unique(part)
+            raise ValueError(f"fold must name all of the {len(average)} rows of many and no others, got {named}.")
+        average = counts @ average / len(exact)
+    average = _values(np.full(2, average) if average.ndim == 0 else average, "many")  # a known mean has no scatter
     difference = exact - surrogate
     squares = average.var(ddof=1) / len(average) + difference.var(ddof=1) / len(exact)
     plain = exact.var(ddof=1) / len(exact)
