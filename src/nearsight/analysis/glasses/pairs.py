@@ -1,0 +1,127 @@
+"""Correlations of spins by their distance, the length they carry, and the density of levels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from nearsight._validation import number
+from nearsight.analysis._fields import SpinField, described, relabel, rows, scalar_labels, spin_field
+from nearsight.analysis.statistics._draws import real_array
+from nearsight.lattices import Lattice, bonds_within
+
+
+def radial_correlation(
+    spins: SpinField, lattice: Lattice, bins: np.ndarray, dims: tuple[str, ...] | None = None
+) -> xr.DataArray:
+    r"""Pair correlation of spins at arbitrary positions, by distance,
+
+    .. math:: C(r) = \frac{1}{N_r} \sum_{i \ne j,\ r_{ij} \in \text{bin}} \mathbf S_i \cdot \mathbf S_j ,
+
+    over all pairs within the bin, periodic images included (a spin and its own image left out). The mean of S_i over an
+    ensemble without a preferred direction is zero, and nothing is subtracted. On a lattice of several structures the
+    pairs of all of them count alike.
+
+    Parameters
+    ----------
+    spins: ``(*batch, site, 3)``. lattice: a cloud, several structures, or a lattice.
+    bins: edges of the bins ``(bin + 1,)``, ascending from 0 or above.
+
+    Returns
+    -------
+    A DataArray ``(*batch, r)`` at the middles of the bins, with the number of ``pairs``; NaN in a bin without any.
+    """
+    labelled = spin_field(spins, lattice, dims)
+    edges = real_array(bins, "bins")
+    if edges.ndim != 1 or len(edges) < 2 or edges[0] < 0 or (np.diff(edges) <= 0).any():
+        raise ValueError(f"bins must be two or more ascending edges from 0 on, got {bins!r}.")
+    i, j, place, pairs = _binned_pairs(lattice, tuple(edges.tolist()))
+    S = rows(labelled)
+    found = np.empty((len(S), len(edges) - 1))
+    for k, field in enumerate(S):
+        products = np.einsum("pa,pa->p", field[i], field[j])
+        found[k] = np.bincount(place, products, len(edges) - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        C = found / pairs
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    named = relabel(scalar_labels(labelled), C, "C", "spin correlation", r=len(middles))
+    return named.assign_coords(
+        r=("r", middles, {"long_name": "distance", "units": "1"}),
+        pairs=("r", pairs, {"long_name": "pairs", "units": "1"}),
+    )
+
+
+@lru_cache(maxsize=8)
+def _binned_pairs(lattice: Lattice, edges: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    """Sites of every pair, its bin, and the number of pairs by bin."""
+    bonds = bonds_within(lattice, edges[-1])
+    r = np.linalg.norm(bonds.displacement, axis=1)
+    place = np.searchsorted(edges, r, side="right") - 1
+    keep = (place >= 0) & (place < len(edges) - 1) & (bonds.i != bonds.j)
+    place = place[keep]
+    return bonds.i[keep], bonds.j[keep], place, np.bincount(place, minlength=len(edges) - 1)
+
+
+def correlation_moment_length(C: xr.DataArray) -> xr.DataArray:
+    r"""The length of a correlation that oscillates, as a ratio of integrals,
+
+    .. math:: \xi = \frac{\int_0^\infty r\, |C(r)|\, dr}{\int_0^\infty |C(r)|\, dr} ,
+
+    of the mean of C over replicas: for C ~ e^{-r/ξ} it is ξ, and under dynamical scaling C = F(r/ξ) proportional to it.
+    \|C\| of a noisy C is biased, toward the half of the largest distance where nothing is left but noise. Each replica
+    gets the pseudo-value of the jackknife :math:`n\,\xi - (n-1)\,\xi_{\text{without it}}`, whose mean has this bias
+    to first order removed and whose scatter gives the error of the mean, so that fits over replicas can be made of it.
+
+    Parameters
+    ----------
+    C: from :func:`radial_correlation`, with "replica" (at least 3) and "r"; bins without pairs are left out. The
+        integrals end at its last distance: compare two cutoffs.
+
+    Returns
+    -------
+    Pseudo-values of ξ, dimensions of C without "r".
+    """
+    if not isinstance(C, xr.DataArray) or not {"replica", "r"} <= set(C.dims):
+        raise ValueError("C needs the dimensions 'replica' and 'r'; radial_correlation(spins, cloud, bins) has them.")
+    n = C.sizes["replica"]
+    if n < 3:
+        raise ValueError(f"Error bars need at least 3 replicas, got {n}.")
+    C = C.dropna("r", how="all").transpose("replica", ..., "r")
+    r, values = C.r.values, C.values
+    total = values.sum(0)
+
+    def ratio(mean: np.ndarray) -> np.ndarray:
+        weight = np.abs(mean)
+        return np.trapezoid(r * weight, r, axis=-1) / np.trapezoid(weight, r, axis=-1)
+
+    xi = n * ratio(total / n) - (n - 1) * ratio((total - values) / (n - 1))
+    result = C.isel(r=0, drop=True).copy(data=xi)
+    return described(result, "xi", "correlation length")
+
+
+def level_density(levels: Tensor | np.ndarray, energies: np.ndarray, width: float, sites: int) -> xr.DataArray:
+    r"""Density of states per site, levels as Gaussians of one width :math:`\sigma`,
+
+    .. math:: \rho(\epsilon) = \frac1N \sum_k \frac{e^{-(\epsilon - \epsilon_k)^2 / 2\sigma^2}}{\sqrt{2\pi}\,\sigma} .
+
+    Parameters
+    ----------
+    levels: eigenvalues ``(*batch, level)``. energies: where ρ is wanted ``(energy,)``. width: σ. sites: N.
+
+    Returns
+    -------
+    ``(*batch, energy)``; a batch of one axis is called "replica". Large systems without eigenvalues:
+    ``solvers.Chebyshev.density_of_states``.
+    """
+    e = levels.detach().cpu().numpy() if isinstance(levels, Tensor) else real_array(levels, "levels")
+    x, width = real_array(energies, "energies"), number(width, "width", above=0)
+    flat, rho = e.reshape(-1, e.shape[-1]), np.empty((int(np.prod(e.shape[:-1])), len(x)))
+    for k, row in enumerate(flat):
+        rho[k] = np.exp(-0.5 * ((x[:, None] - row) / width) ** 2).sum(1) / (np.sqrt(2 * np.pi) * width * sites)
+    leading = ["replica"] if e.ndim == 2 else [f"batch_{k}" for k in range(e.ndim - 1)]
+    result = xr.DataArray(rho.reshape(*e.shape[:-1], len(x)), dims=[*leading, "energy"])
+    result = result.assign_coords(energy=("energy", x, {"long_name": "energy", "units": "t"}))
+    return described(result, "dos", "density of states per site", "1/t")
