@@ -98,8 +98,10 @@ class SpinMessagePassing(Described, nn.Module):
         self.layers = integer(layers, "layers", least=1)
         self.channels, self.vectors = integer(channels, "channels", least=1), integer(vectors, "vectors", least=1)
         self.hidden, self.head = integer(hidden, "hidden", least=1), choice(head, "head", ("energy", "force"))
+        self.conservative = head == "energy"
         first = EdgeBasis(cutoff, radial, degree)
         self.cutoff, self.radial, self.degree = first.cutoff, first.radial, first.degree
+        self.reach = self._reach(lattice)
         self.species = tuple(sorted(set(lattice.species), key=str))
         self._rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         kinds, blocks = len(self.species), []
@@ -112,16 +114,6 @@ class SpinMessagePassing(Described, nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self._cache: dict[Any, _Geometry] = {}
 
-    @property
-    def conservative(self) -> bool:
-        return self.head == "energy"
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        """How many cells of the lattice the receptive field covers, along every axis."""
-        heights = 1 / np.linalg.norm(np.linalg.inv(self.lattice.vectors), axis=0)
-        return tuple(int(n) for n in np.ceil(self.layers * self.cutoff / heights - 1e-9))
-
     def _of_kind(self, lattice: Lattice) -> Lattice:
         if lattice.dim != self.lattice.dim:
             raise ValueError(f"{type(self).__name__} was made in dimension {self.lattice.dim}, got {lattice!r}.")
@@ -133,10 +125,15 @@ class SpinMessagePassing(Described, nn.Module):
             )
         return lattice
 
+    def _reach(self, lattice: Lattice) -> tuple[int, ...]:
+        """How many cells the receptive field covers, along every axis."""
+        heights = 1 / np.linalg.norm(np.linalg.inv(lattice.vectors), axis=0)
+        return tuple(int(n) for n in np.ceil(self.layers * self.cutoff / heights - 1e-9))
+
     def on(self, lattice: Lattice) -> Self:
         other = super().on(lattice)
         if other is not self:
-            object.__setattr__(other, "_cache", {})
+            other.reach, other._cache = self._reach(lattice), {}
         return other
 
     # --- evaluation -------------------------------------------------------------------------------------------------

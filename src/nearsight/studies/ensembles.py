@@ -94,10 +94,14 @@ def _asked_once(measure: Measure) -> Measure:
 
 def carried_out(quenches: Sequence[Quench], *, title: str) -> xr.Dataset:
     """All quenches, joined along "replica"; long ones are spread over processes of one thread each."""
+    return xr.concat(carried_out_each(quenches, title=title), dim="replica", data_vars="all")
+
+
+def carried_out_each(quenches: Sequence[Quench], *, title: str) -> list[xr.Dataset]:
+    """The same one by one, of structures whose fields no common array holds."""
     with threads(1):
         seconds = quenches[0].seconds() * len(quenches) if len(quenches) > 1 else 0.0
-    parts = resumable(_alone, [(quench,) for quench in quenches], seconds=seconds, title=title)
-    return xr.concat(parts, dim="replica", data_vars="all")
+    return list(resumable(_alone, [(quench,) for quench in quenches], seconds=seconds, title=title))
 
 
 def _alone(quench: Quench) -> xr.Dataset:
