@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from rich.console import Console
 
 from nearsight.cli._terminal import check_table
@@ -243,3 +244,12 @@ def test_checks_of_another_shape_are_named(run, content):
     write_json(run.path / "checks.json", {"validate": content}, hashed=True)
     with pytest.raises(CorruptFileError, match=r"checks\.json holds no checks"):
         _ = run.checks
+
+
+def test_a_mean_of_lengths_that_some_replicas_do_not_have_is_not_given_and_said():
+    from nearsight.studies.ensembles import at_end
+
+    length = xr.DataArray([3.0, 5.0, np.inf], dims="replica", coords={"time": 8.0})
+    check = at_end("domain size", length)
+    assert check.value is None and "1 of 3 replicas" in check.note
+    assert at_end("domain size", length[:2]).value == 4.0

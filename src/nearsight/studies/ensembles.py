@@ -161,6 +161,9 @@ def mean_check(
     common: dict[str, Any] = {"unit": "" if units == "1" else units, "criterion": criterion}
     if weights is not None and int((weights > 0).sum()) < 2:
         return Check(name, value=None, note=missing, **common)
+    unbounded = 0 if weights is not None else int((~np.isfinite(values)).sum())
+    if unbounded:  # an ordered lattice has no walls, and no length
+        return Check(name, value=None, note=f"none in {unbounded} of {values.size} replicas; {note}", **common)
     found = (
         analysis.mean_and_error(values, dim)
         if weights is None

@@ -154,6 +154,7 @@ def observe(c: Config, system: System, state: State) -> xr.Dataset:
         "Phi": analysis.global_order(phi),
         "phi_rms": quench.rms_over_sites(phi, "rms of the local order parameter"),
         "walls": analysis.wall_density(sigma, lattice),
+        "chord": analysis.mean_chord(sigma, lattice),
         "n_std": ("replica", n.std(-1, correction=0).numpy(), spread),
         "cdw": quench.rms_over_sites(charge_order, "rms amplitude of the charge order"),
         **analysis.wall_shape(sigma, lattice).rename(length="wall_length"),
@@ -247,7 +248,8 @@ def _growth_checks(filling: float, end: xr.Dataset, laws: Mapping[str, Any]) -> 
     freezing = Published(17.5, "thesis, sec. 7.3.5", note="15 to 20 τ0", error=2.5)
     below = f"{name}: time from which the local exponent stays below ¼"
     return [
-        at_end(f"{name}: domain size", end.L),
+        at_end(f"{name}: domain size, mean chord", end.chord),
+        at_end(f"{name}: length L = 1/<|k - Q|>", end.L),
         Check(f"{name}: a of L = a (t - t0)^½", law and law.a, law and law.a_sigma, unit="a/√τ0", note=growing),
         Check(below, fall and fall.time, unit="τ0", published=freezing, note=falling),
         mean(f"{name}: length of the walls that runs diagonally", diagonal, weights=end.wall_length),
@@ -328,7 +330,7 @@ STUDY = QuenchStudy(
     maps=maps,
     compare={
         "C": Compared("correlation C^xx(r, t)"),
-        "L": Compared("domain size L(t)", log=True),
+        "L": Compared("length L(t) = 1/<|k - Q|>", log=True),
         "phi_rms": Compared("local orbital order, rms φ(t)"),
         "n_std": Compared("spread of the density, rms n - 2f"),
     },
