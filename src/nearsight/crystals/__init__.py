@@ -3,6 +3,7 @@
 Units are Å, eV, K, THz and u. Displacements are fields ``(*batch, site, 3)`` on a supercell of primitive cells.
 """
 
+from nearsight.crystals.blocks import DisplacementBlocks
 from nearsight.crystals.crystal import Crystal, carbon, silicon
 from nearsight.crystals.evaluate import AtomsProperty, PropertyData, evaluate
 from nearsight.crystals.force_constants import ForceConstants
@@ -14,6 +15,7 @@ from nearsight.crystals.valence_force_field import ValenceForceField
 __all__ = [
     "AtomsProperty",
     "Crystal",
+    "DisplacementBlocks",
     "ForceConstants",
     "PropertyData",
     "SecondOrder",

@@ -2,6 +2,7 @@
 
 from nearsight.descriptors._contractions import MODES
 from nearsight.descriptors.acsf import ACSF
+from nearsight.descriptors.block_displacements import BlockDisplacements
 from nearsight.descriptors.block_irreps import BlockIrreps, BlockMoments
 from nearsight.descriptors.completeness import count_distinct, inequivalent_occupations
 from nearsight.descriptors.descriptor import Descriptor
@@ -14,6 +15,7 @@ __all__ = [
     "ACSF",
     "MODES",
     "Angular",
+    "BlockDisplacements",
     "BlockIrreps",
     "BlockMoments",
     "Descriptor",

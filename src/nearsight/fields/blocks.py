@@ -31,6 +31,9 @@ class SpinStore:
     length: L.
     """
 
+    axes = 2
+    """A block is told by the smallest x and y."""
+
     def __init__(self, bits: np.ndarray, length: int) -> None:
         length = integer(length, "length", least=1)
         size = _octets(length)

@@ -11,24 +11,30 @@ from torch import Tensor, nn
 
 from nearsight._description import Described
 from nearsight._validation import choice, generator, instance, integer
-from nearsight.descriptors import BlockIrreps, BlockMoments
+from nearsight.descriptors import BlockDisplacements, BlockIrreps, BlockMoments
 from nearsight.fields import SpinStore, check_side
 from nearsight.forcefields.model_folder import read_model, write_model
 from nearsight.networks import MLP, BlockCNN
 
 Kind = Literal["value", "probability"]
-FRONTS: dict[str, type[BlockIrreps] | type[BlockMoments] | type[BlockCNN]] = {
-    front.__name__: front for front in (BlockIrreps, BlockMoments, BlockCNN)
+Front = BlockIrreps | BlockMoments | BlockCNN | BlockDisplacements
+FRONTS: dict[str, type[Front]] = {
+    front.__name__: front for front in (BlockIrreps, BlockMoments, BlockCNN, BlockDisplacements)
 }
 ROUNDING = 1e-12
 """Labels whose spread is a smaller share of their size than this are equal."""
 CHUNK = 2**19
-"""Spins that pass through a network at once where no gradient is needed."""
+"""Numbers of blocks that pass through a network at once where no gradient is needed."""
 
 
 class Blocks(Protocol):
-    """Snapshots from which blocks can be cut, such as :class:`nearsight.fields.SpinStore`."""
+    """Snapshots from which blocks can be cut: :class:`nearsight.fields.SpinStore`, ``crystals.DisplacementBlocks``.
 
+    A place, where a block lies, is ``axes`` whole numbers from 0 to ``length`` - 1: the corner of a square of spins, or
+    the atom in the middle.
+    """
+
+    axes: int
     length: int
 
     def __len__(self) -> int: ...
@@ -40,11 +46,22 @@ def as_blocks(snapshots: Blocks | np.ndarray | Tensor) -> Blocks:
     """Spins ``(L, L)`` or ``(snapshot, L, L)`` packed; anything that can cut blocks itself as it is."""
     if isinstance(snapshots, np.ndarray | Tensor):
         return SpinStore.pack(snapshots)
-    if isinstance(snapshots, type) or not (hasattr(snapshots, "blocks") and hasattr(snapshots, "length")):
+    if isinstance(snapshots, type) or not all(hasattr(snapshots, name) for name in ("blocks", "length", "axes")):
         raise TypeError(
             f"snapshots must be a SpinStore or an array of ±1 (snapshot, L, L), got {type(snapshots).__name__}."
         )
     return snapshots
+
+
+def check_blocks(model: PropertyModel, snapshots: Blocks) -> None:
+    """Refuse snapshots in which the blocks of a model do not fit."""
+    if snapshots.axes == 2:
+        check_side(model.side, snapshots.length)
+    elif model.side > snapshots.length:
+        raise ValueError(
+            f"A block of {model.side} atoms would meet itself among {snapshots.length}; take a larger supercell, or a "
+            f"model of smaller blocks."
+        )
 
 
 class Prediction(NamedTuple):
@@ -61,18 +78,20 @@ class Prediction(NamedTuple):
 
 
 class PropertyModel(Described, nn.Module):
-    r"""An intensive property Q of a snapshot as the average of a learned function over blocks of l × l spins,
+    r"""An intensive property Q of a snapshot as the average of a learned function over blocks,
 
     .. math:: Q = \frac{1}{M} \sum_\alpha f(B_\alpha), \qquad f = \mathrm{MLP}(\text{invariants of } B_\alpha),
 
-    exactly invariant under the point group of the block and under s → -s. Snapshots may have any size L ≥ l; the cost
-    is that of the blocks one looks at and does not depend on L.
+    of l × l spins, exactly invariant under the point group of the block and under s → -s, or of displacements of atoms,
+    under the group of the site. Snapshots may have any size that holds a block; the cost is that of the blocks one
+    looks at and does not depend on the size.
 
     Parameters
     ----------
     front: block ``(batch, l, l)`` to invariants: :class:`~nearsight.networks.BlockCNN` (learned),
         :class:`~nearsight.descriptors.BlockIrreps` (those of the paper) or
-        :class:`~nearsight.descriptors.BlockMoments` (the baseline).
+        :class:`~nearsight.descriptors.BlockMoments` (the baseline); of blocks ``(batch, atom, 3)`` of displacements,
+        :class:`~nearsight.descriptors.BlockDisplacements`.
     head: network on the invariants.
     kind: "value", a number such as the energy per site, in units that :meth:`calibrate` reads from the labels; or
         "probability", between 0 and 1 by a sigmoid.
@@ -85,9 +104,7 @@ class PropertyModel(Described, nn.Module):
 
     _parts: ClassVar = {"front": lambda told: FRONTS[told["type"]].from_config(told), "head": MLP.from_config}
 
-    def __init__(
-        self, front: BlockIrreps | BlockMoments | BlockCNN, head: MLP | None = None, *, kind: Kind = "value"
-    ) -> None:
+    def __init__(self, front: Front, head: MLP | None = None, *, kind: Kind = "value") -> None:
         super().__init__()
         if type(front).__name__ not in FRONTS:
             raise TypeError(f"front must be one of {', '.join(FRONTS)}, got {type(front).__name__}.")
@@ -103,8 +120,13 @@ class PropertyModel(Described, nn.Module):
 
     @property
     def side(self) -> int:
-        """Sites l along an edge of a block."""
+        """Sites l along an edge of a block of spins; atoms of a block of displacements."""
         return self.front.side
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Shape of a block."""
+        return getattr(self.front, "block", (self.side, self.side))
 
     @torch.no_grad()
     def calibrate(self, blocks: Tensor, labels: Tensor | None = None) -> None:
@@ -119,10 +141,11 @@ class PropertyModel(Described, nn.Module):
 
     def raw(self, blocks: Tensor) -> Tensor:
         """The head's output z ``(batch,)``: log(p / (1 - p)) of a probability, (Q - offset) / unit of a value."""
-        if blocks.shape[-2:] != (self.side, self.side):
+        if blocks.shape[-2:] != self.block:
+            kind = "spins" if self.block == (self.side, self.side) else "displacements"
             raise ValueError(
-                f"This model reads blocks of {self.side} × {self.side} spins, got {tuple(blocks.shape)}; cut them "
-                f"from a snapshot by SpinStore.blocks, or call predict."
+                f"This model reads blocks of {self.block[0]} × {self.block[1]} {kind}, got {tuple(blocks.shape)}; cut "
+                f"them from a snapshot by SpinStore.blocks, or call predict."
             )
         return self.head(self.front(blocks.to(self.offset.dtype)))
 
@@ -133,9 +156,9 @@ class PropertyModel(Described, nn.Module):
 
     @torch.no_grad()
     def of_blocks(self, snapshots: Blocks, index: np.ndarray, corners: np.ndarray) -> np.ndarray:
-        """f of many blocks ``(...)``: ``index`` ``(...)`` says of which snapshot, ``corners`` ``(..., 2)`` where."""
-        flat, places = np.broadcast_to(index, corners.shape[:-1]).reshape(-1), corners.reshape(-1, 2)
-        device, step = self.offset.device, max(1, CHUNK // self.side**2)
+        """f of many blocks ``(...)``: ``index`` ``(...)`` says of which snapshot, ``corners`` ``(..., axes)`` where."""
+        flat, places = np.broadcast_to(index, corners.shape[:-1]).reshape(-1), corners.reshape(-1, corners.shape[-1])
+        device, step = self.offset.device, max(1, CHUNK // (self.block[0] * self.block[1]))
         found = [
             self(torch.from_numpy(snapshots.blocks(flat[k : k + step], places[k : k + step], self.side)).to(device))
             for k in range(0, len(flat), step)
@@ -153,16 +176,18 @@ class PropertyModel(Described, nn.Module):
         """The property of every snapshot (or of those in ``index``) from ``n_blocks`` random blocks of each.
 
         ``snapshots`` are a store, of which only the bytes of the blocks are read, or arrays of ±1, ``(L, L)`` or
-        ``(snapshot, L, L)``. Blocks lie anywhere on the torus and may overlap.
+        ``(snapshot, L, L)``. Blocks lie anywhere on the torus and may overlap. Those about the atoms of a supercell
+        mostly do, and then have no error.
         """
         generator(rng)
         snapshots = as_blocks(snapshots)
         n_blocks = integer(n_blocks, "n_blocks", least=2)
-        check_side(self.side, snapshots.length)
+        check_blocks(self, snapshots)
         chosen = np.arange(len(snapshots)) if index is None else np.asarray(index)
-        corners = torch.randint(snapshots.length, (len(chosen), n_blocks, 2), generator=rng).numpy()
+        corners = torch.randint(snapshots.length, (len(chosen), n_blocks, snapshots.axes), generator=rng).numpy()
         values = self.of_blocks(snapshots, chosen[:, None], corners)
-        errors = [error_of_mean(v, c, self.side, snapshots.length) for v, c in zip(values, corners, strict=True)]
+        length = snapshots.length if snapshots.axes == 2 else 1  # in a crystal, all overlap
+        errors = [error_of_mean(v, c, self.side, length) for v, c in zip(values, corners, strict=True)]
         return Prediction(values.mean(1), values.std(1), np.array(errors))
 
     # --- on disk ----------------------------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from nearsight._validation import instance
-from nearsight.fields import check_side
 from nearsight.properties import PropertyModel
-from nearsight.properties.property_model import Blocks, as_blocks
+from nearsight.properties.property_model import Blocks, as_blocks, check_blocks
 from nearsight.storage import tensor_hash
 from nearsight.training import _distributed
 from nearsight.training.labelled import per_row
@@ -85,8 +84,8 @@ def fit_property(
     """Fit a property model; the same object comes back, with the best weights, in eval mode.
 
     Every step cuts fresh blocks from some snapshots, so that packed data on disk (a
-    :class:`~nearsight.fields.SpinStore`) are streamed, never unpacked as a whole. ``labels`` ``(snapshot,)`` are
-    values, or for a probability 0 and 1.
+    :class:`~nearsight.fields.SpinStore`) are streamed, never unpacked as a whole; those of displacements come from a
+    ``crystals.DisplacementBlocks``. ``labels`` ``(snapshot,)`` are values, or for a probability 0 and 1.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def fit_property(
 
 def _checked_labels(model: PropertyModel, snapshots: Blocks, labels: np.ndarray) -> np.ndarray:
     """Labels as float64 ``(snapshot,)``, refused if they do not fit the snapshots or the kind of property."""
-    check_side(model.side, snapshots.length)
+    check_blocks(model, snapshots)
     values = np.asarray(labels)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"labels must hold one real number for each snapshot, got {values.dtype}.")
@@ -132,7 +131,7 @@ class _Part(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Blocks ``(snapshot, block, l, l)`` with the labels of the snapshots."""
+    """Blocks ``(snapshot, block, l, l)`` or ``(snapshot, block, atom, 3)`` with the labels of the snapshots."""
 
     blocks: Tensor
     label: Tensor
@@ -183,7 +182,7 @@ class _BlockProperty:
         return np.random.default_rng([self.options.seed, *stream])
 
     def _corners(self, draw: np.random.Generator, snapshots: int, count: int) -> np.ndarray:
-        return draw.integers(self.snapshots.length, size=(snapshots, count, 2))
+        return draw.integers(self.snapshots.length, size=(snapshots, count, self.snapshots.axes))
 
     def _cut(self, index: np.ndarray, corners: np.ndarray) -> Tensor:
         return torch.from_numpy(self.snapshots.blocks(index[:, None], corners, self.side)).to(self.device)
