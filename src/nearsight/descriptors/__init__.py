@@ -7,6 +7,7 @@ from nearsight.descriptors.block_irreps import BlockIrreps, BlockMoments
 from nearsight.descriptors.completeness import count_distinct, inequivalent_occupations
 from nearsight.descriptors.descriptor import Descriptor
 from nearsight.descriptors.irreps import Irreps
+from nearsight.descriptors.magnetic_acsf import MagneticACSF
 from nearsight.descriptors.spin_ace import SpinACE
 from nearsight.descriptors.spins import SpinInvariants
 from nearsight.descriptors.symmetry_functions import Angular, Radial, angular_functions, radial_functions
@@ -20,6 +21,7 @@ __all__ = [
     "BlockMoments",
     "Descriptor",
     "Irreps",
+    "MagneticACSF",
     "Radial",
     "SpinACE",
     "SpinInvariants",
