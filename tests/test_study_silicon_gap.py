@@ -75,6 +75,7 @@ def test_a_run_that_lost_everything_ends_with_the_same_numbers(finished, tmp_pat
         ("temperatures=[-1,300]", "a number >= 0"),
         ("length=2", "a number >= 3"),
         ("folds=60", "leave some empty"),
+        ("network.edge=4", "do not fit among 250 atoms"),
         ("crystal=germanium", "'silicon' or 'diamond'"),
     ],
 )

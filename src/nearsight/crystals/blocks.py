@@ -48,15 +48,11 @@ class DisplacementBlocks:
         self.crystal, self.displacement = crystal, check_field(displacement, crystal.n_atoms, 3).detach().float()
         if self.displacement.ndim != 3:
             raise ValueError(f"displacement must be (configuration, site, 3), got {tuple(displacement.shape)}.")
+        self.length = crystal.n_atoms
         self.temperature = None if temperature is None else array(temperature, "temperature", (len(displacement),))
         tables = np.stack([lattice.neighbour_table(around) for around in front.arounds], 1)
         self._members = torch.from_numpy(tables.reshape(lattice.n_sites, -1))
         self._frames = torch.tensor(front.operations, dtype=torch.float32)
-
-    @property
-    def length(self) -> int:
-        """Atoms of the supercell."""
-        return self.crystal.n_atoms
 
     def __len__(self) -> int:
         return len(self.displacement)
