@@ -201,6 +201,24 @@ def test_crystals_come_from_ase_and_go_back():
     assert Crystal.from_atoms(build.bulk("GaAs", "zincblende", a=5.65), 2).lattice.species == ("Ga", "As")
 
 
+def test_snapshots_of_other_programs_become_displacements():
+    ase = pytest.importorskip("ase")
+    crystal, draw = silicon(3), np.random.default_rng(2)
+    u = 0.08 * draw.normal(size=(54, 3))
+    atoms = crystal.to_atoms(u + np.array([0.4, -0.2, 0.3]))
+    atoms.wrap()
+    mixed = atoms[draw.permutation(54)]
+    np.testing.assert_allclose(crystal.displacement(mixed), u - u.mean(0), atol=1e-10)
+    with pytest.raises(ValueError, match="not one of Si2, 2 × 2 × 2"):
+        silicon(2).displacement(atoms)
+    with pytest.raises(ValueError, match="share an atom"):
+        molten = ase.Atoms("Si54", cell=crystal.cell, pbc=True, scaled_positions=draw.random((54, 3)))
+        crystal.displacement(molten)
+    with pytest.raises(ValueError, match="elements"):
+        atoms.symbols[3] = "C"
+        crystal.displacement(atoms)
+
+
 def test_phonopy_finds_the_same_phonons_and_displacements(phi, tmp_path):
     """Through a calculator of ASE that has these force constants, with atoms in the order of phonopy."""
     pytest.importorskip("phonopy")

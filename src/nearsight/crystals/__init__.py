@@ -5,6 +5,7 @@ Units are Å, eV, K, THz and u. Displacements are fields ``(*batch, site, 3)`` o
 
 from nearsight.crystals.blocks import DisplacementBlocks
 from nearsight.crystals.crystal import Crystal, carbon, silicon
+from nearsight.crystals.espresso import EspressoGap
 from nearsight.crystals.evaluate import AtomsProperty, PropertyData, evaluate
 from nearsight.crystals.force_constants import ForceConstants
 from nearsight.crystals.second_order import SecondOrder
@@ -16,6 +17,7 @@ __all__ = [
     "AtomsProperty",
     "Crystal",
     "DisplacementBlocks",
+    "EspressoGap",
     "ForceConstants",
     "PropertyData",
     "SecondOrder",

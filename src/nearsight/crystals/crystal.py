@@ -112,6 +112,31 @@ class Crystal(Described):
         masses = np.array(self.masses)[self.lattice.sublattice]
         return Atoms(symbols, positions=moved, cell=self.cell, pbc=True, masses=masses)
 
+    def displacement(self, atoms: Atoms) -> np.ndarray:
+        """Displacements u ``(site, 3)`` in Å of a structure of ASE in this supercell, its atoms in any order.
+
+        Such as a snapshot of molecular dynamics: every atom belongs to the site that it is nearest to, modulo the
+        periods, and the mean of u, a drift of the whole, is taken off. ``ValueError`` if two atoms belong to one site
+        (the structure has changed, or is of another supercell) or if cell or elements differ.
+        """
+        if len(atoms) != self.n_atoms or not np.allclose(atoms.cell[:], self.cell, atol=1e-3):
+            raise ValueError(f"A structure of {len(atoms)} atoms in another cell is not one of {self!r}.")
+        away = (np.asarray(atoms.get_positions())[None] - self.positions[:, None]) @ np.linalg.inv(self.cell)
+        away = (away - np.rint(away)) @ self.cell
+        # Of a drifting crystal the sites drift along: half a bond length is enough to lose them.
+        for _ in range(3):
+            atom = np.linalg.norm(away, axis=-1).argmin(1)
+            away = away - np.median(away[np.arange(self.n_atoms), atom], axis=0)
+        if len(set(atom.tolist())) < self.n_atoms:
+            raise ValueError(
+                "Two sites share an atom: the structure is no longer this crystal, or has drifted too far."
+            )
+        symbols = np.array(atoms.get_chemical_symbols())[atom]
+        if (symbols != np.array([str(s) for s in self.lattice.species])[self.lattice.sublattice]).any():
+            raise ValueError(f"The elements of the structure do not lie as in {self!r}.")
+        u = away[np.arange(self.n_atoms), atom]
+        return u - u.mean(0)
+
 
 def silicon(length: int, *, a: float = 5.398) -> Crystal:
     """Silicon in ``length``³ primitive cells; a, the edge of the cubic cell in Å, is that of Perdew-Zunger LDA."""
