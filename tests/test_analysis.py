@@ -322,3 +322,15 @@ def test_bad_input_is_refused_with_the_cure(call, cure):
 def test_no_replicas_have_no_structure_factors():
     S = analysis.structure_factor(torch.ones(0, 16), square(4))
     assert S.shape == (0, 4, 4) and S.dims[0] == "replica"
+
+
+@pytest.mark.parametrize("shape", [(7,), (8,), (1,), (2,), (5, 6), (6, 5), (2, 4), (3, 4, 5), (4, 3, 6), (5, 5, 7)])
+@pytest.mark.parametrize("kind", [torch.float64, torch.complex128])
+def test_the_power_of_real_fields_is_that_of_the_whole_transform(shape, kind):
+    from nearsight.analysis._fields import power
+
+    grid = torch.randn(3, *shape, dtype=kind, generator=torch.Generator().manual_seed(1))
+    before, axes = grid.clone(), tuple(range(1, len(shape) + 1))
+    modes = np.fft.fftshift(np.fft.fftn(grid.numpy(), axes=axes), axes)
+    np.testing.assert_allclose(power(grid).numpy(), np.abs(modes) ** 2, atol=1e-11)
+    assert torch.equal(grid, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -47,7 +48,8 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
     if not np.isfinite(labelled.values).all():
         bad = ~np.isfinite(labelled.values)
         raise ValueError(not_finite(int(bad.sum()), np.isnan(labelled.values).all(-1)))
-    return labelled.astype(np.complex128 if np.iscomplexobj(labelled.values) else np.float64, keep_attrs=True)
+    kind = np.complex128 if np.iscomplexobj(labelled.values) else np.float64
+    return labelled.astype(kind, keep_attrs=True, copy=False)
 
 
 def relabel(
@@ -107,10 +109,39 @@ def transform(grid: Tensor, axes: tuple[int, ...], shape: tuple[int, ...] | None
     return torch.zeros(sizes, dtype=torch.complex128)
 
 
-def pair_sums(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Σ_x a*(x) b(x + r) at every r, from the transforms of a and b over the axes; real."""
-    product = a.conj() * b
-    return torch.fft.ifftn(product, dim=axes).real if product.numel() else product.real
+def power(grid: Tensor) -> Tensor:
+    """The squared Fourier transform of a number per cell ``(batch, *shape)``, float64; wave vectors ascend from -π.
+
+    Of real numbers half the transform is worked out, and the other half is its mirror image.
+    """
+    axes = tuple(range(1, grid.ndim))
+    if grid.is_complex() or not grid.numel():
+        return torch.fft.fftshift(_squared(transform(grid, axes)), dim=axes)
+    half = np.fft.fftshift(_squared(torch.fft.rfftn(grid.to(torch.float64), dim=axes)).numpy(), axes[:-1])
+    full, n = np.empty(grid.shape), grid.shape[-1]
+    full[..., n // 2 :] = half[..., : (n + 1) // 2]
+    mirrored = np.flip(half[..., 1 : n // 2 + 1], axes)
+    # -m of the m that ascend from -n/2 descend to 1 - n/2; an even n has -n/2 besides, its own mirror image.
+    rest = ((slice(1, None), slice(None, -1)), (slice(0, 1), slice(-1, None)))
+    places = [rest if grid.shape[axis] % 2 == 0 else ((slice(None), slice(None)),) for axis in axes[:-1]]
+    for pairs in itertools.product(*places):
+        into, out_of = ((slice(None), *(pair[k] for pair in pairs)) for k in (0, 1))
+        full[(*into, slice(None, n // 2))] = mirrored[out_of]
+    return torch.from_numpy(full)
+
+
+def _squared(modes: Tensor) -> Tensor:
+    return modes.real.square() + modes.imag.square()
+
+
+def correlated(a: Tensor, b: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """Σ_x a*(x) b(x + r), the real part, at every r of a torus of ``shape`` over the axes; padded with zeros to it."""
+    if a.is_complex() or not a.numel():
+        product = transform(a, axes, shape).conj() * transform(b, axes, shape)
+        return torch.fft.ifftn(product, dim=axes).real if product.numel() else product.real
+    of_a = torch.fft.rfftn(a.to(torch.float64), s=shape, dim=axes)
+    of_b = of_a if a is b else torch.fft.rfftn(b.to(torch.float64), s=shape, dim=axes)
+    return torch.fft.irfftn(of_a.conj() * of_b, s=shape, dim=axes)
 
 
 def binned(rows: np.ndarray, index: np.ndarray, bins: int) -> np.ndarray:

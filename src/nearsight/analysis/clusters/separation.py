@@ -9,7 +9,7 @@ from nearsight.analysis._fields import SiteField, described, site_field
 from nearsight.analysis.clusters.checkerboard import checkerboard_clusters, cluster_sizes
 from nearsight.analysis.clusters.sublattices import polarity, sublattice_field
 from nearsight.analysis.order import sublattice_sign, wall_density
-from nearsight.analysis.structure._reciprocal import distance_to, momentum_dims, reciprocal_vectors, wave_vectors
+from nearsight.analysis.structure._reciprocal import momentum_dims, reciprocal_vectors, zone_distance
 from nearsight.analysis.structure.correlations import correlation
 from nearsight.analysis.structure.intensities import structure_factor
 from nearsight.analysis.structure.lengths import correlation_length, crossing_length
@@ -37,12 +37,11 @@ def checkerboard_length(field: SiteField, lattice: Lattice, *, dims: tuple[str, 
         raise ValueError("A configuration is uniform and has no checkerboard of any length; leave it out.")
     S = structure_factor(labelled.copy(data=deviation * colour), lattice)
     names = momentum_dims(S, lattice)
-    k = wave_vectors(lattice)
-    near = distance_to(k, lattice)
+    near = zone_distance(lattice)
     grid = colour.reshape(*lattice.shape, lattice.n_basis)[..., 0]
     turns = [grid.take(1 % n, axis).flat[0] < 0 for axis, n in enumerate(lattice.shape)]
     if any(turns):
-        far = distance_to(k, lattice, 0.5 * np.array(turns) @ reciprocal_vectors(lattice))
+        far = zone_distance(lattice, 0.5 * np.array(turns) @ reciprocal_vectors(lattice))
         S = S * xr.DataArray(np.where(np.isclose(near, far), 0.5, near < far), dims=names)
     return described(correlation_length(S, lattice), "l", "length of the checkerboard", "a")
 

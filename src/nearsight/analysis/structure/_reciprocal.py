@@ -45,6 +45,18 @@ def distance_to(k: np.ndarray, lattice: Lattice, about: Sequence[float] | None =
     return np.linalg.norm(shortest(difference, reduced_vectors(lattice)), axis=-1)
 
 
+def zone_distance(lattice: Lattice, about: Sequence[float] | None = None) -> np.ndarray:
+    """:func:`distance_to` of all wave vectors of the lattice ``shape``, worked out once."""
+    return _zone_distance(lattice, tuple(check_wave_vector(about, lattice).tolist()))
+
+
+@lru_cache(maxsize=8)
+def _zone_distance(lattice: Lattice, about: tuple[float, ...]) -> np.ndarray:
+    distance = distance_to(wave_vectors(lattice), lattice, about)
+    distance.setflags(write=False)
+    return distance
+
+
 def check_wave_vector(Q: Sequence[float] | None, lattice: Lattice) -> np.ndarray:
     """Q as an array of the lattice's dimension; zero if not given."""
     vector = np.zeros(lattice.dim) if Q is None else np.asarray(Q, dtype=float)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, binned, on_cells, relabel, site_field, transform, units_of
+from nearsight._validation import number
+from nearsight.analysis._fields import SiteField, binned, on_cells, power, relabel, site_field, transform, units_of
 from nearsight.analysis.structure._reciprocal import (
     AXES,
-    distance_to,
+    check_wave_vector,
     label_wave_vectors,
     momentum_dims,
     reciprocal_vectors,
     wave_vectors,
+    zone_distance,
 )
 from nearsight.lattices import Lattice
 
@@ -47,10 +51,13 @@ def structure_factor(
     """
     labelled = site_field(field, lattice, dims)
     axes = tuple(range(1, lattice.dim + 1))
-    modes = torch.fft.fftshift(transform(on_cells(labelled, lattice, centred=subtract_mean), axes), dim=axes)
-    k = wave_vectors(lattice)
-    amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
-    intensity = amplitude.abs().square() / lattice.n_sites
+    grid, k = on_cells(labelled, lattice, centred=subtract_mean), wave_vectors(lattice)
+    if lattice.n_basis == 1:  # the phase of the only site drops out
+        intensity = power(grid[..., 0]).div_(lattice.n_sites)
+    else:
+        modes = torch.fft.fftshift(transform(grid, axes), dim=axes)
+        amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
+        intensity = amplitude.abs().square() / lattice.n_sites
 
     straight = np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)), atol=lattice.tolerance)
     names = AXES[: lattice.dim] if straight else tuple(f"h{j + 1}" for j in range(lattice.dim))
@@ -94,23 +101,35 @@ def shell_average(
     names = momentum_dims(S, lattice)
     if width is None:
         width = float(np.max(np.linalg.norm(reciprocal_vectors(lattice), axis=1) / np.asarray(lattice.shape)))
-    if not width > 0:
-        raise ValueError(f"width must be a positive spacing of wave vectors, got {width}.")
-    distance = distance_to(wave_vectors(lattice), lattice, about).ravel()
-    shell = np.floor(distance / width + 0.5).astype(int)
-    occupied, shell, count = np.unique(shell, return_inverse=True, return_counts=True)
-    sums = binned(S.transpose(..., *names).values.reshape(-1, lattice.n_cells), shell, len(occupied)) / count
+    width = number(width, "width", above=0)
+    shells = _shells(lattice, tuple(check_wave_vector(about, lattice).tolist()), width)
+    rows = S.transpose(..., *names).values.reshape(-1, lattice.n_cells)
+    sums = binned(rows, shells.index, len(shells.count)) / shells.count
     leading = [d for d in S.dims if d not in names]
     coords = {name: c for name, c in S.coords.items() if not set(c.dims) & set(names)}
     result = xr.DataArray(
-        sums.reshape(*(S.sizes[d] for d in leading), len(occupied)),
+        sums.reshape(*(S.sizes[d] for d in leading), len(shells.count)),
         dims=(*leading, "k"),
         coords=coords,
         attrs=S.attrs,
         name=S.name,
     )
-    mean_distance = np.bincount(shell, distance) / count
     return result.assign_coords(
-        k=("k", mean_distance, {"long_name": "distance from Q", "units": "1/a"}),
-        count=("k", count, {"long_name": "wave vectors in the shell", "units": "1"}),
+        k=("k", shells.distance, {"long_name": "distance from Q", "units": "1/a"}),
+        count=("k", shells.count, {"long_name": "wave vectors in the shell", "units": "1"}),
     )
+
+
+class _Shells(NamedTuple):
+    index: np.ndarray
+    """Number of the shell of every wave vector ``(cell,)``; shells without any are left out."""
+    count: np.ndarray
+    distance: np.ndarray
+    """Mean distance from Q in every shell."""
+
+
+@lru_cache(maxsize=8)
+def _shells(lattice: Lattice, about: tuple[float, ...], width: float) -> _Shells:
+    distance = zone_distance(lattice, about).ravel()
+    _, index, count = np.unique(np.floor(distance / width + 0.5).astype(int), return_inverse=True, return_counts=True)
+    return _Shells(index, count, np.bincount(index, distance) / count)

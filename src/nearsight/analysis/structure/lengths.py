@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nearsight.analysis._fields import described
-from nearsight.analysis.structure._reciprocal import distance_to, momentum_dims, wave_vectors
+from nearsight.analysis.structure._reciprocal import momentum_dims, zone_distance
 from nearsight.lattices import Lattice
 
 ROUNDING = 1e-24
@@ -43,7 +43,7 @@ def correlation_length(
     if moment < 1:
         raise ValueError(f"moment must be 1 or 2, got {moment}; the zeroth moment carries no length.")
     names = momentum_dims(S, lattice)
-    distance = xr.DataArray(distance_to(wave_vectors(lattice), lattice, about), dims=names)
+    distance = xr.DataArray(zone_distance(lattice, about), dims=names)
     total = S.sum(names)
     if bool((total <= 0).any()):
         raise ValueError("S(k) vanishes for at least one configuration, which then has no length. Leave it out.")
