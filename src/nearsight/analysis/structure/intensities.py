@@ -104,11 +104,11 @@ def shell_average(
     width = number(width, "width", above=0)
     shells = _shells(lattice, tuple(check_wave_vector(about, lattice).tolist()), width)
     rows = S.transpose(..., *names).values.reshape(-1, lattice.n_cells)
-    sums = binned(rows, shells.index, len(shells.count)) / shells.count
+    sums = binned(rows, shells.of, len(shells.members)) / shells.members
     leading = [d for d in S.dims if d not in names]
     coords = {name: c for name, c in S.coords.items() if not set(c.dims) & set(names)}
     result = xr.DataArray(
-        sums.reshape(*(S.sizes[d] for d in leading), len(shells.count)),
+        sums.reshape(*(S.sizes[d] for d in leading), len(shells.members)),
         dims=(*leading, "k"),
         coords=coords,
         attrs=S.attrs,
@@ -116,14 +116,14 @@ def shell_average(
     )
     return result.assign_coords(
         k=("k", shells.distance, {"long_name": "distance from Q", "units": "1/a"}),
-        count=("k", shells.count, {"long_name": "wave vectors in the shell", "units": "1"}),
+        count=("k", shells.members, {"long_name": "wave vectors in the shell", "units": "1"}),
     )
 
 
 class _Shells(NamedTuple):
-    index: np.ndarray
+    of: np.ndarray
     """Number of the shell of every wave vector ``(cell,)``; shells without any are left out."""
-    count: np.ndarray
+    members: np.ndarray
     distance: np.ndarray
     """Mean distance from Q in every shell."""
 
