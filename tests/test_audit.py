@@ -338,6 +338,24 @@ def test_a_run_whose_forces_are_too_bad_is_stopped_or_warned_about(tmp_path):
     assert run(audit=ns.Audit(EXACT, sites=40, tol=10.0)).audit.sizes["audit"] == 3
 
 
+def test_a_picture_shows_every_audit_with_its_interval():
+    found = run(audit=ns.Audit(EXACT, sites=12)).audit
+    picture = ns.plots.audit(found)
+    (axes,) = picture.axes
+    assert axes.lines[0].get_ydata().tolist() == found.rms.values[1:].tolist()  # t = 0 has no place on this axis
+    assert "12 random sites" in picture.caption
+    with pytest.raises(ValueError, match="pass trajectory"):
+        ns.plots.audit(found[["rms"]])
+
+
+def test_some_replicas_are_judged_for_all():
+    audit = ns.Audit(EXACT, sites=20, replicas=1)
+    state = run(steps=0).final
+    found = [audit.of(UNTRAINED + CLASSICAL, dataclasses.replace(state, step=step)) for step in range(8)]
+    assert all(len(set(one.replica.values)) == 1 for one in found)
+    assert {int(one.replica[0]) for one in found} == {0, 1}
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -49,8 +49,9 @@ def finished(tmp_path_factory) -> Run:
 
 class TestRun(StudyContract):
     observables = (
-        "phases", "bubbles", "snapshots", "number", "response", "curves", "densities", "growth", "maps", "electrons"
-    )  # fmt: skip
+        *("phases", "bubbles", "snapshots", "number", "response", "curves", "densities", "growth", "maps"),
+        *("electrons", "audit"),
+    )
     checks = 60
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("holstein")
 
 STUDY = get("holstein")
 TINY = STUDY.configure("tiny")
-OBSERVABLES = ("snapshots", "curves", "growth", "maps")
+OBSERVABLES = ("snapshots", "curves", "growth", "maps", "audit")
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +129,23 @@ def test_the_force_keeps_every_symmetry(finished):
 def test_every_check_is_a_number_of_its_own_name(finished):
     checks = finished.checks
     assert len({check.name for check in checks}) == len(checks) > 10
-    assert all(np.isfinite(check.value) for check in checks)
+    assert all(check.note if check.value is None else np.isfinite(check.value) for check in checks)
 
 
 def test_no_field_of_the_large_quench_is_kept(finished):
     kept = {p.name for p in (finished.path / "large" / "trajectory.zarr").iterdir()}
     assert {"L", "map_density"} <= kept and not {"field", "force"} & kept
+
+
+def test_the_error_of_the_forces_is_measured_in_the_large_quench(finished):
+    found = finished.observable("audit").sel(quench="")
+    assert (found.rms_low <= found.rms).all() and (found.rms <= found.rms_high).all()
+    assert (finished.path / "figures" / "audit.png").exists()
+    words = [check for check in finished.checks if check.name.startswith("force error in the large quench")]
+    assert [check.value for check in words] == [float(found.rms[-1]), float(found.rms.max())]
+    assert "200 sites against" in words[0].note
+    growth = finished.observable("growth")
+    assert set(found.time.values) <= set(growth.time.values[1:])
 
 
 def test_the_report_draws_the_fit_that_the_stage_has_made(finished):

@@ -33,7 +33,7 @@ def finished(tmp_path_factory) -> Run:
 
 
 class TestRun(StudyContract):
-    observables = ("snapshots", "curves", "growth", "maps")
+    observables = ("snapshots", "curves", "growth", "maps", "audit")
     checks = 20
 
 
@@ -198,7 +198,7 @@ def test_impossible_settings_are_refused(setting, message):
 
 def test_the_report_holds_every_figure_and_both_fillings(finished):
     shown = {path.stem for path in (finished.path / "figures").glob("*.png")}
-    assert shown == {*STUDY.figures, "training", "domains_0.5", "domains_0.49"} - {"domains"}
+    assert shown == {*STUDY.figures, "audit", "training", "domains_0.5", "domains_0.49"} - {"domains"}
     page = (finished.path / "report.html").read_text(encoding="utf-8")
     assert page.count("<figure ") == len(shown)
     for words in ("6 × 6 sites", "12 × 12 sites", STUDY.question, "--preset tiny"):

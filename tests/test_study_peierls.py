@@ -23,7 +23,7 @@ def finished(tmp_path_factory) -> Run:
 
 
 class TestStudy(StudyContract):
-    observables = ("snapshots", "curves", "growth", "maps")
+    observables = ("snapshots", "curves", "growth", "maps", "audit")
     checks = 9
 
 

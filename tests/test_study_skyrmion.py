@@ -34,7 +34,7 @@ def finished(tmp_path_factory) -> Run:
 
 
 class TestRun(StudyContract):
-    observables = ("ground_states", "snapshots", "response", "curves", "growth", "maps", "restored")
+    observables = ("ground_states", "snapshots", "response", "curves", "growth", "maps", "restored", "audit")
     checks = 45
     lost = (*StudyContract.lost, "ground/0")
 

@@ -30,6 +30,9 @@ PART = 1 / 3
 ELIMINATION = 2.5e-6
 """Nominal seconds of :class:`Poles` on a plane of n orbitals, over n to the power of 3/2."""
 
+SOLUTIONS = 4
+"""How often poles are solved for one chemical potential at fixed filling."""
+
 SLOWEST = 0.9
 """Errors that shrink by less from size to size are extrapolated as if they shrank by this."""
 
@@ -100,7 +103,7 @@ class Referee:
         ``judged`` are the forces ``(n, component)`` in question; ``part`` takes the part of a difference that counts.
         """
         count, pilot = len(sites), slice(PILOT)
-        whole = self._whole_seconds * len(replicas.unique())
+        whole = self.whole_seconds * len(replicas.unique())
         if self.mu is None:
             return self._by_the_whole(field, sites, replicas, whole)
         terms = self._moments(field, sites, replicas)
@@ -183,11 +186,12 @@ class Referee:
 
     @property
     def _poles_seconds(self) -> float:
-        d = self.lattice.dim
-        return ELIMINATION * self._size ** (3 * (d - 1) / d if d > 1 else 1)
+        d, solutions = self.lattice.dim, 1 if self.mu is not None else SOLUTIONS
+        return solutions * ELIMINATION * self._size ** (3 * (d - 1) / d if d > 1 else 1)
 
     @property
-    def _whole_seconds(self) -> float:
+    def whole_seconds(self) -> float:
+        """Nominal seconds of the whole lattice, of one replica."""
         return min(self._dense_seconds, self._poles_seconds if self.kT > 0 else math.inf)
 
     def _is_whole(self, radius: int) -> bool:

@@ -16,12 +16,14 @@ zones(S, lattice, about=(pi, pi))                   intensities over the Brillou
 parity(exact, learned, by="mode")                   learned against exact values, by component with distributions
 error_histogram(error), histograms(values, by=...)  distributions
 rms_errors(exact, learned, by="kind")               errors in groups
+audit(trajectory.audit)                             error of the forces of a run over time
 corner({"flow": samples}), probabilities(...)       posteriors of several parameters, and their calibration
 ==================================================  ===============================================================
 
 A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)``.
 """
 
+from nearsight.plots.audit import audit
 from nearsight.plots.bands import collapse, compare, growth
 from nearsight.plots.errors import (
     error_histogram,
@@ -43,6 +45,7 @@ from nearsight.plots.zones import zones
 __all__ = [
     "Picture",
     "Published",
+    "audit",
     "collapse",
     "compare",
     "corner",

@@ -14,7 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from nearsight import analysis
-from nearsight.dynamics import At, Guard, State, Trajectory, simulate
+from nearsight.dynamics import At, Audit, Guard, State, Trajectory, simulate
 from nearsight.parallel import resumable, threads
 from nearsight.storage import rounded
 from nearsight.studies.checks import Check, Criterion, PValue
@@ -42,6 +42,7 @@ class Quench:
     seed: int
     fields: tuple[str, ...] = ()
     guard: Guard | None = None
+    audit: Audit | None = None
     progress: bool = False
 
     def run(self) -> xr.Dataset:
@@ -58,6 +59,7 @@ class Quench:
             path=self.path,
             resume=True,
             guard=self.guard,
+            audit=self.audit,
             progress=self.progress,
         )
         with torch.no_grad():

@@ -14,8 +14,10 @@ from pydantic import Field
 
 from nearsight import forcefields, training
 from nearsight.dynamics import Guard, State
+from nearsight.dynamics.run.audit import stored as stored_audits
 from nearsight.lattices import Lattice, square
-from nearsight.studies import speed
+from nearsight.studies import audits, speed
+from nearsight.studies.audits import Auditing
 from nearsight.studies.checks import Check
 from nearsight.studies.ensembles import Quench, carried_out, matched_noise_bias, same_mean
 from nearsight.studies.locality import LocalityTarget
@@ -56,6 +58,7 @@ class Large(Section):
     records: Annotated[int, Field(ge=4)] = 25
     guard: Annotated[float, Field(ge=1)] = 1.5
     """The run stops if a field leaves the range of the training data widened by this factor."""
+    audit: Auditing = Auditing()
 
 
 class QuenchConfig(Section):
@@ -290,6 +293,9 @@ class QuenchStudy(Study):
             run.record("maps", maps)
         analysed, checks = self.analyse(run, config, growth)
         run.record("growth", analysed)
+        found = {name: stored_audits(run.path / "large" / name) for name in quenches}
+        whose = {name: quenches[name].system for name in quenches}
+        checks += audits.record(run, {name: data for name, data in found.items() if data is not None}, whose)
         run.record_checks("simulate", [*checks, *self._measure_more("simulate", run, config)])
 
     def _measure_more(self, stage: str, run: Run, config: Any) -> list[Check]:
@@ -340,6 +346,7 @@ class QuenchStudy(Study):
                 path=path,
                 seed=run.seed(*large.noise),
                 guard=Guard.around(seen, config.large.guard) if self.guarded else None,
+                audit=audits.planned(config.large.audit, system, steps),
                 progress=True,
             ).run()
         names = {name: str(name)[4:] for name in data.data_vars if str(name).startswith("map_")}

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from nearsight.plots.audit import audit
 from nearsight.plots.locality import locality
 from nearsight.plots.style import Picture
 from nearsight.plots.training import training_curves
-from nearsight.studies import Run
+from nearsight.studies import Run, audits
 from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
 from nearsight.studies.settings import closest, difference
@@ -29,6 +30,8 @@ def build(study: Study, run: Run, config: Any) -> None:
     for log in sorted((run.path / "fit").glob("**/log.csv")):  # of one fit, or of several in folders of their own
         name = "_".join(("training", *log.parent.relative_to(run.path / "fit").parts))
         pictures[name] = training_curves(log, x="step")
+    if (audited := audits.stored(run)) is not None:
+        pictures["audit"] = audit(audited)
     if (examined := stored(run)) is not None:
         pictures["locality"] = locality(examined)
         notes.append(f"Locality. {examined.attrs['words']}")

@@ -69,8 +69,10 @@ class Audit:
     ----------
     exact: electrons and classical part, on a lattice of any size of the same kind, in equilibrium, at a chemical
         potential (at a fixed filling forces are not local, and only the whole lattice will do).
-    sites: how many, of all replicas together. The interval of the rms is some ±7 % for 200 sites with errors that are
-        Gaussian, and falls as one over the square root.
+    replicas: how many of the replicas are looked at, drawn anew at every step; None for all. Where the whole lattice is
+        the referee that is what an audit costs. Intervals are those of the replicas that were looked at.
+    sites: how many, of all replicas together. The interval of the rms is some ±10 % for 200 sites with errors
+        that are Gaussian, and falls as one over the square root.
     at: steps of the run; by default every step that is recorded, and without a record the last.
     tol: the largest rms error of the force that is allowed. What happens if the lower end of its 95 % interval is above
         depends on ``excess``: "stop" raises :class:`UntrustedError`, "warn" gives an :class:`AuditWarning`.
@@ -93,6 +95,7 @@ class Audit:
     at: Sequence[int] | None = None
     tol: float | None = None
     excess: str = "stop"
+    replicas: int | None = None
     boundaries: Sequence[Boundary] = ("open", "periodic")
     budget: float = 30.0
     seed: int = 0
@@ -117,13 +120,14 @@ class Audit:
         values |= {"sites": integer(self.sites, "sites", least=2), "seed": integer(self.seed, "seed", least=0)}
         values["budget"] = number(self.budget, "budget", above=0)
         values["tol"] = None if self.tol is None else number(self.tol, "tol", above=0)
+        values["replicas"] = None if self.replicas is None else integer(self.replicas, "replicas", least=1)
         choice(self.excess, "excess", ("stop", "warn"))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def config(self) -> dict[str, Any]:
         """What decides the numbers of an audit, as plain data."""
-        names = ("sites", "boundaries", "budget", "seed")
+        names = ("sites", "replicas", "boundaries", "budget", "seed")
         told = {"exact": fingerprint(self.exact), **{name: getattr(self, name) for name in names}}
         return json.loads(json.dumps(told))
 
@@ -148,8 +152,10 @@ class Audit:
         field = state.field.reshape(-1, *state.field.shape[-2:])
         replicas, sites = field.shape[:2]
         rng = torch.Generator().manual_seed(int(data_hash([self.seed, state.step])[:12], 16))
-        drawn = _distinct(replicas * sites, min(self.sites, replicas * sites), rng)
-        replica, site = drawn // sites, drawn % sites
+        among = torch.randperm(replicas, generator=rng)[: self.replicas].sort().values
+        population = len(among) * sites
+        drawn = _distinct(population, min(self.sites, population), rng)
+        replica, site = among[drawn // sites], drawn % sites
         classical = self.exact.classical.on(forcefield.lattice)
         at = replica.to(field.device), site.to(field.device)
         exact_classical = classical(field.double()).force[at].cpu()
@@ -165,7 +171,7 @@ class Audit:
         referee = Referee(self.exact.model, forcefield.lattice, self.exact.solver, self.boundaries, budget=self.budget)
         found = referee.judge(seen, site, replica, judged, part)
         error = part(judged - found.force).numpy()
-        data = self._statistics(found, error, part(found.force).numpy(), replicas * sites)
+        data = self._statistics(found, error, part(found.force).numpy(), population)
         worst = int(np.square(error).sum(-1).argmax())
         around = cut_patches(forcefield.lattice, site[worst : worst + 1].numpy(), SURROUNDINGS)[0]
         index = torch.from_numpy(around.sites[0]).to(field.device)

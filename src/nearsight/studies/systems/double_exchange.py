@@ -47,6 +47,7 @@ from nearsight.analysis.order import CHECKERBOARD
 from nearsight.dynamics import State
 from nearsight.lattices import Lattice, square
 from nearsight.studies import figures, magnets, torques
+from nearsight.studies.audits import Auditing
 from nearsight.studies.checks import Above, Check, Published
 from nearsight.studies.ensembles import at_end, same_mean
 from nearsight.studies.figures import some_times
@@ -92,6 +93,8 @@ class Large(Section):
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
     growth: Window = (30.0, 300.0)
+    audit: Auditing = Auditing(times=3, replicas=1)
+    """One replica, since at fixed number only the whole lattice tells."""
     """L(t) is fitted by a power of time between these times."""
 
 

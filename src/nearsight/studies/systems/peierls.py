@@ -47,6 +47,7 @@ from nearsight.hamiltonians import Peierls
 from nearsight.lattices import Lattice
 from nearsight.solvers import Dense
 from nearsight.studies import figures, snapshots
+from nearsight.studies.audits import Auditing
 from nearsight.studies.checks import Below, Check, Published
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import exponent, growth_law, with_fits
@@ -97,6 +98,8 @@ class LargeQuench(Large):
     """Time from which on the early exponent is fitted, until ``crossover``; the late one is fitted from there."""
     crossover: Positive = 4.0
     """Time at which the early exponent ends."""
+    audit: Auditing = Auditing(times=2, replicas=1)
+    """One replica, since at fixed number only the whole lattice tells."""
 
 
 class Config(QuenchConfig):

@@ -48,6 +48,7 @@ from nearsight.dynamics import State
 from nearsight.fields import skyrmion_lattice
 from nearsight.lattices import Lattice, triangular
 from nearsight.studies import figures, magnets, torques
+from nearsight.studies.audits import Auditing
 from nearsight.studies.checks import Check, Published, Within
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import exponent, fits, growth_law, with_fits
@@ -98,6 +99,8 @@ class Large(Section):
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
     growth: Window = (100.0, 1500.0)
+    audit: Auditing = Auditing(times=3, replicas=1)
+    """One replica, since in a metal only the whole lattice tells."""
     """M(t) is fitted by a power of time between these times."""
 
 

@@ -1,0 +1,107 @@
+"""The error of the forces in the large run of a study, measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from nearsight.dynamics import Audit
+from nearsight.forcefields import ExactForceField, Referee
+from nearsight.solvers import Chebyshev, Dense, Poles
+from nearsight.storage import rounded
+from nearsight.studies.checks import Check
+from nearsight.studies.observables import names as recorded
+from nearsight.studies.options import Count, Positive
+from nearsight.studies.run import Run
+from nearsight.studies.settings import Section
+from nearsight.studies.system import System
+
+GROUP = "audit"
+"""In ``observables.nc``."""
+TEXTS = ("boundary", "solver")
+
+
+class Auditing(Section):
+    """Exact electrons on random sites of the large lattice, which tell how wrong the learned forces are there."""
+
+    sites: Annotated[int, Field(ge=0)] = 200
+    """Of all replicas together, at every audit; 0 leaves audits out."""
+    times: Count = 10
+    """Audits, at records evenly spaced among those after the first."""
+    replicas: Count | None = None
+    """Replicas looked at, drawn anew for every audit; all if not set."""
+    tol: Positive | None = None
+    """A run whose rms force error is larger than this, beyond doubt, is stopped."""
+    budget: Positive = 30.0
+    """Nominal seconds an audit may take."""
+
+
+def planned(options: Auditing, system: System, steps: Sequence[int]) -> Audit | None:
+    """The audit of a large run, or None where no exact forces can be had there."""
+    exact = system.exact
+    known = isinstance(exact, ExactForceField) and isinstance(exact.solver, Dense | Poles | Chebyshev)
+    if not options.sites or system.discrete or not known:
+        return None
+    replicas = options.replicas
+    referee = Referee(exact.model, system.lattice, exact.solver, budget=options.budget)
+    if referee.mu is None and referee.whole_seconds * (replicas or 1) > options.budget:
+        return None  # at fixed filling only the whole lattice tells
+    chosen = {steps[k] for k in np.linspace(1, len(steps) - 1, options.times).round().astype(int)}
+    return Audit(
+        exact, sites=options.sites, at=sorted(chosen), replicas=replicas, tol=options.tol, budget=options.budget
+    )
+
+
+def record(run: Run, found: Mapping[str, xr.Dataset], systems: Mapping[str, System]) -> list[Check]:
+    """Keep the audits of all large runs, by their names, and sum each up in checks."""
+    if not found:
+        return []
+    names = list(found)
+    summaries = [_summary(found[name], systems[name]) for name in names]
+    data = xr.concat(summaries, dim=xr.Variable("quench", names), join="outer", coords="all")
+    run.record(GROUP, data)
+    return [check for name in names for check in _checks(name, found[name], systems[name])]
+
+
+def stored(run: Run) -> xr.Dataset | None:
+    """The audits of a run, if there were any."""
+    return run.observable(GROUP) if GROUP in recorded(run.path / "observables.nc") else None
+
+
+def _summary(found: xr.Dataset, system: System) -> xr.Dataset:
+    """What is shown, along "time" in the unit of the study."""
+    data = found.drop_vars(TEXTS).assign_attrs(unit=system.time).reset_coords("step")
+    data = data.assign_coords(time=("audit", found.time.values / system.unit))
+    return data.assign(converged=data.converged.astype(float), patch=("audit", _places(found)))
+
+
+def _places(found: xr.Dataset) -> np.ndarray:
+    words = [_referee(found.isel(audit=k)) for k in range(found.sizes["audit"])]
+    return np.array(words, dtype=object)
+
+
+def _referee(one: xr.Dataset) -> str:
+    radius, error = int(one.radius), float(one.referee_error)
+    who = f"{one.boundary.values} patches of radius {radius}" if radius else "the whole lattice"
+    return f"{who} with an error of {error:.1g}" if error else who
+
+
+def _checks(name: str, found: xr.Dataset, system: System) -> list[Check]:
+    last, worst = found.isel(audit=-1), found.isel(audit=int(np.argmax(found.rms.values)))
+
+    def check(which: str, one: xr.Dataset) -> Check:
+        unsure = "" if bool(one.converged) else "; NOT CONVERGED: larger patches would cost more than the budget"
+        return Check(
+            f"force error in the large quench{f' ({name})' if name else ''}, {which}",
+            value=float(one.rms),
+            error=float(one.rms_high - one.rms_low) / 4,
+            note=f"t = {rounded(float(one.time) / system.unit)} {system.time}; "
+            f"{100 * float(one.rms / one.scale):.2g} % of the rms exact force; "
+            f"{one.sizes['sample']} sites against {_referee(one)}{unsure}",
+        )
+
+    return [check("rms at the end", last), check("largest rms", worst)]
