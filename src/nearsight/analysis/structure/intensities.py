@@ -132,4 +132,7 @@ class _Shells(NamedTuple):
 def _shells(lattice: Lattice, about: tuple[float, ...], width: float) -> _Shells:
     distance = zone_distance(lattice, about).ravel()
     _, index, count = np.unique(np.floor(distance / width + 0.5).astype(int), return_inverse=True, return_counts=True)
-    return _Shells(index, count, np.bincount(index, distance) / count)
+    found = _Shells(index, count, np.bincount(index, distance) / count)
+    for array in found:
+        array.setflags(write=False)
+    return found
