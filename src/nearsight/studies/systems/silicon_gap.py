@@ -169,7 +169,8 @@ def _models(run: Run, c: Config) -> dict[str, SecondOrder]:
 def measure_gaps(run: Run, c: Config) -> xr.Dataset:
     """Shifts of the gaps of configurations that no fit has seen, exact and by both surrogates, in meV."""
     u, value = _data(run, c)
-    models, zero = _models(run, c), gap(c, c.length).perfect
+    models, exact, source = _models(run, c), gap(c, c.length), thermal(c, c.length)
+    zero, special = exact.perfect, torch.stack([source.special(t) for t in c.temperatures])
     fresh = u[:, c.training :]
     found = np.stack([models[name](fresh).numpy() for name in ("learned", "gradient")])
     name = {"long_name": "shift of the gap", "units": "meV", "symbol": r"\Delta E_g"}
@@ -177,6 +178,7 @@ def measure_gaps(run: Run, c: Config) -> xr.Dataset:
     return xr.Dataset(
         {
             "exact": (dims, MEV * (value[:, c.training :] - zero), name),
+            "special": ("temperature", MEV * exact.shift(special).numpy(), name),
             "training": (("temperature", "sample"), MEV * (value[:, : c.training] - zero), name),
             "learned": (("surrogate", *dims), np.stack([*(MEV * (found - zero)), network_shifts(run, c, fresh)]), name),
         },
@@ -317,6 +319,8 @@ def judge(run: Run, c: Config, measured: Any) -> list[Check]:
             Check(f"the same at {t:g} K by exact gaps alone", float(here.plain), float(here.plain_error), "meV",
                   exact=both[0], exact_error=both[1], criterion=Sigma(4.0)),
         ]  # fmt: skip
+        alone, name = float(gaps.special.sel(temperature=t)), f"shift by the special displacement at {t:g} K"
+        found.append(Check(name, alone, unit="meV", exact=both[0], exact_error=both[1], note="one configuration"))
     off = float((curve["mean"] - curve.second)[-1])
     found += [
         Check(f"beyond second order at {c.temperatures[-1]:g} K", off, float(curve.error[-1]), "meV"),
