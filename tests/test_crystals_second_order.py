@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nearsight.analysis import controlled_mean
 from nearsight.crystals import (
     Crystal,
     SecondOrder,
@@ -153,6 +154,31 @@ def test_the_gap_is_learned_from_few_values(gap, thermal, rng):
     assert np.sqrt((residual**2).mean()) < 0.003
     for part in (slice(0, 30), slice(30, 60)):
         assert residual[part].var() < 0.4 * value[1::2][part].var()
+
+
+@pytest.mark.slow
+def test_error_bars_of_the_mean_gap_hold_in_200_repetitions(gap, curved, thermal, rng):
+    """Each of 24 new gaps, by the surrogate from a gradient and by one that is learned anew and cross-fitted."""
+    repetitions, n, temperature = 200, 24, 300.0
+    u = thermal.sample(repetitions * n, temperature, rng)
+    exact, second = gap(u).numpy(), curved(u).numpy()
+    truth = controlled_mean(exact, second, curved.mean(thermal, temperature))
+    assert truth.reduction > 10
+    fold, inside = np.arange(n) % 3, {"gradient": [], "learned": []}
+    for k in range(repetitions):
+        part = slice(k * n, (k + 1) * n)
+        found = {"gradient": controlled_mean(exact[part], second[part], curved.mean(thermal, temperature))}
+        own, means = np.empty(n), []
+        for j in range(3):
+            rest, left = u[part][fold != j], u[part][fold == j]
+            model = SecondOrder.fitted(gap.crystal, rest, exact[part][fold != j], constant=gap.perfect, cutoff=5.0)
+            own[fold == j] = model(left).numpy()
+            means.append(model.mean(thermal, temperature))
+        found["learned"] = controlled_mean(exact[part], own, np.array(means), fold=fold)
+        for name, estimate in found.items():
+            inside[name].append(abs(estimate.value - truth.value) < estimate.error)
+    for name, hits in inside.items():
+        assert 0.6 <= np.mean(hits) <= 0.75, name
 
 
 def test_what_is_saved_is_read(curved, tmp_path):
