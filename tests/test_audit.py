@@ -8,9 +8,9 @@ import torch
 
 import nearsight as ns
 from nearsight.dynamics import AuditWarning, Every, Langevin, State, Trajectory, UntrustedError
-from nearsight.dynamics.run._audit_statistics import mean_interval, rms_interval
+from nearsight.dynamics.run._audit_statistics import draw, mean_interval, rms_interval, unusual
 from nearsight.forcefields import ClassicalForceField, FixedNumber, Forces, PatchForces, Referee
-from nearsight.forcefields.referee import PART
+from nearsight.forcefields.referee import PART, rms
 from nearsight.hamiltonians import FalicovKimball, Holstein, JahnTeller, Peierls, SDModel, skyrmion_magnet
 from nearsight.lattices import chain, cut_patches, honeycomb, square, triangular
 from nearsight.solvers import NEGF, Dense, Pattern, Poles, SparseMatrix, local_elements
@@ -126,9 +126,7 @@ def judged(model, lattice, field, solver, error, count=40, **options):
     exact = ns.ExactForceField(model.on(lattice), solver).electrons(field).force
     sites = torch.randperm(lattice.n_sites, generator=rng(5))[:count]
     wrong = exact[sites] + error * torch.randn(count, model.components, generator=rng(6), dtype=torch.float64)
-    found = Referee(model, lattice, solver, **options).judge(
-        field[None], sites, torch.zeros_like(sites), wrong, lambda x: x
-    )
+    found = Referee(model, lattice, solver, **options).judge(field[None], sites, torch.zeros_like(sites), wrong, rms)
     return found, float((found.force - exact[sites]).square().mean().sqrt())
 
 
@@ -182,26 +180,67 @@ def population(seed):
     return other - good
 
 
-def test_intervals_cover_as_often_as_they_say():
+def covered(errors, feature, n, draws=400):
+    """How often intervals from n sites hold the rms and the mean of all, and how wide the former are."""
+    true, bias, generator = np.sqrt(np.square(errors).mean()), errors.mean(), rng(1)
+    inside, width = np.zeros(2), 0.0
+    for _ in range(draws):
+        sample = draw(feature, n, generator)
+        of = errors[sample.site.numpy()]
+        found, mean = rms_interval(of, sample, 0.0), mean_interval(of[:, 0], sample, 0.0)
+        inside += [found.low <= true <= found.high, mean.low <= bias <= mean.high]
+        width += (found.high - found.low) / (2 * true * draws)
+    return inside / draws, width
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_intervals_cover_as_often_as_they_say(n):
     errors = population(0)
-    true, bias = np.sqrt(np.square(errors).mean()), errors.mean()
-    draw = np.random.default_rng(1)
-    for n in (30, 200):
-        inside = np.zeros(2)
-        for _ in range(1000):
-            sample = errors[draw.choice(len(errors), n, replace=False)]
-            rms, mean = rms_interval(sample, len(errors), 0.0), mean_interval(sample[:, 0], len(errors), 0.0)
-            inside += [rms.low <= true <= rms.high, mean.low <= bias <= mean.high]
-        assert (inside > 920).all(), inside
-        assert (inside < 975).all(), inside
+    inside, _ = covered(errors, torch.rand(900, generator=rng(2)), n)
+    assert (inside > 0.92).all(), inside
+
+
+@pytest.mark.parametrize(("rare", "larger"), [(0.03, 10.0), (0.01, 10.0), (0.1, 4.0)])
+def test_rare_sites_with_large_errors_are_not_overlooked(rare, larger):
+    """Where 1 % of the sites make half of the mean square, intervals of plain samples miss it one time in three."""
+    generator = np.random.default_rng(3)
+    wall = generator.random(20000) < rare
+    errors = generator.standard_normal((20000, 1)) * np.where(wall, larger, 1.0)[:, None]
+    # Of the sites in walls all but a few look like it, and some others do.
+    feature = torch.from_numpy(generator.standard_normal(20000) + np.where(wall, 4.0, 0.0))
+    inside, width = covered(errors, feature, 200)
+    assert (inside > 0.89).all(), inside
+    assert width < 0.2
+
+
+def test_the_sample_stands_for_all_sites():
+    feature = torch.rand(5000, generator=rng(1))
+    sample = draw(feature, 200, rng(2))
+    assert len(set(sample.site.tolist())) == len(sample.site) == 200
+    assert sample.weights.sum() == pytest.approx(1.0)
+    assert sample.sizes.sum() == 5000
+    ranks = feature.argsort().argsort()[sample.site].numpy()
+    assert (np.searchsorted(np.cumsum(sample.sizes), ranks, side="right") == sample.stratum).all()
+    assert np.abs(np.corrcoef(np.arange(200), sample.stratum)[0, 1]) < 0.3  # in random order
+
+
+def test_walls_are_among_the_unusual_sites():
+    lattice = square(40)
+    sign = (-1.0) ** lattice.cells.sum(-1) * np.where(lattice.cells[:, 0] < 20, 1.0, -1.0)
+    field = torch.from_numpy(sign)[:, None] + 0.05 * torch.randn(1600, 1, generator=rng(1), dtype=torch.float64)
+    found = unusual(lattice, field[None], field[None])
+    order = lattice.cells[found.argsort(descending=True)[:80].numpy(), 0]
+    assert np.isin(order, (0, 19, 20, 39)).mean() > 0.9
 
 
 def test_errors_on_all_sites_leave_nothing_to_chance():
     errors = population(0)
-    rms = rms_interval(errors, len(errors), 0.0)
-    assert rms.low == pytest.approx(rms.value)
-    assert rms.high == pytest.approx(rms.value)
-    assert rms_interval(errors, len(errors), rms.value).low == pytest.approx(0.0, abs=1e-9)
+    sample = draw(torch.rand(900, generator=rng(2)), 900, rng(3))
+    errors = errors[sample.site.numpy()]
+    found = rms_interval(errors, sample, 0.0)
+    assert found.low == pytest.approx(found.value)
+    assert found.high == pytest.approx(found.value)
+    assert rms_interval(errors, sample, found.value).low == pytest.approx(0.0, abs=1e-8)
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
@@ -237,16 +276,16 @@ def test_the_audited_error_is_that_of_the_whole_lattice():
         forces = electrons(field)
         truth = (forces.force - EXACT.electrons.on(lattice)(field).force).numpy()
         total = Forces(forces.force + springs(field).force, None)
-        for draw in range(10):
-            found = ns.Audit(EXACT, sites=60, seed=draw, budget=0.4).of(
+        for seed in range(8):
+            found = ns.Audit(EXACT, sites=60, seed=seed, budget=0.4).of(
                 electrons + springs, State(field, None, total, 0.0, k)
             )
             assert found.radius > 0
             assert found.converged
             inside.append(float(found.rms_low) <= np.sqrt(np.square(truth).mean()) <= float(found.rms_high))
             biased.append(float(found.bias_low[0]) <= truth.mean() <= float(found.bias_high[0]))
-    assert sum(inside) >= 17, inside
-    assert sum(biased) >= 17, biased
+    assert sum(inside) >= 14, inside
+    assert sum(biased) >= 14, biased
 
 
 def test_a_run_is_the_same_with_and_without_an_audit():

@@ -18,6 +18,8 @@ from nearsight.lattices import Lattice, cut_patches
 from nearsight.solvers import Chebyshev, Dense, Pattern, Poles, Solver, SparseMatrix
 from nearsight.solvers.kpm.local_elements import moments
 
+Norm = Callable[[Tensor], float]
+
 RADII = (3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 181, 256)
 """Radii of patches, in cells: each holds about twice as many sites as the one before."""
 
@@ -95,12 +97,11 @@ class Referee:
     def mu(self) -> float | None:
         return self.solver.mu  # type: ignore[attr-defined]
 
-    def judge(
-        self, field: Tensor, sites: Tensor, replicas: Tensor, judged: Tensor, part: Callable[[Tensor], Tensor]
-    ) -> Judgement:
+    def judge(self, field: Tensor, sites: Tensor, replicas: Tensor, judged: Tensor, norm: Norm) -> Judgement:
         """Exact forces on ``sites (n,)`` of ``replicas (n,)`` in a field ``(replica, site, component)``.
 
-        ``judged`` are the forces ``(n, component)`` in question; ``part`` takes the part of a difference that counts.
+        ``judged`` are the forces ``(n, component)`` in question, on sites in random order; ``norm`` gives the rms of
+        differences on the first of them, of as many as there are.
         """
         count, pilot = len(sites), slice(PILOT)
         whole = self.whole_seconds * len(replicas.unique())
@@ -118,22 +119,22 @@ class Referee:
                 break
             exact = self._is_whole(radius)
             for boundary, patches in tried.items():
-                history[boundary].add(patches(field, sites[pilot], replicas[pilot]), part, exact, self.scale * self.tol)
+                history[boundary].add(patches(field, sites[pilot], replicas[pilot]), norm, exact, self.scale * self.tol)
             spent += trial
             name = min(history, key=lambda b: history[b].error)
             best = tried[name], history[name]
-            if best[1].error <= PART * _rms(part(judged[pilot] - best[1].force)):
+            if best[1].error <= PART * norm(judged[pilot] - best[1].force):
                 break
         assert best is not None
-        return self._by_patches(*best, field, sites, replicas, judged, part, spent, terms)
+        return self._by_patches(*best, field, sites, replicas, judged, norm, spent, terms)
 
     def _by_patches(
         self, patches: PatchForces, history: _History, field: Tensor, sites: Tensor, replicas: Tensor, judged: Tensor,
-        part: Callable[[Tensor], Tensor], spent: float, terms: int,
+        norm: Norm, spent: float, terms: int,
     ) -> Judgement:  # fmt: skip
         rest = patches(field, sites[PILOT:], replicas[PILOT:])
         force = torch.cat([history.force, rest])
-        converged = history.error <= PART * _rms(part(judged - force))
+        converged = history.error <= PART * norm(judged - force)
         spent += patches.seconds(len(rest), terms)
         radius = 0 if self._is_whole(patches.radius) else patches.radius
         boundary = patches.boundary if radius else "of the lattice"
@@ -227,9 +228,9 @@ class _History:
         self.steps: list[float] = []
         self.error = math.inf
 
-    def add(self, force: Tensor, part: Callable[[Tensor], Tensor], exact: bool, floor: float) -> None:
+    def add(self, force: Tensor, norm: Norm, exact: bool, floor: float) -> None:
         if hasattr(self, "force"):
-            self.steps.append(_rms(part(force - self.force)))
+            self.steps.append(norm(force - self.force))
         self.force = force
         if exact:
             self.error = floor
@@ -241,7 +242,8 @@ class _History:
             self.error = max(floor, self.steps[-1])
 
 
-def _rms(x: Tensor) -> float:
+def rms(x: Tensor) -> float:
+    """Of all numbers alike."""
     return float(x.square().mean().sqrt()) if x.numel() else 0.0
 
 

@@ -23,6 +23,8 @@ from nearsight.studies.system import System
 GROUP = "audit"
 """In ``observables.nc``."""
 TEXTS = ("boundary", "solver")
+DOMINANT = 0.2
+"""A site that makes more of the mean square than this is worth a word: the interval knows little of others like it."""
 
 
 class Auditing(Section):
@@ -94,6 +96,8 @@ def _checks(name: str, found: xr.Dataset, system: System) -> list[Check]:
     last, worst = found.isel(audit=-1), found.isel(audit=int(np.argmax(found.rms.values)))
 
     def check(which: str, one: xr.Dataset) -> Check:
+        share = float(one.largest_share)
+        alone = f"; one site makes {100 * share:.0f} % of it" if share > DOMINANT else ""
         unsure = "" if bool(one.converged) else "; NOT CONVERGED: larger patches would cost more than the budget"
         return Check(
             f"force error in the large quench{f' ({name})' if name else ''}, {which}",
@@ -101,7 +105,7 @@ def _checks(name: str, found: xr.Dataset, system: System) -> list[Check]:
             error=float(one.rms_high - one.rms_low) / 4,
             note=f"t = {rounded(float(one.time) / system.unit)} {system.time}; "
             f"{100 * float(one.rms / one.scale):.2g} % of the rms exact force; "
-            f"{one.sizes['sample']} sites against {_referee(one)}{unsure}",
+            f"{one.sizes['sample']} sites against {_referee(one)}{alone}{unsure}",
         )
 
     return [check("rms at the end", last), check("largest rms", worst)]
