@@ -6,7 +6,9 @@ import torch
 
 from nearsight.descriptors import MagneticACSF
 from nearsight.fields import random_spins, scalar, spin
-from nearsight.lattices import PointCloud, random_cloud
+from nearsight.forcefields import LearnedForceField
+from nearsight.lattices import PointCloud, Structures, random_cloud
+from nearsight.networks import MLP
 from test_spin_message_passing import CELL, orthogonal
 
 SMALL = {"radii": (0.5, 1.4, 5), "width": 0.15, "pairs": (0.7, 1.4), "pair_width": 0.6}
@@ -88,6 +90,16 @@ def test_features_do_not_see_rotations_reflections_and_the_order_of_sites(rng):
         g, R = orthogonal(seed), torch.from_numpy(orthogonal(seed + 10))
         moved = PointCloud(x[order] @ g.T + 0.2, CELL @ g.T)
         torch.testing.assert_close(descriptor.on(moved)((S @ R.T)[order]), features[order], atol=1e-10, rtol=0)
+
+
+def test_many_structures_in_one_batch_are_those_alone(rng):
+    """Beyond the size at which crystals are cut into tiles."""
+    clouds = Structures([random_cloud(n, 0.8, 0.5, rng=rng) for n in (20, 31)])
+    forcefield = LearnedForceField(MagneticACSF(clouds, spin(), 1.4, **SMALL), MLP((6,))).double().eval()
+    S = random_spins(clouds, rng, 400)
+    together = forcefield(S)
+    for part, spins, force in zip(clouds.structures, clouds.split(S), clouds.split(together.force), strict=True):
+        torch.testing.assert_close(forcefield.on(part)(spins[:3]).force, force[:3], atol=1e-11, rtol=0)
 
 
 def test_what_is_refused(rng):

@@ -81,6 +81,9 @@ class Descriptor(Described, nn.Module, abc.ABC):
     @cached_property
     def reach(self) -> tuple[int, ...]:
         """How many cells away a site still matters, along every axis."""
+        if self.lattice.disordered:  # without a neighbourhood for every site of the cell
+            heights = 1 / np.linalg.norm(np.linalg.inv(self.lattice.vectors), axis=0)
+            return tuple(int(n) for n in np.ceil(self.cutoff / heights - 1e-9))
         around = [self.lattice.neighbourhood(self.cutoff, centre=b).reach for b in range(self.lattice.n_basis)]
         return tuple(max(r) for r in zip(*around, strict=True))
 

@@ -250,8 +250,8 @@ class LearnedForceField(ForceField):
     # --- tiles ------------------------------------------------------------------------------------------------------
 
     def _tiled(self, x: Tensor) -> bool:
-        # Tiles close around the torus; an open lattice is evaluated as a whole.
-        return all(self.lattice.periodic) and x.shape[:-1].numel() > self._capacity(x)  # type: ignore[arg-type]
+        # Tiles close around the torus; an open lattice is evaluated as a whole, and a cloud, which is one cell.
+        return all(self.lattice.periodic) and not self.lattice.disordered and x.shape[:-1].numel() > self._capacity(x)  # type: ignore[arg-type]
 
     def _capacity(self, x: Tensor) -> int:
         return self.model.tile * (1 if x.device.type == "cpu" else ACCELERATED)

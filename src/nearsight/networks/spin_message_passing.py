@@ -248,7 +248,7 @@ class _Geometry(NamedTuple):
     tables: dict[EdgeBasis, Tensor]
 
     def functions(self, basis: EdgeBasis, piece: slice) -> Tensor:
-        """φ ``(site, radial · lm, edge)`` of the sites of a piece."""
+        """φ ``(site, edge, lm · radial)`` of the sites of a piece."""
         if basis in self.tables:
             return self.tables[basis][piece]
         size = self.vectors.shape[0] * self.vectors.shape[1] * basis.radial * sum(basis.sizes(self.vectors.shape[-1]))
@@ -256,7 +256,7 @@ class _Geometry(NamedTuple):
         vectors = self.vectors if keep else self.vectors[piece]
         radial, angular = basis.radial_values(vectors), basis.angular_values(vectors)
         # From double precision: sums over neighbours cancel.
-        values = torch.einsum("ijn,ijm->inmj", radial, angular).flatten(1, 2).to(self.dtype)
+        values = (angular[..., :, None] * radial[..., None, :]).flatten(2).to(self.dtype)
         if keep:
             self.tables[basis] = values
             return values[piece]
@@ -314,7 +314,7 @@ class _Layer(nn.Module):
             return h, vectors[piece][..., :0, :]
         K = self.channels
         weights = h[..., K:].unflatten(-1, (self.gates, -1)) * (len(self.sizes) * K) ** -0.5
-        return h[..., :K], torch.einsum("irgk,irka->irga", weights, received)
+        return h[..., :K], weights @ received.transpose(-1, -2)
 
     @torch.no_grad()
     def calibrate(self, state: _State, geometry: _Geometry, piece: slice) -> None:
@@ -328,54 +328,59 @@ class _Layer(nn.Module):
     def products(
         self, spins: Tensor, scalars: Tensor, vectors: Tensor, geometry: _Geometry, piece: slice
     ) -> tuple[Tensor, Tensor]:
-        """Invariants ``(site, replica, feature)``, and spin vectors ``(site, replica, channel, component)``."""
+        """Invariants ``(site, replica, feature)``, and spin vectors ``(site, replica, component, channel)``."""
         As, Av = self.sums(spins, scalars, vectors, geometry, piece)
-        S, K = spins[piece][:, :, None], self.channels
-        first_s, second_s = zip(*(x.split(K, 2) for x in As), strict=True)  # l by l: (site, replica, K, m)
-        first, second = zip(*(x.split(K, 2) for x in Av), strict=True)  # (site, replica, K, m, component)
-        bonds = [(x * S[:, :, :, None]).sum(-1) for x in first]  # S·A (site, replica, K, m)
-        found = [first_s[0][..., 0], bonds[0][..., 0]]
-        found += [(a * b).sum(-1) for a, b in zip(first_s, second_s, strict=True)]
-        found += [(a * b).sum((-1, -2)) for a, b in zip(first, second, strict=True)]
-        received = [first[0][..., 0, :]]
+        K = self.channels
+        first_s, second_s = zip(*(x.split(K, -1) for x in As), strict=True)  # l by l: (site, replica, m, K)
+        first, second = zip(*(x.split(K, -1) for x in Av), strict=True)  # (site, replica, m, component, K)
+        S = spins[piece][:, :, None, :, None]
+        bonds = [(x * S).sum(-2) for x in first]  # S·A (site, replica, m, K)
+        found = [first_s[0][:, :, 0], bonds[0][:, :, 0]]
+        found += [(a * b).sum(2) for a, b in zip(first_s, second_s, strict=True)]
+        found += [(a * b).flatten(2, 3).sum(2) for a, b in zip(first, second, strict=True)]
+        received = [first[0][:, :, 0]]
         for l in range(1, len(first)):
-            found.append((second_s[l] * bonds[l]).sum(-1))
-            found.append(bonds[l].square().sum(-1))
-            received.append((second_s[l][..., None] * first[l]).sum(-2))
+            found.append((second_s[l] * bonds[l]).sum(2))
+            found.append(bonds[l].square().sum(2))
+            received.append((second_s[l][:, :, :, None] * first[l]).sum(2))
         if len(first) > 1:
-            found.append((first_s[1] * (second[1] * first[0]).sum(-1)).sum(-1))
+            found.append((first_s[1] * (second[1] * first[0]).sum(-2)).sum(2))
         if len(first) > 2:
             M = self.quadrupoles.to(spins.dtype)
-            dyad = torch.einsum("irkac,irkbc->irkab", first[1], second[1])
-            found.append((first_s[2] * torch.einsum("irkab,mab->irkm", dyad, M)).sum(-1))
-        return torch.cat(found, -1), torch.cat(received, 2)
+            Q = torch.einsum("irmk,mab->irabk", first_s[2], M)
+            turned = (Q[:, :, :, :, None] * second[1][:, :, None]).sum(3)  # Σ_b Q_ab A_b
+            found.append((turned * first[1]).flatten(2, 3).sum(2))
+        return torch.cat(found, -1), torch.cat(received, -1)
 
     def sums(
         self, spins: Tensor, scalars: Tensor, vectors: Tensor, geometry: _Geometry, piece: slice
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Messages added up and mixed, l by l: scalars ``(site, replica, 2K, m)``, vectors ``(…, m, component)``."""
-        neighbour = geometry.neighbour[piece]
+        """Messages added up and mixed, l by l: ``(site, replica, m, 2K)`` and ``(site, replica, m, component, 2K)``."""
+        neighbour, n = geometry.neighbour[piece], self.basis.radial
         phi = geometry.functions(self.basis, piece)
         S = spins[neighbour]  # (site, edge, replica, component)
         b = (S * spins[piece][:, None]).sum(-1, keepdim=True)
-        kinds = geometry.kinds[neighbour][:, :, None]  # (site, edge, 1, species)
-        sent_s = [(kinds.expand(*b.shape[:3], -1)), kinds * b.square()]
-        sent_v = [kinds[..., None] * S[..., None, :], kinds[..., None] * (b * S)[..., None, :]]
+        one, square, turned = torch.ones_like(b), b * b, b * S
+        if geometry.kinds.shape[1] == 1:
+            sent_s, sent_v = [one, square], [S, turned]
+        else:
+            kinds = geometry.kinds[neighbour][:, :, None]  # (site, edge, 1, species)
+            sent_s = [kinds * one, kinds * square]
+            sent_v = [(kinds[..., None] * x[..., None, :]).flatten(-2) for x in (S, turned)]
         if scalars.shape[-1]:
             sent_s.append(scalars[neighbour])
-            sent_v.append(vectors[neighbour])
-        together = torch.cat([*sent_s, *(v.flatten(-2) for v in sent_v)], -1)
+            sent_v.append(vectors[neighbour].flatten(-2))
+        together = torch.cat([*sent_s, *sent_v], -1)
         count = sum(s.shape[-1] for s in sent_s)
-        total = torch.bmm(phi, together.flatten(2)).view(
-            len(phi), self.basis.radial, sum(self.sizes), *together.shape[2:]
-        )
-        A_s, A_v = total[..., :count], total[..., count:].unflatten(-1, (-1, spins.shape[-1]))
+        total = torch.bmm(together.flatten(2).transpose(1, 2), phi)  # the wide matrix on the right: twice as fast
+        total = total.view(len(phi), *together.shape[2:], sum(self.sizes), n)
+        A_s, A_v = total[:, :, :count], total[:, :, count:].unflatten(2, (-1, spins.shape[-1]))
         mixed_s, mixed_v, start = [], [], 0
         for l, size in enumerate(self.sizes):
             own = slice(start, start + size)
             start += size
-            Ws = self.mix_scalars[l].view(self.basis.radial, count, -1)
-            Wv = self.mix_vectors[l].view(self.basis.radial, A_v.shape[-2], -1)
-            mixed_s.append(torch.einsum("inmrc,nck->irkm", A_s[:, :, own], Ws))
-            mixed_v.append(torch.einsum("inmrca,nck->irkma", A_v[:, :, own], Wv))
+            Ws = self.mix_scalars[l].view(n, count, -1).transpose(0, 1).flatten(0, 1)
+            Wv = self.mix_vectors[l].view(n, A_v.shape[2], -1).transpose(0, 1).flatten(0, 1)
+            mixed_s.append(A_s[:, :, :, own].movedim(2, 3).flatten(3) @ Ws)
+            mixed_v.append(A_v[:, :, :, :, own].movedim(2, 4).flatten(4).movedim(2, 3) @ Wv)
         return mixed_s, mixed_v
