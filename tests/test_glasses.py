@@ -52,6 +52,7 @@ def test_an_exponential_correlation_has_its_length():
     for xi in (0.5, 0.9):
         C = xr.DataArray(np.tile(np.exp(-r / xi), (4, 2, 1)), dims=("replica", "time", "r"), coords={"r": r})
         np.testing.assert_allclose(correlation_moment_length(C), xi, rtol=1e-3)
+        np.testing.assert_allclose(correlation_moment_length(C, power=2), xi, rtol=1e-3)
 
 
 def test_pseudo_values_have_the_bias_of_noise_removed(rng):
@@ -70,6 +71,22 @@ def test_pseudo_values_have_the_bias_of_noise_removed(rng):
         errors.append(xi.std(ddof=1) / np.sqrt(6))
     assert abs(np.mean(corrected) - exact) < 0.7 * abs(np.mean(plain) - exact)
     assert np.mean(errors) == pytest.approx(np.std(corrected), rel=0.3)
+
+
+def test_squares_of_different_replicas_do_not_see_noise():
+    """Of a short correlation under strong noise ξ₁ is drawn to half of the largest distance, ξ₂ is not."""
+    r, draw = np.linspace(0.5, 4.0, 36), np.random.default_rng(0)
+    truth = np.exp(-(r - 0.5) / 0.25)
+    right = 2 * np.trapezoid(r * truth**2, r) / np.trapezoid(truth**2, r)
+    found = {1: [], 2: []}
+    for _ in range(100):
+        noisy = truth + 0.15 * draw.normal(size=(8, 1, len(r)))
+        C = xr.DataArray(noisy, dims=("replica", "time", "r"), coords={"r": r})
+        for power, values in found.items():
+            values.append(float(correlation_moment_length(C, power=power).mean()))
+    exact = np.trapezoid(r * truth, r) / np.trapezoid(truth, r)
+    assert np.mean(found[1]) > 1.3 * exact
+    assert np.mean(found[2]) == pytest.approx(right, abs=4 * np.std(found[2]) / 10)
 
 
 def test_the_density_of_states_counts_levels_and_is_that_of_chebyshev(rng):

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from nearsight._validation import number
+from nearsight._validation import integer, number
 from nearsight.analysis._fields import SpinField, described, relabel, rows, scalar_labels, spin_field
 from nearsight.analysis.statistics._draws import real_array
 from nearsight.lattices import Lattice, bonds_within
@@ -65,41 +65,51 @@ def _binned_pairs(lattice: Lattice, edges: tuple[float, ...]) -> tuple[np.ndarra
     return bonds.i[keep], bonds.j[keep], place, np.bincount(place, minlength=len(edges) - 1)
 
 
-def correlation_moment_length(C: xr.DataArray) -> xr.DataArray:
+def correlation_moment_length(C: xr.DataArray, *, power: int = 1) -> xr.DataArray:
     r"""The length of a correlation that oscillates, as a ratio of integrals,
 
-    .. math:: \xi = \frac{\int_0^\infty r\, |C(r)|\, dr}{\int_0^\infty |C(r)|\, dr} ,
+    .. math:: \xi_1 = \frac{\int r\, |C(r)|\, dr}{\int |C(r)|\, dr}, \qquad
+              \xi_2 = 2\, \frac{\int r\, C(r)^2\, dr}{\int C(r)^2\, dr} ,
 
-    of the mean of C over replicas: for C ~ e^{-r/ξ} it is ξ, and under dynamical scaling C = F(r/ξ) proportional to it.
-    \|C\| of a noisy C is biased, toward the half of the largest distance where nothing is left but noise. Each replica
-    gets the pseudo-value of the jackknife :math:`n\,\xi - (n-1)\,\xi_{\text{without it}}`, whose mean has this bias
-    to first order removed and whose scatter gives the error of the mean, so that fits over replicas can be made of it.
+    of the mean of C over replicas: for C ~ e^{-r/ξ} both are ξ, and under dynamical scaling C = F(r/ξ) proportional to
+    it. \|C\| of a noisy C is biased: where nothing is left but noise, ξ₁ tends to half of the largest distance, so that
+    early in a quench it falls while order grows. C² has an estimate without bias, the mean of C_a C_b over pairs of
+    different replicas, and with it ξ₂ does not see the noise on the average.
+
+    Each replica gets the pseudo-value of the jackknife, n ξ - (n - 1) ξ(without it), whose mean has the bias to first
+    order removed and whose scatter gives the error of the mean, so that fits over replicas can be made of it.
 
     Parameters
     ----------
-    C: from :func:`radial_correlation`, with "replica" (at least 3) and "r"; bins without pairs are left out. The
-        integrals end at its last distance: compare two cutoffs.
+    C: from :func:`radial_correlation`, with "replica" (at least 3, for ξ₂ 4) and "r"; bins without pairs are left out.
+        The integrals end at its last distance: compare two.
+    power: 1 for ξ₁, the length of the thesis; 2 for ξ₂.
 
     Returns
     -------
     Pseudo-values of ξ, dimensions of C without "r".
+
+    References
+    ----------
+    S. Zhang, PhD thesis (University of Virginia, 2024), sec. 4.4, for ξ₁.
     """
+    power = integer(power, "power", least=1, most=2)
     if not isinstance(C, xr.DataArray) or not {"replica", "r"} <= set(C.dims):
         raise ValueError("C needs the dimensions 'replica' and 'r'; radial_correlation(spins, cloud, bins) has them.")
     n = C.sizes["replica"]
-    if n < 3:
-        raise ValueError(f"Error bars need at least 3 replicas, got {n}.")
+    if n < 2 + power:
+        raise ValueError(f"Error bars need at least {2 + power} replicas, got {n}.")
     C = C.dropna("r", how="all").transpose("replica", ..., "r")
     r, values = C.r.values, C.values
-    total = values.sum(0)
+    total, squares = values.sum(0), (values**2).sum(0)
 
-    def ratio(mean: np.ndarray) -> np.ndarray:
-        weight = np.abs(mean)
-        return np.trapezoid(r * weight, r, axis=-1) / np.trapezoid(weight, r, axis=-1)
+    def ratio(total: np.ndarray, squares: np.ndarray, n: int) -> np.ndarray:
+        weight = np.abs(total) if power == 1 else (total**2 - squares) / (n * (n - 1))
+        return power * np.trapezoid(r * weight, r, axis=-1) / np.trapezoid(weight, r, axis=-1)
 
-    xi = n * ratio(total / n) - (n - 1) * ratio((total - values) / (n - 1))
+    xi = n * ratio(total, squares, n) - (n - 1) * ratio(total - values, squares - values**2, n - 1)
     result = C.isel(r=0, drop=True).copy(data=xi)
-    return described(result, "xi", "correlation length")
+    return described(result, f"xi_{power}", "correlation length" + (", of squares" if power == 2 else ""))
 
 
 def level_density(levels: Tensor | np.ndarray, energies: np.ndarray, width: float, sites: int) -> xr.DataArray:
