@@ -103,6 +103,7 @@ def test_features_are_invariant_under_the_group_of_the_site(rng, mode):
         torch.testing.assert_close(front(turned), found, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_there_are_as_many_independent_invariants_as_displacements(large, rng):
     """The Jacobian at a generic place has the rank of all of them but one, of the length of a reference."""
     u = torch.randn(1, large.side, 3, generator=rng, dtype=torch.float64)

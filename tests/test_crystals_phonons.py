@@ -219,6 +219,7 @@ def test_snapshots_of_other_programs_become_displacements():
         crystal.displacement(atoms)
 
 
+@pytest.mark.slow
 def test_phonopy_finds_the_same_phonons_and_displacements(phi, tmp_path):
     """Through a calculator of ASE that has these force constants, with atoms in the order of phonopy."""
     pytest.importorskip("phonopy")

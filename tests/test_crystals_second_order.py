@@ -146,6 +146,18 @@ def test_a_planted_form_is_learned_from_as_many_values_as_it_has_parameters(ther
     np.testing.assert_allclose(learned(fresh).numpy(), planted(fresh).numpy(), atol=1e-4)
 
 
+def test_a_prior_is_improved_by_few_values(gap, curved, thermal, rng):
+    """Of another engine, here Harrison's exponents: ten values find more of the difference than of the whole."""
+    harrison = TightBinding(gap.crystal, SlaterKoster.silicon().replaced(exponents=(2.0,) * 5))
+    u, fresh = thermal.sample(10, 300.0, rng), thermal.sample(40, 300.0, rng)
+    value, exact = harrison(u).numpy(), harrison(fresh).numpy()
+    options = {"constant": harrison.perfect}
+    alone = SecondOrder.fitted(gap.crystal, u, value, **options)(fresh).numpy() - exact
+    helped = SecondOrder.fitted(gap.crystal, u, value, prior=curved, **options)(fresh).numpy() - exact
+    plain = curved(fresh).numpy() - curved.constant - (exact - harrison.perfect)
+    assert (helped**2).mean() < 0.7 * min((alone**2).mean(), (plain**2).mean())
+
+
 def test_the_gap_is_learned_from_few_values(gap, thermal, rng):
     u = torch.cat([thermal.sample(60, t, rng) for t in (0.0, 300.0)])
     value = gap(u).numpy()

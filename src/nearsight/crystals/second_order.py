@@ -138,18 +138,30 @@ class SecondOrder(Described):
 
     @classmethod
     def fitted(
-        cls, crystal: Crystal, displacement: Tensor, value: np.ndarray, *, constant: float, cutoff: float | None = None
+        cls,
+        crystal: Crystal,
+        displacement: Tensor,
+        value: np.ndarray,
+        *,
+        constant: float,
+        cutoff: float | None = None,
+        prior: SecondOrder | None = None,
     ) -> Self:
         """Learned from values ``(configuration,)`` at displacements ``(configuration, site, 3)``, by ridge regression.
 
         The coefficients of all independent invariants (:func:`pair_invariants`) are found at once. What is penalised is
         the square of G, weighted with a power of the distance; power and strength are those by which values that are
         left out are predicted best. ``constant`` is Q₀, which one value of the perfect supercell gives; ``cutoff`` in
-        Å leaves out pairs farther apart, where data are few.
+        Å leaves out pairs farther apart, where data are few. Of a ``prior``, such as the form of a cheaper engine, only
+        the difference is learned and penalised; Q₀ is still ``constant``.
         """
         basis = pair_invariants(crystal, cutoff)
         u = check_field(displacement, crystal.n_atoms, 3, finite=True)
         wanted = array(value, "value", (len(u),)) - number(constant, "constant")
+        before = np.zeros(basis.shape[1:])
+        if prior is not None:
+            before = instance(prior, SecondOrder, "prior").matrices
+            wanted = wanted - (prior(u).numpy() - prior.constant)
         x, flat = 0.5 * _products(crystal, u, basis), basis.reshape(len(basis), -1)
         apart = np.stack([_distances(crystal, b) for b in range(crystal.lattice.n_basis)]) / crystal.lattice.spacing
         fits = []
@@ -159,7 +171,7 @@ class SecondOrder(Described):
             error, found = _ridge(x @ root, wanted)
             fits.append((error, root @ found))
         weights = min(fits, key=lambda fit: fit[0])[1]
-        return cls(crystal, np.einsum("k,kbsij->bsij", weights, basis), constant)
+        return cls(crystal, before + np.einsum("k,kbsij->bsij", weights, basis), constant)
 
     # --- on disk ----------------------------------------------------------------------------------------------------
 
