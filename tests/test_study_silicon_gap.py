@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from nearsight.crystals import PropertyData
+from nearsight.crystals import PropertyData, silicon
+from nearsight.descriptors import BlockDisplacements
 from nearsight.studies import Run, get
-from nearsight.studies.systems.silicon_gap import gap, thermal
+from nearsight.studies.systems.silicon_gap import atoms_of_block, gap, thermal
 from study_runs import assert_checks_are_numbers, assert_kept_promises, finished_run, without_results
 
 pytestmark = pytest.mark.xdist_group("silicon_gap")
@@ -68,6 +69,11 @@ def test_a_run_that_lost_everything_ends_with_the_same_numbers(finished, tmp_pat
         assert copy.hash(f"observables.nc:{name}") == finished.hash(f"observables.nc:{name}")
 
 
+@pytest.mark.parametrize("edge", [1, 2, 3])
+def test_blocks_are_counted_as_they_are_cut(edge):
+    assert atoms_of_block(edge) == BlockDisplacements(silicon(3).lattice, edge * 5.398).side
+
+
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
@@ -75,7 +81,7 @@ def test_a_run_that_lost_everything_ends_with_the_same_numbers(finished, tmp_pat
         ("temperatures=[-1,300]", "a number >= 0"),
         ("length=2", "a number >= 3"),
         ("folds=60", "leave some empty"),
-        ("network.edge=4", "do not fit among 250 atoms"),
+        ("network.edge=3", "279 atoms do not fit among 250 atoms"),
         ("crystal=germanium", "'silicon' or 'diamond'"),
     ],
 )

@@ -49,6 +49,13 @@ def thermal(c: Any, length: int) -> ThermalDisplacements:
     return ThermalDisplacements(getattr(ValenceForceField, c.crystal)().force_constants(cell), cell)
 
 
+def atoms_of_block(edge: int) -> int:
+    """Atoms of diamond in a cube of so many cubic cells about one of them, those on its faces included."""
+    place = np.stack(np.meshgrid(*[np.arange(-2 * edge, 2 * edge + 1)] * 3), -1).reshape(-1, 3)  # in quarters of a cell
+    even, odd = (place % 2 == 0).all(1) & (place.sum(1) % 4 == 0), (place % 2 == 1).all(1) & (place.sum(1) % 4 == 3)
+    return int((even | odd).sum())
+
+
 # --- the network ------------------------------------------------------------------------------------------------------
 
 

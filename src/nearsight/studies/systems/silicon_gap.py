@@ -52,6 +52,7 @@ from nearsight.studies.systems import _silicon_gap_figures as figures
 from nearsight.studies.systems._silicon_gap_models import (
     KELVIN,
     MEV,
+    atoms_of_block,
     crystal,
     gap,
     measure_bands,
@@ -108,10 +109,10 @@ class Config(Section):
     def _fitting(self) -> Config:
         if list(self.temperatures) != sorted(set(self.temperatures)):
             raise ValueError(f"temperatures={self.temperatures} must be different and in ascending order")
-        # The block holds 8 atoms of each cubic cell, and those on its faces.
-        if 8 * self.network.edge**3 >= 2 * self.length**3:
+        block, atoms = atoms_of_block(self.network.edge), 2 * self.length**3
+        if block > atoms:
             raise ValueError(
-                f"blocks of network.edge={self.network.edge} cubic cells do not fit among {2 * self.length**3} atoms"
+                f"network.edge={self.network.edge}: blocks of {block} atoms do not fit among {atoms} atoms"
             )
         if self.folds > self.training:
             raise ValueError(f"folds={self.folds} of {self.training} training configurations leave some empty")
