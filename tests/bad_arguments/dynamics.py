@@ -11,6 +11,7 @@ from nearsight.dynamics import (
     TDGL,
     AB2Rotation,
     At,
+    Audit,
     Brownian,
     DepondtMertens,
     EulerMaruyama,
@@ -27,10 +28,11 @@ from nearsight.dynamics import (
     SpinFlips,
     simulate,
 )
-from nearsight.forcefields import ClassicalForceField
+from nearsight.forcefields import ClassicalForceField, ExactForceField
 from nearsight.hamiltonians import Heisenberg, Holstein
 from nearsight.lattices import square
 from nearsight.moves import LatticeGas
+from nearsight.solvers import Dense
 
 LATTICE = square(3)
 SPRINGS, SPINS, GAS = (
@@ -46,6 +48,7 @@ RUN = {"steps": 1, "record": None, "rng": None}
 FIELD = torch.zeros(9, 1, dtype=torch.float64)
 LIKE = SimpleNamespace(lattice=LATTICE, components=1)
 NOT_GENERATORS = (0, 7, "seed", np.random.default_rng(1), torch.Generator, [], True)
+EXACT = ExactForceField(Holstein(LATTICE), Dense(kT=0.1, mu=0.0))
 NOT_RECORDS = (3, "field", Every, At, ["field"], {"every": 2}, True)
 
 
@@ -58,6 +61,14 @@ def run(**changed):
 run.__qualname__ = "simulate"
 
 ROWS = [
+    *each(Audit, "exact", (*NOT_OBJECTS, SPRINGS, ExactForceField)),
+    *each(Audit, "sites", (*NOT_COUNTS, 1), exact=EXACT),
+    *each(Audit, "at", ("all", (), (-1,), (0.5,), 2.5), exact=EXACT),
+    *each(Audit, "tol", (*NOT_FINITE[1:], 0.0, -1.0), exact=EXACT),
+    *each(Audit, "budget", NOT_FINITE, exact=EXACT),
+    *each(Audit, "replicas", NOT_COUNTS[1:], exact=EXACT),
+    *each(Audit, "excess", ("ignore", 1, None), exact=EXACT),
+    *each(run, "audit", NOT_RECORDS),
     *(r for make in NEEDED for r in each(make, "dt", [*NOT_FINITE, 0.0, -0.1], **NEEDED[make])),
     *(r for make, names in FREE.items() for name in names for r in each(make, name, [*NOT_FINITE, -0.1], dt=0.1,
       **{k: v for k, v in NEEDED[make].items() if k != name})),

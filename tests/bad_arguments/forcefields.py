@@ -15,6 +15,8 @@ from nearsight.forcefields import (
     ExactForceField,
     FixedNumber,
     LearnedForceField,
+    PatchForces,
+    Referee,
     SumForceField,
     load,
     save,
@@ -45,6 +47,15 @@ NOT_FIELDS = (None, 3, "zeros", FIELD.numpy(), FIELD.long(), FIELD[:-1], FIELD[.
               FIELD + math.nan, FIELD - math.inf, FIELD.to("meta"), FIELD.to_sparse(), torch.Tensor)  # fmt: skip
 
 ROWS = [
+    *each(PatchForces, "model", NOT_OBJECTS, lattice=LATTICE, kT=0.1, mu=0.0, radius=3),
+    *each(PatchForces, "lattice", NOT_OBJECTS, model=Holstein(LATTICE), kT=0.1, mu=0.0, radius=3),
+    *each(PatchForces, "radius", NOT_COUNTS, model=Holstein(LATTICE), lattice=LATTICE, kT=0.1, mu=0.0),
+    *each(PatchForces, "mu", NOT_FINITE, model=Holstein(LATTICE), lattice=LATTICE, kT=0.1, radius=3),
+    *each(PatchForces, "kT", (*NOT_FINITE, -1.0, 0.0), model=Holstein(LATTICE), lattice=LATTICE, mu=0.0, radius=3),
+    *each(PatchForces, "boundary", ("closed", 1), model=Holstein(LATTICE), lattice=LATTICE, kT=0.1, mu=0.0, radius=3),
+    *each(Referee, "solver", (*NOT_OBJECTS, Dense), model=Holstein(LATTICE), lattice=LATTICE),
+    *each(Referee, "budget", NOT_FINITE, model=Holstein(LATTICE), lattice=LATTICE, solver=Dense(kT=0.1, mu=0.0)),
+    *each(Referee, "boundaries", (("closed",),), model=Holstein(LATTICE), lattice=LATTICE, solver=Dense(kT=1, mu=0)),
     *(r for make in (ElectronForceField, ExactForceField) for r in each(
         make, "model", [*NOT_OBJECTS, LATTICE, Holstein], solver=SOLVER)),
     *(r for make in (ElectronForceField, ExactForceField) for r in each(

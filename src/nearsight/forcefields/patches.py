@@ -52,6 +52,15 @@ class PatchForces:
 
     An axis of the lattice that is no longer than the patch is taken whole, with the boundary it has.
 
+    >>> import torch
+    >>> import nearsight as ns
+    >>> large = ns.lattices.square(300)
+    >>> patches = PatchForces(ns.hamiltonians.Holstein(ns.lattices.square(4)), large, kT=0.2, mu=0.0, radius=8)
+    >>> field = 2.0 * torch.tensor((-1.0) ** large.cells.sum(-1))[:, None]  # a charge-density wave
+    >>> patches(field, torch.tensor([0, 1])).round(decimals=4)
+    tensor([[ 0.6478],
+            [-0.6478]], dtype=torch.float64)
+
     References
     ----------
     W. Kohn, Phys. Rev. Lett. 76, 3168 (1996); E. Prodan, W. Kohn, PNAS 102, 11635 (2005).
@@ -68,10 +77,9 @@ class PatchForces:
 
     def __post_init__(self) -> None:
         instance(self.model, Hamiltonian, "model")
-        if not self.lattice.same_kind(instance(self.model.lattice, Lattice, "lattice")):
+        if not self.model.lattice.same_kind(instance(self.lattice, Lattice, "lattice")):
             raise ValueError(f"The model lives on a {self.model.lattice.name} lattice, not on {self.lattice!r}.")
-        least = 0.0
-        values = {"kT": number(self.kT, "kT", least=least), "mu": number(self.mu, "mu")}
+        values = {"kT": number(self.kT, "kT", least=0), "mu": number(self.mu, "mu")}
         values |= {"radius": integer(self.radius, "radius", least=1), "tol": number(self.tol, "tol", above=0)}
         for name, value in values.items():
             object.__setattr__(self, name, value)

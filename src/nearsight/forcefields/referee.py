@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearsight._validation import choice, instance, number
 from nearsight.forcefields.exact import ElectronForceField
-from nearsight.forcefields.patches import EIGENPROBLEM, Boundary, PatchForces, SolverName
+from nearsight.forcefields.patches import BOUNDARIES, EIGENPROBLEM, Boundary, PatchForces, SolverName
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.lattices import Lattice, cut_patches
 from nearsight.solvers import Chebyshev, Dense, Pattern, Poles, Solver, SparseMatrix
@@ -88,6 +89,14 @@ class Referee:
     boundaries: Sequence[Boundary] = ("open", "periodic")
     tol: float = 1e-5
     budget: float = 30.0
+
+    def __post_init__(self) -> None:
+        equilibrium(self.solver)
+        if not instance(self.model, Hamiltonian, "model").lattice.same_kind(instance(self.lattice, Lattice, "lattice")):
+            raise ValueError(f"The model lives on a {self.model.lattice.name} lattice, not on {self.lattice!r}.")
+        for name in self.boundaries:
+            choice(name, "boundaries", BOUNDARIES)
+        number(self.tol, "tol", above=0, below=1), number(self.budget, "budget", above=0)
 
     @property
     def kT(self) -> float:

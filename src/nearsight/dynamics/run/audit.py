@@ -91,6 +91,17 @@ class Audit:
     is killed and goes on ends with the same bits.
 
     Raises ``TypeError`` and ``ValueError`` where no exact partner can be made of what is given.
+
+    >>> import torch
+    >>> import nearsight as ns
+    >>> lattice, rng = ns.lattices.square(100), torch.Generator().manual_seed(0)
+    >>> exact = ns.ExactForceField(ns.hamiltonians.Holstein(ns.lattices.square(4)), ns.solvers.Dense(mu=0.0, kT=0.2))
+    >>> field = torch.randn(lattice.n_sites, 1, generator=rng, dtype=torch.float64)
+    >>> springs = exact.classical.on(lattice)  # a force field without electrons errs by all of their force
+    >>> scheme = ns.dynamics.Langevin(dt=0.1, mass=1.0, damping=0.1, kT=0.0)
+    >>> run = ns.dynamics.simulate(springs, scheme, field, steps=1, record=None, rng=rng, audit=Audit(exact, sites=100))
+    >>> bool(run.audit.rms_low < run.audit.scale) and bool(run.audit.scale < run.audit.rms_high)
+    True
     """
 
     exact: ExactForceField
