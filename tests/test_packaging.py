@@ -51,7 +51,7 @@ def declared(*extras: str) -> dict[str, Requirement]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
 def test_every_import_is_declared(path):
-    known = set(declared("tensorboard", "slurm", "cluster", "gw"))
+    known = set(declared("tensorboard", "slurm", "cluster", "gw", "crystals"))
     assert not [module for module in imports(path) if not distributions(module) & known]
 
 
@@ -62,7 +62,7 @@ def test_every_declared_package_is_used():
 
 def test_the_lock_file_obeys_what_is_declared():
     locked = {canonicalize_name(name): version for name, version in LOCK.items()}
-    for name, requirement in declared("test", "docs", "slurm", "cluster", "gw").items():
+    for name, requirement in declared("test", "docs", "slurm", "cluster", "gw", "crystals").items():
         assert requirement.specifier.contains(locked[name]), f"{requirement} and {name}=={locked[name]}"
 
 

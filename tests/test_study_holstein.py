@@ -148,6 +148,14 @@ def test_the_error_of_the_forces_is_measured_in_the_large_quench(finished):
     assert set(found.time.values) <= set(growth.time.values[1:])
 
 
+def test_a_replay_ends_where_the_quench_ended(finished):
+    ((maps, lattice),) = STUDY.replay(finished, TINY, frames=3).values()
+    stored = finished.observable("maps").isel(time=-1)
+    assert maps.sizes["time"] == 3 and lattice.shape == (TINY.large.length,) * 2
+    np.testing.assert_array_equal(maps.phi.isel(time=-1), stored.phi)
+    assert not [folder for folder in finished.path.iterdir() if "replay" in folder.name]
+
+
 def test_the_report_draws_the_fit_that_the_stage_has_made(finished):
     from nearsight.studies.fits import fits
 

@@ -24,9 +24,11 @@ OPTIONAL = {
     "dynesty": "checking such posteriors by nested sampling",
     "mkdocs-material": "building the documentation",
     "pytest": "running the tests",
+    "ase": "structures and calculators of crystals",
+    "phonopy": "phonons of crystals from any of these calculators",
     "spglib": "checking groups against a second source",
 }
-MODULES = {"pyyaml": "yaml"}
+MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Modules of packages that have other names than these."""
 
 

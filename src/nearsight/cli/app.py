@@ -266,6 +266,26 @@ def compare_runs(
         raise typer.Exit(1)
 
 
+@app.command("movie")
+def make_movie(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, RUNS/STUDY/NAME.", show_default=False)],
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", help="What to show (default: the first map). May be repeated.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames, at logarithmically spaced times.", min=2)] = 120,
+    rate: Annotated[float, typer.Option(help="Frames per second.", min=0.1)] = 12.0,
+    to: Annotated[
+        Path | None, typer.Option(help="A name in .mp4 or .gif (default: RUN/movie.mp4, .gif without ffmpeg).")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Carry out the large quench of a run once more, with the same noise, and film it."""
+    with _mistakes_in_words(debug):
+        from nearsight.cli._movie import film
+
+        film(run, fields or [], frames=frames, rate=rate, to=to, console=Console())
+
+
 @app.command("scoreboard")
 def show_scoreboard(
     runs: Annotated[

@@ -12,6 +12,7 @@ profiles(curves["C"], times=..., path=...)          C(r) or S(k) at several time
 collapse(S, L, L**-2)                               curves of several times or sizes, as measured and rescaled
 points(L, barrier, fit=line)                        one number against another
 maps([phi, density], lattice, times=...)            scalar fields, spins, quantities of plaquettes in the plane
+animate([phi, density], lattice, "walls.mp4")       the same fields in motion
 zones(S, lattice, about=(pi, pi))                   intensities over the Brillouin zone
 parity(exact, learned, by="mode")                   learned against exact values, by component with distributions
 error_histogram(error), histograms(values, by=...)  distributions
@@ -34,6 +35,7 @@ from nearsight.plots.errors import (
 )
 from nearsight.plots.locality import locality
 from nearsight.plots.maps import maps
+from nearsight.plots.movie import animate
 from nearsight.plots.points import points
 from nearsight.plots.posteriors import corner, probabilities
 from nearsight.plots.profiles import profiles
@@ -45,6 +47,7 @@ from nearsight.plots.zones import zones
 __all__ = [
     "Picture",
     "Published",
+    "animate",
     "audit",
     "collapse",
     "compare",

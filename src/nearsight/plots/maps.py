@@ -51,15 +51,40 @@ def maps(
     window: so many cells along each edge, from cell 0, instead of all.
     arrows: whether spins have arrows; by default where there is room for them.
     """
+    rows, shown, arrows = checked_rows(fields, lattice, times, window, arrows)
+    columns = rows[0].shape[0]
+    if columns > 6 or any(len(row) != columns for row in rows):
+        raise ValueError(f"A picture has 1 to 6 maps in every row, got {[len(r) for r in rows]}; choose with times=.")
+    return draw_rows(rows, [colours(row) for row in rows], lattice, shown, arrows)
+
+
+Colours = tuple[Normalize, Colormap, str]
+"""The scale of a row, its colours, and at which ends values may lie beyond."""
+
+
+def checked_rows(
+    fields: object,
+    lattice: Lattice,
+    times: Sequence[float] | None,
+    window: int | None,
+    arrows: bool | None,
+) -> tuple[list[xr.DataArray], Lattice, bool | None]:
+    """Arguments of :func:`maps` as rows ``(column, place)``, the part of the lattice that is shown, and ``arrows``."""
     check_plane(lattice)
     times = None if times is None else numbers(times, "times")
     arrows = None if arrows is None else boolean(arrows, "arrows")
     given = [fields] if isinstance(fields, xr.DataArray) else list(instance(fields, (list, tuple), "fields"))
     rows = [row for k, field in enumerate(given) for row in _rows(field, f"fields[{k}]", lattice, times)]
-    columns = rows[0].shape[0] if rows else 0
-    if not 1 <= columns <= 6 or any(len(row) != columns for row in rows):
-        raise ValueError(f"A picture has 1 to 6 maps in every row, got {[len(r) for r in rows]}; choose with times=.")
-    shown = lattice if window is None else _window(lattice, integer(window, "window"))
+    if not rows or not len(rows[0]):
+        raise ValueError("There is nothing to draw: pass a field, and at least one of its times.")
+    return rows, lattice if window is None else _window(lattice, integer(window, "window")), arrows
+
+
+def draw_rows(
+    rows: list[xr.DataArray], palettes: list[Colours], lattice: Lattice, shown: Lattice, arrows: bool | None
+) -> Picture:
+    """A row of maps for each, in its colours."""
+    columns = len(rows[0])
     lines = 2 if len(rows) == 1 and columns > 2 and _across(shown) > ONE_ROW else 1
     per_line = -(-columns // lines)
     width, height = plane_size(shown)
@@ -69,9 +94,8 @@ def maps(
     grid = figure.subplots(len(rows) * lines, per_line, squeeze=False)
     for axes in grid.ravel()[columns * len(rows) :]:
         axes.set_visible(False)
-    for k, row in enumerate(rows):
+    for k, (row, (norm, palette, extend)) in enumerate(zip(rows, palettes, strict=True)):
         panels = grid.ravel()[:columns] if lines > 1 else grid[k]
-        norm, palette, extend = _colours(row)
         for axes, values in zip(panels, _values(row), strict=True):
             image = _draw(axes, values, row, lattice, shown, norm, palette, arrows)
         label = "$S^z$" if "component" in row.dims else axis_label(row, "field")
@@ -118,8 +142,8 @@ def _values(row: xr.DataArray) -> np.ma.MaskedArray:
     return np.ma.masked_invalid(row.values.astype(float))
 
 
-def _colours(row: xr.DataArray) -> tuple[Normalize, Colormap, str]:
-    """The scale of a row, its colours, and at which ends values may lie beyond."""
+def colours(row: xr.DataArray) -> Colours:
+    """Those of all maps of a row, as its attributes want them."""
     if "component" in row.dims:
         return Normalize(-1, 1), DIVERGING, "neither"
     values = _values(row).compressed()

@@ -75,6 +75,7 @@ class Picture(Figure):
         """The figure as a PNG image at 220 dots per inch."""
         buffer = io.BytesIO()
         with matplotlib.rc_context(STYLE):
+            self.draw_without_rendering()  # the layout needs the labels of a first pass, or cuts them off
             # Without a date or a version the same picture gives the same bytes.
             self.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -306,8 +307,23 @@ class QuenchStudy(Study):
             checks += found
         return checks
 
-    def quench(self, run: Run, config: Any, name: str, large: LargeQuench) -> tuple[xr.Dataset, xr.Dataset]:
-        """One large quench in ``large/name``: what is observed ``(replica, time)``, and maps at a few times.
+    def replay(self, run: Run, config: Any, frames: int) -> dict[str, tuple[xr.Dataset, Lattice]]:
+        """The large quenches carried out again with the same fields and noise: maps of the first replica at so many
+        logarithmically spaced times, and the lattice they are of. A second call goes on from a killed one."""
+        if self.maps is None:
+            raise ValueError(f"The study {self.name} has no maps of its large quench.")
+        quenches = (self.large or _large_quenches)(self, config)
+        found, folder = {}, f"replay-{frames}"
+        for name, large in quenches.items():
+            maps = self.quench(run, config, name, replace(large, records=frames), folder, frames)[1]
+            found[name] = maps, large.system.lattice
+        shutil.rmtree(run.path / folder)
+        return found
+
+    def quench(
+        self, run: Run, config: Any, name: str, large: LargeQuench, folder: str = "large", shots: int = MAPS
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """One large quench in ``folder/name``: what is observed ``(replica, time)``, and maps at ``shots`` times.
 
         Everything is measured while the lattice moves; fields are not kept.
         """
@@ -315,8 +331,8 @@ class QuenchStudy(Study):
         engine = system.learned(self.electrons(run, config, system.lattice))
         fields = system.initial_fields(config.large.replicas, run.rng(*large.start))
         steps = system.steps(large.duration, large.records)
-        shown = sorted({steps[k] for k in np.linspace(0, len(steps) - 1, MAPS).round().astype(int)})
-        path = run.path / "large" / name
+        shown = sorted({steps[k] for k in np.linspace(0, len(steps) - 1, shots).round().astype(int)})
+        path = run.path / folder / name
         run.log("note", text=f"{len(fields)} × {system.lattice!r} to t = {large.duration:g} {system.time}")
 
         def measure(state: State) -> xr.Dataset:
@@ -346,7 +362,7 @@ class QuenchStudy(Study):
                 path=path,
                 seed=run.seed(*large.noise),
                 guard=Guard.around(seen, config.large.guard) if self.guarded else None,
-                audit=audits.planned(config.large.audit, system, steps),
+                audit=audits.planned(config.large.audit, system, steps) if folder == "large" else None,
                 progress=True,
             ).run()
         names = {name: str(name)[4:] for name in data.data_vars if str(name).startswith("map_")}
