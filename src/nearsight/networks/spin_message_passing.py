@@ -21,8 +21,8 @@ from nearsight.lattices.lattice import checked_lattice
 Head = Literal["energy", "force"]
 CHUNK = 4096
 """Sites times replicas that are evaluated at once; larger systems go piece by piece, layer by layer."""
-TABLE = 2**26
-"""Numbers of a table of edge functions that is kept from call to call; larger ones are computed piece by piece."""
+TABLE = 2**27
+"""Numbers of edge functions that are kept from call to call; those of larger systems are computed piece by piece."""
 
 
 class SpinMessagePassing(Described, nn.Module):
@@ -245,22 +245,33 @@ class _Geometry(NamedTuple):
     vectors: Tensor
     kinds: Tensor
     dtype: torch.dtype
-    tables: dict[EdgeBasis, Tensor]
+    tables: dict[EdgeBasis, tuple[Tensor, ...]]
 
     def functions(self, basis: EdgeBasis, piece: slice) -> Tensor:
         """φ ``(site, edge, lm · radial)`` of the sites of a piece."""
-        if basis in self.tables:
-            return self.tables[basis][piece]
-        size = self.vectors.shape[0] * self.vectors.shape[1] * basis.radial * sum(basis.sizes(self.vectors.shape[-1]))
-        keep = size <= TABLE and not self.vectors.requires_grad
-        vectors = self.vectors if keep else self.vectors[piece]
-        radial, angular = basis.radial_values(vectors), basis.angular_values(vectors)
+        kept = self.tables.get(basis) or self._kept(basis)
+        if len(kept) == 1:
+            return kept[0][piece]
+        if kept:
+            return _joined(kept[0][piece], kept[1][piece])
+        vectors = self.vectors[piece].to(self.dtype)
+        return _joined(basis.radial_values(vectors), basis.angular_values(vectors))
+
+    def _kept(self, basis: EdgeBasis) -> tuple[Tensor, ...]:
+        """What fits into the memory of all sites: the products, or their factors, a quarter of it, or nothing."""
+        edges, n, m = self.neighbour.numel(), basis.radial, sum(basis.sizes(self.vectors.shape[-1]))
+        if self.vectors.requires_grad or edges * (n + m) > TABLE:
+            return ()
         # From double precision: sums over neighbours cancel.
-        values = (angular[..., :, None] * radial[..., None, :]).flatten(2).to(self.dtype)
-        if keep:
-            self.tables[basis] = values
-            return values[piece]
-        return values
+        kept: tuple[Tensor, ...] = tuple(
+            values.to(self.dtype) for values in (basis.radial_values(self.vectors), basis.angular_values(self.vectors))
+        )
+        self.tables[basis] = kept if edges * n * m > TABLE else (_joined(*kept),)
+        return self.tables[basis]
+
+
+def _joined(radial: Tensor, angular: Tensor) -> Tensor:
+    return (angular[..., :, None] * radial[..., None, :]).flatten(2)
 
 
 class _Layer(nn.Module):
