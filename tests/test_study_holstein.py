@@ -143,7 +143,7 @@ def test_the_error_of_the_forces_is_measured_in_the_large_quench(finished):
     assert (finished.path / "figures" / "audit.png").exists()
     words = [check for check in finished.checks if check.name.startswith("force error in the large quench")]
     assert [check.value for check in words] == [float(found.rms[-1]), float(found.rms.max())]
-    assert "200 sites against" in words[0].note
+    assert "500 sites against" in words[0].note
     growth = finished.observable("growth")
     assert set(found.time.values) <= set(growth.time.values[1:])
 

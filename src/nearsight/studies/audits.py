@@ -30,7 +30,7 @@ DOMINANT = 0.2
 class Auditing(Section):
     """Exact electrons on random sites of the large lattice, which tell how wrong the learned forces are there."""
 
-    sites: Annotated[int, Field(ge=0)] = 200
+    sites: Annotated[int, Field(ge=0)] = 500
     """Of all replicas together, at every audit; 0 leaves audits out."""
     times: Count = 10
     """Audits, at records evenly spaced among those after the first."""
