@@ -76,7 +76,9 @@ def checked_rows(
     given = [fields] if isinstance(fields, xr.DataArray) else list(instance(fields, (list, tuple), "fields"))
     rows = [row for k, field in enumerate(given) for row in _rows(field, f"fields[{k}]", lattice, times)]
     if not rows or not len(rows[0]):
-        raise ValueError("There is nothing to draw: pass a field, and at least one of its times.")
+        raise ValueError(
+            "There is nothing to draw: pass a field, and 1 to 6 maps of it, or one frame of a movie or more."
+        )
     return rows, lattice if window is None else _window(lattice, integer(window, "window")), arrows
 
 

@@ -67,7 +67,7 @@ def growth(*names: str, by: str = "source", log: str = "xy", levels: Sequence[fl
                 return observed[name]
             return xr.Dataset({"mean": observed[name], "error": observed[f"{name}_error"]})
 
-        shown = [name for name in names if observed[name].notnull().any()]
+        shown = [name for name in names if name in observed and observed[name].notnull().any()]  # 0.1 had fewer
         quantities = [quantity(name) for name in shown]
         heights = [level for name, level in zip(names, levels, strict=False) if name in shown]
         return ns.plots.compare(

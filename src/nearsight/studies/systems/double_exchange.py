@@ -93,9 +93,9 @@ class Large(Section):
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
     growth: Window = (30.0, 300.0)
+    """L(t) is fitted by a power of time between these times."""
     audit: Auditing = Auditing(times=3, replicas=1)
     """One replica, since at fixed number only the whole lattice tells."""
-    """L(t) is fitted by a power of time between these times."""
 
 
 class Config(MagnetConfig):

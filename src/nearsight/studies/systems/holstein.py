@@ -200,17 +200,21 @@ def compare_snapshots(run: Run, c: Config, system: System, learned: ForceField) 
 
 def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
     """Domains grow as (t - t0)^α where they have formed and the torus does not matter yet: by three lengths."""
-    growth = growth.assign(R=analysis.crossing_length(growth.C).assign_attrs(long_name="half height of C(r)"))
+    if "chord" not in growth:  # a quench of 0.1, without C(r)
+        chord = 1 / growth.walls.where(growth.walls > 0)
+        growth = growth.assign(chord=chord.assign_attrs(long_name="mean chord of domains", units="a"))
+    if "C" in growth:
+        growth = growth.assign(R=analysis.crossing_length(growth.C).assign_attrs(long_name="half height of C(r)"))
     free = grows_freely(growth.chord, since=c.large.fit_from, below=c.large.length / 4)
     law = partial(growth_law, rng=run.rng("bootstrap"), since=0.0, least=5)
-    lengths = {name: growth[name].isel(time=free) for name in LENGTHS}
+    lengths = {name: growth[name].isel(time=free) for name in LENGTHS if name in growth}
     laws = {name: law(L, fit=partial(analysis.growth_exponent, onset=None)) for name, L in lengths.items()}
     size = LENGTHS["chord"]
     return with_fits(growth, **laws), [
-        *(at_end(what, growth[name].isel(time=-1)) for name, what in LENGTHS.items()),
+        *(at_end(LENGTHS[name], growth[name].isel(time=-1)) for name in lengths),
         exponent(laws["chord"], ALLEN_CAHN, name=f"exponent of growth, (t - t0)^α: {size}"),
         exponent(law(lengths["chord"]), ALLEN_CAHN, name=f"exponent of growth with t0 = 0, t^α: {size}"),
-        *(exponent(laws[k], name=f"exponent of growth, (t - t0)^α: {LENGTHS[k]}") for k in ("R", "L")),
+        *(exponent(laws[k], name=f"exponent of growth, (t - t0)^α: {LENGTHS[k]}") for k in lengths if k != "chord"),
     ]
 
 

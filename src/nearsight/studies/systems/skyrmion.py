@@ -99,9 +99,9 @@ class Large(Section):
     replicas: Annotated[int, Field(ge=3)] = 3
     records: Annotated[int, Field(ge=6)] = 16
     growth: Window = (100.0, 1500.0)
+    """M(t) is fitted by a power of time between these times."""
     audit: Auditing = Auditing(times=3, replicas=1)
     """One replica, since in a metal only the whole lattice tells."""
-    """M(t) is fitted by a power of time between these times."""
 
 
 class Config(MagnetConfig):

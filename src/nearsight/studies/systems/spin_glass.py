@@ -91,6 +91,7 @@ class Data(Section):
     """Exact trajectories from random spins, one on every structure."""
 
     sites: Annotated[int, Field(ge=8)] = 100
+    """Of a structure."""
     groups: Count = 7
     """Groups of structures; a step of the fit takes its snapshots from one of them, and each has a structure more for
     validation."""
@@ -111,8 +112,11 @@ class Network(Section):
     """One sees as far as the cutoff. Two with 12 channels make a third fewer errors, at three times the cost."""
     channels: Count = 8
     vectors: Count = 2
+    """Channels of spin vectors on every site."""
     radial: Count = 8
+    """Functions of the distance of two sites."""
     hidden: Count = 32
+    """Neurons of a layer of the networks that mix these functions."""
 
 
 class Comparison(Section):
@@ -121,6 +125,7 @@ class Comparison(Section):
     length: Annotated[int, Field(ge=8)] = 100
     """Sites of a structure."""
     structures: Count = 2
+    """Different ones."""
     quenches: Annotated[int, Field(ge=8)] = 20
     """On each structure; C(r) is averaged over the structures."""
     duration: Positive = 400.0
@@ -133,7 +138,9 @@ class Large(Section):
     """Quenches by the learned field alone."""
 
     sites: Annotated[int, Field(ge=8)] = 500
+    """Of a structure."""
     structures: Count = 2
+    """Different ones."""
     replicas: Annotated[int, Field(ge=4)] = 4
     duration: Positive = 2000.0
     records: Annotated[int, Field(ge=6)] = 20
@@ -142,6 +149,7 @@ class Large(Section):
     windows: tuple[Window, ...] = ((50.0, 2000.0), (20.0, 500.0), (500.0, 2000.0))
     """Of the fits to ξ(t), the first of them judged; the others tell how far ψ depends on it."""
     waiting: tuple[Positive, ...] = (50.0, 200.0, 600.0)
+    """Times t_w after which C(t_w, t_w + t) is measured."""
     audit: bool = True
     """Compare with exact electrons on the last states; for structures that fit a dense matrix."""
 
@@ -167,6 +175,7 @@ class Config(Section):
     comparison: Comparison = Comparison()
     large: Large = Large()
     device: Device = "cpu"
+    """Where networks are fitted and large structures quenched."""
     seed: Annotated[int, Field(ge=0)] = 1
 
 
