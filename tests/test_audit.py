@@ -10,7 +10,7 @@ import nearsight as ns
 from nearsight.dynamics import AuditWarning, Every, Langevin, State, Trajectory, UntrustedError
 from nearsight.dynamics.run._audit_statistics import draw, mean_interval, rms_interval, unusual
 from nearsight.forcefields import ClassicalForceField, FixedNumber, Forces, PatchForces, Referee
-from nearsight.forcefields.referee import PART, rms
+from nearsight.forcefields.referee import PART
 from nearsight.hamiltonians import FalicovKimball, Holstein, JahnTeller, Peierls, SDModel, skyrmion_magnet
 from nearsight.lattices import chain, cut_patches, honeycomb, square, triangular
 from nearsight.solvers import NEGF, Dense, Pattern, Poles, SparseMatrix, local_elements
@@ -37,6 +37,10 @@ MODELS = {
     "Falicov-Kimball": FalicovKimball(square(8)),
 }
 KT = 0.1
+
+
+def rms(x):
+    return float(x.square().mean().sqrt())
 
 
 def random_field(model, seed=0):

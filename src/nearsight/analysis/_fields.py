@@ -134,14 +134,21 @@ def _squared(modes: Tensor) -> Tensor:
     return modes.real.square() + modes.imag.square()
 
 
-def correlated(a: Tensor, b: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
-    """Σ_x a*(x) b(x + r), the real part, at every r of a torus of ``shape`` over the axes; padded with zeros to it."""
-    if a.is_complex() or not a.numel():
-        product = transform(a, axes, shape).conj() * transform(b, axes, shape)
-        return torch.fft.ifftn(product, dim=axes).real if product.numel() else product.real
-    of_a = torch.fft.rfftn(a.to(torch.float64), s=shape, dim=axes)
-    of_b = of_a if a is b else torch.fft.rfftn(b.to(torch.float64), s=shape, dim=axes)
-    return torch.fft.irfftn(of_a.conj() * of_b, s=shape, dim=axes)
+def pair_modes(grid: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """The transform over some axes, padded to ``shape``, that :func:`pair_sums` takes: half of it for real numbers."""
+    if grid.is_complex() or not grid.numel():
+        return transform(grid, axes, shape)
+    return torch.fft.rfftn(grid.to(torch.float64), s=shape, dim=axes)
+
+
+def pair_sums(a: Tensor, b: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """Σ_x a*(x) b(x + r), the real part, at every r of a torus of ``shape``, from :func:`pair_modes` of a and b."""
+    product = a.conj() * b
+    if not product.numel():
+        return product.real
+    if product.shape[axes[-1]] == shape[-1]:
+        return torch.fft.ifftn(product, dim=axes).real
+    return torch.fft.irfftn(product, s=shape, dim=axes)
 
 
 def binned(rows: np.ndarray, index: np.ndarray, bins: int) -> np.ndarray:

@@ -63,18 +63,16 @@ class ForceConstants(Described):
 
     def _symmetric(self, phi: np.ndarray) -> np.ndarray:
         lattice, size = self.crystal.lattice, float(np.abs(phi).max())
-        grid = phi.reshape(lattice.n_basis, *lattice.shape, lattice.n_basis, 3, 3)
-        # Φ_{b0,b'R} = Φ_{b'0,b-R}^T
-        back = np.roll(np.flip(grid, (1, 2, 3)), 1, (1, 2, 3)).transpose(4, 1, 2, 3, 0, 6, 5)
+        back = exchanged(self.crystal, phi)
         total = np.abs(phi.sum(1)).max()
-        for found, what in ((np.abs(grid - back).max(), "exchange of two atoms"), (total, "translation (sum rule)")):
+        for found, what in ((np.abs(phi - back).max(), "exchange of two atoms"), (total, "translation (sum rule)")):
             if found > self.tol * size:
                 raise ValueError(
                     f"The force constants break the symmetry under {what} by {found:.2g} eV/Å², of {size:.3g} in all. "
                     f"Relax the crystal, take a better converged calculator, or check the order of the atoms; tol= "
                     f"allows more."
                 )
-        even = np.array(((grid + back) / 2).reshape(phi.shape))
+        even = (phi + back) / 2
         for b in range(lattice.n_basis):
             even[b, b] -= even[b].sum(0)
             even[b, b] = (even[b, b] + even[b, b].T) / 2
@@ -116,8 +114,7 @@ class ForceConstants(Described):
 
     def frequencies(self, q: np.ndarray) -> np.ndarray:
         """Ω/2π ``(*batch, 3 basis)`` in THz, ascending; negative numbers stand for imaginary ones."""
-        squares = np.linalg.eigvalsh(self.dynamical_matrix(q))
-        return np.sign(squares) * np.sqrt(np.abs(squares)) / (2 * np.pi)
+        return in_thz(np.linalg.eigvalsh(self.dynamical_matrix(q)))
 
     # --- where they come from ---------------------------------------------------------------------------------------
 
@@ -204,6 +201,19 @@ class ForceConstants(Described):
             first = [int(np.flatnonzero(place[: lattice.n_basis] == p)[0]) for p in primitive.p2s_map]
             rows = np.argsort(first)
         return cls(crystal, full[rows][:, place], **options)
+
+
+def in_thz(squares: np.ndarray) -> np.ndarray:
+    """Ω/2π in THz of Ω² in (rad/ps)²; negative numbers stand for imaginary ones."""
+    return np.sign(squares) * np.sqrt(np.abs(squares)) / (2 * np.pi)
+
+
+def exchanged(crystal: Crystal, matrices: np.ndarray) -> np.ndarray:
+    """Φ ``(basis, site, 3, 3)`` with the atoms of each pair exchanged: Φ_{b'0,b-R}^T in the place of Φ_{b0,b'R}."""
+    lattice = crystal.lattice
+    grid = matrices.reshape(lattice.n_basis, *lattice.shape, lattice.n_basis, 3, 3)
+    back = np.roll(np.flip(grid, (1, 2, 3)), 1, (1, 2, 3)).transpose(4, 1, 2, 3, 0, 6, 5)
+    return back.reshape(matrices.shape)
 
 
 def _matching(crystal: Crystal, positions: np.ndarray) -> np.ndarray:

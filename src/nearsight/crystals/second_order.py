@@ -13,9 +13,10 @@ from nearsight._description import Described
 from nearsight._validation import array, filename, instance, number
 from nearsight.crystals.crystal import Crystal
 from nearsight.crystals.evaluate import Property
+from nearsight.crystals.force_constants import exchanged
 from nearsight.crystals.thermal import ThermalDisplacements
 from nearsight.fields import check_field
-from nearsight.lattices import site_group, sublattice_operations
+from nearsight.lattices import site_group, sublattice_operations, torus_distance
 from nearsight.lattices.symmetry import site_permutations
 from nearsight.storage import load_tensors, save_tensors, tensor_hash
 
@@ -248,9 +249,7 @@ def _operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
 
 def _distances(crystal: Crystal, origin: int = 0) -> np.ndarray:
     """From one site to every site of the torus by the shortest way, in Å."""
-    away = crystal.positions - crystal.positions[origin]
-    shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3) @ crystal.cell
-    return np.linalg.norm(away[:, None] + shifts, axis=-1).min(1)
+    return torus_distance(crystal.positions - crystal.positions[origin], crystal.lattice)
 
 
 def _completed(crystal: Crystal, first: np.ndarray, *, sum_rule: bool = True) -> np.ndarray:
@@ -261,9 +260,7 @@ def _completed(crystal: Crystal, first: np.ndarray, *, sum_rule: bool = True) ->
         # An operation about site 0 with part h, followed by the shift to site b, takes pairs of 0 to pairs of b.
         target = (lattice.positions - lattice.basis[0]) @ h.T + lattice.basis[b]
         rows[b, _sites(crystal, target)] = np.einsum("ij,sjk,lk->sil", h, first, h)
-    grid = rows.reshape(lattice.n_basis, *lattice.shape, lattice.n_basis, 3, 3)
-    back = np.roll(np.flip(grid, (1, 2, 3)), 1, (1, 2, 3)).transpose(4, 1, 2, 3, 0, 6, 5)
-    even = ((grid + back) / 2).reshape(rows.shape)
+    even = (rows + exchanged(crystal, rows)) / 2
     if sum_rule:
         for b in range(lattice.n_basis):
             even[b, b] -= even[b].sum(0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from nearsight._description import Described
 from nearsight._validation import boolean, choice, generator, instance, integer, number
 from nearsight.crystals.crystal import Crystal
-from nearsight.crystals.force_constants import HBAR, UNIT, ForceConstants
+from nearsight.crystals.force_constants import HBAR, UNIT, ForceConstants, in_thz
 
 KB = 8.617333262e-5
 """Boltzmann's constant in eV/K."""
@@ -80,8 +80,7 @@ class ThermalDisplacements(Described):
     @property
     def frequencies(self) -> np.ndarray:
         """Ω/2π of all modes ``(q, branch)`` in THz; the three translations are zero up to rounding."""
-        squares = self._modes[0]
-        return np.sign(squares) * np.sqrt(np.abs(squares)) / (2 * np.pi)
+        return in_thz(self._modes[0])
 
     def _refuse_unstable(self) -> None:
         found = self.frequencies.copy()

@@ -14,6 +14,7 @@ from nearsight._description import Described
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
+from nearsight.lattices.patches import cells_within
 
 
 class Descriptor(Described, nn.Module, abc.ABC):
@@ -82,8 +83,7 @@ class Descriptor(Described, nn.Module, abc.ABC):
     def reach(self) -> tuple[int, ...]:
         """How many cells away a site still matters, along every axis."""
         if self.lattice.disordered:  # without a neighbourhood for every site of the cell
-            heights = 1 / np.linalg.norm(np.linalg.inv(self.lattice.vectors), axis=0)
-            return tuple(int(n) for n in np.ceil(self.cutoff / heights - 1e-9))
+            return cells_within(self.lattice, self.cutoff)
         around = [self.lattice.neighbourhood(self.cutoff, centre=b).reach for b in range(self.lattice.n_basis)]
         return tuple(max(r) for r in zip(*around, strict=True))
 

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from nearsight._validation import choice, instance, number
 from nearsight.forcefields.exact import ElectronForceField
-from nearsight.forcefields.patches import BOUNDARIES, EIGENPROBLEM, Boundary, PatchForces, SolverName
+from nearsight.forcefields.patches import BOUNDARIES, EIGENPROBLEM, Boundary, PatchForces, SolverName, _Cut
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.lattices import Lattice, cut_patches
-from nearsight.solvers import Chebyshev, Dense, Pattern, Poles, Solver, SparseMatrix
+from nearsight.solvers import Chebyshev, Dense, Poles, Solver, SparseMatrix
 from nearsight.solvers.kpm.local_elements import moments
 
 Norm = Callable[[Tensor], float]
+
+EQUILIBRIUM = (Dense, Poles, Chebyshev)
+"""Solvers of electrons whose forces patches know."""
 
 RADII = (3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 181, 256)
 """Radii of patches, in cells: each holds about twice as many sites as the one before."""
@@ -218,11 +221,9 @@ class Referee:
         if self.kT == 0:
             return 0
         patches = cut_patches(self.lattice, sites[:1].numpy(), RADII[1])[0]
-        model = self.model.replaced(
-            lattice=patches.lattice, **({"twist": None} if hasattr(self.model, "twist") else {})
-        )
+        cut = _Cut.of(self.model, patches, None)
         own = field[replicas[0]][torch.from_numpy(patches.sites[0]).to(field.device)].double().cpu()
-        matrix = SparseMatrix(Pattern(*model.positions, model.orbitals), model.elements(own[None]))
+        matrix = SparseMatrix(cut.pattern, cut.model.elements(own[None]))
         try:
             return moments(matrix, kT=self.kT, tol=self.tol)
         except (ValueError, ArithmeticError):
@@ -251,14 +252,9 @@ class _History:
             self.error = max(floor, self.steps[-1])
 
 
-def rms(x: Tensor) -> float:
-    """Of all numbers alike."""
-    return float(x.square().mean().sqrt()) if x.numel() else 0.0
-
-
 def equilibrium(solver: Any) -> Solver:
     """A solver of electrons in equilibrium; ``TypeError`` for one whose forces no patch knows."""
-    if not isinstance(solver, Dense | Poles | Chebyshev):
+    if not isinstance(solver, EQUILIBRIUM):
         raise TypeError(
             f"Patches know electrons in equilibrium, by Dense, Poles or Chebyshev, not by {type(solver).__name__}."
         )

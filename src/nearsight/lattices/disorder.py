@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearsight._validation import filename, generator, instance, integer, number
+from nearsight._validation import filename, generator, integer, number
 from nearsight.lattices.lattice import Lattice, checked_lattice
 from nearsight.lattices.pairs import pair_list
 from nearsight.lattices.point_cloud import PointCloud
@@ -158,4 +158,4 @@ def read_structure(path: str | Path, *, index: int = -1) -> PointCloud:
         from ase.io import read
     except ImportError as error:
         raise ImportError("Files of atoms are read by ASE: pip install ase, or give PointCloud the numbers.") from error
-    return from_ase(instance(read(path, index=index), object, "atoms"))
+    return from_ase(read(path, index=index))

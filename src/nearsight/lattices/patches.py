@@ -10,6 +10,12 @@ from nearsight._validation import boolean, indices, instance, integer
 from nearsight.lattices.lattice import Lattice
 
 
+def cells_within(lattice: Lattice, radius: float) -> tuple[int, ...]:
+    """How many cells a sphere reaches along every axis, from one face of a cell to beyond the opposite one."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(lattice.vectors), axis=0)
+    return tuple(int(n) for n in np.ceil(radius / heights - 1e-9))
+
+
 @dataclass(frozen=True, eq=False)
 class Patches:
     """Equal boxes of cells, one around each of several sites of one sublattice.

@@ -11,7 +11,7 @@ import numpy as np
 from nearsight._validation import array, instance, integers, number
 from nearsight.lattices.lattice import Lattice, _flags
 from nearsight.lattices.neighbourhood import Bonds
-from nearsight.lattices.pairs import lattice_bonds, lattice_nearest_images, pair_list
+from nearsight.lattices.pairs import pair_list
 
 OVERLAP = 1e-3
 """Sites closer than this part of the mean distance between neighbours lie on one point."""
@@ -167,12 +167,6 @@ class PointCloud(Lattice):
 
     def _repr_html_(self) -> None:
         return None
-
-    def _bonds_within(self, cutoff: float) -> Bonds:
-        return lattice_bonds(self, cutoff)
-
-    def _nearest_image_bonds(self) -> Bonds:
-        return lattice_nearest_images(self)
 
 
 class Structures(PointCloud):

@@ -17,6 +17,7 @@ from nearsight.fields.field_type import checked_field_type
 from nearsight.lattices import EdgeBasis, Lattice, edges
 from nearsight.lattices.edges import quadrupoles
 from nearsight.lattices.lattice import checked_lattice
+from nearsight.lattices.patches import cells_within
 
 Head = Literal["energy", "force"]
 CHUNK = 4096
@@ -101,7 +102,7 @@ class SpinMessagePassing(Described, nn.Module):
         self.conservative = head == "energy"
         first = EdgeBasis(cutoff, radial, degree)
         self.cutoff, self.radial, self.degree = first.cutoff, first.radial, first.degree
-        self.reach = self._reach(lattice)
+        self.reach = cells_within(lattice, self.layers * self.cutoff)
         self.species = tuple(sorted(set(lattice.species), key=str))
         self._rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         kinds, blocks = len(self.species), []
@@ -125,15 +126,10 @@ class SpinMessagePassing(Described, nn.Module):
             )
         return lattice
 
-    def _reach(self, lattice: Lattice) -> tuple[int, ...]:
-        """How many cells the receptive field covers, along every axis."""
-        heights = 1 / np.linalg.norm(np.linalg.inv(lattice.vectors), axis=0)
-        return tuple(int(n) for n in np.ceil(self.layers * self.cutoff / heights - 1e-9))
-
     def on(self, lattice: Lattice) -> Self:
         other = super().on(lattice)
         if other is not self:
-            other.reach, other._cache = self._reach(lattice), {}
+            other.reach, other._cache = cells_within(lattice, self.layers * self.cutoff), {}
         return other
 
     # --- evaluation -------------------------------------------------------------------------------------------------
@@ -145,11 +141,7 @@ class SpinMessagePassing(Described, nn.Module):
         stay those of the lattice, so that no pair beyond the cutoff may come closer than it.
         """
         batch = field.shape[:-2]
-        spins = field.reshape(-1, *field.shape[-2:]).transpose(0, 1)  # (site, replica, component)
-        geometry = self._geometry(field, displacements)
-        state = _State(
-            spins, spins.new_zeros(*spins.shape[:2], 0), spins.new_zeros(*spins.shape[:2], 0, spins.shape[2])
-        )
+        state, geometry = _State.of(field.reshape(-1, *field.shape[-2:])), self._geometry(field, displacements)
         for layer in self.blocks:
             state = self._through(layer, state, geometry)
         if self.head == "energy":
@@ -181,11 +173,7 @@ class SpinMessagePassing(Described, nn.Module):
     @torch.no_grad()
     def calibrate(self, field: Tensor) -> None:
         """Scale the invariants of every layer to mean 0 and variance 1 over typical fields."""
-        spins = field.reshape(-1, *field.shape[-2:])[:8].transpose(0, 1)
-        geometry = self._geometry(field, None)
-        state = _State(
-            spins, spins.new_zeros(*spins.shape[:2], 0), spins.new_zeros(*spins.shape[:2], 0, spins.shape[2])
-        )
+        state, geometry = _State.of(field.reshape(-1, *field.shape[-2:])[:8]), self._geometry(field, None)
         for layer in self.blocks:
             layer.calibrate(state, geometry, slice(None))
             state = self._through(layer, state, geometry)
@@ -220,8 +208,7 @@ class SpinMessagePassing(Described, nn.Module):
         vectors = torch.as_tensor(table.vectors, dtype=torch.float64, device=like.device)
         if displacements is not None:
             vectors = vectors + displacements[neighbour] - displacements[:, None]
-        place = np.array([self.species.index(s) for s in self.species])
-        codes = {s: k for s, k in zip(self.species, place, strict=True)}
+        codes = {s: k for k, s in enumerate(self.species)}
         own = np.array([codes[s] for s in self.lattice.species])[self.lattice.sublattice]
         kinds = torch.nn.functional.one_hot(torch.as_tensor(own, device=like.device), len(self.species))
         return _Geometry(neighbour, vectors, kinds.to(like.dtype), like.dtype, {})
@@ -236,6 +223,13 @@ class _State(NamedTuple):
     spins: Tensor
     scalars: Tensor
     vectors: Tensor
+
+    @classmethod
+    def of(cls, field: Tensor) -> _State:
+        """That of sites which have heard of nothing yet, from spins ``(replica, site, component)``."""
+        spins = field.transpose(0, 1)
+        nothing = spins.new_zeros(*spins.shape[:2], 0)
+        return cls(spins, nothing, nothing[..., None].expand(*nothing.shape, spins.shape[2]))
 
 
 class _Geometry(NamedTuple):

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from nearsight.dynamics import Audit
 from nearsight.forcefields import ExactForceField, Referee
-from nearsight.solvers import Chebyshev, Dense, Poles
+from nearsight.forcefields.referee import EQUILIBRIUM
 from nearsight.storage import rounded
 from nearsight.studies.checks import Check
 from nearsight.studies.observables import names as recorded
@@ -45,7 +45,7 @@ class Auditing(Section):
 def planned(options: Auditing, system: System, steps: Sequence[int]) -> Audit | None:
     """The audit of a large run, or None where no exact forces can be had there."""
     exact = system.exact
-    known = isinstance(exact, ExactForceField) and isinstance(exact.solver, Dense | Poles | Chebyshev)
+    known = isinstance(exact, ExactForceField) and isinstance(exact.solver, EQUILIBRIUM)
     if not options.sites or system.discrete or not known:
         return None
     replicas = options.replicas
@@ -78,12 +78,8 @@ def _summary(found: xr.Dataset, system: System) -> xr.Dataset:
     """What is shown, along "time" in the unit of the study."""
     data = found.drop_vars(TEXTS).assign_attrs(unit=system.time).reset_coords("step")
     data = data.assign_coords(time=("audit", found.time.values / system.unit))
-    return data.assign(converged=data.converged.astype(float), patch=("audit", _places(found)))
-
-
-def _places(found: xr.Dataset) -> np.ndarray:
-    words = [_referee(found.isel(audit=k)) for k in range(found.sizes["audit"])]
-    return np.array(words, dtype=object)
+    words = np.array([_referee(found.isel(audit=k)) for k in range(found.sizes["audit"])], dtype=object)
+    return data.assign(converged=data.converged.astype(float), patch=("audit", words))
 
 
 def _referee(one: xr.Dataset) -> str:

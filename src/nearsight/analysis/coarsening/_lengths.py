@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from nearsight._validation import instance
+from nearsight._validation import instance, numbers
 
 
 def pooled_relative_error(values: np.ndarray) -> float:
@@ -28,6 +28,20 @@ def lengths_and_times(length: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     if len(values) < 3:
         raise ValueError(f"Error bars need at least 3 replicas, got {len(values)}.")
     return values, times
+
+
+PRINTED = 1e-5
+"""Windows are printed with six digits: typed back, they hold the same times."""
+
+
+def times_inside(
+    times: np.ndarray, window: tuple[float, float] | None, after: float
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Which times later than ``after`` lie in a window, both ends included, and its ends; all of them without one."""
+    usable = times[times > after]
+    ends = (float(np.min(usable, initial=np.inf)), float(times.max())) if window is None else window
+    low, high = numbers(ends, "window", length=2, finite=False)
+    return (times >= low - PRINTED * abs(low)) & (times <= high + PRINTED * abs(high)) & (times > after), (low, high)
 
 
 def check_positive(values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight._validation import number, numbers
-from nearsight.analysis.coarsening._lengths import check_positive, lengths_and_times, pooled_relative_error
+from nearsight._validation import number
+from nearsight.analysis.coarsening._lengths import (
+    check_positive,
+    lengths_and_times,
+    pooled_relative_error,
+    times_inside,
+)
 from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
 
 
@@ -208,19 +213,12 @@ def _quality(
     return {"window": window, "chi2": chi2, "dof": len(residual) - parameters, "replicas": len(values)}
 
 
-PRINTED = 1e-5
-"""Windows are printed with six digits: typed back, they hold the same times."""
-
-
 def _inside(
     length: xr.DataArray, window: tuple[float, float] | None, law: str, *, after: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """Times later than ``after`` and lengths ``(replica, time)`` in a window, and its ends."""
     values, times = lengths_and_times(length)
-    usable = times[times > after]
-    ends = (float(np.min(usable, initial=np.inf)), float(times.max())) if window is None else window
-    low, high = numbers(ends, "window", length=2, finite=False)
-    inside = (times >= low - PRINTED * abs(low)) & (times <= high + PRINTED * abs(high)) & (times > after)
+    inside, (low, high) = times_inside(times, window, after)
     if inside.sum() < 3:
         which = {0.0: "positive times", -np.inf: "times"}.get(after, f"times after {after:g}")
         raise ValueError(f"{inside.sum()} {which} lie in the window [{low:g}, {high:g}]; {law} needs at least 3.")

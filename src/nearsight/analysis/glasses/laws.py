@@ -8,8 +8,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight._validation import number, numbers
-from nearsight.analysis.coarsening._lengths import check_positive, lengths_and_times, pooled_relative_error
+from nearsight._validation import number
+from nearsight.analysis.coarsening._lengths import (
+    check_positive,
+    lengths_and_times,
+    pooled_relative_error,
+    times_inside,
+)
 from nearsight.analysis.statistics._draws import mean_draws, students_interval, weighted_line
 
 LAWS = ("activated", "power", "logarithm")
@@ -81,9 +86,7 @@ def glass_growth(
     """
     values, times = lengths_and_times(length)
     tau = number(tau, "tau", above=0)
-    ends = (float(times[times > tau].min(initial=np.inf)), float(times.max())) if window is None else window
-    low, high = numbers(ends, "window", length=2, finite=False)
-    inside = (times >= low) & (times <= high) & (times > tau)
+    inside, (low, high) = times_inside(times, window, tau)
     if inside.sum() < 4:
         raise ValueError(
             f"The window [{low:g}, {high:g}] holds {int(inside.sum())} times beyond τ = {tau:g}; three laws of two "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nearsight.analysis._fields import SiteField, correlated, on_cells, relabel, site_field, units_of
+from nearsight.analysis._fields import SiteField, on_cells, pair_modes, pair_sums, relabel, site_field, units_of
 from nearsight.lattices import Lattice, half_period, torus_distance
 
 
@@ -47,10 +47,10 @@ def correlation(
     shells = _shells(lattice, max_distance)
     grid = on_cells(labelled, lattice, centred=connected)
     axes = tuple(range(1, lattice.dim + 1))
-    sublattices = [part.contiguous() for part in grid.unbind(-1)]
+    modes = pair_modes(grid, axes, _padded(lattice))
     sums = torch.zeros(len(grid), len(shells.distance), dtype=torch.float64)
     for (a, b), shell in shells.members.items():
-        pairs = correlated(sublattices[a], sublattices[b], axes, _padded(lattice)).reshape(len(grid), shell.size)
+        pairs = pair_sums(modes[..., a], modes[..., b], axes, _padded(lattice)).reshape(len(grid), shell.size)
         kept = torch.from_numpy(np.flatnonzero(shell >= 0))
         sums.index_add_(1, torch.from_numpy(shell)[kept], pairs[:, kept])
     C = sums / torch.from_numpy(shells.pairs)
@@ -88,8 +88,9 @@ def axial_correlation(field: SiteField, lattice: Lattice, *, dims: tuple[str, ..
     cells = tuple(range(1, lattice.dim + 1))
     for axis, free in zip(cells, opened, strict=True):
         n = grid.shape[axis]
-        pairs_of = correlated(grid, grid, (axis,), (2 * n if free else n,))
-        along = pairs_of.sum([*(a for a in cells if a != axis), -1])
+        length = (2 * n if free else n,)
+        modes = pair_modes(grid, (axis,), length)
+        along = pair_sums(modes, modes, (axis,), length).sum([*(a for a in cells if a != axis), -1])
         sums += along[:, : largest + 1]
         pairs += (n - np.arange(largest + 1) if free else n) * lattice.n_sites / n
     C = sums / torch.from_numpy(pairs)

@@ -73,10 +73,6 @@ def compare_snapshots(test: DataSet, learned: ForceField, rng: torch.Generator) 
     return dataset, checks
 
 
-def rms(values: xr.DataArray) -> float:
-    return float((values**2).mean() ** 0.5)
-
-
 def _symmetry(learned: ForceField, rng: torch.Generator) -> float:
     cloud, worst = learned.lattice, 0.0
     spins = random_spins(cloud, rng)

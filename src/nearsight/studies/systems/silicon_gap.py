@@ -226,7 +226,7 @@ def measure_curve(run: Run, c: Config) -> xr.Dataset:
     To second order it is exact at any temperature; the correction, a few per cent of it and smooth, is interpolated
     between the temperatures of the data.
     """
-    data, model, source = measure_renormalisation(run, c), _models(run, c)["gradient"], thermal(c, c.length)
+    data, model, source = run.observable("renormalisation"), _models(run, c)["gradient"], thermal(c, c.length)
     heat = np.linspace(c.temperatures[0], c.temperatures[-1], 25)
     second = MEV * np.array([model.mean(source, t) - model.constant for t in heat])
     weights = np.stack([np.interp(heat, c.temperatures, row) for row in np.eye(len(c.temperatures))], 1)
@@ -250,7 +250,7 @@ def measure_curve(run: Run, c: Config) -> xr.Dataset:
 
 def measure_coverage(run: Run, c: Config) -> xr.Dataset:
     """How often means of few gaps, drawn with replacement, lie within one error bar of the mean of all of them."""
-    data = measure_renormalisation(run, c)
+    data = run.observable("renormalisation")
     kinds = {
         "exact alone": data.exact.values,
         **{str(s): data.left.sel(surrogate=s).values for s in data.surrogate.values},
@@ -274,11 +274,14 @@ def measure_coverage(run: Run, c: Config) -> xr.Dataset:
 def judge(run: Run, c: Config, measured: Any) -> list[Check]:
     gaps, means, curve = measured["gaps"], measured["renormalisation"], measured["curve"]
     within = (gaps.exact - gaps.exact.mean("configuration")).values
+
+    def explained(off: np.ndarray) -> float:
+        return float(1 - (off - off.mean(1, keepdims=True)).var() / within.var())
+
     off = (gaps.learned.sel(surrogate="network") - gaps.exact).values
-    part = float(1 - (off - off.mean(1, keepdims=True)).var() / within.var())
     found = [
         Check("error of one gap, network on blocks, rms", rms(off), unit="meV"),
-        Check("variance of gaps at one temperature explained, network on blocks", part),
+        Check("variance of gaps at one temperature explained, network on blocks", explained(off)),
     ]
     for name in ("learned", "gradient"):
         off = (gaps.learned.sel(surrogate=name) - gaps.exact).values
@@ -296,7 +299,7 @@ def judge(run: Run, c: Config, measured: Any) -> list[Check]:
             ),
             Check(
                 f"variance of gaps at one temperature explained, {kind}",
-                float(1 - (off - off.mean(1, keepdims=True)).var() / within.var()),
+                explained(off),
                 criterion=Above(0.9),
             ),
             Check(

@@ -63,6 +63,7 @@ from nearsight.studies.options import Count, Device, NotNegative, Positive, Wind
 from nearsight.studies.quench import Compared, QuenchStudy
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.snapshots import rms
 from nearsight.studies.study import Stage
 from nearsight.studies.system import System
 from nearsight.studies.systems import _spin_glass_checks as measured
@@ -308,7 +309,7 @@ class SpinGlassStudy(QuenchStudy):
         run.record("snapshots", snapshots)
         larger = physics(config, structures(config, "transfer", 1, c.transfer))
         random = snapshots.isel(snapshot=np.flatnonzero(test.time == 0))
-        error = measured.rms(random.learned_force - random.exact_force) / measured.rms(random.exact_force)
+        error = rms(random.learned_force.values - random.exact_force.values) / rms(random.exact_force.values)
         spins = larger.initial_fields(2, run.rng("transfer"))
         checks += measured.transfer(
             larger, self.electrons(run, config, larger.lattice), spins, config.data.sites, error
