@@ -1,5 +1,7 @@
 """Metropolis's rule watched every few attempts: Boltzmann's distribution, one flip per attempt at most."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,17 @@ from nearsight.inference import _flips, observe
 from nearsight.lattices import chain, square, triangular
 from nearsight.sampling import agreement, enumerate_states, mean_and_error
 
+observed = importlib.import_module("nearsight.inference.observe")
+BOND, PLAQUETTE = ((0, 0), (0, 1)), ((0, 0), (0, 1), (1, 0), (1, 1))
+TILES = TileModel.from_couplings(square(4), {BOND: 1.0, PLAQUETTE: 0.4})
+
 MODELS = [
     Ising(square(4)),
     Ising(triangular(3), J=(0.5, -0.25), h=0.3),
     Potts(square(3), q=3),
     BlumeCapel(square(2), D=0.5),
     EdwardsAnderson(square(4), seed=2),
+    TILES,
 ]
 
 
@@ -64,6 +71,16 @@ def test_tables_and_sums_over_bonds_accept_the_same(model, monkeypatch):
         assert abs(a - b) < 0.3 * abs(a)
 
 
-def test_energies_of_tiles_are_refused_not_left_out():
-    with pytest.raises(ValueError, match="from_snapshots"):
-        observe(TileModel(square(4), np.arange(16.0), shape=(2, 2), stride=(1, 1)), 2.0, 10, chains=2, seed=1)
+def test_tiles_of_bonds_walk_as_the_bonds_do(monkeypatch):
+    bonds, tiles = Ising(square(4)), TileModel.from_couplings(square(4), {BOND: 1.0})
+    monkeypatch.setattr(_flips, "_LARGEST", 1)  # costs of bonds are added up, too
+    monkeypatch.setattr(observed, "sample", lambda *_, **__: Start())
+    first, second = (observe(model, 2.0, 4000, chains=2, seed=4) for model in (bonds, tiles))
+    assert (first.packed == second.packed).all()
+
+
+class Start:
+    """The first states, which samplers would draw in a different order for tiles."""
+
+    def states(self):
+        return torch.randint(2, (2, 16), generator=torch.Generator().manual_seed(1), dtype=torch.int8)

@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.hamiltonians import EdwardsAnderson, Ising, Potts
+from nearsight.hamiltonians import EdwardsAnderson, Ising, Potts, TileModel
 from nearsight.inference import energy_errors, reference_set
 from nearsight.lattices import square
 from nearsight.sampling import enumerate_states, ising_levels
 
 MODEL = Ising(square(4))
 FOUND = reference_set(MODEL, per_level=2000, seed=1)
+BOND, PLAQUETTE = ((0, 0), (0, 1)), ((0, 0), (0, 1), (1, 0), (1, 1))
+TILES = TileModel.from_couplings(square(4), {BOND: 1.0, PLAQUETTE: 0.5})
+FAR = Ising(square(4), J=(1.0, 0.5, 0.25, 0.5))  # fifteen neighbours: costs are added up
 
 
-@pytest.mark.parametrize("model", [MODEL, Potts(square(3), q=3), Ising(square(3), J=(1.0, 0.5), h=0.25)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [MODEL, Potts(square(3), q=3), Ising(square(3), J=(1.0, 0.5), h=0.25), TILES, FAR], ids=repr
+)
 def test_every_level_holds_states_of_its_energy(model):
     dos = enumerate_states(model)
     found = reference_set(model, dos, per_level=50, seed=2)

@@ -164,6 +164,21 @@ def generator(value: Any, name: str = "rng", *, optional: bool = False) -> torch
     raise TypeError(f"{name} must be a torch.Generator, got {_shown(value)}; use torch.Generator().manual_seed(1).")
 
 
+def state_tensor(value: Any, sites: int, n_states: int) -> torch.Tensor:
+    """A tensor of states 0..q-1 ``(*batch, site)`` of whole numbers; field values are refused."""
+    dtype = getattr(value, "dtype", None)
+    if not hasattr(value, "is_floating_point") or value.is_floating_point() or str(dtype) == "torch.bool":
+        raise TypeError("States are a tensor of integers; to_states(field) of a classical model makes them of a field.")
+    if value.ndim < 1 or value.shape[-1] != sites:
+        raise ValueError(f"States have shape (*batch, {sites}), got {tuple(value.shape)}.")
+    if value.numel() and not 0 <= int(value.min()) <= int(value.max()) < n_states:
+        raise ValueError(
+            f"States are numbered 0..{n_states - 1}, got {int(value.min())}..{int(value.max())}; to_states(field) of a "
+            "classical model makes them of field values."
+        )
+    return value
+
+
 def _scalar(value: Any) -> Any:
     """The number inside a zero-dimensional array or tensor; anything else as it is."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item") and not getattr(value, "is_meta", False):

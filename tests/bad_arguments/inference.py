@@ -1,9 +1,11 @@
 """Observations, the protocol that makes them, reference sets, and couplings learned from them."""
 
+import math
+
 import numpy as np
 import torch
 
-from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, each, row
+from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_NUMBERS, NOT_OBJECTS, NOT_WHOLE, each, row
 from nearsight.hamiltonians import Ising
 from nearsight.inference import (
     AutoregressiveEnergy,
@@ -11,6 +13,7 @@ from nearsight.inference import (
     Observations,
     Terms,
     cross_entropy,
+    distil,
     energy_errors,
     entropy,
     examine,
@@ -18,12 +21,13 @@ from nearsight.inference import (
     learn_couplings,
     load_observations,
     observe,
+    predict,
     reference_set,
     reweight,
     select_couplings,
 )
 from nearsight.lattices import honeycomb, square
-from nearsight.networks import LogisticAutoregression
+from nearsight.networks import EDNN, LogisticAutoregression
 from nearsight.sampling import ising_levels
 
 LATTICE = square(2)
@@ -145,4 +149,47 @@ ROWS = [
     *each(reweight, "energy", (None, 3.0, "ising"), model=LOGISTIC, kT=1.0, count=2, rng=torch.Generator()),
     *each(reweight, "kT", (*NOT_FINITE, 0.0), model=LOGISTIC, energy=MODEL, count=2, rng=torch.Generator()),
     *each(reweight, "count", (*NOT_COUNTS, 1), model=LOGISTIC, energy=MODEL, kT=1.0, rng=torch.Generator()),
+    *each(predict, "energy", (*NOT_MODELS, TERMS), lattice=square(6), kT=2.5, seed=1),
+    *each(predict, "lattice", (*NOT_OBJECTS, honeycomb(3)), LEARNED, kT=2.5, seed=1),
+    *each(predict, "kT", (*NOT_FINITE[:-4], math.inf, 0.0, -1.0, [], [2.5, 2.5], [[2.5]]), LEARNED, square(6), seed=1),
+    *each(predict, "snapshots", (*NOT_COUNTS, 79), LEARNED, square(6), 2.5, seed=1),
+    *each(predict, "nodes", (*NOT_WHOLE, -1), LEARNED, square(6), 2.5, seed=1),
+    *each(predict, "seed", NOT_SEEDS, LEARNED, square(6), 2.5),
+    *each(
+        distil, "energy", (None, "ising", 3.0, torch.zeros(3)), lattice=square(4), states=FREE, rng=torch.Generator()
+    ),
+    *each(distil, "lattice", (*NOT_OBJECTS, square(3), honeycomb(3)), MODEL.energy, rng=torch.Generator()),
+    *each(
+        distil,
+        "states",
+        (3, "random", torch.zeros(16, dtype=int), FREE[:, :9]),
+        MODEL.energy,
+        square(4),
+        rng=torch.Generator(),
+    ),
+    *each(distil, "count", NOT_COUNTS, MODEL.energy, square(4), rng=torch.Generator()),
+    *each(
+        distil,
+        "weights",
+        (3, "w", torch.ones(3), -torch.ones(200)),
+        MODEL.energy,
+        square(4),
+        FREE,
+        rng=torch.Generator(),
+    ),
+    *each(distil, "n_states", (*NOT_COUNTS, 1, 128), MODEL.energy, square(4), rng=torch.Generator()),
+    *each(
+        distil,
+        "ridge",
+        (*[x for x in NOT_FINITE if x is not None], -1.0),
+        MODEL.energy,
+        square(4),
+        rng=torch.Generator(),
+    ),
+    *each(distil, "validation", (*NOT_NUMBERS, 0.0, 1.0), MODEL.energy, square(4), rng=torch.Generator()),
+    *each(distil, "network", (3, "ednn", EDNN), MODEL.energy, square(4), rng=torch.Generator()),
+    *each(
+        distil, "options", (3, {"steps": 2}), MODEL.energy, square(4), network=EDNN(square(4)), rng=torch.Generator()
+    ),
+    *each(distil, "rng", (None, 0, "seed"), MODEL.energy, square(4)),
 ]

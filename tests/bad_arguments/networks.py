@@ -9,6 +9,7 @@ from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_OBJECTS, NOT_WH
 from nearsight.fields import scalar, spin
 from nearsight.lattices import Lattice, honeycomb, site_group, square, triangular
 from nearsight.networks import (
+    EDNN,
     MLP,
     AttentionAutoregression,
     BarCNN,
@@ -115,4 +116,13 @@ ROWS = [
     *each(lattice_operations, "lattice", NOT_OBJECTS),
     *each(lattice_operations, "step", (None, 1.5, -1, 3), lattice=LATTICE),
     *each(lattice_operations, "point_group", (None, 1, "D4"), lattice=LATTICE),
+    *each(EDNN, "lattice", (*NOT_OBJECTS, square(3), square(5), honeycomb(4), BAR)),
+    *each(EDNN, "focus", (*NOT_COUNTS, 5), lattice=LATTICE),
+    *each(EDNN, "context", (*NOT_WHOLE, -1, 2), lattice=LATTICE),
+    *each(EDNN, "widths", NOT_SIZES, lattice=LATTICE),
+    *each(EDNN, "n_states", (*NOT_COUNTS, 1, 128), lattice=LATTICE),
+    *(r for name in ("symmetric", "internal") for r in each(EDNN, name, NOT_FLAGS, lattice=LATTICE)),
+    *each(EDNN, "rng", NOT_RNG, lattice=LATTICE),
+    *each(EDNN(LATTICE), "states", (None, "up", torch.zeros(16), torch.zeros(9, dtype=torch.int8),
+                                    torch.full((16,), 2))),
 ]  # fmt: skip

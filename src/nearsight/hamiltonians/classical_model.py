@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import generator, number, numbers
+from nearsight._validation import generator, number, numbers, state_tensor
 from nearsight.fields import FieldType, check_field
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.lattices import Lattice
@@ -212,16 +212,7 @@ class ClassicalModel(Hamiltonian):
 
     def check_states(self, states: Tensor) -> Tensor:
         """Refuse what is no tensor of states ``(*batch, site)``, naming the cure."""
-        if not isinstance(states, Tensor) or states.is_floating_point() or states.dtype == torch.bool:
-            raise TypeError("States are a tensor of integers; to_states(field) makes them of a field.")
-        if states.ndim < 1 or states.shape[-1] != self.lattice.n_sites:
-            raise ValueError(f"States have shape (*batch, {self.lattice.n_sites}), got {tuple(states.shape)}.")
-        if states.numel() and not 0 <= int(states.min()) <= int(states.max()) < self.n_states:
-            raise ValueError(
-                f"States are numbered 0..{self.n_states - 1}, got {int(states.min())}..{int(states.max())}; "
-                "to_states(field) makes them of field values."
-            )
-        return states
+        return state_tensor(states, self.lattice.n_sites, self.n_states)
 
     def random_states(self, rng: torch.Generator, *batch: int) -> Tensor:
         """Uncorrelated states ``(*batch, site)``, int8, all equally likely: infinite temperature."""

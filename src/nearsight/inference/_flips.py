@@ -1,4 +1,4 @@
-"""Metropolis's rule one attempt at a time, for any classical model with bonds: what it accepts, in tables."""
+"""Changes of single sites of any classical model, one attempt at a time: what they cost, in tables or added up."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import math
 
 import numba
 import numpy as np
+import torch
 
 from nearsight.hamiltonians import ClassicalModel
+from nearsight.hamiltonians.classical_model import Tiles
 from nearsight.sampling._streams import below, kernel, uniform
 
 _LARGEST = 2**20
 """Entries of the largest table; models with more neighbours or states have their costs added up at every attempt."""
+
+Sums = tuple[np.ndarray, ...]
+"""Bonds (sites at their ends, strengths, g), u, and tiles (which hold a site, its powers in their codes, their table):
+what :func:`change_cost` adds up."""
 
 
 def cost_table(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
@@ -19,17 +25,12 @@ def cost_table(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
 
     A pattern holds the states of the neighbours as digits in base q, the first the highest; the entry of a change from
     a to a + 1 + o modulo q is (pattern q + a)(q - 1) + o. Sites with equal bonds and fields are of one kind. The table
-    has no column if it would be too large.
+    has no column if it would be too large, or if the model has tiles.
     """
-    if model.tiles is not None:
-        raise ValueError(
-            f"Single attempts are made with the energies of bonds and sites alone; sample(model, kT, ...) draws "
-            f"configurations of {model!r}, and Observations.from_snapshots takes them."
-        )
     strength, onsite, g, q = model.neighbours.strength, model.onsite, model.interaction, model.n_states
     rows, kind = np.unique(np.concatenate([strength, onsite], axis=1), axis=0, return_inverse=True)
     slots = strength.shape[1]
-    if len(rows) * float(q) ** (slots + 1) * (q - 1) > _LARGEST:
+    if model.tiles is not None or len(rows) * float(q) ** (slots + 1) * (q - 1) > _LARGEST:
         return np.zeros((len(rows), 0)), kind.reshape(-1)
     digits = np.indices((q,) * slots).reshape(slots, -1)
     old, new = np.divmod(np.arange(q * (q - 1)), q - 1)
@@ -39,6 +40,44 @@ def cost_table(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
         rows[:, None, slots + new] - rows[:, None, slots + old]
     )
     return np.ascontiguousarray(cost.reshape(len(rows), -1)), kind.reshape(-1)
+
+
+def cost_sums(model: ClassicalModel) -> Sums:
+    """The arrays of :func:`change_cost`."""
+    bonds = (model.neighbours.index.astype(np.int32), model.neighbours.strength, model.interaction, model.onsite)
+    if model.tiles is None:
+        none = np.zeros((model.lattice.n_sites, 0), np.int64)
+        return (*bonds, none, none, np.zeros(0))
+    return (*bonds, *model.tiles.around, model.tiles.table)
+
+
+def tile_codes(tiles: Tiles | None, spins: np.ndarray) -> np.ndarray:
+    """The code of every tile ``(tile,)``; none without tiles."""
+    return np.zeros(0, np.int64) if tiles is None else tiles.codes(torch.from_numpy(spins)).numpy()
+
+
+@numba.njit(inline="always")
+def change_cost(spins, codes, i, b, sums):
+    """The energy that a change of site i to state b costs."""
+    index, strength, interaction, onsite, tile, power, table = sums
+    a = spins[i]
+    cost = onsite[i, b] - onsite[i, a]
+    for k in range(index.shape[1]):
+        c = spins[index[i, k]]
+        cost += strength[i, k] * (interaction[a, c] - interaction[b, c])
+    for k in range(tile.shape[1]):
+        code = codes[tile[i, k]]
+        cost += table[code + (b - a) * power[i, k]] - table[code]
+    return cost
+
+
+@numba.njit(inline="always")
+def change(spins, codes, i, b, sums):
+    """Give site i the state b, in all the tiles that hold it."""
+    tile, power = sums[4], sums[5]
+    for k in range(tile.shape[1]):
+        codes[tile[i, k]] += (b - spins[i]) * power[i, k]
+    spins[i] = b
 
 
 @numba.njit(inline="always")
@@ -77,20 +116,15 @@ def observe_table(rows, spins, index, kind, odds, q, period, rng):
 
 
 @kernel
-def observe_sums(rows, spins, index, strength, interaction, onsite, beta, tried, period, rng):
-    """The same with the cost of every attempt added up over the bonds of its site."""
-    sites, q = len(spins), interaction.shape[0]
+def observe_sums(rows, spins, codes, sums, q, beta, tried, period, rng):
+    """The same with the cost of every attempt added up over the bonds and tiles of its site."""
+    sites = len(spins)
     for n in range(len(rows)):
         for _ in range(period):
             i = below(rng, sites)
-            a = spins[i]
-            b = (a + 1 + below(rng, q - 1)) % q
-            cost = onsite[i, b] - onsite[i, a]
-            for k in range(index.shape[1]):
-                c = spins[index[i, k]]
-                cost += strength[i, k] * (interaction[a, c] - interaction[b, c])
-            if uniform(rng) < tried * math.exp(-beta * max(cost, 0.0)):
-                spins[i] = b
+            b = (spins[i] + 1 + below(rng, q - 1)) % q
+            if uniform(rng) < tried * math.exp(-beta * max(change_cost(spins, codes, i, b, sums), 0.0)):
+                change(spins, codes, i, b, sums)
         for i in range(sites):
             if q == 2:
                 if i & 7 == 0:

@@ -9,7 +9,7 @@ import torch
 
 from nearsight._validation import instance, integer, number
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.inference._flips import cost_table, observe_sums, observe_table
+from nearsight.inference._flips import cost_sums, cost_table, observe_sums, observe_table, tile_codes
 from nearsight.inference.observations import Observations
 from nearsight.sampling import sample
 from nearsight.sampling._streams import TRIED, stream
@@ -33,11 +33,11 @@ def observe(
     numbers of their own. They run on as many threads as torch has and do not depend on their number.
 
     Cost: 30 to 40 ns per attempt, of whatever range and disorder the couplings are (their Boltzmann factors are
-    tabulated up to 2^20 entries; beyond, an attempt costs the sum over its bonds).
+    tabulated up to 2^20 entries; beyond, and for tiles, an attempt costs the sum over what its site is part of).
 
     Parameters
     ----------
-    model: a :class:`~nearsight.hamiltonians.ClassicalModel` of bonds and single sites; one with tiles is refused.
+    model: any :class:`~nearsight.hamiltonians.ClassicalModel`, one that was learned as well as a known one.
     kT: temperature, > 0, in the units of the couplings.
     count: number of observations, in all chains together.
     chains: independent chains, of equal length up to one observation.
@@ -70,8 +70,7 @@ def observe(
     packed = np.empty((count, -(-sites // 8) if q == 2 else sites), np.uint8)
     ends = np.cumsum(length)
     odds = TRIED * np.exp(-np.maximum(cost, 0.0) / kT)
-    index, strength = model.neighbours.index.astype(np.int32), model.neighbours.strength
-    kind = kind.astype(np.int32)
+    index, kind, sums = model.neighbours.index.astype(np.int32), kind.astype(np.int32), cost_sums(model)
 
     def watch(chain: int) -> None:
         rows, spins = packed[ends[chain] - length[chain] : ends[chain]], first[chain].copy()
@@ -79,8 +78,7 @@ def observe(
         if odds.shape[1]:
             observe_table(rows, spins, index, kind, odds, q, period, rng)
         else:
-            tables = (index, strength, model.interaction, model.onsite)
-            observe_sums(rows, spins, *tables, 1 / kT, TRIED, period, rng)
+            observe_sums(rows, spins, tile_codes(model.tiles, spins), sums, q, 1 / kT, TRIED, period, rng)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(watch, range(chains)))

@@ -87,6 +87,8 @@ def predict(
     learned = energy if isinstance(energy, LearnedCouplings) else None
     model = energy.model(lattice) if isinstance(energy, LearnedCouplings) else energy.on(lattice)
     asked = np.atleast_1d(_real_temperatures(kT))
+    if asked.ndim > 1 or not asked.size or len(np.unique(asked)) < asked.size:
+        raise ValueError(f"kT is one temperature or several that all differ, got {asked.tolist()}.")
     inner, weight = _nodes(1 / asked, integer(nodes, "nodes", least=0))
     everywhere = np.unique(np.concatenate([asked, 1 / inner]))
     folder = None if path is None else Path(path)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nearsight._validation import instance, integer
 from nearsight.hamiltonians import ClassicalModel
-from nearsight.inference._flips import cost_table, pattern_of
+from nearsight.inference._flips import change, change_cost, cost_sums, cost_table, pattern_of, tile_codes
 from nearsight.sampling import DensityOfStates, ising_levels
 from nearsight.sampling._streams import below, kernel, stream, uniform
 from nearsight.sampling.samplers import _not_checkerboard
@@ -79,19 +79,18 @@ def reference_set(
     number = np.full(place[-1] + 1, -1)
     number[place] = np.arange(len(place))
     cost, kind = cost_table(model)
-    if not cost.shape[1]:
-        raise ValueError(f"{model!r} has too many neighbours or states for a table of the costs of its changes.")
     rng = stream(seed, _WALK)[:, 0].copy()
     spins = model.random_states(torch.Generator().manual_seed(seed)).numpy()
     first = (float(model.energy(torch.from_numpy(spins))) - levels.energies[0]) / step
     shift = cost / step
-    if abs(first - round(first)) > 1e-6 or np.abs(shift - np.rint(shift)).max() > 1e-6:
+    if abs(first - round(first)) > 1e-6 or np.abs(shift - np.rint(shift)).max(initial=0.0) > 1e-6:
         raise ValueError(f"levels are not those of {model!r}: a change of it costs what is no difference of them.")
     states = np.zeros((len(place), per_level, len(spins)), np.int8)
     index = model.neighbours.index.astype(np.int32)
     full = _walk(
-        states, spins, round(first), index, kind.astype(np.int32), np.rint(shift).astype(np.int32), model.n_states,
-        log_g, number, _PATIENCE * per_level * len(place) + 10**5, rng,
+        states, spins, tile_codes(model.tiles, spins), round(first), index, kind.astype(np.int32),
+        np.rint(shift).astype(np.int32), cost_sums(model), step, model.n_states, log_g, number,
+        _PATIENCE * per_level * len(place) + 10**5, rng,
     )  # fmt: skip
     if not full:
         raise ValueError(
@@ -120,9 +119,12 @@ def _even_steps(energies: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 @kernel
-def _walk(states, spins, level, index, kind, shift, q, log_g, number, patience, rng):
-    """Fill the states of every level ``(level, configuration, site)``; whether that was possible."""
-    sites, wanted = len(spins), states.shape[1]
+def _walk(states, spins, codes, level, index, kind, shift, sums, step, q, log_g, number, patience, rng):
+    """Fill the states of every level ``(level, configuration, site)``; whether that was possible.
+
+    What a change costs is in ``shift``, in steps, or added up where that has no column.
+    """
+    sites, wanted, tabled = len(spins), states.shape[1], shift.shape[1] > 0
     count = np.zeros(len(states), np.int64)
     full, sweeps = 0, 0
     while full < len(states) and sweeps < patience:
@@ -131,9 +133,13 @@ def _walk(states, spins, level, index, kind, shift, q, log_g, number, patience, 
             i = below(rng, sites)
             a = spins[i]
             offset = 0 if q == 2 else below(rng, q - 1)
-            new = level + shift[kind[i], (pattern_of(spins, index, i, q) * q + a) * (q - 1) + offset]
+            b = (a + 1 + offset) % q
+            if tabled:
+                new = level + shift[kind[i], (pattern_of(spins, index, i, q) * q + a) * (q - 1) + offset]
+            else:
+                new = level + round(change_cost(spins, codes, i, b, sums) / step)
             if 0 <= new < len(log_g) and uniform(rng) < math.exp(min(log_g[level] - log_g[new], 0.0)):
-                spins[i] = (a + 1 + offset) % q
+                change(spins, codes, i, b, sums)
                 level = new
         k = number[level]
         if count[k] < wanted:

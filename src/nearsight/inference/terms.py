@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight._validation import choice, instance, integer, integers
+from nearsight._validation import choice, instance, integer, integers, state_tensor
 from nearsight.inference import _interactions
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
@@ -198,10 +198,7 @@ class Terms:
 
     def statistics(self, states: Tensor) -> Tensor:
         r"""φ_k ``(*batch, term)``, float64, of states ``(*batch, site)``: the energy is -φ @ J."""
-        if not isinstance(states, Tensor) or states.is_floating_point() or states.shape[-1:] != (self.lattice.n_sites,):
-            raise TypeError(f"States are a tensor of integers (*batch, {self.lattice.n_sites}).")
-        if states.numel() and not 0 <= int(states.min()) <= int(states.max()) < self.n_states:
-            raise ValueError(f"States of these terms are numbered 0..{self.n_states - 1}.")
+        state_tensor(states, self.lattice.n_sites, self.n_states)
         flat = states.reshape(-1, states.shape[-1]).to(torch.int8).numpy()
         return torch.from_numpy(self._statistics(flat)).reshape(*states.shape[:-1], len(self))
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nearsight._description import Described
-from nearsight._validation import boolean, generator, integer, integers
+from nearsight._validation import boolean, generator, integer, integers, state_tensor
 from nearsight.hamiltonians import TileModel
 from nearsight.hamiltonians._tile_clusters import cell_operations
 from nearsight.hamiltonians.classical_model import Tiles
@@ -108,8 +108,7 @@ class EDNN(Described, nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Energies ``(*batch,)`` of states ``(*batch, site)``."""
-        if states.shape[-1] != self.lattice.n_sites or states.is_floating_point():
-            raise ValueError(f"States are integers (*batch, {self.lattice.n_sites}), got {tuple(states.shape)}.")
+        state_tensor(states, self.lattice.n_sites, self.n_states)
         tiles = Tiles(_tile_sites(self.lattice, self.shape, self.stride), np.zeros(0), self.n_states)
         return self.table()[tiles.codes(states)].sum(-1)
 

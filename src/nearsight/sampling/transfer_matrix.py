@@ -40,7 +40,9 @@ def chain_thermodynamics(model: ClassicalModel, kT: ArrayLike) -> Thermodynamics
         )
     i, j = model.pairs.i, model.pairs.j
     if model.tiles is not None or not np.all(((j - i) % n == 1) | ((i - j) % n == 1)):
-        raise ValueError("The chain has bonds beyond nearest neighbours; enumerate_states takes them, up to 24 spins.")
+        raise ValueError(
+            "The chain has tiles, or bonds beyond nearest neighbours; enumerate_states takes both, up to 24 spins."
+        )
     strength = np.bincount(np.where((j - i) % n == 1, i, j), model.pairs.strength, n)
     cost = model.onsite[:, :, None] - strength[:, None, None] * model.interaction
     lowest = cost.min((1, 2))

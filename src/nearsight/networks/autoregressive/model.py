@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nearsight._description import Described
-from nearsight._validation import choice, generator, integer
+from nearsight._validation import choice, generator, integer, state_tensor
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 from nearsight.networks.autoregressive.order import NamedOrder, site_order
@@ -144,16 +144,8 @@ class AutoregressiveModel(Described, nn.Module, abc.ABC):
 
     def _ordered(self, states: Tensor) -> Tensor:
         """States ``(batch, position)`` in the order of the model, refused if they are none of its own."""
-        if not isinstance(states, Tensor) or states.is_floating_point() or states.dtype == torch.bool:
-            raise TypeError(f"States are a tensor of integers 0..{self.n_states - 1}, not field values.")
         n = self.lattice.n_sites
-        if states.ndim < 1 or states.shape[-1] != n:
-            raise ValueError(f"States have shape (*batch, {n}), got {tuple(states.shape)}.")
-        if states.numel() and not 0 <= int(states.min()) <= int(states.max()) < self.n_states:
-            raise ValueError(
-                f"States are numbered 0..{self.n_states - 1}, got {int(states.min())}..{int(states.max())}."
-            )
-        return states.reshape(-1, n)[:, self.sequence]
+        return state_tensor(states, n, self.n_states).reshape(-1, n)[:, self.sequence]
 
 
 def draw_states(logits: Tensor, rng: torch.Generator) -> Tensor:
