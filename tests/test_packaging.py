@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -69,6 +70,17 @@ def test_the_lock_file_obeys_what_is_declared():
 def test_torch_is_pinned_in_the_lock_file_and_not_in_the_library():
     assert "torch" in LOCK
     assert not re.search("==|<|~=", str(declared()["torch"].specifier))
+
+
+def test_the_conda_recipe_asks_for_the_same_packages_at_the_same_version():
+    from nearsight import __version__
+
+    recipe = yaml.safe_load((ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
+    there = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+    asked = {Requirement(line.replace(" ", "", 1)) for line in recipe["requirements"]["run"]}
+    asked = {Requirement(f"{there.get(r.name, r.name)}{r.specifier}") for r in asked}
+    assert asked == {Requirement(f"python{PROJECT['requires-python']}"), *map(Requirement, PROJECT["dependencies"])}
+    assert recipe["context"]["version"] == __version__
 
 
 def test_the_doctor_asks_for_what_is_declared():

@@ -20,6 +20,8 @@ class Docstrings(Extension):
 def markdown(text: str) -> str:
     text = _math(text)
     text = re.sub(r"^([A-Z]\w+)\n-{3,}\n((?:.*\S.*\n?|\n(?=[ ]))*)", _section, text, flags=re.MULTILINE)
+    # Options listed in the text would be taken for titles of boxes.
+    text = re.sub(r"^(`*[a-z_]\w*`*): (\S.*(?:\n {4}.*)*)", _option, text, flags=re.MULTILINE)
     text = re.sub(r"^((?:={3,} +)+={3,})\n(.*?)\n\1$", _table, text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
     return re.sub(r"``([^`]+)``", r"`\1`", text)
@@ -53,6 +55,10 @@ def _section(found: re.Match[str]) -> str:
         entries = [re.sub(r"^([\w, ]+):\s", r"`\1`: ", e) for e in entries]
     items = "\n".join("- " + " ".join(e.split()) for e in entries if e)
     return f"**{title}**\n\n{items}\n"
+
+
+def _option(found: re.Match[str]) -> str:
+    return f"- `{found[1].strip('`')}`: {' '.join(found[2].split())}\n"
 
 
 def _table(found: re.Match[str]) -> str:

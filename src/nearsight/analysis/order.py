@@ -33,12 +33,13 @@ CHECKERBOARD = (np.pi, np.pi)
 
 
 def staggered(
-    field: SiteField, lattice: Lattice, Q: Sequence[float] = CHECKERBOARD, *, dims: tuple[str, ...] | None = None
+    field: SiteField, lattice: Lattice, Q: Sequence[float] | None = None, *, dims: tuple[str, ...] | None = None
 ) -> xr.DataArray:
     """s_i exp(iQ·r_i), with r measured from site 0: uniform in a domain that is perfectly ordered at Q.
 
-    Real if exp(iQ·r) = ±1 on every site, complex otherwise. Refused if Q does not fit a periodic lattice, where the
-    order would have a seam (an odd number of cells at Q = (π, π)).
+    Without Q the two sublattices of a bipartite lattice alternate: (π, π) on the square lattice, π on a chain. Real if
+    exp(iQ·r) = ±1 on every site, complex otherwise. Refused if Q does not fit a periodic lattice, where the order would
+    have a seam (an odd number of cells at Q = (π, π)).
     """
     labelled = site_field(field, lattice, dims)
     values, n = labelled.values * _phase(Q, lattice), lattice.n_sites
@@ -48,14 +49,15 @@ def staggered(
 def cdw_order(
     density: SiteField,
     lattice: Lattice,
-    Q: Sequence[float] = CHECKERBOARD,
+    Q: Sequence[float] | None = None,
     *,
     mean: float = 0.5,
     dims: tuple[str, ...] | None = None,
 ) -> xr.DataArray:
     """Local order parameter of a charge-density wave, φ_i = (n_i - ½) exp(iQ·r_i), within [-½, ½].
 
-    ``mean`` replaces ½ where the symmetric filling is another number per site (1 for electrons with spin).
+    Without Q the two sublattices of a bipartite lattice alternate. ``mean`` replaces ½ where the symmetric filling is
+    another number per site (1 for electrons with spin).
     """
     labelled = site_field(density, lattice, dims)
     return staggered(labelled - mean, lattice, Q).assign_attrs(long_name="charge order parameter")
@@ -85,7 +87,7 @@ def contrast_order(
     which φ = δ in the ordered state, as the text says.
     """
     labelled = site_field(field, lattice, dims)
-    phase = sublattice_sign(lattice) if Q is None else _phase(Q, lattice)
+    phase = _phase(Q, lattice)
     gamma = (phase * neighbour_mean(np.conj(phase), lattice)).real
     if Q is not None and np.ptp(gamma) > 1e-6:
         raise ValueError(
@@ -174,8 +176,10 @@ def mean_chord(sigma: SiteField, lattice: Lattice, *, dims: tuple[str, ...] | No
         return described(float(lattice.shell_distances[0]) / walls, "chord", "mean chord of domains", "a")
 
 
-def _phase(Q: Sequence[float], lattice: Lattice) -> np.ndarray:
-    """exp(iQ·r) from site 0, real where it is ±1 on every site."""
+def _phase(Q: Sequence[float] | None, lattice: Lattice) -> np.ndarray:
+    """exp(iQ·r) from site 0, real where it is ±1 on every site; without Q the sign of the sublattice."""
+    if Q is None:
+        return sublattice_sign(lattice)
     phase = np.exp(1j * (lattice.positions - lattice.positions[0]) @ _fitting(Q, lattice))
     return np.round(phase.real, 9) if np.allclose(phase.imag, 0.0, atol=1e-9) else phase
 

@@ -31,7 +31,8 @@ class MatchedFilter:
     gradient and a curvature, and its maximum, with the prior as a brake, lies near
 
     .. math:: z_k + \left(\rho^2\, \mathrm{Re} \langle t_i, t_j \rangle + 1\right)^{-1} \rho\,
-              \mathrm{Re} \langle t_j, c' \rangle , \qquad c' = c\, e^{-i \arg \langle \hat h_k, c \rangle} .
+              \mathrm{Re} \langle t_j, c' \rangle , \qquad
+              c' = c\, e^{-i \operatorname{arg} \langle \hat h_k, c \rangle} .
 
     Besides, the bank is a crude sample of the posterior: means and widths of z under the weights
     :math:`e^{\beta \rho_k^2 / 2}` for β = 1 and 1/4 tell where else a signal may be.

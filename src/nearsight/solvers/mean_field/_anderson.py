@@ -27,7 +27,7 @@ class Anderson:
     With the differences ΔX, ΔR of the last points and residuals r = g(x) - x,
 
     .. math:: x \leftarrow x + \beta r - (\Delta X + \beta\,\Delta R)\,\gamma, \qquad
-              \gamma = \arg\min |r - \Delta R\,\gamma| ,
+              \gamma = \operatorname{arg}\min |r - \Delta R\,\gamma| ,
 
     a quasi-Newton step, and so an estimate of the distance to the fixed point. A root is no minimum: where r is a
     direction of descent of some value, an accelerated step is taken only along it (at a saddle it would lead back), and
