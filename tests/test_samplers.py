@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Holstein, Ising, Potts, TileModel
-from nearsight.lattices import chain, honeycomb, square, triangular
+from nearsight.lattices import chain, cubic, honeycomb, square, triangular
 from nearsight.sampling import (
     HeatBath,
     Metropolis,
@@ -20,12 +20,14 @@ from nearsight.sampling import (
     ising_torus,
     mean_and_error,
     temperature_ladder,
+    tempering,
 )
 from nearsight.sampling import _checkerboard as bytes_code
 from nearsight.sampling import (
     _multispin as multispin,
 )
 from nearsight.sampling._streams import U64, below, next64, stream, uniform
+from nearsight.sampling.annealing import _walk, _walk_abreast
 from nearsight.sampling.sampler import ordered_states
 
 ISING = Ising(square(4))
@@ -36,6 +38,10 @@ def mattis() -> EdwardsAnderson:
     rng, bonds = np.random.default_rng(5), square(4).bonds(1)
     signs = rng.choice([-1.0, 1.0], 16)
     return EdwardsAnderson(square(4), rng.permutation(np.repeat([1.0, 0.4], 16)) * signs[bonds.i] * signs[bonds.j])
+
+
+def plus_minus(lattice) -> EdwardsAnderson:
+    return EdwardsAnderson(lattice, distribution="+-J", J=0.8, seed=1)
 
 
 def tiles(lattice, shape, stride, q=2) -> TileModel:
@@ -83,6 +89,17 @@ CASES = {
     "Metropolis, tiles, one by one": lambda seed: Metropolis(
         tiles(square(3, 4), (3, 2), (1, 2)), 1.0, chains=15, seed=seed
     ),
+    "Metropolis, ±J glass": lambda seed: Metropolis(plus_minus(square(4)), 1.5, chains=70, seed=seed),
+    "heat bath, ±J glass": lambda seed: HeatBath(plus_minus(square(4, periodic=False)), 1.5, chains=70, seed=seed),
+    "Metropolis, glass by tables": lambda seed: Metropolis(
+        EdwardsAnderson(square(3), seed=1), 1.5, chains=128, seed=seed, code="table"
+    ),
+    "Metropolis, lanes in a field": lambda seed: Metropolis(Ising(triangular(3), h=0.4), 4.0, chains=70, seed=seed),
+    "heat bath, lanes in a field": lambda seed: HeatBath(Ising(triangular(3), J=-1, h=0.3), 2.0, chains=70, seed=seed),
+    "Metropolis, two shells in a field": lambda seed: Metropolis(
+        Ising(triangular(3), J=(1, -0.3), h=0.4), 4.0, chains=70, seed=seed
+    ),
+    "heat bath, two Potts states": lambda seed: HeatBath(Potts(triangular(3), 2, J=0.7), 1.5, chains=70, seed=seed),
     "heat bath, two shells": lambda seed: HeatBath(Ising(square(4), J=(1, -0.3)), 1.5, chains=128, seed=seed),
 }
 
@@ -247,6 +264,20 @@ def test_uniform_numbers_are_uniform():
     assert stats.chisquare(np.bincount(whole, minlength=6)).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-6], ids=["limits", "odds"])
+@pytest.mark.parametrize("kind", [Metropolis, HeatBath])
+def test_rare_flips_of_chains_abreast_happen_as_often_as_their_odds_say(kind, spread):
+    # Odds of 1e-5 are below those that 31 bits decide. In one sweep from order, hardly any neighbours have turned yet.
+    lattice, odds = triangular(80), 1e-5
+    rng = np.random.default_rng(0)
+    model = EdwardsAnderson(lattice, 1 + spread * rng.standard_normal(len(lattice.bonds(1))))
+    sampler = kind(model, 12 / math.log(1 / odds), chains=500, start="ordered", seed=3)
+    assert sampler.code == "lanes" and (len(sampler._code.levels) > 0) == (spread == 0.0)
+    sampler.sweep()
+    expected = odds * (15 / 16 if kind is Metropolis else 1) * 6400 * 500
+    assert abs(float((1 - sampler.states.double()).sum()) - expected) < 4 * math.sqrt(expected)
+
+
 # --- reproducibility ------------------------------------------------------------------------------------------------
 
 
@@ -272,10 +303,26 @@ def test_a_chain_does_not_depend_on_how_many_others_run(kind):
     assert not torch.equal(many.states[0], many.states[1])
 
 
+@pytest.mark.parametrize("kind", [Metropolis, HeatBath])
+@pytest.mark.parametrize("distribution", ["+-J", "gaussian"])
+def test_a_chain_abreast_of_others_does_not_depend_on_them(kind, distribution):
+    model = EdwardsAnderson(cubic(4), distribution=distribution, seed=2)
+    few, many = (kind(model, np.linspace(0.3, 2.0, 40)[:n], seed=8) for n in (2, 40))
+    few.sweep(50), many.sweep(20), many.sweep(30)
+    assert torch.equal(few.states, many.states[:2])
+    assert len(np.unique(many.states.numpy(), axis=0)) > 30
+
+
 def test_a_checkpoint_of_another_sampler_is_refused():
     sampler = Metropolis(ISING, 2.0, chains=2)
     with pytest.raises(ValueError, match="Make the sampler as it was made before"):
         sampler.restore(Metropolis(ISING, 2.0, chains=3).checkpoint())
+    glass = plus_minus(square(4))
+    with pytest.raises(ValueError, match="Make the sampler as it was made before"):
+        Metropolis(glass, 2.0, chains=2).restore(Metropolis(glass, 2.0, chains=2, code="table").checkpoint())
+    ladder = ParallelTempering(glass, [1.0, 2.0])
+    with pytest.raises(ValueError, match="Make the ladder as it was made before"):
+        ladder.restore({**ladder.checkpoint(), "tempering.rng": torch.zeros(10, dtype=torch.int64)})
 
 
 @pytest.mark.parametrize(
@@ -426,6 +473,38 @@ def test_parallel_tempering_restarts_bit_for_bit():
     np.testing.assert_array_equal(ladder.acceptance, other.acceptance)
 
 
+@pytest.mark.parametrize("kind", ["heat-bath", "metropolis"])
+@pytest.mark.parametrize("distribution", ["+-J", "gaussian"])
+def test_one_loop_over_sweeps_and_exchanges_is_both_in_turn(kind, distribution, monkeypatch):
+    model, kT = EdwardsAnderson(cubic(3), distribution=distribution, seed=2), temperature_ladder(0.3, 2.0, 20)
+    fused, plain = (ParallelTempering(model, kT, sampler=kind, seed=3) for _ in range(2))
+    fused.sweep(40), fused.sweep(60)
+    monkeypatch.setattr(tempering, "LaneKernel", TileModel)
+    plain.sweep(100)
+    assert torch.equal(fused.states, plain.states) and fused.round_trips == plain.round_trips > 0
+    np.testing.assert_array_equal(fused.chains.kT, plain.chains.kT)
+    assert fused.lowest.energy == plain.lowest.energy and torch.equal(fused.lowest.states, plain.lowest.states)
+    assert float(model.energy(fused.lowest.states)) == pytest.approx(fused.lowest.energy, abs=1e-10)
+
+
+@pytest.mark.parametrize("distribution", ["+-J", "gaussian"])
+def test_annealing_in_one_loop_is_sweep_by_sweep(distribution):
+    model, schedule = EdwardsAnderson(cubic(3), distribution=distribution, seed=2), np.geomspace(3.0, 0.1, 30)
+    fused, plain = (HeatBath(model, 3.0, chains=19, seed=3) for _ in range(2))
+    for found, expected in zip(_walk_abreast(fused, schedule), _walk(plain, schedule), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_search_finds_the_ground_state_and_stops_there():
+    model = EdwardsAnderson(square(4), seed=3)
+    lowest = float(model.energy(all_states(model)).min())
+    ladder = ParallelTempering(model, temperature_ladder(0.2, 3.0, 8), seed=1)
+    assert ladder.search(500).energy == pytest.approx(lowest, abs=1e-10)
+    before = ladder.states
+    assert ladder.search(500, goal=lowest + 1e-9).energy == ladder.lowest.energy
+    assert torch.equal(ladder.states, before)
+
+
 def test_annealing_finds_the_ground_state_of_a_small_glass():
     model = EdwardsAnderson(square(4), seed=3)
     found = anneal(model, (3.0, 0.05), sweeps=200, seed=1)
@@ -461,6 +540,8 @@ def test_annealing_finds_the_ground_state_of_a_small_glass():
         (lambda: Wolff(Potts(square(4), 3, J=-1), 2.0), "frustrated"),
         (lambda: SwendsenWang(Potts(square(4), 5, kind="clock"), 2.0), "equal states from different"),
         (lambda: SwendsenWang(BlumeCapel(square(4)), 2.0), "heat-bath"),
+        (lambda: Metropolis(Potts(square(4), 3), 2.0, code="lanes"), "models of two states"),
+        (lambda: ParallelTempering(ISING, [1.0, 2.0]).search(5, goal=math.nan), "goal"),
         (lambda: ParallelTempering(ISING, [2.0]), "at least two"),
         (lambda: ParallelTempering(ISING, [2.0, 2.0]), "at least two different"),
         (lambda: ParallelTempering(ISING, [1.0, 2.0], sampler="gibbs"), "metropolis"),

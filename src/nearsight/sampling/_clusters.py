@@ -11,6 +11,8 @@ C. M. Fortuin, P. W. Kasteleyn, Physica 57, 536 (1972).
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numba
 import numpy as np
 
@@ -41,9 +43,19 @@ def cluster_costs(model: ClassicalModel) -> tuple[np.ndarray, np.ndarray]:
     return np.abs(cost), flip
 
 
+_ALIGNED: WeakKeyDictionary[ClassicalModel, np.ndarray | None] = WeakKeyDictionary()
+"""What :func:`alignment` found of the models that are in use: samplers of one model are often made by the dozen."""
+
+
 def alignment(model: ClassicalModel) -> np.ndarray | None:
     """The sites to reverse ``(site,)`` so that every bond favours equal states, whatever the fields; None if no set
     does (frustration, or antiferromagnetic bonds of more than two states)."""
+    if model not in _ALIGNED:
+        _ALIGNED[model] = _alignment(model)
+    return _ALIGNED[model]
+
+
+def _alignment(model: ClassicalModel) -> np.ndarray | None:
     g = model.interaction
     cost = (g[0, 0] - g[0, 1]) * model.pairs.strength
     if not (cost < 0).any():

@@ -10,8 +10,13 @@ from torch import Tensor
 
 from nearsight._validation import integer
 from nearsight.hamiltonians import ClassicalModel
+from nearsight.sampling._abreast import anneal_abreast
+from nearsight.sampling._two_states import LaneKernel
 from nearsight.sampling.sampler import _real_temperatures
 from nearsight.sampling.samplers import HeatBath
+
+DIGITS = ("first", "rest")
+"""Tables that have a column for every temperature."""
 
 
 class Annealed(NamedTuple):
@@ -59,13 +64,33 @@ def anneal(
         raise ValueError(f"schedule holds the temperature of every sweep, got shape {temperatures.shape}.")
     runs = integer(runs, "runs", least=1)
     chains = HeatBath(model, float(temperatures[0]), chains=runs, seed=seed, start=start, code="single")
-    energies, states = chains.energy, chains.states
+    walk = _walk_abreast if isinstance(chains._code, LaneKernel) else _walk
+    states, energies = (torch.from_numpy(x) for x in walk(chains, temperatures))
+    best = int(torch.argmin(energies))
+    return Annealed(states[best].clone(), float(energies[best]), energies)
+
+
+def _walk(chains: HeatBath, temperatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest states ``(run, site)`` that the chains passed while they cooled, and their energies."""
+    energies, states = chains.measure()[0].copy(), chains.states.numpy()
     for kT in temperatures.tolist():
         chains.kT = kT
         chains.sweep()
-        energy = chains.energy
+        energy = chains.measure()[0]
         lower = energy < energies
         if lower.any():
-            energies[lower], states[lower] = energy[lower], chains.states[lower]
-    best = int(torch.argmin(energies))
-    return Annealed(states[best].clone(), float(energies[best]), energies)
+            energies[lower], states[lower] = energy[lower], chains.states.numpy()[lower]
+    return states, energies
+
+
+def _walk_abreast(chains: HeatBath, temperatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same in one compiled loop."""
+    code = chains._code
+    assert isinstance(code, LaneKernel)
+    code.place(chains._arrays)
+    energies, kept = np.full(chains.chains, np.inf), np.empty((len(code.spins), chains.chains), np.int8)
+    # Temperatures take the place of chains in the tables: there is one of all chains at every step.
+    odds = code.odds(temperatures)
+    schedule = odds._replace(**{name: np.ascontiguousarray(getattr(odds, name).transpose(2, 0, 1)) for name in DIGITS})
+    anneal_abreast(code.spins, code.bonds, code.tables, code.streams, schedule, energies, kept)
+    return np.ascontiguousarray((kept.T + 1) >> 1), energies

@@ -161,13 +161,13 @@ class Sampler(abc.ABC):
         if isinstance(start, Tensor):
             states = self.model.check_states(start).to(torch.int8).expand(self.chains, n)
             return np.array(states.cpu().numpy())
-        ordered = ordered_states(self.model)
         if start == "ordered":
-            return np.broadcast_to(ordered[-1], (self.chains, n)).copy()
+            return np.broadcast_to(ordered_states(self.model)[-1], (self.chains, n)).copy()
         if start in ("random", "mixed"):
             names = [(*self.seed[1:], START, chain) for chain in range(self.chains)]
             drawn = np.stack([generator(self.seed[0], *name).integers(q, size=n, dtype=np.int8) for name in names])
             if start == "mixed":
+                ordered = ordered_states(self.model)
                 drawn[1::2] = ordered[np.arange(self.chains // 2) % len(ordered)]
             return drawn
         raise ValueError(f'start must be "random", "ordered", "mixed" or a tensor of states, got {start!r}.')
