@@ -106,6 +106,11 @@ class ClassicalForceField(ForceField):
 
     def evaluate(self, field: Tensor) -> Forces:
         keep = wanted(field)
+        tables = None if keep or field.device.type != "cpu" else self.model.spin_tables
+        if tables is not None:
+            from nearsight.hamiltonians._spin_kernels import spin_forces
+
+            return Forces(*spin_forces(field, tables))
         with torch.enable_grad():
             leaf = field if keep else field.detach().requires_grad_()
             energy = self.model.classical_energy(leaf)

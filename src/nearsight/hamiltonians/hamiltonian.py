@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from nearsight._description import Described
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
+
+if TYPE_CHECKING:
+    from nearsight.hamiltonians._spin_kernels import SpinTables
 
 
 class Hamiltonian(Described, abc.ABC):
@@ -60,6 +63,12 @@ class Hamiltonian(Described, abc.ABC):
     def classical_energy(self, field: Tensor) -> Tensor:
         """V(Φ) ``(*batch,)``: the energy of the field without electrons; zero unless a model overrides it."""
         return 0.0 * field.sum(dim=(-2, -1))
+
+    @property
+    def spin_tables(self) -> SpinTables | None:
+        """The terms of the classical energy by site, if it is that of spins with pair couplings and nothing else: its
+        fields are then worked out in closed form. None unless a model knows better."""
+        return None
 
     @property
     def orbitals(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.pair_functions import PairFunction
 from nearsight.lattices import Lattice, site_group
 from nearsight.lattices.lattice import checked_lattice
+
+if TYPE_CHECKING:
+    from nearsight.hamiltonians._spin_kernels import SpinTables
 
 DM = Literal["bulk", "interfacial"]
 
@@ -126,6 +129,24 @@ class SpinEnergy:
         turned = (x, y) if self.dm == "bulk" else (-y, x)
         vectors = self.D * np.stack([*turned, np.zeros_like(x)], axis=1)
         return torch.from_numpy(bonds.i), torch.from_numpy(bonds.j), torch.from_numpy(vectors)
+
+    @cached_property
+    def tables(self) -> SpinTables:
+        """The terms by site, as compiled loops read them; couplings of a pair that is listed twice are added."""
+        from nearsight.hamiltonians._spin_kernels import SpinTables
+
+        i, j, strength = (x.numpy() for x in self._bonds)
+        k, l, twist = (x.numpy() for x in self._twists) if self.D else (i[:0], j[:0], np.zeros((0, 3)))
+        n = self.lattice.n_sites
+        key, slot = np.unique(np.concatenate([i, j, k, l]) * n + np.concatenate([j, i, l, k]), return_inverse=True)
+        J, D = np.zeros(len(key)), np.zeros((len(key) if self.D else 0, 3))
+        np.add.at(J, slot[: 2 * len(i)], np.concatenate([strength, strength]))
+        np.add.at(D, slot[2 * len(i) :], np.concatenate([twist, -twist]))
+        start = np.searchsorted(key, np.arange(n + 1) * n)
+        axis = np.asarray(self.axis, dtype=float)
+        axis = axis * np.sqrt(2 * abs(self.K)) / np.linalg.norm(axis)
+        sign = float(np.sign(self.K))
+        return SpinTables(start, (key % n).astype(np.int32), J, D, axis, sign, np.asarray(self.B, dtype=float))
 
     def __call__(self, field: Tensor) -> Tensor:
         """E ``(*batch,)`` of spins ``(*batch, site, 3)``, differentiable; a polynomial also where |S| ≠ 1."""
