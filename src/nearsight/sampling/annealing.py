@@ -15,10 +15,6 @@ from nearsight.sampling._two_states import LaneKernel
 from nearsight.sampling.sampler import _real_temperatures
 from nearsight.sampling.samplers import HeatBath
 
-DIGITS = ("first", "rest")
-"""Tables that have a column for every temperature."""
-
-
 class Annealed(NamedTuple):
     """The lowest state found ``(site,)``, int8, its energy, and the lowest energy of every run ``(run,)``.
 
@@ -91,6 +87,7 @@ def _walk_abreast(chains: HeatBath, temperatures: np.ndarray) -> tuple[np.ndarra
     energies, kept = np.full(chains.chains, np.inf), np.empty((len(code.spins), chains.chains), np.int8)
     # Temperatures take the place of chains in the tables: there is one of all chains at every step.
     odds = code.odds(temperatures)
-    schedule = odds._replace(**{name: np.ascontiguousarray(getattr(odds, name).transpose(2, 0, 1)) for name in DIGITS})
+    first, rest = (np.ascontiguousarray(x.transpose(2, 0, 1)) for x in (odds.first, odds.rest))
+    schedule = odds._replace(first=first, rest=rest)
     anneal_abreast(code.spins, code.bonds, code.tables, code.streams, schedule, energies, kept)
     return np.ascontiguousarray((kept.T + 1) >> 1), energies
