@@ -46,38 +46,39 @@ def _rotate(a, b, c, x, y, z):
 
 
 @numba.njit(nogil=True, inline="always")
-def _kick(noise, i, spread):
-    if spread == 0.0:
+def _kick(noise, i):
+    """η of a site; nothing where there is no noise at all."""
+    if len(noise) == 0:
         return 0.0, 0.0, 0.0
-    return spread * noise[i, 0], spread * noise[i, 1], spread * noise[i, 2]
+    return float(noise[i, 0]), float(noise[i, 1]), float(noise[i, 2])
 
 
 @numba.njit(nogil=True, cache=True)
-def semi_implicit(S, H, noise, spread, tables, dt, damping, tangent, middle, new, force):
+def semi_implicit(S, H, noise, tables, dt, damping, tangent, middle, new, force):
     """A step of :class:`SemiImplicit`: from spins ``S`` in fields ``H`` to ``new`` in ``force``; its energy."""
     for i in range(len(S)):
         a, b, c = float(S[i, 0]), float(S[i, 1]), float(S[i, 2])
         x, y, z = _rate(a, b, c, float(H[i, 0]), float(H[i, 1]), float(H[i, 2]), damping, tangent)
-        e, f, g = _kick(noise, i, spread)
+        e, f, g = _kick(noise, i)
         x, y, z = _rotate(a, b, c, dt * (x + e), dt * (y + f), dt * (z + g))
         middle[i, 0], middle[i, 1], middle[i, 2] = 0.5 * (a + x), 0.5 * (b + y), 0.5 * (c + z)
     for i in range(len(S)):
         x, y, z, _ = full_field(middle, tables, i)
         a, b, c = float(middle[i, 0]), float(middle[i, 1]), float(middle[i, 2])
         x, y, z = _rate(a, b, c, x, y, z, damping, tangent)
-        e, f, g = _kick(noise, i, spread)
+        e, f, g = _kick(noise, i)
         a, b, c = float(S[i, 0]), float(S[i, 1]), float(S[i, 2])
         new[i, 0], new[i, 1], new[i, 2] = _rotate(a, b, c, dt * (x + e), dt * (y + f), dt * (z + g))
     return write_fields(new, tables, force)
 
 
 @numba.njit(nogil=True, cache=True)
-def heun(S, H, noise, spread, tables, dt, damping, tangent, middle, new, force):
+def heun(S, H, noise, tables, dt, damping, tangent, middle, new, force):
     """A step of :class:`HeunSpins`; the change by the first of both fields stands in ``new`` meanwhile."""
     for i in range(len(S)):
         a, b, c = float(S[i, 0]), float(S[i, 1]), float(S[i, 2])
         x, y, z = _rate(a, b, c, float(H[i, 0]), float(H[i, 1]), float(H[i, 2]), damping, tangent)
-        e, f, g = _kick(noise, i, spread)
+        e, f, g = _kick(noise, i)
         x, y, z = x + e, y + f, z + g
         x, y, z = b * z - c * y, c * x - a * z, a * y - b * x
         new[i, 0], new[i, 1], new[i, 2] = x, y, z
@@ -86,7 +87,7 @@ def heun(S, H, noise, spread, tables, dt, damping, tangent, middle, new, force):
         x, y, z, _ = full_field(middle, tables, i)
         a, b, c = float(middle[i, 0]), float(middle[i, 1]), float(middle[i, 2])
         x, y, z = _rate(a, b, c, x, y, z, damping, tangent)
-        e, f, g = _kick(noise, i, spread)
+        e, f, g = _kick(noise, i)
         x, y, z = x + e, y + f, z + g
         x, y, z = (
             float(new[i, 0]) + (b * z - c * y),
@@ -100,13 +101,13 @@ def heun(S, H, noise, spread, tables, dt, damping, tangent, middle, new, force):
 
 
 @numba.njit(nogil=True, cache=True)
-def ab2(S, H, noise, spread, tables, dt, damping, tangent, before, now, new, force):
+def ab2(S, H, noise, tables, dt, damping, tangent, before, now, new, force):
     """A step of :class:`AB2Rotation` with the rate ``before``; the rate at ``S`` is left in ``now``."""
     for i in range(len(S)):
         a, b, c = float(S[i, 0]), float(S[i, 1]), float(S[i, 2])
         x, y, z = _rate(a, b, c, float(H[i, 0]), float(H[i, 1]), float(H[i, 2]), damping, tangent)
         now[i, 0], now[i, 1], now[i, 2] = x, y, z
-        e, f, g = _kick(noise, i, spread)
+        e, f, g = _kick(noise, i)
         x = dt * (1.5 * x - 0.5 * float(before[i, 0]) + e)
         y = dt * (1.5 * y - 0.5 * float(before[i, 1]) + f)
         z = dt * (1.5 * z - 0.5 * float(before[i, 2]) + g)
@@ -128,19 +129,17 @@ def take_step(
     scheme: LandauLifshitz,
     tables: SpinTables,
     state: State,
-    normal: Tensor | None,
+    noise: Tensor | float,
     *carried: Tensor,
 ) -> tuple[Tensor, Forces]:
-    """New spins and their forces; ``normal`` is the noise of the step in units of its spread, ``carried`` what a step
-    needs besides, all shaped as the field."""
-    spread = math.sqrt(2 * scheme.damping * scheme.kT / scheme.dt) if normal is not None else 0.0
+    """New spins and their forces; ``carried`` is what a step needs besides, in the shape of the field."""
     new, force = torch.empty_like(state.field), torch.empty_like(state.field)
     energy = torch.empty(state.field.shape[:-2], dtype=state.field.dtype)
     flat = [_replicas(x) for x in (state.field, state.forces.force, *carried, new, force)]
-    kicks: Any = _replicas(normal) if normal is not None else np.empty((len(flat[0]), 0, 3))
+    kicks: Any = _replicas(noise) if isinstance(noise, Tensor) else np.empty((len(flat[0]), 0, 3))
     totals = energy.view(-1).numpy()
     for replica, (kick, S, H, *rest) in enumerate(zip(kicks, *flat, strict=True)):
-        totals[replica] = step(S, H, kick, spread, tables, scheme.dt, scheme.damping, scheme.tangent, *rest)
+        totals[replica] = step(S, H, kick, tables, scheme.dt, scheme.damping, scheme.tangent, *rest)
     if not np.isfinite(totals).all():
         _check_finite(new, None)
     return new, Forces(force, energy)

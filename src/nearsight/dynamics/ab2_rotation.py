@@ -11,7 +11,6 @@ from nearsight.dynamics._spin_steps import ab2, tables_of, take_step
 from nearsight.dynamics.landau_lifshitz import (
     LandauLifshitz,
     _cayley_rotate,
-    _normal_kicks,
     _thermal_noise,
     effective_rotation_rate,
 )
@@ -54,8 +53,8 @@ class AB2Rotation(LandauLifshitz):
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         assert state.history is not None
         if (tables := tables_of(forcefield, state.field)) is not None:
-            normal, now = _normal_kicks(self, state.field, rng), torch.empty_like(state.field)
-            field, forces = take_step(ab2, self, tables, state, normal, state.history, now)
+            noise, now = _thermal_noise(self, state.field, rng), torch.empty_like(state.field)
+            field, forces = take_step(ab2, self, tables, state, noise, state.history, now)
             return State(field, None, forces, state.time + self.dt, state.step + 1, history=now)
         now = effective_rotation_rate(self, state.field, state.forces.force)
         rate = 1.5 * now - 0.5 * state.history + _thermal_noise(self, state.field, rng)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from nearsight.dynamics._spin_steps import heun, tables_of, take_step
-from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _normal_kicks, _thermal_noise, effective_rotation_rate
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _thermal_noise, effective_rotation_rate
 from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
@@ -27,8 +27,8 @@ class HeunSpins(LandauLifshitz):
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         if (tables := tables_of(forcefield, state.field)) is not None:
-            normal, middle = _normal_kicks(self, state.field, rng), torch.empty_like(state.field)
-            field, forces = take_step(heun, self, tables, state, normal, middle)
+            noise, middle = _thermal_noise(self, state.field, rng), torch.empty_like(state.field)
+            field, forces = take_step(heun, self, tables, state, noise, middle)
             return State(field, None, forces, state.time + self.dt, state.step + 1)
         S, noise = state.field, _thermal_noise(self, state.field, rng)
         first = torch.linalg.cross(S, effective_rotation_rate(self, S, state.forces.force) + noise)

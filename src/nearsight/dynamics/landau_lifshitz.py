@@ -148,13 +148,8 @@ def effective_rotation_rate(scheme: LandauLifshitz, field: Tensor, force: Tensor
 
 def _thermal_noise(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | float:
     """η of one step, constant during it: its variance is 2αkT/dt."""
-    normal = _normal_kicks(scheme, like, rng)
-    return 0.0 if normal is None else math.sqrt(2 * scheme.damping * scheme.kT / scheme.dt) * normal
-
-
-def _normal_kicks(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | None:
-    """η of one step in units of its standard deviation; None where there is no noise."""
-    return _normal(like, rng) if scheme.damping * scheme.kT > 0 else None
+    spread = math.sqrt(2 * scheme.damping * scheme.kT / scheme.dt)
+    return spread * _normal(like, rng) if spread > 0 else 0.0
 
 
 def _cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from nearsight.dynamics._spin_steps import semi_implicit, tables_of, take_step
 from nearsight.dynamics.landau_lifshitz import (
     LandauLifshitz,
     _cayley_rotate,
-    _normal_kicks,
     _thermal_noise,
     effective_rotation_rate,
 )
@@ -52,8 +51,8 @@ class SemiImplicit(LandauLifshitz):
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         if (tables := tables_of(forcefield, state.field)) is not None:
-            normal, middle = _normal_kicks(self, state.field, rng), torch.empty_like(state.field)
-            field, forces = take_step(semi_implicit, self, tables, state, normal, middle)
+            noise, middle = _thermal_noise(self, state.field, rng), torch.empty_like(state.field)
+            field, forces = take_step(semi_implicit, self, tables, state, noise, middle)
             return State(field, None, forces, state.time + self.dt, state.step + 1)
         S, noise = state.field, _thermal_noise(self, state.field, rng)
         predicted = _cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))

@@ -15,6 +15,7 @@ from nearsight.sampling._two_states import LaneKernel
 from nearsight.sampling.sampler import _real_temperatures
 from nearsight.sampling.samplers import HeatBath
 
+
 class Annealed(NamedTuple):
     """The lowest state found ``(site,)``, int8, its energy, and the lowest energy of every run ``(run,)``.
 
