@@ -8,7 +8,7 @@ WORKERS ?= 2
 # One thread per test worker and per data worker: two pools on the same cores are slower than one.
 PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -q -n $(WORKERS)
 
-.PHONY: help env env-dev test test-all test-wheel demo bench lint format docs lock clean
+.PHONY: help env env-dev test test-all test-wheel demo notebooks bench lint format docs lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -53,6 +53,9 @@ test-wheel: env  ## Build sdist and wheel, install the wheel into a fresh enviro
 
 demo: env  ## The Holstein study at its quick preset: exact data, training, a quench, a report
 	$(BIN)/nearsight run holstein --preset quick --resume
+
+notebooks: env-dev  ## examples/*.ipynb from the scripts, which the suite runs
+	$(BIN)/jupytext --to notebook examples/[0-9]*.py
 
 bench: env  ## Timings of solvers, descriptors and force fields
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

@@ -1,3 +1,4 @@
+# %% [markdown]
 """The charge-density wave of the Holstein model, from exact electrons.
 
 At half filling a square lattice of electrons coupled to a displacement Q on every site orders into a checkerboard. How
@@ -5,6 +6,7 @@ large is the displacement, how wide the gap, and how fast does an error at the b
 the first two by one integral; the third is why a learned force field can work at all.
 """
 
+# %%
 # test: square(20) -> square(8); steps=300 -> steps=150
 import numpy as np
 import torch
@@ -19,8 +21,10 @@ model = ns.hamiltonians.Holstein(lattice, **springs)
 exact = ns.ExactForceField(model, ns.solvers.Dense(filling=0.5, kT=0.0))
 sign = torch.from_numpy((-1.0) ** lattice.cells.sum(1)).unsqueeze(-1)
 
-# --- the infinite lattice: (k - 4κ) Q = g (n - 1/2), with n summed over the Brillouin zone --------------------------
+# %% [markdown]
+# ## The infinite lattice: (k - 4κ) Q = g (n - 1/2), with n summed over the Brillouin zone
 
+# %%
 k = 2 * np.pi * (np.arange(400) + 0.5) / 400
 band = 2 * np.cos(k)[:, None] + 2 * np.cos(k)
 
@@ -35,8 +39,10 @@ print(
     f"infinite lattice: Q = {q_infinite:.4f}, gap 2gQ = {2 * g * q_infinite:.4f} t, n = {0.5 + excess(q_infinite):.4f}"
 )
 
-# --- the finite lattice finds it by itself, from noise ----------------------------------------------------------------
+# %% [markdown]
+# ## The finite lattice finds it by itself, from noise
 
+# %%
 rng = torch.Generator().manual_seed(3)
 noise = 0.01 * torch.randn(lattice.n_sites, 1, generator=rng, dtype=torch.float64)
 scheme = ns.dynamics.TDGL(dt=0.3)
@@ -47,8 +53,10 @@ density = model.density(exact.electrons(run.final.field).force)
 print(f"{lattice!r}: Q = {q:.4f}, n = {float(density.max()):.4f} and {float(density.min()):.4f}")
 assert abs(q - q_infinite) < 0.02
 
-# --- near-sightedness: how far is one displaced site felt? ------------------------------------------------------------
+# %% [markdown]
+# ## Near-sightedness: how far is one displaced site felt?
 
+# %%
 ground = q_infinite * sign
 kicked = ground.clone()
 kicked[0] += 0.01

@@ -1,3 +1,4 @@
+# %% [markdown]
 """A model of your own: the Peierls instability of a chain.
 
 A half-filled chain whose hopping depends on the bond lengths gains electronic energy by dimerising: a gap opens at the
@@ -8,6 +9,7 @@ forces, ensembles, boundaries, batches and all dynamics come for free. (This one
 W.-P. Su, J. R. Schrieffer, A. J. Heeger, Phys. Rev. Lett. 42, 1698 (1979).
 """
 
+# %%
 # test: chain(200) -> chain(120)
 from __future__ import annotations
 

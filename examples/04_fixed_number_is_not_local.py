@@ -1,3 +1,4 @@
+# %% [markdown]
 """A density at fixed chemical potential is local; at fixed number of electrons it is not.
 
 A level that crosses the Fermi energy anywhere moves μ, and with it the densities of every site. How much of a density
@@ -5,6 +6,7 @@ is out of reach of any local force field for this reason? The answer is why
 students learn at fixed μ. The cure is one number found at run time: a uniform shift of the field is a shift of μ.
 """
 
+# %%
 # test: (8, 16, 24) -> (4, 6); 40 -> 3
 import torch
 

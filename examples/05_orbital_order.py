@@ -1,3 +1,4 @@
+# %% [markdown]
 """Orbital order of the cooperative Jahn-Teller model, and the charge order that hides beneath it, from exact electrons.
 
 One electron per site, two orbitals to choose from: the lattice distorts so that neighbours choose differently, an
@@ -5,6 +6,7 @@ order of Ising type with Q^x = ±δ in turn. A checkerboard of charge is close i
 room for each other it appears as a patch.
 """
 
+# %%
 # test: square(12) -> square(8); steps=150 -> steps=30
 import numpy as np
 import torch
@@ -29,8 +31,10 @@ def field(Q1: np.ndarray | float = 0.54, Qx: np.ndarray | float = 0.0, Qz: np.nd
     return torch.from_numpy(np.stack(modes, axis=-1))
 
 
-# --- three orders compete at one electron per site -------------------------------------------------------------------
+# %% [markdown]
+# ## Three orders compete at one electron per site
 
+# %%
 sign = ns.analysis.sublattice_sign(lattice)
 half = lattice.n_sites
 for name, start in {
@@ -43,8 +47,10 @@ for name, start in {
     charge = float(abs(ns.analysis.contrast_order(n, lattice)).mean())
     print(f"{name}: energy {energy:.4f} t per site, staggered Q^x = {orbital:.4f}, staggered density = {charge:.3f}")
 
-# --- two domains side by side: where they give way, charge alternates ------------------------------------------------
+# %% [markdown]
+# ## Two domains side by side: where they give way, charge alternates
 
+# %%
 domain = np.where(lattice.cells[:, 0] < lattice.shape[0] // 2, 1.0, -1.0)
 start = field(Qx=0.3 * sign * domain)
 start += 0.01 * torch.randn(start.shape, generator=torch.Generator().manual_seed(5), dtype=start.dtype)
@@ -59,7 +65,9 @@ for name, where in (("with orbital order", strength > 0.2), ("without", strength
         f"    {int(where.sum())} sites {name}: staggered density {order:.3f}, mean {float(n[where.values].mean()):.3f}"
     )
 
-# --- order as a correlation along the axes, C^xx(r): it alternates, and decays where the patch is ---------------------
+# %% [markdown]
+# ## Order as a correlation along the axes, C^xx(r): it alternates, and decays where the patch is
 
+# %%
 C = ns.analysis.axial_correlation(Q[:, 1], lattice)
 print("    C^xx(r)", np.array2string(C.values, precision=3, floatmode="fixed"))

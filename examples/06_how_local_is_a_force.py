@@ -1,9 +1,11 @@
+# %% [markdown]
 """How far must a model see to know a force? It depends on temperature, on order, and on the ensemble.
 
 The response ∂F_i/∂Q_j says how far the electrons see. The floor says what that is worth: how wrong the best
 model with a cutoff must be, because what decides the rest of the force lies beyond.
 """
 
+# %%
 # test: square(12) -> square(6); fields = 24 -> fields = 8; samples = 48 -> samples = 8
 import torch
 

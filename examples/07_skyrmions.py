@@ -1,3 +1,4 @@
+# %% [markdown]
 """Skyrmions from electrons in ten minutes: exact torques of 36 × 36 spins, learned, then 150 × 150 spins.
 
 Electrons on the triangular lattice that follow classical spins let skyrmions grow without any spin-orbit coupling. One
@@ -7,6 +8,7 @@ snapshots. Half of them come from quenched random spins and half from skyrmions 
 must not be smaller: on 24 × 24 sites levels are so few that skyrmions of charge 2 per cell lie below those of charge 1.
 """
 
+# %%
 # test: steps=800 -> steps=3, warmup=1; triangular(36) -> triangular(12); triangular(150) -> triangular(24)
 # test: steps=150 -> steps=4; Every(6, -> Every(2,; steps=250 -> steps=5; Every(50, -> Every(5,
 # test: channels=4, radii=(13.1, 2.1, 1.1) -> channels=1, radii=(1.1,)
@@ -22,8 +24,10 @@ exact = ns.ExactForceField(model, ns.solvers.Poles(mu=-3.5, kT=0.02, tol=1e-5))
 scheme = ns.dynamics.AB2Rotation(dt=4.0, kT=0.0, damping=0.2, tangent=True)
 rng = torch.Generator().manual_seed(1)
 
-# --- exact electrons move two kinds of spins -------------------------------------------------------------------------
+# %% [markdown]
+# ## Exact electrons move two kinds of spins
 
+# %%
 crystal = ns.fields.skyrmion_lattice(lattice, magnetisation=0.5)
 shaken = [ns.fields.perturbed(crystal, spread, rng) for spread in np.linspace(0.1, 0.6, runs)]
 starts = torch.cat([ns.fields.random_spins(lattice, rng, runs), torch.stack(shaken)])
@@ -40,8 +44,10 @@ data = ns.training.DataSet.from_arrays(
     components=3,
 )
 
-# --- only the torque is learned; the field along z is known ----------------------------------------------------------
+# %% [markdown]
+# ## Only the torque is learned; the field along z is known
 
+# %%
 split = data.split(validation=0.25, test=0.25, seed=1)
 network = ns.networks.SpinCNN(lattice, model.field_type, channels=4, radii=(13.1, 2.1, 1.1), head="force")
 learned = ns.LearnedForceField(network) + exact.classical
@@ -51,8 +57,10 @@ errors = ns.training.evaluate(learned, split.test, component="tangent")["force"]
 relative, degrees = errors["relative"], errors["angle"]["median"]
 print(f"torques of trajectories it has not seen: {100 * relative:.0f} % off, median angle {degrees:.0f}°")
 
-# --- a quench of 22500 spins: when do skyrmions appear? --------------------------------------------------------------
+# %% [markdown]
+# ## A quench of 22500 spins: when do skyrmions appear?
 
+# %%
 large = ns.lattices.triangular(150)
 quench = ns.dynamics.simulate(
     learned.on(large),
@@ -73,8 +81,10 @@ for k, time in enumerate(quench.time.values):
     )
 print(f"a perfect lattice would have {large.n_sites // 48} of one sign")
 
-# --- S^z at the first, a middle and the last record ------------------------------------------------------------------
+# %% [markdown]
+# ## S^z at the first, a middle and the last record
 
+# %%
 shown = [0, spins.sizes["record"] // 2, spins.sizes["record"] - 1]
 picture = ns.plots.maps(spins[shown].swap_dims(record="time"), large)
 picture.savefig("skyrmions.png")

@@ -1,3 +1,4 @@
+# %% [markdown]
 """Where the charge-density wave of the Holstein model ends: a phase diagram in coupling and temperature.
 
 Every point is the displacement at which the checkerboard feels no force, with exact electrons on a torus. `ns.scan`
@@ -5,6 +6,7 @@ shares the points among the cores, keeps each as it comes, and gives them back a
 goes on where it was.
 """
 
+# %%
 # test: square(16) -> square(4); 0.1, 1.9, 10 -> 0.1, 1.5, 2; 0.9, 1.5, 7 -> 1.3, 1.5, 2
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,8 +35,10 @@ grid = {"kT": np.linspace(0.1, 1.9, 10), "g": np.linspace(0.9, 1.5, 7)}
 found = ns.scan(displacement, grid, path="phase_diagram", progress=False)
 Q = found.value.assign_attrs(long_name="displacement Q", units="a")
 
-# --- the transition: where Q vanishes, from the bending of the potential at Q = 0, no search -------------------------
+# %% [markdown]
+# ## The transition: where Q vanishes, from the bending of the potential at Q = 0, no search
 
+# %%
 k = 2 * np.pi * (np.arange(400) + 0.5) / 400
 band = 2 * np.cos(k)[:, None] + 2 * np.cos(k)
 

@@ -88,3 +88,15 @@ def test_stale_replacements_are_noticed():
     assert (first.small.strip(), first.line, second.note) == ("square(4)", 3, "")
     with pytest.raises(AssertionError, match="no longer applies"):
         shrink("square(8)", "test: square(30) -> square(4)")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_examples_are_notebooks(path):
+    """`make notebooks` cuts scripts where their marks are: the question first, and cells that are whole statements."""
+    jupytext = pytest.importorskip("jupytext")
+    cells = jupytext.read(path).cells
+    assert [cell.cell_type for cell in cells[:2]] == ["markdown", "code"]
+    assert len(cells[0].source.split()) > 20 and '"""' not in cells[0].source
+    for cell in cells:
+        if cell.cell_type == "code":
+            compile(cell.source, str(path), "exec")
