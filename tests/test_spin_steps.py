@@ -1,10 +1,14 @@
 """Fields of classical spins in closed form and compiled steps, against autograd and the schemes as they are written."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from nearsight.dynamics import AB2Rotation, DepondtMertens, Every, HeunSpins, OutOfRangeError, SemiImplicit, simulate
+from nearsight.dynamics._noise import EDGES, STRIDE, _mixed, fill_normals
 from nearsight.dynamics._spin_steps import tables_of
 from nearsight.fields import random_spins
 from nearsight.forcefields import ClassicalForceField
@@ -141,3 +145,44 @@ def test_a_compiled_run_that_loses_its_numbers_is_stopped():
     field = random_spins(square(4), torch.Generator().manual_seed(1)).double()
     with pytest.warns(UserWarning), pytest.raises(OutOfRangeError):
         simulate(ClassicalForceField(model), scheme, field, steps=50, record=None, rng=None)
+
+
+# --- noise ----------------------------------------------------------------------------------------------------------
+
+
+def normals(key: int, number: int, dtype=np.float64) -> np.ndarray:
+    numbers = np.empty(number, dtype)
+    fill_normals(key, 1.0, numbers)
+    return numbers
+
+
+def test_words_are_those_of_the_reference_generator():
+    found = [int(_mixed(np.uint64((1234567 + k * int(STRIDE)) % 2**64))) for k in (1, 2, 3)]
+    assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_numbers_are_normal_and_so_are_their_tails():
+    x = normals(5, 4 * 10**6)
+    assert stats.kstest(x[: 10**6], "norm").pvalue > 1e-3
+    edge = np.sort(EDGES)[-2]  # beyond it the ziggurat draws in another way
+    tail = np.abs(x[np.abs(x) > edge])
+    expected = 2 * stats.norm.sf(edge) * len(x)
+    assert abs(len(tail) - expected) < 4 * math.sqrt(expected)
+    assert stats.kstest(tail, lambda y: 1 - stats.norm.sf(y) / stats.norm.sf(edge)).pvalue > 1e-3
+
+
+def test_numbers_of_sites_and_of_steps_are_independent():
+    steps = np.array([normals(key, 3000) for key in range(400)])
+    n = steps.size
+    for a, b in ((steps[:, 1:], steps[:, :-1]), (steps[:, 3:], steps[:, :-3]), (steps[1:], steps[:-1])):
+        for power in (1, 2):
+            x, y = a**power - (power == 2), b**power - (power == 2)
+            assert abs((x * y).mean()) < 4 * (1 if power == 1 else 2) / math.sqrt(n)
+    assert stats.kstest(steps.sum(0) / 20, "norm").pvalue > 1e-3
+    assert stats.kstest(steps.sum(1) / math.sqrt(3000), "norm").pvalue > 1e-3
+
+
+def test_the_number_of_a_site_depends_on_no_other_site():
+    assert np.array_equal(normals(9, 50), normals(9, 5000)[:50])
+    assert np.array_equal(normals(9, 5000, np.float32), normals(9, 5000).astype(np.float32))
+    assert not np.array_equal(normals(9, 50), normals(10, 50))

@@ -51,6 +51,8 @@ ROWS = [
     *(row for run in (CHAIN, LADDER) for row in each(run.sweep, "number", NOT_SWEEPS)),
     *(row for run in (CHAIN, LADDER) for row in each(run.record, "sweeps", NOT_COUNTS)),
     *(row for run in (CHAIN, LADDER) for row in each(run.record, "every", NOT_COUNTS, 4)),
+    *each(LADDER.search, "sweeps", NOT_SWEEPS),
+    *each(LADDER.search, "goal", (None, "low", True, 1j, math.nan), 1),
     *each(SwendsenWang(MODEL, 1.0).sweep, "number", NOT_SWEEPS),
     *each(Wolff(MODEL, 1.0).sweep, "number", NOT_SWEEPS),
     *each(ParallelTempering, "model", NOT_MODELS, kT=[1.0, 2.0]),

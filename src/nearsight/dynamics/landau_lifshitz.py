@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import boolean
+from nearsight.dynamics._noise import fill_normals
 from nearsight.dynamics.run.guard import _rounded_down
-from nearsight.dynamics.scheme import Scheme, State, _checked, _normal
+from nearsight.dynamics.scheme import Scheme, State, _checked, _normal, _required
 from nearsight.fields.field_type import Values
 from nearsight.forcefields import ForceField
 
@@ -147,9 +148,20 @@ def effective_rotation_rate(scheme: LandauLifshitz, field: Tensor, force: Tensor
 
 
 def _thermal_noise(scheme: LandauLifshitz, like: Tensor, rng: torch.Generator | None) -> Tensor | float:
-    """η of one step, constant during it: its variance is 2αkT/dt."""
+    """η of one step, constant during it: its variance is 2αkT/dt.
+
+    A generator on the processor gives the key of the step, and every number follows from key and site; a CUDA generator
+    draws all of them.
+    """
     spread = math.sqrt(2 * scheme.damping * scheme.kT / scheme.dt)
-    return spread * _normal(like, rng) if spread > 0 else 0.0
+    if not spread > 0:
+        return 0.0
+    if _required(rng).device.type != "cpu":
+        return spread * _normal(like, rng)
+    key = int(torch.randint(2**62, (), generator=rng))
+    noise = torch.empty(like.shape, dtype=like.dtype)
+    fill_normals(key, spread, noise.view(-1).numpy())
+    return noise.to(like.device)
 
 
 def _cayley_rotate(field: Tensor, angle: Tensor) -> Tensor:

@@ -146,7 +146,9 @@ class SpinEnergy:
         axis = np.asarray(self.axis, dtype=float)
         axis = axis * np.sqrt(2 * abs(self.K)) / np.linalg.norm(axis)
         sign = float(np.sign(self.K))
-        return SpinTables(start, (key % n).astype(np.int32), J, D, axis, sign, np.asarray(self.B, dtype=float))
+        return SpinTables(
+            start.astype(np.uint64), (key % n).astype(np.uint32), J, D, axis, sign, np.asarray(self.B, dtype=float)
+        )
 
     def __call__(self, field: Tensor) -> Tensor:
         """E ``(*batch,)`` of spins ``(*batch, site, 3)``, differentiable; a polynomial also where |S| ≠ 1."""
