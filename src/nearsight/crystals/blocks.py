@@ -27,6 +27,19 @@ class DisplacementBlocks:
     crystal: the supercell, of the lattice of ``front``.
     displacement: ``(configuration, site, 3)`` in Å.
     temperature: of every configuration in K, where ``front.temperature`` asks for it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from nearsight.crystals import DisplacementBlocks, silicon
+    >>> from nearsight.descriptors import BlockDisplacements
+    >>> crystal = silicon(4)
+    >>> front = BlockDisplacements(crystal.lattice, edge=5.5)  # an atom, 4 first and 12 second neighbours
+    >>> u = torch.randn(1, crystal.n_atoms, 3, generator=torch.Generator().manual_seed(1))
+    >>> block = DisplacementBlocks(front, crystal, u).blocks(0, np.array([6]), front.side)
+    >>> block.shape, bool(np.abs(block[0] - u[0, 6].numpy()).max() < 1e-6)  # the atom in the middle is the first
+    ((17, 3), True)
     """
 
     axes = 1

@@ -49,6 +49,13 @@ class EspressoGap(Described):
 
     Needs ASE and an executable; ``FileNotFoundError`` says how to install it, ``RuntimeError`` what a failed run wrote
     last. Silicon at 16 Ry and Γ takes about half a minute for 54 atoms on one core, and grows as the third power.
+
+    Examples
+    --------
+    >>> from nearsight.crystals import EspressoGap, silicon
+    >>> gap = EspressoGap(silicon(3), {"Si": "Si.pz-vbc.UPF"}, "pseudo", cutoff=16.0, command="mpirun -n 2 pw.x")
+    >>> gap.config()["cutoff"], "command" in gap.config()  # results are known by what decides them, wherever it runs
+    (16.0, False)
     """
 
     unit = "eV"

@@ -46,6 +46,14 @@ class AtomsProperty(Described):
 
     Such as a gap by a calculator that is set on the atoms within the function. ``name`` says what it is, with what
     decides its values (functional, cutoff, k points): the cache of :func:`evaluate` knows it by this name alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.crystals import AtomsProperty, silicon
+    >>> volume = AtomsProperty(silicon(1), lambda atoms: atoms.get_volume(), "volume in Å³")
+    >>> round(float(volume(torch.zeros(2, 3))), 2)  # a³/4
+    39.32
     """
 
     def __init__(self, crystal: Crystal, function: Callable[[Atoms], float], name: str) -> None:
@@ -78,6 +86,8 @@ class PropertyData(Table):
 
     Columns: ``displacement`` ``(configuration, site, 3)`` in Å, ``temperature`` in K (NaN where none was given) and
     ``value``; ``attrs`` describe property and crystal.
+
+    :func:`evaluate` returns it.
     """
 
     noun, key, dimension = "table of a property", "property_data", "configuration"

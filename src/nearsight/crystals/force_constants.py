@@ -45,6 +45,20 @@ class ForceConstants(Described):
 
     Between the q points of the supercell, D is interpolated with every pair of atoms at its shortest distance, equally
     distant images weighted equally; exact where Φ does not reach half of the supercell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.crystals import Crystal, ForceConstants
+    >>> from nearsight.lattices import Lattice
+    >>> lattice = Lattice("Po", 3.35 * np.eye(3), np.zeros((1, 3)), (4, 4, 4), species=("Po",))
+    >>> def springs(u):  # K/2 (u_i - u_j)² of nearest neighbours
+    ...     grid = u.reshape(4, 4, 4, 3)
+    ...     return sum(0.5 * (grid - grid.roll(1, axis)).square().sum() for axis in range(3))
+    >>> phonons = ForceConstants.from_energy(Crystal(lattice, masses=(209.0,)), springs)
+    >>> f = phonons.frequencies([[0.5, 0.0, 0.0], [0.5, 0.5, 0.5]])[:, -1]
+    >>> round(float(f[1] / f[0]), 4)  # Ω² = 4K/M Σ sin² πq: √3
+    1.7321
     """
 
     def __init__(self, crystal: Crystal, matrices: np.ndarray, *, tol: float = 0.02) -> None:

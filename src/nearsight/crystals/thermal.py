@@ -46,6 +46,17 @@ class ThermalDisplacements(Described):
 
     Cost: one Fourier transform per sample, O(N log N).
 
+    Examples
+    --------
+    >>> from nearsight.crystals import ThermalDisplacements, ValenceForceField, silicon
+    >>> phonons = ValenceForceField.silicon().force_constants(silicon(4))
+    >>> quantum, classical = (ThermalDisplacements(phonons, statistics=s) for s in ("quantum", "classical"))
+    >>> u2 = [float(quantum.covariance(T)[0, 0, 0, 0]) for T in (0.0, 300.0, 5000.0)]
+    >>> print(f"{u2[0] ** 0.5:.3f} Å at zero temperature, {u2[1] ** 0.5:.3f} Å at 300 K")
+    0.048 Å at zero temperature, 0.073 Å at 300 K
+    >>> round(u2[2] / float(classical.covariance(5000.0)[0, 0, 0, 0]), 2)  # equipartition
+    1.0
+
     References
     ----------
     S. Zhang, PhD thesis (2024), eqs. (5.1) to (5.6). M. Zacharias, F. Giustino, Phys. Rev. Research 2, 013357 (2020).

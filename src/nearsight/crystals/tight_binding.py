@@ -34,6 +34,13 @@ class SlaterKoster(Described):
     n the entry of ``exponents`` in the order of the hoppings: ss σ, sp σ, pp σ, pp π, s*p σ. They all are 2 in
     Harrison's rule.
 
+    Examples
+    --------
+    >>> from nearsight.crystals import SlaterKoster, TightBinding, silicon
+    >>> gap = TightBinding(silicon(3), SlaterKoster.silicon())
+    >>> print(f"{gap.infinite:.2f} eV")  # of the infinite crystal
+    1.17 eV
+
     References
     ----------
     P. Vogl, H. P. Hjalmarson, J. D. Dow, J. Phys. Chem. Solids 44, 365 (1983): all energies, converted to two-centre

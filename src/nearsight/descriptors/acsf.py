@@ -74,6 +74,18 @@ class ACSF(Descriptor):
     plane and n D (ζ + 1)² in space, for all functions together. A condition on the distance of j and k (``pair``)
     cannot be separated and costs up to n² D for each different (ζ, λ, pair).
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(6)
+    >>> descriptor = ns.descriptors.ACSF(lattice, ns.fields.occupation(), cutoff=2.0)
+    >>> cluster = torch.tensor([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    >>> field = torch.nn.functional.pad(cluster, (1, 1, 1, 1))
+    >>> features, turned = (descriptor(f.reshape(36, 1)).view(6, 6, -1) for f in (field, field.rot90()))
+    >>> torch.allclose(turned, features.rot90(), atol=1e-5)  # a quarter turn moves the features with their sites
+    True
+
     References
     ----------
     J. Behler, J. Chem. Phys. 134, 074106 (2011). Zhang, Zhang, Chern, "Descriptors for machine learning model of

@@ -46,6 +46,15 @@ class BlockDisplacements(Described, nn.Module):
     edge: of the cube, in the unit of the lattice.
     temperature: whether T is a feature. A property at given displacements does not depend on it; a model may.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> descriptor = ns.descriptors.BlockDisplacements(ns.lattices.diamond(4), edge=2.4)
+    >>> print(descriptor.orbit_table())  # an atom of silicon with its first and second neighbours
+    1 site at r = 0.000: T2
+    4 sites at r = 1.000: A1 + E + T1 + 2T2
+    12 sites at r = 1.633: 2A1 + A2 + 3E + 4T1 + 5T2
+
     References
     ----------
     S. Zhang, PhD thesis (2024), section 5.3 and appendix A.

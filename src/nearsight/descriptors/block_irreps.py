@@ -39,6 +39,16 @@ class BlockIrreps(Described, nn.Module):
 
     Called with blocks ``(batch, l, l)``; returns ``(batch, feature)``.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> front = ns.descriptors.BlockIrreps(8)
+    >>> blocks = torch.randint(2, (4, 8, 8), generator=torch.Generator().manual_seed(1)) * 2.0 - 1
+    >>> features = front(blocks)
+    >>> features.shape, torch.allclose(front(-blocks.rot90(dims=(1, 2))), features, atol=1e-5)  # 3/2 l², invariant
+    (torch.Size([4, 96]), True)
+
     References
     ----------
     Z. Tian, S. Zhang, G.-W. Chern, Machine learning for structure-property relationships: Scalability and limitations
@@ -108,6 +118,15 @@ class BlockMoments(Described, nn.Module):
     """|m| and e of a block: mean spin without its sign, and energy per bond inside the block (J = 1, so -1 ≤ e ≤ 1).
 
     Two invariants that a physicist would write down first: the baseline of every other front end.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.descriptors import BlockMoments
+    >>> up = torch.ones(4, 4)
+    >>> checkerboard = 1 - 2 * ((torch.arange(4)[:, None] + torch.arange(4)) % 2).float()
+    >>> BlockMoments(4)(torch.stack([up, checkerboard])).tolist()  # |m| and e of a ferromagnet and an antiferromagnet
+    [[1.0, -1.0], [0.0, 1.0]]
     """
 
     features = 2

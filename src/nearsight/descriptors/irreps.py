@@ -83,6 +83,19 @@ class Irreps(_GridDescriptor):
     The cost is linear in the number of sites and of the order of one microsecond per site and pass for 149 neighbours,
     less than any network that follows.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> descriptor = ns.descriptors.Irreps(ns.lattices.square(6), ns.fields.scalar(), cutoff=1.0)
+    >>> print(descriptor.orbit_table())  # the variables of a site and its four neighbours, sorted by symmetry
+    1 site at r = 0.000: A1
+    4 sites at r = 1.000: A1 + B1 + E
+    >>> field = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+    >>> features, turned = (descriptor(f.reshape(36, 1)).view(6, 6, -1) for f in (field, field.rot90()))
+    >>> torch.allclose(turned, features.rot90(), atol=1e-5)  # a quarter turn moves the features with their sites
+    True
+
     References
     ----------
     Zhang, Zhang, Chern, "Descriptors for machine learning model of generalized force field in condensed matter

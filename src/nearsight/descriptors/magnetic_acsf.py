@@ -49,6 +49,18 @@ class MagneticACSF(Descriptor):
     cutoff: R_c. radii: first and last d_n, and their number. width: w.
     pairs: distances d'. pair_width: w'. zeta: ζ. chirality: whether to add it.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(8)
+    >>> descriptor = ns.descriptors.MagneticACSF(lattice, ns.fields.spin(), radii=(1.0, 1.414, 2))
+    >>> up = ns.fields.ferromagnet(lattice)
+    >>> neel = up * torch.tensor((-1.0) ** lattice.cells.sum(1))[:, None]
+    >>> ratio = descriptor(neel)[0, :2] / descriptor(up)[0, :2]
+    >>> ratio.round(decimals=4).tolist()  # S_i·S_j of first neighbours is reversed, that of second ones is not
+    [-1.0, 1.0]
+
     References
     ----------
     S. Zhang, PhD thesis (University of Virginia, 2024), eqs. 4.9-4.16 and sec. 4.4.

@@ -55,6 +55,17 @@ class SpinACE(_SpinDescriptor):
     others: of the 23 degrees of freedom of 13 spins on the triangular lattice, order 3 sees 13 with any number of
     channels, and order 4 all of them with two.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> rng, lattice = torch.Generator().manual_seed(1), ns.lattices.triangular(6)
+    >>> descriptor = ns.descriptors.SpinACE(lattice, ns.fields.spin(), cutoff=1.0, channels=2)
+    >>> spins = ns.fields.random_spins(lattice, rng).float()
+    >>> rotation = torch.linalg.qr(torch.randn(3, 3, generator=rng)).Q
+    >>> torch.allclose(descriptor(spins @ rotation.T), descriptor(spins), atol=1e-5)  # all spins turned at once
+    True
+
     References
     ----------
     R. Drautz, Phys. Rev. B 99, 014104 (2019); for spins, Phys. Rev. B 102, 024104 (2020).

@@ -77,6 +77,19 @@ class SpinInvariants(_SpinDescriptor):
     products of neighbours are formed once for the whole lattice and shared by all centres; the cost per site is that of
     one product of 12 × 12 per orbit, and the memory that of the features.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> rng, lattice = torch.Generator().manual_seed(1), ns.lattices.square(6)
+    >>> descriptor = ns.descriptors.SpinInvariants(lattice, ns.fields.spin(), cutoff=1.0)
+    >>> descriptor.counts()  # bonds of the centre, bonds and chiralities of its four neighbours
+    {'S·S': 4, 's·s': 6, 'S·s×s': 6}
+    >>> spins = ns.fields.random_spins(lattice, rng)
+    >>> rotation = torch.linalg.qr(torch.randn(3, 3, generator=rng).double()).Q
+    >>> torch.allclose(descriptor(spins @ rotation.T), descriptor(spins))  # all spins turned at once
+    True
+
     References
     ----------
     Zhang, Zhang, Chern, "Descriptors for machine learning model of generalized force field in condensed matter

@@ -21,6 +21,14 @@ class Radial(Described):
     r"""A ring of neighbours, :math:`F_2(R) = e^{-(R-d)^2/w^2} f_c(R)` with :math:`f_c = \frac12(\cos\pi R/R_c + 1)`.
 
     ``distance`` is d and ``width`` w, in units of a; the cutoff R_c belongs to the descriptor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.descriptors import Radial
+    >>> ring = Radial(1.0, width=0.5)
+    >>> ring(np.array([1.0, 1.5, 2.0]), cutoff=2.0).round(4).tolist()  # f_c(1) = ½ on the ring, 0 at the cutoff
+    [0.5, 0.0539, 0.0]
     """
 
     distance: float
@@ -44,6 +52,12 @@ class Angular(Described):
     ``distances`` are d1 and d2, ``width`` is w, ``zeta`` a positive integer, ``sign`` λ = ±1, and ``pair`` is (d', w'),
     or None for no condition on R3. The papers have d1 = d2 only, and F3 symmetric in the two neighbours: with it the
     sum of an antisymmetric quantity, such as a chirality, is zero.
+
+    Examples
+    --------
+    >>> from nearsight.descriptors import Angular
+    >>> Angular((1.0, 1.0), zeta=2, sign=-1).polynomial().tolist()  # (1 - x)²/2 of x = cos θ: 0 for θ = 0, 2 for θ = π
+    [0.5, -1.0, 0.5]
     """
 
     distances: tuple[float, float]

@@ -42,6 +42,17 @@ class AB2Rotation(LandauLifshitz):
     α dt B (1/x² - 1/sinh² x) with x = B/kT, twice as much as with :class:`SemiImplicit`; at B = 2 kT, where it should
     be 0.537, by 0.174 α dt B + (0.15 - 0.3 α²) (dt B)². Where damping is weak the second term, that of precession, is
     the larger one: take a shorter step than with other schemes where fluctuations are to be measured.
+
+    Examples
+    --------
+    >>> import math
+    >>> import nearsight as ns
+    >>> lattice = ns.lattices.chain(4)
+    >>> in_field = ns.forcefields.ClassicalForceField(ns.hamiltonians.Heisenberg(lattice, J=0.0, B=1.0))
+    >>> scheme, spins = ns.dynamics.AB2Rotation(dt=0.1, kT=0.0, damping=0.5), ns.fields.ferromagnet(lattice, (1, 0, 0))
+    >>> run = ns.dynamics.simulate(in_field, scheme, spins, steps=20, record=None, rng=None)
+    >>> bool(abs(run.final.field[0, 2] - math.tanh(0.5 * 2.0)) < 5e-3)  # S_z = tanh(α B t)
+    True
     """
 
     largest_angle: ClassVar[float] = 0.4

@@ -38,6 +38,17 @@ class Brownian(_Overdamped):
     kT: temperature in units of t; at 0 the scheme is Euler's method for the deterministic relaxation.
     damping: λ > 0, force per velocity; it only sets the unit of time.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice, rng = ns.lattices.chain(40000), torch.Generator().manual_seed(1)
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(lattice, k=1.0, kappa=0.0))
+    >>> scheme, field = ns.dynamics.Brownian(dt=1.0, kT=0.1), torch.zeros(40000, 1)
+    >>> run = ns.dynamics.simulate(springs, scheme, field, steps=5, record=None, rng=rng)
+    >>> round(float(run.final.field.var()), 2)  # kT/k at any step, however long
+    0.1
+
     References
     ----------
     B. Leimkuhler, C. Matthews, Appl. Math. Res. Express 2013, 34;

@@ -21,6 +21,18 @@ class DepondtMertens(LandauLifshitz):
     spins, which suits learned force fields that know no others, and thermal errors are those of
     :class:`SemiImplicit`; the price against it is a step half as long in damped relaxation.
 
+    Examples
+    --------
+    >>> import math
+    >>> import nearsight as ns
+    >>> lattice = ns.lattices.chain(4)
+    >>> in_field = ns.forcefields.ClassicalForceField(ns.hamiltonians.Heisenberg(lattice, J=0.0, B=1.0))
+    >>> spins = ns.fields.ferromagnet(lattice, (1, 0, 0))
+    >>> scheme = ns.dynamics.DepondtMertens(dt=math.pi / 50, kT=0.0, damping=0.0)
+    >>> run = ns.dynamics.simulate(in_field, scheme, spins, steps=100, record=None, rng=None)
+    >>> bool((run.final.field - spins).norm(dim=1).max() < 0.01)  # one Larmor period, 2π/B
+    True
+
     References
     ----------
     P. Depondt, F. G. Mertens, J. Phys.: Condens. Matter 21, 336005 (2009).

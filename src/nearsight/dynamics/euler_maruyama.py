@@ -20,6 +20,17 @@ class EulerMaruyama(_Overdamped):
     Equation, symbols and parameters are those of :class:`Brownian`, which costs the same and should be preferred: here
     equilibrium averages are off by O(dt), and the variance of a harmonic mode of stiffness k is too large by
     1/(1 - k dt/2λ). It is kept to repeat published runs step by step.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice, rng = ns.lattices.chain(40000), torch.Generator().manual_seed(1)
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(lattice, k=1.0, kappa=0.0))
+    >>> scheme, field = ns.dynamics.EulerMaruyama(dt=1.0, kT=0.1), torch.zeros(40000, 1)
+    >>> run = ns.dynamics.simulate(springs, scheme, field, steps=5, record=None, rng=rng)
+    >>> round(float(run.final.field.var()), 2)  # kT/k · 1/(1 - k dt/2λ): twice too large
+    0.2
     """
 
     dt: float

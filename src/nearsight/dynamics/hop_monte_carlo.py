@@ -105,6 +105,17 @@ class HopMonteCarlo(_WalkingScheme):
     attempts: attempts per particle in one step; its product with the number of particles is a whole number.
     screen: cheap energies of the same hops.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> gas = ns.moves.LatticeGas(ns.lattices.square(8), J=1.0)
+    >>> field, rng = (torch.arange(64)[:, None] % 4 == 0).double(), torch.Generator().manual_seed(1)
+    >>> run = ns.dynamics.simulate(None, ns.dynamics.HopMonteCarlo(gas, kT=0.5), field, steps=10, record=None, rng=rng)
+    >>> change = gas.energy(run.final.field) - gas.energy(field)
+    >>> int(run.final.field.sum()), torch.allclose(run.final.tally["energy_change"], change)  # no particle is lost
+    (16, True)
+
     References
     ----------
     N. Metropolis et al., J. Chem. Phys. 21, 1087 (1953); K. Kawasaki, Phys. Rev. 145, 224 (1966).

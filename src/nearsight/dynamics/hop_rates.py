@@ -30,6 +30,19 @@ class HopRates(Described, RateModel):
     kT: temperature ≥ 0 in the units of the energy; at 0 only hops with ΔE ≤ 0 happen.
     rule: "metropolis" or "glauber".
     attempt_rate: ν > 0, attempts per particle and unit of time.
+
+    Examples
+    --------
+    >>> import math
+    >>> import nearsight as ns
+    >>> import torch
+    >>> gas = ns.moves.LatticeGas(ns.lattices.square(4), J=1.0)
+    >>> rates, pair = ns.dynamics.HopRates(gas, kT=0.5, rule="glauber"), torch.zeros(16, 1).double()
+    >>> pair[[0, 1]] = 1.0  # two neighbours, which a hop parts
+    >>> move = rates.rates(pair).nonzero()[0, 0]
+    >>> back = rates.rates(rates.apply(pair, move))[gas.hops.reversed[move]]
+    >>> torch.allclose(rates.rates(pair)[move] / back, torch.tensor(math.exp(-1 / 0.5)).double())  # detailed balance
+    True
     """
 
     def __init__(

@@ -35,6 +35,18 @@ class KineticMonteCarlo(Scheme):
     One event costs one full set of rates. :class:`RejectionFreeHops` makes many hops a step at the price of their
     neighbourhoods.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> ising = ns.forcefields.ClassicalForceField(ns.hamiltonians.Ising(ns.lattices.square(4)))
+    >>> scheme = ns.dynamics.KineticMonteCarlo(ns.dynamics.SpinFlips(ising, kT=0.0))
+    >>> field, rng = torch.ones(16, 1).double(), torch.Generator().manual_seed(1)
+    >>> field[5] = -1.0
+    >>> run = ns.dynamics.simulate(None, scheme, field, steps=1, record=None, rng=rng)
+    >>> float(run.final.field.sum())  # at zero temperature the only event is that the wrong spin turns
+    16.0
+
     References
     ----------
     A. B. Bortz, M. H. Kalos, J. L. Lebowitz, J. Comput. Phys. 17, 10 (1975); D. T. Gillespie, ibid. 22, 403 (1976).

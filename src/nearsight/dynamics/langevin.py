@@ -46,6 +46,17 @@ class Langevin(Scheme):
     damping: λ ≥ 0, force per velocity. The velocity decays at the rate λ/m.
     mass: m > 0, of every component. Take :class:`Brownian` for m = 0.
 
+    Examples
+    --------
+    >>> import math
+    >>> import nearsight as ns
+    >>> import torch
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(ns.lattices.chain(4), k=1.0, kappa=0.0))
+    >>> scheme, field = ns.dynamics.Langevin(dt=2 * math.pi / 100, kT=0.0, damping=0.0), torch.ones(4, 1).double()
+    >>> run = ns.dynamics.simulate(springs, scheme, field, steps=100, record=None, rng=None, velocity=0 * field)
+    >>> round(float(run.final.field[0, 0]), 3)  # one period of an oscillator
+    1.0
+
     References
     ----------
     B. Leimkuhler, C. Matthews, Appl. Math. Res. Express 2013, 34; J. Chem. Phys. 138, 174102 (2013).

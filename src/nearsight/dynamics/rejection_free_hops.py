@@ -47,6 +47,18 @@ class RejectionFreeHops(_WalkingScheme):
     rates: the process.
     duration: time of one step, > 0.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> gas = ns.moves.LatticeGas(ns.lattices.square(8), J=1.0)
+    >>> scheme = ns.dynamics.RejectionFreeHops(ns.dynamics.HopRates(gas, kT=0.5), duration=2.0)
+    >>> field, rng = (torch.arange(64)[:, None] % 4 == 0).double(), torch.Generator().manual_seed(1)
+    >>> run = ns.dynamics.simulate(None, scheme, field, steps=5, record=None, rng=rng)
+    >>> change = gas.energy(run.final.field) - gas.energy(field)
+    >>> run.final.time, torch.allclose(run.final.tally["energy_change"], change)  # five times 2; the hops add up
+    (10.0, True)
+
     References
     ----------
     A. B. Bortz, M. H. Kalos, J. L. Lebowitz, J. Comput. Phys. 17, 10 (1975); J. L. Blue, I. Beichl, F. Sullivan,

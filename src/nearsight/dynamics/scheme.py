@@ -33,6 +33,8 @@ class State:
     ``history`` what a multistep scheme keeps of the step before, in the same shape.
     ``tally`` holds what a scheme counts, float64 ``(*batch,)`` since the start, by name. In a run without a force field
     the force has no components, shape ``(*batch, site, 0)``.
+
+    :meth:`Scheme.start` and :meth:`Scheme.step` return it, and :attr:`Trajectory.final` is one.
     """
 
     field: Tensor

@@ -41,6 +41,17 @@ class SemiImplicit(LandauLifshitz):
 
     at B = 2 kT, where it is 0.537, larger by 0.087 α dt B - 0.09 (α dt B)².
 
+    Examples
+    --------
+    >>> import math
+    >>> import nearsight as ns
+    >>> lattice = ns.lattices.chain(4)
+    >>> in_field = ns.forcefields.ClassicalForceField(ns.hamiltonians.Heisenberg(lattice, J=0.0, B=1.0))
+    >>> scheme, spins = ns.dynamics.SemiImplicit(dt=0.1, kT=0.0, damping=0.5), ns.fields.ferromagnet(lattice, (1, 0, 0))
+    >>> run = ns.dynamics.simulate(in_field, scheme, spins, steps=20, record=None, rng=None)
+    >>> round(float(run.final.field[0, 2]), 2), round(math.tanh(0.5 * 2.0), 2)  # S_z = tanh(α B t)
+    (0.76, 0.76)
+
     References
     ----------
     J. H. Mentink, M. V. Tretyakov, A. Fasolino, M. I. Katsnelson, T. Rasing, J. Phys.: Condens. Matter 22, 176001

@@ -42,6 +42,18 @@ class SphericalMidpoint(LandauLifshitz):
     tolerance: largest change of a spin component in the last iteration; in single precision no less than 1e-6.
     iterations: most of them in one step.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(4)
+    >>> magnet = ns.forcefields.ClassicalForceField(ns.hamiltonians.Heisenberg(lattice))
+    >>> scheme = ns.dynamics.SphericalMidpoint(dt=0.1, kT=0.0, damping=0.0)
+    >>> spins = ns.fields.random_spins(lattice, torch.Generator().manual_seed(1))
+    >>> run = ns.dynamics.simulate(magnet, scheme, spins, steps=100, record=None, rng=None)
+    >>> bool((run.final.field.sum(0) - spins.sum(0)).abs().max() < 1e-9)  # the total spin stays
+    True
+
     References
     ----------
     R. I. McLachlan, K. Modin, O. Verdier, Phys. Rev. E 89, 061301 (2014).

@@ -38,6 +38,17 @@ class SpinFlips(Described, RateModel):
     rule: "metropolis" or "glauber".
     attempt_rate: ν > 0, attempts per site and unit of time.
 
+    Examples
+    --------
+    >>> import math
+    >>> import nearsight as ns
+    >>> import torch
+    >>> ising = ns.forcefields.ClassicalForceField(ns.hamiltonians.Ising(ns.lattices.square(4)))
+    >>> flips = ns.dynamics.SpinFlips(ising, kT=2.0, rule="glauber")
+    >>> up = torch.ones(16, 1).double()
+    >>> torch.allclose(flips.rates(up), torch.tensor(1 / (1 + math.exp(8 / 2.0))).double())  # a flip breaks four bonds
+    True
+
     References
     ----------
     R. J. Glauber, J. Math. Phys. 4, 294 (1963).

@@ -32,6 +32,15 @@ class TDGL(_Overdamped):
     ----------
     dt: time step.
     damping: λ > 0, force per velocity; it only sets the unit of time.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(ns.lattices.chain(4), k=1.0, kappa=0.0))
+    >>> run = ns.dynamics.simulate(springs, ns.dynamics.TDGL(dt=0.1), torch.ones(4, 1), steps=1, record=None, rng=None)
+    >>> round(float(run.final.field[0, 0]), 4)  # 1 - k dt + (k dt)²/2, of exp(-k dt)
+    0.905
     """
 
     dt: float

@@ -29,6 +29,17 @@ class SpinStore:
     ----------
     bits: ``(snapshot, ceil(L² / 8))``, uint8; a memory-mapped array stays on disk.
     length: L.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> stripes = np.where(np.arange(8) % 2, -1, 1)[:, None] * np.ones((1, 8), int)
+    >>> store = ns.fields.SpinStore.pack(stripes)
+    >>> store, store.bits.nbytes  # 64 spins in 8 bytes
+    (SpinStore(1 snapshots, 8 × 8 sites), 8)
+    >>> store.blocks(0, np.array([7, 7]), 2).tolist()  # wrapped around the torus
+    [[-1, -1], [1, 1]]
     """
 
     axes = 2

@@ -43,6 +43,16 @@ class FieldType(Described):
         values "-1,0,1", or one component equal to 1 and the others 0 ("one-hot").
     basis: an orthogonal matrix U, rows first, if M(g) is not block diagonal as it stands: M = U diag(blocks) Uᵀ.
         :meth:`from_matrices` finds it.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> group = ns.lattices.site_group(ns.lattices.square(4))
+    >>> quadrupole = ns.fields.FieldType("Q", ("B1", "B2"))  # x² - y² and xy
+    >>> turn = [[0, -1], [1, 0]]  # a quarter turn reverses both
+    >>> g = next(k for k, matrix in enumerate(group.matrices.round().tolist()) if matrix == turn)
+    >>> quadrupole.representation(group)[g].round(12).tolist()
+    [[-1.0, 0.0], [0.0, -1.0]]
     """
 
     name: str

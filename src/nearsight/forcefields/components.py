@@ -20,6 +20,16 @@ class OnComponents(ForceField):
     ----------
     whole: a force field for all components.
     kept: numbers of the components whose force is kept.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.JahnTeller(ns.lattices.square(4), K=0.5))
+    >>> doublet = ns.forcefields.OnComponents(springs, kept=(1, 2))  # Qx and Qz, not the breathing mode
+    >>> force, energy = doublet(torch.ones(16, 3))
+    >>> [float(f) + 0.0 for f in force[0]], energy  # -K Q of two modes; no energy has such a gradient
+    ([0.0, -0.5, -0.5], None)
     """
 
     def __init__(self, whole: ForceField, kept: Sequence[int]) -> None:

@@ -30,6 +30,19 @@ class ElectronForceField(ForceField):
 
     The energy can be differentiated by the field once. Derivatives of the force are the response of the electrons:
     :func:`nearsight.analysis.directional_derivative`.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Holstein(ns.lattices.square(4))
+    >>> electrons = ns.forcefields.ElectronForceField(model, ns.solvers.Dense(kT=0.1, filling=0.5))
+    >>> field = torch.randn(16, 1, generator=torch.Generator().manual_seed(1)).double()
+    >>> step = torch.zeros_like(field)
+    >>> step[3] = 1e-4
+    >>> slope = (electrons(field + step).energy - electrons(field - step).energy) / 2e-4
+    >>> bool(abs(slope + electrons(field).force[3, 0]) < 1e-6)  # the force is minus the slope of the free energy
+    True
     """
 
     def __init__(self, model: Hamiltonian, solver: Solver) -> None:
@@ -97,7 +110,17 @@ class ElectronForceField(ForceField):
 
 
 class ClassicalForceField(ForceField):
-    """The classical energy of a model (springs, exchange, anisotropy) and its gradient."""
+    """The classical energy of a model (springs, exchange, anisotropy) and its gradient.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Holstein(ns.lattices.square(4), k=1.0, kappa=0.25)
+    >>> force, energy = ns.forcefields.ClassicalForceField(model)(torch.ones(16, 1))
+    >>> float(force[0, 0]), float(energy)  # -(k + 4κ) Q, and (k/2 + 2κ) Q² per site
+    (-2.0, 16.0)
+    """
 
     def __init__(self, model: Hamiltonian) -> None:
         super().__init__()
@@ -125,6 +148,18 @@ class ExactForceField(SumForceField):
     the second, ``learned = LearnedForceField(...) + exact.classical``.
 
     Raises ``ValueError`` for a field of the wrong shape or with NaN.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(4)
+    >>> model = ns.hamiltonians.Holstein(lattice, t=0.0, g=1.5, k=1.0, kappa=0.0)
+    >>> exact = ns.ExactForceField(model, ns.solvers.Dense(kT=0.0, filling=0.5))
+    >>> wave = torch.tensor((-1.0) ** lattice.cells.sum(1))[:, None]
+    >>> force, energy = exact(0.75 * wave)  # without hopping the charges ±½ balance the springs at |Q| = g/2k
+    >>> bool(force.abs().max() < 1e-12), round(float(energy) / 16, 6)  # and gain g²/8k per site
+    (True, -0.28125)
     """
 
     def __init__(self, model: Hamiltonian, solver: Solver) -> None:

@@ -41,6 +41,18 @@ class FixedNumber(ForceField):
     Raises ``ArithmeticError`` if no shift gives the number: the densities are beyond what the electrons know, or jump
     (kT = 0). Costs four to six evaluations of ``electrons``, one at μ₀; the energy is that of ``electrons`` and
     lacks the constant μ₀ times the number. Derivatives of a field that requires a gradient cost three more.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Holstein(ns.lattices.square(4), g=1.5)
+    >>> at_fixed_mu = ns.forcefields.ElectronForceField(model, ns.solvers.Dense(kT=0.2, mu=0.0))
+    >>> quarter = ns.forcefields.FixedNumber(at_fixed_mu, mean_force=1.5 * (0.25 - 0.5))  # g (filling - ½)
+    >>> exact = ns.forcefields.ElectronForceField(model, ns.solvers.Dense(kT=0.2, filling=0.25))
+    >>> field = torch.randn(16, 1, generator=torch.Generator().manual_seed(1)).double()
+    >>> bool((quarter(field).force - exact(field).force).abs().max() < 1e-5)
+    True
     """
 
     def __init__(

@@ -17,7 +17,17 @@ from nearsight.lattices import Lattice
 
 
 class Forces(NamedTuple):
-    """Generalised forces ``(*batch, site, component)`` and, if there is one, their energy ``(*batch,)``."""
+    """Generalised forces ``(*batch, site, component)`` and, if there is one, their energy ``(*batch,)``.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Ising(ns.lattices.chain(6))
+    >>> force, energy = ns.forcefields.ClassicalForceField(model)(torch.ones(6, 1))  # what every force field returns
+    >>> force.shape, float(energy)
+    (torch.Size([6, 1]), -6.0)
+    """
 
     force: Tensor
     energy: Tensor | None
@@ -102,6 +112,17 @@ class SumForceField(ForceField):
     """The sum of several force fields on one lattice, such as learned electrons and exact springs.
 
     The sum has an energy if every part has one.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(8)
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(lattice))
+    >>> learned = ns.LearnedForceField(ns.networks.GroupCNN(lattice, ns.fields.scalar(), channels=2))
+    >>> total, field = learned + springs, torch.ones(64, 1)  # a SumForceField
+    >>> torch.allclose(total(field).force, learned(field).force + springs(field).force)
+    True
     """
 
     parts: nn.ModuleList

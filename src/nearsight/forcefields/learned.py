@@ -109,6 +109,18 @@ class BehlerParrinello(Described, nn.Module):
     descriptor: features of every site.
     network: from features to one local energy; built here for the number of features.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(6)
+    >>> descriptor = ns.descriptors.Irreps(lattice, ns.fields.scalar(), cutoff=2.0)
+    >>> model = ns.forcefields.BehlerParrinello(descriptor, ns.networks.MLP((16,)))
+    >>> field = torch.randn(36, 1, generator=torch.Generator().manual_seed(1))
+    >>> turned = field.view(6, 6).rot90().reshape(36, 1)  # a quarter turn moves the energies of the sites along
+    >>> torch.allclose(model.local(turned), model.local(field).view(6, 6).rot90().reshape(36), atol=1e-5)
+    True
+
     References
     ----------
     J. Behler, M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
@@ -157,6 +169,18 @@ class LearnedForceField(ForceField):
     model: a :class:`nearsight.networks.LatticeNetwork` such as :class:`~nearsight.networks.GroupCNN`, on the lattice it
         was made for; or a descriptor, which takes a ``network``: short for ``BehlerParrinello(descriptor, network)``.
     network: from the features of the descriptor to a local energy.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> small, large = ns.lattices.square(8), ns.lattices.square(16)
+    >>> learned = ns.LearnedForceField(ns.networks.GroupCNN(small, ns.fields.scalar(), channels=2))
+    >>> field = torch.randn(8, 8, 1, generator=torch.Generator().manual_seed(1))
+    >>> force, energy = learned(field.view(64, 1))
+    >>> fourfold = learned.on(large)(field.repeat(2, 2, 1).view(256, 1))  # the same field, four times
+    >>> torch.allclose(fourfold.energy, 4 * energy, rtol=1e-4), torch.allclose(fourfold.force[0], force[0], atol=1e-5)
+    (True, True)
     """
 
     _parts: ClassVar = {

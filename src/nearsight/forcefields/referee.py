@@ -84,6 +84,20 @@ class Referee:
     tol: of the elements of ρ.
     budget: nominal seconds, those of one core of 2020, that a judgement may take. Counted, not measured: what is
         decided is decided alike on every machine.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice, solver = ns.lattices.square(6), ns.solvers.Dense(kT=0.2, mu=0.0)
+    >>> model = ns.hamiltonians.Holstein(lattice)
+    >>> field = torch.randn(36, 1, generator=torch.Generator().manual_seed(1)).double()
+    >>> exact, sites = ns.forcefields.ElectronForceField(model, solver)(field).force, torch.arange(10)
+    >>> wrong = exact[sites] + 0.05
+    >>> referee = ns.forcefields.Referee(model, lattice, solver)
+    >>> found = referee.judge(field[None], sites, 0 * sites, wrong, lambda d: float(d.square().mean().sqrt()))
+    >>> found.radius, round(float((wrong - found.force).abs().max()), 4)  # the whole lattice (0), and the true error
+    (0, 0.05)
     """
 
     model: Hamiltonian

@@ -63,6 +63,17 @@ class GaussBonnet:
     end: above this fraction of the frequency of the innermost stable orbit the correction goes on linearly in f, a mere
         shift of time, because the expansion holds for the inspiral only.
 
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import GaussBonnet
+    >>> source = dict(chirp_mass=5.0, mass_ratio=0.5, chi_1=0.0, chi_2=0.0)
+    >>> source = {name: torch.tensor(value).double() for name, value in source.items()}
+    >>> f = torch.tensor([30.0, 60.0]).double()
+    >>> one, two = (GaussBonnet().phase(f, source | {"sqrt_alpha": torch.tensor(a).double()}) for a in (1.0, 2.0))
+    >>> (two / one).round(decimals=6).tolist(), bool(one[0] < one[1] < 0)  # δΨ ∝ α², largest early on
+    ([16.0, 16.0], True)
+
     References
     ----------
     K. Yagi, L. C. Stein, N. Yunes, T. Tanaka, Phys. Rev. D 85, 064022 (2012); N. Yunes, K. Yagi, F. Pretorius, Phys.
@@ -136,6 +147,16 @@ class PostEinsteinian:
     ----------
     exponents: b_k; -7 is -1PN, -5 is 0PN, -3 is 1PN.
     end: as in :class:`GaussBonnet`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import PostEinsteinian
+    >>> dipole = PostEinsteinian((-7.0,))
+    >>> source = dict(chirp_mass=torch.tensor(5.0).double(), mass_ratio=torch.tensor(0.8).double())
+    >>> phase = dipole.phase(torch.tensor([30.0, 60.0]).double(), source | {"beta_-7": torch.tensor(1e-6).double()})
+    >>> round(float(phase[1] / phase[0]), 4), round(2 ** (-7 / 3), 4)
+    (0.1984, 0.1984)
 
     References
     ----------

@@ -43,6 +43,13 @@ class Power(Density):
 
     ``exponent`` 2 puts sources uniformly into a Euclidean volume by their distance, 1 is the density of the chirp mass
     for component masses that are uniform (with :class:`ComponentRatio`), -1 is uniform in the logarithm.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import Power
+    >>> round(float(Power(2, 0, 100).from_unit(torch.tensor(0.5))), 2)  # half of a volume: 2^(-1/3) of the radius
+    79.37
     """
 
     exponent: float
@@ -74,7 +81,16 @@ class Power(Density):
 
 @dataclass(frozen=True, repr=False)
 class Uniform(Density):
-    """The same density everywhere between ``low`` and ``high``."""
+    """The same density everywhere between ``low`` and ``high``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import Uniform
+    >>> mass = Uniform(2.0, 4.0)
+    >>> float(mass.log_density(torch.tensor(3.0)).exp()), float(mass.to_unit(torch.tensor(2.5)))
+    (0.5, 0.25)
+    """
 
     low: float
     high: float
@@ -94,7 +110,15 @@ class Uniform(Density):
 
 @dataclass(frozen=True, repr=False)
 class Sine(Density):
-    """p ∝ sin x within [0, π]: inclinations of randomly oriented binaries."""
+    """p ∝ sin x within [0, π]: inclinations of randomly oriented binaries.
+
+    Examples
+    --------
+    >>> import math, torch
+    >>> from nearsight.gravity import Sine
+    >>> round(float(Sine().to_unit(torch.tensor(math.pi / 3))), 4)  # a quarter of all binaries within 60 degrees
+    0.25
+    """
 
     low: float = 0.0
     high: float = math.pi
@@ -114,7 +138,15 @@ class Sine(Density):
 
 @dataclass(frozen=True, repr=False)
 class Cosine(Density):
-    """p ∝ cos x within [-π/2, π/2]: declinations of an isotropic sky."""
+    """p ∝ cos x within [-π/2, π/2]: declinations of an isotropic sky.
+
+    Examples
+    --------
+    >>> import math, torch
+    >>> from nearsight.gravity import Cosine
+    >>> round(float(Cosine().to_unit(torch.tensor(math.pi / 6))), 4)  # three quarters of the sky south of +30 degrees
+    0.75
+    """
 
     low: float = -math.pi / 2
     high: float = math.pi / 2
@@ -140,6 +172,14 @@ class ComponentRatio(Density):
     With ``chirp_mass=Power(1, ...)`` it makes the density of (m₁, m₂) uniform, because :math:`dm_1\, dm_2 =
     \mathcal M\, q^{-6/5} (1 + q)^{2/5}\, d\mathcal M\, dq`. The distribution function is a table of 4097 entries,
     linear in ln q between them, and so is the density: it differs from the power laws by 10⁻⁶.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import ComponentRatio
+    >>> p = ComponentRatio(0.1).log_density(torch.tensor([0.5, 1.0]).double()).exp()
+    >>> round(float(p[0] / p[1]), 4), round(2**1.2 * 0.75**0.4, 4)
+    (2.0477, 2.0477)
     """
 
     low: float
@@ -199,6 +239,15 @@ class Coupling:
     most: √α in km that is not exceeded at any mass.
     zeta: the largest 16π α²/m⁴.
     bodies: as in :class:`GaussBonnet`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import Coupling, small_coupling_bound
+    >>> masses = torch.tensor([5.0 * 2**-0.2, 1.0]).double()  # chirp mass and ratio of two black holes of 5 M_sun
+    >>> most = Coupling().range(dict(zip(("chirp_mass", "mass_ratio"), masses)))
+    >>> round(float(most), 3), round(float(small_coupling_bound(5.0)), 3)  # √α in km
+    (2.332, 2.332)
     """
 
     variable: str = "sqrt_alpha"

@@ -32,6 +32,13 @@ class PosteriorFitOptions(TrainerOptions):
 
     ``batch_size`` counts simulations, of which every step draws new ones; ``validation`` has no meaning, as nothing is
     seen twice.
+
+    Examples
+    --------
+    >>> from nearsight.gravity import PosteriorFitOptions
+    >>> options = PosteriorFitOptions(steps=2000, batch_size=256)
+    >>> options.steps * options.batch_size, options.held_out  # simulations, none of them twice, and those that judge
+    (512000, 4096)
     """
 
     steps: Count = 4000

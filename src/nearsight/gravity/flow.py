@@ -84,6 +84,19 @@ class PosteriorFlow(Described, nn.Module):
     width, blocks: of the embedding.
     context: how many numbers the splines are told of the data.
 
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import PosteriorFlow, Prior, Uniform
+    >>> known = dict(mass_ratio=0.6, chi_1=0.1, chi_2=0.0, inclination=0.4, phase=0.0)
+    >>> known |= dict(ra=1.0, dec=-0.5, psi=0.2, time=7.0)
+    >>> prior = Prior(dict(chirp_mass=Uniform(8.0, 10.0), distance=Uniform(200, 900)) | known)
+    >>> flow = PosteriorFlow(prior, inputs=6, transforms=1, hidden=(8,), width=8, blocks=1, context=4)
+    >>> theta, data = prior.sample(5, torch.Generator().manual_seed(1)), torch.arange(12.0).view(2, 6)
+    >>> flow.embedding.calibrate(data)
+    >>> torch.allclose(flow.log_prob(theta, data[0]), prior.log_density(theta), atol=1e-4)  # untrained, it is the prior
+    True
+
     References
     ----------
     C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, *Neural spline flows*, NeurIPS (2019); M. Dax et al., Phys. Rev.

@@ -47,6 +47,20 @@ class MatchedFilter:
         drawn for every template, too.
     count: number of templates; as many as the prior is wider than posteriors, some thousand, find the right maximum.
     rng: of the templates.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import DETECTORS, MatchedFilter, Prior, Simulator, TaylorF2, Uniform, frequency_grid
+    >>> known = dict(mass_ratio=0.8, chi_1=0.0, chi_2=0.0, inclination=0.4, ra=1.0, dec=-0.5, psi=0.2, time=3.5)
+    >>> free = dict(chirp_mass=Uniform(20.0, 21.0), distance=Uniform(400, 900))
+    >>> prior = Prior(free | known, marginal=dict(phase=Uniform(0.0, 6.2832)))
+    >>> f, rng = frequency_grid(20.0, 256.0, duration=4.0), torch.Generator().manual_seed(1)
+    >>> simulator = Simulator(TaylorF2(), [DETECTORS["H1"]], prior, f, size=8, summary=4)
+    >>> theta, data = MatchedFilter(simulator, 64, rng=rng).draw(100, rng)
+    >>> nearer = theta[:, 1] < 500.0
+    >>> bool(data[nearer, -1].mean() > data[~nearer, -1].mean())  # the last number is the signal-to-noise ratio
+    True
     """
 
     def __init__(self, simulator: Simulator, count: int = 1024, *, rng: torch.Generator) -> None:

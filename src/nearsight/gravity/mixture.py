@@ -105,7 +105,7 @@ def fit_shear(z: Tensor, weights: Tensor) -> Shear:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """A proposal: a mixture in sheared normal coordinates, seen as a density of θ."""
+    """A proposal: a mixture in sheared normal coordinates, seen as a density of θ, which :func:`refine` fits."""
 
     prior: Prior
     shear: Shear

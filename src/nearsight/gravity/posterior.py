@@ -40,6 +40,19 @@ class Posterior:
     log_weights: ``(n,)``, -inf for samples outside of the prior.
     log_evidence, log_evidence_error: ln Z of the signal over that of noise alone, and its standard error.
     evaluations: likelihoods that were evaluated to get there, in all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import Posterior, Prior, Uniform
+    >>> known = dict(mass_ratio=0.6, chi_1=0.1, chi_2=0.0, distance=400.0, inclination=0.4, phase=0.0)
+    >>> known |= dict(ra=1.0, dec=-0.5, psi=0.2, time=7.0)
+    >>> prior = Prior(dict(chirp_mass=Uniform(8.0, 10.0)) | known)
+    >>> theta = torch.linspace(8.0, 10.0, 2001)[:, None].double()
+    >>> log_weights = -0.5 * ((theta[:, 0] - 9.0) / 0.1) ** 2  # a Gaussian likelihood of width 0.1
+    >>> posterior = Posterior(prior, theta, log_weights, 0.0, 0.0)
+    >>> [round(x, 2) for x in posterior.quantiles("chirp_mass", (0.1587, 0.5, 0.8413))]
+    [8.9, 9.0, 9.1]
     """
 
     prior: Prior

@@ -27,6 +27,15 @@ class TimeSeries:
     rate: samples a second.
     gps: GPS time of the first.
     detector: "H1", "L1" or "V1".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.gravity import TimeSeries
+    >>> seconds = np.arange(8 * 4096) / 4096
+    >>> series = TimeSeries(np.sin(2 * np.pi * 100 * seconds), rate=4096.0, gps=1126259460.0, detector="H1")
+    >>> len(series.cut(1126259462.0, 0.5))
+    2048
     """
 
     values: np.ndarray

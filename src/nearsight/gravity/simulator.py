@@ -50,6 +50,19 @@ class Simulator:
     radians: by how much signals may turn within two cells.
     gps: start of the data; right ascensions are those at this time.
     seed: of the draws from which the basis is made.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import DETECTORS, Prior, Simulator, TaylorF2, Uniform, frequency_grid
+    >>> known = dict(mass_ratio=0.8, chi_1=0.0, chi_2=0.0, inclination=0.4, ra=1.0, dec=-0.5, psi=0.2, time=3.5)
+    >>> free = dict(chirp_mass=Uniform(20.0, 21.0), distance=Uniform(400, 900))
+    >>> prior = Prior(free | known, marginal=dict(phase=Uniform(0.0, 6.2832)))
+    >>> two, f = [DETECTORS["H1"], DETECTORS["L1"]], frequency_grid(20.0, 256.0, duration=4.0)
+    >>> simulator = Simulator(TaylorF2(), two, prior, f, size=8, summary=4)
+    >>> theta, data = simulator.draw(100, torch.Generator().manual_seed(1))
+    >>> theta.shape, data.shape  # 2 × 8 numbers of signal, 4 of noise and 4 of gaps from either detector
+    (torch.Size([100, 2]), torch.Size([100, 48]))
     """
 
     def __init__(

@@ -49,6 +49,19 @@ class Strain:
     asd: ``(detector, frequency)`` in Hz^{-1/2}; infinite where data are not to be used (:meth:`without`).
     detectors: where they stand.
     gps: GPS time at the start of the data, from which the time of coalescence counts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.gravity import DETECTORS, Strain, advanced_ligo, frequency_grid
+    >>> f, rng = frequency_grid(20.0, 1000.0, duration=4.0), torch.Generator().manual_seed(1)
+    >>> noise = torch.complex(*torch.randn(2, 1, len(f), generator=rng).double())
+    >>> asd = advanced_ligo(f)[None]
+    >>> strain = Strain(f, noise * asd * 4.0**0.5 / 2, asd, [DETECTORS["H1"]])
+    >>> round(float(strain.whitened.real.var()), 1)  # noise has variance one
+    1.0
+    >>> float(strain.without(59.0, 61.0).whitened[0, (f - 60).abs() < 1].abs().max())  # no mains
+    0.0
     """
 
     frequencies: Tensor

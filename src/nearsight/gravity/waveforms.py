@@ -17,7 +17,10 @@ Source = Mapping[str, Tensor]
 
 
 class Polarisations(NamedTuple):
-    """Strains h₊ and h× at the detectors' frequencies, complex ``(*batch, frequency)``, in 1/Hz."""
+    """Strains h₊ and h× at the detectors' frequencies, complex ``(*batch, frequency)``, in 1/Hz.
+
+    A :class:`Waveform` such as :class:`TaylorF2` returns them.
+    """
 
     plus: Tensor
     cross: Tensor

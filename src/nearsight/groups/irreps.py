@@ -22,6 +22,8 @@ class Irrep:
 
     ``kind`` is "real" when it stays irreducible over the complex numbers (⟨χ²⟩ = 1) and "complex" when it is a pair of
     complex-conjugate irreps written in real form (⟨χ²⟩ = 2).
+
+    :attr:`PointGroup.irreps` and :meth:`PointGroup.irrep` return them.
     """
 
     name: str

@@ -20,6 +20,16 @@ class PointGroup(Described):
     """A finite group of orthogonal matrices ``(order, dim, dim)``, in canonical order with the identity first.
 
     Two groups built from the same matrices in any order have the same elements, names, irreps and D(g), bit for bit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.groups import PointGroup
+    >>> turn, mirror = np.array([[0.0, -1.0], [1.0, 0.0]]), np.diag([1.0, -1.0])
+    >>> turns = [np.linalg.matrix_power(turn, n) for n in range(4)]
+    >>> group = PointGroup(np.array([g @ h for g in turns for h in (np.eye(2), mirror)]))
+    >>> group.name, group.product("E", "E")  # products of two vectors: r², a rotation, x² - y², xy
+    ('D4', {'A1': 1, 'A2': 1, 'B1': 1, 'B2': 1})
     """
 
     matrices: np.ndarray

@@ -28,6 +28,15 @@ class BlumeCapel(ClassicalModel):
     D: energy of a magnetic site over a vacant one (crystal field).
     h: field.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.BlumeCapel(ns.lattices.square(4), D=2.0)
+    >>> aligned, vacant = torch.full((16,), 2), torch.full((16,), 1)  # states 0, 1, 2 are s = -1, 0, 1
+    >>> [float(model.energy(states.to(torch.int8))) for states in (aligned, vacant)]  # (D - 2J) N: equal at D = 2J
+    [0.0, 0.0]
+
     References
     ----------
     M. Blume, Phys. Rev. 141, 517 (1966); H. W. Capel, Physica 32, 966 (1966);

@@ -25,6 +25,8 @@ class Pairs:
     """Interacting pairs, every bond once: sites ``i`` ≠ ``j`` and coupling ``strength``, NumPy arrays ``(bond,)``.
 
     On a torus of two cells the same pair of sites is listed twice, as the sum over bonds requires.
+
+    :attr:`ClassicalModel.pairs` has them.
     """
 
     i: np.ndarray
@@ -41,6 +43,8 @@ class Neighbours:
 
     Every site has as many slots as the one with most bonds has; a slot without a bond points to the site itself with
     strength 0, so that loops need no test.
+
+    :attr:`ClassicalModel.neighbours` has them.
     """
 
     index: np.ndarray
@@ -112,6 +116,20 @@ class ClassicalModel(Hamiltonian):
 
     A subclass hands over its ``values``, one row of field components per state, the symmetric ``metric`` G with
     g(a, b) = φ_aᵀ G φ_b, its bonds, and overrides :meth:`site_energy` where sites have energies.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> import torch
+    >>> ring = ns.lattices.chain(6).bonds(1)
+    >>> bonds = ring.i, ring.j, np.full(6, -1.0)  # an antiferromagnetic ring of three-state clock spins
+    >>> angle = 2 * torch.pi / 3 * torch.arange(3)
+    >>> values = torch.stack([angle.cos(), angle.sin()], dim=1)
+    >>> xy = ns.fields.FieldType("S", ("trivial",) * 2)
+    >>> model = ns.hamiltonians.ClassicalModel(ns.lattices.chain(6), xy, values, torch.eye(2), bonds)
+    >>> round(float(model.energy(torch.tensor([0, 1, 2, 0, 1, 2], dtype=torch.int8))), 6)  # six bonds of cos 120°
+    -3.0
     """
 
     site_orbitals = 0

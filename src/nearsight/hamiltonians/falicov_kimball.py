@@ -39,6 +39,17 @@ class FalicovKimball(Hamiltonian):
     spins: 1 for spinless electrons, 2 for electrons with spin; energies and densities then count both.
     twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic).
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(4)
+    >>> model = ns.hamiltonians.FalicovKimball(lattice, U=2.0)
+    >>> checkerboard = torch.tensor(lattice.cells.sum(1) % 2).double()[:, None]
+    >>> levels = torch.linalg.eigvalsh(model.matrix(checkerboard))
+    >>> round(float(levels[8] - levels[7]), 6)  # ordered ions open a gap of U at half filling
+    2.0
+
     References
     ----------
     L. M. Falicov, J. C. Kimball, Phys. Rev. Lett. 22, 997 (1969); T. Kennedy, E. H. Lieb, Physica A 138, 320 (1986);

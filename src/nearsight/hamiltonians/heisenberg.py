@@ -35,6 +35,15 @@ class Heisenberg(Hamiltonian):
     loops: some ten nanoseconds a site, and about as much again for the noise. Elsewhere, and where derivatives of the
     fields are asked for, they come from the energy by autograd, with the same numbers up to rounding.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> lattice = ns.lattices.square(4)
+    >>> force_field = ns.forcefields.ClassicalForceField(ns.hamiltonians.Heisenberg(lattice, J=1.0, B=0.5))
+    >>> field, energy = force_field(ns.fields.ferromagnet(lattice))  # spins along z
+    >>> float(field[0, 2]), float(energy)  # H = 4J + B, and E = -(2J + B) per site
+    (4.5, -40.0)
+
     References
     ----------
     M. E. Fisher, Am. J. Phys. 32, 343 (1964), the chain; T. Moriya, Phys. Rev. 120, 91 (1960).

@@ -43,6 +43,17 @@ class Holstein(Hamiltonian):
     twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic); open boundaries are a
         property of the lattice.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(4)
+    >>> model = ns.hamiltonians.Holstein(lattice, g=1.5)
+    >>> wave = torch.tensor((-1.0) ** lattice.cells.sum(1))[:, None]  # Q = 1 and -1 in a checkerboard
+    >>> levels = torch.linalg.eigvalsh(model.matrix(wave))
+    >>> round(float(levels[8] - levels[7]), 6)  # the charge-density wave has a gap of 2 g |Q|
+    3.0
+
     References
     ----------
     T. Holstein, Ann. Phys. 8, 325 (1959); P. Zhang, S. Zhang, G.-W. Chern, arXiv:2201.00798, sec. IV.

@@ -36,6 +36,15 @@ class Ising(ClassicalModel):
     J: coupling of nearest neighbours, or a tuple with one coupling for every neighbour shell from the first.
     h: field.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Ising(ns.lattices.square(4))
+    >>> up = torch.ones(16, dtype=torch.int8)
+    >>> float(model.energy(up)), float(model.energy_change(up, site=5, new=0))  # -2J a site; a flip breaks four bonds
+    (-32.0, 8.0)
+
     References
     ----------
     L. Onsager, Phys. Rev. 65, 117 (1944).
@@ -66,6 +75,17 @@ class EdwardsAnderson(ClassicalModel):
     distribution: "gaussian", mean 0 and standard deviation J, or "+-J", both signs equally likely.
     J: scale of the couplings drawn, > 0.
     seed: whole number that names the sample.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> import torch
+    >>> lattice, sign = ns.lattices.square(4), np.resize([1, -1, -1], 16)
+    >>> bonds = lattice.bonds(1)
+    >>> sample = ns.hamiltonians.EdwardsAnderson(lattice, sign[bonds.i] * sign[bonds.j])  # a ferromagnet in disguise
+    >>> float(sample.energy(torch.tensor(sign > 0).to(torch.int8)))  # no bond of its ground state is frustrated
+    -32.0
 
     References
     ----------

@@ -61,6 +61,15 @@ class JahnTeller(Hamiltonian):
     twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic); open boundaries are a
         property of the lattice. A twist that is not the same for x and y breaks the symmetry of the square.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.JahnTeller(ns.lattices.square(2), t=0.0, lam=1.25)
+    >>> Q = torch.tensor([0.0, 0.6, 0.8]).double().repeat(4, 1)  # (Q1, Qx, Qz) of every site
+    >>> torch.linalg.eigvalsh(model.matrix(Q)).round(decimals=6).tolist()  # without hopping ±λ (Qx² + Qz²)^½
+    [-1.25, -1.25, -1.25, -1.25, 1.25, 1.25, 1.25, 1.25]
+
     References
     ----------
     T. Hotta, Rep. Prog. Phys. 69, 2061 (2006); S. Zhang, PhD thesis (University of Virginia, 2024), sec. 7.3;

@@ -78,6 +78,15 @@ class RKKY(PairFunction):
     kF: Fermi wave vector.
     cutoff: largest R; None for nearest images, see :class:`PairFunction`.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> ns.hamiltonians.RKKY(1.0, kF=1.0)(np.array([1.0, 3.0, 5.0])).round(4).tolist()  # the sign oscillates
+    [0.1088, -0.0047, 0.0008]
+    >>> round(float(ns.hamiltonians.RKKY(kF=1.0)(np.array(0.05))) * 3 * 0.1, 2)  # f₀/(3x) at short distances
+    1.0
+
     References
     ----------
     M. A. Ruderman, C. Kittel, Phys. Rev. 96, 99 (1954).

@@ -50,6 +50,16 @@ class Peierls(Hamiltonian):
     twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic); open boundaries are a
         property of the lattice.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Peierls(ns.lattices.chain(8), t=2.5, t2=0.0, alpha=4.0)
+    >>> dimers = 0.1 * torch.tensor([1.0, -1.0]).repeat(4)[:, None].double()  # bonds of t + 2αu and t - 2αu in turn
+    >>> levels = torch.linalg.eigvalsh(model.matrix(dimers))
+    >>> round(float(levels[4] - levels[3]), 6)  # the Peierls gap 8 α u
+    3.2
+
     References
     ----------
     W.-P. Su, J. R. Schrieffer, A. J. Heeger, Phys. Rev. Lett. 42, 1698 (1979); S. Tang, J. E. Hirsch, Phys. Rev. B 37,

@@ -36,6 +36,15 @@ class Potts(ClassicalModel):
     J: coupling of nearest neighbours, or a tuple with one coupling for every neighbour shell from the first.
     kind: "standard" or "clock".
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Potts(ns.lattices.triangular(3), q=3, J=-1.0)
+    >>> three = torch.tensor([0, 2, 1, 1, 0, 2, 2, 1, 0], dtype=torch.int8)  # every triangle holds all three states
+    >>> float(model.energy(three)), float(model.energy(0 * three))  # no frustration, against 3 |J| per site
+    (0.0, 27.0)
+
     References
     ----------
     R. B. Potts, Proc. Camb. Phil. Soc. 48, 106 (1952); F. Y. Wu, Rev. Mod. Phys. 54, 235 (1982).

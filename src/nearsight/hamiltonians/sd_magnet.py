@@ -23,7 +23,10 @@ from nearsight.lattices.lattice import checked_lattice
 
 
 class FieldError(NamedTuple):
-    """Of the fields H_i ``(*batch,)``: of one ``component``, and of the ``vector``."""
+    """Of the fields H_i ``(*batch,)``: of one ``component``, and of the ``vector``.
+
+    :meth:`SDModel.force_error` returns it.
+    """
 
     component: Tensor
     vector: Tensor
@@ -74,6 +77,18 @@ class SDModel(Hamiltonian):
     twist: phase θ picked up across each periodic boundary, in radians per axis (π: antiperiodic).
 
     Electrons without a dense matrix, for lattices of a thousand sites and more: ``solvers.Poles``.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(4)
+    >>> model = ns.hamiltonians.SDModel(lattice, t=1.0, J=6.0)
+    >>> antiferromagnet = torch.zeros(16, 3).double()
+    >>> antiferromagnet[:, 2] = torch.tensor((-1.0) ** lattice.cells.sum(1))
+    >>> levels = torch.linalg.eigvalsh(model.matrix(antiferromagnet))
+    >>> round(float(levels[16] - levels[15]), 6)  # a gap of 2J at half filling
+    12.0
 
     References
     ----------

@@ -47,6 +47,18 @@ class SpinEnergy:
         D_ij = D z × r_ij/|r_ij| (cycloids, Néel skyrmions).
     K, axis: uniaxial anisotropy and its axis n, any length.
     B: magnetic field, three components, or one number along z.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> import torch
+    >>> lattice = ns.lattices.square(8)
+    >>> angle = np.pi / 4 * lattice.cells[:, 0]  # a helix along x that turns by arctan(D/J) a bond
+    >>> helix = torch.tensor(np.stack([0 * angle, np.cos(angle), np.sin(angle)], axis=1))
+    >>> energy = ns.hamiltonians.SpinEnergy(lattice, J=1.0, D=1.0)
+    >>> round(float(energy(helix)) / 64, 4)  # -(J² + D²)^½ along x, -J along y
+    -2.4142
     """
 
     lattice: Lattice

@@ -26,6 +26,8 @@ class SymmetryTest:
     """Whether data are invariant under the operations called ``name``: the ``pvalue``, or why there is none.
 
     ``stretches`` is the number of independent stretches of data that were turned against each other.
+
+    :attr:`Examination.symmetries` holds them.
     """
 
     name: str

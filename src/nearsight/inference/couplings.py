@@ -45,6 +45,8 @@ class LearnedCouplings:
     method: how they were learned.
     kT: temperature of the observations, or None.
     observations, effective: number of snapshots, and how many independent ones they are worth for these terms.
+
+    :func:`learn_couplings` returns them.
     """
 
     terms: Terms

@@ -51,6 +51,8 @@ class Distilled:
     ridge: the penalty that was chosen, relative to the number of labels; NaN for a network.
     parameters: number of parameters learned.
     labels: number of labels they were learned from.
+
+    :func:`distil` returns it.
     """
 
     model: TileModel

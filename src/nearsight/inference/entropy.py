@@ -25,7 +25,10 @@ ENOUGH = 100
 
 
 class Measured(NamedTuple):
-    """A value and its standard error."""
+    """A value and its standard error.
+
+    :func:`entropy` and :func:`cross_entropy` return it.
+    """
 
     value: float
     error: float
@@ -105,6 +108,8 @@ class Reweighted:
     ``free_energy`` F, ``energy`` U and ``entropy`` S. ``effective`` is the fraction of draws that count,
     :math:`(\sum w)^2 / (n \sum w^2)`; ``acceptance`` that of the Metropolis chain that proposes independent draws of
     the model and accepts them by the energies: one for a perfect model.
+
+    :func:`reweight` returns it.
     """
 
     free_energy: Measured

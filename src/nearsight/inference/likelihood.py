@@ -30,6 +30,15 @@ class LikelihoodOptions(TrainerOptions):
     ``validation`` is a fraction of the chains, or of the time of a single one. The learning rate ends at zero: half of
     it late in a fit is worth a multiple of the data, because configurations far from those observed have the energy
     of couplings that are only as good as they have converged.
+
+    Examples
+    --------
+    >>> from nearsight.inference import LikelihoodOptions
+    >>> options = LikelihoodOptions(steps=1000, batch_size=2048)
+    >>> options.steps * options.batch_size  # observations that are read
+    2048000
+    >>> options.rate(999) < 1e-4 * options.learning_rate  # it ends at zero
+    True
     """
 
     steps: Count = 2000

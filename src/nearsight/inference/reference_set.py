@@ -31,6 +31,8 @@ class ReferenceSet:
 
     Learned energies are judged on it from the ground states to the highest ones, most of which are never seen at any
     temperature. Where a level has fewer states than were asked for, they repeat.
+
+    :func:`reference_set` returns it.
     """
 
     model: ClassicalModel
@@ -156,6 +158,8 @@ class EnergyErrors:
     ``rmse``: root mean square over all configurations, with the constant fixed by random configurations; ``best``: the
     same with the constant that makes it smallest. ``constant``: what was subtracted. ``bias`` and ``spread``
     ``(level,)``: mean error and its standard deviation among the configurations of a level.
+
+    :func:`energy_errors` returns them.
     """
 
     rmse: float

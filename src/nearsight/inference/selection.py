@@ -42,6 +42,8 @@ class SelectedCouplings:
     rest: p-value of the hypothesis that all couplings that were not selected are zero together.
     validation: the models proposed, judged on the validation part.
     level: probability to select any coupling that is zero.
+
+    :func:`select_couplings` returns them.
     """
 
     learned: LearnedCouplings

@@ -22,6 +22,8 @@ class Edges:
     ``neighbour`` ``(site, n)`` are indices, ``vectors`` ``(site, n, dim)`` the displacements to them and ``present``
     ``(site, n)`` says which places are filled. Empty places point to the site itself, at a distance of the cutoff,
     where all functions with a cutoff vanish.
+
+    :func:`edges` returns them.
     """
 
     neighbour: np.ndarray
@@ -69,6 +71,18 @@ class EdgeBasis(Described):
     cutoff: R_c.
     radial: number of radial functions, n < radial.
     degree: largest l, 0 to 2.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> basis = ns.lattices.EdgeBasis(cutoff=2.0, radial=3)
+    >>> basis.sizes(3)  # harmonics of l = 0, 1, 2 in space
+    (1, 3, 5)
+    >>> a, b = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.6, 0.8, 0.0])  # unit vectors with cos θ = 0.6
+    >>> Y = basis.angular_values(a) * basis.angular_values(b)
+    >>> [round(float(part.sum()), 4) for part in Y.split((1, 3, 5))]  # 1, cos θ, cos² θ - 1/3: angles alone count
+    [1.0, 0.6, 0.0267]
     """
 
     cutoff: float

@@ -38,6 +38,15 @@ class Lattice:
 
     The index of a site runs over the cells in C order with the basis last, so that
     ``field.reshape(*batch, *shape, basis, component)`` is the field on its grid.
+
+    Examples
+    --------
+    >>> from nearsight.lattices import Lattice
+    >>> lieb = Lattice("Lieb", [[2, 0], [0, 2]], [[0, 0], [1, 0], [0, 1]], (4, 4))  # one site of four is missing
+    >>> lieb
+    Lieb, 4 × 4 cells × 3 sites, periodic
+    >>> len(lieb.bonds(1)), lieb.shell_distances[:2].round(4).tolist()  # four bonds per cell; the nearest distances
+    (64, [1.0, 1.4142])
     """
 
     name: str

@@ -17,6 +17,8 @@ class Bonds:
     ``i``, ``j`` are site indices ``(bond,)``; ``displacement`` is the vector from i to j ``(bond, dim)``; ``winding``
     counts how often the bond crosses each periodic boundary ``(bond, dim)`` and carries the phase of twisted boundary
     conditions. On a torus of two cells the same pair of sites is joined by two bonds, as the hopping sum requires.
+
+    :meth:`Lattice.bonds`, :func:`bonds_within` and :func:`nearest_image_bonds` return them.
     """
 
     i: np.ndarray
@@ -35,6 +37,8 @@ class Neighbourhood:
     ``cells`` are offsets in units of the primitive vectors ``(n, dim)``, ``sublattice`` the basis index of each
     neighbour ``(n,)`` and ``vectors`` the Cartesian displacements ``(n, dim)``. ``centre`` is the position of the
     centre in cell 0; where it is a site, the first row is that site.
+
+    :meth:`Lattice.neighbourhood` returns it.
     """
 
     cells: np.ndarray

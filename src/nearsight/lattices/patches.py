@@ -23,6 +23,8 @@ class Patches:
     lattice: the box as a lattice. sites: index of each of its sites in the large lattice ``(patch, site)``. centre:
     which of them the box is drawn around. whole: the axes along which the box is the large lattice itself. drawn: which
     of the sites asked for these are.
+
+    :func:`cut_patches` returns them.
     """
 
     lattice: Lattice

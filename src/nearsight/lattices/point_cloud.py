@@ -181,6 +181,15 @@ class Structures(PointCloud):
     structures: clouds of one dimension and with the same set of species.
 
     ``ValueError`` if structures hold different sets of species: what is fitted to one has never seen the other.
+
+    Examples
+    --------
+    >>> from nearsight.lattices import PointCloud, Structures, bonds_within
+    >>> dimer = PointCloud([[0.0, 0.0], [0.0, 1.0]], cell=5.0)
+    >>> trimer = PointCloud([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]], cell=9.0)
+    >>> both = Structures([dimer, trimer])
+    >>> both.offsets.tolist(), len(bonds_within(both, 1.2))  # one bond and two, none between the structures
+    ([0, 2, 5], 3)
     """
 
     def __init__(self, structures: Sequence[PointCloud]) -> None:

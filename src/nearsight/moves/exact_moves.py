@@ -23,6 +23,8 @@ class Ensembles(NamedTuple):
     """What the same moves cost at fixed number and at fixed μ, ``(*batch, move)`` each; infinite where impossible.
 
     μ is that of the configuration before the move, at which it holds the fixed number of electrons.
+
+    :meth:`ExactMoves.ensembles` returns them.
     """
 
     canonical: Tensor
@@ -62,6 +64,19 @@ class ExactMoves(MoveEnergies):
     Raises
     ------
     ValueError: U = 0, where no move costs anything; more electrons than states; kT ≤ 0; the internal energy at fixed μ.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.FalicovKimball(ns.lattices.square(4), U=2.0)
+    >>> energies = ns.moves.ExactMoves(model, kT=0.2, filling=0.5)
+    >>> field = torch.tensor(model.lattice.cells.sum(1) % 2).double()[:, None]  # a checkerboard of ions
+    >>> cost = energies.differences(field)
+    >>> after = energies.hops.apply(field, cost.argmin())
+    >>> F = ns.forcefields.ElectronForceField(model, ns.solvers.Dense(kT=0.2, filling=0.5))
+    >>> bool(abs(cost.min() - (F(after).energy - F(field).energy)) < 1e-5), bool(cost.min() > 0)
+    (True, True)
     """
 
     def __init__(
@@ -216,6 +231,8 @@ class ExactWalk(_ElectronWalk):
     """A walk whose differences come from Green's functions, updated at every accepted move.
 
     ``drift`` tells how far the tracked free energy was from that of a new diagonalisation, at most so far.
+
+    :meth:`ExactMoves.start_walk` returns it.
     """
 
     def __init__(self, energies: ExactMoves, field: Tensor) -> None:
@@ -260,7 +277,10 @@ class ExactWalk(_ElectronWalk):
 
 
 class DiagonalisingWalk(_ElectronWalk):
-    """The same walk by a diagonalisation for every difference, O(n³): for complex matrices, and as a referee."""
+    """The same walk by a diagonalisation for every difference, O(n³): for complex matrices, and as a referee.
+
+    :meth:`ExactMoves.start_walk` returns it for complex matrices.
+    """
 
     def __init__(self, energies: ExactMoves, field: Tensor) -> None:
         super().__init__(energies, field)

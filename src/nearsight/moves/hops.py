@@ -26,6 +26,19 @@ class Hops(Described):
     ----------
     lattice: where the particles live; two sites wide tori, on which two directions lead to one target, are refused.
     shell: neighbour shell of the hops, 1 for nearest neighbours.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> hops = ns.moves.Hops(ns.lattices.square(4))
+    >>> before = torch.zeros(16, 1).double()
+    >>> before[5] = 1.0
+    >>> possible = hops.possible(before).nonzero()[:, 0]  # the four hops of the only particle
+    >>> after = hops.apply(before, possible[0])
+    >>> back = torch.tensor(hops.reversed[possible[0]])
+    >>> len(possible), torch.equal(hops.apply(after, back), before)
+    (4, True)
     """
 
     def __init__(self, lattice: Lattice, shell: int = 1) -> None:

@@ -31,6 +31,17 @@ class LatticeGas(MoveEnergies):
     lattice: any, periodic or open.
     J: coupling of nearest neighbours, or a tuple with one coupling for every neighbour shell from the first.
     shell: neighbour shell of the hops.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> gas = ns.moves.LatticeGas(ns.lattices.square(4), J=1.0)
+    >>> field = torch.zeros(16, 1).double()
+    >>> field[[0, 1]] = 1.0  # two neighbours
+    >>> cost = gas.differences(field)
+    >>> float(gas.energy(field)), sorted(cost[cost.isfinite()].tolist())  # a bond of -J, and six hops that break it
+    (-1.0, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     """
 
     def __init__(self, lattice: Lattice, *, J: float | tuple[float, ...] = 1.0, shell: int = 1) -> None:

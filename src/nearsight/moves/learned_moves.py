@@ -98,6 +98,21 @@ class LearnedMoves(LearnedMoveEnergies):
 
     To store one, ``forcefields.save`` its force field.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(8)
+    >>> network = ns.networks.EmbeddedNetwork(lattice, ns.fields.occupation(), radius=2.0, channels=2)
+    >>> moves = ns.moves.LearnedMoves(ns.LearnedForceField(network))
+    >>> before = (torch.arange(64)[:, None] % 3 == 0).double()
+    >>> cost = moves.differences(before)
+    >>> move = cost.isfinite().nonzero()[0, 0]
+    >>> after = moves.hops.apply(before, move)
+    >>> back = moves.differences(after)[moves.hops.reversed[move]]  # costs the opposite, as differences of an energy do
+    >>> torch.allclose(torch.stack([-back, moves.energy(after) - moves.energy(before)]), cost[move], atol=1e-6)
+    True
+
     References
     ----------
     A. N. Kolmogorov, Math. Ann. 112, 155 (1936).

@@ -18,6 +18,8 @@ class Attempts(NamedTuple):
     """What became of a sequence of attempted moves, ``(attempt,)`` each.
 
     ``difference`` is ΔE of the attempted move, infinite where the target was occupied or missing.
+
+    :meth:`Walk.attempt` returns them.
     """
 
     accepted: np.ndarray
@@ -56,6 +58,8 @@ class Walk:
 
     ``positions`` ``(particle,)`` holds the site of every particle, at first in ascending order; a particle keeps its
     number when it moves.
+
+    :meth:`MoveEnergies.start_walk` returns it.
     """
 
     def __init__(self, energies: MoveEnergies, field: Tensor) -> None:

@@ -52,6 +52,16 @@ class BlockCNN(Described, nn.Module):
 
     Cost of a block: about 19 kFLOP c² per site of the second scale, l²/4 of them: 10 MFLOP for l = 32, c = 3.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> network = ns.networks.BlockCNN(8, channels=2)
+    >>> blocks = torch.randint(2, (4, 8, 8), generator=torch.Generator().manual_seed(1)) * 2.0 - 1
+    >>> other = -blocks.rot90(dims=(1, 2))  # turned, and all spins reversed
+    >>> torch.allclose(network(blocks), network(other), atol=1e-5)
+    True
+
     References
     ----------
     T. Cohen, M. Welling, Group equivariant convolutional networks, arXiv:1602.07576.

@@ -47,6 +47,17 @@ class EDNN(Described, nn.Module):
     symmetric, internal: average over the point group, over states.
     rng: for the weights; None is a generator seeded with 0.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> network = ns.networks.EDNN(ns.lattices.square(4), focus=2, context=0)  # tiles of 2 × 2: a table of 16 energies
+    >>> states = torch.randint(2, (3, 16), generator=torch.Generator().manual_seed(1))
+    >>> torch.allclose(network(states), network(1 - states))  # E(s) = E(-s)
+    True
+    >>> torch.allclose(network.model().energy(states.to(torch.int8)).float(), network(states), atol=1e-5)
+    True
+
     References
     ----------
     K. Mills et al., Chem. Sci. 10, 4129 (2019).

@@ -52,6 +52,20 @@ class EmbeddedNetwork(LatticeNetwork):
     widths: sizes of the hidden layers after the average; ``()`` sums :math:`z_c` with one weight each.
     rng: source of the initial weights; without one, a generator seeded with 0.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(12)
+    >>> network = ns.networks.EmbeddedNetwork(lattice, ns.fields.occupation(), radius=2.0, channels=2)
+    >>> occupied = torch.zeros(144, 1)
+    >>> before, after = (network.local(occupied + (torch.arange(144) == site)[:, None]) for site in (0, 78))
+    >>> torch.allclose(before.sum(), after.sum(), rtol=1e-5)  # a particle alone costs the same everywhere
+    True
+    >>> changed = (network.local(occupied) - after).abs() > 1e-6  # and is seen as far as the radius
+    >>> int(changed.sum()), len(lattice.neighbourhood(2.0))
+    (13, 13)
+
     References
     ----------
     M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984): energies of atoms embedded in a density of their neighbours.

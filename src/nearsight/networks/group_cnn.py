@@ -40,6 +40,18 @@ class GroupCNN(LatticeNetwork):
     operations of the cubic lattice make 2 channels as wide: 129 kFLOP with nearest neighbours only (radius 1.1), and
     a box of 27 sites (radius 1.8) four times that.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> network = ns.networks.GroupCNN(ns.lattices.square(8), ns.fields.scalar(), channels=2, parity="odd")
+    >>> field = torch.randn(64, 1, generator=torch.Generator().manual_seed(1))
+    >>> turned = field.view(8, 8).rot90().reshape(64, 1)
+    >>> force_field = ns.LearnedForceField(network)
+    >>> force, other = force_field(field).force, force_field(-turned).force  # a quarter turn, and the opposite sign
+    >>> torch.allclose(other.view(8, 8), -force.view(8, 8).rot90(), atol=1e-5)
+    True
+
     References
     ----------
     T. Cohen, M. Welling, Group equivariant convolutional networks, arXiv:1602.07576.

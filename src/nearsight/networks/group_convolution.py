@@ -38,6 +38,18 @@ class GroupConvolution(nn.Module):
     :class:`nearsight.networks._sectors.Sectors` of the group in evaluation mode: with a quarter of the multiplications
     on the square and the triangular lattice, an eighth on the cubic one. Results differ by rounding.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(8)
+    >>> group, scalar = ns.lattices.site_group(lattice), ns.fields.scalar()
+    >>> lifting = ns.networks.GroupConvolution(
+    ...     lattice.neighbourhood(1.0), group, 1, 2, rng=torch.Generator().manual_seed(1),
+    ...     representation=scalar.representation(group))
+    >>> sum(w.numel() for w in lifting.parameters()), lifting.kernel().shape  # 2 × 5 free numbers, 2 × 8 channels of D4
+    (10, torch.Size([16, 1, 3, 3]))
+
     References
     ----------
     T. Cohen, M. Welling, Group equivariant convolutional networks, arXiv:1602.07576.

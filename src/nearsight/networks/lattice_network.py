@@ -44,6 +44,24 @@ class LatticeNetwork(Described, nn.Module):
         does and need not be a gradient.
     group: the point group to commute with: that of a site, or a subgroup where the Hamiltonian has less symmetry than
         the lattice (the rotations alone in a magnetic field). The law of ``field_type`` is one of this group.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> class Springs(ns.networks.LatticeNetwork):  # a member of one's own, with one parameter
+    ...     reach, flops_per_site = (0, 0), 3
+    ...
+    ...     def __init__(self, lattice, field_type):
+    ...         super().__init__(lattice, field_type)
+    ...         self.k = torch.nn.Parameter(torch.tensor(2.0))
+    ...
+    ...     def forward(self, grid):
+    ...         return 0.5 * self.k * grid.square()
+    >>> learned = ns.LearnedForceField(Springs(ns.lattices.square(4), ns.fields.scalar()))
+    >>> force, energy = learned(torch.ones(16, 1))
+    >>> force[0, 0].item(), energy.item()  # -k Q, and k/2 Q² of every site
+    (-2.0, 16.0)
     """
 
     _parts: ClassVar = {

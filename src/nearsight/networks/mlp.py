@@ -24,6 +24,17 @@ class MLP(Described, nn.Module):
     and scales every feature to mean 0 and variance 1 over typical fields, unless it is constant.
 
     Weights are drawn from ``rng``; without one, from a generator seeded with 0: equal calls, equal nets.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> features = torch.randn(5, 36, 3, generator=torch.Generator().manual_seed(1))
+    >>> network = ns.networks.MLP((16,)).build(3)
+    >>> network(features).shape  # one number for each of 36 sites in five snapshots
+    torch.Size([5, 36])
+    >>> torch.equal(ns.networks.MLP((16,)).build(3)(features), network(features))
+    True
     """
 
     def __init__(self, widths: tuple[int, ...] = (64, 64), *, rng: torch.Generator | None = None) -> None:

@@ -43,6 +43,19 @@ class SpinCNN(LatticeNetwork):
 
     Cost per site: (n + 1) times that of :class:`GroupCNN` with the same channels.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> rng, lattice = torch.Generator().manual_seed(1), ns.lattices.triangular(6)
+    >>> force_field = ns.LearnedForceField(ns.networks.SpinCNN(lattice, ns.fields.spin(), channels=2))
+    >>> spins = ns.fields.random_spins(lattice, rng).float()
+    >>> rotation = torch.linalg.qr(torch.randn(3, 3, generator=rng)).Q  # of all spins, the lattice stays
+    >>> H, energy = force_field(spins)
+    >>> other = force_field(spins @ rotation.T)
+    >>> torch.allclose(other.energy, energy, atol=1e-5), torch.allclose(other.force, H @ rotation.T, atol=1e-5)
+    (True, True)
+
     References
     ----------
     H. Weyl, The Classical Groups (Princeton, 1939), chapter II. N. Thomas et al., Tensor field networks,

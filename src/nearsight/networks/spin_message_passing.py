@@ -61,6 +61,15 @@ class SpinMessagePassing(Described, nn.Module):
     head: "energy", whose gradient is the field; or "force", the field itself, which is no gradient.
     rng: draws the weights; without it equal calls give equal weights.
 
+    Examples
+    --------
+    >>> import nearsight as ns, torch
+    >>> cloud = ns.lattices.random_cloud(8, 0.8, 0.5, rng=torch.Generator().manual_seed(1))
+    >>> model = ns.networks.SpinMessagePassing(cloud, ns.fields.spin(), layers=1, channels=2, hidden=4)
+    >>> S = ns.fields.random_spins(cloud, torch.Generator().manual_seed(2)).float()
+    >>> torch.allclose(model.local(S), model.local(S[:, [1, 2, 0]]), atol=1e-5)  # all spins turned by 120 degrees
+    True
+
     References
     ----------
     R. Drautz, Phys. Rev. B 102, 024104 (2020), the expansion with spins; I. Batatia et al., NeurIPS 35 (2022), messages

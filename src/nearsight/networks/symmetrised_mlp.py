@@ -37,6 +37,19 @@ class SymmetrisedMLP(LatticeNetwork):
     widths: sizes of the hidden layers.
     parity: as of :class:`GroupCNN`.
     rng: source of the initial weights; without one, a generator seeded with 0.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice, modes = ns.lattices.square(8), ns.fields.jahn_teller()
+    >>> force_field = ns.LearnedForceField(ns.networks.SymmetrisedMLP(lattice, modes, cutoff=2.0, head="force"))
+    >>> field = torch.randn(8, 8, 3, generator=torch.Generator().manual_seed(1))
+    >>> law = torch.tensor([1.0, -1.0, 1.0])  # a quarter turn moves the sites, and reverses Qx
+    >>> turned = law * field.rot90()
+    >>> force, other = (force_field(f.reshape(64, 3)).force.view(8, 8, 3) for f in (field, turned))
+    >>> torch.allclose(other, law * force.rot90(), atol=1e-5)
+    True
     """
 
     def __init__(

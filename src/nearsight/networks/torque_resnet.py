@@ -44,6 +44,16 @@ class TorqueResNet(LatticeNetwork):
     kernel: cells per axis of a convolution, odd.
     rng: source of the initial weights; without one, a generator seeded with 0.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice = ns.lattices.square(24)
+    >>> network = ns.networks.TorqueResNet(lattice, ns.fields.spin(), channels=(4, 4), kernel=3)
+    >>> spins = ns.fields.random_spins(lattice, torch.Generator().manual_seed(1)).float()
+    >>> bool((network.local(spins) * spins).sum(-1).abs().max() < 1e-6)  # H = T × S is normal to S
+    True
+
     References
     ----------
     S. Zhang, PhD thesis (University of Virginia, 2024), sec. 3.3.1; K. He et al., arXiv:1512.03385.

@@ -23,6 +23,16 @@ class Published:
 
     ``columns`` are by their symbols: t, l, L, phi, barrier, ...; the error of a column y is the column ``y_error``.
     Nothing of this kind comes with the library: numbers read off a printed figure belong to whoever read them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.plots import Published
+    >>> t = np.array([1.0, 4.0, 9.0])
+    >>> table = Published("growth", "Fig. 3 of a paper", {"t": t, "L": np.sqrt(t), "L_error": 0.1 * np.sqrt(t)})
+    >>> x, y, error = table.curve("t", "L")
+    >>> y.tolist(), error.round(2).tolist()
+    ([1.0, 2.0, 3.0], [0.1, 0.2, 0.3])
     """
 
     quantity: str

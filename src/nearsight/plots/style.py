@@ -67,7 +67,17 @@ Parameters = ParamSpec("Parameters")
 
 
 class Picture(Figure):
-    """A figure with a caption. It belongs to no global list of open figures and is freed like any other object."""
+    """A figure with a caption. It belongs to no global list of open figures and is freed like any other object.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> picture = ns.plots.picture(width=3.3, height=2.0)
+    >>> lines = picture.add_subplot().plot([0, 1, 2], [0.0, 1.0, 4.0])
+    >>> picture.caption = "Growth"
+    >>> picture.png()[1:4]
+    b'PNG'
+    """
 
     caption: str = ""
 

@@ -70,6 +70,8 @@ class Prediction(NamedTuple):
     ``mean`` and ``spread`` are eqs. (3) and (4) of the paper: the average over the blocks, and the standard deviation
     of single blocks, a property of the system and not an error. ``error`` is the standard error of the mean with the
     correlations of overlapping blocks in it (:func:`error_of_mean`).
+
+    :meth:`PropertyModel.predict` returns it.
     """
 
     mean: np.ndarray
@@ -95,6 +97,17 @@ class PropertyModel(Described, nn.Module):
     head: network on the invariants.
     kind: "value", a number such as the energy per site, in units that :meth:`calibrate` reads from the labels; or
         "probability", between 0 and 1 by a sigmoid.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> import torch
+    >>> model = ns.properties.PropertyModel(ns.networks.BlockCNN(8, channels=2))
+    >>> spins = np.where(np.indices((40, 40)).sum(0) % 2, 1, -1)  # a Néel state: every block says the same
+    >>> found = model.predict(spins, n_blocks=20, rng=torch.Generator().manual_seed(1))
+    >>> found.mean.shape, bool(found.spread[0] < 1e-5)
+    ((1,), True)
 
     References
     ----------

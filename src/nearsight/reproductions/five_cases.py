@@ -25,6 +25,14 @@ class FiveCaseCNN(Described, nn.Module):
     channels, maxima of 3, then layers of 256, 128, 64, 32 and 1, with ReLU between them. With the 316 features of a
     neighbourhood of radius 10 the flattened length is 1088, as published. Features that stand side by side in the
     sequence have no relation that a convolution could exploit; the network is kept to compare with.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.reproductions import FiveCaseCNN
+    >>> network = FiveCaseCNN(316)
+    >>> network(torch.zeros(6, 316), torch.tensor([0, 0, 1, 2, 3, 4])).shape  # hops with so many occupied neighbours
+    torch.Size([6])
     """
 
     def __init__(self, features: int = 316, *, rng: torch.Generator | None = None) -> None:
@@ -83,6 +91,19 @@ class FiveCases(LearnedMoveEnergies):
     cutoff: radius of the neighbourhood in units of a.
     directed: see above.
     network: built here unless given.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> hops = ns.moves.Hops(ns.lattices.square(12))
+    >>> published = ns.reproductions.FiveCases(hops, cutoff=3.0)
+    >>> before = (torch.arange(144)[:, None] % 3 == 0).double()
+    >>> cost = published.differences(before)
+    >>> move = cost.isfinite().nonzero()[0, 0]
+    >>> back = published.differences(hops.apply(before, move))[hops.reversed[move]]
+    >>> bool(abs(back + cost[move]) > 1e-3)  # the way back does not cost the opposite
+    True
     """
 
     def __init__(

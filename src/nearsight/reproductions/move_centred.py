@@ -36,6 +36,19 @@ class MoveCentred(LearnedMoveEnergies):
         lattices are.
     network: from the occupations of the window to h; built here for their number.
     cutoff: radius of the window in units of a.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> hops = ns.moves.Hops(ns.lattices.square(12))
+    >>> odd = ns.reproductions.MoveCentred(hops, ns.networks.MLP((16,)), cutoff=2.0)
+    >>> before = (torch.arange(144)[:, None] % 3 == 0).double()
+    >>> cost = odd.differences(before)
+    >>> move = cost.isfinite().nonzero()[0, 0]
+    >>> back = odd.differences(hops.apply(before, move))[hops.reversed[move]]
+    >>> torch.allclose(back, -cost[move], atol=1e-6)  # the way back costs the opposite
+    True
     """
 
     def __init__(self, hops: Hops, network: MLP | None = None, *, cutoff: float = 4.0) -> None:

@@ -20,6 +20,8 @@ class Annealed(NamedTuple):
     """The lowest state found ``(site,)``, int8, its energy, and the lowest energy of every run ``(run,)``.
 
     When many runs share the lowest energy, it is likely to be that of the ground state.
+
+    :func:`anneal` returns it.
     """
 
     states: Tensor

@@ -12,7 +12,10 @@ WINDOW = 6.0
 
 
 class AutocorrelationTime(NamedTuple):
-    """Integrated autocorrelation time in steps of the series, its standard error, and the last lag of the sum."""
+    """Integrated autocorrelation time in steps of the series, its standard error, and the last lag of the sum.
+
+    :func:`autocorrelation_time` returns it.
+    """
 
     tau: float
     error: float

@@ -29,6 +29,8 @@ class DensityOfStates:
     ``energies`` (level,) are those of the whole system, ascending; ``counts`` (level,) are exact: 64-bit integers, or
     Python's where these are too small. ``means`` holds the average Ō(E) over the states of a level for every
     observable that was recorded.
+
+    :func:`ising_levels` and :func:`enumerate_states` return it.
     """
 
     sites: int

@@ -24,6 +24,8 @@ class Reweighted(NamedTuple):
     """Values at the temperatures asked for, their standard errors, and the effective number of snapshots behind them.
 
     ``low`` and ``high`` bound the 95 % interval.
+
+    :meth:`MultiHistogram.average` and its relatives return it.
     """
 
     value: np.ndarray

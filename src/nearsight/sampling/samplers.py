@@ -90,6 +90,17 @@ class Metropolis(_SingleSpin):
     :class:`HeatBath`.
 
     Near a critical point take :class:`SwendsenWang`: the autocorrelation time grows as L^2.17.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> model = ns.hamiltonians.Ising(ns.lattices.square(4))
+    >>> chains = ns.sampling.Metropolis(model, 3.0, chains=64, seed=1)
+    >>> chains.sweep(50)
+    >>> energy, m2 = chains.record(200)
+    >>> exact = 16 * float(ns.sampling.ising_torus(4, 4, kT=3.0).energy)
+    >>> bool(abs(energy.mean() - exact) < 5 * energy.mean(1).std() / 64**0.5)  # the exact energy within its error
+    True
     """
 
     name = "metropolis"
@@ -100,6 +111,16 @@ class HeatBath(_SingleSpin):
 
     Code and speed are those of :class:`Metropolis`; autocorrelation times are about twice as long for Ising spins, and
     shorter for Potts models of many states. Every state can be reached from every other.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> model = ns.hamiltonians.Ising(ns.lattices.chain(16), J=0.0, h=1.0)  # free spins in a field
+    >>> chains = ns.sampling.HeatBath(model, 2.0, chains=256, seed=1)
+    >>> energy, m2 = chains.record(20)
+    >>> bool(abs(-energy.mean() / 16 - np.tanh(0.5)) < 0.02)  # ⟨s⟩ = tanh h/kT, from the first sweep on
+    True
     """
 
     name = "heat-bath"
@@ -131,6 +152,17 @@ class SwendsenWang(_Clusters):
     Bonds may differ and be negative as long as no loop is frustrated (a bipartite antiferromagnet). About 30 ns per
     site and sweep at every temperature; the autocorrelation time of the square Ising model stays below five sweeps up
     to 320 × 320 sites.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> model = ns.hamiltonians.Ising(ns.lattices.square(4))
+    >>> clusters = ns.sampling.SwendsenWang(model, 2.269, chains=64, seed=1)  # at the transition
+    >>> clusters.sweep(20)
+    >>> energy, m2 = clusters.record(100)
+    >>> exact = 16 * float(ns.sampling.ising_torus(4, 4, kT=2.269).energy)
+    >>> bool(abs(energy.mean() - exact) < 5 * energy.mean(1).std() / 64**0.5)  # the exact energy within its error
+    True
     """
 
     name = "swendsen-wang"
@@ -152,6 +184,15 @@ class Wolff(_Clusters):
 
     One step is one cluster: of the order of the lattice below the transition, of a few sites far above, where many
     steps make an independent state. At the transition of the square Ising model both cluster samplers cost the same.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> model = ns.hamiltonians.Ising(ns.lattices.square(8))
+    >>> chains = ns.sampling.Wolff(model, 0.5, chains=16, seed=1, start="ordered")
+    >>> chains.sweep(10)  # deep in the ordered phase a cluster is the whole lattice
+    >>> sorted({*chains.states.sum(1).tolist()})  # of 64 states 0 or 1: all down or all up
+    [0, 64]
     """
 
     name = "wolff"

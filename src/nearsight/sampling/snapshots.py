@@ -29,7 +29,10 @@ _COLUMNS = {
 
 
 class Batch(NamedTuple):
-    """Fields ``(snapshot, site, component)`` and their rows in the :class:`Snapshots` they come from."""
+    """Fields ``(snapshot, site, component)`` and their rows in the :class:`Snapshots` they come from.
+
+    :meth:`Snapshots.batches` yields them.
+    """
 
     fields: Tensor
     rows: np.ndarray

@@ -18,6 +18,9 @@ class Thermodynamics:
         S = \frac{U - F}{kT}, \qquad C = \frac{\beta^2}{N}\frac{\partial^2 \ln Z}{\partial \beta^2} = \frac{dU}{d(kT)}
 
     with β = 1/kT and kB = 1. ``free_energy`` F, ``energy`` U, ``entropy`` S, ``specific_heat`` C.
+
+    :func:`ising_torus`, :func:`ising_bulk`, :func:`chain_thermodynamics` and
+    :meth:`DensityOfStates.thermodynamics` return it.
     """
 
     kT: np.ndarray

@@ -2,8 +2,8 @@
 
 from nearsight.solvers.choose import Choice, choose
 from nearsight.solvers.dense import Dense
-from nearsight.solvers.kpm.chebyshev import Chebyshev, ChebyshevElectrons, DensityOfStates
-from nearsight.solvers.kpm.error_bars import ErrorBars
+from nearsight.solvers.kpm.chebyshev import Chebyshev
+from nearsight.solvers.kpm.error_bars import ChebyshevElectrons, DensityOfStates, ErrorBars
 from nearsight.solvers.kpm.local_elements import local_elements
 from nearsight.solvers.kpm.probing import ProbeSet, coloured_vectors, lattice_colours, random_vectors, unit_vectors
 from nearsight.solvers.lanczos import Spectrum, spectrum

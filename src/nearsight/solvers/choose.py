@@ -61,6 +61,8 @@ class Choice:
 
     ``seconds`` name the candidates Dense, Poles, Chebyshev (by unit vectors) and Coloured (Chebyshev by coloured ones),
     or NEGF and RecursiveNEGF.
+
+    :func:`choose` returns it.
     """
 
     solver: Solver

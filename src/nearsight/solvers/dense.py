@@ -34,6 +34,15 @@ class Dense(Solver):
         which is the limit kT → 0 and keeps every symmetry of the matrix.
 
     Cost: one ``eigh`` per matrix, O(n³): 0.2 s for a real 900 × 900 matrix on one 2.5 GHz core, 4 n² memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.solvers import Dense
+    >>> dimer = torch.tensor([[0.0, -1.0], [-1.0, 0.0]])  # hopping t = 1 between two sites
+    >>> found = Dense(kT=0.0, filling=0.5).solve(dimer, torch.tensor([0, 0]), torch.tensor([0, 1]))
+    >>> found.rho.round(decimals=6).tolist(), round(float(found.energy), 6)  # one electron at -t, half on either site
+    ([0.5, 0.5], -1.0)
     """
 
     def __init__(self, *, kT: float, filling: float | None = None, mu: float | None = None) -> None:

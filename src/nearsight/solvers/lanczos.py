@@ -20,7 +20,10 @@ SMALL = 96
 class Spectrum(NamedTuple):
     """``lowest`` and ``highest`` ``(*batch,)`` enclose all levels; levels ``energy`` with weights ``weight``
     ``(*batch, level)``, which add up to 1, have the density of states of the matrix up to the noise of a few random
-    vectors."""
+    vectors.
+
+    :func:`spectrum` returns it.
+    """
 
     lowest: Tensor
     highest: Tensor

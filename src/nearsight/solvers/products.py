@@ -140,6 +140,17 @@ class NumbaProducts(SparseProducts[np.ndarray]):
     Complex columns are stored as all real parts followed by all imaginary parts, and the real and imaginary elements of
     the matrix as two sparse matrices: nothing is shuffled inside vector registers, and a real hopping costs half of a
     complex one.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> h = ns.hamiltonians.Holstein(ns.lattices.square(4)).matrix(torch.zeros(16, 1))
+    >>> site = torch.arange(16)
+    >>> ways = ns.solvers.NumbaProducts, ns.solvers.TorchProducts
+    >>> a, b = (ns.solvers.Chebyshev(kT=0.5, mu=0.0, products=way).solve(h, site, site).rho for way in ways)
+    >>> torch.allclose(a, torch.full((16,), 0.5).double(), atol=1e-6), torch.allclose(a, b)  # half filling, either way
+    (True, True)
     """
 
     def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:
@@ -203,7 +214,17 @@ def _block_diagonal(matrix: Rows, values: np.ndarray, dtype: Any) -> tuple[np.nd
 
 
 class TorchProducts(SparseProducts[Tensor]):
-    """Products by torch's sparse matrices, on the device of the matrix: the way on a GPU."""
+    """Products by torch's sparse matrices, on the device of the matrix: the way on a GPU.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> solver = ns.solvers.Chebyshev(kT=0.5, mu=0.0, products=ns.solvers.TorchProducts)
+    >>> dimer, site = torch.tensor([[0.0, -1.0], [-1.0, 0.0]]).double(), torch.arange(2)
+    >>> [round(float(n), 6) for n in solver.solve(dimer, site, site).rho]  # half filling at μ = 0
+    [0.5, 0.5]
+    """
 
     def __init__(self, matrix: Rows, dtype: torch.dtype = torch.float64, real: bool = False) -> None:
         super().__init__(matrix, dtype, real)

@@ -31,6 +31,8 @@ class Electrons:
     of equilibrium, between reservoirs that fill differently, there is neither μ nor potential: ``None``.
     ``error`` ``(*batch,)`` is that of the elements of ρ where a solver approximates; ``None``: rounding alone.
     ``error_kind`` says in which sense (:data:`ErrorKind`): ``bound``, ``rms`` or ``95 %``.
+
+    :meth:`Solver.solve` returns them.
     """
 
     rho: Tensor

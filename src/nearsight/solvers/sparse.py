@@ -24,6 +24,15 @@ class Pattern:
         hints: the matrices are cut into pieces along layers of equal labels.
 
     Keep the object: how to take the matrices apart is found once and remembered here.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.solvers import Pattern, SparseMatrix
+    >>> pattern = Pattern(torch.tensor([0, 1, 0]), torch.tensor([1, 0, 0]), size=2)
+    >>> values = torch.tensor([[-1.0, -1.0, 0.5], [-1.0, -1.0, 0.75]])  # two matrices of one pattern
+    >>> SparseMatrix(pattern, values).dense().tolist()
+    [[[0.5, -1.0], [-1.0, 0.0]], [[0.75, -1.0], [-1.0, 0.0]]]
     """
 
     rows: Tensor
@@ -65,7 +74,18 @@ class Pattern:
 
 @dataclass(frozen=True, eq=False)
 class SparseMatrix:
-    """Hermitian matrices ``(*batch, orbital, orbital)`` by their ``values`` ``(*batch, element)`` on one pattern."""
+    """Hermitian matrices ``(*batch, orbital, orbital)`` by their ``values`` ``(*batch, element)`` on one pattern.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Holstein(ns.lattices.square(20), g=1.5)
+    >>> pattern = ns.solvers.Pattern(*model.positions, size=model.orbitals)
+    >>> matrix = ns.solvers.SparseMatrix(pattern, model.elements(torch.ones(400, 1)))
+    >>> matrix.values.shape, float(matrix.diagonal()[0])  # four bonds and -g Q per row, not 400 numbers
+    (torch.Size([2000]), -1.5)
+    """
 
     pattern: Pattern
     values: Tensor

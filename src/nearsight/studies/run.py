@@ -59,6 +59,19 @@ class Run:
 
     Outputs are named by their path in the folder; ``observables.nc:curves`` and ``checks.json:validate`` name one part
     of a shared file. ``listener`` is told every event that is logged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xarray as xr
+    >>> from nearsight.studies import Run
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> run = Run.create(f"{folder.name}/quick", "holstein", {"seed": 7})
+    >>> run.record("growth", xr.Dataset({"L": ("time", [1.0, 1.5, 2.1])}))
+    >>> again = Run.open(f"{folder.name}/quick")
+    >>> again.observable("growth").L.values.tolist(), again.seed("noise") == run.seed("noise")
+    ([1.0, 1.5, 2.1], True)
+    >>> folder.cleanup()
     """
 
     def __init__(self, path: str | Path, *, listener: Listener | None = None) -> None:

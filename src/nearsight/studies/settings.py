@@ -53,7 +53,22 @@ MEANINGS = {
 
 
 class Section(BaseModel):
-    """Base of configurations: frozen, and unknown keys are refused."""
+    """Base of configurations: frozen, and unknown keys are refused.
+
+    Examples
+    --------
+    >>> from nearsight.studies import Section
+    >>> class Config(Section):
+    ...     g: float = 1.5
+    ...     length: int = 30
+    >>> Config(g=1.7).model_dump()
+    {'g': 1.7, 'length': 30}
+    >>> try:
+    ...     Config(G=1.7)
+    ... except ValueError as error:
+    ...     print("Extra inputs are not permitted" in str(error))
+    True
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True

@@ -34,6 +34,17 @@ class Stage:
     ``requires(config)`` raises an error if the machine lacks what the stage needs; it is asked before the first stage.
     ``unread`` names the settings that neither the stage nor any before it reads: where runs differ in them alone, one
     can take the outputs of the other.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from nearsight.studies import Run, Stage
+    >>> double = Stage("double", lambda run, config: run.log("doubled", length=2 * config["length"]), ("log.jsonl",))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = Run.create(f"{folder}/quick", "doubling", {"length": 30})
+    ...     double.action(run, run.config)
+    ...     print('"length": 60' in (run.path / "log.jsonl").read_text())
+    True
     """
 
     name: str
@@ -75,6 +86,19 @@ class Study:
     name: as on the command line: that of the module.
     text: what the question, the system, the expected numbers and the cost are: the docstring of the module.
     cost: of presets that were run.
+
+    Examples
+    --------
+    >>> from nearsight.studies import Section, Stage, Study
+    >>> class Config(Section):
+    ...     length: int = 30
+    >>> study = Study(
+    ...     question="How large is twice a lattice?",
+    ...     presets={"tiny": Config(length=8), "full": Config(length=100)},
+    ...     stages=(Stage("double", lambda run, config: run.log("doubled", length=2 * config.length), ()),),
+    ... )
+    >>> study.configure("full", ["length=120"])
+    Config(length=120)
     """
 
     question: str

@@ -34,6 +34,19 @@ class DataSet(_Labelled):
     for.
 
     Make one with :func:`~nearsight.training.generate`, :meth:`open`, :meth:`from_npz` or :meth:`from_arrays`.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> lattice, rng = ns.lattices.square(4), torch.Generator().manual_seed(1)
+    >>> field = torch.randn(6, 16, 1, generator=rng).double()
+    >>> force, energy = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(lattice))(field)
+    >>> arrays = dict(field=field, force=force, energy=energy, trajectory=[0, 0, 1, 1, 2, 2])
+    >>> data = ns.training.DataSet.from_arrays(lattice=lattice, **arrays)
+    >>> train, validation, test = data.split(validation=0.3, test=0.3)  # by trajectories, whose snapshots are alike
+    >>> len(data), len(train), sorted({*train.trajectory} & {*test.trajectory})
+    (6, 2, [])
     """
 
     noun, key, dimension = "data set", "format", "snapshot"

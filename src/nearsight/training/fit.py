@@ -38,6 +38,13 @@ class FitOptions(TrainerOptions):
     """How to fit a force field. The defaults suit small networks on one or two cores.
 
     A batch may be small: one snapshot holds the forces of all sites. ``validation`` is a fraction of the trajectories.
+
+    Examples
+    --------
+    >>> from nearsight.training import FitOptions
+    >>> options = FitOptions(steps=1000, warmup=100, learning_rate=0.01)
+    >>> [round(options.rate(step), 4) for step in (49, 99, 550, 999)]  # a rise, and half a cosine down to zero
+    [0.005, 0.01, 0.005, 0.0]
     """
 
     test: Fraction = 0.15

@@ -17,7 +17,10 @@ from nearsight.storage.table import Table
 
 
 class Split(NamedTuple):
-    """Three data sets of one kind that share no trajectory."""
+    """Three data sets of one kind that share no trajectory.
+
+    :meth:`DataSet.split` and :meth:`MoveData.split` return them.
+    """
 
     train: Any
     validation: Any

@@ -31,6 +31,17 @@ class MoveData(_Labelled):
     what made the labels.
 
     Make one with :meth:`label`, :meth:`from_arrays` or :meth:`open`.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> gas = ns.moves.LatticeGas(ns.lattices.square(4), J=1.0)
+    >>> field = torch.zeros(2, 16, 1).double()
+    >>> field[:, [0, 1]] = 1.0  # a pair of neighbours, which costs J to part
+    >>> data = ns.training.MoveData.label(gas, field)
+    >>> data.labels, float(data.difference[data.difference < 10].max())  # six hops of each of two configurations
+    (12, 1.0)
     """
 
     noun, key, dimension = "data set of moves", "moves", "configuration"

@@ -28,6 +28,13 @@ class MoveFitOptions(TrainerOptions):
     """How to fit energies of hops. The defaults suit an embedded network on one core.
 
     ``batch_size`` counts configurations, ``validation`` is a fraction of the trajectories.
+
+    Examples
+    --------
+    >>> from nearsight.training import MoveFitOptions
+    >>> options = MoveFitOptions(steps=500, hops=32, batch_size=4)
+    >>> options.steps * options.batch_size * options.hops  # labels that the fit sees, repeated ones included
+    64000
     """
 
     steps: Count = 1000

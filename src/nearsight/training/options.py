@@ -54,6 +54,14 @@ class TrainerOptions(_Options):
     """How a :class:`~nearsight.training.Trainer` steps, validates and stops, whatever it fits.
 
     The budget is a number of steps and not a time, so that a fit does not depend on how busy the machine was.
+
+    Examples
+    --------
+    >>> from nearsight.training import TrainerOptions
+    >>> options = TrainerOptions(steps=2000, warmup=100)
+    >>> short = options.shortened(80)  # the same fit, as a trial
+    >>> short.steps, short.warmup, short.validate_every, short.learning_rate == options.learning_rate
+    (80, 20, 20, True)
     """
 
     steps: Count = 4000

@@ -31,6 +31,13 @@ class PropertyFitOptions(TrainerOptions):
     """How to fit a property model. The defaults suit a phase from some thousand snapshots on one core.
 
     ``validation`` is a fraction of the snapshots.
+
+    Examples
+    --------
+    >>> from nearsight.training import PropertyFitOptions
+    >>> options = PropertyFitOptions(steps=200, batch_size=16, blocks=4)
+    >>> options.steps * options.batch_size * options.blocks  # blocks that the fit sees
+    12800
     """
 
     steps: Count = 600

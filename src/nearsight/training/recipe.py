@@ -40,6 +40,13 @@ class Random(_Kind):
     ⟨Φ_i Φ_j⟩ ∝ exp(-r²/2ξ²) with ξ (``correlation``, in lattice constants) drawn anew each time; half of those are
     smoothed with alternating sign on bipartite lattices' neighbours, so that staggered patches occur as often as
     uniform ones.
+
+    Examples
+    --------
+    >>> from nearsight.training import Random, Recipe
+    >>> recipe = Recipe(random=Random(trajectories=40, snapshots=5, amplitude=(0.5, 2.0)))
+    >>> recipe.plan().count("random"), recipe.random.snapshots * recipe.random.trajectories  # one exact solution each
+    (40, 200)
     """
 
     amplitude: Interval = (0.1, 1.5)
@@ -55,6 +62,13 @@ class Thermal(_Kind):
 
     The trajectory starts from a Gaussian field of rms ``amplitude``, forgets it in ``burn_in`` steps, and is recorded
     every ``every`` steps. One exact solution a step.
+
+    Examples
+    --------
+    >>> from nearsight.training import Thermal
+    >>> thermal = Thermal(trajectories=20, snapshots=10, kT=(0.05, 0.05), burn_in=40, every=10)
+    >>> thermal.steps  # of one trajectory: 40 to forget where it began, and nine times 10
+    130
     """
 
     kT: Interval = (0.02, 0.2)
@@ -83,6 +97,12 @@ class Relaxing(_Kind):
     The first snapshot is the initial field, the last the one after ``steps`` steps; order grows by ever slower steps,
     so equal ratios of time are equally new. With kT > 0 noise keeps the trajectory from standing still. One exact
     solution a step.
+
+    Examples
+    --------
+    >>> from nearsight.training import Relaxing
+    >>> Relaxing(trajectories=1, snapshots=6, steps=100).record  # evenly spaced in the logarithm
+    (0, 1, 3, 10, 32, 100)
     """
 
     amplitude: Interval = (0.05, 1.5)
@@ -124,6 +144,15 @@ class NearEquilibrium(_Kind):
     The field starts from a wave of ``wavevector`` (in reciprocal primitive vectors: (0.5, 0.5) is the checkerboard;
     None: from Gaussian noise) and descends for ``steps`` steps. The first snapshot is what it arrives at; the others
     add Gaussian noise of rms ``shake``, drawn for each. One exact solution a step, one a snapshot.
+
+    Examples
+    --------
+    >>> from nearsight.training import NearEquilibrium, Recipe
+    >>> none = dict(trajectories=0, snapshots=1)
+    >>> checkerboard = NearEquilibrium(trajectories=3, snapshots=5, wavevector=(0.5, 0.5), steps=100)
+    >>> recipe = Recipe(random=none, thermal=none, relaxing=none, near_equilibrium=checkerboard)
+    >>> len(recipe), recipe.solutions  # three trajectories of 5 snapshots, and 100 + 5 exact solutions
+    (15, 315)
     """
 
     wavevector: tuple[float, ...] | None = None
@@ -147,6 +176,13 @@ class Recipe(_Options):
     ordered ones later, thermal ones at the end. It learns from all of them. The parameters know nothing of the
     model: amplitudes are in units of the field, dt in units of time, kT of energy. Set a kind's ``trajectories`` to 0
     to leave it out; :meth:`scaled` keeps the proportions.
+
+    Examples
+    --------
+    >>> from nearsight.training import Recipe
+    >>> recipe = Recipe()
+    >>> recipe.solutions, recipe.scaled(0.1).solutions  # what it costs, and a trial of a tenth of it
+    (9970, 997)
     """
 
     random: Random = Random(trajectories=40, snapshots=5)

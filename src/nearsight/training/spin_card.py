@@ -48,6 +48,14 @@ class SpinCard(BaseModel):
 
     ``Axis`` names are "snapshot", "component", "site", and "0", "1", ... for the axes of the grid of cells (with
     "basis", the sites of a cell).
+
+    Examples
+    --------
+    >>> from nearsight.training import SpinCard
+    >>> axes = ["snapshot", "0", "1", "component"]
+    >>> card = SpinCard(lattice="triangular", shape=[12, 12], files=["spins.npy"], axes=axes)
+    >>> card.build_lattice()
+    triangular, 12 × 12 sites, periodic
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

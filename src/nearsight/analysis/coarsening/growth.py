@@ -40,6 +40,8 @@ class PowerLaw(_GrowthLaw):
     eight. ``chi2`` weighs the points by the mean over times of the relative variance; points of one replica at
     different times are correlated, so that χ²/dof tells a bad law from a good one but is no basis for a p-value (it
     lies below 1 for strongly correlated points).
+
+    :func:`growth_exponent` returns it.
     """
 
     exponent: float
@@ -141,6 +143,8 @@ class AllenCahn(_GrowthLaw):
 
     ``a_interval`` and ``t0_interval`` cover a and t0 in 95 % of cases; ``chi2`` is that of :class:`PowerLaw`, far above
     one per degree of freedom if the law is ruled out.
+
+    :func:`allen_cahn` returns it.
     """
 
     a: float

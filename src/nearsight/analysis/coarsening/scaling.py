@@ -23,6 +23,8 @@ class DynamicalScaling:
     same distances as a ratio, ln S; small errors make a good collapse look bad in ``quality``, large ones a bad one
     good. ``theta`` is the exponent of the best collapse, with its standard error over replicas and the interval that
     covers it in 95 % of cases (Student's t): dynamical scaling demands the dimension.
+
+    :func:`dynamical_scaling` returns it.
     """
 
     quality: float

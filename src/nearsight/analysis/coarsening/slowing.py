@@ -65,6 +65,8 @@ class Departure:
     known, half a window before the last record. ``time`` is that of the ensemble itself and ``low``, ``high`` the 68 %
     interval over the draws, in which "not reached" counts as later than ``until`` (inf). ``time`` is None if the
     ensemble itself does not get there.
+
+    :func:`departure` returns it.
     """
 
     time: float | None

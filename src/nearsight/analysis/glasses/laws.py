@@ -29,6 +29,8 @@ class GlassGrowth:
     all times (``dof`` degrees of freedom for each); times share replicas, so that it ranks laws and is no basis for a
     p-value. ``preferred`` is the fraction of drawn means in which each law has the smallest χ²: near 1 for a finding;
     where no law has it, the records do not decide.
+
+    :func:`glass_growth` returns it.
     """
 
     window: tuple[float, float]

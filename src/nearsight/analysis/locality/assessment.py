@@ -22,6 +22,8 @@ class LocalityReport:
 
     ``data`` holds ``floor`` ``(radius,)`` with ``floor_error``, ``error`` ``(model,)`` with the ``size`` of each model,
     and what else was measured; ``sentences`` say what follows.
+
+    :func:`assess_size` and :func:`assess_growth` return it.
     """
 
     data: xr.Dataset

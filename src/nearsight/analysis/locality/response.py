@@ -31,6 +31,8 @@ class Decay(NamedTuple):
     """ξ of a response that falls as exp(-r/ξ), its bootstrap error over fields, and the distances of the fit.
 
     ξ and its error are NaN where fewer than two rings of the window respond at all; ξ is infinite where nothing falls.
+
+    :meth:`Response.decay` returns it.
     """
 
     length: float

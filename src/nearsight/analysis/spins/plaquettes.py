@@ -22,6 +22,8 @@ class Plaquettes:
     corners, ``corners`` ``(plaquette, largest)`` lists their sites anticlockwise, filled up with -1. ``triangles``
     ``(triangle, 3)`` are sites, anticlockwise, and ``owner`` ``(triangle,)`` the plaquette of each: a polygon is cut
     from its first corner.
+
+    :func:`plaquettes` returns them.
     """
 
     centres: np.ndarray

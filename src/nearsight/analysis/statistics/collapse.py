@@ -68,6 +68,8 @@ class Collapse:
 
     ``quality`` is S of :func:`collapse_quality` (about 1 for a collapse within the errors). Errors and 68 % intervals
     are from fits to resampled data. ``covariance`` of (θ, 1/ν) tells how far one makes up for the other.
+
+    :func:`fit_collapse` returns it.
     """
 
     theta: float

@@ -16,6 +16,8 @@ class ControlledMean(NamedTuple):
 
     ``reduction`` is the factor by which the variance of the mean is smaller than theirs; ``explained``, the part of the
     variance of the exact values that the surrogate explains, 1 - Var(exact - surrogate) / Var(exact).
+
+    :func:`controlled_mean` returns it.
     """
 
     value: float

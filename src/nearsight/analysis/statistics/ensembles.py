@@ -78,7 +78,10 @@ def resampled_means(values: np.ndarray, *, rng: torch.Generator, samples: int) -
 
 
 class Estimate(NamedTuple):
-    """A statistic of the whole sample, its bootstrap standard error and its 68 % interval."""
+    """A statistic of the whole sample, its bootstrap standard error and its 68 % interval.
+
+    :func:`bootstrap` and :func:`jackknife` return it.
+    """
 
     value: np.ndarray
     error: np.ndarray

@@ -16,6 +16,8 @@ class LinearLaw:
     """A straight line y = intercept + slope × x by least squares, with bootstrap standard errors over points.
 
     ``correlation`` is that of Pearson, with its error: 1 for points on a rising line.
+
+    :func:`linear_law` returns it.
     """
 
     slope: float
@@ -64,7 +66,10 @@ def linear_law(x: np.ndarray, y: np.ndarray, *, rng: torch.Generator, samples: i
 
 @dataclass(frozen=True)
 class SizeLaw:
-    """A fit y = amplitude × size^exponent, with the bootstrap error and 68 % and 95 % intervals of the exponent."""
+    """A fit y = amplitude × size^exponent, with the bootstrap error and 68 % and 95 % intervals of the exponent.
+
+    :func:`size_law` returns it.
+    """
 
     exponent: float
     error: float

@@ -100,6 +100,8 @@ class Path:
     """Wave vectors along straight lines between named points: ``k`` ``(point, dim)``, ``distance`` along the path.
 
     ``ticks`` are the distances of the named points, ``labels`` their names.
+
+    :func:`symmetry_path` returns it.
     """
 
     k: np.ndarray

@@ -47,6 +47,18 @@ class Guard:
     ----------
     low, high: the range of the training data: one number, or one for every component.
     factor: ≥ 1; the allowed range is (low + high)/2 ± factor (high - low)/2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.dynamics import Guard
+    >>> guard = Guard.around(torch.tensor([[[-1.0], [0.5], [1.0]]]))  # what a force field was trained on
+    >>> guard.check(torch.tensor([[1.4], [-1.4]]), step=0)  # within 1.5 times that range
+    >>> try:
+    ...     guard.check(torch.tensor([[1.4], [1.6]]), step=7)
+    ... except ArithmeticError as error:
+    ...     print(error.step, error.site)
+    7 1
     """
 
     low: float | tuple[float, ...]

@@ -38,6 +38,17 @@ class Every:
     measure: a function of the whole :class:`~nearsight.dynamics.State` (field, velocity, forces, time, tally) whose
         result is an ``xarray.Dataset`` of named quantities, of the same names and shapes in every record. Their
         dimensions are kept, their coordinates are not.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> springs = ns.forcefields.ClassicalForceField(ns.hamiltonians.Holstein(ns.lattices.chain(4), k=1.0, kappa=0.0))
+    >>> record = ns.dynamics.Every(5, fields=("energy",), observables={"mean": lambda field: field.mean((-2, -1))})
+    >>> field = torch.ones(4, 1).double()
+    >>> run = ns.dynamics.simulate(springs, ns.dynamics.TDGL(dt=0.1), field, steps=10, record=record, rng=None)
+    >>> run.data["mean"].values.round(2).tolist()  # exp(-t) at t = 0, ½ and 1
+    [1.0, 0.61, 0.37]
     """
 
     n: int
@@ -60,7 +71,14 @@ class Every:
 
 @dataclass(frozen=True)
 class At:
-    """A record at the given steps; ``fields``, ``observables`` and ``_measure`` are those of :class:`Every`."""
+    """A record at the given steps; ``fields``, ``observables`` and ``_measure`` are those of :class:`Every`.
+
+    Examples
+    --------
+    >>> from nearsight.dynamics import At
+    >>> At.logarithmic(1000, per_decade=2).schedule(1000).tolist()
+    [0, 1, 3, 10, 32, 100, 316, 1000]
+    """
 
     steps: tuple[int, ...]
     fields: tuple[str, ...] = ("field", "force", "energy")

@@ -23,6 +23,8 @@ class Trajectory:
     ``data`` is an :class:`xarray.Dataset` with the dimensions ``record``, ``replica`` (the batch, flattened; absent for
     a single field), ``site`` and ``component``, and the coordinates ``step`` and ``time``; its attributes tell where it
     came from. On disk it is read lazily. ``final`` is the last :class:`State`, from which another run can start.
+
+    :func:`simulate` returns it.
     """
 
     data: xr.Dataset

@@ -34,6 +34,16 @@ class AttentionAutoregression(GaugedAutoregression):
     layers, heads: of attention; ``heads`` divides ``channels``.
     rng: source of the initial weights; without one, a generator seeded with 0.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.networks.AttentionAutoregression(ns.lattices.square(3), channels=8, layers=1, heads=2)
+    >>> every = torch.cartesian_prod(*[torch.arange(2)] * 9)  # all 2⁹ configurations
+    >>> P = model.log_prob(every).exp()
+    >>> round(float(P.sum()), 4), torch.equal(P, P.flip(0))  # normalised, and P(s) = P(-s)
+    (1.0, True)
+
     References
     ----------
     A. Vaswani et al., arXiv:1706.03762.

@@ -35,6 +35,16 @@ class GRUAutoregression(GaugedAutoregression):
     dropout: fraction of the units that are silent, at random, in each step of a fit.
     rng: source of the initial weights; without one, a generator seeded with 0.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.networks.GRUAutoregression(ns.lattices.square(2), n_states=3, hidden=8)
+    >>> every = torch.cartesian_prod(*[torch.arange(3)] * 4)  # all 3⁴ configurations
+    >>> P = model.log_prob(every).exp()
+    >>> round(float(P.sum()), 4), torch.equal(P, model.log_prob((every + 1) % 3).exp())  # normalised, and symmetric
+    (1.0, True)
+
     References
     ----------
     K. Cho et al., arXiv:1406.1078; K. Sprague et al., Mach. Learn.: Sci. Technol. 2, 02LT02 (2021), for spins.

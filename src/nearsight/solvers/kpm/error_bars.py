@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from nearsight.solvers.solver import Electrons
 
 CONFIDENCE = 0.95
 """Of an error bar unless another is asked for."""
@@ -27,6 +30,8 @@ class ErrorBars:
     ``sets``: their number. 1: nothing was random, all noise is 0.
     ``pieces``: of how many independent numbers the noise of a set consists (``noise_modes``): one for a single
         electron at a low temperature, about one for every element that is asked for in a metal.
+
+    :class:`ChebyshevElectrons` carry them as ``bars``.
     """
 
     truncation: Tensor
@@ -50,6 +55,32 @@ class ErrorBars:
         from scipy.special import stdtrit  # imported when needed: the door of the library stays light
 
         return float(stdtrit(self.sets - 1, 0.5 + 0.5 * confidence))
+
+
+@dataclass(frozen=True)
+class ChebyshevElectrons(Electrons):
+    """Electrons with the error of a Chebyshev solution.
+
+    ``error_kind`` is ``bound`` for unit vectors at kT > 0, ``rms`` for unit vectors and a step, and ``95 %`` as soon as
+    one matrix of the batch was seen by random probes: ``error`` is then ``bars.rho()``.
+
+    :meth:`Chebyshev.solve` returns them.
+    """
+
+    bars: ErrorBars | None = None
+    moments: int = 0
+    probes: int = 0
+    """Number of vectors."""
+
+
+class DensityOfStates(NamedTuple):
+    """Levels per unit of energy ``(*batch, energy)``, and their standard error from the spread over sets of probes.
+
+    :meth:`Chebyshev.density_of_states` returns it.
+    """
+
+    values: Tensor
+    error: Tensor
 
 
 def _noise_bar(noise: Tensor, sets: int, pieces: Tensor, confidence: float = CONFIDENCE) -> Tensor:

@@ -33,6 +33,8 @@ class MeanField:
     the energy that is to be added to that of its electrons. ``residual`` ``(*batch,)``: largest difference of a density
     from the one that made the mean field. ``steps`` ``(*batch,)``: solutions that it took, of ``start`` ``(*batch,)``,
     the place in ``starts`` of the one kept.
+
+    :meth:`SelfConsistent.mean_field` returns it.
     """
 
     density: Tensor

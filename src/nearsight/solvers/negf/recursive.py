@@ -68,6 +68,17 @@ class RecursiveNEGF(DrivenSolver):
     16 thousand for 40, 80 and 120 columns of 30 sites, a third of them metal, a bath of Γ = 0.001 and tol = 10⁻⁶. In a
     gap they are few. :class:`NEGF` for bars that are not long, or metallic and without a bath.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> bar = ns.lattices.square(6, 4, periodic=(False, True))
+    >>> reservoirs = ns.solvers.electrodes(bar, voltage=2.0, kT=0.1)
+    >>> h = ns.hamiltonians.Holstein(bar).matrix(torch.zeros(24, 1))
+    >>> a, b = (way(*reservoirs).steady_state(h) for way in (ns.solvers.RecursiveNEGF, ns.solvers.NEGF))
+    >>> bool((a.currents - b.currents).abs().max() < 1e-6), bool(abs(a.currents.sum()) < 1e-6)  # what enters leaves
+    (True, True)
+
     References
     ----------
     A. Svizhenko et al., J. Appl. Phys. 91, 2343 (2002), the recursion; Y. Nakatsukasa, O. Sète, L. N. Trefethen, SIAM

@@ -35,6 +35,8 @@ class SteadyState:
     .. math:: J_{b \to a} = 2\,\mathrm{Im}\, h_{ab}\, \rho_{ba} .
 
     ``error``, ``current_error`` ``(*batch,)``: largest error of ρ, and of every current.
+
+    :meth:`NEGF.steady_state` and :meth:`RecursiveNEGF.steady_state` return it.
     """
 
     matrix: SparseMatrix

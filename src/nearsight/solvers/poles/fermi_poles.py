@@ -44,6 +44,8 @@ class FermiPoles(NamedTuple):
 
     ``error`` is the largest difference from f on the interval ``[-lower, upper]``, measured on points between those of
     the fit. Outside the interval the sum is no approximation at all.
+
+    :func:`fermi_poles` returns them.
     """
 
     z: np.ndarray

@@ -69,6 +69,17 @@ class Poles(Solver):
     D/(4 kT ∂N/∂μ), with a lower bound of that slope. More poles are taken until it is below ``tol``.
     ``ArithmeticError`` is raised where no number of poles is enough. Rounding beyond ``tol`` is stated.
 
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import torch
+    >>> model = ns.hamiltonians.Holstein(ns.lattices.square(6))
+    >>> asked = model.matrix(torch.zeros(36, 1)), model.rows, model.columns
+    >>> found = ns.solvers.Poles(kT=0.1, mu=0.5, tol=1e-8).solve(*asked)
+    >>> exact = ns.solvers.Dense(kT=0.1, mu=0.5).solve(*asked)
+    >>> bool(((found.rho - exact.rho).abs() < found.error).all()), bool(found.error < 1e-8)
+    (True, True)
+
     References
     ----------
     L. Lin, J. Lu, L. Ying, R. Car, W. E, Commun. Math. Sci. 7, 755 (2009), pole expansion and selected inversion;

@@ -24,7 +24,10 @@ REBUILD = 256
 
 @dataclass
 class Drift:
-    """The largest difference between a tracked number and the recomputed one, since the start."""
+    """The largest difference between a tracked number and the recomputed one, since the start.
+
+    :attr:`LowRankUpdates.drift` holds it.
+    """
 
     potential: float = 0.0
     """F or Ω against the levels of a new diagonalisation (energy): rounding, and the errors of all differences accepted
@@ -78,6 +81,20 @@ class LowRankUpdates:
         the window is weighed by a diagonalisation; ``diagonalisations`` counts these and the renewals.
     rank: orbitals touched before the reference is renewed. The cost of a difference grows with it, that of a renewal,
         O(n³), is shared by more accepted changes.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> import numpy as np
+    >>> import torch
+    >>> h = ns.hamiltonians.FalicovKimball(ns.lattices.square(4)).matrix(torch.zeros(16, 1)).numpy()
+    >>> electrons = ns.solvers.Dense(kT=0.2, mu=0.0)
+    >>> updates = ns.solvers.LowRankUpdates(h, electrons, bounds=(-5.0, 7.0))
+    >>> cost = updates.difference(np.array([3]), np.array([2.0]))  # of an ion on site 3: at most U times the density
+    >>> changed = h + 2.0 * np.diag(np.arange(16) == 3)
+    >>> after = float(electrons.potential_of_levels(torch.linalg.eigvalsh(torch.from_numpy(changed))))
+    >>> bool(abs(updates.potential + cost - after) < 1e-6), 0 < cost < 2.0 * 0.5
+    (True, True)
     """
 
     _last: tuple[_Change, _Cost] | None

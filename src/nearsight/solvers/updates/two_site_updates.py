@@ -18,7 +18,10 @@ CHUNK = 2**22
 
 
 class TwoSiteUpdates(NamedTuple):
-    """Costs of changes, ``(change,)`` each, of one copy of the electrons."""
+    """Costs of changes, ``(change,)`` each, of one copy of the electrons.
+
+    :func:`two_site_updates` returns them.
+    """
 
     potential: np.ndarray
     """ΔF at fixed number, ΔΩ at fixed μ."""

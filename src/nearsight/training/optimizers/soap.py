@@ -29,6 +29,22 @@ class SOAP(Optimizer):
 
     All state is contiguous tensors: a checkpoint needs no pickle and goes on with the same bits.
 
+    Examples
+    --------
+    >>> import torch
+    >>> from nearsight.training import SOAP
+    >>> rng = torch.Generator().manual_seed(1)
+    >>> A, B = torch.randn(4, 4, generator=rng), torch.randn(4, 4, generator=rng)
+    >>> W = torch.nn.Parameter(torch.zeros(4, 4))
+    >>> optimizer = SOAP([W], lr=0.1)
+    >>> for _ in range(60):
+    ...     loss = (A @ (W - B)).square().mean()
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> bool(loss < 0.05 * (A @ B).square().mean())
+    True
+
     References
     ----------
     N. Vyas et al., SOAP: Improving and stabilizing Shampoo using Adam, arXiv:2409.11321.
