@@ -50,7 +50,7 @@ class SphericalMidpoint(LandauLifshitz):
     >>> magnet = ns.forcefields.ClassicalForceField(ns.hamiltonians.Heisenberg(lattice))
     >>> scheme = ns.dynamics.SphericalMidpoint(dt=0.1, kT=0.0, damping=0.0)
     >>> spins = ns.fields.random_spins(lattice, torch.Generator().manual_seed(1))
-    >>> run = ns.dynamics.simulate(magnet, scheme, spins, steps=100, record=None, rng=None)
+    >>> run = ns.dynamics.simulate(magnet, scheme, spins, steps=20, record=None, rng=None)
     >>> bool((run.final.field.sum(0) - spins.sum(0)).abs().max() < 1e-9)  # the total spin stays
     True
 

@@ -122,7 +122,7 @@ class Trainer:
     ...     def loss(self, model, x):
     ...         return {"loss": (model(x) - 2 * x - 1).square().mean()}
     ...     def validate(self, model):
-    ...         return float((model(x) - 2 * x - 1).square().mean().sqrt())
+    ...         return (model(x) - 2 * x - 1).square().mean().sqrt().item()
     >>> model = torch.nn.Linear(1, 1)
     >>> Trainer(model, Line(), TrainerOptions(steps=200, average=0.9, learning_rate=0.1)).run(progress=False)
     >>> Line().validate(model) < 0.05

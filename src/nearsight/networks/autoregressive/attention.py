@@ -41,7 +41,7 @@ class AttentionAutoregression(GaugedAutoregression):
     >>> model = ns.networks.AttentionAutoregression(ns.lattices.square(3), channels=8, layers=1, heads=2)
     >>> every = torch.cartesian_prod(*[torch.arange(2)] * 9)  # all 2⁹ configurations
     >>> P = model.log_prob(every).exp()
-    >>> round(float(P.sum()), 4), torch.equal(P, P.flip(0))  # normalised, and P(s) = P(-s)
+    >>> round(P.sum().item(), 4), torch.equal(P, P.flip(0))  # normalised, and P(s) = P(-s)
     (1.0, True)
 
     References

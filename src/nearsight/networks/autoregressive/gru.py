@@ -42,7 +42,7 @@ class GRUAutoregression(GaugedAutoregression):
     >>> model = ns.networks.GRUAutoregression(ns.lattices.square(2), n_states=3, hidden=8)
     >>> every = torch.cartesian_prod(*[torch.arange(3)] * 4)  # all 3⁴ configurations
     >>> P = model.log_prob(every).exp()
-    >>> round(float(P.sum()), 4), torch.equal(P, model.log_prob((every + 1) % 3).exp())  # normalised, and symmetric
+    >>> round(P.sum().item(), 4), torch.equal(P, model.log_prob((every + 1) % 3).exp())  # normalised, and symmetric
     (1.0, True)
 
     References
