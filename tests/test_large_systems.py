@@ -8,14 +8,14 @@ from nearsight.moves import ExactMoves
 from nearsight.studies import get, names
 from nearsight.studies.quench import QuenchStudy
 
-# Structures of 100,000 sites take minutes to place; their models list pairs, and have no matrix either.
-STUDIES = [name for name in names() if isinstance(get(name), QuenchStudy) and name != "spin_glass"]
+STUDIES = [name for name in names() if isinstance(get(name), QuenchStudy)]
 
 
 def lengths(config) -> set[int]:
-    """Every length of a lattice that the settings of large quenches and of timings name."""
+    """Every length of a lattice that the settings of large quenches and of timings name; sites of a structure."""
     large = config.large.model_dump()
-    found = {value for name, value in large.items() if name.endswith("length") and isinstance(value, int)}
+    named = {name: value for name, value in large.items() if name.endswith("length") or name == "sites"}
+    found = {value for value in named.values() if isinstance(value, int)}
     return found | set(large.get("speed_lengths", ()))
 
 

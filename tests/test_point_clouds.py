@@ -75,6 +75,16 @@ def test_pairs_are_those_of_a_search_through_all_images(lattice, cutoff):
         np.testing.assert_allclose(both[key], away, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "lattice", [cloud(), cloud(cell=SKEWED).resized(2, 1, 1), Structures([cloud(n=9), cloud(seed=1)]), square(5)], ids=repr
+)
+def test_pairs_come_part_by_part_in_the_same_order(lattice):
+    whole = bonds_within(lattice, 1.7)
+    parts = [bonds_within(lattice, 1.7, sites=slice(k, k + 7)) for k in range(0, lattice.n_sites, 7)]
+    for name in ("i", "j", "displacement", "winding"):
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+
+
 @pytest.mark.parametrize("lattice", [cloud(), cloud(cell=SKEWED), cloud(periodic=(True, False, False))], ids=repr)
 def test_nearest_images_are_the_shortest_of_all(lattice):
     bonds = nearest_image_bonds(lattice)
@@ -98,6 +108,35 @@ def test_random_sequential_addition_keeps_density_and_distance(rng):
     assert made.spacing >= 0.5 and not len(bonds_within(made, 0.5))
     flat = random_cloud(50, 2.0, 0.4, rng=rng, dim=2, periodic=False)
     assert flat.dim == 2 and not any(flat.periodic) and flat.spacing >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("n", "density", "minimum", "dim", "periodic"),
+    [
+        (60, 0.8, 0.7, 3, True),
+        (60, 0.8, 0.7, 3, (True, False, True)),
+        (40, 2.0, 0.45, 2, False),
+        (12, 1.0, 0.4, 1, True),
+        (2, 0.5, 1.2, 2, True),
+        (20, 1.0, 0.0, 3, True),
+    ],
+)
+def test_sites_are_those_of_addition_one_by_one(n, density, minimum, dim, periodic):
+    """The definition: every drawn position in turn, against all images of all that were kept."""
+    made = random_cloud(n, density, minimum, rng=torch.Generator().manual_seed(5), dim=dim, periodic=periodic)
+    edge, again, kept = (n / density) ** (1 / dim), torch.Generator().manual_seed(5), []
+    images = np.array(list(itertools.product(*[(-1, 0, 1) if p else (0,) for p in made.periodic]))) * edge
+    while len(kept) < n:
+        for x in edge * torch.rand(max(64, 2 * (n - len(kept))), dim, generator=again, dtype=torch.float64).numpy():
+            if len(kept) < n and all(np.linalg.norm(x - y + images, axis=1).min() > minimum for y in kept):
+                kept.append(x)
+    np.testing.assert_array_equal(made.basis, kept)
+
+
+def test_nothing_fits_beside_its_own_image(rng):
+    with pytest.raises(ValueError, match="jams at 0 of 3 sites"):
+        random_cloud(3, 1.0, 1.5, rng=rng)
+    assert random_cloud(3, 0.5, 1.0, rng=torch.Generator().manual_seed(0), periodic=False).n_sites == 3
 
 
 def test_random_sequential_addition_has_no_other_order(rng):
@@ -199,6 +238,7 @@ def test_atoms_and_their_files_become_clouds(tmp_path):
         (lambda: Structures([cloud(), cloud(dim=2)]), "one dimension"),
         (lambda: Structures([cloud(n=1), PointCloud([[0.0] * 3], 1.0, species="Mn")]), "same species"),
         (lambda: bonds_within(cloud(), 0.0), "cutoff"),
+        (lambda: bonds_within(cloud(), 1.0, sites=3), "sites must be a slice"),
     ],
 )
 def test_bad_input_is_refused_by_name(call, message):

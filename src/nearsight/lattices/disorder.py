@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from nearsight._validation import filename, generator, integer, number
-from nearsight.lattices.lattice import Lattice, checked_lattice
-from nearsight.lattices.pairs import pair_list
+from nearsight.lattices.lattice import Lattice, _flags, checked_lattice
 from nearsight.lattices.point_cloud import PointCloud
 
 PATIENCE = 200
@@ -56,39 +55,38 @@ def random_cloud(
     density, minimum = number(density, "density", above=0), number(minimum, "minimum", least=0)
     generator(rng)
     edge = (n / density) ** (1 / dim)
-    frame = PointCloud(np.full((1, dim), 0.5 * edge), edge, periodic=periodic)
-    kept, idle = np.zeros((0, dim)), 0
-    while len(kept) < n:
-        tries = max(64, 2 * (n - len(kept)))
-        drawn = edge * torch.rand(tries, dim, generator=rng, dtype=torch.float64).numpy()
-        accepted = _accepted(kept, drawn, frame, minimum)
-        idle = 0 if len(accepted) else idle + 1
-        kept = np.concatenate([kept, accepted])[:n]
+    flags = np.array(_flags(periodic, dim))
+    kept, count, idle = np.zeros((n, dim)), 0, 0
+    add = _sequence(kept, edge, flags, minimum)
+    while count < n:
+        tries = max(64, 2 * (n - count))
+        before, count = count, add(edge * torch.rand(tries, dim, generator=rng, dtype=torch.float64).numpy(), count)
+        idle = 0 if count > before else idle + 1
         if idle == PATIENCE:
-            reached = len(kept) / edge**dim
             raise ValueError(
-                f"Random sequential addition jams at {len(kept)} of {n} sites no closer than {minimum:g}: a density of "
-                f"{0.9 * reached:.3g} would do, {density:g} does not. Lower density or minimum."
+                f"Random sequential addition jams at {count} of {n} sites no closer than {minimum:g}: a density of "
+                f"{0.9 * count / edge**dim:.3g} would do, {density:g} does not. Lower density or minimum."
             )
     return PointCloud(kept, edge, periodic=periodic, species=species)
 
 
-def _accepted(kept: np.ndarray, drawn: np.ndarray, frame: PointCloud, minimum: float) -> np.ndarray:
-    """Those of the drawn positions that sequential addition keeps, in their order."""
-    if not minimum:
-        return drawn
-    every = np.concatenate([kept, drawn])
-    i, j, _ = pair_list(every, frame.vectors, np.asarray(frame.periodic), minimum)
-    # A site closer than the minimum to its own image (i = j) fits nowhere.
-    first, later = np.minimum(i, j), np.maximum(i, j)
-    blocked = np.zeros(len(every), dtype=bool)
-    blocked[later[first < len(kept)]] = True
-    blocked[later[first == later]] = True
-    new = (first >= len(kept)) & (first < later)
-    for a, b in sorted(zip(first[new].tolist(), later[new].tolist(), strict=True)):
-        if not blocked[a]:  # ascending a: whether a was kept is decided before
-            blocked[b] = True
-    return drawn[~blocked[len(kept) :]]
+def _sequence(kept: np.ndarray, edge: float, periodic: np.ndarray, minimum: float) -> Callable[[np.ndarray, int], int]:
+    """``(drawn, count) -> count``: puts those of the drawn positions into ``kept`` that sequential addition keeps."""
+    from nearsight.lattices import _cells
+
+    n, dim = kept.shape
+    if minimum and periodic.any() and edge <= minimum:
+        return lambda drawn, count: count  # a site closer than the minimum to its own image fits nowhere
+    across = max(1, min(int(edge / minimum) if minimum else n, math.ceil(n ** (1 / dim))))
+    heads, following = np.full(across**dim, -1), np.empty(n, dtype=np.int64)
+    steps = _cells.around(dim) if minimum else np.zeros((0, dim), dtype=np.int64)
+
+    def add(drawn: np.ndarray, count: int) -> int:
+        return int(
+            _cells.add_in_sequence(drawn, kept, count, heads, following, across, edge, periodic, minimum, steps)
+        )
+
+    return add
 
 
 def diluted(lattice: Lattice, concentration: float, *, rng: torch.Generator) -> PointCloud:

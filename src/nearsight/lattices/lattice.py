@@ -298,10 +298,10 @@ class Lattice:
             )
         return _bonds(self, shell)
 
-    def _bonds_within(self, cutoff: float) -> Bonds:
+    def _bonds_within(self, cutoff: float, sites: slice = slice(None)) -> Bonds:
         from nearsight.lattices.pairs import lattice_bonds
 
-        return lattice_bonds(self, cutoff)
+        return lattice_bonds(self, cutoff, sites)
 
     def _nearest_image_bonds(self) -> Bonds:
         from nearsight.lattices.pairs import lattice_nearest_images

@@ -211,7 +211,8 @@ class Structures(PointCloud):
         values: dict[str, Any] = {"structures": parts, "vectors": parts[0].vectors, "periodic": parts[0].periodic}
         values["basis"] = np.concatenate([part.positions for part in parts])
         values |= {"shape": (1,) * parts[0].dim, "symmetrise": False, "moved": 0.0, "name": parts[0].name}
-        values["species"] = tuple(np.asarray(part.species, dtype=object)[b] for part in parts for b in part.sublattice)
+        labels = [np.asarray(part.species, dtype=object)[part.sublattice] for part in parts]
+        values["species"] = tuple(np.concatenate(labels))
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -265,8 +266,10 @@ class Structures(PointCloud):
         displacement, winding = (np.concatenate([getattr(b, x) for b in parts]) for x in ("displacement", "winding"))
         return Bonds(i, j, displacement, winding)
 
-    def _bonds_within(self, cutoff: float) -> Bonds:
-        return self._joined([part._bonds_within(cutoff) for part in self.structures])
+    def _bonds_within(self, cutoff: float, sites: slice = slice(None)) -> Bonds:
+        start, stop, _ = sites.indices(self.n_sites)
+        own = [slice(max(start - int(o), 0), max(stop - int(o), 0)) for o in self.offsets[:-1]]
+        return self._joined([part._bonds_within(cutoff, s) for part, s in zip(self.structures, own, strict=True)])
 
     def _nearest_image_bonds(self) -> Bonds:
         return self._joined([part._nearest_image_bonds() for part in self.structures])

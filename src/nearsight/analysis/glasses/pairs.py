@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +12,10 @@ from torch import Tensor
 from nearsight._validation import integer, number
 from nearsight.analysis._fields import SpinField, described, relabel, rows, scalar_labels, spin_field
 from nearsight.analysis.statistics._draws import real_array
-from nearsight.lattices import Lattice, bonds_within
+from nearsight.lattices import Lattice, PointCloud, bonds_within
+
+PAIRS = 2**22
+"""Pairs of sites in memory at a time, about."""
 
 
 def radial_correlation(
@@ -38,12 +42,13 @@ def radial_correlation(
     edges = real_array(bins, "bins")
     if edges.ndim != 1 or len(edges) < 2 or edges[0] < 0 or (np.diff(edges) <= 0).any():
         raise ValueError(f"bins must be two or more ascending edges from 0 on, got {bins!r}.")
-    i, j, place, pairs = _binned_pairs(lattice, tuple(edges.tolist()))
     S = rows(labelled)
-    found = np.empty((len(S), len(edges) - 1))
-    for k, field in enumerate(S):
-        products = np.einsum("pa,pa->p", field[i], field[j])
-        found[k] = np.bincount(place, products, len(edges) - 1)
+    found, pairs = np.zeros((len(S), len(edges) - 1)), np.zeros(len(edges) - 1, dtype=np.int64)
+    for block in range(_blocks(lattice, edges[-1])):
+        i, j, place, counts = _binned_pairs(lattice, tuple(edges.tolist()), block)
+        pairs += counts
+        for k, field in enumerate(S):
+            found[k] += np.bincount(place, np.einsum("pa,pa->p", field[i], field[j]), len(edges) - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         C = found / pairs
     middles = 0.5 * (edges[1:] + edges[:-1])
@@ -54,10 +59,18 @@ def radial_correlation(
     )
 
 
+def _blocks(lattice: Lattice, radius: float) -> int:
+    """Blocks of sites into which the pairs within a radius are divided, of about PAIRS pairs each."""
+    ball = math.pi ** (lattice.dim / 2) / math.gamma(lattice.dim / 2 + 1) * radius**lattice.dim
+    volume = lattice.volume if isinstance(lattice, PointCloud) else abs(np.linalg.det(lattice.vectors)) * lattice.n_cells
+    return max(1, min(lattice.n_sites, math.ceil(0.5 * ball * lattice.n_sites**2 / volume / PAIRS)))
+
+
 @lru_cache(maxsize=8)
-def _binned_pairs(lattice: Lattice, edges: tuple[float, ...]) -> tuple[np.ndarray, ...]:
-    """Sites of every pair, its bin, and the number of pairs by bin."""
-    bonds = bonds_within(lattice, edges[-1])
+def _binned_pairs(lattice: Lattice, edges: tuple[float, ...], block: int) -> tuple[np.ndarray, ...]:
+    """Sites of every pair of a block of sites, its bin, and the number of pairs by bin."""
+    size = math.ceil(lattice.n_sites / _blocks(lattice, edges[-1]))
+    bonds = bonds_within(lattice, edges[-1], sites=slice(block * size, (block + 1) * size))
     r = np.linalg.norm(bonds.displacement, axis=1)
     place = np.searchsorted(edges, r, side="right") - 1
     keep = (place >= 0) & (place < len(edges) - 1) & (bonds.i != bonds.j)
