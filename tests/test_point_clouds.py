@@ -76,7 +76,9 @@ def test_pairs_are_those_of_a_search_through_all_images(lattice, cutoff):
 
 
 @pytest.mark.parametrize(
-    "lattice", [cloud(), cloud(cell=SKEWED).resized(2, 1, 1), Structures([cloud(n=9), cloud(seed=1)]), square(5)], ids=repr
+    "lattice",
+    [cloud(), cloud(cell=SKEWED).resized(2, 1, 1), Structures([cloud(n=9), cloud(seed=1)]), square(5)],
+    ids=repr,
 )
 def test_pairs_come_part_by_part_in_the_same_order(lattice):
     whole = bonds_within(lattice, 1.7)

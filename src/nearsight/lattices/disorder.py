@@ -82,9 +82,7 @@ def _sequence(kept: np.ndarray, edge: float, periodic: np.ndarray, minimum: floa
     steps = _cells.around(dim) if minimum else np.zeros((0, dim), dtype=np.int64)
 
     def add(drawn: np.ndarray, count: int) -> int:
-        return int(
-            _cells.add_in_sequence(drawn, kept, count, heads, following, across, edge, periodic, minimum, steps)
-        )
+        return int(_cells.add_in_sequence(drawn, kept, count, heads, following, across, edge, periodic, minimum, steps))
 
     return add
 

@@ -15,8 +15,10 @@ def bonds_within(lattice: Lattice, cutoff: float, *, sites: slice = slice(None))
 
     On a torus a pair is joined by as many bonds as it has images within the cutoff, and a site to its own images: the
     torus stands for the infinite crystal of its repetitions, whatever the cutoff, also beyond half the period. For
-    the nearest image of every pair alone: :func:`nearest_image_bonds`. The neighbours are found in cell lists; ``sites``: only the pairs whose first site i, the smaller of the two, is among these, so that more pairs
-    than memory holds can be had part by part.
+    the nearest image of every pair alone: :func:`nearest_image_bonds`. The neighbours are found in cell lists.
+
+    ``sites``: only the pairs whose first site i, the smaller of the two, is among these: more pairs than memory holds
+    come part by part.
 
     >>> from nearsight.lattices import bonds_within, square
     >>> len(bonds_within(square(4), 1.0)), len(bonds_within(square(4), 1.5))

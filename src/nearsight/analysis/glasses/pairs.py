@@ -62,7 +62,9 @@ def radial_correlation(
 def _blocks(lattice: Lattice, radius: float) -> int:
     """Blocks of sites into which the pairs within a radius are divided, of about PAIRS pairs each."""
     ball = math.pi ** (lattice.dim / 2) / math.gamma(lattice.dim / 2 + 1) * radius**lattice.dim
-    volume = lattice.volume if isinstance(lattice, PointCloud) else abs(np.linalg.det(lattice.vectors)) * lattice.n_cells
+    volume = (
+        lattice.volume if isinstance(lattice, PointCloud) else abs(np.linalg.det(lattice.vectors)) * lattice.n_cells
+    )
     return max(1, min(lattice.n_sites, math.ceil(0.5 * ball * lattice.n_sites**2 / volume / PAIRS)))
 
 
