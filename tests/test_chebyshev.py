@@ -10,15 +10,17 @@ from numpy.polynomial import chebyshev
 from scipy.special import expit
 from scipy.stats import binom
 
+from nearsight.fields import spin
 from nearsight.forcefields import ExactForceField
-from nearsight.hamiltonians import Holstein, SDModel, skyrmion_magnet
-from nearsight.lattices import honeycomb, square, triangular
+from nearsight.hamiltonians import Exponential, Holstein, SDModel, skyrmion_magnet
+from nearsight.lattices import honeycomb, random_cloud, square, triangular
 from nearsight.solvers import (
     Chebyshev,
     Dense,
     Pattern,
     SparseMatrix,
     coloured_vectors,
+    distance_colours,
     lattice_colours,
     random_vectors,
     unit_vectors,
@@ -254,6 +256,39 @@ def test_a_period_that_does_not_fit_the_torus_names_those_that_do():
     with pytest.raises(ValueError, match=r"use one of \[1, 2, 3, 6\]"):
         lattice_colours(square(6), 4)
     assert len(lattice_colours(square(6).resized(6, 6), 6).unique()) == 36
+
+
+@pytest.mark.parametrize("distance", [0.3, 1.0, 1.6])
+@pytest.mark.parametrize("periodic", [True, (False, True, True)])
+def test_sites_of_one_colour_are_further_apart_than_a_length(distance, periodic, rng):
+    cloud = random_cloud(80, 0.8, 0.5, rng=rng, periodic=periodic)
+    colours = distance_colours(cloud, distance, orbitals=2).reshape(80, 2)
+    assert torch.equal(colours % 2, torch.tensor([0, 1]).expand(80, 2)) and torch.equal(*(colours // 2).unbind(1))
+    away = cloud.basis[:, None] - cloud.basis
+    away -= np.where(cloud.periodic, np.rint(away / cloud.vectors[0, 0]), 0) * cloud.vectors[0, 0]
+    near = (np.linalg.norm(away, axis=-1) <= distance) & ~np.eye(80, dtype=bool)
+    site = colours[:, 0].numpy() // 2
+    assert not (near & (site[:, None] == site)).any() and site.max() <= near.sum(1).max()
+    assert site.min() == 0 and len(np.unique(site)) == site.max() + 1
+
+
+def test_colours_of_a_cloud_leave_less_noise_than_as_many_random_vectors(rng):
+    cloud = random_cloud(64, 0.8, 0.5, rng=rng)
+    model = SDModel(cloud, t=Exponential(-1.0, cutoff=2.5), J=6.0)
+    rows, columns = model.positions
+    h = model.matrix(spin().random(64, 3, rng))
+    exact = Dense(filling=0.5, kT=0.1).solve(h, rows, columns).rho
+    own = rows // 2 == columns // 2  # the blocks that turn the spins
+
+    def error(probes):
+        solver = Chebyshev(filling=0.5, kT=0.1, moments=400, probes=probes, rng=torch.Generator().manual_seed(3))
+        answer = solver.solve(h, rows, columns)
+        return answer.probes, float((answer.rho - exact)[own].abs().square().mean().sqrt())
+
+    count, coloured = error(coloured_vectors(colours=distance_colours(cloud, 1.6, orbitals=2), orbitals=2))
+    more = -(-count // 4) * 4
+    assert more <= 64
+    assert coloured < 0.6 * error(random_vectors(more, sets=2, orbitals=2))[1]
 
 
 @estimators

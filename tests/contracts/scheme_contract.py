@@ -34,10 +34,12 @@ from nearsight.dynamics import (
     State,
     simulate,
 )
-from nearsight.forcefields import ClassicalForceField, ForceField, Forces
-from nearsight.hamiltonians import Heisenberg, Holstein, JahnTeller
-from nearsight.lattices import Lattice, square
+from nearsight.fields import spin
+from nearsight.forcefields import ClassicalForceField, ForceField, Forces, LearnedForceField
+from nearsight.hamiltonians import RKKY, Heisenberg, Holstein, JahnTeller
+from nearsight.lattices import Lattice, PointCloud, Structures, square
 from nearsight.moves import LatticeGas
+from nearsight.networks import SpinMessagePassing
 
 LATTICE = square(3)
 
@@ -66,6 +68,24 @@ def signs(rng: torch.Generator, *batch: int) -> Tensor:
 
 def exchange() -> ClassicalForceField:
     return ClassicalForceField(Heisenberg(LATTICE, J=(1.0, -0.3), B=0.2))
+
+
+CLOUD = PointCloud([[0.1, 0.0, 0.3], [1.0, 0.6, 0.4], [0.2, 1.4, 1.0], [1.5, 1.5, 0.1], [0.9, 1.0, 1.5]], cell=2.0)
+OPEN_CLOUD = PointCloud([[0.0, 0.0, 0.1], [1.1, 0.2, 0.0], [0.4, 0.9, 0.3], [1.3, 1.4, 0.8]])
+
+
+def oscillating() -> ClassicalForceField:
+    """Two structures side by side, nine sites, with an exchange that oscillates with the distance."""
+    parts = Structures([CLOUD, PointCloud(OPEN_CLOUD.basis, 2.5)])
+    return ClassicalForceField(Heisenberg(parts, J=RKKY(1.0, 2.0, cutoff=1.9), B=0.2))
+
+
+def messages() -> LearnedForceField:
+    """A learned field of a cloud of nine sites; one layer of an untrained network."""
+    positions = torch.rand(9, 3, generator=torch.Generator().manual_seed(8), dtype=torch.float64).numpy()
+    cloud = PointCloud(3.0 * positions, cell=3.0)
+    options = {"layers": 1, "channels": 3, "vectors": 2, "radial": 3, "hidden": 6}
+    return LearnedForceField(SpinMessagePassing(cloud, spin(), 1.6, **options)).double().eval()
 
 
 def spins(rng: torch.Generator, *batch: int) -> Tensor:
@@ -104,6 +124,11 @@ SCHEMES = [
     pytest.param(AB2Rotation(dt=0.05, kT=0.0, damping=0.0), exchange, spins, id="AB2Rotation, free"),
     pytest.param(DepondtMertens(dt=0.1, kT=0.3, damping=0.2), exchange, spins, id="DepondtMertens"),
     pytest.param(HeunSpins(dt=0.05, kT=0.3, damping=0.2), exchange, spins, id="HeunSpins"),
+    pytest.param(HeunSpins(dt=0.05, kT=0.3, damping=0.2), oscillating, spins, id="HeunSpins, clouds"),
+    pytest.param(SphericalMidpoint(dt=0.05, kT=0.3, damping=0.2), oscillating, spins, id="SphericalMidpoint, clouds"),
+    pytest.param(DepondtMertens(dt=0.1, kT=0.3, damping=0.2), oscillating, spins, id="DepondtMertens, clouds"),
+    pytest.param(SemiImplicit(dt=0.1, kT=0.3, damping=0.2), oscillating, spins, id="SemiImplicit, clouds"),
+    pytest.param(AB2Rotation(dt=0.05, kT=0.3, damping=0.2, tangent=True), messages, spins, id="AB2Rotation, a cloud"),
 ]
 every_scheme = pytest.mark.parametrize(("scheme", "physics", "fields"), SCHEMES)
 

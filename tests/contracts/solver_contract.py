@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nearsight.hamiltonians import Holstein, SDModel
-from nearsight.lattices import Lattice, chain, cubic, honeycomb, square, triangular
+from nearsight.hamiltonians import RKKY, Exponential, Holstein, SDModel
+from nearsight.lattices import Lattice, PointCloud, chain, cubic, honeycomb, square, triangular
 from nearsight.solvers import Chebyshev, Dense, Pattern, Poles, Solver, SparseMatrix
 
 
@@ -293,7 +293,18 @@ def test_single_precision_matrices_are_solved_in_double(make, rng):
     assert answer.energy.dtype == torch.float64 and answer.rho.dtype == torch.float64
 
 
+CLOUD = PointCloud([[0.1, 0.0, 0.3], [1.0, 0.6, 0.4], [0.2, 1.4, 1.0], [1.5, 1.5, 0.1], [0.9, 1.0, 1.5]], cell=2.0)
+OPEN_CLOUD = PointCloud([[0.0, 0.0], [1.1, 0.2], [0.4, 0.9], [1.3, 1.4], [2.0, 0.5]])
+
 LATTICES = [
+    pytest.param(
+        lambda x: SDModel(x, t=Exponential(-1.0, 0.8, cutoff=1.9), J=1.3, twist=(0.4, 0.0, 1.0)),
+        CLOUD,
+        id="cloud, twisted, s-d",
+    ),
+    pytest.param(lambda x: SDModel(x, t=Exponential(-1.0)), CLOUD, id="cloud, nearest images, s-d"),
+    pytest.param(lambda x: SDModel(x, t=Exponential(cutoff=1.2)), CLOUD.resized(3, 1, 2), id="repeated cloud, s-d"),
+    pytest.param(lambda x: SDModel(x, t=RKKY(0.7, 2.0, cutoff=1.3), J=0.5), OPEN_CLOUD, id="open cloud, s-d"),
     pytest.param(lambda x: Holstein(x, twist=(0.4,)), chain(14), id="chain, twisted"),
     pytest.param(lambda x: Holstein(x), square(5, 7), id="square"),
     pytest.param(lambda x: SDModel(x, J=1.5), square(6, 4, periodic=(True, False)), id="square, half open, s-d"),

@@ -5,7 +5,14 @@ from nearsight.solvers.dense import Dense
 from nearsight.solvers.kpm.chebyshev import Chebyshev
 from nearsight.solvers.kpm.error_bars import ChebyshevElectrons, DensityOfStates, ErrorBars
 from nearsight.solvers.kpm.local_elements import local_elements
-from nearsight.solvers.kpm.probing import ProbeSet, coloured_vectors, lattice_colours, random_vectors, unit_vectors
+from nearsight.solvers.kpm.probing import (
+    ProbeSet,
+    coloured_vectors,
+    distance_colours,
+    lattice_colours,
+    random_vectors,
+    unit_vectors,
+)
 from nearsight.solvers.lanczos import Spectrum, spectrum
 from nearsight.solvers.mean_field.self_consistent import MeanField, SelfConsistent
 from nearsight.solvers.negf.closed_form import NEGF
@@ -58,6 +65,7 @@ __all__ = [
     "TwoSiteUpdates",
     "choose",
     "coloured_vectors",
+    "distance_colours",
     "electrodes",
     "fermi_poles",
     "lattice_colours",
