@@ -46,7 +46,7 @@ def planned(options: Auditing, system: System, steps: Sequence[int]) -> Audit | 
     """The audit of a large run, or None where no exact forces can be had there."""
     exact = system.exact
     known = isinstance(exact, ExactForceField) and isinstance(exact.solver, EQUILIBRIUM)
-    if not options.sites or system.discrete or not known:
+    if not known or system.discrete or not options.sites:
         return None
     replicas = options.replicas
     referee = Referee(exact.model, system.lattice, exact.solver, budget=options.budget)

@@ -119,6 +119,8 @@ class QuenchStudy(Study):
     maps: the same of quantities ``(x, y)`` of the first replica, kept at a few times of a large quench.
     compare: observables whose mean curves are compared.
     guarded: stop a large quench that leaves the range of the training data.
+    kept: what of every record of a large quench is kept on disk, such as "field", where whole configurations are
+        analysed.
     initial_stream: name of the random stream of the initial fields of the comparison.
     matched_noise: the name of the observable, a length, whose bias is measured with the noise of the exact quenches.
     snapshots: ``(run, config, system, learned electrons) -> (xr.Dataset, checks)`` on the test trajectories.
@@ -143,6 +145,7 @@ class QuenchStudy(Study):
     lattice: Callable[[int], Lattice] = square
     initial_stream: str = "initial fields"
     guarded: bool = True
+    kept: Sequence[str] = ()
     large: Callable[[QuenchStudy, Any], Mapping[str, LargeQuench]] | None = None
     along: str | None = None
     generate: Callable[[QuenchStudy, Run, Any], None] | None = None
@@ -325,7 +328,7 @@ class QuenchStudy(Study):
     ) -> tuple[xr.Dataset, xr.Dataset]:
         """One large quench in ``folder/name``: what is observed ``(replica, time)``, and maps at ``shots`` times.
 
-        Everything is measured while the lattice moves; fields are not kept.
+        Everything is measured while the lattice moves; fields are not kept, unless the study asks for them.
         """
         system = large.system
         engine = system.learned(self.electrons(run, config, system.lattice))
@@ -352,7 +355,10 @@ class QuenchStudy(Study):
             data = carried_out(quenches, title="large quenches")
         else:
             engine = engine.to(torch_device(config.device))
-            seen = split(run, config.fit, config.seed).train.field
+            options: dict[str, Any] = {"fields": tuple(self.kept)}
+            if self.guarded:
+                seen = split(run, config.fit, config.seed).train.field
+                options["guard"] = Guard.around(seen, config.large.guard)
             data = Quench(
                 system=system,
                 engine=engine,
@@ -361,13 +367,13 @@ class QuenchStudy(Study):
                 measure=measure,
                 path=path,
                 seed=run.seed(*large.noise),
-                guard=Guard.around(seen, config.large.guard) if self.guarded else None,
+                **options,
                 audit=audits.planned(config.large.audit, system, steps) if folder == "large" else None,
                 progress=True,
             ).run()
         names = {name: str(name)[4:] for name in data.data_vars if str(name).startswith("map_")}
         growth = data[[name for name in data.data_vars if name not in names]]
-        maps = data[list(names)].isel(time=np.isin(steps, shown)).rename(names)
+        maps = data[list(names)].isel(time=np.isin(steps, shown), missing_dims="ignore").rename(names)
         return growth, maps.isel(replica=0) if "replica" in maps.dims else maps
 
     # --- what can be examined ---------------------------------------------------------------------------------------

@@ -36,8 +36,6 @@ electrons. `large`: 10^5 sites, by the network alone; give it a GPU.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,13 +56,13 @@ from nearsight.networks import SpinMessagePassing
 from nearsight.parallel import once
 from nearsight.solvers import Dense
 from nearsight.studies import figures, magnets
+from nearsight.studies.checks import Check
 from nearsight.studies.ensembles import Quench, carried_out_each, kept_fields
 from nearsight.studies.options import Count, Device, NotNegative, Positive, Window, torch_device
-from nearsight.studies.quench import Compared, QuenchStudy
+from nearsight.studies.quench import Compared, LargeQuench, QuenchStudy
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.snapshots import rms
-from nearsight.studies.study import Stage
 from nearsight.studies.system import System
 from nearsight.studies.systems import _spin_glass_checks as measured
 from nearsight.training import KINDS, DataSet, FitOptions, Split
@@ -235,12 +233,6 @@ def _kept(system: System, state: State) -> xr.Dataset:
 class SpinGlassStudy(QuenchStudy):
     """The template of quenches, on structures in place of lattices."""
 
-    def usual_stages(self) -> Sequence[Stage]:
-        generate, train, validate, simulate = super().usual_stages()
-        curves = (*validate.outputs, "observables.nc:levels")
-        large = tuple(name for name in simulate.outputs if name != "observables.nc:maps")
-        return generate, train, replace(validate, outputs=curves), replace(simulate, outputs=large)
-
     def system(self, config: Config, length: int | None = None, **variant: Any) -> System:
         """The physics of the structures of the comparison."""
         sites = config.comparison.length if length is None else length
@@ -299,60 +291,24 @@ class SpinGlassStudy(QuenchStudy):
         one = data.lattice.structures[0]  # type: ignore[attr-defined]
         forcefields.save(model.on(one), run.path / "model")
 
-    def validate(self, run: Run, config: Config) -> None:
-        """Errors on unseen structures, symmetry, transfer, speed, an ensemble of quenches, and the levels at J = 0."""
-        c, data = config.comparison, DataSet.open(run.path / "data.zarr")
-        test = _part(data, range(config.data.groups * (config.data.together + 1), len(data.lattice.structures)))  # type: ignore[attr-defined]
-        snapshots, checks = measured.compare_snapshots(
-            test, self.electrons(run, config, test.lattice), run.rng("symmetry")
-        )
-        run.record("snapshots", snapshots)
-        larger = physics(config, structures(config, "transfer", 1, c.transfer))
-        random = snapshots.isel(snapshot=np.flatnonzero(test.time == 0))
+    def compare_speed(self, run: Run, config: Config) -> list[Check]:
+        """The error on larger structures, the cost of a field there, and what the time step changes."""
+        c, kept = config.comparison, run.observable("snapshots")
+        random = kept.isel(snapshot=np.flatnonzero(kept.time == 0))
         error = rms(random.learned_force.values - random.exact_force.values) / rms(random.exact_force.values)
-        spins = larger.initial_fields(2, run.rng("transfer"))
-        checks += measured.transfer(
-            larger, self.electrons(run, config, larger.lattice), spins, config.data.sites, error
-        )
-        curves, more = self.compare_quenches(run, config)
-        run.record("curves", curves)
-        checks += [*more, *measured.at_every_time(curves.C.isel(time=slice(1, None)))]
+        larger = physics(config, structures(config, "transfer", 1, c.transfer))
+        learned, spins = self.electrons(run, config, larger.lattice), larger.initial_fields(2, run.rng("transfer"))
         one = structures(config, "comparison", 1, c.length)
         engine, start = self.electrons(run, config, one).double(), random_spins(one, run.rng("time step"))
         step = {"dt": config.dynamics.dt, "damping": config.dynamics.damping}
-        checks += measured.time_step(engine, start, min(100.0, c.duration), **step)
-        many = structures(config, "levels", 4 if config.data.sites < 50 else 100, config.data.sites).structures
-        run.record("levels", measured.levels([electrons(config, cloud, J=0.0) for cloud in many]))
-        run.record_checks("validate", checks)
+        return [
+            *measured.transfer(larger, learned, spins, config.data.sites, error),
+            *measured.time_step(engine, start, min(100.0, c.duration), **step),
+        ]
 
-    def simulate(self, run: Run, config: Config) -> None:
-        """Quench large structures with the learned field, and measure lengths, overlaps and aging."""
-        c = config.large
-        lattice = structures(config, "large", c.structures, c.sites)
-        system = self.physics(config, lattice)
-        engine = system.learned(self.electrons(run, config, lattice)).to(torch_device(config.device))
-        fields = system.initial_fields(c.replicas, run.rng("large", "field"))
-        run.log("note", text=f"{c.replicas} × {lattice!r} to t = {c.duration:g} {system.time}")
-        growth = Quench(
-            system=system,
-            engine=engine,
-            field=fields.to(next(engine.parameters())),
-            steps=system.steps(c.duration, c.records),
-            measure=partial(self.observe, config, system),
-            path=run.path / "large",
-            seed=run.seed("large", "noise"),
-            fields=("field",),
-            progress=True,
-        ).run()
-        spins = kept_fields(run.path / "large")
-        glass, checks = measured.analyse_glass(
-            growth, spins.assign_coords(time=growth.time), lattice, windows=c.windows, waiting=c.waiting, rng=run.rng
-        )
-        if c.audit:
-            first, last = lattice.structures[0], torch.from_numpy(spins.isel(time=-1).values)
-            checks.append(measured.audit(system.exact.parts[0], engine.cpu().on(first), last[:2, : first.n_sites]))
-        run.record("growth", glass)
-        run.record_checks("simulate", checks)
+    def compare_quenches(self, run: Run, config: Config) -> tuple[xr.Dataset, list[Check]]:
+        curves, checks = super().compare_quenches(run, config)
+        return curves, [*checks, *measured.at_every_time(curves.C.isel(time=slice(1, None)))]
 
 
 def _data_structures(c: Config) -> Structures:
@@ -375,6 +331,35 @@ def _part(data: DataSet, chosen: range) -> DataSet:
     )
 
 
+def snapshots(run: Run, c: Config, system: System, learned: LearnedForceField) -> tuple[xr.Dataset, list[Check]]:
+    data = DataSet.open(run.path / "data.zarr")
+    test = _part(data, range(c.data.groups * (c.data.together + 1), len(data.lattice.structures)))  # type: ignore[attr-defined]
+    return measured.compare_snapshots(test, learned.on(test.lattice), run.rng("symmetry"))
+
+
+def levels(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[Check]]:
+    """The density of states at J = 0."""
+    many = structures(c, "levels", 4 if c.data.sites < 50 else 100, c.data.sites).structures
+    return measured.levels([electrons(c, cloud, J=0.0) for cloud in many]), []
+
+
+def large(study: QuenchStudy, c: Config) -> dict[str, LargeQuench]:
+    system = physics(c, structures(c, "large", c.large.structures, c.large.sites))
+    return {"": LargeQuench(system=system, duration=c.large.duration, records=c.large.records)}
+
+
+def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
+    """Lengths, overlaps and aging of the large structures, and exact fields of the last states of one."""
+    lattice, spins = structures(c, "large", c.large.structures, c.large.sites), kept_fields(run.path / "large")
+    options: dict[str, Any] = {"windows": c.large.windows, "waiting": c.large.waiting, "rng": run.rng}
+    glass, checks = measured.analyse_glass(growth, spins.assign_coords(time=growth.time), lattice, **options)
+    if c.large.audit:
+        one = Structures(lattice.structures[:1])
+        learned, last = forcefields.load(run.path / "model").on(one), torch.from_numpy(spins.isel(time=-1).values)
+        checks.append(measured.audit(physics(c, one).exact, learned, last[:2, : one.n_sites]))
+    return glass, checks
+
+
 def notes(run: Run, c: Config) -> list[str]:
     return [
         f"The density is {c.model.density:g}; 0.8 is that of 100 sites in a cube of 5 l. The part of H along a spin "
@@ -391,30 +376,6 @@ def notes(run: Run, c: Config) -> list[str]:
 
 def _levels(run: Run, c: Config) -> Any:
     return ns.plots.compare(run.observable("levels").dos, x="energy", mark=0.0, log="")
-
-
-def _parity(run: Run, c: Config) -> Any:
-    data = run.observable("snapshots")
-    return ns.plots.parity(data.exact_force, data.learned_force)
-
-
-def _correlations(run: Run, c: Config) -> Any:
-    """C(r) at several times, exact and learned."""
-    C = figures.some_times(run.observable("curves").C.sel(source=["exact", "learned"]), 3)
-    panels = [
-        C.isel(time=k, drop=True).assign_attrs(long_name=f"C(r), t = {t:.3g}") for k, t in enumerate(C.time.values)
-    ]
-    return ns.plots.compare(*panels, x="r", log="")
-
-
-def _length(run: Run, c: Config) -> Any:
-    data = run.observable("growth")
-    return ns.plots.compare(data.xi1, data.xi2, data.susceptibility, log="x")
-
-
-def _memory(run: Run, c: Config) -> Any:
-    memory = run.observable("growth").memory
-    return ns.plots.compare(memory, by="waiting", log="x")
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
@@ -458,15 +419,19 @@ STUDY = SpinGlassStudy(
         "C": Compared("spin correlation C(r, t)"),
         "nearest": Compared("correlation at the smallest distance"),
     },
-    snapshots=measured.compare_snapshots,  # type: ignore[arg-type]
-    analyse=measured.analyse_glass,  # type: ignore[arg-type]
+    snapshots=snapshots,
+    large=large,
+    guarded=False,
+    kept=("field",),
+    analyse=analyse,
+    more={"validate": {"levels": levels}},
     notes=notes,
     figures={
         "levels": _levels,
-        "parity": _parity,
-        "correlations": _correlations,
+        "parity": figures.parity("force"),
+        "correlations": figures.profiles("C", 3, log=""),
         "comparison": figures.comparison("nearest", log="x"),
-        "length": _length,
-        "memory": _memory,
+        "length": figures.growth("xi1", "xi2", "susceptibility", log="x"),
+        "memory": figures.growth("memory", by="waiting", log="x"),
     },
 )
