@@ -98,6 +98,77 @@ def test_no_invariant_is_missing():
     assert count == pytest.approx(round(count))
 
 
+def zincblende(length):
+    lattice = silicon(length).lattice
+    return Crystal(
+        Lattice("zincblende", lattice.vectors, lattice.basis, lattice.shape, species=("Ga", "As")), (69.7, 74.9)
+    )
+
+
+def fluorite(length):
+    """Ca at the centres of Oh, two F at those of Td: two kinds, of which the second has two atoms."""
+    lattice, a = silicon(length).lattice, silicon(length).lattice.basis[1]
+    basis = np.array([0 * a, a, 3 * a])
+    return Crystal(
+        Lattice("fluorite", lattice.vectors, basis, lattice.shape, species=("Ca", "F", "F")), (40.1, 19.0, 19.0)
+    )
+
+
+@pytest.mark.parametrize("make", [zincblende, fluorite])
+def test_no_invariant_of_inequivalent_sites_is_missing(make):
+    """Both space groups are symmorphic about site 0: its operations and the translations are all there are."""
+    crystal = make(2)
+    lattice, group = crystal.lattice, site_group(crystal.lattice)
+    n, traces, squares = lattice.n_sites, [], []
+    for g, p in zip(group.matrices, site_permutations(lattice, group), strict=True):
+        for shift in lattice.cells[:: lattice.n_basis]:
+            image = lattice.index(lattice.cells[p] + shift, lattice.sublattice[p])
+            fixed, twice = (np.arange(n) == image).sum(), (np.arange(n) == image[image]).sum()
+            traces.append((fixed - 1) * np.trace(g))
+            squares.append((twice - 1) * np.trace(g @ g))
+    count = (np.square(traces) + squares).mean() / 2
+    assert len(pair_invariants(crystal)) == round(count) and count == pytest.approx(round(count))
+
+
+class Springs:
+    """½ Σ k (e · (u_j - u_i))² over the bonds of a crystal, stiffer between unlike atoms."""
+
+    def __init__(self, crystal):
+        self.crystal = crystal
+        lattice, parts = crystal.lattice, []
+        for shell, stiffness in ((1, 2.0), (2, 0.3)):
+            bonds = lattice.bonds(shell)
+            kinds = np.array([str(s) for s in lattice.species])[lattice.sublattice]
+            like = np.where(kinds[bonds.i] == str(lattice.species[0]), 0.8, 0.4)
+            k = stiffness * np.where(kinds[bonds.i] == kinds[bonds.j], like, 1.0)
+            e = bonds.displacement / np.linalg.norm(bonds.displacement, axis=1, keepdims=True)
+            parts.append((bonds.i, bonds.j, e, k))
+        self.i, self.j, self.e, self.k = (torch.from_numpy(np.concatenate(x)) for x in zip(*parts, strict=True))
+
+    def __call__(self, u):
+        stretch = ((u[..., self.j, :] - u[..., self.i, :]) * self.e).sum(-1)
+        return 1.5 + 0.5 * (self.k * stretch**2).sum(-1)
+
+
+@pytest.mark.parametrize("make", [zincblende, fluorite])
+def test_a_gradient_for_every_kind_of_site_gives_the_whole_form(make, rng):
+    springs = Springs(make(3))
+    form = SecondOrder.from_gradient(springs)
+    u = 0.1 * torch.randn(5, springs.crystal.n_atoms, 3, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(form(u), springs(u), rtol=1e-9, atol=1e-9)
+    basis = pair_invariants(springs.crystal).reshape(-1, form.matrices.size)
+    flat = form.matrices.reshape(-1)
+    np.testing.assert_allclose(basis.T @ (basis @ flat), flat, atol=1e-9)
+
+
+def test_a_site_that_leaves_a_direction_alone_is_named():
+    lattice = silicon(2).lattice
+    basis = np.array([[0.0] * 3, 0.9 * lattice.basis[1]])
+    polar = Crystal(Lattice("polar", lattice.vectors, basis, lattice.shape, species=("Ga", "As")), (69.7, 74.9))
+    with pytest.raises(ValueError, match=r"of site 0 of .* leave a direction alone"):
+        pair_invariants(polar)
+
+
 def test_a_gradient_gives_all_second_derivatives(gap, curved, rng):
     for _ in range(2):
         d = torch.randn(54, 3, generator=rng, dtype=torch.float64)
@@ -126,6 +197,36 @@ def test_the_mean_is_a_sum_over_phonons(curved, thermal):
         n[0, :3] = 0
         shift = float((quanta * (n + 0.5)).sum())
         assert curved.constant + shift == pytest.approx(curved.mean(thermal, temperature), rel=1e-6)
+
+
+def test_classical_modes_have_the_coupling_of_quantum_ones_and_equipartition(curved, thermal):
+    """Against the dense normal modes of the supercell: ⟨u u⟩ = k_BT D⁻¹/√(m m), without waves."""
+    classical = ThermalDisplacements(thermal.force_constants, thermal.crystal, statistics="classical")
+    np.testing.assert_array_equal(curved.by_mode(classical), curved.by_mode(thermal))
+    crystal, kT = curved.crystal, 8.617333262e-5 * 250.0
+    n, index = crystal.n_atoms, np.arange(crystal.n_atoms).reshape(3, 3, 3, 2)
+    quadratic = np.zeros((n, 3, n, 3))
+    for cell in np.ndindex(3, 3, 3):  # every row is that of cell 0, shifted
+        sites = np.roll(index, [-c for c in cell], (0, 1, 2)).reshape(-1)
+        for b in range(2):
+            quadratic[index[(*cell, b)], :, sites] = curved.matrices[b]
+    u = torch.randn(n, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    value = 0.5 * np.einsum("ia,iajb,jb", u.numpy(), quadratic, u.numpy())
+    assert float(curved(u)) - curved.constant == pytest.approx(value, rel=1e-9)
+    fine = ThermalDisplacements(thermal.force_constants, crystal)
+    waves = fine.force_constants.dynamical_matrix(fine.q).reshape(-1, 2, 3, 2, 3)  # D(q), e^{-iq(R - R')} between cells
+    cells = crystal.lattice.cells[::2]
+    phase = np.exp(2j * np.pi * (cells[:, None] - cells) @ fine.q.T) / len(cells)
+    dense = np.einsum("rsq,qaibj->raisbj", phase, waves).reshape(3 * n, 3 * n)
+    assert np.abs(dense.imag).max() < 1e-10 * np.abs(dense).max()
+    values, vectors = np.linalg.eigh(dense.real)
+    inverse = (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T  # without the three translations
+    masses = np.tile(np.repeat(crystal.masses, 3), len(cells))
+    covariance = 9648.53321 * kT * inverse / np.sqrt(np.outer(masses, masses))  # 1 eV/(Å² u) in (rad/ps)²
+    shift = 0.5 * float((quadratic.reshape(3 * n, 3 * n) * covariance).sum())
+    assert shift == pytest.approx(curved.mean(classical, 250.0) - curved.constant, rel=1e-5)
+    assert shift == pytest.approx(float((curved.by_mode(classical) * classical.quanta(250.0)).sum()), rel=1e-5)
+    assert abs(shift) > 1e-3
 
 
 def test_second_order_explains_the_gap_of_thermal_displacements(gap, curved, thermal, rng):

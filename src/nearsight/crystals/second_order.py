@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +18,8 @@ from nearsight.crystals.evaluate import Property
 from nearsight.crystals.force_constants import exchanged
 from nearsight.crystals.thermal import ThermalDisplacements
 from nearsight.fields import check_field
-from nearsight.lattices import site_group, sublattice_operations, torus_distance
-from nearsight.lattices.symmetry import site_permutations
+from nearsight.lattices import site_group, torus_distance
+from nearsight.lattices.symmetry import matching_operations, site_permutations
 from nearsight.storage import load_tensors, save_tensors, tensor_hash
 
 POWERS = (0, 1, 2, 3)
@@ -33,7 +35,7 @@ class SecondOrder(Described):
               \langle Q \rangle_T = Q_0 + \tfrac12 \sum_{ij} \mathrm{tr}\, G_{ij} \langle u_j u_i^T \rangle_T ,
 
     with G invariant under all operations and translations of the crystal, as force constants are. There is no term of
-    first order where the operations of a site leave no vector alone (Td, Oh). This is what perturbation theory of
+    first order where the operations of every site leave no vector alone (Td, Oh). This is what perturbation theory of
     second order (Allen, Heine, Cardona) says of a gap, in a finite cell; and as a surrogate of the exact property its
     mean needs no sampling.
 
@@ -42,7 +44,7 @@ class SecondOrder(Described):
 
     Parameters
     ----------
-    crystal: the supercell, invariant under the operations of its sites; all sites equivalent.
+    crystal: the supercell, invariant under the operations of its sites, which may be of several kinds (GaAs, fluorite).
     matrices: G ``(basis, site, 3, 3)`` per Å², of the atoms of cell 0 with all others.
     constant: Q₀, the property of the perfect supercell.
 
@@ -88,17 +90,20 @@ class SecondOrder(Described):
         return self.constant + 0.5 * float((self.matrices * pairs).sum())
 
     def by_mode(self, thermal: ThermalDisplacements) -> np.ndarray:
-        """Q's change per quantum of every phonon, ∂⟨Q⟩/∂n ``(q, branch)``: the electron-phonon coupling, mode by mode.
+        r"""Q's change per quantum of every phonon ``(q, branch)``: the electron-phonon coupling, mode by mode,
 
-        Of the modes of ``thermal.frequencies``; zero for the translations.
+        .. math:: \frac{\partial\langle Q\rangle}{\partial n} = \frac{\hbar}{2\Omega}\, e^\dagger G(q)\, e / m .
+
+        Of the modes of ``thermal.frequencies``; zero for the translations. It is a property of the modes, the same
+        with quantum and with classical statistics: what differs is how many quanta there are,
+        ``mean(thermal, T) = constant + (by_mode(thermal) * thermal.quanta(T)).sum()`` with either.
         """
         values, vectors = thermal._modes
         lattice, roots = self.crystal.lattice, np.repeat(np.sqrt(self.crystal.masses), 3)
         waves = self._waves() / (roots[:, None] * roots)
         curvature = np.einsum("qis,qij,qjs->qs", vectors.conj(), waves, vectors).real
-        width = thermal._variance(0.0) * 2  # ⟨ξ²⟩ = (n + ½) ħ/Ω in quantum statistics
         assert values.shape == curvature.shape and lattice.n_cells == len(values)
-        return 0.5 * curvature * width
+        return 0.5 * curvature * thermal._quantum[1]
 
     def _waves(self) -> np.ndarray:
         """G(q) ``(q, 3 basis, 3 basis)``."""
@@ -111,31 +116,26 @@ class SecondOrder(Described):
 
     @classmethod
     def from_gradient(cls, prop: Property, *, step: float = 0.02) -> Self:
-        """From gradients of a differentiable property at two displacements of one atom, by ± ``step`` Å.
+        """From gradients of a differentiable property at displacements of one atom of every kind, by ± ``step`` Å.
 
-        All other second derivatives follow by symmetry; the error is of second order in the step.
+        Two gradients a kind where its site group turns one direction into the others, up to six elsewhere. All other
+        second derivatives follow by symmetry; the error is of second order in the step.
         """
         crystal, size = prop.crystal, number(step, "step", above=0)
-        slopes = []
-        for sign in (1, -1):
-            u = torch.zeros(crystal.n_atoms, 3, dtype=torch.float64)
-            u[0, 0] = sign * size
-            slopes.append(torch.autograd.grad(prop(u.requires_grad_()), u)[0])
-        row = ((slopes[0] - slopes[1]) / (2 * size)).numpy()
-        group, moved = _operations(crystal)
-        # G(g s) = g G(s) gᵀ: every operation turns the row of x into one of g x; least squares gives all three rows.
-        rows = np.zeros((crystal.n_atoms, 3, 3))
-        weight = np.zeros((3, 3))
-        for g, p in zip(group, moved, strict=True):
-            weight += np.outer(g[:, 0], g[:, 0])
-            rows[p] += np.einsum("i,sj->sij", g[:, 0], row @ g.T)
-        if np.linalg.matrix_rank(weight, tol=1e-6) < 3:
-            raise ValueError(
-                f"The sites of {crystal!r} have too little symmetry to turn one direction into the others."
-            )
-        first = np.einsum("ik,skj->sij", np.linalg.inv(weight), rows)
+        found = {}
+        for kind in _kinds(crystal):
+            # G(g s) = g G(s) gᵀ: an operation turns the row of x into one of g x; least squares gives all three.
+            rows, weight = np.zeros((crystal.n_atoms, 3, 3)), np.zeros((3, 3))
+            for axis in range(3):
+                if np.linalg.matrix_rank(weight, tol=1e-6) == 3:
+                    break
+                row = _gradient_row(prop, kind.site, axis, size)
+                for g, p in zip(kind.group, kind.moved, strict=True):
+                    weight += np.outer(g[:, axis], g[:, axis])
+                    rows[p] += np.einsum("i,sj->sij", g[:, axis], row @ g.T)
+            found[kind.site] = np.einsum("ik,skj->sij", np.linalg.inv(weight), rows)
         still = float(prop(torch.zeros(crystal.n_atoms, 3, dtype=torch.float64)).detach())
-        return cls(crystal, _completed(crystal, first), still)
+        return cls(crystal, _completed(crystal, found), still)
 
     @classmethod
     def fitted(
@@ -211,20 +211,20 @@ def pair_invariants(crystal: Crystal, cutoff: float | None = None) -> np.ndarray
     atoms of a pair, and a displacement of the whole. Pairs farther apart than ``cutoff`` Å are left out.
     """
     lattice = crystal.lattice
-    group, moved = _operations(crystal)
-    distance = _distances(crystal)
     limit = np.inf if cutoff is None else number(cutoff, "cutoff", above=0) + lattice.tolerance
     found = []
-    for s in np.flatnonzero(moved.min(0) == np.arange(lattice.n_sites)):
-        if distance[s] > limit:
-            continue
-        keeps = moved[:, s] == s
-        average = np.einsum("gij,gkl->ikjl", group[keeps], group[keeps]).reshape(9, 9) / keeps.sum()
-        values, vectors = np.linalg.eigh((average + average.T) / 2)
-        for matrix in vectors[:, values > 0.5].T.reshape(-1, 3, 3):
-            first = np.zeros((lattice.n_sites, 3, 3))
-            first[moved[:, s]] = np.einsum("gij,jk,glk->gil", group, matrix, group)
-            found.append(_completed(crystal, first, sum_rule=False).reshape(-1))
+    for kind in _kinds(crystal):
+        group, moved, distance = kind.group, kind.moved, _distances(crystal, kind.site)
+        for s in np.flatnonzero(moved.min(0) == np.arange(lattice.n_sites)):
+            if distance[s] > limit:
+                continue
+            keeps = moved[:, s] == s
+            average = np.einsum("gij,gkl->ikjl", group[keeps], group[keeps]).reshape(9, 9) / keeps.sum()
+            values, vectors = np.linalg.eigh((average + average.T) / 2)
+            for matrix in vectors[:, values > 0.5].T.reshape(-1, 3, 3):
+                first = np.zeros((lattice.n_sites, 3, 3))
+                first[moved[:, s]] = np.einsum("gij,jk,glk->gil", group, matrix, group)
+                found.append(_completed(crystal, {kind.site: first}, sum_rule=False).reshape(-1))
     flat = np.array(found)
     _, size, rows = np.linalg.svd(flat, full_matrices=False)
     rows = rows[size > 1e-8 * size[0]]  # what exchange of the atoms makes equal, once
@@ -235,16 +235,47 @@ def pair_invariants(crystal: Crystal, cutoff: float | None = None) -> np.ndarray
     return (null @ rows).reshape(-1, lattice.n_basis, lattice.n_sites, 3, 3)
 
 
-def _operations(crystal: Crystal) -> tuple[np.ndarray, np.ndarray]:
-    """The operations of site 0, and where they take all sites."""
-    lattice = crystal.lattice
-    group = site_group(lattice)
-    if np.abs(group.matrices.mean(0)).max() > 1e-6:
-        raise ValueError(
-            f"The operations {group.name} of a site of {crystal!r} leave a direction alone, along which a property may "
-            f"have a term of first order; it is not known here."
-        )
-    return group.matrices, site_permutations(lattice, group)
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """Equivalent atoms: the first of them in cell 0, the operations ``group`` of its site and where they take all
+    sites, and for each of the atoms of cell 0 an operation from the surroundings of the first onto its own."""
+
+    site: int
+    group: np.ndarray
+    moved: np.ndarray
+    onto: dict[int, np.ndarray]
+
+
+@lru_cache(maxsize=8)
+def _kinds(crystal: Crystal) -> tuple[_Kind, ...]:
+    """Every kind of inequivalent atoms, by the first of each in cell 0."""
+    lattice, kinds = crystal.lattice, list[_Kind]()
+    left = list(range(lattice.n_basis))
+    while left:
+        site = left[0]
+        group = site_group(lattice, centre=site)
+        if np.abs(group.matrices.mean(0)).max() > 1e-6:
+            raise ValueError(
+                f"The operations {group.name} of site {site} of {crystal!r} leave a direction alone, along which a "
+                f"property may have a term of first order; it is not known here."
+            )
+        onto = {site: np.eye(3)}
+        for b in left[1:]:
+            if lattice.species[b] == lattice.species[site] and len(found := matching_operations(lattice, site, b)):
+                onto[b] = found[0]
+        left = [b for b in left if b not in onto]
+        kinds.append(_Kind(site, group.matrices, site_permutations(lattice, group, centre=site), onto))
+    return tuple(kinds)
+
+
+def _gradient_row(prop: Property, site: int, axis: int, size: float) -> np.ndarray:
+    """Second derivatives by one coordinate of one atom and by all others ``(site, 3)``."""
+    slopes = []
+    for sign in (1, -1):
+        u = torch.zeros(prop.crystal.n_atoms, 3, dtype=torch.float64)
+        u[site, axis] = sign * size
+        slopes.append(torch.autograd.grad(prop(u.requires_grad_()), u)[0])
+    return ((slopes[0] - slopes[1]) / (2 * size)).numpy()
 
 
 def _distances(crystal: Crystal, origin: int = 0) -> np.ndarray:
@@ -252,14 +283,18 @@ def _distances(crystal: Crystal, origin: int = 0) -> np.ndarray:
     return torus_distance(crystal.positions - crystal.positions[origin], crystal.lattice)
 
 
-def _completed(crystal: Crystal, first: np.ndarray, *, sum_rule: bool = True) -> np.ndarray:
-    """G of all atoms of a cell from those of site 0, symmetric under exchange of the atoms of a pair."""
+def _completed(crystal: Crystal, found: dict[int, np.ndarray], *, sum_rule: bool = True) -> np.ndarray:
+    """G of all atoms of a cell from those of the first of each kind, symmetric under exchange of the atoms of pairs."""
     lattice = crystal.lattice
     rows = np.zeros((lattice.n_basis, lattice.n_sites, 3, 3))
-    for b, h in enumerate(sublattice_operations(lattice)):
-        # An operation about site 0 with part h, followed by the shift to site b, takes pairs of 0 to pairs of b.
-        target = (lattice.positions - lattice.basis[0]) @ h.T + lattice.basis[b]
-        rows[b, _sites(crystal, target)] = np.einsum("ij,sjk,lk->sil", h, first, h)
+    for kind in _kinds(crystal):
+        if (first := found.get(kind.site)) is None:
+            continue
+        for b, h in kind.onto.items():
+            # An operation about the first site with part h, followed by the shift to site b, takes its pairs to those
+            # of b.
+            target = (lattice.positions - lattice.basis[kind.site]) @ h.T + lattice.basis[b]
+            rows[b, _sites(crystal, target)] = np.einsum("ij,sjk,lk->sil", h, first, h)
     even = (rows + exchanged(crystal, rows)) / 2
     if sum_rule:
         for b in range(lattice.n_basis):

@@ -109,19 +109,33 @@ class ThermalDisplacements(Described):
             f"this mode, or take effective force constants at the temperature (or snapshots of molecular dynamics)."
         )
 
-    def _variance(self, kT: float) -> np.ndarray:
-        """⟨ξ²⟩ ``(q, branch)`` in Å² u."""
+    @cached_property
+    def _quantum(self) -> tuple[np.ndarray, np.ndarray]:
+        """ħΩ in eV, and the ⟨ξ²⟩ of one quantum, ħ/Ω in Å² u, which is 0 for the translations ``(q, branch)``."""
         squares = self._modes[0].copy()
         still = np.zeros(squares.shape, bool)
         still[0, np.abs(squares[0]).argsort()[:3]] = True
         squares[still] = 1.0
         omega = np.sqrt(squares)
+        return HBAR * omega, np.where(still, 0.0, UNIT * HBAR / omega)
+
+    def quanta(self, temperature: float) -> np.ndarray:
+        r"""Quanta of every mode ``(q, branch)`` at T in K, in units of which ⟨ξ²⟩ is ħ/Ω; 0 for the translations.
+
+        n + ½ = ½ coth(ħΩ / 2k_BT) with quantum statistics, zero-point motion included; k_BT / ħΩ, their limit at high
+        temperatures, with classical ones.
+        """
+        return np.where(self._quantum[1] > 0, self._counted(_energy(temperature)), 0.0)
+
+    def _counted(self, kT: float) -> np.ndarray:
+        energy = self._quantum[0]
         if self.statistics == "classical":
-            found = UNIT * kT / squares
-        else:
-            ratio = np.inf if kT == 0 else HBAR * omega / (2 * kT)
-            found = UNIT * HBAR / (2 * omega) / np.tanh(ratio)
-        return np.where(still, 0.0, found)
+            return kT / energy
+        return 0.5 / np.tanh(np.inf if kT == 0 else energy / (2 * kT))
+
+    def _variance(self, kT: float) -> np.ndarray:
+        """⟨ξ²⟩ ``(q, branch)`` in Å² u."""
+        return self._quantum[1] * self._counted(kT)
 
     def _function(self, values: np.ndarray) -> np.ndarray:
         """A function of D, given by its values ``(q, branch)``, as matrices ``(q, 3 basis, 3 basis)``."""
