@@ -12,6 +12,7 @@ from nearsight.training.optimizers.soap import SOAP
 from nearsight.training.options import TrainerOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.training.site_files import export_sites
 from nearsight.training.spin_card import SpinCard
 from nearsight.training.spin_checks import check_spins
 from nearsight.training.spin_import import import_spins
@@ -39,6 +40,7 @@ __all__ = [
     "check_spins",
     "evaluate",
     "evaluate_moves",
+    "export_sites",
     "fit",
     "fit_moves",
     "fit_property",

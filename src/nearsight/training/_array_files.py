@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from nearsight.storage import CorruptFileError
+from nearsight.training._grid_files import read_ovf, read_vtk
 
-SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".csv", ".dat", ".txt")
+OVF, HDF5, TABLES = (".ovf", ".omf", ".ohf"), (".h5", ".hdf5", ".nc"), (".csv", ".dat", ".txt")
+SUFFIXES = (".npz", ".npy", ".pt", ".pth", *TABLES, *OVF, ".vtk", *HDF5)
+NAMED = (".npz", ".vtk", *HDF5)
+"""Of files whose arrays have names, also if they hold one alone."""
 UNPACKED, FACTOR = 2**28, 100
 """What a file unpacks to is refused beyond 256 MiB if it is also so many times larger than the file: measured numbers
 hardly shrink, but a megabyte of compressed zeros is a gigabyte."""
@@ -31,6 +35,8 @@ def read_arrays(file: Path, wanted: Iterable[str]) -> dict[str, Tensor]:
             arrays = read_npz(file, wanted)
             found = {k: torch.from_numpy(x) for k, x in arrays.items() if x.dtype.kind in "fiucb"}
             names = _npz_names(file)
+        elif file.suffix in HDF5:
+            found, names = _read_hdf5(file, wanted)
         else:
             found = _read_other(file)
             names = [name for name in found if name]
@@ -49,7 +55,11 @@ def _read_other(file: Path) -> dict[str, Tensor]:
         return _columns(_read_npy(file))
     if file.suffix in (".pt", ".pth"):
         return _read_pt(file)
-    if file.suffix in (".csv", ".dat", ".txt"):
+    if file.suffix in OVF:
+        return _columns(read_ovf(file))
+    if file.suffix == ".vtk":
+        return {name: torch.from_numpy(values) for name, values in read_vtk(file).items()}
+    if file.suffix in TABLES:
         names, table = _read_table(file)
         found = _columns(table)
         return found | {name: found[str(k)] for k, name in enumerate(names)}
@@ -93,6 +103,26 @@ def _refuse_bomb(file: Path, size: int) -> None:
             f"{file} has {file.stat().st_size:,} bytes but unpacks to {size:,}: it is not read. If the data are yours, "
             f"save them uncompressed (np.savez, or clone() before torch.save)."
         )
+
+
+def _read_hdf5(file: Path, wanted: Iterable[str]) -> tuple[dict[str, Tensor], list[str]]:
+    """The wanted data sets of an HDF5 file, by their paths in it, and the names of all that hold numbers."""
+    import h5py
+
+    if not h5py.is_hdf5(file):
+        raise CorruptFileError(f"{file} is not a whole HDF5 file. Write it again.")
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiucb":
+            found[name] = item
+
+    with h5py.File(file, "r") as content:
+        content.visititems(visit)
+        chosen = {name: found[name.strip("/")] for name in wanted if name.strip("/") in found}
+        _refuse_bomb(file, sum(item.nbytes for item in chosen.values()))
+        arrays = {name: np.asarray(item[()]) for name, item in chosen.items()}
+    return {k: torch.from_numpy(x.astype(x.dtype.newbyteorder("="))) for k, x in arrays.items()}, list(found)
 
 
 def _read_npy(file: Path) -> np.ndarray:

@@ -70,9 +70,10 @@ class SpinCard(BaseModel):
     """Cartesian primitive vectors the axes of the grid run along, in lattice constants; by default the library's own,
     which on the triangular lattice are (1, 0) and (1/2, √3/2), at 60°."""
     files: Annotated[list[str], BeforeValidator(_listed)] | dict[str, str]
-    """``.npz``, ``.pt``, ``.npy`` or text files (``.csv``, ``.dat``, ``.txt``: columns of numbers, one row a site),
-    beside the card or with a path of their own; patterns are allowed, and every one must be found. Where every array
-    has files of its own, a pattern for each: ``{spins: S_*.npy, fields: H_*.npy}``."""
+    """``.npz``, ``.pt``, ``.npy``, HDF5 (``.h5``, ``.hdf5``, ``.nc``; arrays by their path in it), OVF (``.ovf``,
+    ``.omf``, ``.ohf``), legacy VTK (``.vtk``) or text files (``.csv``, ``.dat``, ``.txt``: columns of numbers, one row
+    a site), beside the card or with a path of their own; patterns are allowed, and every one must be found. Where every
+    array has files of its own, a pattern for each: ``{spins: S_*.npy, fields: H_*.npy}``."""
     spins: Array = "spins"
     fields: Array = "fields"
     """Names of the two arrays in every file, or of three arrays or columns that are their x, y and z; columns also by

@@ -15,7 +15,7 @@ from nearsight.fields import tangent
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice
 from nearsight.storage import file_hash
-from nearsight.training._array_files import read_arrays
+from nearsight.training._array_files import NAMED, read_arrays
 from nearsight.training._spin_suspicions import suspicions
 from nearsight.training.dataset import DataSet
 from nearsight.training.spin_card import SpinCard
@@ -30,7 +30,7 @@ NORMAL = 0.01
 def import_spins(
     card: str | Path, path: str | Path | None = None, *, exact: ForceField | None = None, trust: bool = False
 ) -> DataSet:
-    """A data set of unit spins and their fields from NumPy, PyTorch or text files of other programs.
+    """A data set of unit spins and their fields from files of other programs: NumPy, PyTorch, HDF5, OVF, VTK, text.
 
     The card is a YAML file beside them with the entries of :class:`SpinCard`::
 
@@ -53,6 +53,13 @@ def import_spins(
         spins: [Sx, Sy, Sz]
         fields: [Hx, Hy, Hz]
         axes: ["0", "1"]                           # rows run along y first
+
+    or, for OVF files of OOMMF or mumax, in which x runs fastest and spins and fields have files of their own::
+
+        lattice: square
+        shape: [64, 32]
+        files: {spins: m*.ovf, fields: B_eff*.ovf}
+        axes: ["1", "0", component]                # (z, y, x, component); the only layer of a film is left out
 
     Sites are brought into the order of the library, torques become fields, spins are normalised if they are unit
     vectors up to rounding and refused if they are not. Nothing is unpickled: ``.pt`` files may hold tensors by name
@@ -204,7 +211,8 @@ def _arrays(files: dict[str, Path], card: SpinCard) -> dict[str, Tensor]:
 
 def _alone(file: Path, name: str) -> Tensor:
     """The array of a file that holds one, by its name where it has one."""
-    return read_arrays(file, [name if file.suffix == ".npz" else ""])[name if file.suffix == ".npz" else ""]
+    name = name if file.suffix in NAMED else ""
+    return read_arrays(file, [name])[name]
 
 
 def _numbers(values: Tensor, name: str, file: Path, count: int, sites: int) -> np.ndarray:
@@ -248,6 +256,9 @@ def _sites(
         values = torch.stack(parts, -1)
     else:
         values = arrays[name]
+        for _ in range(values.ndim - len(axes)):  # a film of a grid file is one cell thick
+            if 1 in values.shape:
+                values = values.squeeze(values.shape.index(1))
     if "snapshot" not in axes:
         values, axes = values[None], ["snapshot", *axes]
     if columns and values.ndim < len(axes):
