@@ -9,6 +9,7 @@ from nearsight.crystals.espresso import EspressoGap
 from nearsight.crystals.evaluate import AtomsProperty, PropertyData, evaluate
 from nearsight.crystals.force_constants import ForceConstants
 from nearsight.crystals.second_order import SecondOrder
+from nearsight.crystals.site_calculator import site_atoms, site_calculator
 from nearsight.crystals.thermal import ThermalDisplacements
 from nearsight.crystals.tight_binding import SlaterKoster, TightBinding
 from nearsight.crystals.valence_force_field import ValenceForceField
@@ -28,4 +29,6 @@ __all__ = [
     "carbon",
     "evaluate",
     "silicon",
+    "site_atoms",
+    "site_calculator",
 ]

@@ -4,6 +4,7 @@ from nearsight.forcefields.biased import Biased
 from nearsight.forcefields.components import OnComponents
 from nearsight.forcefields.disjoint import Disjoint
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
+from nearsight.forcefields.exported import export
 from nearsight.forcefields.files import load, save
 from nearsight.forcefields.fixed_number import FixedNumber
 from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
@@ -31,6 +32,7 @@ __all__ = [
     "PatchForces",
     "Referee",
     "SumForceField",
+    "export",
     "load",
     "save",
 ]
