@@ -275,10 +275,108 @@ def test_arrows_are_left_out_where_they_would_not_be_seen_and_drawn_in_a_window(
     assert not quivers(plots.maps(S, large).axes[0])
     picture = drawn(plots.maps(S, large, window=20))
     (quiver,) = quivers(picture.axes[0])
-    corner = S.values.reshape(60, 60, 3)[:20, :20].reshape(-1, 3)
-    np.testing.assert_allclose(np.ravel(picture.axes[0].collections[0].get_array()), corner[:, 2])
-    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], axis=1), 0.85 * corner[:, :2])
+    # The sites of a rectangle of 20 × 20 cells, rows wrapped around the torus.
+    x, y = large.positions.T
+    inside = ((x + 0.5 + 1e-6) % 60 < 20) & (large.cells[:, 1] < 20)
+    assert inside.sum() == 400
+    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], axis=1), 0.85 * S.values[inside, :2])
+    np.testing.assert_allclose(quiver.Y, y[inside])
+    np.testing.assert_allclose(quiver.X, (x[inside] + 0.5 + 1e-6) % 60 - 0.5, atol=1e-5)
     assert "20 × 20 cells of" in picture.caption
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (5, 7), (9, 4)])
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_skewed_torus_fills_a_rectangle_with_the_value_of_every_site_around_it(shape, window):
+    """Painted bricks leave no hole in the frame, and the brick over a site, or over one of its images, is its own."""
+    lattice = triangular(*shape)
+    values = np.arange(float(lattice.n_sites))
+    axes = drawn(plots.maps(xr.DataArray(values, dims="site"), lattice, window=window)).axes[0]
+    (mesh,) = axes.collections
+    corners, colours = (
+        mesh.get_coordinates(),
+        np.ma.asarray(mesh.get_array()).reshape(np.array(mesh.get_coordinates().shape[:2]) - 1),
+    )
+    cells = [
+        (corners[i, j], corners[i + 1, j + 1], colours[i, j])
+        for i, j in np.ndindex(*colours.shape)
+        if not np.ma.is_masked(colours[i, j])
+    ]
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    n = shape if window is None else (window, window)
+    assert (right - left, high - low) == pytest.approx((n[0], n[1] * np.sqrt(3) / 2))
+    rng = np.random.default_rng(0)
+    for x, y in zip(rng.uniform(left, right, 200), rng.uniform(low, high, 200), strict=True):
+        (value,) = [v for a, b, v in cells if a[0] <= x < b[0] and a[1] <= y < b[1]]
+        away = to_site(lattice, int(value), x, y)
+        assert abs(away[0]) <= 0.5 + 1e-9 and abs(away[1]) <= np.sqrt(3) / 4 + 1e-9
+    assert "wrapped" in axes.figure.caption
+
+
+def to_site(lattice, site, x, y):
+    """From a site to a point along the axes, whole periods along x apart."""
+    dx, dy = np.array([x, y]) - lattice.positions[site]
+    return dx - lattice.shape[0] * np.rint(dx / lattice.shape[0]), dy
+
+
+def test_an_open_skewed_lattice_keeps_its_shape():
+    lattice = triangular(5, 4, periodic=False)
+    axes = drawn(plots.maps(xr.DataArray(np.arange(20.0), dims="site"), lattice)).axes[0]
+    assert axes.collections[0].get_coordinates().shape == (6, 5, 2) and "wrapped" not in axes.figure.caption
+
+
+@pytest.mark.parametrize("make", [honeycomb, kagome])
+def test_sites_of_a_skewed_torus_are_drawn_in_a_rectangle(make):
+    lattice = make(6)
+    axes = drawn(plots.maps(xr.DataArray(np.arange(float(lattice.n_sites)), dims="site"), lattice)).axes[0]
+    where = axes.collections[0].get_offsets()
+    away = where - lattice.positions
+    period = 6 * lattice.vectors[0, 0]
+    np.testing.assert_allclose(away[:, 1], 0, atol=1e-9)
+    np.testing.assert_allclose(away[:, 0] / period, np.rint(away[:, 0] / period), atol=1e-9)
+    assert np.ptp(where[:, 0]) < period
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("kind", ["line", "points", "bars", "band"])
+def test_a_legend_lies_on_no_data(log, kind):
+    """Data fill the axes from corner to corner; afterwards no pixel of them is inside of the box of the legend."""
+    picture = plots.style.picture()
+    axes = picture.subplots()
+    x, y = np.linspace(1, 2, 101), np.where(np.arange(101) % 2, 1.0, 100.0)
+    if kind == "line":
+        axes.plot(x, y, label="something long", color="red")
+    elif kind == "points":
+        axes.scatter(x, y + 0.5 * (100 - y) * (np.arange(101) % 3 == 0), label="something long", color="red")
+    elif kind == "bars":
+        axes.bar(x, y + 50, width=0.01, label="something long", color="red")
+    else:
+        axes.fill_between(x, np.ones(101), np.full(101, 100.0), label="something long", color="red")
+    axes.set_yscale("log" if log else "linear")
+    axes.legend(loc="upper left")
+    picture.png()
+    box = axes.get_legend().get_window_extent()
+    axes.get_legend().set_visible(False)
+    picture.canvas.draw()
+    pixels = np.asarray(picture.canvas.buffer_rgba())[::-1].astype(int)
+    part = pixels[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)]
+    assert part.size and not ((part[..., 0] > 150) & (part[..., 1] < 100)).any()
+
+
+def test_a_legend_beside_the_data_stays_where_it_is():
+    picture = plots.style.picture()
+    axes = picture.subplots()
+    axes.plot([0, 1], [0, 1], label="a")
+    axes.legend(loc="upper left")
+    before = axes.get_ylim()
+    picture.png()
+    assert axes.get_ylim() == before
+
+
+def test_a_figure_is_also_a_vector_pdf():
+    figure = plots.maps(xr.DataArray(np.arange(16.0), dims="site"), square(4))
+    first = figure.pdf()
+    assert first.startswith(b"%PDF") and first == figure.pdf() and b"Type3" not in first
 
 
 @pytest.mark.parametrize(("side", "rows"), [(24, 1), (66, 2)])

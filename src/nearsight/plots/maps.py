@@ -15,7 +15,7 @@ from nearsight._validation import boolean, instance, integer, number, numbers
 from nearsight.analysis import plaquettes
 from nearsight.lattices import Lattice
 from nearsight.plots._axes import axis_label, side_bar, value_text
-from nearsight.plots._planes import check_plane, draw_plane, plane_size
+from nearsight.plots._planes import check_plane, draw_plane, framed, placed, plane_size
 from nearsight.plots.style import DIVERGING, PAGE, SEQUENTIAL, Picture, picture, styled
 
 MOST_ARROWS = 40
@@ -89,7 +89,7 @@ def draw_rows(
     columns = len(rows[0])
     lines = 2 if len(rows) == 1 and columns > 2 and _across(shown) > ONE_ROW else 1
     per_line = -(-columns // lines)
-    width, height = plane_size(shown)
+    width, height = plane_size(lattice, shown.shape)
     panel = min(2.4 if len(rows) > 1 else 3.0, (PAGE - 0.8) / per_line)
     tall = panel * min(height / width, 1.5) + (0.3 if lines > 1 else 0.06)
     figure = picture(per_line * panel + 0.8, len(rows) * lines * tall + 0.4)
@@ -176,12 +176,12 @@ def _draw(
         if shown is not lattice:
             raise ValueError("Plaquettes are drawn on the whole lattice; leave out window=.")
         return _draw_plaquettes(axes, values, lattice, norm, palette)
-    inside = (lattice.cells < np.asarray(shown.shape)).all(1)
     if "component" not in row.dims:
-        return draw_plane(axes, values[inside], shown, norm, palette)
-    image = draw_plane(axes, values[2, inside], shown, norm, palette)
+        return draw_plane(axes, values, lattice, shown.shape, norm, palette)
+    image = draw_plane(axes, values[2], lattice, shown.shape, norm, palette)
     if arrows or (arrows is None and _across(shown) <= MOST_ARROWS):
-        _draw_arrows(axes, np.asarray(values[:, inside]).T, shown)
+        where, inside = placed(lattice, shown.shape)
+        _draw_arrows(axes, np.asarray(values[:, inside]).T, where[inside], lattice)
     return image
 
 
@@ -194,7 +194,9 @@ def _draw_plaquettes(
         # Across a periodic boundary the image of the corner that is next to the centre.
         offset = lattice.positions[corners[:size]] - centre
         turns = np.round(offset @ np.linalg.inv(periods)) * np.asarray(lattice.periodic)
-        polygons.append(centre + offset - turns @ periods)
+        # The centre where sites around it are drawn, on a torus that is wrapped into a rectangle.
+        shift = np.floor(centre[0] / periods[0, 0] + 1e-9) * periods[0] if framed(lattice) else 0.0
+        polygons.append(centre - shift + offset - turns @ periods)
     image = PolyCollection(
         polygons, array=values, norm=norm, cmap=palette, edgecolors="face", linewidths=0.2, rasterized=True
     )
@@ -205,14 +207,14 @@ def _draw_plaquettes(
     return image
 
 
-def _draw_arrows(axes: Axes, S: np.ndarray, lattice: Lattice) -> None:
+def _draw_arrows(axes: Axes, S: np.ndarray, where: np.ndarray, lattice: Lattice) -> None:
     """Arrows of the length of the component in the plane, in a colour that stands out from the map below."""
     spacing = lattice.shell_distances[0]
     dark = np.where(np.abs(S[:, 2]) > 0.6, 0.95, 0.12)
     axes.quiver(
-        *lattice.positions.T, *(0.85 * spacing * S[:, :2]).T, color=np.repeat(dark[:, None], 3, axis=1),
+        *where.T, *(0.85 * spacing * S[:, :2]).T, color=np.repeat(dark[:, None], 3, axis=1),
         pivot="middle", angles="xy", units="xy", scale_units="xy", scale=1.0, width=0.09 * spacing,
-        headwidth=3.5, headlength=3.5, headaxislength=3.0, rasterized=lattice.n_sites > 2000,
+        headwidth=3.5, headlength=3.5, headaxislength=3.0, rasterized=len(where) > 2000,
     )  # fmt: skip
 
 
@@ -238,6 +240,10 @@ def _caption(rows: list[xr.DataArray], lattice: Lattice, shown: Lattice) -> str:
     labels = ", ".join(dict.fromkeys(str(row.attrs["long_name"]) for row in rows))
     part = f"{shown.shape[0]} × {shown.shape[1]} cells of {lattice!r}" if shown is not lattice else repr(lattice)
     words = f"Maps of {labels} on {part}."
+    if framed(lattice):
+        words += (
+            " The rows of the torus are wrapped around its period along x, which makes the skewed cell a rectangle."
+        )
     if any("component" in row.dims for row in rows):
         words += " Spins: $S^z$ in colour, the components in the plane as arrows where they are drawn."
     units = rows[0]["time"].attrs.get("units", "1") if "time" in rows[0].coords else "1"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from nearsight._validation import number
+from nearsight.plots._legends import clear_legends
 
 EXACT = "#1f1f1f"
 LEARNED = "#d55e00"
@@ -59,6 +60,7 @@ STYLE: Any = {
     "figure.facecolor": "white",
     "figure.dpi": 100.0,
     "savefig.dpi": 220.0,
+    "pdf.fonttype": 42,
     "image.interpolation": "nearest",
     "image.origin": "lower",
 }
@@ -83,11 +85,20 @@ class Picture(Figure):
 
     def png(self) -> bytes:
         """The figure as a PNG image at 220 dots per inch."""
+        return self._rendered("png", {"Software": None})
+
+    def pdf(self) -> bytes:
+        """The figure as PDF, for a paper: lines and letters as vectors, maps of many cells as images in it."""
+        return self._rendered("pdf", {"CreationDate": None, "Creator": None, "Producer": None})
+
+    def _rendered(self, kind: str, metadata: dict[str, None]) -> bytes:
         buffer = io.BytesIO()
         with matplotlib.rc_context(STYLE):
             self.draw_without_rendering()  # the layout needs the labels of a first pass, or cuts them off
+            if clear_legends(self):
+                self.draw_without_rendering()
             # Without a date or a version the same picture gives the same bytes.
-            self.savefig(buffer, format="png", metadata={"Software": None})
+            self.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
 
 

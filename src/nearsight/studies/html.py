@@ -34,7 +34,7 @@ def write_report(
     notes: Sequence[str] | str = (),
     command: str | Sequence[str] | None = None,
 ) -> Path:
-    """Write a self-contained report to ``path`` and the figures as PNG to ``figures/`` beside it.
+    """Write a self-contained report to ``path`` and the figures as PNG and vector PDF to ``figures/`` beside it.
 
     The file loads nothing from the network and from the disk: styles and pictures are inside. All text is escaped. Both
     the pictures and the report are written atomically, the report last.
@@ -61,6 +61,7 @@ def write_report(
     for name, figure in figures.items():
         png = figure.png()
         write_atomic(path.parent / "figures" / f"{name}.png", png)
+        write_atomic(path.parent / "figures" / f"{name}.pdf", figure.pdf())
         inches = float(figure.get_figwidth())
         pictures.append(
             {
