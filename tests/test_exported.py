@@ -62,6 +62,7 @@ def test_a_program_gives_the_numbers_of_the_force_field(make, batch, tmp_path, r
             torch.testing.assert_close(found[1], energy, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_program_runs_where_nearsight_is_not_installed(tmp_path, rng):
     forcefield = messages("energy").double().eval()
     path = export(forcefield, tmp_path / "model.pt2")

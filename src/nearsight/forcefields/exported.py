@@ -58,7 +58,7 @@ def export(forcefield: ForceField, path: str | Path, *, batch: int | None = None
         exact = [_plain(forcefield, field) for field in fields]
         try:
             with torch.no_grad():
-                graph = make_fx(lambda field: _plain(forcefield, field))(fields[0])
+                graph = _with_constants(make_fx(lambda field: _plain(forcefield, field))(fields[0]))
                 program = torch.export.export(_Program(graph), (fields[0],))
             found = [program.module()(field) for field in fields]
         except Exception as error:  # what tracing meets has no common kind
@@ -75,6 +75,15 @@ def export(forcefield: ForceField, path: str | Path, *, batch: int | None = None
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.export.save(program, path)
     return path
+
+
+def _with_constants(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The graph with the parameters as numbers of its own: nothing is learned any more, and no memory is shared."""
+    for name in {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}:
+        if isinstance(value := getattr(graph, name), Tensor):
+            delattr(graph, name)
+            graph.register_buffer(name, value.detach().clone(memory_format=torch.contiguous_format))
+    return graph
 
 
 class _Program(nn.Module):

@@ -24,7 +24,7 @@ def bonds_within(lattice: Lattice, cutoff: float, *, sites: slice = slice(None))
     >>> len(bonds_within(square(4), 1.0)), len(bonds_within(square(4), 1.5))
     (32, 64)
     >>> [len(bonds_within(square(4), 1.0, sites=slice(k, k + 6))) for k in (0, 6, 12)]
-    [15, 10, 7]
+    [17, 11, 4]
     """
     cutoff, sites = number(cutoff, "cutoff", above=0), instance(sites, slice, "sites", "slice(0, 100) for the first.")
     return checked_lattice(lattice)._bonds_within(cutoff, sites)
