@@ -56,8 +56,9 @@ def _spans(line: Line2D, axes: Axes) -> bool:
 def _meets(artist: Artist, axes: Axes, box: Bbox) -> bool:
     if isinstance(artist, Line2D):
         path = artist.get_transform().transform_path(artist.get_path())
-        inside = bool(box.count_contains(path.vertices)) if len(path.vertices) else False
-        joined = artist.get_linestyle() not in ("None", "", " ") and len(path.vertices) > 1
+        points = np.asarray(path.vertices)
+        inside = bool(box.count_contains(points)) if len(points) else False
+        joined = artist.get_linestyle() not in ("None", "", " ") and len(points) > 1
         return inside or (joined and bool(path.intersects_bbox(box, filled=False)))
     if isinstance(artist, PathCollection):
         offsets = artist.get_offset_transform().transform(artist.get_offsets())
@@ -65,7 +66,7 @@ def _meets(artist: Artist, axes: Axes, box: Bbox) -> bool:
     if isinstance(artist, Collection):
         paths = [artist.get_transform().transform_path(path) for path in artist.get_paths()]
         filled = len(artist.get_facecolor()) > 0
-        return any(len(p.vertices) and p.intersects_bbox(box, filled=filled) for p in paths)
+        return any(len(np.asarray(p.vertices)) and p.intersects_bbox(box, filled=filled) for p in paths)
     if isinstance(artist, Patch):
         path = artist.get_transform().transform_path(artist.get_path())
         return bool(path.intersects_bbox(box, filled=True))

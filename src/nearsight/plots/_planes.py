@@ -37,11 +37,12 @@ def plane_size(lattice: Lattice, shape: tuple[int, ...] | None = None) -> np.nda
 def placed(lattice: Lattice, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Where every site is drawn ``(site, 2)``, and whether it lies in a window of so many cells ``(site,)``."""
     if not framed(lattice):
-        return lattice.positions, (lattice.cells < np.asarray(shape)).all(1)
+        return lattice.positions, np.all(lattice.cells < np.asarray(shape), axis=1)
     step, where = lattice.vectors[0, 0], lattice.positions.copy()
     left = _left(lattice) - lattice.tolerance
     where[:, 0] = (where[:, 0] - left) % (lattice.shape[0] * step) + left
-    return where, (where[:, 0] < left + shape[0] * step) & (lattice.cells[:, 1] < shape[1])
+    inside: np.ndarray = (where[:, 0] < left + shape[0] * step) & (lattice.cells[:, 1] < shape[1])
+    return where, inside
 
 
 def _left(lattice: Lattice) -> float:

@@ -117,7 +117,8 @@ class _VTK:
             raise CorruptFileError(f"{file} is no legacy VTK file: it begins with {head[0][:40]!r}{hint}.")
         self.binary = head[2].upper() == "BINARY"
         self.nodes: list[int] = []
-        self.count, self.shape = 0, (0,)
+        self.count = 0
+        self.shape: tuple[int, ...] = (0,)
         self.arrays: dict[str, np.ndarray] = {}
         while self.position < len(self.content):
             words = self._next_line().split()
