@@ -236,7 +236,7 @@ def test_numbers_of_numpy_are_saved_as_plain_ones(tmp_path):
 def as_written_by_0_1(page: Path, text: str) -> str:
     """The page of a model as it was before there were hashes; the file is rewritten so."""
     lines = [line for line in text.splitlines() if not line.startswith(("hash:", "weights:"))]
-    page.write_text("\n".join(lines).replace("format: 2", "format: 1") + "\n")
+    page.write_text("\n".join(lines).replace("format: 3", "format: 1") + "\n")
     return page.read_text()
 
 

@@ -206,7 +206,7 @@ def test_damaged_models_are_named(tmp_path, rng):
     PropertyModel(BlockMoments(6)).save(tmp_path / "m")
     file = tmp_path / "m" / "model.yaml"
     text = file.read_text()
-    for damage in (text.replace("side: 6", "side: 1"), text.replace("format: 2", "format: 9"), "[1", "front: 3"):
+    for damage in (text.replace("side: 6", "side: 1"), text.replace("format: 3", "format: 9"), "[1", "front: 3"):
         file.write_text(damage)
         with pytest.raises(CorruptFileError, match="yaml"):
             PropertyModel.load(tmp_path / "m")

@@ -32,7 +32,8 @@ cli                         the command line
 ==========================  ======================================================================================
 
 The force fields, exact and learned, are found here directly, ``ns.ExactForceField``, ``ns.LearnedForceField``, and so
-are ``ns.Audit``, which measures their error in a run, and ``ns.scan``, a function on a grid of parameters.
+are ``ns.pretrained``, which gives those that come with the library, ``ns.Audit``, which measures their error in a run,
+and ``ns.scan``, a function on a grid of parameters.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         Forces,
         LearnedForceField,
         SumForceField,
+        pretrained,
     )
     from nearsight.parallel import scan
 
@@ -100,6 +102,7 @@ __all__ = [
     "networks",
     "parallel",
     "plots",
+    "pretrained",
     "properties",
     "reproductions",
     "sampling",
@@ -118,6 +121,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("nearsight.parallel").scan
     if name == "Audit":
         return importlib.import_module("nearsight.dynamics").Audit
+    if name == "pretrained":
+        return importlib.import_module("nearsight.forcefields").pretrained
     if name.islower():
         return importlib.import_module(f"nearsight.{name}")
     return getattr(importlib.import_module("nearsight.forcefields"), name)

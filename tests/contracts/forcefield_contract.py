@@ -21,6 +21,8 @@ from nearsight.forcefields import (
     FixedNumber,
     ForceField,
     LearnedForceField,
+    load,
+    save,
 )
 from nearsight.groups import PointGroup
 from nearsight.hamiltonians import Exponential, Holstein, JahnTeller, Peierls, SDModel
@@ -432,6 +434,15 @@ def test_a_gpu_gives_the_same_forces(member, rng):
     there = member.make(member.lattice).cuda()(field.cuda())
     assert there.force.is_cuda
     torch.testing.assert_close(there.force.cpu(), here.force, atol=1e-10, rtol=0)
+
+
+@member
+def test_a_saved_one_has_the_same_forces(member, rng, tmp_path):
+    forcefield, field = member.make(member.lattice), member.random(rng)
+    save(forcefield, tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert repr(again) == repr(forcefield)
+    torch.testing.assert_close(again(field).force, forcefield(field).force, atol=0, rtol=0)
 
 
 @member

@@ -75,6 +75,13 @@ Data = Annotated[
     Path | None,
     typer.Option(metavar="RUN", help="Take the exact data of another run, RUNS/STUDY/NAME, if they are the same here."),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="pretrained|FOLDER",
+        help="Quench with a model that comes with the library, or one that `nearsight ship` wrote, and train none.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how long and how large; write nothing.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End with 1 if a check fails.")]
 Scheduler = Annotated[
@@ -155,6 +162,7 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
         runs: Runs = Path("runs"),
         resume: Resume = False,
         data: Data = None,
+        model: Model = None,
         dry_run: DryRun = False,
         strict: Strict = False,
         scheduler: Scheduler = None,
@@ -162,13 +170,14 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
         debug: Debug = False,
     ) -> None:
         workers = ["--scheduler", scheduler] if scheduler else ["--slurm", str(slurm)] if slurm else []
+        others = [*workers, "--model", model] if model else workers
         path: Path | None = None
 
         def kept() -> str:
             given = (preset, config_file, settings or [], name)
             if path is not None and (path / "config.yaml").exists():
                 given = (None, None, [], path.name)
-            return f"what is finished is kept. Go on with: {_command(study, stage, *given, runs, workers)}"
+            return f"what is finished is kept. Go on with: {_command(study, stage, *given, runs, others)}"
 
         with _mistakes_in_words(debug, kept):
             from nearsight.cli._progress import ConsoleLogger, summary
@@ -180,19 +189,21 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
 
             found = get(study)
             place = runs.absolute() if workers else runs  # workers may be elsewhere
-            path = place / found.name / _one_folder(name or preset or next(iter(found.presets)))
+            usual = next(iter(found.presets)) if model is None else "pretrained"
+            path = place / found.name / _one_folder(name or preset or usual)
             existing = Run(path)
             stored = existing.exists and preset is None and not settings and config_file is None
-            asked = (preset, settings or [], config_file)
+            asked = (preset, settings or [], config_file, model)
             config: Any = found.stored_config(existing) if stored else found.configure(*asked)
             start = preset or closest(found.presets, config)
+            shown, only = (found, stage) if model is None else (found.of_model(), None)
             if dry_run:
-                say(found, path, config, start, Console(), stage)
+                say(shown, path, config, start, Console(), only)
                 return
             with cluster(scheduler=scheduler, slurm=slurm):
-                steps = [step.name for step in found.stages] if stage is None else [stage]
+                steps = [step.name for step in shown.stages] if only is None else [only]
                 logger = ConsoleLogger(Console(stderr=True), steps, expected(found, path, start)[0])
-                run = found.run(path, config, only=stage, resume=resume, data=data, listener=logger)
+                run = found.run(path, config, only=stage, resume=resume, data=data, model=model, listener=logger)
             summary(run, Console())
         if strict and not dry_run and any(check.passed is False for check in run.checks):
             raise typer.Exit(1)
@@ -286,6 +297,26 @@ def make_movie(
         film(run, fields or [], frames=frames, rate=rate, to=to, console=Console())
 
 
+@app.command("ship")
+def ship_model(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, RUNS/STUDY/NAME.", show_default=False)],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder; the model becomes TO/STUDY (default: those of the library).")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the model of a finished run with a card: what it learned, from which data, and how large its errors are.
+
+    With it `nearsight simulate STUDY --model TO/STUDY` quenches at once; without --to it is the one that
+    `nearsight.pretrained` and `--model pretrained` take.
+    """
+    with _mistakes_in_words(debug):
+        from nearsight.studies import Run
+        from nearsight.studies.shipping import ship
+
+        Console().print(f"Model: {ship(Run.open(run), to)}", soft_wrap=True)
+
+
 @app.command("scoreboard")
 def show_scoreboard(
     runs: Annotated[
@@ -337,7 +368,7 @@ def _command(
     settings: list[str],
     name: str | None,
     runs: Path,
-    workers: list[str],
+    others: list[str],
 ) -> str:
     """The command that goes on with a run; once it holds its configuration its name is enough."""
     words = ["nearsight", *([stage] if stage else ["run"]), study]
@@ -346,7 +377,7 @@ def _command(
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--name", name] if name else []
     words += ["--runs", str(runs)] if runs != Path("runs") else []
-    return shlex.join([*words, *workers, "--resume"])
+    return shlex.join([*words, *others, "--resume"])
 
 
 def _stop(message: str, code: int = 2) -> None:

@@ -1,6 +1,7 @@
 """The seam: exact or learned, one call, field -> energy (if there is one) and generalised force."""
 
 from nearsight.forcefields.biased import Biased
+from nearsight.forcefields.card import Card, ExtrapolationWarning
 from nearsight.forcefields.components import OnComponents
 from nearsight.forcefields.disjoint import Disjoint
 from nearsight.forcefields.exact import ClassicalForceField, ElectronForceField, ExactForceField
@@ -15,14 +16,19 @@ from nearsight.forcefields.learned import (
 )
 from nearsight.forcefields.patches import PatchForces
 from nearsight.forcefields.referee import Referee
+from nearsight.forcefields.shipped import pretrained
+from nearsight.forcefields.uncertainty import Estimate, UncertainForceField
 
 __all__ = [
     "BehlerParrinello",
     "Biased",
+    "Card",
     "ClassicalForceField",
     "Disjoint",
     "ElectronForceField",
+    "Estimate",
     "ExactForceField",
+    "ExtrapolationWarning",
     "FixedNumber",
     "ForceField",
     "Forces",
@@ -32,7 +38,9 @@ __all__ = [
     "PatchForces",
     "Referee",
     "SumForceField",
+    "UncertainForceField",
     "export",
     "load",
+    "pretrained",
     "save",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.fields import FieldType
-from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.forcefields.forcefield import ForceField, Forces, revived
+from nearsight.solvers import protocols
 from nearsight.solvers.protocols import Parameter, Protocol, parameter
 
 
@@ -29,6 +32,8 @@ class Biased(ForceField):
     >>> pulsed.at_time(10.0)(torch.zeros(32, 1)).force.shape
     torch.Size([32, 1])
     """
+
+    _parts: ClassVar = {"whole": revived, "voltage": protocols.revived}
 
     def __init__(self, whole: ForceField, voltage: Parameter) -> None:
         super().__init__()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nearsight._validation import instance, integers
-from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.forcefields.forcefield import ForceField, Forces, revived
 
 
 class OnComponents(ForceField):
@@ -31,6 +32,8 @@ class OnComponents(ForceField):
     >>> [float(f) + 0.0 for f in force[0]], energy  # -K Q of two modes; no energy has such a gradient
     ([0.0, -0.5, -0.5], None)
     """
+
+    _parts: ClassVar = {"whole": revived}
 
     def __init__(self, whole: ForceField, kept: Sequence[int]) -> None:
         super().__init__()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from nearsight._validation import instance
-from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.forcefields.forcefield import ForceField, Forces, revived
 from nearsight.lattices import Lattice, Structures
 
 
@@ -33,6 +33,7 @@ class Disjoint(ForceField):
 
     lattice: Structures
     parts: nn.ModuleList
+    _parts: ClassVar = {"parts": revived}
 
     def __init__(self, *parts: ForceField) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from nearsight.forcefields.forcefield import ForceField, Forces, SumForceField
 from nearsight.forcefields.gradients import _slope, wanted
 from nearsight.hamiltonians import Hamiltonian
 from nearsight.solvers import Electrons, Pattern, Solver, SparseMatrix
+
+PARTS = {"model": Hamiltonian.from_config, "solver": Solver.from_config}
 
 CHUNK = 2**24
 """Matrix elements diagonalised at once: larger batches are cut, which bounds the memory at no cost in speed."""
@@ -44,6 +47,8 @@ class ElectronForceField(ForceField):
     >>> bool(abs(slope + electrons(field).force[3, 0]) < 1e-6)  # the force is minus the slope of the free energy
     True
     """
+
+    _parts: ClassVar = PARTS
 
     def __init__(self, model: Hamiltonian, solver: Solver) -> None:
         super().__init__()
@@ -122,6 +127,8 @@ class ClassicalForceField(ForceField):
     (-2.0, 16.0)
     """
 
+    _parts: ClassVar = PARTS
+
     def __init__(self, model: Hamiltonian) -> None:
         super().__init__()
         self.model = instance(model, Hamiltonian, "model")
@@ -161,6 +168,8 @@ class ExactForceField(SumForceField):
     >>> bool(force.abs().max() < 1e-12), round(float(energy) / 16, 6)  # and gain g²/8k per site
     (True, -0.28125)
     """
+
+    _parts: ClassVar = PARTS
 
     def __init__(self, model: Hamiltonian, solver: Solver) -> None:
         super().__init__(ElectronForceField(model, solver), ClassicalForceField(model))

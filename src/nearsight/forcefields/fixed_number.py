@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nearsight._validation import instance, integer, number
 from nearsight.fields import check_field
-from nearsight.forcefields.forcefield import ForceField, Forces
+from nearsight.forcefields.forcefield import ForceField, Forces, revived
 from nearsight.forcefields.gradients import _Energy, _Root, wanted
 
 
@@ -54,6 +54,8 @@ class FixedNumber(ForceField):
     >>> bool((quarter(field).force - exact(field).force).abs().max() < 1e-5)
     True
     """
+
+    _parts: ClassVar = {"electrons": revived}
 
     def __init__(
         self, electrons: ForceField, mean_force: float, *, component: int = 0, tolerance: float = 1e-6

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from nearsight._validation import instance
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.gradients import _Energy, _Underived, wanted
 from nearsight.lattices import Lattice
+
+if TYPE_CHECKING:
+    from nearsight.forcefields.card import Card
 
 
 class Forces(NamedTuple):
@@ -51,10 +55,23 @@ class ForceField(Described, nn.Module, abc.ABC):
     components: int
     field_type: FieldType | None = None
     """What the field may hold and how it transforms, where the force field knows."""
+    _card: Card | None = None
 
     if TYPE_CHECKING:  # nn.Module hides it from editors and type checkers
 
         def __call__(self, field: Tensor) -> Forces: ...
+
+    @property
+    def card(self) -> Card | None:
+        """What was learned, from which data, and where it holds: of the force field or of a part that has a card."""
+        cards = (m._card for m in self.modules() if isinstance(m, ForceField))
+        return next((card for card in cards if card is not None), None)
+
+    def on(self, lattice: Lattice) -> Self:
+        """The same on another lattice of the same kind; what is learned is shared, not copied."""
+        other = super().on(lattice)
+        other._card = self._card
+        return other
 
     @property
     def rng(self) -> torch.Generator | None:
@@ -126,6 +143,7 @@ class SumForceField(ForceField):
     """
 
     parts: nn.ModuleList
+    _parts: ClassVar[Mapping[str, Any]] = {"parts": lambda told: revived(told)}
 
     def __init__(self, *parts: ForceField) -> None:
         super().__init__()
@@ -147,6 +165,7 @@ class SumForceField(ForceField):
         self.parts = nn.ModuleList(flat)
         self.lattice, self.components = flat[0].lattice, flat[0].components
         self.field_type = next((part.field_type for part in flat if part.field_type is not None), None)
+        self._card = next((part._card for part in parts if part._card is not None), None)  # that of a nested sum
 
     def evaluate(self, field: Tensor) -> Forces:
         results = [part.connected(field) for part in self.parts]  # type: ignore[operator]
@@ -155,3 +174,8 @@ class SumForceField(ForceField):
             force = force + part.force
             energy = None if energy is None or part.energy is None else energy + part.energy
         return Forces(force, energy)
+
+
+def revived(told: Any) -> Any:
+    """A force field from its description, or several from a list of them."""
+    return tuple(map(revived, told)) if isinstance(told, list | tuple) else ForceField.from_config(told)

@@ -22,8 +22,8 @@ from nearsight.storage import (
     write_yaml,
 )
 
-FORMAT = 2
-"""Version of the folder; those of format 1 carry no hashes."""
+FORMAT = 3
+"""Version of the folder; those of format 1 carry no hashes, those of 2 no cards and no sums."""
 CURE = "Restore a copy of the folder, or delete it and fit the model again."
 FILES = ("model.yaml", "weights.safetensors")
 
@@ -36,7 +36,8 @@ def write_model(model: nn.Module, description: dict[str, Any], dtype: torch.dtyp
     Both carry a hash of their content, and the page the hash of the weights, so that no page stands beside others.
     """
     head = {"format": FORMAT, "dtype": str(dtype).removeprefix("torch.")}
-    weights = model.state_dict()
+    # Parts of a sum may share a network; on disk each has its own.
+    weights = {name: x.clone() for name, x in model.state_dict().items()}
     with lock(directory, beside=True):
         tidy(directory)
         with atomic_directory(directory) as folder:

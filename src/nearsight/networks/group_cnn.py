@@ -100,7 +100,8 @@ class GroupCNN(LatticeNetwork):
         """The layers, in order."""
         return list(self.layers)  # type: ignore[arg-type]
 
-    def forward(self, grid: Tensor) -> Tensor:
+    def features(self, grid: Tensor) -> Tensor:
+        """What the last layer reads ``(batch, channel · |G|, *shape)``: force or local energy are linear in it."""
         h = self.saturation(grid)
         if self.dim == 2:
             # Channels last is what CPU convolutions work in; anything else is copied into it and back by every layer.
@@ -110,6 +111,7 @@ class GroupCNN(LatticeNetwork):
             h = layer(h)
             if k < last or self.head == "force":
                 h = activation(h, self.parity)
-        if self.head == "energy":
-            h = energy_terms(h, self.parity)
-        return self.project(h, self.readout, law=self.head == "force")
+        return energy_terms(h, self.parity) if self.head == "energy" else h
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return self.project(self.features(grid), self.readout, law=self.head == "force")

@@ -34,8 +34,10 @@ from nearsight.studies.figures import some_times
 from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.options import Count, Device, NotNegative, Positive, torch_device
 from nearsight.studies.quench import LargeQuench, Observe, QuenchStudy
+from nearsight.studies.reuse import has_model_of_elsewhere
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.shipping import card
 from nearsight.studies.snapshots import split
 from nearsight.studies.system import System
 from nearsight.studies.torques import (
@@ -213,6 +215,8 @@ class MagnetStudy(QuenchStudy):
     # --- stages -----------------------------------------------------------------------------------------------------
 
     def electrons(self, run: Run, config: Any, lattice: Lattice) -> ForceField:
+        if has_model_of_elsewhere(run):
+            return super().electrons(run, config, lattice)
         return load_network(run, config, lattice)
 
     def generate_data(self, run: Run, config: Any) -> None:
@@ -268,7 +272,7 @@ class MagnetStudy(QuenchStudy):
             network = network.to(torch_device(config.device))
             options = config.resnet_fit if kind == "resnet" else config.fit
             training.fit(network, data, options=options, path=run.path / "fit" / kind, resume=True)
-            forcefields.save(network, run.path / "model" / kind)
+            forcefields.save(network, run.path / "model" / kind, card=card(self, run, config))
 
     def compare_quenches(self, run: Run, config: Any) -> tuple[xr.Dataset, list[Check]]:
         """As in every study, and how long learned spins follow the exact ones site by site."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from nearsight import forcefields, training
 from nearsight.dynamics import State
 from nearsight.fields import occupation
+from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice, site_group, site_permutations
 from nearsight.moves import LearnedMoves, MoveEnergies
 from nearsight.parallel import once, threads
@@ -28,6 +29,7 @@ from nearsight.studies.options import Count, Length, Positive
 from nearsight.studies.quench import QuenchStudy
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.shipping import card
 from nearsight.studies.speed import seconds
 from nearsight.studies.system import System
 from nearsight.training import MoveData, MoveFitOptions, Split
@@ -113,7 +115,10 @@ class MoveStudy(QuenchStudy):
     initial_stream: str = "initial positions"
 
     def electrons(self, run: Run, config: Any, lattice: Lattice) -> LearnedMoves:
-        return LearnedMoves(forcefields.load(run.path / "model")).on(lattice)
+        return LearnedMoves(cast(LearnedForceField, forcefields.load(run.path / "model"))).on(lattice)
+
+    def trained_on(self, run: Run, config: Any) -> Any:
+        return split(run, config).train
 
     def generate_data(self, run: Run, config: Any) -> None:
         """Exact quenches, in parallel, and ΔE of every possible move of their snapshots, into ``data.zarr``."""
@@ -160,7 +165,7 @@ class MoveStudy(QuenchStudy):
         learned = self.system(config).build_model(run.rng("weights"))
         run.log("note", text=f"{learned}")
         training.fit_moves(learned, split(run, config), options=config.fit, path=run.path / "fit", resume=True)
-        forcefields.save(learned.forcefield, run.path / "model")
+        forcefields.save(learned.forcefield, run.path / "model", card=card(self, run, config))
 
     def compare_speed(self, run: Run, config: Any) -> list[Check]:
         """What attempts cost on one thread of this machine, in one go: random positions, which accept most."""

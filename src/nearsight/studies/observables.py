@@ -17,6 +17,10 @@ ENGINE: Literal["h5netcdf"] = "h5netcdf"
 CURE = "Delete it and resume, or restore a copy."
 
 
+class NotMeasuredError(FileNotFoundError):
+    """A run does not hold a data set."""
+
+
 def names(path: Path) -> list[str]:
     """Names of the data sets in the file; none if there is no file."""
     if not path.exists():
@@ -34,14 +38,14 @@ def names(path: Path) -> list[str]:
 def read(path: Path, name: str) -> xr.Dataset:
     """One data set, loaded into memory."""
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: no stage has recorded observables yet.")
+        raise NotMeasuredError(f"{path} does not exist: no stage has recorded observables yet.")
     check_hashed(path, CURE)
     try:
         with xr.open_dataset(path, group=name, engine=ENGINE) as dataset:
             return dataset.load()
     except Exception as error:  # as above
         if "group not found" in str(error):
-            raise FileNotFoundError(
+            raise NotMeasuredError(
                 f"{path} holds no data set {name!r}: this run, or the version that made it, was not as far. Resume it; "
                 f"if that does not help, run the study with another --name."
             ) from error

@@ -16,6 +16,7 @@ from pydantic import Field
 from nearsight import forcefields, training
 from nearsight.dynamics import Guard, State
 from nearsight.dynamics.run.audit import stored as stored_audits
+from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, square
 from nearsight.studies import audits, speed
 from nearsight.studies.audits import Auditing
@@ -23,10 +24,12 @@ from nearsight.studies.checks import Check
 from nearsight.studies.ensembles import Quench, carried_out, matched_noise_bias, same_mean
 from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.options import Device, Length, Positive, device_present, torch_device
+from nearsight.studies.reuse import MODEL, TRAIN, has_model_of_elsewhere
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.shipping import card
 from nearsight.studies.snapshots import split
-from nearsight.studies.study import Stage, Study
+from nearsight.studies.study import LARGE, Stage, Study
 from nearsight.studies.system import Engine, System
 from nearsight.training import FitOptions, Recipe
 
@@ -189,9 +192,13 @@ class QuenchStudy(Study):
 
     def electrons(self, run: Run, config: Any, lattice: Lattice) -> Engine:
         """What was learned, on any lattice."""
-        if self.load_model is not None:
+        if self.load_model is not None and not has_model_of_elsewhere(run):
             return self.load_model(run, config, lattice)
-        return forcefields.load(run.path / "model").on(lattice)
+        return forcefields.load(run.path / MODEL).on(lattice)
+
+    def trained_on(self, run: Run, config: Any) -> Any:
+        """The training part of the data."""
+        return split(run, config.fit, config.seed).train
 
     def generate_data(self, run: Run, config: Any) -> None:
         """Exact forces and energies of the recipe's snapshots, in parallel, into ``data.zarr``."""
@@ -209,7 +216,7 @@ class QuenchStudy(Study):
             return self.train(self, run, config)
         electrons = self.system(config).build_model(run.rng("weights"))
         self.fit(run, config, electrons)
-        forcefields.save(electrons, run.path / "model")
+        forcefields.save(electrons, run.path / MODEL, card=card(self, run, config))
 
     def fit(self, run: Run, config: Any, electrons: Engine) -> None:
         """Fit the electrons' part of the force to the data of the run, the classical part being exact."""
@@ -357,8 +364,7 @@ class QuenchStudy(Study):
             engine = engine.to(torch_device(config.device))
             options: dict[str, Any] = {"fields": tuple(self.kept)}
             if self.guarded:
-                seen = split(run, config.fit, config.seed).train.field
-                options["guard"] = Guard.around(seen, config.large.guard)
+                options["guard"] = self._guard(run, config, engine)
             data = Quench(
                 system=system,
                 engine=engine,
@@ -375,6 +381,22 @@ class QuenchStudy(Study):
         growth = data[[name for name in data.data_vars if name not in names]]
         maps = data[list(names)].isel(time=np.isin(steps, shown), missing_dims="ignore").rename(names)
         return growth, maps.isel(replica=0) if "replica" in maps.dims else maps
+
+    def _guard(self, run: Run, config: Any, engine: ForceField) -> Guard:
+        """The range of the training data, from the card of the model or, where it has none, from the data."""
+        known, factor = engine.card, config.large.guard
+        if known is None or not known.low:
+            return Guard.around(self.trained_on(run, config).field, factor)
+        return Guard(tuple(known.low), tuple(known.high), factor)
+
+    # --- a model from elsewhere --------------------------------------------------------------------------------------
+
+    def of_model(self) -> Study:
+        by_name = {stage.name: stage for stage in self.stages}
+        taken = Stage(TRAIN, _refuse_training, outputs=(MODEL,))
+        large = replace(by_name[LARGE], inputs=(MODEL,))
+        made = tuple(output for stage in (taken, large) for output in stage.outputs)
+        return replace(self, stages=(taken, large, replace(by_name["report"], inputs=made)))
 
     # --- what can be examined ---------------------------------------------------------------------------------------
 
@@ -404,6 +426,13 @@ def _large_quenches(study: QuenchStudy, config: Any) -> Mapping[str, LargeQuench
         f"{v:g}": LargeQuench(system=system, noise=("large", "noise", str(v)), at=v, **common)
         for v, system in systems.items()
     }
+
+
+def _refuse_training(run: Run, config: Any) -> None:
+    """A model from elsewhere is taken, and never trained here."""
+    raise FileNotFoundError(
+        f"{run.path / MODEL} is missing, and the run was begun with a model from elsewhere: give it once more, --model."
+    )
 
 
 def recipe(trajectories: Sequence[int], snapshots: Sequence[int], **kinds: Mapping[str, Any]) -> Recipe:

@@ -14,6 +14,8 @@ from nearsight.plots.training import training_curves
 from nearsight.studies import Run, audits
 from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
+from nearsight.studies.observables import NotMeasuredError
+from nearsight.studies.reuse import TRAIN, has_model_of_elsewhere, told_of_model
 from nearsight.studies.settings import closest, difference
 from nearsight.studies.study import Study
 
@@ -22,11 +24,20 @@ def build(study: Study, run: Run, config: Any) -> None:
     """Write ``figures/`` and ``report.html`` of a run of a study, in the order of its figures."""
     title = study.title or study.name
     pictures: dict[str, Picture] = {}
+    partial = has_model_of_elsewhere(run)  # what compares with exact data was not measured here
     for name, draw in study.figures.items():
-        drawn = draw(run, config)
+        try:
+            drawn = draw(run, config)
+        except NotMeasuredError:
+            if not partial:
+                raise
+            continue
         several = drawn if isinstance(drawn, Mapping) else {"": drawn}
         pictures |= {f"{name}_{part}" if part else name: picture for part, picture in several.items()}
-    notes = list(study.notes(run, config)) if study.notes else []
+    if partial:
+        notes = told_of_model(run, study.system(config).exact)  # type: ignore[attr-defined]
+    else:
+        notes = list(study.notes(run, config)) if study.notes else []
     for log in sorted((run.path / "fit").glob("**/log.csv")):  # of one fit, or of several in folders of their own
         name = "_".join(("training", *log.parent.relative_to(run.path / "fit").parts))
         pictures[name] = training_curves(log, x="step")
@@ -44,8 +55,12 @@ def build(study: Study, run: Run, config: Any) -> None:
         config=run.config,
         manifest=run.manifest,
         notes=notes,
-        command=command(study.name, study.presets, config),
+        command=[*command(study.name, study.presets, config), *(("--model", _model(run)) if partial else ())],
     )
+
+
+def _model(run: Run) -> str:
+    return str(run.stages[TRAIN]["from"]["run"])
 
 
 def command(name: str, presets: Mapping[str, BaseModel], config: BaseModel) -> list[str]:

@@ -20,9 +20,12 @@ from pydantic import BaseModel
 from nearsight.storage import lock, tidy_tree
 from nearsight.studies import systems
 from nearsight.studies.checks import Check
-from nearsight.studies.reuse import take_data
+from nearsight.studies.reuse import card_of, has_model_of_elsewhere, take_data, take_model
 from nearsight.studies.run import Listener, Run
 from nearsight.studies.settings import configure, suggestion, validated
+
+LARGE = "simulate"
+"""The stage of the large run."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,20 @@ class Study:
         """The stages of a template, where none are given."""
         return ()
 
-    def configure(self, preset: str | None = None, settings: Iterable[str] = (), file: str | Path | None = None) -> Any:
-        """A preset, with what a YAML ``file`` says changed, then settings such as ``"model.g=1.7"``."""
+    def configure(
+        self,
+        preset: str | None = None,
+        settings: Iterable[str] = (),
+        file: str | Path | None = None,
+        model: str | Path | None = None,
+    ) -> Any:
+        """A preset, with what a YAML ``file`` says changed, then settings such as ``"model.g=1.7"``.
+
+        Where no preset is named the configuration of the run that made a ``model`` is the start.
+        """
+        if preset is None and model is not None:
+            kind = type(next(iter(self.presets.values())))
+            return configure(validated(kind, card_of(self.name, model).origin["config"]), settings, file)
         preset = preset or next(iter(self.presets))
         if preset not in self.presets:
             raise ValueError(f"The study {self.name!r} has no preset {preset!r}. {suggestion(preset, self.presets)}")
@@ -146,17 +161,22 @@ class Study:
         only: str | None = None,
         resume: bool = False,
         data: str | Path | None = None,
+        model: str | Path | None = None,
         listener: Listener | None = None,
     ) -> Run:
         """Run all stages, or ``only`` one whose predecessors are complete, in the folder ``path``.
 
         With ``data``, the folder of another run, its exact data are taken instead of made (:func:`reuse.take_data`).
+        With ``model``, the folder of a model with a card or "pretrained" for the one of the library, nothing is made
+        or trained: the large run follows, and the report; so it does where a run has begun like that.
         With ``resume`` a finished stage is verified against its recorded hashes and skipped, an unfinished one goes on
         where it stopped. Without it, results that exist are never touched: a ``FileExistsError`` says what to do.
         """
-        stages = self._selected(only)
         path = Path(path)
-        existed = Run(path).exists
+        existed, study = Run(path).exists, self
+        if model is not None or has_model_of_elsewhere(Run(path)):
+            study, only = self.of_model(), None if only == LARGE else only
+        stages = study._selected(only)
         if only is not None and not existed and stages[0].inputs and data is None:
             raise FileNotFoundError(
                 f"There is no run in {path}, and the stage {only!r} needs {', '.join(stages[0].inputs)}. Run "
@@ -171,9 +191,11 @@ class Study:
                 self._refuse_results(run, stages)
             if data is not None:
                 take_data(run, self.stages, data)
+            if model is not None:
+                take_model(run, model, self.system(config).exact)  # type: ignore[attr-defined]
             _require(stages, run.stages, config)
             if only is not None:
-                self._require_earlier(run, stages[0])
+                study._require_earlier(run, stages[0])
             for stage in stages:
                 if not stage.cheap and run.complete(stage.name):
                     run.log("skip", stage=stage.name)
@@ -181,6 +203,13 @@ class Study:
                 with run.stage(stage.name, stage.outputs, stage.inputs):
                     stage.action(run, config)
         return run
+
+    def of_model(self) -> Study:
+        """The study as it is carried out with a model that came from elsewhere: the large run and the report.
+
+        Raises ``ValueError`` where there is no such run.
+        """
+        raise ValueError(f"The study {self.name!r} has no large run by a force field, so it takes no model.")
 
     def _content(self, run: Run, config: Any) -> dict[str, Any]:
         """A configuration in plain data, as the run has it if they differ only in options that 0.1 did not name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ def build_network(c: Any, lattice: Lattice, law: FieldType, kind: Kind, rng: tor
 
 def load_network(run: Run, c: Any, lattice: Lattice, kind: Kind | None = None) -> LearnedForceField:
     """A trained network, the first unless another is named: the electrons alone."""
-    return forcefields.load(run.path / "model" / (kind or c.networks[0])).on(lattice)
+    return cast(LearnedForceField, forcefields.load(run.path / "model" / (kind or c.networks[0]))).on(lattice)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ disorder near-sighted: exchanging what lies beyond r = 5.3 changes a density by 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from nearsight.studies.quench import QuenchStudy
 from nearsight.studies.run import Run
 from nearsight.studies.sections import Convolution
 from nearsight.studies.settings import Section
+from nearsight.studies.shipping import card
 from nearsight.training import DataSet
 
 BATCH = 16
@@ -155,9 +156,10 @@ def train(study: QuenchStudy, run: Run, c: Any) -> None:
     learned = networks(c, lattice, run.rng("weights"))
     study.fit(run, c, joined(c, lattice, learned))
     for name, network in zip(parts(c), learned, strict=True):
-        forcefields.save(network, run.path / "model" / name)
+        forcefields.save(network, run.path / "model" / name, card=card(study, run, c))
 
 
 def load_model(run: Run, c: Any, lattice: Lattice) -> ForceField:
     """The trained electrons at μ = 0."""
-    return joined(c, lattice, [forcefields.load(run.path / "model" / name).on(lattice) for name in parts(c)])
+    found = [cast(LearnedForceField, forcefields.load(run.path / "model" / name)) for name in parts(c)]
+    return joined(c, lattice, [network.on(lattice) for network in found])
