@@ -122,7 +122,8 @@ def test_a_trained_model_knows_what_it_learned(finished):
 
 def test_a_shipped_model_brings_its_errors_and_its_audit(finished, shipped):
     learned = load(shipped)
-    found = {check["name"]: check["value"] for check in learned.card.errors}
+    told = {check["name"]: check["value"] for check in learned.card.errors}
+    found = {name: value for name, value in told.items() if "intervals" not in name}
     measured = {check.name: check.value for check in finished.checks}
     assert len(found) > 5 and all(measured[name] == value for name, value in found.items())
     audit = finished.observable("audit").isel(quench=0)
@@ -131,6 +132,16 @@ def test_a_shipped_model_brings_its_errors_and_its_audit(finished, shipped):
     torch.testing.assert_close(learned(field).force, load(finished.path / "model")(field).force, atol=0, rtol=0)
     page = str(learned.card)
     assert "g = 1.5" in page and "audit at t" in page and "density error" in page
+
+
+def test_the_intervals_of_a_shipped_model_are_those_of_its_validation_trajectories(finished, shipped):
+    learned, data, fit = load(shipped), DataSet.open(finished.path / "data.zarr"), finished.config["fit"]
+    part = data.split(validation=fit["validation"], test=fit["test"], seed=1).validation
+    exact = finished.system().electron_force(part.field, part.force)
+    for level in learned.levels:
+        found = learned.estimate(part.field, level)
+        inside = float(((exact - found.force).abs() <= found.width).double().mean())
+        assert abs(inside - level) < 2 / exact.numel() + 1e-3
 
 
 def test_a_run_that_has_not_finished_is_not_shipped(finished, tmp_path):
@@ -146,7 +157,9 @@ def test_a_model_from_elsewhere_quenches_as_the_run_that_trained_it(finished, sh
     assert told.exit_code == 0, told.output
     run = Run(tmp_path / "holstein" / "pretrained")
     for name in ("growth", "maps", "audit"):
-        assert run.observable(name).equals(finished.observable(name))
+        known = finished.observable(name)
+        assert run.observable(name)[list(known)].equals(known)
+    assert any("within their 68% intervals" in check.name for check in run.checks)
     page = (run.path / "report.html").read_text()
     assert "was not trained in this run" in page and "figures" not in run.stages
     assert run.stages["train"]["from"]["study"] == "holstein" and not (run.path / "data.zarr").exists()

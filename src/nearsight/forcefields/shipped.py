@@ -46,6 +46,7 @@ def pretrained(
     Raises ``ValueError`` for a name that is not there, which names the nearest, and ``CorruptFileError`` for files that
     are not what was shipped.
 
+    >>> import torch
     >>> import nearsight as ns
     >>> "holstein" in ns.pretrained()
     True

@@ -104,7 +104,7 @@ class UncertainForceField(ForceField):
     def arguments(self) -> dict[str, Any]:
         return {"learned": self.learned, "levels": self.levels, "ridge": self.ridge}
 
-    def on(self, lattice: Lattice) -> UncertainForceField:  # type: ignore[override]
+    def on(self, lattice: Lattice) -> UncertainForceField:
         other = super().on(lattice)
         other.factor, other.quantiles = self.factor, self.quantiles
         return other

@@ -104,4 +104,20 @@ def _checks(name: str, found: xr.Dataset, system: System) -> list[Check]:
             f"{one.sizes['sample']} sites against {_referee(one)}{alone}{unsure}",
         )
 
-    return [check("rms at the end", last), check("largest rms", worst)]
+    found_inside = [] if "covered" not in found else _coverage(name, found)
+    return [check("rms at the end", last), check("largest rms", worst), *found_inside]
+
+
+def _coverage(name: str, found: xr.Dataset) -> list[Check]:
+    """Whether the intervals of the force field hold as many errors as they say, mean over the audits."""
+    many = found.sizes["audit"]
+    return [
+        Check(
+            f"errors within their {level:.0%} intervals in the large quench{f' ({name})' if name else ''}",
+            value=float(inside.mean()),
+            error=float(inside.std(ddof=1) / np.sqrt(many)) if many > 1 else None,
+            exact=float(level),
+            note="of single sites; intervals were calibrated on short trajectories",
+        )
+        for level, inside in zip(found.nominal.values[0], found.covered.values.T, strict=True)
+    ]

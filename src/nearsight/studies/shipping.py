@@ -10,13 +10,15 @@ import numpy as np
 import torch
 
 from nearsight import forcefields
-from nearsight.forcefields import Card, ExactForceField
+from nearsight.forcefields import Card, ExactForceField, LearnedForceField, UncertainForceField
 from nearsight.forcefields.card import UNITS
 from nearsight.forcefields.shipped import SHIPPED
 from nearsight.moves import LearnedMoves
+from nearsight.networks import GroupCNN
 from nearsight.studies import audits
 from nearsight.studies.checks import Check
 from nearsight.studies.run import Run
+from nearsight.studies.snapshots import split
 
 if TYPE_CHECKING:
     from nearsight.studies.quench import QuenchStudy
@@ -47,8 +49,10 @@ def card(study: QuenchStudy, run: Run, config: Any) -> Card:
 def ship(run: Run, folder: str | Path | None = None) -> Path:
     """Write the model of a finished run, with its card, to ``folder/STUDY``, and tell where that is.
 
-    The card gains the errors that the run has found, on unseen snapshots and in dynamics, and the audit of its large
-    quench. Without a folder it is that of the library, from which :func:`nearsight.pretrained` loads.
+    A network whose last layer can tell (:class:`~nearsight.forcefields.UncertainForceField`) gets an interval for every
+    force, calibrated on the validation trajectories and counted on the test ones. The card gains the errors that the
+    run has found, on unseen snapshots and in dynamics, and the audit of its large quench. Without a folder it is that
+    of the library, from which :func:`nearsight.pretrained` loads.
 
     Raises ``ValueError`` for a run of a study without a force field, or one that has not finished.
     """
@@ -67,14 +71,34 @@ def ship(run: Run, folder: str | Path | None = None) -> Path:
     learned = study.electrons(run, config, study.system(config).lattice)
     model: Any = learned.forcefield if isinstance(learned, LearnedMoves) else learned
     target = (SHIPPED if folder is None else Path(folder)) / study.name
+    model, counted = _with_intervals(study, run, config, model)
     errors = [_told(check) for check in run._checked().get("validate", ()) if check.value is not None]
     audit = audits.stored(run)
     found = {} if audit is None else _audited(audit)
-    forcefields.save(model, target, card=replace(card(study, run, config), errors=errors, audit=found))
+    forcefields.save(model, target, card=replace(card(study, run, config), errors=[*errors, *counted], audit=found))
     size = sum(file.stat().st_size for file in target.iterdir())
     if folder is None and size > LARGEST:
         raise ValueError(f"{target} has {size} bytes, and a model of the library has at most {LARGEST}: remove it.")
     return target
+
+
+def _with_intervals(study: QuenchStudy, run: Run, config: Any, model: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The model with calibrated intervals, and their coverage on test trajectories; itself if it has none."""
+    if not isinstance(model, LearnedForceField) or not isinstance(model.model, GroupCNN):
+        return model, []
+    train, validation, test = split(run, config.fit, config.seed)
+    force = study.system(config).electron_force
+    uncertain = UncertainForceField(model)
+    uncertain.calibrate(train.field, validation.field, force(validation.field, validation.force))
+    exact, counted = force(test.field, test.force), []
+    for level in uncertain.levels:
+        found = uncertain.estimate(test.field, level)
+        inside = ((exact - found.force).abs() <= found.width).double().mean((1, 2)).numpy()
+        means = np.array([inside[test.trajectory == k].mean() for k in np.unique(test.trajectory)])
+        error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
+        name = f"errors within their {level:.0%} intervals, unseen trajectories"
+        counted.append(_told(Check(name, float(inside.mean()), error=error, exact=level)))
+    return uncertain, counted
 
 
 def _told(check: Check) -> dict[str, Any]:

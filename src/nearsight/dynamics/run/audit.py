@@ -18,7 +18,7 @@ from nearsight._description import fingerprint
 from nearsight._validation import choice, instance, integer, number
 from nearsight.dynamics.run._audit_statistics import LEVEL, Sample, draw, mean_interval, rms_interval, unusual
 from nearsight.dynamics.scheme import State
-from nearsight.forcefields import ExactForceField, FixedNumber, ForceField
+from nearsight.forcefields import ExactForceField, FixedNumber, ForceField, UncertainForceField
 from nearsight.forcefields.patches import BOUNDARIES, Boundary
 from nearsight.forcefields.referee import Judgement, Referee, equilibrium
 from nearsight.lattices import PointCloud, cut_patches
@@ -86,7 +86,9 @@ class Audit:
     The result is ``trajectory.audit``, a Dataset along ``audit`` with the intervals ``rms``, ``rms_low``, ``rms_high``
     and ``bias`` (per component, with its ends), the errors themselves (``error``, ``exact``, ``site``, ``replica``,
     ``stratum`` and ``weight`` along ``sample``), ``largest_share`` (the part of the mean square that one site makes),
-    the worst site and the field around it, and the referee: its error, radius, boundary and solver. On disk each audit
+    the worst site and the field around it, and the referee: its error, radius, boundary and solver. Of an
+    :class:`~nearsight.forcefields.UncertainForceField` it counts, along ``level``, the fraction ``covered`` of errors
+    inside the intervals that should hold the fraction ``nominal``. On disk each audit
     is a file in the folder ``audit`` of the run, written before any checkpoint that lies behind it, so that a run that
     is killed and goes on ends with the same bits.
 
@@ -196,6 +198,7 @@ class Audit:
         around = cut_patches(forcefield.lattice, site[worst : worst + 1].numpy(), SURROUNDINGS)[0]
         index = torch.from_numpy(around.sites[0]).to(field.device)
         return data.assign(
+            **_covered(forcefield, seen, at, error, sample),
             step=state.step,
             time=float(torch.as_tensor(state.time, dtype=torch.float64).mean()),
             shift=("sample", shift[replica].numpy()),
@@ -261,6 +264,21 @@ class Audit:
         if self.excess == "stop":
             raise UntrustedError(words, step=step, rms=rms)
         warnings.warn(words, AuditWarning, stacklevel=2)
+
+
+def _covered(
+    forcefield: ForceField, field: Tensor, at: tuple[Tensor, Tensor], error: np.ndarray, sample: Sample
+) -> dict[str, Any]:
+    """How many of the errors lie in the intervals of a force field that has them, and how many should."""
+    parts = [m for m in forcefield.modules() if isinstance(m, UncertainForceField) and m.components == error.shape[1]]
+    if len(parts) != 1:
+        return {}
+    (part,) = parts
+    width = part.estimate(field, part.levels[0]).width[at].double().cpu()
+    times = (part.quantiles / part.quantiles[0]).double().cpu()
+    inside = [(np.abs(error) <= (width * q).numpy()).mean(1) @ sample.weights for q in times]
+    covered = np.array(inside) / sample.weights.sum()
+    return {"covered": ("level", covered), "nominal": ("level", np.array(part.levels))}
 
 
 class Auditor:
