@@ -21,6 +21,7 @@ RESULTS = {
     "LinearLaw LocalityReport Path Plaquettes PowerLaw Response SizeLaw",
     "crystals": "PropertyData",
     "dynamics": "State Trajectory",
+    "forcefields": "Estimate",
     "gravity": "Mixture Polarisations",
     "groups": "Irrep",
     "hamiltonians": "ClusterCoupling FieldError Neighbours Pairs",

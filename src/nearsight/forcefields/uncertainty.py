@@ -20,7 +20,10 @@ CHUNK = 64
 
 
 class Estimate(NamedTuple):
-    """Forces with the half-width of the interval that holds the exact one; all ``(*batch, site, component)``."""
+    """Forces with the half-width of the interval that holds the exact one, by :meth:`UncertainForceField.estimate`.
+
+    ``force`` and ``width`` are ``(*batch, site, component)``, ``energy`` is ``(*batch,)`` or None.
+    """
 
     force: Tensor
     energy: Tensor | None
