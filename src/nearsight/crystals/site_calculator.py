@@ -94,14 +94,16 @@ def site_calculator(forcefield: ForceField, *, energy: float = 1.0, length: floa
     rest = site_atoms(lattice, length=scale)
 
     class SiteCalculator(Calculator):
-        implemented_properties: ClassVar = ["energy", "free_energy", "forces"]
+        implemented_properties: ClassVar = ["energy", "free_energy", "forces"]  # type: ignore[misc]
 
         def calculate(
             self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
         ) -> None:
             super().calculate(atoms, properties or ["energy"], system_changes)
-            _check_sites(self.atoms, rest, lattice)
-            away = (self.atoms.positions - rest.positions)[:, : lattice.dim] / scale
+            moved = self.atoms
+            assert moved is not None
+            _check_sites(moved, rest, lattice)
+            away = (moved.positions - rest.positions)[:, : lattice.dim] / scale
             u = torch.from_numpy(nearest_image(away, lattice))
             with torch.no_grad():
                 force, value = forcefield(u)
