@@ -392,6 +392,12 @@ class QuenchStudy(Study):
     # --- a model from elsewhere --------------------------------------------------------------------------------------
 
     def of_model(self) -> Study:
+        if self.needs:
+            raise ValueError(
+                f"The large run of the study {self.name!r} is judged by its own small ones ({', '.join(self.needs)}), so "
+                f"that it takes no model from elsewhere; `nearsight run {self.name} --data RUN` makes its own from the "
+                f"data of another run."
+            )
         by_name = {stage.name: stage for stage in self.stages}
         taken = Stage(TRAIN, _refuse_training, outputs=(MODEL,))
         large = replace(by_name[LARGE], inputs=(MODEL,))
