@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
@@ -85,21 +86,37 @@ class Picture(Figure):
 
     def png(self) -> bytes:
         """The figure as a PNG image at 220 dots per inch."""
-        return self._rendered("png", {"Software": None})
+        return self.rendered("png")[0]
 
     def pdf(self) -> bytes:
         """The figure as PDF, for a paper: lines and letters as vectors, maps of many cells as images in it."""
-        return self._rendered("pdf", {"CreationDate": None, "Creator": None, "Producer": None})
+        return self.rendered("pdf")[0]
 
-    def _rendered(self, kind: str, metadata: dict[str, None]) -> bytes:
-        buffer = io.BytesIO()
+    def rendered(self, *kinds: str) -> tuple[bytes, ...]:
+        """The figure in several formats, "png" or "pdf", laid out once for all of them."""
+        found, dpi, engine = [], self.get_dpi(), self.get_layout_engine()
         with matplotlib.rc_context(STYLE):
+            self.set_dpi(STYLE["savefig.dpi"])
             self.draw_without_rendering()  # the layout needs the labels of a first pass, or cuts them off
-            if clear_legends(self):
-                self.draw_without_rendering()
-            # Without a date or a version the same picture gives the same bytes.
-            self.savefig(buffer, format=kind, metadata=metadata)
-        return buffer.getvalue()
+            clear_legends(self)
+            self.draw_without_rendering()
+            # The canvas is asked itself: savefig would draw, and lay out, twice more for every format.
+            self.set_layout_engine("none")
+            try:
+                for kind in kinds:
+                    self.set_dpi(STYLE["savefig.dpi"])
+                    buffer = io.BytesIO()
+                    if kind == "png":
+                        FigureCanvasAgg(self).print_png(buffer, metadata={"Software": None})
+                    else:  # without a date or a version the same picture gives the same bytes
+                        nameless = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+                        FigureCanvasPdf(self).print_pdf(buffer, metadata=nameless)
+                    found.append(buffer.getvalue())
+            finally:
+                self.set_layout_engine(engine)
+                self.set_dpi(dpi)
+                FigureCanvasAgg(self)
+        return tuple(found)
 
 
 def picture(width: float = COLUMN, height: float = 2.6) -> Picture:

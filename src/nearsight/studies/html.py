@@ -59,9 +59,9 @@ def write_report(
             raise TypeError(f"Figure {name!r} must be a Picture of nearsight.plots, got {type(figure).__name__}.")
     pictures = []
     for name, figure in figures.items():
-        png = figure.png()
+        png, pdf = figure.rendered("png", "pdf")
         write_atomic(path.parent / "figures" / f"{name}.png", png)
-        write_atomic(path.parent / "figures" / f"{name}.pdf", figure.pdf())
+        write_atomic(path.parent / "figures" / f"{name}.pdf", pdf)
         inches = float(figure.get_figwidth())
         pictures.append(
             {
