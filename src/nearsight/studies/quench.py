@@ -394,9 +394,9 @@ class QuenchStudy(Study):
     def of_model(self) -> Study:
         if self.needs:
             raise ValueError(
-                f"The large run of the study {self.name!r} is judged by its own small ones ({', '.join(self.needs)}), so "
-                f"that it takes no model from elsewhere; `nearsight run {self.name} --data RUN` makes its own from the "
-                f"data of another run."
+                f"The large run of the study {self.name!r} is judged by its own small ones ({', '.join(self.needs)}), "
+                f"so that it takes no model from elsewhere; `nearsight run {self.name} --data RUN` makes its own from "
+                f"the data of another run."
             )
         by_name = {stage.name: stage for stage in self.stages}
         taken = Stage(TRAIN, _refuse_training, outputs=(MODEL,))
