@@ -19,6 +19,11 @@ class Docstrings(Extension):
 
 def markdown(text: str) -> str:
     text = _math(text)
+    # Sessions, which would be quotations and links, as code; a heading above them as a bold word.
+    text = re.sub(r"^(Examples?)\n-{3,}\n", r"**\1**\n\n", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^>>> (?:.*\S.*\n?)+", lambda found: f"\n~~~pycon\n{found[0].rstrip()}\n~~~\n", text, flags=re.MULTILINE
+    )
     text = re.sub(r"^([A-Z]\w+)\n-{3,}\n((?:.*\S.*\n?|\n(?=[ ]))*)", _section, text, flags=re.MULTILINE)
     # Options listed in the text would be taken for titles of boxes.
     text = re.sub(r"^(`*[a-z_]\w*`*): (\S.*(?:\n {4}.*)*)", _option, text, flags=re.MULTILINE)
