@@ -94,7 +94,8 @@ def _draw_rows(
     x = left + (first[:, None] + step * np.arange(columns + 1)) * a + rows[:, None] * shear
     y = low + np.stack([rows, rows + step], 1).reshape(-1) * height
     # Two rows of corners for every row of bricks; between them lie rows without height.
-    shown = np.ma.masked_all((2 * len(rows) - 1, columns))
+    # Zeros and not what memory holds, which may be an infinity that arithmetic warns about.
+    shown = np.ma.MaskedArray(np.zeros((2 * len(rows) - 1, columns)), mask=True)
     shown[::2] = value.reshape(lattice.shape)[numbers % lattice.shape[0], rows[:, None]]
     corners = np.repeat(x, 2, axis=0), np.repeat(y[:, None], columns + 1, axis=1)
     image = axes.pcolormesh(*corners, shown, cmap=colours, norm=norm, rasterized=True, shading="flat")
