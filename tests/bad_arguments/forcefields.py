@@ -106,6 +106,6 @@ ROWS = [
       for forcefield in (SPRINGS, ELECTRONS, LEARNED, SPRINGS + LEARNED, FixedNumber(ELECTRONS, 0.0))),
     *(row(ask, wrong) for wrong in (*NOT_FIELDS, FIELD + 0.5, HALF.clone().requires_grad_())
       for ask in (GAS.differences, GAS.start_walk, LearnedMoves(OCCUPATIONS).differences)),
-    *(row(save, wrong, "nowhere") for wrong in (*NOT_OBJECTS, SPRINGS, GAS, LearnedForceField)),
+    *(row(save, wrong, "nowhere") for wrong in (*NOT_OBJECTS, GAS, LearnedForceField)),
     *(row(load, wrong) for wrong in (None, 3, [], LEARNED)),
 ]  # fmt: skip
