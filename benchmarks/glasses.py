@@ -25,6 +25,7 @@ import numba
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from support.timing import in_turn
 
 from nearsight.hamiltonians import EdwardsAnderson
 from nearsight.lattices import cubic
@@ -37,19 +38,6 @@ LENGTHS = {8: (500, 2000), 10: (2000, 8000)}
 """Sweeps of annealing runs."""
 LADDERS = {8: (0.35, 1.6, 16), 10: (0.35, 1.6, 16)}
 console = Console(width=120)
-
-
-def in_turn(calls: dict[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
-    """The fastest of the calls of everyone, taken in turn, in seconds."""
-    fastest = dict.fromkeys(calls, math.inf)
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            fastest[name] = min(fastest[name], time.process_time() - start)
-    return fastest
 
 
 @numba.njit

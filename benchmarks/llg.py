@@ -23,7 +23,7 @@ from collections.abc import Callable
 import torch
 from rich.console import Console
 from rich.table import Table
-from support.timing import best
+from support.timing import best, in_turn
 from torch import Tensor
 
 from nearsight.descriptors import SpinInvariants
@@ -78,20 +78,6 @@ def steps(forcefield: ForceField, field: Tensor) -> Callable[[], object]:
     """A step of the spins from one state, the same at every call."""
     state = SCHEME.start(field, forcefield, None)
     return lambda: SCHEME.step(state, forcefield, None)
-
-
-def in_turn(calls: dict[str, Callable[[], object]], rounds: int, patience: float) -> dict[str, float]:
-    """Processor seconds of the fastest call of each; slow ones are called once a round, fast ones for ``patience``."""
-    fastest = dict.fromkeys(calls, float("inf"))
-    for _ in range(rounds):
-        for name, call in calls.items():
-            spent = 0.0
-            while spent == 0.0 or spent + fastest[name] < patience:
-                start = time.process_time()
-                call()
-                seconds = time.process_time() - start
-                fastest[name], spent = min(fastest[name], seconds), spent + seconds
-    return fastest
 
 
 def errors(solvers: dict[str, ForceField], lattice: Lattice, field: Tensor) -> dict[str, tuple[float, str]]:

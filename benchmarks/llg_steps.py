@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from support.timing import in_turn
 
 from nearsight.dynamics import AB2Rotation, HeunSpins, SemiImplicit
 from nearsight.fields import random_spins
@@ -37,19 +36,6 @@ class Differentiated(Heisenberg):
     """Fields by autograd, and steps as the schemes are written."""
 
     spin_tables = None
-
-
-def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The fastest of the calls of everyone, taken in turn, in seconds."""
-    fastest = dict.fromkeys(calls, math.inf)
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            fastest[name] = min(fastest[name], time.process_time() - start)
-    return fastest
 
 
 def spirit(side: int, kT: float) -> Callable[[int], Any]:

@@ -6,7 +6,6 @@ python benchmarks/structure.py [seconds]
 from __future__ import annotations
 
 import sys
-import time
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 from scipy.fft import fftfreq, rfft2
-from support.timing import best
+from support.timing import in_turn
 
 from nearsight import analysis
 from nearsight.lattices import square
@@ -61,10 +60,8 @@ def main(seconds: float) -> None:
             "ours": ours, "scipy": lambda image=image: scipy_power(image),
             "ours, shells": ours_shells, "scipy, shells": lambda image=image: scipy_shells(image),
         }  # fmt: skip
-        rounds = [
-            {name: best(call, seconds / 12, clock=time.process_time) for name, call in calls.items()} for _ in range(3)
-        ]
-        each = {name: 1e9 * min(found[name] for found in rounds) / values.size for name in calls}
+        found = in_turn(calls, 3, seconds / 12)
+        each = {name: 1e9 * found[name] / values.size for name in calls}
         table.add_row(
             f"{length}² × {frames}",
             f"{each['ours']:.1f}", f"{each['ours'] / each['scipy']:.2f}",

@@ -23,6 +23,21 @@ def best(call: Callable[[], object], seconds: float = 0.3, *, clock: Callable[[]
     return min(times)
 
 
+def in_turn(calls: dict[str, Callable[[], object]], rounds: int = 5, patience: float = 0.0) -> dict[str, float]:
+    """Processor seconds of the fastest call of each, taken in turn; slow ones are called once a round, fast ones for
+    ``patience``."""
+    fastest = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            spent = 0.0
+            while spent == 0.0 or spent + fastest[name] < patience:
+                start = time.process_time()
+                call()
+                seconds = time.process_time() - start
+                fastest[name], spent = min(fastest[name], seconds), spent + seconds
+    return fastest
+
+
 def passes(function: Callable[[Tensor], Tensor], field: Tensor, seconds: float = 0.3) -> tuple[float, float]:
     """Microseconds per site of ``function(field)`` without a graph, and of its value with the gradient by the field."""
     sites = field.shape[-2] * field[..., 0, 0].numel()

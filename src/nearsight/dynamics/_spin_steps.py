@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics.run.guard import _check_finite
+from nearsight.dynamics.scheme import State
 from nearsight.forcefields import ClassicalForceField, ForceField, Forces
 from nearsight.hamiltonians._spin_kernels import SpinTables, full_field, write_fields
 
 if TYPE_CHECKING:
     from nearsight.dynamics.landau_lifshitz import LandauLifshitz
-    from nearsight.dynamics.scheme import State
 
 
 @numba.njit(nogil=True, inline="always")
@@ -130,10 +130,11 @@ def take_step(
     tables: SpinTables,
     state: State,
     noise: Tensor | float,
-    *carried: Tensor,
-) -> tuple[Tensor, Forces]:
-    """New spins and their forces; ``carried`` is what a step needs besides, in the shape of the field."""
-    new, force = torch.empty_like(state.field), torch.empty_like(state.field)
+    before: Tensor | None = None,
+) -> State:
+    """The state after a step; one with memory is given the rate ``before`` and leaves the present one as history."""
+    scratch, new, force = (torch.empty_like(state.field) for _ in range(3))
+    carried = (scratch,) if before is None else (before, scratch)
     energy = torch.empty(state.field.shape[:-2], dtype=state.field.dtype)
     flat = [_replicas(x) for x in (state.field, state.forces.force, *carried, new, force)]
     kicks: Any = _replicas(noise) if isinstance(noise, Tensor) else np.empty((len(flat[0]), 0, 3))
@@ -142,7 +143,8 @@ def take_step(
         totals[replica] = step(S, H, kick, tables, scheme.dt, scheme.damping, scheme.tangent, *rest)
     if not np.isfinite(totals).all():
         _check_finite(new, None)
-    return new, Forces(force, energy)
+    history = None if before is None else scratch
+    return State(new, None, Forces(force, energy), state.time + scheme.dt, state.step + 1, history=history)
 
 
 def _replicas(tensor: Tensor) -> np.ndarray:

@@ -8,12 +8,7 @@ from typing import ClassVar
 import torch
 
 from nearsight.dynamics._spin_steps import ab2, tables_of, take_step
-from nearsight.dynamics.landau_lifshitz import (
-    LandauLifshitz,
-    _cayley_rotate,
-    _thermal_noise,
-    effective_rotation_rate,
-)
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
 from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
@@ -63,11 +58,10 @@ class AB2Rotation(LandauLifshitz):
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
         assert state.history is not None
+        noise = _thermal_noise(self, state.field, rng)
         if (tables := tables_of(forcefield, state.field)) is not None:
-            noise, now = _thermal_noise(self, state.field, rng), torch.empty_like(state.field)
-            field, forces = take_step(ab2, self, tables, state, noise, state.history, now)
-            return State(field, None, forces, state.time + self.dt, state.step + 1, history=now)
+            return take_step(ab2, self, tables, state, noise, state.history)
         now = effective_rotation_rate(self, state.field, state.forces.force)
-        rate = 1.5 * now - 0.5 * state.history + _thermal_noise(self, state.field, rng)
+        rate = 1.5 * now - 0.5 * state.history + noise
         field = _cayley_rotate(state.field, self.dt * rate)
         return State(field, None, _forces(forcefield, field), state.time + self.dt, state.step + 1, history=now)

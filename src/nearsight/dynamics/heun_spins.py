@@ -40,11 +40,9 @@ class HeunSpins(LandauLifshitz):
     largest_angle: ClassVar[float] = 0.4
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        if (tables := tables_of(forcefield, state.field)) is not None:
-            noise, middle = _thermal_noise(self, state.field, rng), torch.empty_like(state.field)
-            field, forces = take_step(heun, self, tables, state, noise, middle)
-            return State(field, None, forces, state.time + self.dt, state.step + 1)
         S, noise = state.field, _thermal_noise(self, state.field, rng)
+        if (tables := tables_of(forcefield, S)) is not None:
+            return take_step(heun, self, tables, state, noise)
         first = torch.linalg.cross(S, effective_rotation_rate(self, S, state.forces.force) + noise)
         predicted = S + self.dt * first
         second = torch.linalg.cross(

@@ -8,12 +8,7 @@ from typing import ClassVar
 import torch
 
 from nearsight.dynamics._spin_steps import semi_implicit, tables_of, take_step
-from nearsight.dynamics.landau_lifshitz import (
-    LandauLifshitz,
-    _cayley_rotate,
-    _thermal_noise,
-    effective_rotation_rate,
-)
+from nearsight.dynamics.landau_lifshitz import LandauLifshitz, _cayley_rotate, _thermal_noise, effective_rotation_rate
 from nearsight.dynamics.scheme import State, _forces
 from nearsight.forcefields import ForceField
 
@@ -61,11 +56,9 @@ class SemiImplicit(LandauLifshitz):
     force_calls: ClassVar[int | None] = 2
 
     def step(self, state: State, forcefield: ForceField, rng: torch.Generator | None) -> State:
-        if (tables := tables_of(forcefield, state.field)) is not None:
-            noise, middle = _thermal_noise(self, state.field, rng), torch.empty_like(state.field)
-            field, forces = take_step(semi_implicit, self, tables, state, noise, middle)
-            return State(field, None, forces, state.time + self.dt, state.step + 1)
         S, noise = state.field, _thermal_noise(self, state.field, rng)
+        if (tables := tables_of(forcefield, S)) is not None:
+            return take_step(semi_implicit, self, tables, state, noise)
         predicted = _cayley_rotate(S, self.dt * (effective_rotation_rate(self, S, state.forces.force) + noise))
         middle = 0.5 * (S + predicted)
         field = _cayley_rotate(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from nearsight._description import plain
+from nearsight._description import Described, plain
 from nearsight._validation import instance, numbers
 from nearsight.forcefields.exact import ExactForceField
 from nearsight.storage.text import number_text
@@ -79,7 +79,7 @@ class Card:
         """Numbers and switches of Hamiltonian and ensemble, by their names; of nested objects as ``outer.inner``."""
         return _parameters(self.exact)
 
-    def differences(self, exact: ExactForceField | Mapping[str, Any]) -> dict[str, tuple[float | None, float | None]]:
+    def differences(self, exact: Described | Mapping[str, Any]) -> dict[str, tuple[float | None, float | None]]:
         """Parameters by which these electrons are others than those that were learned: then, and now.
 
         None stands for a parameter that only the other has, such as a filling in the place of μ.
@@ -88,7 +88,7 @@ class Card:
         names = dict.fromkeys([*then, *now])
         return {name: (then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)}
 
-    def check(self, exact: ExactForceField | Mapping[str, Any]) -> None:
+    def check(self, exact: Described | Mapping[str, Any]) -> None:
         """Give an :class:`ExtrapolationWarning` with the numbers if other electrons were learned.
 
         Raises ``ValueError`` for another Hamiltonian, whatever its numbers.
@@ -148,14 +148,19 @@ class Card:
             yield f"made by {made}"
 
 
-def _kind(exact: ExactForceField | Mapping[str, Any]) -> str:
+def _told(exact: Described | Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is exact in plain data."""
+    return exact if isinstance(exact, Mapping) else exact.config()
+
+
+def _kind(exact: Described | Mapping[str, Any]) -> str:
     """Name of the Hamiltonian."""
-    model = exact.config()["model"] if isinstance(exact, ExactForceField) else exact.get("model", exact)
-    return str(model.get("type", "?"))
+    told = _told(exact)
+    return str(told.get("model", told).get("type", "?"))
 
 
-def _parameters(exact: ExactForceField | Mapping[str, Any]) -> dict[str, float]:
-    told = exact.config() if isinstance(exact, ExactForceField) else dict(exact)
+def _parameters(exact: Described | Mapping[str, Any]) -> dict[str, float]:
+    told = _told(exact)
     model, solver = told.get("model", told), told.get("solver", told)
     found = dict(_numbers({name: x for name, x in model.items() if name != "lattice"}))
     ensemble = {name: solver[name] for name in ENSEMBLE if solver.get(name) is not None}

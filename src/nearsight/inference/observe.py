@@ -70,13 +70,13 @@ def observe(
     packed = np.empty((count, -(-sites // 8) if q == 2 else sites), np.uint8)
     ends = np.cumsum(length)
     odds = TRIED * np.exp(-np.maximum(cost, 0.0) / kT)
-    index, kind, sums = model.neighbours.index.astype(np.int32), kind.astype(np.int32), cost_sums(model)
+    kind, sums = kind.astype(np.int32), cost_sums(model)
 
     def watch(chain: int) -> None:
         rows, spins = packed[ends[chain] - length[chain] : ends[chain]], first[chain].copy()
         rng = stream(seed, _WATCHED, chain)[:, 0].copy()
         if odds.shape[1]:
-            observe_table(rows, spins, index, kind, odds, q, period, rng)
+            observe_table(rows, spins, sums[0], kind, odds, q, period, rng)
         else:
             observe_sums(rows, spins, tile_codes(model.tiles, spins), sums, q, 1 / kT, TRIED, period, rng)
 

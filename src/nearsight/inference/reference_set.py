@@ -88,9 +88,8 @@ def reference_set(
     if abs(first - round(first)) > 1e-6 or np.abs(shift - np.rint(shift)).max(initial=0.0) > 1e-6:
         raise ValueError(f"levels are not those of {model!r}: a change of it costs what is no difference of them.")
     states = np.zeros((len(place), per_level, len(spins)), np.int8)
-    index = model.neighbours.index.astype(np.int32)
     full = _walk(
-        states, spins, tile_codes(model.tiles, spins), round(first), index, kind.astype(np.int32),
+        states, spins, tile_codes(model.tiles, spins), round(first), kind.astype(np.int32),
         np.rint(shift).astype(np.int32), cost_sums(model), step, model.n_states, log_g, number,
         _PATIENCE * per_level * len(place) + 10**5, rng,
     )  # fmt: skip
@@ -121,12 +120,12 @@ def _even_steps(energies: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 @kernel
-def _walk(states, spins, codes, level, index, kind, shift, sums, step, q, log_g, number, patience, rng):
+def _walk(states, spins, codes, level, kind, shift, sums, step, q, log_g, number, patience, rng):
     """Fill the states of every level ``(level, configuration, site)``; whether that was possible.
 
     What a change costs is in ``shift``, in steps, or added up where that has no column.
     """
-    sites, wanted, tabled = len(spins), states.shape[1], shift.shape[1] > 0
+    sites, wanted, tabled, index = len(spins), states.shape[1], shift.shape[1] > 0, sums[0]
     count = np.zeros(len(states), np.int64)
     full, sweeps = 0, 0
     while full < len(states) and sweeps < patience:

@@ -140,6 +140,11 @@ class Lattice:
         return int(np.prod(self.shape))
 
     @property
+    def volume(self) -> float:
+        """Of all cells together, in units of length^dim."""
+        return float(abs(np.linalg.det(self.vectors))) * self.n_cells
+
+    @property
     def n_sites(self) -> int:
         return self.n_cells * self.n_basis
 

@@ -94,11 +94,6 @@ class PointCloud(Lattice):
         return f"{self.name} of {self.n_sites} sites, dimension {self.dim}, {edge}, density {self.density:.3g}{kinds}"
 
     @property
-    def volume(self) -> float:
-        """Of all cells together, in units of length^dim."""
-        return float(abs(np.linalg.det(self.vectors))) * self.n_cells
-
-    @property
     def density(self) -> float:
         """Sites per volume."""
         return self.n_sites / self.volume

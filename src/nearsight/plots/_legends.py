@@ -15,12 +15,11 @@ MARGIN = 0.02
 """Free part of the height between a legend and the data below it."""
 
 
-def clear_legends(figure: Figure) -> bool:
-    """Raise the upper limit of axes whose legend lies on data, and put it into the free band; whether any was.
+def clear_legends(figure: Figure) -> None:
+    """Raise the upper limit of axes whose legend lies on data, and put it into the free band.
 
     The figure must have been laid out. A second call finds nothing to do.
     """
-    moved = False
     for axes in figure.axes:
         legend = axes.get_legend()
         if legend is None or any(isinstance(c, QuadMesh) for c in axes.collections) or axes.images:
@@ -38,8 +37,6 @@ def clear_legends(figure: Figure) -> bool:
         axes.set_ylim(top=float(scale.inverted().transform(np.array([high]))[0]))
         right = 0.5 * (box.x0 + box.x1) > 0.5 * (frame.x0 + frame.x1)
         legend.set_loc("upper right" if right else "upper left")
-        moved = True
-    return moved
 
 
 def _data(axes: Axes) -> list[Artist]:

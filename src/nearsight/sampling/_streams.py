@@ -24,14 +24,15 @@ U64 = np.uint64
 U32 = np.uint32
 
 
-DIGEST = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+FILES = sorted({Path(__file__), *Path(__file__).parent.glob("_*.py")})
+DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()[:8]
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """A loop that draws from the streams below, compiled, and kept compiled on disk.
 
     Numba compiles a kept function anew when the file it stands in was edited, but not when one was that it calls into
-    and has become part of it. So its name, under which it is kept, holds a digest of this file.
+    and has become part of it. So its name, under which it is kept, holds a digest of this file and of the private ones beside it.
     """
     function.__qualname__ = f"{function.__qualname__}_{DIGEST}"
     return numba.njit(nogil=True, cache=True)(function)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearsight import forcefields
-from nearsight.forcefields import ExactForceField, pretrained
+from nearsight.forcefields import pretrained
 from nearsight.forcefields.card import Card
 from nearsight.forcefields.shipped import SHIPPED
 from nearsight.storage import atomic_directory, tree_hash, write_atomic
@@ -86,7 +86,7 @@ def told_of_model(run: Run, exact: Any) -> list[str]:
     made = ", ".join(
         f"{name} {origin[name]}" for name in ("nearsight", "commit", "seed") if origin.get(name) is not None
     )
-    others = known.differences(exact if isinstance(exact, ExactForceField) else exact.config())
+    others = known.differences(exact)
     told = "; ".join(f"{name} = {new}, trained at {old}" for name, (old, new) in others.items())
     return [
         f"The force field was not trained in this run; it came with {origin['run']!r} (made by {made}).",
@@ -112,7 +112,7 @@ def take_model(run: Run, model: str | Path, exact: Any) -> None:
     """
     study = run.manifest["study"]
     card, source = card_of(study, model), model_folder(study, model)
-    card.check(exact if isinstance(exact, ExactForceField) else exact.config())
+    card.check(exact)
     entry, found = run.stages.get(TRAIN), tree_hash(source)
     if entry is not None and entry.get("outputs") == {MODEL: found}:
         return

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from nearsight.storage import CorruptFileError
-from nearsight.training._grid_files import read_ovf, read_vtk
+from nearsight.training._grid_files import OVF, read_ovf, read_vtk
 
-OVF, HDF5, TABLES = (".ovf", ".omf", ".ohf"), (".h5", ".hdf5", ".nc"), (".csv", ".dat", ".txt")
+HDF5, TABLES = (".h5", ".hdf5", ".nc"), (".csv", ".dat", ".txt")
 SUFFIXES = (".npz", ".npy", ".pt", ".pth", *TABLES, *OVF, ".vtk", *HDF5)
 NAMED = (".npz", ".vtk", *HDF5)
 """Of files whose arrays have names, also if they hold one alone."""

@@ -12,6 +12,8 @@ from nearsight.storage import CorruptFileError
 
 CHECK = {4: 1234567.0, 8: 123456789012345.0}
 """The number before binary data of an OVF file, by its bytes: it tells the order of bytes and a file that is cut."""
+OVF = (".ovf", ".omf", ".ohf")
+"""How names of OVF files end."""
 VTK_TYPES = {
     "float": "f4", "double": "f8", "int": "i4", "long": "i8", "short": "i2", "char": "i1", "vtktypeint64": "i8",
     "unsigned_char": "u1", "unsigned_short": "u2", "unsigned_int": "u4", "unsigned_long": "u8", "vtkidtype": "i8",

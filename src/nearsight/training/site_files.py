@@ -12,10 +12,10 @@ from nearsight._validation import boolean, filename, number
 from nearsight.lattices import Lattice, Structures
 from nearsight.lattices.lattice import checked_lattice
 from nearsight.storage import write_atomic
-from nearsight.training._grid_files import CHECK
+from nearsight.training._grid_files import CHECK, OVF
 from nearsight.training._imports import as_numpy
 
-OVF, VTK, XYZ = (".ovf", ".omf", ".ohf"), (".vtk",), (".xyz", ".extxyz")
+VTK, XYZ = (".vtk",), (".xyz", ".extxyz")
 EDGE = 1e-9
 
 

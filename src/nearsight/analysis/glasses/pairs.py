@@ -12,7 +12,7 @@ from torch import Tensor
 from nearsight._validation import integer, number
 from nearsight.analysis._fields import SpinField, described, relabel, rows, scalar_labels, spin_field
 from nearsight.analysis.statistics._draws import real_array
-from nearsight.lattices import Lattice, PointCloud, bonds_within
+from nearsight.lattices import Lattice, bonds_within
 
 PAIRS = 2**22
 """Pairs of sites in memory at a time, about."""
@@ -44,8 +44,11 @@ def radial_correlation(
         raise ValueError(f"bins must be two or more ascending edges from 0 on, got {bins!r}.")
     S = rows(labelled)
     found, pairs = np.zeros((len(S), len(edges) - 1)), np.zeros(len(edges) - 1, dtype=np.int64)
-    for block in range(_blocks(lattice, edges[-1])):
-        i, j, place, counts = _binned_pairs(lattice, tuple(edges.tolist()), block)
+    size = _block(lattice, edges[-1])
+    # All pairs are kept for the next call; of several blocks, none but the one at work.
+    binned = _binned_pairs if size == lattice.n_sites else _binned_pairs.__wrapped__
+    for first in range(0, lattice.n_sites, size):
+        i, j, place, counts = binned(lattice, tuple(edges.tolist()), first, first + size)
         pairs += counts
         for k, field in enumerate(S):
             found[k] += np.bincount(place, np.einsum("pa,pa->p", field[i], field[j]), len(edges) - 1)
@@ -59,20 +62,17 @@ def radial_correlation(
     )
 
 
-def _blocks(lattice: Lattice, radius: float) -> int:
-    """Blocks of sites into which the pairs within a radius are divided, of about PAIRS pairs each."""
+def _block(lattice: Lattice, radius: float) -> int:
+    """So many sites are the first ones of about PAIRS pairs within a radius, or all sites."""
     ball = math.pi ** (lattice.dim / 2) / math.gamma(lattice.dim / 2 + 1) * radius**lattice.dim
-    volume = (
-        lattice.volume if isinstance(lattice, PointCloud) else abs(np.linalg.det(lattice.vectors)) * lattice.n_cells
-    )
-    return max(1, min(lattice.n_sites, math.ceil(0.5 * ball * lattice.n_sites**2 / volume / PAIRS)))
+    blocks = math.ceil(0.5 * ball * lattice.n_sites**2 / lattice.volume / PAIRS)
+    return math.ceil(lattice.n_sites / max(1, min(lattice.n_sites, blocks)))
 
 
 @lru_cache(maxsize=8)
-def _binned_pairs(lattice: Lattice, edges: tuple[float, ...], block: int) -> tuple[np.ndarray, ...]:
+def _binned_pairs(lattice: Lattice, edges: tuple[float, ...], first: int, last: int) -> tuple[np.ndarray, ...]:
     """Sites of every pair of a block of sites, its bin, and the number of pairs by bin."""
-    size = math.ceil(lattice.n_sites / _blocks(lattice, edges[-1]))
-    bonds = bonds_within(lattice, edges[-1], sites=slice(block * size, (block + 1) * size))
+    bonds = bonds_within(lattice, edges[-1], sites=slice(first, last))
     r = np.linalg.norm(bonds.displacement, axis=1)
     place = np.searchsorted(edges, r, side="right") - 1
     keep = (place >= 0) & (place < len(edges) - 1) & (bonds.i != bonds.j)
