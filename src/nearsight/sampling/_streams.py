@@ -32,7 +32,8 @@ def kernel(function: Callable[..., Any]) -> Any:
     """A loop that draws from the streams below, compiled, and kept compiled on disk.
 
     Numba compiles a kept function anew when the file it stands in was edited, but not when one was that it calls into
-    and has become part of it. So its name, under which it is kept, holds a digest of this file and of the private ones beside it.
+    and has become part of it. So its name, under which it is kept, holds a digest of this file and of the private ones
+    beside it.
     """
     function.__qualname__ = f"{function.__qualname__}_{DIGEST}"
     return numba.njit(nogil=True, cache=True)(function)
