@@ -125,7 +125,7 @@ def _error(check: Check) -> float:
 def _checked_run(path: str | Path) -> Run:
     """A run that holds checks; ``ValueError`` or ``FileNotFoundError`` with the cure for any other folder."""
     run = Run(path)
-    if not (run.path / "manifest.json").exists():
+    if not run.has_manifest:
         raise FileNotFoundError(f"There is no run in {run.path}. Give a folder as RUNS/STUDY/NAME.")
     if (run.path / "checks.json").exists() and run.checks:
         return run

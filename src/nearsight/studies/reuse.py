@@ -62,8 +62,8 @@ def take_data(run: Run, stages: Sequence[Stage], source: str | Path) -> None:
 
 
 def has_model_of_elsewhere(run: Run) -> bool:
-    """Whether the model of a run was taken and not trained."""
-    return run.exists and "from" in run.stages.get(TRAIN, {})
+    """Whether the model of a run was taken and not trained; a run without manifest begins anew, and trains."""
+    return run.has_manifest and "from" in run.stages.get(TRAIN, {})
 
 
 def card_of(study: str, model: str | Path) -> Card:

@@ -120,17 +120,21 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether there is a run: its configuration is there, as a file or in the manifest."""
-        return (self.path / "config.yaml").exists() or (self.path / "manifest.json").exists()
+        return (self.path / "config.yaml").exists() or self.has_manifest
+
+    @property
+    def has_manifest(self) -> bool:
+        return (self.path / "manifest.json").exists()
 
     @property
     def _study(self) -> str | None:
-        return self.manifest["study"] if (self.path / "manifest.json").exists() else None
+        return self.manifest["study"] if self.has_manifest else None
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration the run was started with: ``config.yaml`` as the manifest vouches for it."""
         page = self.path / "config.yaml"
-        manifest = self.manifest if (self.path / "manifest.json").exists() else {}
+        manifest = self.manifest if self.has_manifest else {}
         known = manifest.get("config")
         if not page.exists():
             if known is None:
