@@ -72,6 +72,13 @@ def test_torch_is_pinned_in_the_lock_file_and_not_in_the_library():
     assert not re.search("==|<|~=", str(declared()["torch"].specifier))
 
 
+def test_the_page_on_dependencies_names_each_of_them():
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE)
+    words = {name for row in rows for cell in row for name in re.findall(r"`([\w-]+)`", cell)}
+    extras = set(PROJECT["optional-dependencies"]) - {"test", "docs", "dev"}
+    assert set(declared(*extras)) | extras <= words
+
+
 def test_the_conda_recipe_asks_for_the_same_packages_at_the_same_version():
     from nearsight import __version__
 

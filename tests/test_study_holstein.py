@@ -20,10 +20,12 @@ from nearsight.studies import Run, get
 from nearsight.studies.ensembles import Quench
 from nearsight.studies.systems import holstein
 from nearsight.training import DataSet
+from study_runs import without_report
 
 pytestmark = pytest.mark.xdist_group("holstein")
 
 STUDY = get("holstein")
+NUMBERS = without_report(STUDY)
 TINY = STUDY.configure("tiny")
 OBSERVABLES = ("snapshots", "curves", "growth", "maps", "audit")
 
@@ -109,7 +111,7 @@ def test_densities_are_fillings(finished):
 
 def test_quenches_at_a_fixed_number_keep_it(finished, tmp_path):
     config = STUDY.configure("tiny", ["filling=0.49"])
-    run = STUDY.run(tmp_path / "runs" / "holstein" / "canonical", config)
+    run = NUMBERS.run(tmp_path / "runs" / "holstein" / "canonical", config)
     assert DataSet.open(run.path / "data.zarr").hash == fingerprint(finished)["data"]  # learned at fixed μ all the same
     number = run.observable("maps").density.mean(("x", "y"))
     np.testing.assert_allclose(number, 0.49, atol=1e-5)
@@ -166,7 +168,7 @@ def test_the_report_draws_the_fit_that_the_stage_has_made(finished):
 def test_a_run_killed_while_training_ends_as_if_nothing_had_happened(finished, tmp_path):
     run = Run(tmp_path / "runs" / "holstein" / "killed")
     kill_in("train", run, "--preset", "tiny")
-    STUDY.run(run.path, TINY, resume=True)
+    NUMBERS.run(run.path, TINY, resume=True)
     assert fingerprint(run) == fingerprint(finished)
 
 
@@ -202,12 +204,12 @@ def test_the_cure_of_a_damaged_trajectory_leaves_the_exact_data_alone(finished, 
             copy._note("simulate", {"state": "begun", "seconds": 0.0})
         shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
         with pytest.raises(CorruptFileError) as error:
-            STUDY.run(copy.path, TINY, resume=True)
+            NUMBERS.run(copy.path, TINY, resume=True)
         victims = re.findall(rf"(?:delete|and) ({re.escape(str(copy.path))}\S+)", str(error.value))
         assert victims and all(str(copy.path / "large") in victim for victim in victims)
         for victim in map(Path, victims):
             shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
-        STUDY.run(copy.path, TINY, resume=True)
+        NUMBERS.run(copy.path, TINY, resume=True)
         assert fingerprint(copy) == fingerprint(finished)
     assert {p: p.stat().st_mtime_ns for p in (copy.path / "data.zarr").rglob("*")} == data
 
