@@ -6,18 +6,30 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from nearsight.cli.app import app
+from nearsight.plots import define_symbols
 from nearsight.studies import Run, Study, get
 from nearsight.training import DataSet, MoveData
 
 
 def finished_run(study: str, runs: Path, *settings: str) -> Run:
-    """The tiny preset through the command line, from nothing to the report."""
+    """The tiny preset through the command line, from nothing to the report, in whose figures no letter is unknown."""
+    unknown: set[str] = set()
+
+    def watched(*arguments) -> set[str]:
+        nonlocal unknown
+        unknown |= (found := define_symbols(*arguments))
+        return found
+
     words = [word for setting in settings for word in ("--set", setting)]
-    result = CliRunner().invoke(app, ["run", study, "--preset", "tiny", "--runs", str(runs), "--debug", *words])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nearsight.studies.report.define_symbols", watched)
+        result = CliRunner().invoke(app, ["run", study, "--preset", "tiny", "--runs", str(runs), "--debug", *words])
     assert result.exit_code == 0, result.output
+    assert not unknown, f"say what {', '.join(sorted(unknown))} are, in a caption or in the symbols of the study"
     return Run(runs / study / "tiny")
 
 

@@ -21,7 +21,7 @@ from nearsight import analysis, plots
 from nearsight.cli._terminal import check_table
 from nearsight.lattices import Lattice, square
 from nearsight.studies.checks import Below, Check, Published
-from nearsight.studies.html import plain, write_report
+from nearsight.studies.html import marked, plain, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 TRIANGULAR = Lattice("triangular", np.array([[1.0, 0.0], [0.5, np.sqrt(3) / 2]]), np.zeros((1, 2)), (6, 6))
@@ -286,6 +286,11 @@ def test_an_empty_report_is_still_a_report(tmp_path):
 
 def test_captions_lose_their_tex():
     assert plain(r"Maps of $\varphi$ on $8 \times 8$ cells, $L^{2}$.") == "Maps of φ on 8 × 8 cells, L^2."
+    formula = r"a < b: $H_\perp \pm \Omega/N$, $\max x_{12}^2$"
+    assert plain(formula) == "a < b: H_⊥ ± Ω/N, max x_12^2"
+    assert marked(formula) == (
+        "a &lt; b: <i>H</i><sub>⊥</sub> ± <i>Ω</i>/<i>N</i>, max <i>x</i><sub>12</sub><sup>2</sup>"
+    )
 
 
 @pytest.mark.parametrize(

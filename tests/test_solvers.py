@@ -1,11 +1,15 @@
 """Exact diagonalisation beyond what every solver promises (see contracts/solver_contract.py)."""
 
+import contextlib
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from nearsight.forcefields import ExactForceField
+from nearsight.hamiltonians import Holstein
+from nearsight.lattices import square
 from nearsight.solvers import Dense, LowRankUpdates, Pattern, Poles, SparseMatrix
 
 WHERE = torch.arange(1)
@@ -97,3 +101,15 @@ def test_an_unsymmetric_matrix_is_no_reference_for_local_changes():
     h = np.array([[0.0, -1.0], [-0.9, 0.0]])
     with pytest.raises(ValueError, match="must be symmetric"):
         LowRankUpdates(h, Dense(kT=0.1, mu=0.0), bounds=(-5.0, 5.0))
+
+
+def test_matrices_larger_than_the_memory_are_refused_before_they_are_made(monkeypatch):
+    model, fields = Holstein(square(6)), torch.zeros(3, 36, 1, dtype=torch.float64)
+    sparse = SparseMatrix(Pattern(*model.positions, 36), model.elements(fields))
+    exact = ExactForceField(model, Dense(kT=0.1, mu=0.0))
+    enough = 8 * 36**2 * 8  # three matrices with their eigenvectors, and one that is worked on
+    for there, found in ((enough, contextlib.nullcontext()), (enough - 1, pytest.raises(ValueError, match="Poles or"))):
+        monkeypatch.setattr("nearsight._machine.physical_memory", lambda there=there: there)
+        for ask in (sparse.dense, lambda: model.matrix(fields), lambda: exact(fields)):
+            with found:
+                ask()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import os
 import platform
 import shutil
 import time
@@ -14,6 +13,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 import nearsight
+from nearsight._machine import physical_memory
 from nearsight.parallel import cores
 
 OPTIONAL = {
@@ -46,7 +46,8 @@ def examine(console: Console) -> bool:
         sound &= fault is None
         say(requirement.name, fault or version(requirement.name))
     say("cores", f"{cores()} usable, torch uses {torch.get_num_threads()} threads")
-    say("memory", f"{memory() or 'unknown'}")
+    memory = physical_memory()
+    say("memory", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB")
     say("disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -91,14 +92,6 @@ def version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def memory() -> str | None:
-    """Physical memory, where the system tells."""
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-    except (AttributeError, ValueError, OSError):
         return None
 
 

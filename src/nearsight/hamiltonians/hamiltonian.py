@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nearsight._description import Described
+from nearsight._machine import check_dense
 from nearsight.fields import FieldType, check_field
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_group
 
@@ -78,13 +80,15 @@ class Hamiltonian(Described, abc.ABC):
     def matrix(self, field: Tensor) -> Tensor:
         """h(Φ) as a dense Hermitian matrix ``(*batch, orbital, orbital)``."""
         check_field(field, self.lattice.n_sites, self.components, finite=True)
+        n, batch = self.orbitals, field.shape[:-2]
+        check_dense(n, math.prod(batch), torch.float64, field.device)  # whether it is complex, only the matrix tells
         constant = self.constant.to(field.device)
-        n = self.orbitals
+        check_dense(n, math.prod(batch), constant.dtype, field.device)
         # Added, not assigned: on a torus two cells wide one element collects the coupling of two bonds.
-        flat = constant.reshape(-1).expand(*field.shape[:-2], n * n)
+        flat = constant.reshape(-1).expand(*batch, n * n)
         positions = (self.rows * n + self.columns).to(field.device)
         values = self.coupling(field.double()).to(constant.dtype)
-        return flat.index_add(-1, positions, values).reshape(*field.shape[:-2], n, n)
+        return flat.index_add(-1, positions, values).reshape(*batch, n, n)
 
     # --- the same matrix, listed: what a solver of large sparse matrices is given ------------------------------------
 

@@ -19,6 +19,7 @@ error_histogram(error), histograms(values, by=...)  distributions
 rms_errors(exact, learned, by="kind")               errors in groups
 audit(trajectory.audit)                             error of the forces of a run over time
 corner({"flow": samples}), probabilities(...)       posteriors of several parameters, and their calibration
+define_symbols(figure, {"M": "magnetisation"})      letters of a figure that nothing explains, into its caption
 ==================================================  ===============================================================
 
 A figure of a study is one line: ``plots.growth(run.observable("growth").L, law)``.
@@ -41,6 +42,7 @@ from nearsight.plots.posteriors import corner, probabilities
 from nearsight.plots.profiles import profiles
 from nearsight.plots.published import Published, read_published
 from nearsight.plots.style import Picture, picture, styled
+from nearsight.plots.symbols import define_symbols
 from nearsight.plots.training import training_curves
 from nearsight.plots.zones import zones
 
@@ -52,6 +54,7 @@ __all__ = [
     "collapse",
     "compare",
     "corner",
+    "define_symbols",
     "error_histogram",
     "growth",
     "histograms",

@@ -34,6 +34,7 @@ class Dense(Solver):
         which is the limit kT → 0 and keeps every symmetry of the matrix.
 
     Cost: one ``eigh`` per matrix, O(n³): 0.2 s for a real 900 × 900 matrix on one 2.5 GHz core, 4 n² memory.
+    What this machine has not is refused before it is asked for.
 
     Examples
     --------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from nearsight._machine import check_dense
 from nearsight._validation import indices, instance, integer
 from nearsight.solvers.poles.dissection import NestedDissection
 
@@ -119,6 +121,7 @@ class SparseMatrix:
     def dense(self) -> Tensor:
         """The matrices with all their zeros ``(*batch, orbital, orbital)``."""
         n = self.size
+        check_dense(n, math.prod(self.values.shape[:-1]), self.values.dtype, self.values.device)
         positions = (self.pattern.rows * n + self.pattern.columns).to(self.values.device)
         batch = self.values.shape[:-1]
         flat = self.values.new_zeros(*batch, n * n).index_add(-1, positions, self.values)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,8 @@ def write_report(
             {
                 "name": name,
                 "data": base64.b64encode(png).decode(),
-                "caption": plain(figure.caption),
+                "caption": marked(figure.caption),
+                "alt": plain(figure.caption) or name,
                 "width": round(inches * SCREEN),
                 "wide": inches > 1.3 * COLUMN,
             }
@@ -81,7 +84,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = page.get_template("report.html.j2").render(
+    content = page.get_template("report.html.j2").render(
         title=title,
         question=question,
         checks=checks,
@@ -92,16 +95,56 @@ def write_report(
         notes=[notes] if isinstance(notes, str) else list(notes),
         command=command if command is None or isinstance(command, str) else shlex.join(command),
     )
-    write_atomic(path, html)
+    write_atomic(path, content)
     return path
+
+
+SIGNS = {
+    "times": "×", "cdot": "·", "pm": "±", "perp": "⊥", "langle": "⟨", "rangle": "⟩", "propto": "∝", "ell": "ℓ",
+    "infty": "∞", "partial": "∂", "sqrt": "√", "le": "≤", "ge": "≥", "to": "→", "mathrm": "", "left": "", "right": "",
+    "varphi": "φ", "varepsilon": "ε", "lambda": "λ", "Lambda": "Λ",
+}  # fmt: skip
+INDEX = re.compile(r"([_^])(?:\{([^{}]*)\}|(\S))")
 
 
 def plain(caption: str) -> str:
     """A caption without TeX: ``$\\varphi$`` becomes φ, for readers of HTML."""
-    letters = {"varphi": "φ", "phi": "φ", "Phi": "Φ", "Delta": "Δ", "times": "×", "pi": "π", "sigma": "σ", "rho": "ρ"}
-    letters |= {"tau": "τ", "lambda": "λ", "langle": "⟨", "rangle": "⟩"}
-    text = re.sub(r"\\([A-Za-z]+)", lambda m: letters.get(m[1], m[1]), caption)
-    return re.sub(r"\$([^$]*)\$", lambda m: re.sub(r"[{}]", "", m[1]), text)
+    return re.sub(r"\$([^$]*)\$", lambda m: re.sub(r"[{}]", "", _letters(m[1])), caption)
+
+
+def marked(caption: str) -> str:
+    """A caption as HTML, escaped: letters of formulas in italics, their indices below and above."""
+    parts = re.split(r"\$([^$]*)\$", caption)
+    return "".join(_formula(part) if k % 2 else html.escape(part) for k, part in enumerate(parts))
+
+
+def _formula(text: str) -> str:
+    done, at, text = "", 0, _letters(text)
+    for index in INDEX.finditer(text):
+        tag = "sub" if index[1] == "_" else "sup"
+        done += _italic(text[at : index.start()]) + f"<{tag}>{html.escape(index[2] or index[3])}</{tag}>"
+        at = index.end()
+    return done + _italic(text[at:])
+
+
+def _italic(text: str) -> str:
+    """Single letters in italics, names of functions upright."""
+    words = re.split(r"([^\W\d_]+)", re.sub(r"[{}]", "", text))
+    return "".join(f"<i>{word}</i>" if len(word) == 1 and word.isalpha() else html.escape(word) for word in words)
+
+
+def _letters(text: str) -> str:
+    """Commands of TeX as the letters and signs they print; names of functions as they are."""
+
+    def printed(match: re.Match[str]) -> str:
+        name = match[1]
+        case = "CAPITAL" if name[0].isupper() else "SMALL"
+        try:
+            return SIGNS[name] if name in SIGNS else unicodedata.lookup(f"GREEK {case} LETTER {name.upper()}")
+        except KeyError:
+            return name
+
+    return re.sub(r"\\[,;! ]", " ", re.sub(r"\\([A-Za-z]+)", printed, text))
 
 
 def _plain_text(content: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from nearsight.plots.audit import audit
 from nearsight.plots.locality import locality
 from nearsight.plots.style import Picture
+from nearsight.plots.symbols import define_symbols
 from nearsight.plots.training import training_curves
 from nearsight.studies import Run, audits
 from nearsight.studies.html import write_report
@@ -46,6 +47,8 @@ def build(study: Study, run: Run, config: Any) -> None:
     if (examined := stored(run)) is not None:
         pictures["locality"] = locality(examined)
         notes.append(f"Locality. {examined.attrs['words']}")
+    for picture in pictures.values():
+        define_symbols(picture, study.symbols)
     write_report(
         run.path / "report.html",
         title=f"{title} ({run.path.name})",

@@ -84,6 +84,7 @@ class Study:
     stages: in the order in which they run; the report comes last by itself.
     title: of the report.
     figures: ``(run, config) -> Picture`` of the report by the name of the file, in their order; or several by a suffix.
+    symbols: what letters of the figures stand for, by how they are typed between dollars; common ones are known.
     notes: ``(run, config) -> `` paragraphs of the report on what falls short.
     target: ``(run, config) -> LocalityTarget``: what `nearsight doctor locality` examines.
     name: as on the command line: that of the module.
@@ -109,6 +110,7 @@ class Study:
     stages: tuple[Stage, ...] = ()
     title: str = ""
     figures: Mapping[str, Callable[[Run, Any], Any]] = field(default_factory=dict)
+    symbols: Mapping[str, str] = field(default_factory=dict)
     notes: Callable[[Run, Any], Sequence[str]] | None = None
     target: Callable[[Run, Any], Any] | None = None
     name: str = ""

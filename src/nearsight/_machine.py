@@ -1,0 +1,27 @@
+"""What this machine has."""
+
+import os
+
+import torch
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def check_dense(orbitals: int, number: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse dense matrices that no memory of this machine holds, before it swaps or the system kills the process.
+
+    Each stays with its eigenvectors, and eigh works on one more of both.
+    """
+    needed, there = (2 + 2 * number) * orbitals**2 * dtype.itemsize, physical_memory()
+    if device.type == "cpu" and there is not None and needed > there:
+        raise ValueError(
+            f"Exact diagonalisation of {number} matrices of {orbitals} orbitals needs {needed / 2**30:.2g} GiB, and "
+            f"this machine has {there / 2**30:.2g} GiB. Poles or Chebyshev need none, choose(model, field, ...) finds "
+            f"the faster of them; or solve fewer fields at a time."
+        )
