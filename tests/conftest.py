@@ -45,3 +45,9 @@ def misaligned_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         return view
 
     monkeypatch.setattr(safetensors.torch, "load", lambda data: {k: misplaced(t) for k, t in read(data).items()})
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports whose figures are drawn but not rendered, which takes most of the time of a tiny run."""
+    monkeypatch.setattr("nearsight.plots.style.Picture.rendered", lambda self, *kinds: (b"",) * len(kinds))

@@ -1,7 +1,9 @@
 """What tests of all studies do with a run of the tiny preset, and what every such run must keep."""
 
+import functools
 import math
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,20 @@ from nearsight.plots import define_symbols
 from nearsight.studies import Run, Study, get
 from nearsight.training import DataSet, MoveData
 
+KEPT = tempfile.TemporaryDirectory(prefix="runs")
+"""Finished runs of this process, of which tests get copies."""
 
-def finished_run(study: str, runs: Path, *settings: str) -> Run:
-    """The tiny preset through the command line, from nothing to the report, in whose figures no letter is unknown."""
+
+def finished_run(study: str, runs: Path) -> Run:
+    """The tiny preset through the command line, from nothing to the report, in whose figures no letter is unknown.
+
+    It is carried out once for all tests of a worker: they share it where they are of one group.
+    """
+    return Run(shutil.copytree(_finished(study).path, runs / study / "tiny"))
+
+
+@functools.cache
+def _finished(study: str) -> Run:
     unknown: set[str] = set()
 
     def watched(*arguments) -> set[str]:
@@ -24,13 +37,12 @@ def finished_run(study: str, runs: Path, *settings: str) -> Run:
         unknown |= (found := define_symbols(*arguments))
         return found
 
-    words = [word for setting in settings for word in ("--set", setting)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nearsight.studies.report.define_symbols", watched)
-        result = CliRunner().invoke(app, ["run", study, "--preset", "tiny", "--runs", str(runs), "--debug", *words])
+        result = CliRunner().invoke(app, ["run", study, "--preset", "tiny", "--runs", KEPT.name, "--debug"])
     assert result.exit_code == 0, result.output
     assert not unknown, f"say what {', '.join(sorted(unknown))} are, in a caption or in the symbols of the study"
-    return Run(runs / study / "tiny")
+    return Run(Path(KEPT.name) / study / "tiny")
 
 
 def without_report(study: Study) -> Study:
@@ -97,6 +109,7 @@ class StudyContract:
     def test_every_stage_leaves_what_it_promises(self, finished):
         assert_kept_promises(finished)
 
+    @pytest.mark.slow
     def test_a_stage_that_is_lost_ends_with_the_same_numbers(self, finished, tmp_path):
         copy = without_results(finished, tmp_path, self.lost)
         assert resume(copy) == ["generate"]

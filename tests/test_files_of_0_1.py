@@ -157,7 +157,7 @@ def test_the_data_of_runs_are_read(files):
 
 
 @pytest.mark.parametrize("name", ["holstein", "falicov_kimball"])
-def test_a_run_of_a_study_goes_on_where_it_was(tmp_path, name):
+def test_a_run_of_a_study_goes_on_where_it_was(tmp_path, name, blank_figures):
     study, run = get(name), Run(unpacked(f"run_{name}", tmp_path))
     before, skipped = run.stages, []
 

@@ -17,6 +17,7 @@ from study_runs import finished_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
+pytestmark += [pytest.mark.xdist_group("holstein")]
 
 PROBE = """
 <script>

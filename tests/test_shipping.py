@@ -18,6 +18,8 @@ from nearsight.studies.shipping import ship
 from nearsight.training import DataSet
 from study_runs import finished_run
 
+pytestmark = pytest.mark.xdist_group("holstein")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -152,7 +154,7 @@ def test_a_run_that_has_not_finished_is_not_shipped(finished, tmp_path):
     assert invoke("ship", tmp_path).exit_code == 2
 
 
-def test_a_model_from_elsewhere_quenches_as_the_run_that_trained_it(finished, shipped, tmp_path):
+def test_a_model_from_elsewhere_quenches_as_the_run_that_trained_it(finished, shipped, tmp_path, blank_figures):
     told = invoke("simulate", "holstein", "--model", shipped, "--runs", tmp_path, "--debug")
     assert told.exit_code == 0, told.output
     run = Run(tmp_path / "holstein" / "pretrained")
@@ -167,7 +169,7 @@ def test_a_model_from_elsewhere_quenches_as_the_run_that_trained_it(finished, sh
     assert again.exit_code == 0 and "simulate is complete" in again.output
 
 
-def test_other_parameters_are_warned_about_and_told_in_the_report(shipped, tmp_path):
+def test_other_parameters_are_warned_about_and_told_in_the_report(shipped, tmp_path, blank_figures):
     study = get("holstein")
     config = study.configure(settings=["model.g=1.6", "large.duration=1"], model=shipped)
     with pytest.warns(ExtrapolationWarning, match=r"g = 1\.6 \(trained at 1\.5\)"):

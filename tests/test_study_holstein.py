@@ -20,7 +20,7 @@ from nearsight.studies import Run, get
 from nearsight.studies.ensembles import Quench
 from nearsight.studies.systems import holstein
 from nearsight.training import DataSet
-from study_runs import without_report
+from study_runs import finished_run, without_report
 
 pytestmark = pytest.mark.xdist_group("holstein")
 
@@ -32,7 +32,7 @@ OBSERVABLES = ("snapshots", "curves", "growth", "maps", "audit")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Run:
-    return STUDY.run(tmp_path_factory.mktemp("runs") / "holstein" / "tiny", TINY)
+    return finished_run("holstein", tmp_path_factory.mktemp("runs"))
 
 
 def fingerprint(run: Run) -> dict[str, str]:

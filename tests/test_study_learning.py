@@ -31,6 +31,7 @@ def test_every_check_is_a_number_of_its_own_name(finished):
     assert_checks_are_numbers(finished, more_than=7)
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_made_again_with_the_same_numbers(finished, tmp_path):
     copy = Run(shutil.copytree(finished.path, tmp_path / study(finished) / "tiny"))
     shutil.rmtree(copy.path / "learn")

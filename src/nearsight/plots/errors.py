@@ -270,7 +270,10 @@ def symmetry_error(
     axes.set_xlabel("operation $g$")
     axes.set_ylabel(with_unit(r"$\max\,|F(g\Phi) - gF(\Phi)|$", unit))
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(arrays) + 1, borderaxespad=0.2)
-    figure.caption = "Violation of the lattice symmetry by the force field, for every operation of the point group."
+    figure.caption = (
+        r"Violation of the lattice symmetry: how much the force $F$ of a turned field $g\Phi$ differs from the force "
+        "turned like it, for every operation $g$ of the point group."
+    )
     return figure
 
 
