@@ -1,5 +1,7 @@
 """What every test may ask for."""
 
+import os
+
 import pytest
 import safetensors.torch
 import torch
@@ -7,6 +9,10 @@ from hypothesis import settings
 
 # One thread per worker: the suite runs in parallel, and results do not depend on how sums are cut.
 torch.set_num_threads(1)
+
+# Tests run side by side already: work that asks for no number of processes stays in its own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("NEARSIGHT_CORES", "1")
 
 settings.register_profile("nearsight", derandomize=True, deadline=None)
 settings.load_profile("nearsight")

@@ -1,6 +1,7 @@
 """Force fields as programs of torch.export: the same numbers, in a process that knows PyTorch alone."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -89,3 +90,21 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     with pytest.raises(ValueError, match="batch"):
         export(messages("energy"), tmp_path / "a.pt2", batch=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")  # of torch
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("head", ["energy", "force"])
+def test_a_program_is_compiled_ahead_of_time(head, tmp_path, rng):
+    """As C++ would load it: a library without Python, with the same forces."""
+    from torch._inductor import aoti_compile_and_package, aoti_load_package
+
+    springs = ClassicalForceField(Holstein(square(6), k=1.0, kappa=0.2))
+    network = GroupCNN(square(6), scalar(), channels=2, radii=(1.0, 1.0), head=head)
+    forcefield = (LearnedForceField(network).double() + springs).eval()
+    path = export(forcefield, tmp_path / "model.pt2", batch=2)
+    compiled = aoti_compile_and_package(torch.export.load(path), package_path=str(tmp_path / "compiled.pt2"))
+    field = torch.randn(2, 36, 1, generator=rng, dtype=torch.float64)
+    found = aoti_load_package(compiled)(field)
+    torch.testing.assert_close(found[0], forcefield(field).force, rtol=0, atol=1e-12)

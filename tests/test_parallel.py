@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.parallel import resumable
+from nearsight.parallel import cores, resumable
 from nearsight.parallel.tasks import completed
 from nearsight.storage import CorruptFileError, DamagedFileWarning
 
@@ -244,3 +244,16 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_cores_are_at_most_those_of_the_environment(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    for most, found in (("", 6), ("1", 1), (" 4 ", 4), ("64", 6)):
+        monkeypatch.setenv("NEARSIGHT_CORES", most)
+        assert cores() == found
+    for wrong in ("0", "two", "-1", "1.5"):
+        monkeypatch.setenv("NEARSIGHT_CORES", wrong)
+        with pytest.raises(ValueError, match="is no number of cores"):
+            cores()
+    monkeypatch.delenv("NEARSIGHT_CORES")
+    assert cores() == 6

@@ -11,8 +11,14 @@ WORTHWHILE = 6.0
 
 
 def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: those the system lets it have, and at most ``NEARSIGHT_CORES`` where that is set."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = os.environ.get("NEARSIGHT_CORES", "").strip()
+    if not most:
+        return there
+    if not most.isdecimal() or int(most) < 1:
+        raise ValueError(f"NEARSIGHT_CORES = {most!r} is no number of cores; set it to 1 or more, or unset it.")
+    return min(there, int(most))
 
 
 @contextlib.contextmanager

@@ -238,7 +238,8 @@ def phases(run: Run, c: Any) -> Any:
     )
     above = above.sel(texture=(above.max("field") < 20.0).values)
     picture = ns.plots.compare(above, x="field", by="texture", points=True)
-    return figures.captioned(picture, "Textures are named by where they started; those far above are not drawn.")
+    words = "Textures are named by where they started ($n$: charge in a magnetic cell); those far above are not drawn."
+    return figures.captioned(picture, words)
 
 
 def textures(run: Run, c: Any) -> Any:
@@ -246,4 +247,4 @@ def textures(run: Run, c: Any) -> Any:
     data = run.observable("ground_states").sel(field=c.model.B, method="nearest")
     spins = data.spins.sel(texture=[name for name in TEXTURES if name != "ferromagnet"])
     picture = ns.plots.maps(spins, triangular(c.ground.cell), arrows=True)
-    return figures.captioned(picture, f"Relaxed at B = {float(data.field):g}.")
+    return figures.captioned(picture, f"Relaxed at B = {float(data.field):g}; $n$: charge in a magnetic cell.")

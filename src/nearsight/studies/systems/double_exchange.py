@@ -331,6 +331,7 @@ STUDY = MagnetStudy(
     more={"validate": {"number": ground.drift, "densities": _densities}, "simulate": {"electrons": _electrons}},
     needs=("densities",),
     notes=_notes,
+    symbols={r"\Omega": "grand potential of the electrons"},
     figures={
         "phases": ground.draw_phases,
         "holes": ground.draw_holes,

@@ -333,5 +333,6 @@ STUDY = PosteriorStudy(
         "draws": measure_draws, "events": measure_events,
     },
     judge=judge,
+    symbols={"p": "probability of ranks as uneven as these, were the posterior right"},
     figures={"corner": _draw_corner, "probabilities": _draw_probabilities, "bounds": _draw_bounds},
 )  # fmt: skip

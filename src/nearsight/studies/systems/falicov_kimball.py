@@ -334,6 +334,7 @@ STUDY = MoveStudy(
     analyse=analyse,
     extra={"simulate": (Stage("barrier", _barrier, BARRIER),)},
     notes=_notes,
+    symbols={"R": "half height of C(r), the size of super-clusters", "S": "structure factor of the sublattices"},
     figures={
         "maps": figures.maps("sigma"),
         "particles": _particles,

@@ -332,6 +332,7 @@ STUDY = MagnetStudy(
     extra={"": (ground.STAGE,)},
     more={"simulate": {"restored": restore}},
     notes=_notes,
+    symbols={r"\Omega": "grand potential of the electrons", "N": "number of sites", "B": "magnetic field along z"},
     figures={
         "phases": ground.phases,
         "textures": ground.textures,
