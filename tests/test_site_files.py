@@ -1,6 +1,7 @@
 """Files of micromagnetics and of visualisation: read as their formats are printed, written so that others read them."""
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,18 @@ def test_ovf_is_read_as_its_format_is_printed(version, kind, tmp_path):
     found = read_arrays(tmp_path / "m.ovf", ["", "1"])
     np.testing.assert_allclose(found[""], GRID)
     np.testing.assert_allclose(found["1"], GRID[..., 1])
+
+
+@pytest.mark.parametrize("name", ["meshio_ascii.vtk", "meshio_binary.vtk", "meshio_v5.vtk", "pyovf_binary.ovf"])
+def test_files_of_other_programs_are_read(name):
+    """Written by pyovf 0.3.0 and meshio 5.3.5 (VTK 4.2 as text and binary, 5.1 binary) from the same numbers."""
+    file = Path(__file__).parent / "data" / "other_programs" / name
+    if file.suffix == ".ovf":
+        np.testing.assert_array_equal(read_arrays(file, [""])[""], GRID)
+        return
+    found = read_arrays(file, ["m", "energy"])
+    np.testing.assert_array_equal(found["m"], np.array(NUMBERS))
+    np.testing.assert_array_equal(found["energy"], np.arange(6) / 8)
 
 
 def test_the_multiplier_of_ovf_1_counts(tmp_path):

@@ -149,8 +149,10 @@ def _vtk(lattice: Lattice, arrays: dict[str, np.ndarray], time: float | None, bi
         parts.append("DATASET STRUCTURED_POINTS\nDIMENSIONS {}\nORIGIN {}\nSPACING {}\n".format(*words).encode())
         arrays = {name: _along_x(lattice, values) for name, values in arrays.items()}
     else:
-        parts += [f"DATASET POLYDATA\nPOINTS {n} double\n".encode(), block(_three(lattice.positions))]
-        parts += [f"VERTICES {n} {2 * n}\n".encode(), block(np.stack([np.ones(n, int), np.arange(n)], 1), ">i4")]
+        one = np.ones((n, 1), int)  # every site a cell of type 1, a vertex
+        parts += [f"DATASET UNSTRUCTURED_GRID\nPOINTS {n} double\n".encode(), block(_three(lattice.positions))]
+        parts += [f"CELLS {n} {2 * n}\n".encode(), block(np.hstack([one, np.arange(n)[:, None]]), ">i4")]
+        parts += [f"CELL_TYPES {n}\n".encode(), block(one, ">i4")]
     parts.append(f"POINT_DATA {n}\n".encode())
     for name, values in arrays.items():
         size = values.shape[1]
