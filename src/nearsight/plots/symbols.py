@@ -19,7 +19,6 @@ MEANINGS: Mapping[str, str] = {
     "kT": "temperature",
     "S^z": "component of the spin along z",
     r"H_\perp": "part of the effective field H = −∂Ω/∂S normal to the spin",
-    "L": "length",
     r"\xi": "length of correlations",
     r"\mu": "chemical potential",
     r"\chi": "χ²/dof: squared deviations over their variances, per degree of freedom",

@@ -83,7 +83,7 @@ class SizeLaw:
 
     def __str__(self) -> str:
         low, high = self.confidence
-        return f"{self.exponent:.3f} ± {self.error:.3f} (95 %: {low:.3f} to {high:.3f})"
+        return f"~ size^n, n = {self.exponent:.3f} ± {self.error:.3f} (95 %: {low:.3f} to {high:.3f})"
 
 
 def size_law(sizes: np.ndarray, values: np.ndarray, samples: np.ndarray) -> SizeLaw:

@@ -389,6 +389,11 @@ STUDY = PropertyStudy(
     },
     judge=judge,
     notes=_notes,
+    symbols={
+        "A": "fraction of blocks that tell their phase",
+        r"\ell": "side of a block",
+        "t": "distance from the transition, T - T_c",
+    },
     figures={
         "accuracy": accuracy.draw_accuracy,
         "windows": accuracy.draw_windows,

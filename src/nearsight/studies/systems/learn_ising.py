@@ -494,5 +494,6 @@ STUDY = InferenceStudy(
     },
     judge=judge,
     notes=_notes,
+    symbols={"E": "energy of a configuration", r"\beta": "inverse temperature of the observations, in 1/J"},
     figures={"errors": _draw_errors, "couplings": _draw_couplings, "curves": _draw_curves},
 )

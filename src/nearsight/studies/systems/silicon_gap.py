@@ -415,6 +415,11 @@ STUDY = GapStudy(
     },
     judge=judge,
     notes=_notes,
+    symbols={
+        r"\Gamma": "centre of the Brillouin zone",
+        "X": "centre of a square face of it",
+        "L": "centre of a hexagonal face",
+    },
     figures={
         "bands": figures.draw_bands,
         "histogram": figures.draw_histogram,
