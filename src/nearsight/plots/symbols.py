@@ -25,20 +25,20 @@ MEANINGS: Mapping[str, str] = {
 }
 """Letters that mean the same in most figures. A study adds its own, and what a caption says comes first."""
 
-OPERATORS = frozenset(
+_OPERATORS = frozenset(
     (
         *("pm", "times", "cdot", "approx", "propto", "le", "ge", "leq", "geq", "to", "in", "infty", "perp", "parallel"),
         *("max", "min", "ln", "log", "exp", "sqrt", "frac", "sum", "partial", "nabla", "Delta", "prime", "quad"),
         *("langle", "rangle", "left", "right", "mathrm", "mathdefault"),
     )
 )
-UNITS = re.compile(r"\[[^\]]*\]|ħ\s*/\s*\w+")
-MATH = re.compile(r"\$([^$]*)\$")
-SYMBOL = re.compile(r"\\([A-Za-z]+)|([A-Za-zΑ-Ωα-ωℓ])")
-INDEX = re.compile(r"_(?:\{(\w+)\}|\\([A-Za-z]+)|(\w))")
-COMPONENT = re.compile(r"\^([xyz])(?![A-Za-z])")
-PLAIN = re.compile(r"(?<![\w/\\'’.])([A-ZΑ-Ωα-ω](?:_\w+)?(?![\w'’.])|kT\b|[a-z](?=\s*[=~<>≤≥]))")
-IDLE = frozenset(("exact", "learned", "rms", "error", "errors", "the", "and", "from", "with", "for", "over"))
+_UNITS = re.compile(r"\[[^\]]*\]|ħ\s*/\s*\w+")
+_MATH = re.compile(r"\$([^$]*)\$")
+_SYMBOL = re.compile(r"\\([A-Za-z]+)|([A-Za-zΑ-Ωα-ωℓ])")
+_INDEX = re.compile(r"_(?:\{(\w+)\}|\\([A-Za-z]+)|(\w))")
+_COMPONENT = re.compile(r"\^([xyz])(?![A-Za-z])")
+_PLAIN = re.compile(r"(?<![\w/\\'’.])([A-ZΑ-Ωα-ω](?:_\w+)?(?![\w'’.])|kT\b|[a-z](?=\s*[=~<>≤≥]))")
+_IDLE = frozenset(("exact", "learned", "rms", "error", "errors", "the", "and", "from", "with", "for", "over"))
 
 
 def symbols(text: str) -> set[str]:
@@ -47,13 +47,13 @@ def symbols(text: str) -> set[str]:
     >>> sorted(symbols(r"exact $H_\\perp$ [t], $t = 16$, field B"))
     ['B', 'H_\\\\perp', 't']
     """
-    text = UNITS.sub(" ", text)
-    found = {symbol for part in MATH.findall(text) for symbol in _of_formula(part)}
-    words = MATH.sub(" ", text)
-    return found | {typed(symbol) for symbol in PLAIN.findall(words)}
+    text = _UNITS.sub(" ", text)
+    found = {symbol for part in _MATH.findall(text) for symbol in _of_formula(part)}
+    words = _MATH.sub(" ", text)
+    return found | {_typed(symbol) for symbol in _PLAIN.findall(words)}
 
 
-def typed(symbol: str) -> str:
+def _typed(symbol: str) -> str:
     r"""A symbol as it is typed in a formula: ξ_F is ``\xi_F``."""
     name = unicodedata.name(symbol[0], "")
     if symbol[0] == "ℓ" or not name.startswith("GREEK"):
@@ -95,7 +95,7 @@ def _explained(texts: Sequence[str]) -> set[str]:
     """Symbols of labels that stand beside words for them, as in "order parameter $M$"; "n = 1" explains nothing."""
     found: set[str] = set()
     for text in texts:
-        words = set(re.findall(r"[^\W\d_]{3,}", MATH.sub(" ", UNITS.sub(" ", text)))) - IDLE
+        words = set(re.findall(r"[^\W\d_]{3,}", _MATH.sub(" ", _UNITS.sub(" ", text)))) - _IDLE
         if words and not re.search("[=<>]", text):
             found |= symbols(text)
     return found | {symbol.split("_")[0] for symbol in found}
@@ -105,17 +105,17 @@ def _of_formula(text: str) -> Iterator[str]:
     """Symbols of a formula: a letter with its index, and with x, y or z as its component."""
     text = re.sub(r"\\mathrm\{[^}]*\}|\\mathdefault\{[^}]*\}|\\text\{[^}]*\}", " ", text)
     at = 0
-    while match := SYMBOL.search(text, at):
+    while match := _SYMBOL.search(text, at):
         at = match.end()
-        if match[1] in OPERATORS:
+        if match[1] in _OPERATORS:
             continue
-        letter = f"\\{match[1]}" if match[1] else typed(match[2])
+        letter = f"\\{match[1]}" if match[1] else _typed(match[2])
         if letter == "k" and text[at : at + 1] == "T":
             letter, at = "kT", at + 1
-        if index := INDEX.match(text, at):
+        if index := _INDEX.match(text, at):
             letter += f"_\\{index[2]}" if index[2] else f"_{index[1] or index[3]}"
             at = index.end()
-        if component := COMPONENT.match(text, at):
+        if component := _COMPONENT.match(text, at):
             letter += component[0]
             at = component.end()
         yield letter

@@ -99,12 +99,12 @@ def write_report(
     return path
 
 
-SIGNS = {
+_SIGNS = {
     "times": "×", "cdot": "·", "pm": "±", "perp": "⊥", "langle": "⟨", "rangle": "⟩", "propto": "∝", "ell": "ℓ",
     "infty": "∞", "partial": "∂", "sqrt": "√", "le": "≤", "ge": "≥", "to": "→", "mathrm": "", "left": "", "right": "",
     "varphi": "φ", "varepsilon": "ε", "lambda": "λ", "Lambda": "Λ",
 }  # fmt: skip
-INDEX = re.compile(r"([_^])(?:\{([^{}]*)\}|(\S))")
+_INDEX = re.compile(r"([_^])(?:\{([^{}]*)\}|(\S))")
 
 
 def plain(caption: str) -> str:
@@ -120,7 +120,7 @@ def marked(caption: str) -> str:
 
 def _formula(text: str) -> str:
     done, at, text = "", 0, _letters(text)
-    for index in INDEX.finditer(text):
+    for index in _INDEX.finditer(text):
         tag = "sub" if index[1] == "_" else "sup"
         done += _italic(text[at : index.start()]) + f"<{tag}>{html.escape(index[2] or index[3])}</{tag}>"
         at = index.end()
@@ -140,7 +140,7 @@ def _letters(text: str) -> str:
         name = match[1]
         case = "CAPITAL" if name[0].isupper() else "SMALL"
         try:
-            return SIGNS[name] if name in SIGNS else unicodedata.lookup(f"GREEK {case} LETTER {name.upper()}")
+            return _SIGNS[name] if name in _SIGNS else unicodedata.lookup(f"GREEK {case} LETTER {name.upper()}")
         except KeyError:
             return name
 
