@@ -177,6 +177,23 @@ def test_other_parameters_are_warned_about_and_told_in_the_report(shipped, tmp_p
     assert "g = 1.6, trained at 1.5" in (run.path / "report.html").read_text()
 
 
+def test_an_audit_with_other_electrons_is_told(shipped):
+    learned = load(shipped).on(ns.lattices.square(8)) + exact().classical
+    field = torch.zeros(64, 1)
+    rng = torch.Generator().manual_seed(1)
+    scheme = ns.dynamics.Langevin(dt=0.05, kT=0.1, damping=0.2)
+
+    def audited(partner) -> None:
+        ns.dynamics.simulate(learned, scheme, field, steps=1, record=None, rng=rng, audit=ns.Audit(partner, sites=4))
+
+    audited(exact())
+    with pytest.warns(ExtrapolationWarning, match=r"g = 1\.7 \(trained at 1\.5\)"):
+        audited(exact(g=1.7))
+    other = ns.hamiltonians.FalicovKimball(ns.lattices.square(8))
+    with pytest.raises(ValueError, match="electrons of Holstein, not those of"):
+        audited(ns.ExactForceField(other, ns.solvers.Dense(mu=0.0, kT=0.1)))
+
+
 def test_the_guard_of_a_model_from_elsewhere_is_its_card(shipped, tmp_path):
     study = get("holstein")
     narrow = load(shipped)

@@ -92,7 +92,9 @@ class Audit:
     is a file in the folder ``audit`` of the run, written before any checkpoint that lies behind it, so that a run that
     is killed and goes on ends with the same bits.
 
-    Raises ``TypeError`` and ``ValueError`` where no exact partner can be made of what is given.
+    Raises ``TypeError`` and ``ValueError`` where no exact partner can be made of what is given. A force field that
+    knows from which electrons it was learned (:attr:`ForceField.card`) is not audited with those of another
+    Hamiltonian, and other parameters are warned about with their numbers.
 
     >>> import torch
     >>> import nearsight as ns
@@ -286,6 +288,8 @@ class Auditor:
 
     def __init__(self, audit: Audit, forcefield: ForceField, steps: Sequence[int], path: Path | None) -> None:
         audit.check(forcefield)
+        if forcefield.card is not None and isinstance(forcefield.card.exact, ExactForceField):
+            forcefield.card.check(audit.exact)
         self.audit, self.forcefield, self.steps = audit, forcefield, set(map(int, steps))
         self.path, self.found = path, {}  # type: Path | None, dict[int, xr.Dataset]
 
