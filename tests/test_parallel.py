@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.parallel import cores, resumable
+from nearsight.parallel import cores, kept_workers, resumable
 from nearsight.parallel.tasks import completed
 from nearsight.storage import CorruptFileError, DamagedFileWarning
 
@@ -101,6 +101,13 @@ def test_a_worker_that_dies_once_is_replaced(tmp_path):
 
 
 # --- results that are kept ------------------------------------------------------------------------------------------
+
+
+def held() -> int:
+    """Other calls that a worker still knows, apart from this one."""
+    from nearsight.parallel import _processes
+
+    return len(_processes._WORK) - 1
 
 
 def squares(offset: int, number: int) -> dict[str, torch.Tensor]:
@@ -244,6 +251,35 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_kept_workers_take_the_tasks_of_several_calls():
+    def seen(workers: int = 2) -> set[int]:
+        return set(resumable(os.getpid, [()] * 4, workers=workers, progress=False))
+
+    with kept_workers():
+        first = seen()
+        assert len(first) == 2 and seen() == first < (more := seen(3))
+        with pytest.raises(RuntimeError, match="died over a task"):
+            resumable(os._exit, [(1,), (1,)], workers=2, progress=False)
+        last = seen()
+        assert not last & more  # which all ended with the error
+        with kept_workers():
+            inner = seen()  # of its own
+        assert seen() == last and not inner & last
+        half = completed(os._exit, 1, [()] * 4, workers=2)
+        half.close()  # nothing has begun
+        half = completed(os.kill, 0, [(0,)] * 4, workers=2)
+        next(half)
+        half.close()  # what is not read to its end leaves no worker that is still at it
+        assert not seen() & last
+    assert not [pid for pid in first | more | inner | last if alive(pid)]
+
+
+def test_waiting_workers_hold_nothing_of_the_last_call():
+    with kept_workers():
+        resumable(os.getpid, [(), ()], workers=2, progress=False)
+        assert resumable(held, [(), ()], workers=2, progress=False) == [0, 0]
 
 
 def test_cores_are_at_most_those_of_the_environment(monkeypatch):

@@ -17,6 +17,7 @@ from typing import Any
 import xarray as xr
 from pydantic import BaseModel
 
+from nearsight.parallel import kept_workers
 from nearsight.storage import lock, tidy_tree
 from nearsight.studies import systems
 from nearsight.studies.checks import Check
@@ -198,12 +199,13 @@ class Study:
             _require(stages, run.stages, config)
             if only is not None:
                 study._require_earlier(run, stages[0])
-            for stage in stages:
-                if not stage.cheap and run.complete(stage.name):
-                    run.log("skip", stage=stage.name)
-                    continue
-                with run.stage(stage.name, stage.outputs, stage.inputs):
-                    stage.action(run, config)
+            with kept_workers():
+                for stage in stages:
+                    if not stage.cheap and run.complete(stage.name):
+                        run.log("skip", stage=stage.name)
+                        continue
+                    with run.stage(stage.name, stage.outputs, stage.inputs):
+                        stage.action(run, config)
         return run
 
     def of_model(self) -> Study:
