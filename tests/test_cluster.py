@@ -178,6 +178,7 @@ def test_a_misspelt_option_is_refused_and_the_nearest_named(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before  # dask_jobqueue takes it when it is imported
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="needs dask-jobqueue")
 def test_workers_that_a_queue_starts_do_the_tasks(tmp_path, monkeypatch):
     """A queue that starts what it is given at once, and keeps the script."""

@@ -23,7 +23,7 @@ def messages(head: str) -> LearnedForceField:
     return LearnedForceField(network)
 
 
-@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("batch", [pytest.param(None, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(
     "make",
     [

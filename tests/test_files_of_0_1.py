@@ -156,7 +156,7 @@ def test_the_data_of_runs_are_read(files):
         assert len(Trajectory.open(path).data.record) > 1
 
 
-@pytest.mark.parametrize("name", ["holstein", "falicov_kimball"])
+@pytest.mark.parametrize("name", ["holstein", pytest.param("falicov_kimball", marks=pytest.mark.slow)])
 def test_a_run_of_a_study_goes_on_where_it_was(tmp_path, name, blank_figures):
     study, run = get(name), Run(unpacked(f"run_{name}", tmp_path))
     before, skipped = run.stages, []
