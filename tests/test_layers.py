@@ -73,6 +73,7 @@ def test_every_module_belongs_to_a_layer():
     assert {path.name for path in ROOT.glob("*.py")} <= {
         "__init__.py",
         "__main__.py",
+        "_machine.py",
         "_description.py",
         "_multilinear.py",
         "_validation.py",
