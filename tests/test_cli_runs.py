@@ -11,7 +11,7 @@ import nearsight
 from nearsight.cli import _progress, _show
 from nearsight.cli.app import app
 from nearsight.parallel import progress_bar, tasks
-from nearsight.studies import Run, get, names
+from nearsight.studies import Run, get, meanings, names
 from nearsight.studies.settings import configure
 from nearsight.training import DataSet
 from study_runs import finished_run
@@ -53,7 +53,7 @@ def leaves(config: BaseModel) -> set[str]:
 def test_every_setting_is_shown_with_value_type_and_meaning(name):
     study = get(name)
     for config in study.presets.values():
-        rows = {key: (value, kind, meaning) for key, value, kind, meaning in _show.settings(config)}
+        rows = {key: (value, kind, meaning) for key, value, kind, meaning in meanings.settings(config)}
         assert set(rows) == leaves(config)
         for key, (_value, kind, meaning) in rows.items():
             assert kind and meaning and "<class" not in kind, key
@@ -79,7 +79,7 @@ def test_a_study_says_what_it_asks_and_of_what(name):
     ],
 )
 def test_types_are_words(key, kind):
-    assert kind == next(row[2] for row in _show.settings(get("holstein").configure()) if row[0] == key)
+    assert kind == next(row[2] for row in meanings.settings(get("holstein").configure()) if row[0] == key)
 
 
 # --- settings from a file ---------------------------------------------------------------------------------------------

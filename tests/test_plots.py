@@ -20,6 +20,7 @@ from rich.console import Console
 from nearsight import analysis, plots
 from nearsight.cli._terminal import check_table
 from nearsight.lattices import Lattice, square
+from nearsight.studies._pages import sections
 from nearsight.studies.checks import Below, Check, Published
 from nearsight.studies.html import marked, plain, write_report
 
@@ -219,6 +220,40 @@ def test_training_curves_read_the_log_of_a_fit(tmp_path):
     figure = plots.training_curves(log)
     drawn = {line.get_label() for axes in figure.axes for line in axes.lines}
     assert drawn == {"loss", "best rmse", "learning rate"}
+
+
+PAGE = """Head.
+
+**Question.** Why?
+
+**System.** Spins <S> with ``J``,
+and **more**:
+
+    H = -J Σ
+      S·S
+
+- one
+  line
+- two
+"""
+
+
+def test_docstrings_of_studies_become_pages():
+    assert sections(PAGE) == {
+        "Question": "<p>Why?</p>",
+        "System": "<p>Spins &lt;S&gt; with <code>J</code>, and <b>more</b>:</p>\n<pre>H = -J Σ\n  S·S</pre>\n"
+        "<ul><li>one line</li><li>two</li></ul>",
+    }
+
+
+def test_a_report_states_system_parameters_and_sources(tmp_path):
+    rows = [("model.g", "1.5", "coupling <g>")]
+    more = {"parameters": rows, "settings": [*rows, ("seed", "1", "")], "sources": ["A & B"]}
+    content = write(tmp_path, system="<pre>H = -t</pre>", **more).read_text()
+    assert "<h2>System</h2>\n<pre>H = -t</pre>" in content
+    assert "coupling &lt;g&gt;" in content and "A &amp; B" in content
+    places = [content.index(part) for part in ("model.g", "<h2>Verdict</h2>", "<details>", "<td>seed</td>")]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(

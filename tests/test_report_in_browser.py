@@ -24,6 +24,7 @@ PROBE = """
 const errors = [];
 addEventListener("error", e => errors.push(String(e.message || e.target.src || e.target.href)), true);
 addEventListener("load", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
   const boxes = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode;

@@ -80,7 +80,7 @@ def define_symbols(picture: Picture, meanings: Mapping[str, str] | None = None) 
     >>> picture.caption
     '$M$: magnetisation; $t$: time.'
     """
-    texts = [text for artist in picture.findobj(Text) if (text := artist.get_text())]  # type: ignore[attr-defined]
+    texts = [text for artist in picture.findobj(Text) if (text := artist.get_text())]
     mentioned, explained = symbols(picture.caption), _explained(texts)
     met = mentioned.union(*map(symbols, texts))
     known = {s: words for s, words in MEANINGS.items() if s not in explained} | dict(meanings or {})

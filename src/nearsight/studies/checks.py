@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 
 from nearsight._validation import boolean, instance, number
 
+DISSERTATION = "S. Zhang, PhD thesis (University of Virginia, 2024)"
+"""Where most of the published numbers stand."""
+
 
 @dataclass(frozen=True)
 class Published:

@@ -35,6 +35,10 @@ def write_report(
     checks: Sequence[Check] = (),
     notes: Sequence[str] | str = (),
     command: str | Sequence[str] | None = None,
+    system: str = "",
+    parameters: Sequence[tuple[str, str, str]] = (),
+    settings: Sequence[tuple[str, str, str]] = (),
+    sources: Sequence[str] = (),
 ) -> Path:
     """Write a self-contained report to ``path`` and the figures as PNG and vector PDF to ``figures/`` beside it.
 
@@ -50,6 +54,9 @@ def write_report(
     config, manifest: as in ``config.yaml`` and ``manifest.json``; any nesting of mappings, lists and values.
     notes: paragraphs on what falls short.
     command: how to run it again, a line or a list of arguments (which is quoted for the shell).
+    system: the Hamiltonian and what belongs to it, as HTML.
+    parameters, settings: (name, value, meaning) of the physics, which is shown, and of all settings, which is folded.
+    sources: what to cite.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
@@ -93,6 +100,10 @@ def write_report(
         config=_plain_text(config),
         manifest=_plain_text(manifest),
         notes=[notes] if isinstance(notes, str) else list(notes),
+        system=system,
+        parameters=parameters,
+        settings=settings,
+        sources=sources,
         command=command if command is None or isinstance(command, str) else shlex.join(command),
     )
     write_atomic(path, content)

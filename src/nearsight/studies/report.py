@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +14,25 @@ from nearsight.plots.style import Picture
 from nearsight.plots.symbols import define_symbols
 from nearsight.plots.training import training_curves
 from nearsight.studies import Run, audits
+from nearsight.studies._pages import sections
 from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
+from nearsight.studies.meanings import settings
 from nearsight.studies.observables import NotMeasuredError
 from nearsight.studies.reuse import TRAIN, has_model_of_elsewhere, told_of_model
 from nearsight.studies.settings import closest, difference
 from nearsight.studies.study import Study
+
+PHYSICS = frozenset(
+    (
+        *("length", "sizes", "kT", "electron_kT", "temperatures", "betas", "beta", "mu", "filling", "fillings"),
+        *("f_density", "twist", "voltages", "dt", "damping", "rule", "energy", "crystal"),
+        *("chirp_mass", "mass_ratio", "distance", "spin"),
+    )
+)
+"""Settings outside of sections that belong to the system and not to the way it is computed."""
+EXPECTED = "What to expect"
+"""The section of a study's docstring that ends what it says of the system."""
 
 
 def build(study: Study, run: Run, config: Any) -> None:
@@ -49,6 +63,7 @@ def build(study: Study, run: Run, config: Any) -> None:
         notes.append(f"Locality. {examined.attrs['words']}")
     for picture in pictures.values():
         define_symbols(picture, study.symbols)
+    rows = [(key, "–" if value == "null" else value, meaning) for key, value, _, meaning in settings(config)]
     write_report(
         run.path / "report.html",
         title=f"{title} ({run.path.name})",
@@ -58,8 +73,28 @@ def build(study: Study, run: Run, config: Any) -> None:
         config=run.config,
         manifest=run.manifest,
         notes=notes,
+        system=_system(study),
+        parameters=[row for row in rows if row[0].startswith("model.") or row[0] in PHYSICS],
+        settings=rows,
+        sources=_sources(run),
         command=[*command(study.name, study.presets, config), *(("--model", _model(run)) if partial else ())],
     )
+
+
+def _system(study: Study) -> str:
+    """What the docstring says between the question and what to expect: Hamiltonian, order parameter, electrons."""
+    found = sections(study.text)
+    names = [name for name in found if name != "Question"]
+    shown = names[: names.index(EXPECTED)] if EXPECTED in names else names[:1]
+    return "\n".join(found[name] for name in shown)
+
+
+def _sources(run: Run) -> list[str]:
+    """The library, and what the numbers of the checks are held against, each once."""
+    texts = [check.published.source for check in run.checks if check.published is not None]
+    works = [re.split(r",\s(?:sec|fig|figs|table|tables|eq|eqs|ch|p|pp)\.?\s", text)[0] for text in texts]
+    made = run.manifest.get("nearsight", "")
+    return [f"nearsight {made}, with the method it stands on: CITATION.cff", *dict.fromkeys(works)]
 
 
 def _model(run: Run) -> str:

@@ -18,7 +18,7 @@ from nearsight.fields import FieldType, tangent
 from nearsight.forcefields import ForceField, LearnedForceField
 from nearsight.lattices import Lattice, site_group, site_permutations, torus_distance
 from nearsight.studies import figures
-from nearsight.studies.checks import Below, Check, Published, Within
+from nearsight.studies.checks import DISSERTATION, Below, Check, Published, Within
 from nearsight.studies.options import Count, NotNegative, Positive
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -27,7 +27,7 @@ from nearsight.training import DataSet, FitOptions
 
 Kind = Literal["equivariant", "resnet", "descriptor"]
 NETWORKS: tuple[Kind, ...] = get_args(Kind)
-ANGLE = Published(10.0, "thesis, sec. 3.3.1", note="most angles are below")
+ANGLE = Published(10.0, f"{DISSERTATION}, sec. 3.3.1", note="most angles are below")
 """Degrees between learned and exact H normal to the spin."""
 GROWTH = 0.03
 """Largest relative error of the rate at which peaks grow; one of 0.05 makes peaks of skyrmions a fifth too low."""

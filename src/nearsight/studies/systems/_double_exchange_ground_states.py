@@ -46,7 +46,9 @@ class Model(Section):
     """Parameters of :func:`nearsight.hamiltonians.double_exchange`."""
 
     t: Positive = 1.0
+    """Hopping of nearest neighbours, the unit of energy."""
     J: Positive = 6.0
+    """Exchange of electrons and spins."""
 
 
 class GroundStates(Section):

@@ -47,11 +47,15 @@ class Model(Section):
     """Parameters of :func:`nearsight.hamiltonians.skyrmion_magnet`, with J_σ = J/2."""
 
     t1: float = 1.0
+    """Hopping of nearest neighbours, the unit of energy."""
     t3: float = -0.85
+    """Hopping of third neighbours."""
     J: Positive = 1.0
+    """Exchange of electrons and moments."""
     B: NotNegative = 0.005
     """Field along z on the moments, exact and never learned."""
     mu: float = -3.5
+    """Chemical potential."""
 
 
 class GroundStates(Section):

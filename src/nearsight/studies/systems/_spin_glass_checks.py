@@ -17,7 +17,7 @@ from nearsight.hamiltonians import SDModel
 from nearsight.lattices import PointCloud, Structures
 from nearsight.parallel import threads
 from nearsight.studies import speed
-from nearsight.studies.checks import Above, Below, Check, Published, PValue
+from nearsight.studies.checks import DISSERTATION, Above, Below, Check, Published, PValue
 from nearsight.studies.ensembles import SIGNIFICANCE, at_end
 from nearsight.studies.snapshots import SYMMETRY, forces, relative_rms
 from nearsight.studies.system import System
@@ -52,7 +52,7 @@ def compare_snapshots(test: DataSet, learned: ForceField, rng: torch.Generator) 
             "mean square error of H normal to the spins",
             value=error,
             unit="t²",
-            published=Published(1e-3, "thesis, fig. 4.3", note="about, and called σ"),
+            published=Published(1e-3, f"{DISSERTATION}, fig. 4.3", note="about, and called σ"),
             note=f"of the vector; the field itself has {float(exact.square().sum(-1).mean()):.3g} t²",
         ),
     ]
@@ -182,7 +182,7 @@ def analyse_glass(
         )
         for power in (1, 2)
     }
-    published = Published(1.02, "thesis, fig. 4.5", note="one window, no error, no other law")
+    published = Published(1.02, f"{DISSERTATION}, fig. 4.5", note="one window, no error, no other law")
     checks = [
         _growth(lengths[name], words, window, rng("bootstrap", name, k), published if k == 0 else None)
         for name, words in (("xi2", "ξ₂"), ("xi1", "ξ₁ of the thesis"))

@@ -45,7 +45,7 @@ from nearsight.moves import ExactMoves, LearnedMoves, MoveEnergies
 from nearsight.networks import EmbeddedNetwork
 from nearsight.parallel import resumable, threads
 from nearsight.studies import figures, moving
-from nearsight.studies.checks import Above, Check, Published
+from nearsight.studies.checks import DISSERTATION, Above, Check, Published
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, logarithmic_growth, with_fits
 from nearsight.studies.moving import Comparison, Large, MoveConfig, MoveStudy, Trajectories
@@ -57,16 +57,23 @@ from nearsight.studies.study import Stage
 from nearsight.studies.system import System
 from nearsight.training import MoveFitOptions
 
-THESIS = "S. Zhang, PhD thesis (University of Virginia, 2024)"
-PAPER_ERROR = Published(1.9e-3, f"{THESIS}, fig. 2.4", note="parity data of five networks, 10⁶ samples each, 30 × 30")
+PAPER_ERROR = Published(
+    1.9e-3, f"{DISSERTATION}, fig. 2.4", note="parity data of five networks, 10⁶ samples each, 30 × 30"
+)
 BRAY = Published(2.0, "A. J. Bray, Adv. Phys. 43, 357 (1994)")
 POROD = Published(-3.0, "G. Porod, Kolloid-Z. 124, 83 (1951)")
 LENGTHS = {
-    "cluster_length": ("√<s>", Published(0.35, f"{THESIS}, sec. 2.4", note="at first, then freezing")),
-    "R": ("R, the half height of super-clusters", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
-    "L": ("L = 1/<k>, which holds a logarithm of R", Published(1.0, f"{THESIS}, sec. 2.4", note="at first, then ln t")),
+    "cluster_length": ("√<s>", Published(0.35, f"{DISSERTATION}, sec. 2.4", note="at first, then freezing")),
+    "R": (
+        "R, the half height of super-clusters",
+        Published(1.0, f"{DISSERTATION}, sec. 2.4", note="at first, then ln t"),
+    ),
+    "L": (
+        "L = 1/<k>, which holds a logarithm of R",
+        Published(1.0, f"{DISSERTATION}, sec. 2.4", note="at first, then ln t"),
+    ),
 }
-LATE = f"logarithmic at last in {THESIS}, sec. 2.4"
+LATE = f"logarithmic at last in {DISSERTATION}, sec. 2.4"
 LARGEST_K = 1.5
 """Largest wave number at which domains, and not the lattice, shape S."""
 BARRIER = ("observables.nc:barrier", "observables.nc:potential", "checks.json:barrier")
@@ -220,7 +227,9 @@ def _barrier(run: Run, c: Config) -> None:
     name, groups = "staggered barrier ΔV_AB", gap.groupby(abs(arranged.M))
     means = {m: (float(part.mean()), float(part.std(ddof=1)) / part.size**0.5) for m, part in groups}
     checks = [
-        Check(f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; {THESIS}: linear"),
+        Check(
+            f"{name}: slope against |φ|", order.slope, order.slope_sigma, "t", note=f"{order}; {DISSERTATION}: linear"
+        ),
         Check(f"{name}: slope against |φ| over its error", order.slope / order.slope_sigma, criterion=Above(3.0)),
         Check(f"{name}: correlation with L", length.correlation, length.correlation_sigma, note=str(length)),
         *(Check(f"{name}: mean at block magnetisation |M| = {m}", *means[m], "t") for m in means),

@@ -47,7 +47,7 @@ from nearsight.forcefields import FixedNumber, ForceField
 from nearsight.hamiltonians.jahn_teller import MODES
 from nearsight.lattices import Lattice
 from nearsight.studies import figures, quench, snapshots
-from nearsight.studies.checks import Above, Below, Check, Published, Within
+from nearsight.studies.checks import DISSERTATION, Above, Below, Check, Published, Within
 from nearsight.studies.ensembles import at_end, mean_check
 from nearsight.studies.fits import fits, with_slowing
 from nearsight.studies.options import Length, NotNegative, Positive, Window
@@ -62,7 +62,7 @@ Filling = Annotated[float, Field(gt=0, lt=1)]
 """Electrons per orbital: a site of two orbitals holds 2f of them."""
 NUMBER_TOL = 1e-4
 """Allowed error of the mean electron force at fixed number, far below that of a learned force."""
-THESIS = "Jahn-Teller thesis, sec. 7.3.4"
+THESIS = f"{DISSERTATION}, sec. 7.3.4"
 
 
 class Quench(LangevinQuench):
@@ -245,7 +245,7 @@ def _growth_checks(filling: float, end: xr.Dataset, laws: Mapping[str, Any]) -> 
     diagonal, many = (100 * end.diagonal).assign_attrs(units="%"), Above(3.0) if filling < 0.5 else None
     growing = str(law) if law else "too few records while domains grow"
     falling = str(fall) if fall else "no window of the local exponent was recorded in full"
-    freezing = Published(17.5, "thesis, sec. 7.3.5", note="15 to 20 τ0", error=2.5)
+    freezing = Published(17.5, f"{DISSERTATION}, sec. 7.3.5", note="15 to 20 τ0", error=2.5)
     below = f"{name}: time from which the local exponent stays below ¼"
     return [
         at_end(f"{name}: domain size, mean chord", end.chord),

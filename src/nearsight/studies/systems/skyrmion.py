@@ -49,7 +49,7 @@ from nearsight.fields import skyrmion_lattice
 from nearsight.lattices import Lattice, triangular
 from nearsight.studies import figures, magnets, torques
 from nearsight.studies.audits import Auditing
-from nearsight.studies.checks import Check, Published, Within
+from nearsight.studies.checks import DISSERTATION, Check, Published, Within
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import exponent, fits, growth_law, with_fits
 from nearsight.studies.magnets import MagnetConfig, MagnetStudy, Trajectories
@@ -192,7 +192,7 @@ def analyse(run: Run, c: Config, growth: xr.Dataset) -> tuple[xr.Dataset, list[C
         "M": "height of the peaks", "L": "length of the ordered regions", "Mz": "magnetisation along the field",
         "positive": "cores of positive charge", "negative": "cores of negative charge", "trivial": "cores of no charge",
     }  # fmt: skip
-    published = Published(1.0, "thesis, ch. 3", note="at intermediate times")
+    published = Published(1.0, f"{DISSERTATION}, ch. 3", note="at intermediate times")
     growing = exponent(law, published, name="quench: growth exponent of the peaks, M ~ t^n")
     end = growth.isel(time=-1)
     ends = [at_end(f"quench: {label}", end[name]) for name, label in labels.items()]
@@ -223,7 +223,7 @@ def restore(study: QuenchStudy, run: Run, c: Config) -> tuple[xr.Dataset, list[C
             "restored lattice: change of the peaks after the time of the training data",
             value=100 * float((late.isel(time=-1) / seen).mean() - 1),
             unit="%",
-            published=Published(0.0, "thesis, fig. 3.11", note="for five times as long, but for one dip"),
+            published=Published(0.0, f"{DISSERTATION}, fig. 3.11", note="for five times as long, but for one dip"),
             criterion=Within(10.0),
             note=f"since t = {float(seen.time):g}",
         ),
@@ -322,9 +322,9 @@ STUDY = MagnetStudy(
     snapshot_steps=lambda c, last: np.linspace(0, last, c.trajectories.snapshots),
     # For fields twice as large, J_σ = J, on lattices of 48 × 48.
     snapshots=magnets.compare_torques(
-        published=Published(9.82e-7, "thesis, sec. 3.3.3"), peaks=lambda lattice: analysis.star(Q, lattice)
+        published=Published(9.82e-7, f"{DISSERTATION}, sec. 3.3.3"), peaks=lambda lattice: analysis.star(Q, lattice)
     ),
-    reach=Published(6.0, "thesis, fig. 3.13", note="about, seen in the network alone"),
+    reach=Published(6.0, f"{DISSERTATION}, fig. 3.13", note="about, seen in the network alone"),
     large=lambda study, c: {
         "quench": magnets.large_quench(study.system(c, c.large.quench_length), c, c.large.quench_duration)
     },

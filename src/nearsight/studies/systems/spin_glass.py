@@ -78,8 +78,11 @@ class Model(Section):
     """The amorphous magnet; lengths in units of l."""
 
     J: float = 6.0
+    """Exchange of electrons and spins."""
     t0: Positive = 1.0
+    """Of the hopping t0 exp(-R/l) over the distance R, the unit of energy."""
     density: Positive = 0.8
+    """Sites in a volume l³."""
     minimum: Positive = 0.5
     """Smallest distance of two sites."""
     cutoff: Positive | None = None
