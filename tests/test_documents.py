@@ -1,5 +1,6 @@
 """What the documents tell a reader to type exists, and what they point to is there."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def test_links_lead_to_files(page):
     assert not missing
 
 
+def test_every_study_has_its_docstring_on_the_page_of_studies():
+    from nearsight.studies import names
+
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    assert re.findall(r"^::: nearsight\.studies\.systems\.(\w+)$", page, re.MULTILINE) == names()
+
+
 def test_every_page_is_in_the_navigation():
     config = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
 
@@ -80,3 +88,12 @@ def test_lock_files_pin_everything_exactly_and_torch_first():
         lines = [x for x in (ROOT / name).read_text(encoding="utf-8").splitlines() if not x.startswith("#")]
         assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line) for line in lines)
         assert name != "requirements.lock" or lines[0].startswith("torch==")
+
+
+def test_brackets_of_averages_are_no_tags():
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "hooks" / "docstrings.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    text = "Mean <n_i> of `a<b>c`, 1/<|k|>:\n\n    <n> as code\n"
+    assert hook.markdown(text) == text.replace("Mean <n_i>", "Mean &lt;n_i&gt;")

@@ -29,7 +29,14 @@ def markdown(text: str) -> str:
     text = re.sub(r"^(`*[a-z_]\w*`*): (\S.*(?:\n {4}.*)*)", _option, text, flags=re.MULTILINE)
     text = re.sub(r"^((?:={3,} +)+={3,})\n(.*?)\n\1$", _table, text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
-    return re.sub(r"``([^`]+)``", r"`\1`", text)
+    text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    # Brackets of averages and of pairs, as in <n_i>, would be taken for tags, and vanish.
+    return "\n".join(line if line.startswith("    ") else _without_tags(line) for line in text.split("\n"))
+
+
+def _without_tags(line: str) -> str:
+    parts = re.split(r"(`[^`]*`)", line)
+    return "".join(p if k % 2 else re.sub(r"<(/?\w+)>", r"&lt;\1&gt;", p) for k, p in enumerate(parts))
 
 
 def _math(text: str) -> str:
