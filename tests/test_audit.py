@@ -152,6 +152,23 @@ def test_the_whole_lattice_is_the_referee_where_it_costs_least():
     assert true < 1e-4
 
 
+def test_electrons_too_cold_for_poles_are_judged_by_warmer_ones_at_a_stated_error():
+    """Ordered domains of a Peierls lattice at fixed filling: no sum over poles holds at kT = 2·10⁻⁵."""
+    lattice, rng = square(28), torch.Generator().manual_seed(1)
+    model = ns.hamiltonians.Peierls(lattice, twist=(np.pi, np.pi), t2=0.5)
+    wave = torch.from_numpy((-1.0) ** lattice.cells.sum(1))[:, None] * torch.tensor([0.24, 0.0]).double()
+    wall = torch.from_numpy(lattice.cells[:, 0] < 14)[:, None]
+    field = torch.where(wall, wave, -wave.flip(-1)) + 0.05 * torch.randn(784, 2, generator=rng, dtype=torch.float64)
+    solver, sites = Dense(kT=2e-5, filling=0.5), torch.randperm(784, generator=rng)[:200]
+    with pytest.raises(ArithmeticError, match="poles"):
+        ns.forcefields.ElectronForceField(model, ns.solvers.Poles(kT=2e-5, filling=0.5, tol=1e-5))(field)
+    truth = ns.forcefields.ElectronForceField(model, solver)(field).force[sites]
+    found = Referee(model, lattice, solver).judge(field[None], sites, 0 * sites, truth + 0.1, rms)
+    assert found.solver.startswith("poles at kT = ") and found.converged and found.radius == 0
+    error = rms(found.force - truth)
+    assert error <= found.error < 0.02
+
+
 def test_where_the_budget_ends_the_referee_says_how_bad_it_is():
     model, lattice = Holstein(square(5)), square(24)
     field = 0.3 * torch.randn(576, 1, generator=rng(3), dtype=torch.float64)
@@ -230,7 +247,7 @@ def test_the_sample_stands_for_all_sites():
 
 def test_walls_are_among_the_unusual_sites():
     lattice = square(40)
-    sign = (-1.0) ** lattice.cells.sum(-1) * np.where(lattice.cells[:, 0] < 20, 1.0, -1.0)
+    sign = (-1.0) ** lattice.cells.sum(-1) * np.where(lattice.cells[:, 0] < 14, 1.0, -1.0)
     field = torch.from_numpy(sign)[:, None] + 0.05 * torch.randn(1600, 1, generator=rng(1), dtype=torch.float64)
     found = unusual(lattice, field[None], field[None])
     order = lattice.cells[found.argsort(descending=True)[:80].numpy(), 0]

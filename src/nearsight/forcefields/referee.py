@@ -39,6 +39,9 @@ ELIMINATION = 2.5e-6
 SOLUTIONS = 4
 """How often poles are solved for one chemical potential at fixed filling."""
 
+WARMER, HOTTEST = 4.0, 4.0**8
+"""Electrons too cold for sums over poles are tried so many times warmer, again and again, and at most so many."""
+
 SLOWEST = 0.9
 """Errors that shrink by less from size to size are extrapolated as if they shrank by this."""
 
@@ -73,6 +76,10 @@ class Referee:
     since radii grow by ever larger steps. That is the estimate (q at least 0.1 and at most 0.9), and radii grow on a
     pilot of 24 sites until ε is a third of the rms difference between judged and exact forces. All sites are then
     judged by the boundary that was best at that radius.
+
+    Electrons of a whole lattice that are too cold for sums over poles (kT below 10⁻⁴ of the band) are replaced by
+    warmer ones, at T'. Their error falls as T'² or faster where the density of states is smooth, and is stated as the
+    rms of F(2T') - F(T'), three times that law.
 
     Parameters
     ----------
@@ -132,7 +139,7 @@ class Referee:
         count, pilot = len(sites), slice(PILOT)
         whole = self.whole_seconds * len(replicas.unique())
         if self.mu is None:
-            return self._by_the_whole(field, sites, replicas, whole)
+            return self._by_the_whole(field, sites, replicas, judged, norm, whole)
         terms = self._moments(field, sites, replicas)
         spent, history, best = 0.0, {b: _History() for b in self.boundaries}, None
         for radius in RADII:
@@ -140,7 +147,7 @@ class Referee:
             trial = sum(p.seconds(min(PILOT, count), terms) for p in tried.values())
             rest = min(p.seconds(max(0, count - PILOT), terms) for p in tried.values())
             if whole <= min(self.budget - spent, trial + rest):
-                return self._by_the_whole(field, sites, replicas, spent + whole)
+                return self._by_the_whole(field, sites, replicas, judged, norm, spent + whole)
             if best is not None and spent + trial + rest > self.budget:
                 break
             exact = self._is_whole(radius)
@@ -166,30 +173,52 @@ class Referee:
         boundary = patches.boundary if radius else "of the lattice"
         return Judgement(force, history.error, radius, boundary, patches.solver, converged, spent)
 
-    def _by_the_whole(self, field: Tensor, sites: Tensor, replicas: Tensor, seconds: float) -> Judgement:
+    def _by_the_whole(
+        self, field: Tensor, sites: Tensor, replicas: Tensor, judged: Tensor, norm: Norm, seconds: float
+    ) -> Judgement:
         if seconds > self.budget and self.mu is None:
             raise ValueError(
-                f"At fixed filling forces are not local, and the {self.electrons.model.orbitals} orbitals of the whole "
+                f"At fixed filling forces are not local, and the {self._size} orbitals of the whole "
                 f"lattice take about {seconds:.2g} s. Give the exact electrons at a chemical potential (mu=), the one "
                 "of a FixedNumber around what was learned, or raise budget=."
             )
+        kT, electrons = self.kT, self._electrons(self.kT)
+        while True:
+            try:
+                force = self._on_sites(electrons, field, sites, replicas)
+                break
+            except ArithmeticError:  # so cold that no sum over poles holds for all levels
+                kT *= WARMER
+                if kT > HOTTEST * self.kT:
+                    raise
+                electrons = self._electrons(kT)
+        name = type(electrons.solver).__name__.lower()
+        error = 0.0 if isinstance(electrons.solver, Dense) else self.scale * self.tol
+        if kT == self.kT:
+            return Judgement(force, error, 0, "of the lattice", name, True, seconds)
+        hotter = self._on_sites(self._electrons(2 * kT), field, sites, replicas)
+        error = max(error, norm(hotter - force))
+        converged = error <= PART * norm(judged - force)
+        return Judgement(force, error, 0, "of the lattice", f"{name} at kT = {kT:g}", converged, 3 * seconds)
+
+    def _on_sites(self, electrons: ElectronForceField, field: Tensor, sites: Tensor, replicas: Tensor) -> Tensor:
         force = torch.empty(len(sites), self.model.components, dtype=torch.float64)
         for replica in replicas.unique():
             own = replicas == replica
-            force[own] = self.electrons(field[replica].double().cpu()).force[sites[own]]
-        exact = isinstance(self.electrons.solver, Dense)
-        error = 0.0 if exact else self.scale * self.tol
-        return Judgement(force, error, 0, "of the lattice", type(self.electrons.solver).__name__.lower(), True, seconds)
+            force[own] = electrons(field[replica].double().cpu()).force[sites[own]]
+        return force
 
-    @cached_property
-    def electrons(self) -> ElectronForceField:
+    def _electrons(self, kT: float) -> ElectronForceField:
         """Those of the whole lattice, by the cheaper of a diagonalisation and poles."""
-        model = self.model.on(self.lattice)
         filling = None if self.mu is not None else self.solver.filling  # type: ignore[attr-defined]
         ensemble: dict[str, Any] = {"mu": self.mu} if filling is None else {"filling": filling}
-        by_poles = self.kT > 0 and self._poles_seconds < self._dense_seconds
-        solver = Poles(kT=self.kT, tol=self.tol, **ensemble) if by_poles else Dense(kT=self.kT, **ensemble)
-        return ElectronForceField(model, solver)
+        by_poles = kT > 0 and self._poles_seconds < self._dense_seconds
+        solver = Poles(kT=kT, tol=self.tol, **ensemble) if by_poles else Dense(kT=kT, **ensemble)
+        return ElectronForceField(self._whole, solver)
+
+    @cached_property
+    def _whole(self) -> Hamiltonian:
+        return self.model.on(self.lattice)
 
     @cached_property
     def scale(self) -> float:
