@@ -57,6 +57,7 @@ from nearsight.studies.options import NotNegative, Positive, Window
 from nearsight.studies.quench import Compared, QuenchStudy, caveats
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.study import Cost
 from nearsight.studies.system import System
 from nearsight.studies.systems import _skyrmion_ground_states as ground
 from nearsight.studies.systems._skyrmion_ground_states import CELL_SITES, GroundStates, Length, Model, Q
@@ -332,6 +333,12 @@ STUDY = MagnetStudy(
     extra={"": (ground.STAGE,)},
     more={"simulate": {"restored": restore}},
     notes=_notes,
+    cost={
+        "quick": Cost(
+            {"ground_states": 180, "generate": 1500, "train": 420, "validate": 900, "simulate": 780, "report": 30},
+            megabytes=91,
+        )
+    },
     symbols={r"\Omega": "grand potential of the electrons", "N": "number of sites", "B": "magnetic field along z"},
     figures={
         "phases": ground.phases,
