@@ -26,7 +26,7 @@ agree. Compared there, walls are equal and the order itself is not: it lags by 3
 - Walls of learned and exact quenches agree; C(r, t) of 24 of each shows the errors at small, disordered fields.
 - Growth L ~ t^α: α = 0.7 early and 1/2 late (H. Jang, Y. Yang, G.-W. Chern, arXiv:2510.20659).
 
-**Cost.** `quick`: five minutes of one core. `paper`: a day on a workstation, diagonalising 900 × 900 matrices.
+**Cost.** `quick`: ten minutes of one core. `paper`: a day on a workstation, diagonalising 900 × 900 matrices.
 """
 
 from __future__ import annotations
