@@ -247,7 +247,7 @@ def test_the_sample_stands_for_all_sites():
 
 def test_walls_are_among_the_unusual_sites():
     lattice = square(40)
-    sign = (-1.0) ** lattice.cells.sum(-1) * np.where(lattice.cells[:, 0] < 14, 1.0, -1.0)
+    sign = (-1.0) ** lattice.cells.sum(-1) * np.where(lattice.cells[:, 0] < 20, 1.0, -1.0)
     field = torch.from_numpy(sign)[:, None] + 0.05 * torch.randn(1600, 1, generator=rng(1), dtype=torch.float64)
     found = unusual(lattice, field[None], field[None])
     order = lattice.cells[found.argsort(descending=True)[:80].numpy(), 0]
