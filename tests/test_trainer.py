@@ -153,6 +153,7 @@ def torchrun(folder: Path, how: str) -> Iterator[subprocess.Popen]:
             process.terminate()  # with its workers, if a test fails while they run
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_killed_and_resumed_take_the_steps_of_one(tmp_path):
     data = test_fit.planted()
     arrays = {name: getattr(data, name) for name in ("field", "force", "energy", "trajectory")}
