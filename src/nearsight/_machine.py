@@ -1,10 +1,12 @@
 """What this machine has."""
 
+import functools
 import os
 
 import torch
 
 
+@functools.cache
 def physical_memory() -> int | None:
     """Bytes of memory, where the system tells."""
     try:

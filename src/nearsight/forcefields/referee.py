@@ -39,8 +39,8 @@ ELIMINATION = 2.5e-6
 SOLUTIONS = 4
 """How often poles are solved for one chemical potential at fixed filling."""
 
-WARMER, HOTTEST = 4.0, 4.0**8
-"""Electrons too cold for sums over poles are tried so many times warmer, again and again, and at most so many."""
+WARMER, TRIALS = 4.0, 9
+"""Electrons too cold for sums over poles are tried so many times warmer, again and again, and so often in all."""
 
 SLOWEST = 0.9
 """Errors that shrink by less from size to size are extrapolated as if they shrank by this."""
@@ -182,16 +182,15 @@ class Referee:
                 f"lattice take about {seconds:.2g} s. Give the exact electrons at a chemical potential (mu=), the one "
                 "of a FixedNumber around what was learned, or raise budget=."
             )
-        kT, electrons = self.kT, self._electrons(self.kT)
-        while True:
+        for trial in range(TRIALS):
+            kT = self.kT * WARMER**trial
+            electrons = self._electrons(kT)
             try:
                 force = self._on_sites(electrons, field, sites, replicas)
                 break
             except ArithmeticError:  # so cold that no sum over poles holds for all levels
-                kT *= WARMER
-                if kT > HOTTEST * self.kT:
+                if trial == TRIALS - 1:
                     raise
-                electrons = self._electrons(kT)
         name = type(electrons.solver).__name__.lower()
         error = 0.0 if isinstance(electrons.solver, Dense) else self.scale * self.tol
         if kT == self.kT:

@@ -56,8 +56,10 @@ def symbols(text: str) -> set[str]:
 def _typed(symbol: str) -> str:
     r"""A symbol as it is typed in a formula: ξ_F is ``\xi_F``."""
     name = unicodedata.name(symbol[0], "")
-    if symbol[0] == "ℓ" or not name.startswith("GREEK"):
-        return "\\ell" + symbol[1:] if symbol[0] == "ℓ" else symbol
+    if symbol[0] == "ℓ":
+        return f"\\ell{symbol[1:]}"
+    if not name.startswith("GREEK"):
+        return symbol
     word = name.rsplit(" ", 1)[-1].lower().replace("lamda", "lambda")
     return f"\\{word.capitalize() if 'CAPITAL' in name else word}{symbol[1:]}"
 

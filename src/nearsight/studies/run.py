@@ -105,15 +105,15 @@ class Run:
             run._refuse_other_config(config)
             if (other := run._study) not in (None, study):
                 raise ValueError(f"{run.path} holds a run of the study {other!r}. Give this run another --name.")
-        page, manifest = run.path / "config.yaml", run.path / "manifest.json"
-        if not manifest.exists():  # without it nothing vouches: stages run again
+        page = run.path / "config.yaml"
+        if not run.has_manifest:  # without it nothing vouches: stages run again
             head = {"study": study, "seed": config.get("seed")}
             content = head | provenance() | {"config": json.loads(json.dumps(config)), "stages": {}}
         else:
             content = {"config": run.config, **run.manifest}  # that of 0.1 does not hold it yet
         if not page.exists():
             write_yaml(page, config)
-        if not manifest.exists() or content.get("config_hash") != file_hash(page):
+        if not run.has_manifest or content.get("config_hash") != file_hash(page):
             run._write_manifest(content | {"config_hash": file_hash(page)})
         return run
 
@@ -124,6 +124,7 @@ class Run:
 
     @property
     def has_manifest(self) -> bool:
+        """Whether anything vouches for the stages: without it all of them run again."""
         return (self.path / "manifest.json").exists()
 
     @property
@@ -268,8 +269,8 @@ class Run:
 
     def _told(self) -> dict[str, list[Check]]:
         """What a run of nearsight 0.1 left in ``verdicts.json``."""
-        path, manifest = self.path / "verdicts.json", self.path / "manifest.json"
-        if not path.exists() or not manifest.exists() or not str(self.manifest.get("nearsight")).startswith("0.1"):
+        path = self.path / "verdicts.json"
+        if not path.exists() or not self.has_manifest or not str(self.manifest.get("nearsight")).startswith("0.1"):
             return {}
         try:
             return {stage: [_of_sentence(**verdict) for verdict in found] for stage, found in read_json(path).items()}
