@@ -1,11 +1,8 @@
 """Data sets: what is stored is exact, whole, and independent of how it was computed."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 import warnings
 from itertools import pairwise
 
@@ -15,6 +12,7 @@ import torch
 import xarray as xr
 from pydantic import ValidationError
 
+from kills import kill_when
 from nearsight.forcefields import ExactForceField
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import chain, square
@@ -179,11 +177,7 @@ def test_generation_killed_at_any_moment_resumes_to_the_same_data(data, tmp_path
     path = tmp_path / "data.zarr"
     process = run_generation(path)
     with process:
-        deadline = time.time() + 60
-        while len(list(tmp_path.glob("data.zarr.parts/0*.safetensors"))) < parts and time.time() < deadline:
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+        kill_when(process, lambda: len(list(tmp_path.glob("data.zarr.parts/0*.safetensors"))) >= parts)
     left = sorted(tmp_path.glob("data.zarr.parts/0*.safetensors"))
     assert parts <= len(left) < 13
     with pytest.raises(FileNotFoundError, match="unfinished"):

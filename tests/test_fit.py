@@ -1,10 +1,8 @@
 """Fits: a planted law is recovered, and a fit is a function of its inputs."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from kills import kill_when
 from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceField, Forces
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, square
@@ -253,11 +252,7 @@ def test_a_fit_killed_resumes_bit_for_bit(data, tmp_path):
     )
     code = SCRIPT.format(tests=os.path.dirname(__file__), data=str(tmp_path / "d"), path=str(tmp_path / "fit"))
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        deadline = time.time() + 60
-        while not (tmp_path / "fit" / "checkpoint.safetensors").exists() and time.time() < deadline:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, "the fit ended before it could be killed"
+        kill_when(process, (tmp_path / "fit" / "checkpoint.safetensors").exists)
     rows = (tmp_path / "fit" / "log.csv").read_text().splitlines() if (tmp_path / "fit" / "log.csv").exists() else []
     assert len(rows) < 1 + SHORT.steps // SHORT.validate_every
     opened = DataSet.open(tmp_path / "d")

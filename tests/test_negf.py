@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import nearsight.solvers.negf._choice as choice_of_solver
 import nearsight.solvers.negf.closed_form as closed_form
 from contracts.negf_contract import by_quadrature, everywhere, hopping
 from nearsight.dynamics import Brownian, simulate
@@ -227,14 +228,35 @@ def test_a_driven_bar_moves():
     assert float(moved[0]) > 3 * float(moved[4])  # it begins at the gate
 
 
-def test_choose_takes_the_closed_form_for_short_bars_and_the_recursion_for_long_ones():
-    short, long = (square(n, 3, periodic=(False, True)) for n in (6, 300))
-    for lattice, kind in ((short, NEGF), (long, RecursiveNEGF)):
-        field = torch.from_numpy(2.34 * (-1.0) ** lattice.cells.sum(1))[:, None]
-        reservoirs = electrodes(lattice, voltage=1.0, kT=0.05)
-        choice = choose(Holstein(lattice), field, reservoirs=reservoirs)
-        assert isinstance(choice.solver, kind), choice
-        assert set(choice.seconds) == {"NEGF", "RecursiveNEGF"} and choice.solver.reservoirs == reservoirs
-    assert isinstance(choose(Holstein(long), field, reservoirs=reservoirs, accuracy=None).solver, NEGF)
+@pytest.mark.parametrize(
+    ("length", "pace", "kind"), [(6, (0.1, 0.003, 0.003), NEGF), (300, (0.1, 0.05, 0.05), RecursiveNEGF)]
+)
+def test_choose_takes_the_closed_form_for_short_bars_and_the_recursion_for_long_ones(monkeypatch, length, pace, kind):
+    """By the pace of one core, whatever else the machine that runs the test has to do.
+
+    Seconds of the eigenproblem of 256 orbitals, of the poles of one filling, and of 15 energies.
+    """
+    seconds = iter(pace)
+
+    def known(call):
+        call()
+        return next(seconds)
+
+    monkeypatch.setattr(choice_of_solver, "_seconds", known)
+    lattice = square(length, 3, periodic=(False, True))
+    field = torch.from_numpy(2.34 * (-1.0) ** lattice.cells.sum(1))[:, None]
+    reservoirs = electrodes(lattice, voltage=1.0, kT=0.05)
+    choice = choose(Holstein(lattice), field, reservoirs=reservoirs)
+    assert isinstance(choice.solver, kind), choice
+    assert set(choice.seconds) == {"NEGF", "RecursiveNEGF"} and choice.solver.reservoirs == reservoirs
+
+
+def test_the_choice_between_reservoirs_is_timed():
+    lattice = square(6, 3, periodic=(False, True))
+    field = torch.zeros(18, 1, dtype=torch.float64)
+    reservoirs = electrodes(lattice, voltage=1.0, kT=0.05)
+    choice = choose(Holstein(lattice), field, reservoirs=reservoirs)
+    assert all(value > 0 for value in choice.seconds.values()) and len(choice.seconds) == 2
+    assert isinstance(choose(Holstein(lattice), field, reservoirs=reservoirs, accuracy=None).solver, NEGF)
     with pytest.raises(ValueError, match="leave kT="):
-        choose(Holstein(long), field, reservoirs=reservoirs, kT=0.1)
+        choose(Holstein(lattice), field, reservoirs=reservoirs, kT=0.1)

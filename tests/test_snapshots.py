@@ -1,15 +1,13 @@
 """Stores of snapshots: whole, independent of who computed them, and true to the equilibrium they promise."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 
+from kills import kill_when
 from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Ising, Potts
 from nearsight.lattices import square, triangular
 from nearsight.sampling import Snapshots, equilibrium, ising_torus, sample
@@ -195,11 +193,7 @@ def test_sampling_killed_at_any_moment_resumes_to_the_same_store(tmp_path):
         f"sample(Ising(square(16)), {kT}, 70, {str(path)!r}, seed=5, workers=1, progress=False)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        deadline = time.time() + 60
-        while len(list(tmp_path.glob("*.parts/0*.safetensors"))) < 2 and time.time() < deadline:
-            time.sleep(0.0005)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+        kill_when(process, lambda: len(list(tmp_path.glob("*.parts/0*.safetensors"))) >= 2)
     if path.exists():
         pytest.skip("the run was complete when it was killed")
     with pytest.raises(FileNotFoundError, match="unfinished"):
