@@ -186,6 +186,30 @@ def test_sampled_maximum_likelihood_agrees_with_the_exact_one(seen, monkeypatch)
     assert np.abs(other.value - sampled.value).max() > 0
 
 
+@pytest.mark.parametrize("by", ["bond", "displacement"])
+def test_maximum_likelihood_by_pfaffians_is_that_by_enumeration(by, monkeypatch):
+    glass = EdwardsAnderson(LATTICE, seed=5)
+    seen = Observations(LATTICE, drawn(glass, 2.0, 5000, 1), kT=2.0)
+    terms = Terms.pairs(LATTICE, 1, by=by)
+    enumerated = learn_couplings(seen, terms, method="likelihood")
+    monkeypatch.setattr(likelihood, "_ENUMERATED", 0)
+    found = learn_couplings(seen, terms, method="likelihood")
+    np.testing.assert_allclose(found.value, enumerated.value, rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, enumerated.covariance, rtol=1e-5, atol=1e-12)
+
+
+def test_maximum_likelihood_too_cold_for_pfaffians_goes_on_by_monte_carlo(monkeypatch):
+    def too_cold(lattice, K):
+        raise ArithmeticError
+
+    seen = Observations(LATTICE, drawn(Ising(LATTICE), 4.0, 4000, 1), kT=4.0)
+    exact = learn_couplings(seen, Terms.pairs(LATTICE), method="likelihood")
+    monkeypatch.setattr(likelihood, "_ENUMERATED", 0)
+    monkeypatch.setattr(likelihood, "bond_moments", too_cold)
+    sampled = learn_couplings(seen, Terms.pairs(LATTICE), method="likelihood")
+    assert 0 < abs(sampled.value[0] - exact.value[0]) < exact.error[0]
+
+
 def test_the_error_of_maximum_likelihood_is_the_bound_of_cramer_and_rao(seen):
     learned = {method: learn_couplings(seen, MIXED, method=method) for method in CONSISTENT}
     every = torch.from_numpy(np.array(list(itertools.product((0, 1), repeat=16)), np.int8))

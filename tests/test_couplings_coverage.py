@@ -121,6 +121,7 @@ def test_intervals_of_interaction_screening_hold_the_truth_in_95_percent_of_many
 @pytest.mark.slow
 def test_intervals_of_sampled_maximum_likelihood_count_the_monte_carlo_noise(monkeypatch):
     monkeypatch.setattr(likelihood, "_ENUMERATED", 0)
+    monkeypatch.setattr(likelihood, "_PLANAR", 0)
     judge(covered(CASES["glass"], 60, "likelihood"), len(CASES["glass"].truth))
 
 

@@ -1,7 +1,8 @@
 """Statistical mechanics of classical models: samplers, and the exact results that referee them.
 
 Exact, each as :class:`Thermodynamics` per site: :func:`ising_torus` (square lattice of any size), :func:`ising_bulk`
-(infinite lattices), :func:`chain_thermodynamics` (any model on a chain). Exact as a :class:`DensityOfStates`, which
+(infinite lattices), :func:`planar_thermodynamics` (planar and toroidal lattices with any couplings: glasses),
+:func:`chain_thermodynamics` (any model on a chain). Exact as a :class:`DensityOfStates`, which
 serves every temperature at once: :func:`ising_levels` (square torus), :func:`enumerate_states` (any small system).
 :class:`ExactBlocks` gives the probability of every configuration of a block inside a large square Ising lattice.
 
@@ -19,6 +20,7 @@ from nearsight.sampling.equilibrium import sample
 from nearsight.sampling.exact_ising import ising_torus
 from nearsight.sampling.exact_ising_blocks import ExactBlocks
 from nearsight.sampling.exact_ising_bulk import critical_temperature, ising_bulk, spontaneous_magnetisation
+from nearsight.sampling.planar_ising import planar_thermodynamics
 from nearsight.sampling.reweighting import MultiHistogram, Reweighted
 from nearsight.sampling.sampler import Sampler
 from nearsight.sampling.samplers import HeatBath, Metropolis, SwendsenWang, Wolff
@@ -53,6 +55,7 @@ __all__ = [
     "ising_levels",
     "ising_torus",
     "mean_and_error",
+    "planar_thermodynamics",
     "sample",
     "spontaneous_magnetisation",
     "temperature_ladder",

@@ -41,7 +41,8 @@ def enumerate_states(model: ClassicalModel, observables: Mapping[str, Observable
     ``(batch, site)``, int8, and cost what they cost.
 
     ``ValueError`` beyond 2^26 states: take :func:`~nearsight.sampling.ising_levels` or ``ising_torus`` for the square
-    Ising model, :func:`~nearsight.sampling.chain_thermodynamics` for chains.
+    Ising model, :func:`~nearsight.sampling.planar_thermodynamics` for Ising spins with any couplings of neighbours in
+    two dimensions, :func:`~nearsight.sampling.chain_thermodynamics` for chains.
     """
     instance(model, ClassicalModel, "model", "Pass one such as Ising(square(4)).")
     q, n = model.n_states, model.lattice.n_sites

@@ -19,7 +19,7 @@ class Thermodynamics:
 
     with β = 1/kT and kB = 1. ``free_energy`` F, ``energy`` U, ``entropy`` S, ``specific_heat`` C.
 
-    :func:`ising_torus`, :func:`ising_bulk`, :func:`chain_thermodynamics` and
+    :func:`ising_torus`, :func:`ising_bulk`, :func:`planar_thermodynamics`, :func:`chain_thermodynamics` and
     :meth:`DensityOfStates.thermodynamics` return it.
     """
 
