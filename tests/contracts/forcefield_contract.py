@@ -21,6 +21,7 @@ from nearsight.forcefields import (
     FixedNumber,
     ForceField,
     LearnedForceField,
+    Solenoidal,
     load,
     save,
 )
@@ -220,6 +221,10 @@ FORCEFIELDS = [
         id="torques, translations alone",
     ),
     pytest.param(Member(spin_invariants, triangular(4), spin()), id="spin invariants, triangular"),
+    pytest.param(Member(lambda x: Solenoidal(messages(x)), CLOUD, CHIRAL), id="solenoidal"),
+    pytest.param(
+        Member(lambda x: messages(x) + Solenoidal(messages(x, channels=4)), CLOUD, CHIRAL), id="two potentials"
+    ),
 ]
 member = pytest.mark.parametrize("member", FORCEFIELDS)
 

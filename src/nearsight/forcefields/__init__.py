@@ -17,6 +17,7 @@ from nearsight.forcefields.learned import (
 from nearsight.forcefields.patches import PatchForces
 from nearsight.forcefields.referee import Referee
 from nearsight.forcefields.shipped import pretrained
+from nearsight.forcefields.solenoidal import Solenoidal
 from nearsight.forcefields.uncertainty import Estimate, UncertainForceField
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "OnComponents",
     "PatchForces",
     "Referee",
+    "Solenoidal",
     "SumForceField",
     "UncertainForceField",
     "export",
