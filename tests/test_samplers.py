@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.signal import lfilter
 
 from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Holstein, Ising, Potts, TileModel
 from nearsight.lattices import chain, cubic, honeycomb, square, triangular
@@ -19,6 +20,7 @@ from nearsight.sampling import (
     autocorrelation_time,
     ising_torus,
     mean_and_error,
+    planar_thermodynamics,
     temperature_ladder,
     tempering,
 )
@@ -421,6 +423,44 @@ def test_autocorrelation_time_of_an_exponential_memory(memory):
     mean, error = mean_and_error(series)
     assert abs(mean) < 3 * error
     assert error == pytest.approx(math.sqrt(2 * exact / series.size), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "memories", "weights"),
+    [
+        (60, (0.0,), (1.0,)),
+        (100, (0.5,), (1.0,)),
+        (500, (0.9,), (1.0,)),
+        (2000, (0.97,), (1.0,)),
+        (4000, (0.0, 0.98), (1.0, 0.3)),  # a slow mode that is a twelfth of the variance and nearly all of the error
+    ],
+)
+@pytest.mark.parametrize("chains", [1, 4])
+def test_means_with_their_errors_hold_the_truth_in_95_of_100_series(steps, memories, weights, chains):
+    rng, draws = np.random.default_rng(5), 300
+    series = np.zeros((draws, chains, steps))
+    for memory, weight in zip(memories, weights, strict=True):
+        noise = math.sqrt(1 - memory**2) * rng.normal(size=(draws, chains, steps + 400))
+        series += weight * lfilter([1.0], [1.0, -memory], noise)[..., 400:]
+    found = np.array([mean_and_error(x) for x in series])
+    held = float((np.abs(found[:, 0]) < 1.96 * found[:, 1]).mean())
+    assert 0.91 < held < 0.985, held  # three standard errors of the count, and what is left of slow modes
+
+
+def test_energies_of_a_glass_are_exact_within_their_errors():
+    """By parallel tempering with slow modes, against Pfaffians."""
+    glass, ladder = EdwardsAnderson(square(12), seed=1), np.geomspace(0.6, 2.4, 12)
+    exact, off = planar_thermodynamics(glass, ladder).energy, []
+    for seed in range(8):
+        copies = ParallelTempering(glass, ladder, seed=seed)
+        copies.sweep(400)
+        energies = []
+        for _ in range(500):
+            copies.sweep(4)
+            energies.append(copies.energy.numpy() / 144)
+        found = np.array([mean_and_error(row) for row in np.array(energies).T])
+        off.append((found[:, 0] - exact) / found[:, 1])
+    assert 0.6 < np.sqrt(np.mean(np.square(off))) < 1.25
 
 
 def test_a_series_that_never_changes_has_no_autocorrelation_time():

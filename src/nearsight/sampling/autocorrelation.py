@@ -9,6 +9,10 @@ from scipy import stats
 
 WINDOW = 6.0
 """The sum over lags ends at the first that exceeds so many autocorrelation times."""
+PIECES, SHORTEST = (64, 32, 16, 8), 4
+"""Numbers of pieces whose means are compared, and fewest steps in one."""
+CHANCE = 0.1
+"""How often pieces of a series without slow modes scatter by so much that they decide."""
 
 
 class AutocorrelationTime(NamedTuple):
@@ -86,10 +90,41 @@ def agreement(series: np.ndarray) -> float:
 
 
 def mean_and_error(series: np.ndarray) -> tuple[float, float]:
-    """Mean of a stationary series ``(time,)`` or ``(chain, time)`` and its standard error, √(2τ var / n)."""
+    r"""Mean of a stationary series ``(time,)`` or ``(chain, time)`` and its standard error,
+
+    .. math:: \sigma_{\bar x} = c_\nu \sqrt{2 \tau \operatorname{var} x / n}, \qquad \nu = n / (2W + 1),
+
+    such that the mean ± 1.96 σ holds the truth in 95 of 100 series: c is the quantile of Student's distribution with
+    ν degrees of freedom over that of the normal one, since τ itself is uncertain. Slow modes of small amplitude are
+    missed by the window W of τ, as in glasses; so the scatter of the means of 64, 32, 16 and 8 pieces of the series is
+    taken instead, each with its own c, where it is larger by more than chance allows (10 %).
+
+    >>> import numpy as np
+    >>> from nearsight.sampling import mean_and_error
+    >>> mean, error = mean_and_error(np.random.default_rng(1).standard_normal(10_000))
+    >>> abs(mean) < 2 * error, round(error, 3)
+    (True, 0.01)
+    """
     x = _series(series)
-    tau = autocorrelation_time(x).tau
-    return float(x.mean()), 0.0 if np.isnan(tau) else float(np.sqrt(2 * tau * x.var() / x.size))
+    found = autocorrelation_time(x)
+    if np.isnan(found.tau):
+        return float(x.mean()), 0.0
+    variance = 2 * found.tau * x.var() / x.size
+    error = _widened(variance, x.size / (2 * found.window + 1))
+    for pieces in {max(1, number // len(x)) for number in PIECES}:
+        length, count = x.shape[1] // pieces, pieces * len(x)
+        if length < SHORTEST or count < PIECES[-1]:
+            continue
+        means = x[:, : pieces * length].reshape(count, length).mean(1)
+        scatter = means.var(ddof=1) / count
+        if scatter > variance * stats.chi2.isf(CHANCE, count - 1) / (count - 1):
+            error = max(error, _widened(scatter, count - 1))
+    return float(x.mean()), error
+
+
+def _widened(variance: float, freedom: float) -> float:
+    """A standard error of which 1.96 are the half width of a 95 % interval."""
+    return float(np.sqrt(variance) * stats.t.ppf(0.975, max(freedom, 1.0)) / stats.norm.ppf(0.975))
 
 
 def _series(series: np.ndarray) -> np.ndarray:
