@@ -15,7 +15,7 @@ one sample of couplings. No unbiased estimate from n independent configurations 
 and Rao, kT [(n C)^-1]_kk^{1/2}, with the covariance C of the products s_i s_j, which is exact here: about 0.003 J for a
 million.
 
-**Cost.** `quick`: 10⁶ configurations of 8 × 8 spins, minutes on two cores. `paper`: 16 × 16 spins.
+**Cost.** `quick`: 10⁶ configurations of 8 × 8 spins, two minutes. `paper`: 16 × 16 spins, six minutes of two busy cores.
 
     nearsight run learn_spin_glass --preset quick
     nearsight run learn_spin_glass --preset quick --set sample=2            # other couplings
@@ -41,6 +41,7 @@ from nearsight.studies.inference import InferenceStudy, Watched, Work, observed,
 from nearsight.studies.options import Count, Length, Positive
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.study import Cost
 
 METHODS = ("likelihood", "pseudo-likelihood", "interaction-screening", "bethe", "tap")
 
@@ -286,6 +287,10 @@ STUDY = InferenceStudy(
     question="How precisely do configurations of a spin glass, seen at one temperature, tell each of its couplings?",
     title="Learning a spin glass: every bond from configurations",
     presets=PRESETS,
+    cost={
+        "quick": Cost({"observe": 42, "learn": 35, "transfer": 12, "validate": 4, "report": 14}, megabytes=11),
+        "paper": Cost({"observe": 132, "learn": 43, "transfer": 89, "validate": 45, "report": 15}, megabytes=34),
+    },
     observe=observe_all,
     learn=Work(
         tasks=lambda c: {method: method for method in c.methods},
