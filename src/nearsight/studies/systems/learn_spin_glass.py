@@ -15,7 +15,7 @@ one sample of couplings. No unbiased estimate from n independent configurations 
 and Rao, kT [(n C)^-1]_kk^{1/2}, with the covariance C of the products s_i s_j, which is exact here: about 0.003 J for a
 million.
 
-**Cost.** `quick`: 10⁶ configurations of 8 × 8 spins, two minutes. `paper`: 16 × 16 spins, six minutes of two busy cores.
+**Cost.** `quick`: 10⁶ configurations of 8 × 8 spins, two minutes. `paper`: 16 × 16 spins, six minutes of two cores.
 
     nearsight run learn_spin_glass --preset quick
     nearsight run learn_spin_glass --preset quick --set sample=2            # other couplings
