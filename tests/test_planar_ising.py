@@ -23,6 +23,10 @@ SMALL = [
     kagome(2),
     square(2, 4),
     square(1, 5, periodic=False),
+    square(1, 5),  # a site is its own neighbour
+    square(1),
+    triangular(5, 2),
+    kagome(1),
 ]
 
 
@@ -123,6 +127,13 @@ def test_means_are_derivatives_of_ln_z_and_covariances_those_of_means():
     assert here.mean @ direction == pytest.approx(slope, rel=1e-8)
     np.testing.assert_allclose(here.covariance @ direction, (up.mean - down.mean) / (2 * h), atol=1e-8)
     assert np.linalg.eigvalsh(here.covariance)[0] > 0
+
+
+def test_a_frozen_magnet_overflows_nowhere():
+    cold = planar_thermodynamics(Ising(square(6)), [1e-3, 0.05])
+    np.testing.assert_allclose(cold.energy, -2.0, rtol=1e-14)
+    np.testing.assert_allclose(cold.free_energy, -2.0 - cold.kT * np.log(2) / 36, rtol=1e-14)
+    assert np.abs(cold.specific_heat).max() < 1e-12
 
 
 def test_bonds_that_cross_are_noticed():

@@ -126,12 +126,12 @@ class _Graph:
         if not total > 0:
             raise _too_cold()
         first, second = first / total, second / total
-        # 1 - tanh² without cancellation.
-        slope = 1 / np.cosh(K) ** 2
+        small = np.exp(-2 * np.abs(K))
+        slope = 4 * small / (1 + small) ** 2  # 1 - tanh² K, without cancellation or overflow
         mean = w + slope * first
         covariance = np.outer(slope, slope) * (second - np.outer(first, first))
         covariance[np.diag_indices(n)] = 1 - mean**2
-        log_cosh = np.abs(K) + np.log1p(np.exp(-2 * np.abs(K))) - np.log(2)
+        log_cosh = np.abs(K) + np.log1p(small) - np.log(2)
         log_partition = float(self.n_sites * np.log(2) + log_cosh.sum() + log + np.log(total))
         return BondMoments(log_partition, mean, covariance)
 
@@ -259,10 +259,9 @@ def _graph(lattice: Lattice) -> _Graph | None:
 def _crossing(lattice: Lattice) -> bool:
     """Whether two bonds of the first shell have a point in common that is not an end of both."""
     bonds = lattice.bonds(1)
-    first = np.flatnonzero((bonds.winding == 0).all(1)) if len(bonds) else np.zeros(0, int)
-    if not len(first):
+    if not len(bonds):
         return False
-    # All bonds are shorter than twice the distance of neighbours: what crosses lies between sites near each other.
+    # The middles of two bonds that cross are no farther apart than a bond is long, on the torus.
     middle = lattice.positions[bonds.i] + bonds.displacement / 2
     reach = float(np.linalg.norm(bonds.displacement, axis=1).max())
     around = np.broadcast_to(lattice.periodic, 2)
