@@ -196,7 +196,7 @@ def test_a_script_needs_no_main_guard(how, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     words = {"file": ["script.py"], "standard input": ["-"], "argument": ["-c", SCRIPT]}[how]
     done = subprocess.run(
-        [sys.executable, *words], cwd=tmp_path, input=SCRIPT, capture_output=True, text=True, timeout=100
+        [sys.executable, *words], cwd=tmp_path, input=SCRIPT, capture_output=True, text=True, timeout=600
     )
     assert done.stderr == "" and done.stdout == "top\n[(0, 10, 1), (1, 10, 2), (2, 10, 3)]\n"
 
