@@ -253,6 +253,9 @@ def _draw_parity(run: Run, c: Config) -> dict[str, Any]:
 def _draw_cooling(run: Run, c: Config) -> Any:
     data = run.observable("cooling")
     shown = [xr.Dataset({"mean": data[name], "error": data[f"{name}_error"]}) for name in ("energy", "square")]
+    exact = data.exact.sel(source=["true"]).assign_coords(source=["exact"])
+    known = xr.Dataset({"mean": exact.rename("mean"), "error": xr.zeros_like(exact)})
+    shown[0] = xr.concat([shown[0], known], dim="source", combine_attrs="override")
     return ns.plots.compare(*shown, x="temperature", by="source", points=True, log="x")
 
 
