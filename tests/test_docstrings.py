@@ -33,7 +33,7 @@ RESULTS = {
     "sampling": "Annealed AutocorrelationTime Batch DensityOfStates Reweighted Snapshots Thermodynamics",
     "solvers": "ChebyshevElectrons Choice DensityOfStates Drift Electrons ErrorBars FermiPoles MeanField ProbeSet "
     "Spectrum SteadyState TwoSiteUpdates",
-    "training": "Identification Split",
+    "training": "Identification Refinement Split",
 }
 """What only functions return, by package: their docstrings name the function, whose example shows them."""
 BASES = {"moves": "LearnedMoveEnergies"}

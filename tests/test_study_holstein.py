@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from nearsight.forcefields import load
 from nearsight.lattices import square
 from nearsight.storage import CorruptFileError
 from nearsight.studies import Run, get
 from nearsight.studies.ensembles import Quench
+from nearsight.studies.refinement import draw
 from nearsight.studies.systems import holstein
 from nearsight.training import DataSet
 from study_runs import finished_run, without_report
@@ -253,3 +255,37 @@ def test_a_finished_run_hands_out_what_it_made(finished):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no run in"):
         Run.open(tmp_path)
+
+
+REFINE = ["rounds=1", "length=10", "sites=10", "audited=8", "times=2", "duration=1.0", "steps=20"]
+
+
+def test_a_refined_run_has_one_stage_more_and_moves_by_the_refined_model(finished, tmp_path):
+    config = STUDY.configure("tiny", [f"refine.{setting}" for setting in REFINE])
+    assert [stage.name for stage in STUDY.of_config(config).stages][1:4] == ["train", "refine", "validate"]
+    assert STUDY.of_config(TINY) is STUDY
+    with pytest.raises(ValueError, match=r"ask for it: --set refine\.rounds"):
+        STUDY.run(tmp_path / "none", TINY, only="refine")
+    path = tmp_path / "runs" / "holstein" / "refined"
+    STUDY.run(path, config, only="generate", data=finished.path)
+    STUDY.run(path, config, only="train")
+    run = STUDY.run(path, config, only="refine")
+    found = run.observable("refinement")
+    assert found.sizes["solutions"] == 2 and found.solutions[0] == 0 and len(run.checks) == 2
+    assert [stage for stage in STUDY.of_config(config).stages if "refined" in stage.inputs]
+    moved, trained = STUDY.electrons(run, config, square(6)), load(run.path / "model")
+    assert moved.state_dict().keys() == trained.state_dict().keys() and moved.card.data == trained.card.data
+    refined = load(run.path / "refined")
+    assert all(torch.equal(x, y) for x, y in zip(moved.parameters(), refined.parameters(), strict=True))
+    assert "no fit has seen" in draw(found).caption
+    skipped = STUDY.run(path, config, only="refine", resume=True)
+    assert skipped.hash("refined") == run.hash("refined")
+
+
+@pytest.mark.parametrize("study, settings", [("holstein", ["filling=0.49"]), ("jahn_teller", [])])
+def test_what_has_no_local_forces_is_not_refined_and_nothing_is_begun(study, settings, tmp_path):
+    found = get(study)
+    config = found.configure("tiny", [*settings, "refine.rounds=1"])
+    with pytest.raises(ValueError, match="fixed number of electrons"):
+        found.run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import torch
 
 from bad_arguments import NOT_COUNTS, NOT_FINITE, NOT_FLAGS, NOT_NUMBERS, NOT_OBJECTS, NOT_WHOLE, each, row
 from nearsight.descriptors import Irreps
+from nearsight.dynamics import TDGL
 from nearsight.fields import random_spins, scalar
 from nearsight.forcefields import ExactForceField, LearnedForceField
 from nearsight.hamiltonians import Holstein, SDModel
@@ -24,6 +25,7 @@ from nearsight.training import (
     PropertyFitOptions,
     Random,
     Recipe,
+    RefineOptions,
     Relaxing,
     Thermal,
     check_spins,
@@ -35,6 +37,7 @@ from nearsight.training import (
     generate,
     identify,
     import_spins,
+    refine,
 )
 
 LATTICE = square(4)
@@ -47,6 +50,10 @@ ROTORS = DataSet.from_arrays(lattice=LATTICE, field=SPINS[..., :2], force=SPINS[
 STUDENT = LearnedForceField(Irreps(LATTICE, scalar(), 1.0), MLP((4,)))
 EXACT = ExactForceField(Holstein(LATTICE), Dense(filling=0.5, kT=0.1))
 MODEL = SDModel(LATTICE)
+REFINED = {
+    "learned": STUDENT, "exact": ExactForceField(Holstein(LATTICE), Dense(mu=0.0, kT=0.1)), "data": DATA,
+    "scheme": TDGL(dt=0.1), "field": FIELD[0], "lattice": LATTICE, "path": "x",
+}  # fmt: skip
 KIND = {"trajectories": 1, "snapshots": 1}
 NOT_PATHS = (None, 3, 1.5, [], dict, "")
 OPTIONS = (FitOptions, MoveFitOptions, PropertyFitOptions)
@@ -110,6 +117,18 @@ ROWS = [
     *each(fit, "options", [*WRONG, MoveFitOptions()], model=STUDENT, data=DATA),
     *(r for name in ("resume", "progress", "tensorboard")
       for r in each(fit, name, NOT_FLAGS, model=STUDENT, data=DATA)),
+    *(r for name in ("rounds", "seed") for r in each(RefineOptions, name, [*NOT_WHOLE, -1])),
+    *(r for name in ("steps", "times", "sites", "audited") for r in each(RefineOptions, name, NOT_COUNTS)),
+    *(r for name in ("referee", "guard") for r in each(RefineOptions, name, [*NOT_FINITE, 0.0, -1.0])),
+    *each(RefineOptions, "solutions", [*bare(NOT_COUNTS), 60]),
+    *each(RefineOptions, "seconds", [*bare(NOT_FINITE), 0.0]),
+    *each(RefineOptions, "fit", (None, 3, MoveFitOptions)),
+    *(r for name, wrong in {
+        "learned": [*NOT_OBJECTS, MODEL, EXACT], "exact": [*NOT_OBJECTS, MODEL, EXACT.electrons, EXACT],
+        "data": [*NOT_OBJECTS, FIELD], "scheme": NOT_OBJECTS, "field": (None, 3, "x"), "lattice": NOT_OBJECTS,
+        "path": NOT_PATHS, "options": [*bare(WRONG), FitOptions()],
+    }.items() for r in each(refine, name, wrong, **REFINED)),
+    *(r for name in ("resume", "progress") for r in each(refine, name, NOT_FLAGS, **REFINED)),
     *each(evaluate, "forcefield", [*NOT_OBJECTS, MODEL], data=DATA),
     *each(evaluate, "data", [*NOT_OBJECTS, FIELD], forcefield=EXACT),
     *each(evaluate, "batch", NOT_COUNTS, forcefield=EXACT, data=DATA),

@@ -22,6 +22,7 @@ STAGES = {
     "transfer": "Carry what was learned to other sizes and temperatures.",
     "simulate_basis": "Compress simulated strains (edgb).",
     "train": "Fit the learned force field, or the flow of posteriors (model/).",
+    "refine": "Learn from exact forces on sites of its own runs (with --set refine.rounds=3; refined/).",
     "drive": "Drive bars with the learned force (driven_holstein).",
     "infer": "Posteriors of single events (edgb).",
     "validate": "Compare learned with exact: forces, then dynamics.",
@@ -131,6 +132,8 @@ def list_studies() -> None:
         console.print(Text.assemble((name, "bold"), "  ", study.question))
         console.print(Text(f"  presets: {', '.join(study.presets)}"))
         console.print(Text(f"  stages:  {', '.join(stage.name for stage in study.stages)}"))
+        for stage, setting in study.on_request.items():
+            console.print(Text(f"  also:    {stage}, with --set {setting}"))
 
 
 @app.command("show")
@@ -196,7 +199,7 @@ def _study_command(stage: str | None, words: str) -> Callable[..., None]:
             asked = (preset, settings or [], config_file, model)
             config: Any = found.stored_config(existing) if stored else found.configure(*asked)
             start = preset or closest(found.presets, config)
-            shown, only = (found, stage) if model is None else (found.of_model(), None)
+            shown, only = (found.of_config(config), stage) if model is None else (found.of_model(), None)
             if dry_run:
                 say(shown, path, config, start, Console(), only)
                 return

@@ -31,7 +31,7 @@ PILOT = 24
 """Sites on which sizes and boundaries are tried."""
 
 PART = 1 / 3
-"""The referee's own error is to be at most this part of the error it judges."""
+"""The referee's own error is to be at most this part of the error it judges, if not asked for another."""
 
 ELIMINATION = 2.5e-6
 """Nominal seconds of :class:`Poles` on a plane of n orbitals, over n to the power of 3/2."""
@@ -51,7 +51,9 @@ class Judgement:
     """Exact forces of the electrons ``(n, component)``, how they were found, and how far they can be wrong.
 
     error: root mean square error of the referee, of one component, estimated from successive sizes. converged: whether
-    it is at most a third of what it judges. radius: of the patches in cells, 0 for the whole lattice. seconds: nominal.
+    it is as small as was asked for. radius: of the patches in cells, 0 for the whole lattice. seconds: nominal.
+    everywhere: where it was the whole lattice, the forces on all of its sites ``(replica, site, component)`` of the
+    replicas that were judged, in their order.
     """
 
     force: Tensor
@@ -61,6 +63,7 @@ class Judgement:
     solver: str
     converged: bool
     seconds: float
+    everywhere: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +77,8 @@ class Referee:
     .. math:: \epsilon_k \le D_k \frac{q}{1 - q} ,
 
     since radii grow by ever larger steps. That is the estimate (q at least 0.1 and at most 0.9), and radii grow on a
-    pilot of 24 sites until ε is a third of the rms difference between judged and exact forces. All sites are then
-    judged by the boundary that was best at that radius.
+    pilot of 24 sites until ε is a third (``part``) of the rms difference between judged and exact forces. All sites
+    are then judged by the boundary that was best at that radius.
 
     Electrons of a whole lattice that are too cold for sums over poles (kT below 10⁻⁴ of the band) are replaced by
     warmer ones, at T'. Their error falls as T'² or faster where the density of states is smooth, and is stated as the
@@ -89,6 +92,7 @@ class Referee:
         filling forces are not local, and only the whole lattice will do.
     boundaries: to choose from.
     tol: of the elements of ρ.
+    part: the referee's own error is to be at most this part of the one it judges.
     budget: nominal seconds, those of one core of 2020, that a judgement may take. Counted, not measured: what is
         decided is decided alike on every machine.
 
@@ -113,6 +117,7 @@ class Referee:
     boundaries: Sequence[Boundary] = ("open", "periodic")
     tol: float = 1e-5
     budget: float = 30.0
+    part: float = PART
 
     def __post_init__(self) -> None:
         equilibrium(self.solver)
@@ -121,6 +126,7 @@ class Referee:
         for name in self.boundaries:
             choice(name, "boundaries", BOUNDARIES)
         number(self.tol, "tol", above=0, below=1), number(self.budget, "budget", above=0)
+        number(self.part, "part", above=0, most=1)
 
     @property
     def kT(self) -> float:
@@ -156,7 +162,7 @@ class Referee:
             spent += trial
             name = min(history, key=lambda b: history[b].error)
             best = tried[name], history[name]
-            if best[1].error <= PART * norm(judged[pilot] - best[1].force):
+            if best[1].error <= self.part * norm(judged[pilot] - best[1].force):
                 break
         assert best is not None
         return self._by_patches(*best, field, sites, replicas, judged, norm, spent, terms)
@@ -167,7 +173,7 @@ class Referee:
     ) -> Judgement:  # fmt: skip
         rest = patches(field, sites[PILOT:], replicas[PILOT:])
         force = torch.cat([history.force, rest])
-        converged = history.error <= PART * norm(judged - force)
+        converged = history.error <= self.part * norm(judged - force)
         spent += patches.seconds(len(rest), terms)
         radius = 0 if self._is_whole(patches.radius) else patches.radius
         boundary = patches.boundary if radius else "of the lattice"
@@ -186,26 +192,26 @@ class Referee:
             kT = self.kT * WARMER**trial
             electrons = self._electrons(kT)
             try:
-                force = self._on_sites(electrons, field, sites, replicas)
+                everywhere = self._everywhere(electrons, field, replicas)
                 break
             except ArithmeticError:  # so cold that no sum over poles holds for all levels
                 if trial == TRIALS - 1:
                     raise
         name = type(electrons.solver).__name__.lower()
         error = 0.0 if isinstance(electrons.solver, Dense) else self.scale * self.tol
+        place = torch.unique(replicas, return_inverse=True)[1], sites
+        force = everywhere[place]
         if kT == self.kT:
-            return Judgement(force, error, 0, "of the lattice", name, True, seconds)
-        hotter = self._on_sites(self._electrons(2 * kT), field, sites, replicas)
+            return Judgement(force, error, 0, "of the lattice", name, True, seconds, everywhere)
+        hotter = self._everywhere(self._electrons(2 * kT), field, replicas)[place]
         error = max(error, norm(hotter - force))
-        converged = error <= PART * norm(judged - force)
-        return Judgement(force, error, 0, "of the lattice", f"{name} at kT = {kT:g}", converged, 3 * seconds)
+        converged = error <= self.part * norm(judged - force)
+        name = f"{name} at kT = {kT:g}"
+        return Judgement(force, error, 0, "of the lattice", name, converged, 3 * seconds, everywhere)
 
-    def _on_sites(self, electrons: ElectronForceField, field: Tensor, sites: Tensor, replicas: Tensor) -> Tensor:
-        force = torch.empty(len(sites), self.model.components, dtype=torch.float64)
-        for replica in replicas.unique():
-            own = replicas == replica
-            force[own] = electrons(field[replica].double().cpu()).force[sites[own]]
-        return force
+    def _everywhere(self, electrons: ElectronForceField, field: Tensor, replicas: Tensor) -> Tensor:
+        """Forces on all sites of every replica that occurs ``(replica, site, component)``."""
+        return torch.stack([electrons(field[replica].double().cpu()).force for replica in replicas.unique()])
 
     def _electrons(self, kT: float) -> ElectronForceField:
         """Those of the whole lattice, by the cheaper of a diagonalisation and poles."""

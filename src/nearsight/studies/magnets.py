@@ -34,6 +34,7 @@ from nearsight.studies.figures import some_times
 from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.options import Count, Device, NotNegative, Positive, torch_device
 from nearsight.studies.quench import LargeQuench, Observe, QuenchStudy
+from nearsight.studies.refinement import Refining
 from nearsight.studies.reuse import has_model_of_elsewhere
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -114,6 +115,8 @@ class MagnetConfig(Section):
     fit: FitOptions = equivariant_fit()
     """Of the equivariant network and of that of invariants."""
     resnet_fit: FitOptions = augmented_fit()
+    refine: Refining = Refining()
+    """Of the first network alone."""
     comparison: Comparison = Comparison()
     device: Device = "cpu"
     """Where networks are trained and large lattices are moved. Exact solutions stay on the CPU."""
@@ -218,6 +221,12 @@ class MagnetStudy(QuenchStudy):
         if has_model_of_elsewhere(run):
             return super().electrons(run, config, lattice)
         return load_network(run, config, lattice)
+
+    def model_folder(self, run: Run, config: Any) -> Path:
+        return run.path / "model" / config.networks[0]
+
+    def fitted(self, config: Any, electrons: ForceField) -> ForceField:
+        return electrons  # the data are those of the electrons alone
 
     def generate_data(self, run: Run, config: Any) -> None:
         """Exact trajectories in parallel, each kept where a resumed run finds it, then snapshots in ``data.zarr``."""

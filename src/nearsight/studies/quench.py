@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from nearsight.dynamics import Guard, State
 from nearsight.dynamics.run.audit import stored as stored_audits
 from nearsight.forcefields import ForceField
 from nearsight.lattices import Lattice, square
-from nearsight.studies import audits, speed
+from nearsight.studies import audits, refinement, speed
 from nearsight.studies.audits import Auditing
 from nearsight.studies.checks import Check
 from nearsight.studies.ensembles import Quench, carried_out, matched_noise_bias, same_mean
 from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.options import Device, Length, Positive, device_present, torch_device
+from nearsight.studies.refinement import Refining
 from nearsight.studies.reuse import MODEL, TRAIN, has_model_of_elsewhere
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -72,6 +74,7 @@ class QuenchConfig(Section):
     """Lattice of the exact data."""
     recipe: Recipe = Recipe()
     fit: FitOptions = FitOptions()
+    refine: Refining = Refining()
     comparison: Comparison = Comparison()
     large: Large = Large()
     device: Device = "cpu"
@@ -106,7 +109,8 @@ class LargeQuench:
     at: float | None = None
 
 
-LATER = ("network", "networks", "equivariant", "resnet", "descriptor", "fit", "resnet_fit", "comparison", "large")
+NETWORKS = ("network", "networks", "equivariant", "resnet", "descriptor")
+LATER = (*NETWORKS, "fit", "resnet_fit", "refine", "comparison", "large")
 """Groups of settings, where a study has them, that say what is done with data and not how they are made."""
 Observe = Callable[[Any, System, State], xr.Dataset]
 Measure = Callable[[Any, Run, Any], tuple[xr.Dataset, list[Check]]]
@@ -194,7 +198,23 @@ class QuenchStudy(Study):
         """What was learned, on any lattice."""
         if self.load_model is not None and not has_model_of_elsewhere(run):
             return self.load_model(run, config, lattice)
-        return forcefields.load(run.path / MODEL).on(lattice)
+        folder = run.path / refinement.REFINED if refinement.refined(run, config) else run.path / MODEL
+        return forcefields.load(folder).on(lattice)
+
+    def model_folder(self, run: Run, config: Any) -> Path:
+        """Where the training has left the model that moves fields."""
+        return run.path / MODEL
+
+    def fitted(self, config: Any, electrons: Engine) -> Engine:
+        """What is fitted to the data of the study: the electrons and the classical part."""
+        return electrons + self.system(config).exact.classical
+
+    @property
+    def on_request(self) -> Mapping[str, str]:
+        return {refinement.STAGE: f"{refinement.STAGE}.rounds=3"}
+
+    def of_config(self, config: Any) -> Study:
+        return replace(self, stages=refinement.with_refinement(self, Stage)) if refinement.asked(config) else self
 
     def trained_on(self, run: Run, config: Any) -> Any:
         """The training part of the data."""
@@ -221,7 +241,7 @@ class QuenchStudy(Study):
     def fit(self, run: Run, config: Any, electrons: Engine) -> None:
         """Fit the electrons' part of the force to the data of the run, the classical part being exact."""
         run.log("note", text=f"{electrons}")
-        learned = (electrons + self.system(config).exact.classical).to(torch_device(config.device))
+        learned = self.fitted(config, electrons).to(torch_device(config.device))
         data = split(run, config.fit, config.seed)
         training.fit(learned, data, options=config.fit, path=run.path / "fit", resume=True)
 

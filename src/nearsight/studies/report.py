@@ -13,7 +13,7 @@ from nearsight.plots.locality import locality
 from nearsight.plots.style import Picture
 from nearsight.plots.symbols import define_symbols
 from nearsight.plots.training import training_curves
-from nearsight.studies import Run, audits
+from nearsight.studies import Run, audits, refinement
 from nearsight.studies._pages import sections
 from nearsight.studies.html import write_report
 from nearsight.studies.locality import stored
@@ -58,6 +58,8 @@ def build(study: Study, run: Run, config: Any) -> None:
         pictures[name] = training_curves(log, x="step")
     if (audited := audits.stored(run)) is not None:
         pictures["audit"] = audit(audited)
+    if (found := refinement.stored(run)) is not None:
+        pictures["refinement"] = refinement.draw(found)
     if (examined := stored(run)) is not None:
         pictures["locality"] = locality(examined)
         notes.append(f"Locality. {examined.attrs['words']}")

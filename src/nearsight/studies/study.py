@@ -179,6 +179,8 @@ class Study:
         existed, study = Run(path).exists, self
         if model is not None or has_model_of_elsewhere(Run(path)):
             study, only = self.of_model(), None if only == LARGE else only
+        else:
+            study = self.of_config(config)
         stages = study._selected(only)
         if only is not None and not existed and stages[0].inputs and data is None:
             raise FileNotFoundError(
@@ -208,6 +210,15 @@ class Study:
                         stage.action(run, config)
         return run
 
+    def of_config(self, config: Any) -> Study:
+        """The study with the stages that a configuration asks for beside those that it always has."""
+        return self
+
+    @property
+    def on_request(self) -> Mapping[str, str]:
+        """Stages that :meth:`of_config` adds, and a setting that asks for each."""
+        return {}
+
     def of_model(self) -> Study:
         """The study as it is carried out with a model that came from elsewhere: the large run and the report.
 
@@ -227,6 +238,8 @@ class Study:
         if only is None:
             return self.stages
         by_name = {stage.name: stage for stage in self.stages}
+        if only in self.on_request and only not in by_name:
+            raise ValueError(f"The stage {only!r} is one of runs that ask for it: --set {self.on_request[only]}.")
         if only not in by_name:
             raise ValueError(f"The study {self.name!r} has no stage {only!r}. {suggestion(only, by_name)}")
         return [by_name[only]]
@@ -240,7 +253,7 @@ class Study:
             )
 
     def _require_earlier(self, run: Run, stage: Stage) -> None:
-        for earlier in self.stages[: self.stages.index(stage)]:
+        for earlier in self.stages[: [each.name for each in self.stages].index(stage.name)]:
             if set(earlier.outputs) & set(stage.inputs) and not run.complete(earlier.name):
                 raise FileNotFoundError(
                     f"The stage {stage.name!r} needs {', '.join(earlier.outputs)} of the stage {earlier.name!r}, which "

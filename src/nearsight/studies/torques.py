@@ -20,6 +20,7 @@ from nearsight.lattices import Lattice, site_group, site_permutations, torus_dis
 from nearsight.studies import figures
 from nearsight.studies.checks import DISSERTATION, Below, Check, Published, Within
 from nearsight.studies.options import Count, NotNegative, Positive
+from nearsight.studies.refinement import REFINED, refined
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.snapshots import forces, rms, symmetry_check, symmetry_error
@@ -109,7 +110,9 @@ def build_network(c: Any, lattice: Lattice, law: FieldType, kind: Kind, rng: tor
 
 def load_network(run: Run, c: Any, lattice: Lattice, kind: Kind | None = None) -> LearnedForceField:
     """A trained network, the first unless another is named: the electrons alone."""
-    return cast(LearnedForceField, forcefields.load(run.path / "model" / (kind or c.networks[0]))).on(lattice)
+    first = kind in (None, c.networks[0])
+    folder = run.path / REFINED if first and refined(run, c) else run.path / "model" / (kind or c.networks[0])
+    return cast(LearnedForceField, forcefields.load(folder)).on(lattice)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

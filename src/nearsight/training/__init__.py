@@ -12,6 +12,8 @@ from nearsight.training.optimizers.soap import SOAP
 from nearsight.training.options import TrainerOptions
 from nearsight.training.property_fit import PropertyFitOptions, fit_property
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
+from nearsight.training.refine import Refinement, refine
+from nearsight.training.refine_options import RefineOptions
 from nearsight.training.site_files import export_sites
 from nearsight.training.spin_card import SpinCard
 from nearsight.training.spin_checks import check_spins
@@ -30,6 +32,8 @@ __all__ = [
     "PropertyFitOptions",
     "Random",
     "Recipe",
+    "RefineOptions",
+    "Refinement",
     "Relaxing",
     "SpinCard",
     "Split",
@@ -47,4 +51,5 @@ __all__ = [
     "generate",
     "identify",
     "import_spins",
+    "refine",
 ]

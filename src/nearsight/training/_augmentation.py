@@ -43,9 +43,17 @@ class Augmentation:
 
     def __call__(self, field: Tensor, force: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Turned fields and forces ``(snapshot, site, component)``."""
+        turned, turned_force, _ = self.weighted(field, force, None, rng)
+        return turned, turned_force
+
+    def weighted(
+        self, field: Tensor, force: Tensor, weight: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same with weights of the sites ``(snapshot, site)``, which move along."""
         element = torch.randint(len(self.sources), (len(field),), generator=rng)
         turns = torch.stack([self.field_type.internal_operation(field.shape[-1], rng) for _ in element])
         matrix = (self.laws[element] @ turns).to(field.device, field.dtype)
-        source = self.sources[element].to(field.device)[..., None].expand_as(field)
-        turned = [torch.einsum("bij,bnj->bni", matrix, x).gather(1, source) for x in (field, force)]
-        return turned[0], turned[1]
+        source = self.sources[element].to(field.device)
+        everywhere = source[..., None].expand_as(field)
+        turned = [torch.einsum("bij,bnj->bni", matrix, x).gather(1, everywhere) for x in (field, force)]
+        return turned[0], turned[1], None if weight is None else weight.gather(1, source)

@@ -76,6 +76,11 @@ def variance(values: Tensor) -> Tensor:
     return centred.square().sum() * ranks() / (ranks() * len(values) - 1)
 
 
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Σ w x / Σ w; of several processes, a number whose mean over them, and gradient, it is."""
+    return (weights * values).sum() / mean(weights.sum())
+
+
 def average_gradients(parameters: list[nn.Parameter]) -> None:
     """The same gradients everywhere: their mean over the processes, in one message."""
     if ranks() == 1:

@@ -23,7 +23,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
-        arrays = array_files.read_npz(path, known=(*REQUIRED, *OPTIONAL))
+        arrays = array_files.read_npz(path, known=(*REQUIRED, *OPTIONAL, "weight"))
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise CorruptFileError(f"{path} is not a whole .npz file ({error}). Write it again with np.savez.") from error
     return _require(arrays, str(path))
@@ -89,6 +89,21 @@ def checked(arrays: dict[str, np.ndarray], lattice: Lattice, components: int, *,
                 f"{int(np.argmax(bad))}; leave those snapshots out."
             )
     return result
+
+
+def weights(values: np.ndarray, lattice: Lattice, count: int) -> np.ndarray:
+    """Weights ``(snapshot, site)`` that say which forces are known, or a ``ValueError``."""
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"weight must hold real numbers, 0 where a force is not known, got {values.dtype}.")
+    flat = _snapshots(values.astype(np.float64), lattice, 1, "weight", "The arrays")[..., 0]
+    if len(flat) != count:
+        raise ValueError(f"weight has {len(flat)} snapshots, 'field' has {count}; give one row for each.")
+    if not (np.isfinite(flat).all() and (flat >= 0).all()):
+        raise ValueError("weight must be finite and not negative: 0 where a force is not known, 1 where it is.")
+    if not (flat > 0).any(1).all():
+        bare = int(np.argmin((flat > 0).any(1)))
+        raise ValueError(f"Snapshot {bare} has no site with a weight above 0: leave snapshots without forces out.")
+    return flat
 
 
 def _snapshots(values: np.ndarray, lattice: Lattice, components: int, key: str, source: str) -> np.ndarray:

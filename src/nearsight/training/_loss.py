@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +30,8 @@ class Labels:
     force_rounding: float = 0.0
     energy_rounding: float = 0.0
     """Rms of forces and of energies per site below which they are rounding of what was taken away."""
+    weight: Tensor | None = None
+    """How much the force on every site counts ``(snapshot, site)``; None: all alike."""
 
     def __len__(self) -> int:
         return len(self.field)
@@ -36,6 +39,14 @@ class Labels:
     def without(self, longitudinal: float) -> Labels:
         """The same without a mean field h S, whose energy is the same for all unit spins."""
         return replace(self, force=self.force - longitudinal * self.field) if longitudinal else self
+
+    def mean_square(self, force: Tensor) -> float:
+        """Of forces ``(snapshot, site, component)``, with the weights of the sites."""
+        squares = force.double().square()
+        if self.weight is None:
+            return float(squares.mean())
+        weight = self.weight.to(squares)
+        return float((weight * squares.mean(-1)).sum() / weight.sum())
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,9 @@ class Loss:
 
     σ_F is one number for all components, for a number each would break the symmetry that mixes them. σ_E is the
     standard deviation of the energy per site. An energy is defined up to a constant: the unbiased variance over the
-    batch does not see it, whatever the batch; the constant is put in at the end of the fit.
+    batch does not see it, whatever the batch; the constant is put in at the end of the fit. Where forces are known on
+    some sites only, the means over sites are those with the weights w_i of the data, Σ w_i x_i / Σ w_i over the batch:
+    sites of weight 0 do not enter.
 
     For unit spins F may be the tangential part H⊥ of the field alone (``component="tangent"``), on both sides. The
     relative error in place of the first term is, with the torque :math:`T = S \times H` in place of F for tangents and
@@ -81,7 +94,7 @@ class Loss:
         relative_floor: float | None = None,
     ) -> Loss:
         sites = labels.field.shape[-2]
-        force_scale = float(labels.force.double().square().mean().sqrt())
+        force_scale = math.sqrt(labels.mean_square(labels.force))
         with_energy = labels.energy is not None and len(labels) > 1
         energy_scale = float((labels.energy.double() / sites).std()) if with_energy else 0.0  # type: ignore[union-attr]
         # Labels without any spread (all zero, one snapshot repeated, energies that are conserved) leave nothing to
@@ -104,16 +117,29 @@ class Loss:
 
     def _force_loss(self, error: Tensor, batch: Labels) -> Tensor:
         if self.relative_floor is None:
-            return error.square().mean() / self.force_scale**2
+            squares = error.square()
+            mean = squares.mean() if batch.weight is None else _weighted(squares.mean(-1), batch)
+            return mean / self.force_scale**2
         if self.component == "tangent" and error.shape[-1] == 3:
             error = torch.linalg.cross(batch.field, error)
         floor = self.relative_floor * self.force_scale * error.shape[-1] ** 0.5
-        return (error.abs().sum(-1) / batch.force.norm(dim=-1).clamp_min(floor)).mean()
+        relative = error.abs().sum(-1) / batch.force.norm(dim=-1).clamp_min(floor)
+        return relative.mean() if batch.weight is None else _weighted(relative, batch)
+
+
+def _weighted(values: Tensor, batch: Labels) -> Tensor:
+    """The mean of values ``(snapshot, site)`` over the sites whose forces are known."""
+    assert batch.weight is not None
+    return _distributed.weighted_mean(values, batch.weight)
 
 
 def mean_longitudinal(labels: Labels) -> float:
     """h, the mean of H·S over all sites of unit spins: the mean field h S has the smallest squared error."""
-    return float((labels.force.double() * labels.field.double()).sum(-1).mean())
+    along = (labels.force.double() * labels.field.double()).sum(-1)
+    if labels.weight is None:
+        return float(along.mean())
+    weight = labels.weight.double()
+    return float((weight * along).sum() / weight.sum())
 
 
 def learned_part(forcefield: ForceField) -> tuple[ForceField, ForceField | None]:
@@ -147,6 +173,9 @@ def labels(
     fit needs its fluctuations. Of the field on spins only the tangential part remains if asked for.
     """
     force, energies = data.force, data.energy if energy else None
+    if data.weight is not None:  # what stands on sites without forces shall enter nowhere
+        force = torch.where(data.weight.unsqueeze(-1) > 0, force, 0.0)
+    weight = None if data.weight is None else data.weight.to(device, dtype)
     rounding = ROUNDING * float(force.square().mean().sqrt())
     size = 0.0 if energies is None else float(energies.abs().max())
     if fixed is not None:
@@ -160,4 +189,5 @@ def labels(
         mean = float(energies.mean())
         energies = (energies - mean).to(device, dtype)
     energy_rounding = ROUNDING * size / data.lattice.n_sites
-    return Labels(data.field.to(device, dtype), force.to(device, dtype), energies, mean, rounding, energy_rounding)
+    field, force = data.field.to(device, dtype), force.to(device, dtype)
+    return Labels(field, force, energies, mean, rounding, energy_rounding, weight)

@@ -17,11 +17,13 @@ from nearsight.storage import file_hash
 from nearsight.training import _imports as imports
 from nearsight.training.labelled import _Labelled
 
-KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported")
+KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported", "refined")
 """Where a snapshot comes from; ``kind`` stores the position in this list."""
 
 INNER = ("site", "component")
-DIMENSIONS = {"field": INNER, "force": INNER, "energy": (), "trajectory": (), "kind": (), "time": ()}
+DIMENSIONS = {
+    "field": INNER, "force": INNER, "energy": (), "trajectory": (), "kind": (), "time": (), "weight": ("site",)
+}  # fmt: skip
 DTYPES = {name: np.dtype(np.int64 if name in ("trajectory", "kind") else np.float64) for name in DIMENSIONS}
 
 
@@ -30,7 +32,9 @@ class DataSet(_Labelled):
 
     Arrays, float64: ``field`` and ``force`` ``(snapshot, site, component)``, ``energy`` ``(snapshot,)`` (absent for a
     driven system), with ``trajectory`` (an integer: snapshots of one trajectory resemble each other), ``kind`` (a code,
-    see ``KINDS``) and ``time``. ``attrs`` holds the lattice, the recipe and the seed. Arrays are read when first asked
+    see ``KINDS``) and ``time``. Where forces are known on some sites only, ``weight`` ``(snapshot, site)`` is 0 on all
+    others, whose forces mean nothing, and says how much a site counts; fits and errors are then means with these
+    weights. ``attrs`` holds the lattice, the recipe and the seed. Arrays are read when first asked
     for.
 
     Make one with :func:`~nearsight.training.generate`, :meth:`open`, :meth:`from_npz` or :meth:`from_arrays`.
@@ -69,6 +73,7 @@ class DataSet(_Labelled):
         trajectory: np.ndarray | Tensor | None = None,
         kind: np.ndarray | str = "imported",
         time: np.ndarray | Tensor | None = None,
+        weight: np.ndarray | Tensor | None = None,
         components: int = 1,
         attrs: Mapping[str, Any] | None = None,
     ) -> DataSet:
@@ -77,6 +82,8 @@ class DataSet(_Labelled):
         Fields and forces are ``(snapshot, site, component)``, or grids ``(snapshot, *shape)`` with the axes of the
         lattice. Without ``trajectory`` every snapshot counts as independent: name the trajectories if several snapshots
         come from one run, or neighbours in time end up on both sides of a split. ``kind`` is one name or one code each.
+        ``weight``, shaped as a field of one component, is 0 where a force is not known: any finite number may stand
+        there.
         """
         path = None if path is None else filename(path, "path")
         optional = dict(energy=energy, trajectory=trajectory, time=time)
@@ -91,6 +98,8 @@ class DataSet(_Labelled):
             if codes.dtype.kind not in "iu" or codes.shape != (count,) or not np.isin(codes, range(len(KINDS))).all():
                 raise ValueError(f"kind must hold one code in 0..{len(KINDS) - 1} for each of the {count} snapshots.")
         arrays["kind"] = codes
+        if weight is not None:
+            arrays["weight"] = imports.weights(imports.as_numpy(weight, "weight"), lattice, count)
         arrays.setdefault("trajectory", np.arange(count))
         arrays.setdefault("time", np.zeros(count))
         return cls._write(path, arrays, lattice, dict(attrs or {}))
@@ -131,6 +140,8 @@ class DataSet(_Labelled):
         counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         trajectories = len(np.unique(self.trajectory))
         without = "" if self.has_energy else ", no energies"
+        if self.weight is not None:
+            without += f", forces of {int((self.weight > 0).sum())} sites"
         return f"{len(self)} snapshots ({counts}) of {trajectories} trajectories on {self.lattice!r}{without}"
 
     @property
@@ -151,6 +162,11 @@ class DataSet(_Labelled):
     def energy(self) -> Tensor | None:
         """Total energy ``(snapshot,)``, or None for a driven system."""
         return self._tensor("energy") if self.has_energy else None
+
+    @cached_property
+    def weight(self) -> Tensor | None:
+        """How much the force on every site counts ``(snapshot, site)``, 0 where it is not known; None: all alike."""
+        return self._tensor("weight") if "weight" in self else None
 
     @property
     def counts(self) -> dict[str, int]:

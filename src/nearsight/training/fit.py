@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,8 +91,9 @@ def fit(
     Of a sum only the parts with parameters are trained: the others (exact springs) are evaluated once and their forces
     subtracted from the labels. The best weights have the smallest force error on validation trajectories, see
     :class:`Trainer`. Data are augmented by symmetry operations only if asked (``FitOptions.augment``): most force
-    fields have their symmetry built in. Of unit spins one learns the torques (``FitOptions.component``). If the learned
-    part has a buffer ``energy_offset`` (energy per site added to its energies), the constant of the energy is stored
+    fields have their symmetry built in. Of unit spins one learns the torques (``FitOptions.component``). Sites of
+    weight 0 (:attr:`DataSet.weight`) have no force to learn, and what stands there is not read. If the learned part has
+    a buffer ``energy_offset`` (energy per site added to its energies), the constant of the energy is stored
     there.
 
     Parameters
@@ -124,7 +126,9 @@ class _Forces:
 
     quantity = "rmse"
 
-    def __init__(self, forcefield: ForceField, split: Split, options: FitOptions, *, fresh: bool = True) -> None:
+    def __init__(
+        self, forcefield: ForceField, split: Split, options: FitOptions, *, fresh: bool = True, calibrate: bool = True
+    ) -> None:
         for name, part in (("training", split.train), ("validation", split.validation)):
             if len(part) == 0:
                 raise ValueError(f"The {name} part of the split is empty; give it a share of the trajectories.")
@@ -141,7 +145,8 @@ class _Forces:
         for constant in (*self.offsets, *(r.longitudinal for r in self.references)) if fresh else ():
             constant.zero_()
         # Features are scaled by the training data once, before the first step; a resumed fit finds the same scales.
-        for module in self.model.modules() if fresh else ():
+        # Weights that were found with other scales keep those.
+        for module in self.model.modules() if fresh and calibrate else ():
             if isinstance(module, LearnedForceField):
                 module.calibrate(split.train.field[:CALIBRATION])
         self.component = options.component or _natural_component(self.model)
@@ -190,10 +195,12 @@ class _Forces:
         index = minibatch(step, len(self.train), self.options.batch_size, [self.options.seed])
         keep = torch.from_numpy(index).to(self.train.field.device)
         field, force = self.train.field[keep], self.train.force[keep]
+        weight = None if self.train.weight is None else self.train.weight[keep]
         if self.augmentation is not None:
-            field, force = self.augmentation(field, force, generator(self.options.seed, step))
+            field, force, weight = self.augmentation.weighted(field, force, weight, generator(self.options.seed, step))
         energy = None if self.train.energy is None else _distributed.share(self.train.energy[keep])
-        return Labels(_distributed.share(field), _distributed.share(force), energy)
+        weight = None if weight is None else _distributed.share(weight)
+        return Labels(_distributed.share(field), _distributed.share(force), energy, weight=weight)
 
     def loss(self, model: ForceField, batch: Labels) -> dict[str, Tensor]:
         return dict(zip(("loss", "force_loss", "energy_loss"), self.terms(model, batch), strict=True))
@@ -204,7 +211,7 @@ class _Forces:
         force = _predict(model, self.validation.field, CHUNK).force
         if self.component == "tangent":
             force = tangent(force, self.validation.field.cpu().double())
-        return float((force - self.validation.force.cpu().double()).square().mean().sqrt())
+        return math.sqrt(self.validation.mean_square(force - self.validation.force.cpu().double()))
 
     def set_constants(self) -> None:
         """Put in what no gradient sees: the mean field along spins, and the constant of the energy."""
@@ -223,17 +230,20 @@ class _Several:
 
     quantity = "rmse"
 
-    def __init__(self, forcefield: ForceField, splits: Sequence[Split], options: FitOptions) -> None:
+    def __init__(
+        self, forcefield: ForceField, splits: Sequence[Split], options: FitOptions, *, calibrate: bool = True
+    ) -> None:
         if not splits:
             raise ValueError("There is nothing to fit: data holds no split.")
-        self.parts = [_Forces(forcefield, split, options, fresh=k == 0) for k, split in enumerate(splits)]
+        self.parts = [
+            _Forces(forcefield, split, options, fresh=k == 0, calibrate=calibrate) for k, split in enumerate(splits)
+        ]
         self.model, self.seed = self.parts[0].model, options.seed
         self.identity = {f"{name} {k}": h for k, part in enumerate(self.parts) for name, h in part.identity.items()}
-        # One unit for all errors, so that no structure weighs more than another.
-        forces, energies = (
-            float(np.sqrt(np.mean([getattr(part.terms, f"{name}_scale") ** 2 for part in self.parts])))
-            for name in ("force", "energy")
-        )
+        # One unit for all errors, so that no structure weighs more than another. Those without energies have none.
+        with_energy = [part for part in self.parts if part.train.energy is not None] or self.parts
+        forces = float(np.sqrt(np.mean([part.terms.force_scale**2 for part in self.parts])))
+        energies = float(np.sqrt(np.mean([part.terms.energy_scale**2 for part in with_energy])))
         for part in self.parts:
             part.terms = replace(part.terms, force_scale=forces, energy_scale=energies)
         if any(part.longitudinal for part in self.parts):
@@ -256,6 +266,8 @@ class _Several:
     def validate(self, model: ForceField) -> float:
         found = [part.validate(model) for part in self.parts]
         weights = [part.validation.field.numel() for part in self.parts]
+        if any(part.validation.weight is not None for part in self.parts):
+            weights = [1 for _ in self.parts]  # as in the steps: a few known forces would not count among whole fields
         return float(np.sqrt(np.average(np.square(found), weights=weights)))
 
     def set_constants(self) -> None:

@@ -106,6 +106,8 @@ def identify(
     searched.
     """
     instance(data, DataSet, "data")
+    if data.weight is not None:
+        raise ValueError("Forces on all sites are compared here, and some of these have weight 0: leave such data out.")
     instance(model, Hamiltonian, "model", "Give the Hamiltonian, such as hamiltonians.double_exchange(lattice).")
     if not model.lattice.coincides(data.lattice) or model.components != data.components:
         raise ValueError(f"The model {model!r} has another lattice or field than the data, {data!r}.")

@@ -47,7 +47,8 @@ def evaluate(
     ``force``: rms error of a component, its standard deviation, its largest absolute value, the rms of the exact force
     (``label``) and ``relative`` = rmse / label. ``energy`` (None if either side has none), per site and up to the
     constant that no force depends on: ``rmse`` after the mean error ``offset`` has been removed, ``max``, ``label``
-    (standard deviation of the exact energy). ``kinds``: the same two by kind of snapshot. The force field is called
+    (standard deviation of the exact energy). ``kinds``: the same two by kind of snapshot. Sites whose forces are not
+    known (:attr:`DataSet.weight`) are left out. The force field is called
     in its own precision (float64 if it has no parameters), errors are summed in float64.
 
     ``component="tangent"``, for unit spins: the numbers of ``force`` are those of H⊥ = H - (H·S) S, and there are two
@@ -58,8 +59,8 @@ def evaluate(
     instance(forcefield, ForceField, "forcefield")
     instance(data, DataSet, "data")
     integer(batch, "batch", least=1)
-    known: tuple[Component, ...] = get_args(Component)
-    judged = _natural_component(forcefield) if component is None else choice(component, "component", known)
+    options: tuple[Component, ...] = get_args(Component)
+    judged = _natural_component(forcefield) if component is None else choice(component, "component", options)
     predicted = _predict(forcefield.on(data.lattice), data.field, batch)
     learned, exact = predicted.force, data.force
     if judged == "tangent":
@@ -69,11 +70,14 @@ def evaluate(
         energies = tuple(e / data.lattice.n_sites for e in (predicted.energy - data.energy, data.energy))
     kinds = torch.from_numpy(data.kind)
 
+    def known(force: Tensor, keep: Any) -> Tensor:
+        return force[keep] if data.weight is None else force[keep][data.weight[keep] > 0]
+
     def errors(keep: Any) -> dict[str, Any]:
         energy = None if energies is None else _energy_errors(*(e[keep] for e in energies))
         return {
             "snapshots": len(exact[keep]),
-            "force": _force_errors(learned[keep], exact[keep], judged),
+            "force": _force_errors(known(learned, keep), known(exact, keep), judged),
             "energy": energy,
         }
 

@@ -64,6 +64,8 @@ def check_spins(data: DataSet, *, cutoff: float = 3.5) -> dict[str, Any]:
     unit of H is known from energies, times, or the exact forces of a model alone.
     """
     instance(data, DataSet, "data")
+    if data.weight is not None:
+        raise ValueError("Forces on all sites are compared here, and some of these have weight 0: leave such data out.")
     number(cutoff, "cutoff", above=0)
     if data.components != 3:
         raise ValueError(f"These checks are for spins of three components, got {data.components} in {data!r}.")
