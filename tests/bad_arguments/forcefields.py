@@ -14,7 +14,9 @@ from nearsight.forcefields import (
     ElectronForceField,
     ExactForceField,
     FixedNumber,
+    LearnedFamily,
     LearnedForceField,
+    ParameterBox,
     PatchForces,
     Referee,
     SumForceField,
@@ -33,6 +35,8 @@ LATTICE = square(4)
 MODEL, SOLVER = Holstein(LATTICE), Dense(mu=0.0, kT=0.1)
 SPRINGS, ELECTRONS = ClassicalForceField(MODEL), ElectronForceField(MODEL, SOLVER)
 NETWORK = GroupCNN(LATTICE, scalar(), channels=2)
+EXACT, BOX = ExactForceField(MODEL, SOLVER), {"kT": (0.1, 0.2)}
+FAMILY = LearnedFamily(GroupCNN(LATTICE, scalar(), channels=2), EXACT, BOX).double()
 IRREPS = Irreps(LATTICE, scalar(), cutoff=1.1)
 LEARNED = LearnedForceField(NETWORK).double()
 OCCUPATIONS = LearnedForceField(GroupCNN(LATTICE, occupation(), channels=2)).double()
@@ -70,6 +74,17 @@ ROWS = [
     *each(LearnedForceField, "model", [*NOT_OBJECTS, Irreps, NETWORK], network=MLP((4,))),
     *each(LearnedForceField, "network", [*NOT_OBJECTS, MLP, NETWORK], model=IRREPS),
     *each(LearnedForceField, "model", [*NOT_OBJECTS, GroupCNN, MLP((4,))]),
+    *each(ParameterBox, "ranges", [*NOT_OBJECTS, {}, {"": (0, 1)}, {3: (0, 1)}, {"g": (2.0, 1.0)}, {"g": (1.0, 1.0)}]),
+    *(row(ParameterBox, {"g": (0.0, wrong)}) for wrong in NOT_FINITE),
+    *(row(ParameterBox, {"g": wrong}) for wrong in (None, 3.0, "ab", (1.0,), (1.0, 2.0, 3.0))),
+    *each(LearnedFamily, "model", [*NOT_OBJECTS, GroupCNN, MLP((4,)), LEARNED], exact=EXACT, box=BOX),
+    *each(LearnedFamily, "exact", [*NOT_OBJECTS, MODEL, ELECTRONS], model=NETWORK, box=BOX),
+    *each(LearnedFamily, "box", [*NOT_OBJECTS, {"U": (0.0, 1.0)}, {"lattice": (0.0, 1.0)}], model=NETWORK, exact=EXACT),
+    *each(LearnedFamily, "degree", NOT_COUNTS, model=NETWORK, exact=EXACT, box=BOX),
+    *(row(FAMILY, wrong) for wrong in (*NOT_FIELDS, FIELD)),
+    *(row(FAMILY.with_parameters, kT=wrong) for wrong in NOT_FINITE),
+    *(row(EXACT.with_parameters, g=wrong) for wrong in NOT_FINITE),
+    *(row(x.with_parameters, U=1.0) for x in (EXACT, FAMILY, SPRINGS, LEARNED)),
     *each(FixedNumber, "electrons", [*NOT_OBJECTS, MODEL, ElectronForceField], mean_force=0.0),
     *each(FixedNumber, "mean_force", NOT_FINITE, electrons=ELECTRONS),
     *each(FixedNumber, "component", [*NOT_WHOLE, -1, 1], electrons=ELECTRONS, mean_force=0.0),

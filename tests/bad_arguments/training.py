@@ -134,6 +134,8 @@ ROWS = [
     *each(evaluate, "batch", NOT_COUNTS, forcefield=EXACT, data=DATA),
     *each(evaluate, "component", ("tangents", 3, True), forcefield=EXACT, data=DATA),
     *each(generate, "exact", [*NOT_OBJECTS, MODEL], recipe=Recipe(), path="x", seed=1),
+    *each(generate, "parameters", [3, "kT", [], {}, {"kT": (0.2, 0.1)}, {"U": (0, 1)}],
+          exact=EXACT, recipe=Recipe(), path="x", seed=1),
     *each(generate, "recipe", [*NOT_OBJECTS, Recipe], exact=EXACT, path="x", seed=1),
     *each(generate, "path", NOT_PATHS, exact=EXACT, recipe=Recipe(), seed=1),
     *each(generate, "seed", [*NOT_WHOLE, -1], exact=EXACT, recipe=Recipe(), path="x"),

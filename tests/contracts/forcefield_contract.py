@@ -20,6 +20,7 @@ from nearsight.forcefields import (
     ExactForceField,
     FixedNumber,
     ForceField,
+    LearnedFamily,
     LearnedForceField,
     Solenoidal,
     load,
@@ -124,6 +125,27 @@ def messages(lattice: Lattice, law: FieldType = spin(), **options) -> ForceField
     return LearnedForceField(SpinMessagePassing(lattice, law, 1.3, **small | options)).double().eval()
 
 
+def of_a_family(network: LatticeNetwork, box: dict, exact: ForceField, **values: float) -> ForceField:
+    """One member of a family whose factors are far from 1."""
+    family = LearnedFamily(network, exact, box).double().eval()
+    rng = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for p in family.modulation.parameters():
+            p.copy_(0.4 * torch.randn(p.shape, generator=rng, dtype=p.dtype))
+    return family.with_parameters(**values)
+
+
+def holstein_family(lattice: Lattice, **options) -> ForceField:
+    box = {"g": (1.0, 2.0), "mu": (-1.0, 1.0), "kT": (0.1, 0.3)}
+    network = GroupCNN(lattice, scalar(), channels=3, **options)
+    return of_a_family(network, box, ExactForceField(Holstein(lattice), FIXED_MU), g=1.3, mu=-0.4, kT=0.25)
+
+
+def magnet_family(lattice: Lattice) -> ForceField:
+    network = SpinCNN(lattice, spin(), channels=2, radii=(1.1, 1.1))
+    return of_a_family(network, {"J": (1.0, 3.0)}, ExactForceField(SDModel(lattice), FIXED_MU), J=2.5)
+
+
 FORCEFIELDS = [
     pytest.param(Member(electrons_on_clouds, CLOUD, spin()), id="s-d on a cloud"),
     pytest.param(Member(several, Structures([CLOUD, CLOUD.resized(1, 2, 1)]), spin()), id="s-d, several"),
@@ -196,6 +218,11 @@ FORCEFIELDS = [
         Member(lambda x: convolution(x, DISPLACEMENT, radii=(1.1, 1.1)), triangular(5), DISPLACEMENT),
         id="convolution, triangular, vector",
     ),
+    pytest.param(Member(holstein_family, square(4), scalar()), id="family"),
+    pytest.param(
+        Member(lambda x: holstein_family(x, parity="odd", head="force"), square(4), scalar()), id="family, direct"
+    ),
+    pytest.param(Member(magnet_family, square(4), spin()), id="family of magnets"),
     on_grid(GroupCNN, chain(6), scalar(), "convolution, chain", channels=2),
     on_grid(GroupCNN, triangular(4), TWISTED, "convolution, E2 + A1 turned", channels=2, radii=(1.1, 1.1)),
     on_grid(GroupCNN, square(5), DOUBLET, "convolution, C4", rotations, channels=2, head="force"),

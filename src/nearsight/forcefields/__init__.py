@@ -14,6 +14,8 @@ from nearsight.forcefields.learned import (
     LearnedForceField,
     LocalModel,
 )
+from nearsight.forcefields.learned_family import LearnedFamily
+from nearsight.forcefields.parameter_box import ParameterBox
 from nearsight.forcefields.patches import PatchForces
 from nearsight.forcefields.referee import Referee
 from nearsight.forcefields.shipped import pretrained
@@ -33,9 +35,11 @@ __all__ = [
     "FixedNumber",
     "ForceField",
     "Forces",
+    "LearnedFamily",
     "LearnedForceField",
     "LocalModel",
     "OnComponents",
+    "ParameterBox",
     "PatchForces",
     "Referee",
     "Solenoidal",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -65,6 +66,12 @@ class FixedNumber(ForceField):
         self.component = integer(component, "component", least=0, most=electrons.components - 1)
         self.tolerance = number(tolerance, "tolerance", above=0)
         self.lattice, self.components, self.field_type = electrons.lattice, electrons.components, electrons.field_type
+
+    def _at_parameters(self, values: Mapping[str, float]) -> NoReturn:
+        raise ValueError(
+            "The mean force of a fixed number may depend on the parameters: wrap the electrons that have them, "
+            "FixedNumber(electrons.with_parameters(...), mean_force)."
+        )
 
     def shift(self, field: Tensor) -> Tensor:
         """s ``(*batch,)``; the chemical potential is μ₀ + λs."""

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from nearsight._description import Described
-from nearsight._validation import instance
+from nearsight._validation import instance, number
 from nearsight.fields import FieldType, check_field
 from nearsight.forcefields.gradients import _Energy, _Underived, wanted
+from nearsight.hamiltonians import ClassicalModel, Hamiltonian
 from nearsight.lattices import Lattice
+from nearsight.solvers import Solver
 
 if TYPE_CHECKING:
     from nearsight.forcefields.card import Card
@@ -91,6 +93,28 @@ class ForceField(Described, nn.Module, abc.ABC):
     def driven(self) -> bool:
         """Whether forces depend on time; ``at_time(time)`` is the force field of that moment, and dynamics takes it."""
         return any(m._follows_time for m in self.modules() if isinstance(m, ForceField))
+
+    def with_parameters(self, **values: float) -> ForceField:
+        """The same at other values of parameters of the Hamiltonian and of the ensemble, by their names.
+
+        ``exact.with_parameters(g=1.3, kT=0.08)`` changes what the model and the solver call g and kT. Of a sum every
+        part takes the parameters that it has. :class:`~nearsight.forcefields.LearnedFamily` has learned several values.
+
+        Raises ``ValueError`` for a name that no part has.
+        """
+        changed, used = self._at_parameters(values)
+        if unknown := [name for name in values if name not in used]:
+            raise ValueError(
+                f"No part of {self!r} has a parameter called {unknown[0]!r}; names are those of the arguments of its "
+                "Hamiltonian and its solver, or of the box of a learned family."
+            )
+        return changed
+
+    def _at_parameters(self, values: Mapping[str, float]) -> tuple[ForceField, set[str]]:
+        """The same with the values it has a place for, and the names of those."""
+        found = {name: _at_parameters(part, values) for name, part in self.arguments.items()}
+        used = set().union(*(names for _, names in found.values()))
+        return (self.replaced(**{name: part for name, (part, _) in found.items()}) if used else self), used
 
     @abc.abstractmethod
     def evaluate(self, field: Tensor) -> Forces:
@@ -179,3 +203,19 @@ class SumForceField(ForceField):
 def revived(told: Any) -> Any:
     """A force field from its description, or several from a list of them."""
     return tuple(map(revived, told)) if isinstance(told, list | tuple) else ForceField.from_config(told)
+
+
+def _at_parameters(part: Any, values: Mapping[str, float]) -> tuple[Any, set[str]]:
+    """A part of a force field with other numbers under these names, and the names it has."""
+    if isinstance(part, ForceField):
+        return part._at_parameters(values)
+    if isinstance(part, tuple) and any(isinstance(x, ForceField) for x in part):
+        found = [_at_parameters(x, values) for x in part]
+        return tuple(x for x, _ in found), set().union(*(names for _, names in found))
+    if not isinstance(part, Hamiltonian | ClassicalModel | Solver):
+        return part, set()
+    nested = {name: _at_parameters(x, values) for name, x in part.arguments.items()}
+    used = set().union(*(names for _, names in nested.values()))
+    changes = {name: x for name, (x, names) in nested.items() if names}
+    changes |= {name: number(x, name) for name, x in values.items() if name in part.arguments}
+    return (part.replaced(**changes) if changes else part), used | (changes.keys() & values.keys())

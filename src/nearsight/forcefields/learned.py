@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NoReturn, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -209,6 +209,12 @@ class LearnedForceField(ForceField):
         other = super().on(lattice)
         other.reference = self.reference
         return other
+
+    def _at_parameters(self, values: Mapping[str, float]) -> NoReturn:
+        raise ValueError(
+            "These forces were learned for one Hamiltonian, whatever its parameters are called: LearnedFamily learns "
+            "several. The classical part alone may change, learned + exact.with_parameters(...).classical."
+        )
 
     @property
     def reach(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from nearsight.hamiltonians.jahn_teller import JahnTeller
 from nearsight.hamiltonians.pair_functions import RKKY, Exponential, PairFunction
 from nearsight.hamiltonians.peierls import Peierls
 from nearsight.hamiltonians.potts import Potts
+from nearsight.hamiltonians.reduction import Reduction
 from nearsight.hamiltonians.sd_magnet import FieldError, SDModel, double_exchange, skyrmion_magnet
 from nearsight.hamiltonians.spin_energy import SpinEnergy
 from nearsight.hamiltonians.tile_model import ClusterCoupling, TileModel
@@ -43,6 +44,7 @@ __all__ = [
     "Pairs",
     "Peierls",
     "Potts",
+    "Reduction",
     "SDModel",
     "SpinEnergy",
     "TileModel",

@@ -18,6 +18,7 @@ from nearsight.lattices import Lattice, site_group, site_permutations, torus_gro
 
 if TYPE_CHECKING:
     from nearsight.hamiltonians._spin_kernels import SpinTables
+    from nearsight.hamiltonians.reduction import Reduction
 
 
 class Hamiltonian(Described, abc.ABC):
@@ -70,6 +71,13 @@ class Hamiltonian(Described, abc.ABC):
     def spin_tables(self) -> SpinTables | None:
         """The terms of the classical energy by site, if it is that of spins with pair couplings and nothing else: its
         fields are then worked out in closed form. None unless a model knows better."""
+        return None
+
+    classical_parameters: ClassVar[tuple[str, ...]] = ()
+    """Arguments that enter the classical energy alone: exact at any value, with nothing of the electrons to learn."""
+
+    def reduction(self, *, mu: float, kT: float) -> Reduction | None:
+        """The electrons at fixed μ by an exact scaling relation from those of fewer parameters, if one is known."""
         return None
 
     @property

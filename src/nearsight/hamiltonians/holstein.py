@@ -13,6 +13,7 @@ from nearsight.fields import scalar
 from nearsight.hamiltonians.classical_model import Coupling, _couplings
 from nearsight.hamiltonians.hamiltonian import Hamiltonian
 from nearsight.hamiltonians.hopping import checked_twist, dense, shell_hopping_elements
+from nearsight.hamiltonians.reduction import Reduction
 from nearsight.lattices import Lattice
 from nearsight.lattices.lattice import checked_lattice
 
@@ -61,6 +62,7 @@ class Holstein(Hamiltonian):
 
     components = 1
     site_orbitals = 1
+    classical_parameters = ("k", "kappa")
 
     def __init__(
         self,
@@ -115,3 +117,20 @@ class Holstein(Hamiltonian):
         if self.g == 0:
             raise ValueError("At g = 0 the force carries no density; use the solver's density matrix.")
         return electron_force[..., 0] / self.g + (0.5 * self.degeneracy if self.symmetric else 0.0)
+
+    def reduction(self, *, mu: float, kT: float) -> Reduction | None:
+        r"""All electrons at fixed μ from those with t = g = spins = 1 and μ = 0 at the temperature kT/t.
+
+        Levels are those of hopping and potential, and coupling and chemical potential are one potential, so that
+
+        .. math:: -\sum_i (g Q_i + \mu)\, n_i + \frac{g}{2} \sum_i Q_i
+                  = -\sum_i v_i\, (n_i - \tfrac12) - \frac{\mu N}{2} \quad\text{with}\quad v = g Q + \mu, \qquad
+                  \Omega(Q; t, g, \mu, kT) = \mathrm{spins} \left[ t\, \hat\Omega(v/t;\, kT/t) - \mu N / 2 \right] .
+
+        One function of one temperature serves every g, μ and t, and is even in v on bipartite lattices, away from half
+        filling, too. For the symmetric coupling and one hopping t > 0; else None.
+        """
+        if not self.symmetric or isinstance(self.t, tuple) or self.t <= 0:
+            return None
+        constant = -0.5 * self.degeneracy * mu
+        return Reduction(self.g / self.t, mu / self.t, self.degeneracy * self.t, constant, {"kT": kT / self.t})

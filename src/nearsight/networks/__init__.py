@@ -17,6 +17,7 @@ from nearsight.networks.group_cnn import GroupCNN
 from nearsight.networks.group_convolution import GroupConvolution
 from nearsight.networks.lattice_network import LatticeNetwork
 from nearsight.networks.mlp import MLP
+from nearsight.networks.modulation import Modulation
 from nearsight.networks.spin_cnn import SpinCNN
 from nearsight.networks.spin_message_passing import SpinMessagePassing
 from nearsight.networks.symmetrised_mlp import SymmetrisedMLP
@@ -36,6 +37,7 @@ __all__ = [
     "HiddenSpinAutoregression",
     "LatticeNetwork",
     "LogisticAutoregression",
+    "Modulation",
     "SpinCNN",
     "SpinMessagePassing",
     "Symmetrised",

@@ -34,6 +34,8 @@ class GroupCNN(LatticeNetwork):
     scales: see above; ``()`` for none.
     parity: "odd" makes the force odd and the energy even under Φ → -Φ, exactly (the particle-hole symmetry of
         half-filled bipartite electrons); None makes no such assumption. A field with ``internal="Z2"`` is always odd.
+    affine: (a, b) of the field aΦ + b that the network sees in the place of Φ: a unit of the field, and for components
+        that no operation changes an origin. ``parity`` is then that about the origin.
     rng: source of the initial weights; without one, a generator seeded with 0.
 
     Cost per site: about 2 (channels · |G|)² · box per layer, 74 kFLOP for 8 channels of D4 and a 3 × 3 box. The 48
@@ -68,12 +70,16 @@ class GroupCNN(LatticeNetwork):
         parity: Literal["odd"] | None = None,
         head: Head = "energy",
         group: PointGroup | None = None,
+        affine: tuple[float, float] = (1.0, 0.0),
         rng: torch.Generator | None = None,
     ) -> None:
         super().__init__(lattice, field_type, head=head, group=group)
         channels = integer(channels, "channels", least=1)
         radii = checked_radii(lattice, radii)
         self.parity = check_parity(parity, field_type)
+        self.affine = numbers(affine, "affine", length=2)
+        if self.affine[1] != 0 and (field_type.internal != "none" or np.ptp(self.representation, axis=0).any()):
+            raise ValueError(f"An origin of {field_type.name} would break its symmetry: affine=(a, 0.0).")
         rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
         self.channels, self.radii, self.scales = channels, radii, numbers(scales, "scales")
         self.saturation = Saturation(field_type, self.group, self.scales)
@@ -102,7 +108,8 @@ class GroupCNN(LatticeNetwork):
 
     def features(self, grid: Tensor) -> Tensor:
         """What the last layer reads ``(batch, channel · |G|, *shape)``: force or local energy are linear in it."""
-        h = self.saturation(grid)
+        a, b = self.affine
+        h = self.saturation(grid if (a, b) == (1.0, 0.0) else a * grid + b)
         if self.dim == 2:
             # Channels last is what CPU convolutions work in; anything else is copied into it and back by every layer.
             h = h.contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from nearsight.groups import PointGroup
 from nearsight.lattices import Neighbourhood, neighbour_permutations
 from nearsight.networks._kernel_cache import KernelCache
 from nearsight.networks._sectors import Sectors
-from nearsight.networks.lattice_network import CONVOLUTIONS
+from nearsight.networks.lattice_network import CONVOLUTIONS, Modulated, modulated
 
 
 class GroupConvolution(nn.Module):
@@ -105,6 +105,7 @@ class GroupConvolution(nn.Module):
             Sectors(neighbourhood, group, inputs, outputs, lifting=representation is not None) if sectors else None
         )
         self._kept_sectors = KernelCache()
+        self.modulation: Modulated = None
 
     def kernel(self) -> Tensor:
         """The kernel of the ordinary convolution, ``(out·|G|, in·|G|, *box)``.
@@ -138,6 +139,9 @@ class GroupConvolution(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """``(batch, in or in·|G|, *shape)`` to ``(batch, out·|G|, *shape - 2 reach)``."""
+        return modulated(self._convolved(h), self.modulation, self.order)
+
+    def _convolved(self, h: Tensor) -> Tensor:
         if self.sectors is not None and not self.training and h.device.type == "cpu":
             make = functools.partial(self.sectors.kernel, self.weight)
             return self.sectors(h, self._kept_sectors(make, self.weight, fresh=False))

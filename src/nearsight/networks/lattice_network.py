@@ -20,6 +20,8 @@ from nearsight.lattices.lattice import checked_cutoff, checked_lattice
 from nearsight.networks._kernel_cache import KernelCache
 
 Head = Literal["energy", "force"]
+Modulated = tuple[Tensor, Tensor | None] | None
+"""Factors, and terms to add, ``(batch, channel)``; None: as it is."""
 
 
 class LatticeNetwork(Described, nn.Module):
@@ -110,6 +112,7 @@ class LatticeNetwork(Described, nn.Module):
         self.representation = field_type.representation(self.group)
         self.components: int = self.representation.shape[-1]
         self._projection = KernelCache()
+        self.modulation: Modulated = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -147,8 +150,26 @@ class LatticeNetwork(Described, nn.Module):
                 w = readout[:, :, None].expand(-1, -1, self.order)
             return w.reshape(w.shape[0], -1, *(1,) * self.dim) / self.order
 
+        h = modulated(h, self.modulation, self.order)
         kernel = self._projection(weight, readout, fresh=self.training)
         return CONVOLUTIONS[self.dim](h, kernel)
+
+
+def modulated(h: Tensor, by: Modulated, order: int) -> Tensor:
+    """Features ``(batch, channel · order, *shape)`` scaled and shifted, channel by channel, and sample by sample.
+
+    Components that are batch entries, as those of spins are, share what is said of their sample.
+    """
+    if by is None:
+        return h
+    gain, shift = by
+    h = h * _spread(gain, len(h), order, h.ndim)
+    return h if shift is None else h + _spread(shift, len(h), order, h.ndim)
+
+
+def _spread(x: Tensor, batch: int, order: int, axes: int) -> Tensor:
+    x = x.repeat_interleave(batch // len(x), 0).repeat_interleave(order, 1)
+    return x.reshape(*x.shape, *(1,) * (axes - 2))
 
 
 def checked_radii(lattice: Lattice, radii: Sequence[float]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,19 @@ def weights(values: np.ndarray, lattice: Lattice, count: int) -> np.ndarray:
         bare = int(np.argmin((flat > 0).any(1)))
         raise ValueError(f"Snapshot {bare} has no site with a weight above 0: leave snapshots without forces out.")
     return flat
+
+
+def parameter_columns(parameters: Mapping[str, Any], count: int) -> np.ndarray:
+    """Parameters ``(snapshot, parameter)`` from one number each, or one for all."""
+    columns = []
+    for name, values in parameters.items():
+        given = as_numpy(values, f"parameters[{name!r}]")
+        if given.dtype.kind not in "iuf" or given.shape not in ((), (count,)) or not np.isfinite(given).all():
+            raise ValueError(
+                f"parameters[{name!r}] must hold one finite number for each of the {count} snapshots, or one for all."
+            )
+        columns.append(np.broadcast_to(given.astype(np.float64), (count,)))
+    return np.stack(columns, axis=1)
 
 
 def _snapshots(values: np.ndarray, lattice: Lattice, components: int, key: str, source: str) -> np.ndarray:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField, SumForceField
+from nearsight.forcefields import ForceField, LearnedFamily, SumForceField
 from nearsight.training import _distributed
 from nearsight.training.dataset import DataSet
-from nearsight.training.metrics import Component, _predict, _unit_spins
+from nearsight.training.metrics import Component, _predict_each, _unit_spins
 
 ROUNDING = 1e-12
 """Forces and spreads of energies smaller than this share of what they are differences of are rounding."""
@@ -32,9 +32,18 @@ class Labels:
     """Rms of forces and of energies per site below which they are rounding of what was taken away."""
     weight: Tensor | None = None
     """How much the force on every site counts ``(snapshot, site)``; None: all alike."""
+    u: Tensor | None = None
+    """Parameters ``(snapshot, parameter)`` of a family of Hamiltonians, as the network sees them."""
+    balance: Tensor | None = None
+    """Factors ``(snapshot, 1, 1)`` of the errors of the forces, so that all parameters of a family count alike."""
 
     def __len__(self) -> int:
         return len(self.field)
+
+    @property
+    def family(self) -> dict[str, Tensor]:
+        """What snapshots of a family of Hamiltonians have besides."""
+        return {name: x for name in ("u", "balance") if (x := getattr(self, name)) is not None}
 
     def without(self, longitudinal: float) -> Labels:
         """The same without a mean field h S, whose energy is the same for all unit spins."""
@@ -106,10 +115,13 @@ class Loss:
 
     def __call__(self, forcefield: ForceField, batch: Labels) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and its force and energy parts without their weights."""
-        force, energy = forcefield(batch.field)
+        force, energy = given(forcefield, batch.u)(batch.field)
         if self.component == "tangent":
             force = tangent(force, batch.field)
-        force_loss = self._force_loss(force - batch.force, batch)
+        error = force - batch.force
+        if batch.balance is not None and self.relative_floor is None:
+            error = error * batch.balance
+        force_loss = self._force_loss(error, batch)
         energy_loss = torch.zeros_like(force_loss)
         if self.energy_weight > 0 and energy is not None and batch.energy is not None:
             energy_loss = _distributed.variance((energy - batch.energy) / self.sites) / self.energy_scale**2
@@ -142,6 +154,11 @@ def mean_longitudinal(labels: Labels) -> float:
     return float((weight * along).sum() / weight.sum())
 
 
+def given(forcefield: ForceField, u: Tensor | None) -> ForceField:
+    """The force field of snapshots that have parameters."""
+    return forcefield if u is None else forcefield.conditioned(u)  # type: ignore[operator]
+
+
 def learned_part(forcefield: ForceField) -> tuple[ForceField, ForceField | None]:
     """The parts of a force field with parameters, and those without."""
     parts = list(forcefield.parts) if isinstance(forcefield, SumForceField) else [forcefield]
@@ -165,29 +182,60 @@ def labels(
     device: torch.device,
     batch: int,
     component: Component = "all",
+    family: LearnedFamily | None = None,
 ) -> Labels:
     """What remains of the exact forces and energies after the parts that need no fitting.
 
     Those are evaluated once, in float64: exact springs cost nothing during the fit, and large forces that cancel do so
     before anything is rounded. Energies are centred, because float32 resolves a part in 10⁷ of a total energy and the
-    fit needs its fluctuations. Of the field on spins only the tangential part remains if asked for.
+    fit needs its fluctuations. Of the field on spins only the tangential part remains if asked for. Snapshots of a
+    family are reduced by its scaling relation.
     """
-    force, energies = data.force, data.energy if energy else None
+    field, force, energies = data.field, data.force, data.energy if energy else None
     if data.weight is not None:  # what stands on sites without forces shall enter nowhere
         force = torch.where(data.weight.unsqueeze(-1) > 0, force, 0.0)
     weight = None if data.weight is None else data.weight.to(device, dtype)
     rounding = ROUNDING * float(force.square().mean().sqrt())
     size = 0.0 if energies is None else float(energies.abs().max())
     if fixed is not None:
-        known = _predict(fixed, data.field, batch)
+        known = _predict_each(fixed, data, batch)
         force = force - known.force
         energies = None if energies is None or known.energy is None else energies - known.energy
+    u = balance = None
+    if family is not None:
+        field, force, energies, u = family.reduce(field, force, energies, data.parameters)
     if component == "tangent":
         force = tangent(force, _unit_spins(data))
+    if u is not None:
+        balance = parameter_weights(u, force, data.weight).sqrt()[:, None, None].to(device, dtype)
+        u = u.to(device, dtype)
     mean = 0.0
     if energies is not None:
         mean = float(energies.mean())
         energies = (energies - mean).to(device, dtype)
     energy_rounding = ROUNDING * size / data.lattice.n_sites
-    field, force = data.field.to(device, dtype), force.to(device, dtype)
-    return Labels(field, force, energies, mean, rounding, energy_rounding, weight)
+    field, force = field.to(device, dtype), force.to(device, dtype)
+    return Labels(field, force, energies, mean, rounding, energy_rounding, weight, u=u, balance=balance)
+
+
+def parameter_weights(u: Tensor, force: Tensor, known: Tensor | None = None) -> Tensor:
+    r"""Weights ``(snapshot,)`` by which large forces at some parameters do not outweigh small ones at others,
+
+    .. math:: w(u) \propto 1 / \sigma^2(u), \qquad \ln \sigma^2(u) = c_0 + c \cdot u ,
+
+    fitted to the mean squares of the forces at every value of u, those on sites with a weight in ``known``
+    ``(snapshot, site)`` alone.
+    """
+    rows, which = u.unique(dim=0, return_inverse=True)
+    squares = force.double().square().mean(-1)
+    squares = squares.mean(-1) if known is None else (known * squares).sum(-1) / known.sum(-1)
+    counts = torch.bincount(which, minlength=len(rows))
+    means = torch.zeros(len(rows), dtype=torch.float64).index_add(0, which, squares) / counts
+    seen = means > 0
+    if int(seen.sum()) <= u.shape[1] + 1:
+        return torch.ones(len(u), dtype=torch.float64)
+    design = torch.cat([torch.ones(len(rows), 1, dtype=torch.float64), rows], 1)
+    root = counts[seen].double().sqrt()[:, None]
+    slope = torch.linalg.lstsq(root * design[seen], root * means[seen].log()[:, None], driver="gelsd").solution[1:, 0]
+    weight = torch.exp(-(u @ slope))
+    return weight * squares.sum() / (weight * squares).sum()

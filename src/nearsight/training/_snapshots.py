@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nearsight.dynamics import Brownian, Langevin, Scheme, State
-from nearsight.forcefields import ForceField
+from nearsight.forcefields import ForceField, ParameterBox
 from nearsight.lattices import Lattice
 from nearsight.parallel import threads
 from nearsight.training.recipe import NearEquilibrium, Random, Recipe, Relaxing, Thermal
@@ -22,19 +22,30 @@ def generator(seed: int, trajectory: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state) & (2**63 - 1))
 
 
-def make(exact: ForceField, recipe: Recipe, trajectory: int, seed: int) -> dict[str, Tensor]:
-    """Fields, forces, energies (if there are any) and times of one trajectory of the recipe's plan.
+def parameters_of(box: ParameterBox, seed: int, trajectory: int) -> dict[str, float]:
+    """Those of one trajectory, from a stream of their own: its other random numbers are the same with and without."""
+    state = np.random.SeedSequence(seed, spawn_key=(trajectory, 1)).generate_state(1, np.uint64)[0]
+    return box.draw(torch.Generator().manual_seed(int(state) & (2**63 - 1)))
+
+
+def make(
+    exact: ForceField, recipe: Recipe, trajectory: int, seed: int, box: ParameterBox | None = None
+) -> dict[str, Tensor]:
+    """Fields, forces, energies and parameters (if there are any) and times of one trajectory of the recipe's plan.
 
     Runs on one thread whatever the caller uses: the last digits of a diagonalisation depend on the number of threads,
     and small matrices are diagonalised faster side by side than by several threads each.
     """
     kind = recipe.plan()[trajectory]
+    values = {} if box is None else parameters_of(box, seed, trajectory)
+    exact = exact.with_parameters(**values) if values else exact
     try:
         with threads(1):
             states = _MAKERS[kind](exact, getattr(recipe, kind), generator(seed, trajectory))
     except (ValueError, ArithmeticError) as error:
         raise type(error)(
-            f"Trajectory {trajectory} ({kind}) failed: {error} In the recipe, try a smaller {kind}.dt or amplitude."
+            f"Trajectory {trajectory} ({kind}{_at(values)}) failed: {error} In the recipe, try a smaller {kind}.dt or "
+            "amplitude."
         ) from error
     result = {
         "field": torch.stack([s.field for s in states]),
@@ -43,10 +54,17 @@ def make(exact: ForceField, recipe: Recipe, trajectory: int, seed: int) -> dict[
     }
     if all(s.forces.energy is not None for s in states):
         result["energy"] = torch.stack([s.forces.energy for s in states])  # type: ignore[misc]
+    if values:
+        row = torch.tensor(list(values.values()), dtype=torch.float64)
+        result["parameters"] = row.repeat(len(states), 1)
     broken = [name for name, values in result.items() if not bool(torch.isfinite(values).all())]
     if broken:
         raise ArithmeticError(f"Trajectory {trajectory} ({kind}) holds NaN or infinite {broken[0]}; lower {kind}.dt.")
     return result
+
+
+def _at(values: dict[str, float]) -> str:
+    return "".join(f", {name} = {value:.4g}" for name, value in values.items())
 
 
 def _random(exact: ForceField, kind: Random, rng: torch.Generator) -> list[State]:

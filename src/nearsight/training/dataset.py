@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ KINDS = ("random", "thermal", "relaxing", "near_equilibrium", "imported", "refin
 """Where a snapshot comes from; ``kind`` stores the position in this list."""
 
 INNER = ("site", "component")
-DIMENSIONS = {
-    "field": INNER, "force": INNER, "energy": (), "trajectory": (), "kind": (), "time": (), "weight": ("site",)
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "field": INNER, "force": INNER, "energy": (), "trajectory": (), "kind": (), "time": (), "weight": ("site",),
+    "parameters": ("parameter",),
 }  # fmt: skip
 DTYPES = {name: np.dtype(np.int64 if name in ("trajectory", "kind") else np.float64) for name in DIMENSIONS}
 
@@ -34,8 +35,8 @@ class DataSet(_Labelled):
     driven system), with ``trajectory`` (an integer: snapshots of one trajectory resemble each other), ``kind`` (a code,
     see ``KINDS``) and ``time``. Where forces are known on some sites only, ``weight`` ``(snapshot, site)`` is 0 on all
     others, whose forces mean nothing, and says how much a site counts; fits and errors are then means with these
-    weights. ``attrs`` holds the lattice, the recipe and the seed. Arrays are read when first asked
-    for.
+    weights. Snapshots of a family of Hamiltonians have ``parameters``, by name. ``attrs`` holds the lattice, the recipe
+    and the seed. Arrays are read when first asked for.
 
     Make one with :func:`~nearsight.training.generate`, :meth:`open`, :meth:`from_npz` or :meth:`from_arrays`.
 
@@ -74,6 +75,7 @@ class DataSet(_Labelled):
         kind: np.ndarray | str = "imported",
         time: np.ndarray | Tensor | None = None,
         weight: np.ndarray | Tensor | None = None,
+        parameters: Mapping[str, np.ndarray | Tensor | float] | None = None,
         components: int = 1,
         attrs: Mapping[str, Any] | None = None,
     ) -> DataSet:
@@ -84,6 +86,7 @@ class DataSet(_Labelled):
         come from one run, or neighbours in time end up on both sides of a split. ``kind`` is one name or one code each.
         ``weight``, shaped as a field of one component, is 0 where a force is not known: any finite number may stand
         there.
+        ``parameters`` of a family of Hamiltonians have one number by name for each snapshot, or for all.
         """
         path = None if path is None else filename(path, "path")
         optional = dict(energy=energy, trajectory=trajectory, time=time)
@@ -102,7 +105,10 @@ class DataSet(_Labelled):
             arrays["weight"] = imports.weights(imports.as_numpy(weight, "weight"), lattice, count)
         arrays.setdefault("trajectory", np.arange(count))
         arrays.setdefault("time", np.zeros(count))
-        return cls._write(path, arrays, lattice, dict(attrs or {}))
+        named = {} if not parameters else {"parameter_names": list(parameters)}
+        if parameters:
+            arrays["parameters"] = imports.parameter_columns(parameters, count)
+        return cls._write(path, arrays, lattice, dict(attrs or {}) | named)
 
     @classmethod
     def from_npz(
@@ -117,7 +123,7 @@ class DataSet(_Labelled):
         source = filename(npz, "npz")
         arrays = imports.read_npz(source)
         attrs = {"source": source.name, "source_hash": file_hash(source)}
-        return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)
+        return cls.from_arrays(path, lattice=lattice, components=components, attrs=attrs, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def _write(
@@ -142,7 +148,8 @@ class DataSet(_Labelled):
         without = "" if self.has_energy else ", no energies"
         if self.weight is not None:
             without += f", forces of {int((self.weight > 0).sum())} sites"
-        return f"{len(self)} snapshots ({counts}) of {trajectories} trajectories on {self.lattice!r}{without}"
+        family = f", at several {', '.join(self.parameters)}" if self.parameters else ""
+        return f"{len(self)} snapshots ({counts}) of {trajectories} trajectories on {self.lattice!r}{family}{without}"
 
     @property
     def has_energy(self) -> bool:
@@ -167,6 +174,22 @@ class DataSet(_Labelled):
     def weight(self) -> Tensor | None:
         """How much the force on every site counts ``(snapshot, site)``, 0 where it is not known; None: all alike."""
         return self._tensor("weight") if "weight" in self else None
+
+    @cached_property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Parameters ``(snapshot,)`` of the Hamiltonian of every snapshot by name; none where all have the same."""
+        if "parameters" not in self:
+            return {}
+        return dict(zip(self.attrs["parameter_names"], self.read("parameters").T, strict=True))
+
+    def by_parameters(self) -> Iterator[tuple[dict[str, float], np.ndarray]]:
+        """The parameters that occur, and the numbers of their snapshots."""
+        if not self.parameters:
+            yield {}, np.arange(len(self))
+            return
+        distinct, which = np.unique(np.stack(list(self.parameters.values()), 1), axis=0, return_inverse=True)
+        for k, row in enumerate(distinct.tolist()):
+            yield dict(zip(self.parameters, row, strict=True)), np.flatnonzero(which.ravel() == k)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nearsight._validation import instance
 from nearsight.fields import tangent
-from nearsight.forcefields import ForceField, LearnedForceField
+from nearsight.forcefields import ForceField, LearnedFamily, LearnedForceField
 from nearsight.lattices import Lattice
 from nearsight.training import _distributed
 from nearsight.training._augmentation import Augmentation
@@ -135,6 +135,7 @@ class _Forces:
         self.options = options
         self.identity = {"train": split.train.hash, "validation": split.validation.hash}
         learned, fixed = learned_part(forcefield)
+        self.family = _family(learned, split)
         lattice = split.train.lattice
         self.model = learned if lattice.coincides(learned.lattice) else learned.on(lattice)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -165,8 +166,9 @@ class _Forces:
 
     def _set_labels(self, split: Split, fixed: ForceField | None, like: Tensor) -> None:
         """Labels without what is fixed, in the precision and on the device of a parameter."""
-        energy = self.options.energy_weight > 0 and _predict(self.model, split.train.field[:1], 1).energy is not None
+        energy = self.options.energy_weight > 0 and _has_energy(self.model, split.train.field[:1])
         settings: dict[str, Any] = dict(energy=energy, dtype=like.dtype, device=like.device, batch=CHUNK)
+        settings["family"] = self.family
         train, validation = (
             labels(part, None if fixed is None else fixed.on(part.lattice), component=self.component, **settings)
             for part in (split.train, split.validation)
@@ -200,7 +202,8 @@ class _Forces:
             field, force, weight = self.augmentation.weighted(field, force, weight, generator(self.options.seed, step))
         energy = None if self.train.energy is None else _distributed.share(self.train.energy[keep])
         weight = None if weight is None else _distributed.share(weight)
-        return Labels(_distributed.share(field), _distributed.share(force), energy, weight=weight)
+        family = {name: _distributed.share(x[keep]) for name, x in self.train.family.items()}
+        return Labels(_distributed.share(field), _distributed.share(force), energy, weight=weight, **family)
 
     def loss(self, model: ForceField, batch: Labels) -> dict[str, Tensor]:
         return dict(zip(("loss", "force_loss", "energy_loss"), self.terms(model, batch), strict=True))
@@ -208,7 +211,7 @@ class _Forces:
     def validate(self, model: ForceField) -> float:
         there = self._validation_lattice
         model = model if model.lattice.coincides(there) else _moved(model, there)
-        force = _predict(model, self.validation.field, CHUNK).force
+        force = _predict(model, self.validation.field, CHUNK, self.validation.u).force
         if self.component == "tangent":
             force = tangent(force, self.validation.field.cpu().double())
         return math.sqrt(self.validation.mean_square(force - self.validation.force.cpu().double()))
@@ -220,7 +223,7 @@ class _Forces:
         if self.offsets and self.train.energy is not None:
             # The mean residual is the constant with the smallest squared error; one part of a sum carries it for all.
             known = self.train.energy.cpu().double() + self.train.mean_energy
-            energy = _predict(self.model, self.train.field, CHUNK).energy
+            energy = _predict(self.model, self.train.field, CHUNK, self.train.u).energy
             assert energy is not None
             self.offsets[0].fill_(float((known - energy).mean()) / self.terms.sites)
 
@@ -280,6 +283,24 @@ class _Several:
                 offset.zero_()
         if offsets:
             self.parts[0].offsets[0].fill_(float(np.mean(offsets)))
+
+
+def _family(learned: ForceField, split: Split) -> LearnedFamily | None:
+    """What is learned, if it is a family of Hamiltonians whose parameters the data have."""
+    several = [part for part in learned.modules() if isinstance(part, LearnedFamily)]
+    if not several:
+        return None
+    if not isinstance(learned, LearnedFamily):
+        raise ValueError("A family is fitted alone, or in a sum with what needs no fitting: take its parts one by one.")
+    for part in (split.train, split.validation):
+        learned._check_names(part.parameters)
+    return learned
+
+
+def _has_energy(model: ForceField, field: Tensor) -> bool:
+    if isinstance(model, LearnedFamily):
+        return model.learned.conservative
+    return _predict(model, field, 1).energy is not None
 
 
 def _moved(model: ForceField, lattice: Lattice) -> ForceField:

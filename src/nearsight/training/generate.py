@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch
 
 from nearsight import __version__
 from nearsight._validation import boolean, filename, instance, integer
-from nearsight.forcefields import ForceField
+from nearsight.forcefields import ForceField, ParameterBox
 from nearsight.parallel import once, resumable
 from nearsight.parallel.parts import Parts
 from nearsight.training import _snapshots as snapshots
@@ -28,6 +29,7 @@ def generate(
     path: str | Path,
     *,
     seed: int,
+    parameters: ParameterBox | Mapping[str, tuple[float, float]] | None = None,
     workers: int | None = None,
     client: Client | None = None,
     progress: bool = True,
@@ -45,6 +47,10 @@ def generate(
     Parameters
     ----------
     exact: the exact force field, on the lattice of the data set.
+    parameters: of a family of Hamiltonians, as ``{"g": (1.0, 2.0), "kT": (0.05, 0.2)}``: every trajectory draws its own
+        from this box (:meth:`nearsight.forcefields.ParameterBox.draw`), by a stream of its own, and is one of
+        ``exact.with_parameters(...)``. They are stored with each snapshot;
+        :class:`nearsight.forcefields.LearnedFamily` learns from them.
     workers, client: as in :func:`nearsight.parallel.resumable`.
     resume: go on with what is there; False refuses to touch it.
 
@@ -56,8 +62,13 @@ def generate(
     workers = None if workers is None else integer(workers, "workers", least=0)
     for name, flag in (("progress", progress), ("resume", resume)):
         boolean(flag, name)
+    box = ParameterBox(parameters) if isinstance(parameters, Mapping) else parameters
+    if box is not None:
+        exact.with_parameters(**next(instance(box, ParameterBox, "parameters").corners()))  # refuses unknown names
     plan, cost = _plan(exact, recipe, seed)
-    tasks = [(recipe, trajectory, seed) for trajectory in range(len(recipe.plan()))]
+    if box is not None:
+        plan |= {"parameters": box.config(), "parameter_names": list(box.names)}
+    tasks = [(recipe, trajectory, seed, *(() if box is None else (box,))) for trajectory in range(len(recipe.plan()))]
 
     def build(folder: Path) -> Path:
         # The longest kinds first would balance better; in order of the plan an interrupted run leaves a readable state.

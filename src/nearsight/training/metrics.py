@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nearsight._validation import choice, instance, integer
 from nearsight.fields import FieldType, tangent
-from nearsight.forcefields import ForceField, Forces
+from nearsight.forcefields import ForceField, Forces, LearnedFamily
 from nearsight.training.dataset import KINDS, DataSet
 
 Component = Literal["all", "tangent"]
@@ -48,8 +48,9 @@ def evaluate(
     (``label``) and ``relative`` = rmse / label. ``energy`` (None if either side has none), per site and up to the
     constant that no force depends on: ``rmse`` after the mean error ``offset`` has been removed, ``max``, ``label``
     (standard deviation of the exact energy). ``kinds``: the same two by kind of snapshot. Sites whose forces are not
-    known (:attr:`DataSet.weight`) are left out. The force field is called
-    in its own precision (float64 if it has no parameters), errors are summed in float64.
+    known (:attr:`DataSet.weight`) are left out, and snapshots of a family of Hamiltonians are compared each at its own
+    parameters. The force field is called in its own precision (float64 if it has no parameters), errors are summed in
+    float64.
 
     ``component="tangent"``, for unit spins: the numbers of ``force`` are those of H⊥ = H - (H·S) S, and there are two
     more, ``mse`` = rmse², which is also that of the torque since |S × H| = |H⊥|, and ``angle``, the ``median`` and the
@@ -61,7 +62,7 @@ def evaluate(
     integer(batch, "batch", least=1)
     options: tuple[Component, ...] = get_args(Component)
     judged = _natural_component(forcefield) if component is None else choice(component, "component", options)
-    predicted = _predict(forcefield.on(data.lattice), data.field, batch)
+    predicted = _predict_each(forcefield.on(data.lattice), data, batch)
     learned, exact = predicted.force, data.force
     if judged == "tangent":
         learned, exact = (tangent(force, _unit_spins(data)) for force in (learned, exact))
@@ -84,8 +85,8 @@ def evaluate(
     return errors(slice(None)) | {"kinds": {name: errors(kinds == KINDS.index(name)) for name in data.counts}}
 
 
-def _predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
-    """Forces and energies of many fields, in float64 on the CPU, without a graph."""
+def _predict(forcefield: ForceField, field: Tensor, batch: int, u: Tensor | None = None) -> Forces:
+    """Forces and energies of many fields, in float64 on the CPU, without a graph; of a family at parameters u each."""
     parameter = next(forcefield.parameters(), None)
     dtype = torch.float64 if parameter is None else parameter.dtype
     device = torch.device("cpu") if parameter is None else parameter.device
@@ -94,14 +95,33 @@ def _predict(forcefield: ForceField, field: Tensor, batch: int) -> Forces:
     forces, energies = [], []
     try:
         with torch.no_grad():
-            for chunk in field.split(batch):
-                force, energy = forcefield(chunk.to(device, dtype))
+            for k, chunk in enumerate(field.split(batch)):
+                at = forcefield if u is None else forcefield.conditioned(u[k * batch :][:batch])  # type: ignore[operator]
+                force, energy = at(chunk.to(device, dtype))
                 forces.append(force.detach().cpu().double())
                 if energy is not None:
                     energies.append(energy.detach().cpu().double())
     finally:
         forcefield.train(training)
     return Forces(torch.cat(forces), torch.cat(energies) if energies else None)
+
+
+def _predict_each(forcefield: ForceField, data: DataSet, batch: int) -> Forces:
+    """The same of all snapshots, each at its own parameters as far as the force field has them.
+
+    What was learned for one Hamiltonian is that, whatever the parameters of the data.
+    """
+    several = any(isinstance(m, LearnedFamily) for m in forcefield.modules())
+    if not data.parameters or not (several or next(forcefield.parameters(), None) is None):
+        return _predict(forcefield, data.field, batch)
+    force, energies = torch.empty_like(data.force), torch.empty(len(data), dtype=torch.float64)
+    conservative = True
+    for values, rows in data.by_parameters():
+        found = _predict(forcefield._at_parameters(values)[0], data.field[rows], batch)
+        force[rows], conservative = found.force, conservative and found.energy is not None
+        if found.energy is not None:
+            energies[rows] = found.energy
+    return Forces(force, energies if conservative else None)
 
 
 def _force_errors(learned: Tensor, labels: Tensor, component: Component) -> dict[str, Any]:
