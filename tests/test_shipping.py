@@ -215,8 +215,8 @@ def test_models_of_other_studies_or_without_a_card_are_refused(shipped, tmp_path
     for name in ("learn_ising", "double_exchange"):  # the large run of the latter is judged by its small ones
         with pytest.raises(ValueError, match="takes no model"):
             get(name).of_model()
-    with pytest.raises(ValueError, match="No model of the study 'jahn_teller' comes with the library"):
-        jahn_teller.configure(model="pretrained")
+    with pytest.raises(ValueError, match="No model of the study 'falicov_kimball' comes with the library"):
+        get("falicov_kimball").configure(model="pretrained")
 
 
 # --- models of the library --------------------------------------------------------------------------------------------
