@@ -98,6 +98,7 @@ def mean_and_error(series: np.ndarray) -> tuple[float, float]:
     ν degrees of freedom over that of the normal one, since τ itself is uncertain. Slow modes of small amplitude are
     missed by the window W of τ, as in glasses; so the scatter of the means of 64, 32, 16 and 8 pieces of the series is
     taken instead, each with its own c, where it is larger by more than chance allows (10 %).
+    A series shorter than some fifteen τ cannot know its own memory: of ten τ, 90 of 100 intervals hold the truth.
 
     >>> import numpy as np
     >>> from nearsight.sampling import mean_and_error
