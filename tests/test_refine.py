@@ -1,5 +1,6 @@
 """Learning where a force field fails: masks, windows, labels, choices, kills, and the error that is left."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -289,20 +290,27 @@ class Killed(Exception):
     pass
 
 
+@contextlib.contextmanager
+def counted():
+    """A list that grows by one whenever learned forces are asked for."""
+    usual, calls = LearnedForceField.evaluate, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LearnedForceField, "evaluate", lambda self, field: (calls.append(1), usual(self, field))[1])
+        yield calls
+
+
 @pytest.fixture(scope="module")
 def whole(poor, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
-    calls = []
-    with pytest.MonkeyPatch.context() as patch:
-        usual = LearnedForceField.evaluate
-        patch.setattr(LearnedForceField, "evaluate", lambda self, field: (calls.append(1), usual(self, field))[1])
+    with counted() as calls:
         refined(poor, path, options=QUICK)
     return bits(path), len(calls)
 
 
-@pytest.mark.parametrize("part", [0.3, 0.6, *(pytest.param(p, marks=pytest.mark.slow) for p in (0.02, 0.1, 0.8, 0.97))])
-def test_a_killed_refinement_ends_with_the_same_bits(part, poor, whole, tmp_path, monkeypatch):
-    usual, left = LearnedForceField.evaluate, [int(part * whole[1])]
+@contextlib.contextmanager
+def killed_at(call):
+    """Dies, and has to, when learned forces are asked for that often."""
+    usual, left = LearnedForceField.evaluate, [call]
 
     def mortal(self, field):
         left[0] -= 1
@@ -310,39 +318,32 @@ def test_a_killed_refinement_ends_with_the_same_bits(part, poor, whole, tmp_path
             raise Killed
         return usual(self, field)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(LearnedForceField, "evaluate", mortal)
-        with pytest.raises(Killed):
-            refined(poor, tmp_path / "run", options=QUICK)
+        yield
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, *(pytest.param(p, marks=pytest.mark.slow) for p in (0.02, 0.1, 0.8, 0.97))])
+def test_a_killed_refinement_ends_with_the_same_bits(part, poor, whole, tmp_path):
+    with killed_at(int(part * whole[1])):
+        refined(poor, tmp_path / "run", options=QUICK)
     refined(poor, tmp_path / "run", options=QUICK, resume=True)
     assert bits(tmp_path / "run") == whole[0]
 
 
 @pytest.mark.parametrize("part", [None, pytest.param(0.7, marks=pytest.mark.slow)])
-def test_a_run_that_leaves_its_range_is_learned_from_until_there(part, poor, tmp_path, monkeypatch):
+def test_a_run_that_leaves_its_range_is_learned_from_until_there(part, poor, tmp_path):
     """Hot, so that it leaves the range of its start; killed on the way, too."""
     hot = {"scheme": Langevin(dt=0.2, mass=1.0, damping=0.3, kT=8.0)}
     hot["options"] = QUICK.model_copy(update={"rounds": 1, "guard": 1.0, "times": 3, "steps": 30})
-    calls, usual = [], LearnedForceField.evaluate
-    with monkeypatch.context() as patch:
-        patch.setattr(LearnedForceField, "evaluate", lambda self, field: (calls.append(1), usual(self, field))[1])
+    with counted() as calls:
         refined(poor, tmp_path / "run", **hot)
     facts = read_json(tmp_path / "run/round-001/round.json", hashed=True)
     assert max(facts["steps"]) < facts["stopped"] <= 30
     if part is None:
         return
-    left = [int(part * len(calls))]
-
-    def mortal(self, field):
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-        return usual(self, field)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LearnedForceField, "evaluate", mortal)
-        with pytest.raises(Killed):
-            refined(poor, tmp_path / "again", **hot)
+    with killed_at(int(part * len(calls))):
+        refined(poor, tmp_path / "again", **hot)
     refined(poor, tmp_path / "again", **hot, resume=True)
     assert bits(tmp_path / "again") == bits(tmp_path / "run")
 
