@@ -12,7 +12,7 @@ from nearsight.inference import Observations, Terms, learn_couplings, select_cou
 from nearsight.inference import _environments as environments
 from nearsight.inference import maximum_likelihood as likelihood
 from nearsight.inference._blocks import Blocks
-from nearsight.lattices import Lattice, honeycomb, square
+from nearsight.lattices import Lattice, honeycomb, random_cloud, square
 
 CONSISTENT = ("pseudo-likelihood", "interaction-screening", "likelihood")
 LATTICE = square(4)
@@ -196,6 +196,13 @@ def test_maximum_likelihood_by_pfaffians_is_that_by_enumeration(by, monkeypatch)
     found = learn_couplings(seen, terms, method="likelihood")
     np.testing.assert_allclose(found.value, enumerated.value, rtol=1e-6)
     np.testing.assert_allclose(found.covariance, enumerated.covariance, rtol=1e-5, atol=1e-12)
+
+
+def test_maximum_likelihood_serves_clouds_that_have_no_shells():
+    cloud = random_cloud(24, 0.8, 0.5, rng=torch.Generator().manual_seed(1), dim=2)
+    states = torch.randint(2, (2000, 24), generator=torch.Generator().manual_seed(2))
+    learned = learn_couplings(Observations(cloud, states), Terms.fields(cloud, by="site"), method="likelihood")
+    assert (np.abs(learned.value) < 4 * learned.error).all()
 
 
 def test_maximum_likelihood_too_cold_for_pfaffians_goes_on_by_monte_carlo(monkeypatch):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Ising, Potts
-from nearsight.lattices import chain, cubic, honeycomb, kagome, square, triangular
+from nearsight.lattices import Lattice, chain, cubic, honeycomb, kagome, square, triangular
 from nearsight.sampling import enumerate_states, ising_levels, ising_torus, planar_thermodynamics
-from nearsight.sampling._kac_ward import bond_moments, is_planar
+from nearsight.sampling._kac_ward import bond_moments
 
 SMALL = [
     square(4),
@@ -27,6 +27,7 @@ SMALL = [
     square(1),
     triangular(5, 2),
     kagome(1),
+    Lattice("oblique", [[1.0, 0.3], [0.2, 1.4]], [[0.0, 0.0], [0.5, 0.55]], (2, 3)),
 ]
 
 
@@ -134,11 +135,6 @@ def test_a_frozen_magnet_overflows_nowhere():
     np.testing.assert_allclose(cold.energy, -2.0, rtol=1e-14)
     np.testing.assert_allclose(cold.free_energy, -2.0 - cold.kT * np.log(2) / 36, rtol=1e-14)
     assert np.abs(cold.specific_heat).max() < 1e-12
-
-
-def test_bonds_that_cross_are_noticed():
-    assert all(is_planar(lattice) for lattice in SMALL)
-    assert not is_planar(cubic(3)) and not is_planar(chain(6))
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,18 @@ def check_dense(orbitals: int, number: int, dtype: torch.dtype, device: torch.de
 
     Each stays with its eigenvectors, and eigh works on one more of both.
     """
-    needed, there = (2 + 2 * number) * orbitals**2 * dtype.itemsize, physical_memory()
-    if device.type == "cpu" and there is not None and needed > there:
-        raise ValueError(
-            f"Exact diagonalisation of {number} matrices of {orbitals} orbitals needs {needed / 2**30:.2g} GiB, and "
-            f"this machine has {there / 2**30:.2g} GiB. Poles or Chebyshev need none, choose(model, field, ...) finds "
-            f"the faster of them; or solve fewer fields at a time."
+    needed = (2 + 2 * number) * orbitals**2 * dtype.itemsize
+    if device.type == "cpu":
+        check_memory(
+            needed,
+            f"Exact diagonalisation of {number} matrices of {orbitals} orbitals",
+            "Poles or Chebyshev need none, choose(model, field, ...) finds the faster of them; or solve fewer fields "
+            "at a time.",
         )
+
+
+def check_memory(needed: int, what: str, cure: str) -> None:
+    """Refuse what needs more bytes than this machine has, where the system tells."""
+    there = physical_memory()
+    if there is not None and needed > there:
+        raise ValueError(f"{what} needs {needed / 2**30:.2g} GiB, and this machine has {there / 2**30:.2g} GiB. {cure}")

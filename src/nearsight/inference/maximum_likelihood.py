@@ -12,7 +12,7 @@ from nearsight.inference._chains import Chains, ModelMoments
 from nearsight.inference._conditional import RUNAWAY, Estimate, bounded, solve_named
 from nearsight.inference._moments import Moments
 from nearsight.inference.terms import Terms
-from nearsight.sampling._kac_ward import bond_moments, is_planar
+from nearsight.sampling._kac_ward import bond_moments
 
 _ENUMERATED = 2**18
 """Systems with at most so many states are summed exactly."""
@@ -117,9 +117,12 @@ def _exact(terms: Terms) -> Callable[[np.ndarray], ModelMoments] | None:
 
 
 def _bonds_of(terms: Terms) -> np.ndarray | None:
-    """Which term each of ``lattice.bonds(1)`` belongs to (-1: none), if all terms are such bonds, and these planar."""
-    bonds = terms.lattice.bonds(1)
-    if len(bonds) > _PLANAR or any(term.kind != "ising" for term in terms.terms):
+    """Which term each of ``lattice.bonds(1)`` belongs to (-1: none), if all terms are such bonds, in two dimensions."""
+    lattice = terms.lattice
+    if lattice.dim != 2 or lattice.disordered or any(term.kind != "ising" for term in terms.terms):
+        return None
+    bonds = lattice.bonds(1)
+    if len(bonds) > _PLANAR:
         return None
     place = {pair: k for k, pair in enumerate(map(frozenset, zip(bonds.i.tolist(), bonds.j.tolist(), strict=True)))}
     if len(place) < len(bonds):  # two bonds between the same sites
@@ -130,7 +133,7 @@ def _bonds_of(terms: Terms) -> np.ndarray | None:
         if -1 in found or (term_of_bond[found] >= 0).any():
             return None
         term_of_bond[found] = k
-    return term_of_bond if is_planar(terms.lattice) else None
+    return term_of_bond
 
 
 def _by_pfaffians(terms: Terms, term_of_bond: np.ndarray, theta: np.ndarray) -> ModelMoments:

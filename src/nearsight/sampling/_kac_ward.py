@@ -28,9 +28,8 @@ from itertools import pairwise
 
 import numpy as np
 import scipy.sparse
-import scipy.spatial
 
-from nearsight._machine import physical_memory
+from nearsight._machine import check_memory
 from nearsight.lattices import Lattice
 
 _MATRICES = 14
@@ -50,30 +49,18 @@ class BondMoments:
     covariance: np.ndarray
 
 
-def is_planar(lattice: Lattice) -> bool:
-    """Whether the bonds of the first shell cross nowhere, so that :func:`bond_moments` takes it."""
-    return _graph(lattice) is not None
-
-
 def bond_moments(lattice: Lattice, K: np.ndarray) -> BondMoments:
-    """Moments of Ising spins with couplings K = J/kT ``(bond,)`` of ``lattice.bonds(1)``.
+    """Moments of Ising spins with couplings K = J/kT ``(bond,)`` of ``lattice.bonds(1)``, in two dimensions.
+
+    Bonds between nearest neighbours never cross: of the four sides of a quadrilateral two are shorter, together, than
+    its diagonals, so that two sites would be nearer than neighbours are.
 
     ``ArithmeticError`` where it is so cold that their errors would exceed 10⁻⁷: what is added and subtracted grows as
     e^{2|K|}.
     """
-    needed, there = _MATRICES * 8 * (2 * len(K)) ** 2, physical_memory()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"The Pfaffians of {len(K)} bonds need {needed / 2**30:.2g} GiB, and this machine has "
-            f"{there / 2**30:.2g} GiB; sample the model instead (ParallelTempering)."
-        )
-    graph = _graph(lattice)
-    if graph is None:
-        raise ValueError(
-            f"Bonds of {lattice!r} cross, or it is not two-dimensional: take a square, triangular, honeycomb or kagome "
-            "lattice, chain_thermodynamics for chains, or sample the model."
-        )
-    K = np.asarray(K, float)
+    needed = _MATRICES * 8 * (2 * len(K)) ** 2
+    check_memory(needed, f"The matrix of {len(K)} bonds", "Sample the model instead (ParallelTempering).")
+    graph, K = _graph(lattice), np.asarray(K, float)
     w = np.tanh(K)
     result = graph.moments(K, w)
     if np.abs(K).max() > SAFE:
@@ -109,7 +96,7 @@ class _Graph:
         inner, outer = (np.concatenate([bonds, bonds + n]) for bonds in (self.inner, self.outer))
         T = self.turns
         B = -(root[:, None] * T.toarray() * root)
-        inverse, log = _eliminated(B[np.ix_(inner, inner)] + self._partners(w, self.inner))
+        inverse, log = _eliminated(B[np.ix_(inner, inner)] + _partners(self._signs(w, self.inner)))
         # Y of the bonds that cross no boundary, and F, through which the others enter.
         left, right = T[:, inner] * root[inner], root[inner, None] * T[inner].toarray()
         Y = T.toarray() + left @ (inverse @ right)
@@ -119,7 +106,7 @@ class _Graph:
         total, first, second = 0.0, np.zeros(n), np.zeros((n, n))
         for factor, boundaries in self.sectors:
             reversed_ = (-1.0) ** (self.crosses @ np.array(boundaries))
-            r, d1, d2 = self._sector(Y, F, S + self._partners(w * reversed_, self.outer), w * reversed_)
+            r, d1, d2 = self._sector(Y, F, S, self._signs(w * reversed_, self.outer))
             total = total + factor * r
             first += factor * reversed_ * d1
             second += factor * np.outer(reversed_, reversed_) * d2
@@ -135,26 +122,24 @@ class _Graph:
         log_partition = float(self.n_sites * np.log(2) + log_cosh.sum() + log + np.log(total))
         return BondMoments(log_partition, mean, covariance)
 
-    def _partners(self, w: np.ndarray, bonds: np.ndarray) -> np.ndarray:
-        """j sgn w between each of some edges and its reverse."""
-        m = len(bonds)
-        block, here = np.zeros((2 * m, 2 * m)), np.arange(m)
-        block[here, here + m] = self.sign[bonds] * np.where(w[bonds] < 0, -1.0, 1.0)
-        return block - block.T
+    def _signs(self, w: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+        """j sgn w of some bonds."""
+        return self.sign[bonds] * np.where(w[bonds] < 0, -1.0, 1.0)
 
     def _sector(
-        self, Y: np.ndarray, F: np.ndarray, S: np.ndarray, w: np.ndarray
+        self, Y: np.ndarray, F: np.ndarray, S: np.ndarray, signs: np.ndarray
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """One r over that of the inner bonds, and its first and second derivatives in w, finite where r is zero."""
         n, m = len(self.sign), len(self.outer)
         small, rho, plane = 1.0, 1.0, None
         if m:
             # The plane in which S is smallest, exactly S = small (v uᵀ - u vᵀ) there, is given the value 1 instead.
+            S = S + _partners(signs)
             v, u = _smallest_plane(S)
             small = float(v @ S @ u)
             turn = np.outer(v, u) - np.outer(u, v)
             regular = S + (1 - small) * turn
-            rho = _pfaffian(regular) / float(np.prod(self.sign[self.outer] * np.where(w[self.outer] < 0, -1.0, 1.0)))
+            rho = _pfaffian(regular) * float(np.prod(signs))
             rho *= (-1.0) ** (m * (m - 1) // 2)  # edges and their reverses stand in two rows, not in pairs
             Y = Y - F @ (np.linalg.inv(regular) + turn) @ F.T
             plane = F @ turn @ F.T
@@ -165,6 +150,12 @@ class _Graph:
             other = _quarters(plane, n)
             first, second = first - np.diagonal(other[1]), second + _wick(parts, other)
         return rho * small, rho * j * first, rho * np.outer(j, j) * second
+
+
+def _partners(signs: np.ndarray) -> np.ndarray:
+    """The antisymmetric matrix that joins edges, in the first row, to their reverses, in the second."""
+    block = np.diag(signs)
+    return np.block([[np.zeros_like(block), block], [-block, np.zeros_like(block)]])
 
 
 def _smallest_plane(S: np.ndarray) -> np.ndarray:
@@ -223,12 +214,10 @@ def _pfaffian(A: np.ndarray) -> float:
 
 
 @lru_cache(maxsize=8)
-def _graph(lattice: Lattice) -> _Graph | None:
-    """The directed edges of the first shell, or None if bonds cross."""
+def _graph(lattice: Lattice) -> _Graph:
+    """The directed edges of the first shell."""
     bonds = lattice.bonds(1)
     n = len(bonds)
-    if lattice.dim != 2 or _crossing(lattice):
-        return None
     angle = np.mod(np.arctan2(bonds.displacement[:, 1], bonds.displacement[:, 0]), 2 * np.pi)
     angle = np.concatenate([angle, np.where(angle < np.pi, angle + np.pi, angle - np.pi)])
     tail = np.concatenate([bonds.i, bonds.j])
@@ -254,37 +243,3 @@ def _graph(lattice: Lattice) -> _Graph | None:
         np.flatnonzero(outside),
         sectors,
     )
-
-
-def _crossing(lattice: Lattice) -> bool:
-    """Whether two bonds of the first shell have a point in common that is not an end of both."""
-    bonds = lattice.bonds(1)
-    if not len(bonds):
-        return False
-    # The middles of two bonds that cross are no farther apart than a bond is long, on the torus.
-    middle = lattice.positions[bonds.i] + bonds.displacement / 2
-    reach = float(np.linalg.norm(bonds.displacement, axis=1).max())
-    around = np.broadcast_to(lattice.periodic, 2)
-    periods = [v * s for v, s, p in zip(lattice.vectors, lattice.shape, around, strict=True) if p]
-    shifts = [np.zeros(2)]
-    for period in periods:
-        shifts = [s + k * period for s in shifts for k in (-1, 0, 1)]
-    tree = scipy.spatial.cKDTree(middle)
-    for shift in shifts:
-        pairs = tree.query_ball_point(middle + shift, reach * (1 + 1e-9))
-        a = np.repeat(np.arange(len(bonds)), [len(p) for p in pairs])
-        b = np.concatenate([np.asarray(p, int) for p in pairs]) if len(a) else a
-        if _segments_cross(middle[a] + shift, bonds.displacement[a], middle[b], bonds.displacement[b]).any():
-            return True
-    return False
-
-
-def _segments_cross(p: np.ndarray, d: np.ndarray, q: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Whether segments with middles p, q and vectors d, g cross strictly inside both."""
-    cross = d[:, 0] * g[:, 1] - d[:, 1] * g[:, 0]
-    away = q - p
-    with np.errstate(divide="ignore", invalid="ignore"):
-        s = (away[:, 0] * g[:, 1] - away[:, 1] * g[:, 0]) / cross
-        t = (away[:, 0] * d[:, 1] - away[:, 1] * d[:, 0]) / cross
-    inside = 0.5 - 1e-9
-    return (np.abs(cross) > 1e-12 * np.sum(d * d, 1)) & (np.abs(s) < inside) & (np.abs(t) < inside)

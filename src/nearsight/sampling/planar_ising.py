@@ -63,6 +63,10 @@ def _check(model: ClassicalModel) -> None:
             "The model has tiles or a field, with which it has no Pfaffian; enumerate_states takes both, up to 26 "
             "spins, and ParallelTempering any number."
         )
+    if lattice.dim != 2:
+        raise ValueError(
+            f"{lattice!r} is not two-dimensional: take chain_thermodynamics for chains, or sample the model."
+        )
     bonds = lattice.bonds(1)
     if not (np.array_equal(pairs.i, bonds.i) and np.array_equal(pairs.j, bonds.j)):
         raise ValueError("Pfaffians need bonds of nearest neighbours alone, each once, as EdwardsAnderson has them.")
