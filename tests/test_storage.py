@@ -248,7 +248,29 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
             write_atomic(tmp_path / "log", "new" * 1000)
         with pytest.raises(OSError, match=r"Make room.*model"), atomic_directory(tmp_path / "model") as folder:
             (folder / "weights").write_bytes(b"x" * 5000)
+        with pytest.raises(OSError, match=r"Make room.*tensors"):
+            save_tensors(tmp_path / "tensors", {"large": torch.zeros(1000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error.value.filename == str(tmp_path / "log")
     assert [p.name for p in tmp_path.iterdir()] == ["log"] and (tmp_path / "log").read_text() == "old"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
+def test_tensors_are_written_without_a_second_copy_in_memory(tmp_path):
+    script = """
+import sys, torch
+from nearsight.storage import save_tensors
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+tensor = torch.ones(256 * 2**20, dtype=torch.uint8)
+before = peak()
+save_tensors(sys.argv[1], {"tensor": tensor})
+print((peak() - before) / 2**10)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "tensors")]
+    grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert grown < 64

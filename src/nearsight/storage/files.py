@@ -39,7 +39,7 @@ def corrupt(path: str | Path, kind: str, error: object, cure: str = CURE) -> Cor
 
 
 @contextlib.contextmanager
-def _atomic_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path) -> Iterator[Path]:
     """Write a file under a temporary name; it appears at ``path``, on disk, when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def _atomic_file(path: str | Path) -> Iterator[Path]:
 
 def write_atomic(path: str | Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a killed writer, sees the old content or the new, never a part."""
-    with _atomic_file(path) as temporary, open(temporary, "xb") as file:
+    with atomic_file(path) as temporary, open(temporary, "xb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 

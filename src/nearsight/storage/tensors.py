@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import warnings
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nearsight.storage.files import CURE, CorruptFileError, DamagedFileWarning, corrupt, data_hash, write_atomic
+from nearsight.storage.files import CURE, CorruptFileError, DamagedFileWarning, atomic_file, corrupt, data_hash
 
 ALIGNMENT = 64
 """Bytes: where the allocator of torch begins every block of memory."""
@@ -39,7 +41,13 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
     texts = metadata or {}
     # One entry only: safetensors writes several in random order, and equal content shall leave equal files.
     head = {HEAD: json.dumps({"texts": texts, "hash": _hash(contiguous, texts)}, sort_keys=True)}
-    write_atomic(path, safetensors.torch.save(contiguous, head))
+    with atomic_file(path) as temporary:  # without the whole file in memory beside the tensors
+        try:
+            safetensors.torch.save_file(contiguous, temporary, head)
+        except safetensors.SafetensorError as error:  # of the disk, as a rule, told as a text
+            if known := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(known[1]), os.strerror(int(known[1]))) from error
+            raise
 
 
 def load_tensors(
@@ -50,10 +58,14 @@ def load_tensors(
     Raises ``CorruptFileError``, which ends in ``cure``, for a file that is not whole or was changed after writing.
     Files of nearsight 0.1 carry no hash; they are read if ``hashed`` is False.
     """
-    content = Path(path).read_bytes()
+    path = Path(path)
+    path.stat()
     try:
-        tensors = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        with safetensors.safe_open(path, framework="pt") as file:
+            # What comes out of the reader are views of the file, which begin anywhere and end with it.
+            names = file.keys()
+            tensors = {n: file.get_tensor(n).clone(memory_format=torch.contiguous_format) for n in names}
+            header = file.metadata() or {}
         if HEAD not in header:
             if hashed:
                 raise ValueError("it carries no hash: it is damaged, or was written by nearsight 0.1")
@@ -65,8 +77,7 @@ def load_tensors(
                 raise ValueError("its content does not have the hash stored with it")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise corrupt(path, "safetensors", error, cure) from error
-    # What comes out of the reader are views of a buffer, which begin anywhere.
-    return {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}, texts
+    return tensors, texts
 
 
 def usable_tensors(path: str | Path) -> bool:
