@@ -1,5 +1,6 @@
 """Fits: a planted law is recovered, and a fit is a function of its inputs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from nearsight.forcefields import ClassicalForceField, ExactForceField, ForceFie
 from nearsight.hamiltonians import Holstein
 from nearsight.lattices import Lattice, square
 from nearsight.solvers import Dense
-from nearsight.storage import CorruptFileError
-from nearsight.training import DataSet, FitOptions, Random, Trainer, evaluate, fit
+from nearsight.storage import CorruptFileError, load_tensors, save_tensors
+from nearsight.training import DataSet, FitOptions, Random, Trainer, evaluate, fit, trainer
 
 
 class Springs(ForceField):
@@ -226,6 +227,70 @@ def test_a_fit_interrupted_at_any_step_resumes_bit_for_bit(data, tmp_path, monke
     resumed = fit(start, data, options=SHORT, path=tmp_path / "cut", resume=True, progress=False)
     assert_same(undisturbed, resumed)
     assert (tmp_path / "cut" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
+
+
+def interrupted(self):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Torch with two threads, a measurement with a given result, and the numbers of threads of the steps since."""
+    before, steps, advance = torch.get_num_threads(), [], Trainer.advance
+
+    def watched(self):
+        steps.append(torch.get_num_threads())
+        advance(self)
+
+    def found(number):
+        steps.clear()
+        monkeypatch.setattr(trainer, "fastest_threads", lambda work, most: work() or min(number, most))
+        return steps
+
+    monkeypatch.setattr(Trainer, "advance", watched)
+    torch.set_num_threads(2)
+    yield found
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_measuring_threads_leaves_no_trace_in_a_fit(data, tmp_path, measured, number):
+    steps = measured(number)
+    free = SHORT.model_copy(update={"threads": None})
+    chosen = fit(Network(LATTICE), data, options=free, path=tmp_path, progress=False)
+    assert set(steps) == {number} and torch.get_num_threads() == 2
+    given = SHORT.model_copy(update={"threads": number})
+    assert_same(chosen, fit(Network(LATTICE), data, options=given, progress=False))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_resumed_fit_keeps_the_threads_it_began_with(data, tmp_path, measured, monkeypatch, recorded):
+    options, file = SHORT.model_copy(update={"threads": None}), tmp_path / "checkpoint.safetensors"
+    steps = measured(1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "validate", interrupted)
+        fit(Network(LATTICE), data, options=options, path=tmp_path, progress=False)
+    assert set(steps) == {1}
+    if not recorded:  # files of earlier versions, which left the number as it was
+        tensors, texts = load_tensors(file)
+        numbers = json.loads(texts["numbers"])
+        assert numbers.pop("threads") == 1
+        save_tensors(file, tensors, texts | {"numbers": json.dumps(numbers)})
+    steps = measured(2)
+    fit(Network(LATTICE), data, options=options, path=tmp_path, resume=True, progress=False)
+    assert set(steps) == {1 if recorded else 2}
+
+
+def test_the_threads_are_on_disk_before_the_first_step(data, tmp_path, measured, monkeypatch):
+    measured(1)
+    options = SHORT.model_copy(update={"threads": None})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "advance", interrupted)
+        fit(Network(LATTICE), data, options=options, path=tmp_path, progress=False)
+    steps = measured(2)
+    resumed = fit(Network(LATTICE, seed=9), data, options=options, path=tmp_path, resume=True, progress=False)
+    assert set(steps) == {1}
+    assert_same(resumed, fit(Network(LATTICE), data, options=SHORT, progress=False))
 
 
 SCRIPT = """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.parallel import cores, kept_workers, resumable
+from nearsight.parallel import cores, kept_workers, resumable, workers
 from nearsight.parallel.tasks import completed
 from nearsight.storage import CorruptFileError, DamagedFileWarning
 
@@ -293,3 +293,49 @@ def test_cores_are_at_most_those_of_the_environment(monkeypatch):
             cores()
     monkeypatch.delenv("NEARSIGHT_CORES")
     assert cores() == 6
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds and processor seconds of a call by its number of threads, in place of the machine's."""
+
+    def __init__(self, costs):
+        self.costs, self.wall, self.processor, self.calls = costs, 0.0, 0.0, []
+
+    def perf_counter(self):
+        return self.wall
+
+    def process_time(self):
+        return self.processor
+
+    def work(self):
+        seconds, processor = self.costs[torch.get_num_threads()]
+        stalled = 50.0 if torch.get_num_threads() not in self.calls else 1.0  # the first call starts the threads
+        self.calls.append(torch.get_num_threads())
+        self.wall, self.processor = self.wall + stalled * seconds, self.processor + stalled * processor
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ({1: (1, 1), 2: (1.2, 2.4)}, 1),
+        ({1: (1, 1), 2: (0.9, 1.1)}, 1),  # hardly sooner
+        ({1: (1, 1), 2: (0.7, 1.6)}, 1),  # sooner, at the price of others
+        ({1: (1, 1), 2: (0.6, 1.2), 4: (0.5, 2.0)}, 2),
+        ({1: (1, 1), 2: (0.6, 1.2), 4: (0.35, 1.4), 8: (0.2, 1.6)}, 8),
+        ({1: (1e-3, 1e-3), 2: (6e-4, 1.1e-3)}, 2),
+    ],
+)
+def test_more_threads_are_taken_only_where_they_clearly_pay(costs, expected, monkeypatch):
+    clock = Clock(costs)
+    monkeypatch.setattr(workers, "time", clock)
+    before = torch.get_num_threads()
+    assert workers.fastest_threads(clock.work, max(costs)) == expected
+    assert torch.get_num_threads() == before
+    assert len(clock.calls) <= 2 * workers.ROUNDS * len(costs)
+
+
+def test_one_thread_needs_no_measurement():
+    assert workers.fastest_threads(lambda: pytest.fail("measured"), 1) == 1

@@ -95,7 +95,10 @@ class TrainerOptions(_Options):
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and data."""
     threads: Count | None = 1
-    """Threads of torch during the fit (None: leave as it is). Small networks are fastest on one."""
+    """Threads of torch during the fit. Small networks are fastest on one, and weights of different numbers of threads
+    differ in their last bits. None: measured before the first step, 1, 2, 4, ... up to as many as torch has
+    (``OMP_NUM_THREADS``), more only where they clearly pay beside what else the machine does. The checkpoint keeps
+    the number, so that a resumed fit has the same bits. On a GPU and under ``torchrun`` None leaves it as it is."""
 
     def shortened(self, steps: int) -> Self:
         """The same fit of so many steps: it warms up for a quarter of them at most, and validates four times."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from nearsight._description import differences
 from nearsight._validation import boolean
 from nearsight.parallel import progress_bar, threads
+from nearsight.parallel.workers import fastest_threads
 from nearsight.storage import load_tensors, lock, save_tensors, tidy, write_atomic
 from nearsight.training import _distributed
 from nearsight.training.optimizers._state import OptimizerState
@@ -138,6 +139,7 @@ class Trainer:
         self.sums: dict[str, float] = {}
         self.count = 0
         self.log: list[dict[str, float]] = []
+        self.threads = options.threads
         self.identity = {
             "format": FORMAT,
             "options": options.model_dump(mode="json"),
@@ -170,10 +172,15 @@ class Trainer:
             stored = _distributed.from_first(lambda: self._read(file) if file and file.exists() else None)
             if stored is not None:
                 self.optimisation.restore(stored[0])
-                for name, value in stored[1].items():
+                for name, value in ({"threads": torch.get_num_threads()} | stored[1]).items():
                     setattr(self, name, value)
                 self._write_log(file)
+            elif self.threads is None:
+                self.threads = self._fastest_threads()
+                if file is not None:
+                    self._save(file)
             with (
+                threads(self.threads),
                 progress_bar(progress and _distributed.rank() == 0) as bar,
                 _writer(file.parent if file and tensorboard else None, self.step) as writer,
             ):
@@ -197,6 +204,23 @@ class Trainer:
                     writer.add_scalar(name, row[name], self.step)
             if file is not None and (last or self.stopped or self.step % options.checkpoint_every == 0):
                 self._save(file)
+
+    def _fastest_threads(self) -> int:
+        """With how many threads loss and gradient are fastest; nothing that the fit depends on changes."""
+        parameters, most = self.optimisation.parameters, torch.get_num_threads()
+        if most == 1 or _distributed.ranks() > 1 or any(p.device.type != "cpu" for p in parameters):
+            return most
+        self.model.train()
+        batch, buffers = self.task.batch(self.step), [(b, b.clone()) for b in self.model.buffers()]
+
+        def work() -> None:
+            torch.autograd.grad(self.task.loss(self.model, batch)["loss"], parameters, allow_unused=True)
+
+        with torch.random.fork_rng(devices=[]):
+            found = fastest_threads(work, most)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        return found
 
     def advance(self) -> None:
         """One step."""
@@ -233,7 +257,7 @@ class Trainer:
     # --- checkpoint: one file, so that tensors and numbers never disagree -------------------------------------------
 
     def _save(self, file: Path) -> None:
-        kept = ("step", "best", "best_step", "stopped", "sums", "count", "log")
+        kept = ("step", "best", "best_step", "stopped", "sums", "count", "log", "threads")
         numbers = {name: getattr(self, name) for name in kept}
         texts = {"numbers": json.dumps(numbers), "identity": json.dumps(self.identity)}
         save_tensors(file, self.optimisation.tensors(), texts)
