@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.hamiltonians import EdwardsAnderson, Ising, Potts
+from nearsight.hamiltonians import BlumeCapel, EdwardsAnderson, Ising, Potts
 from nearsight.inference import Observations, Terms, learn_couplings, select_couplings
 from nearsight.inference import _environments as environments
 from nearsight.inference import maximum_likelihood as likelihood
@@ -74,6 +74,19 @@ def test_the_energy_of_potts_terms_is_that_of_the_potts_model(kind):
     )
     model = Potts(lattice, 4, J=(1.0, 0.4), kind="standard" if kind == "potts" else "clock")
     torch.testing.assert_close(energy, model.energy(states), rtol=0, atol=1e-12)
+
+
+def test_the_energy_of_spin_one_terms_is_that_of_the_blume_capel_model():
+    lattice, spins_one = square(4), {"n_states": 3, "kind": "blume-capel"}
+    states = torch.randint(3, (7, 16), generator=torch.Generator().manual_seed(1), dtype=torch.int8)
+    terms = Terms.pairs(lattice, 2, **spins_one) + Terms.fields(lattice, **spins_one)
+    energy = -terms.statistics(states) @ torch.tensor([1.0, 0.4, 0.3, 0.8], dtype=torch.float64)
+    expected = BlumeCapel(lattice, J=(1.0, 0.4), h=0.3, D=0.8).energy(states)
+    torch.testing.assert_close(energy, expected, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="three states"):
+        Terms.fields(lattice, n_states=4, kind="blume-capel")
+    with pytest.raises(ValueError, match="no Ising spins"):
+        Terms.fields(lattice, n_states=3, kind="ising")
 
 
 def test_displacements_hold_every_pair_once():
@@ -256,6 +269,20 @@ def test_potts_couplings_are_recovered(kind):
     again = learned.model(square(6))
     assert isinstance(again, Potts)
     assert tuple(learned.value) == again.J
+
+
+def test_couplings_and_crystal_field_of_spins_one_are_recovered():
+    lattice, spins_one = square(3), {"n_states": 3, "kind": "blume-capel"}
+    model = BlumeCapel(lattice, J=(1.0, 0.3), h=0.1, D=0.6)
+    seen = Observations(lattice, drawn(model, 3.0, 40_000, 3), n_states=3, kT=3.0, chain=np.arange(40_000))
+    terms = Terms.pairs(lattice, 2, **spins_one) + Terms.fields(lattice, **spins_one)
+    for method in CONSISTENT:
+        learned = learn_couplings(seen, terms, method=method)
+        assert np.abs((learned.value - [1.0, 0.3, 0.1, 0.6]) / learned.error).max() < 3.5
+        assert learned.error.max() < 0.06
+    again = learned.model(square(6))
+    assert isinstance(again, BlumeCapel)
+    assert tuple(learned.value) == (*again.J, again.h, again.D)
 
 
 def test_bethe_is_exact_on_a_chain_with_open_ends():

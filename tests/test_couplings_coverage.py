@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.hamiltonians import ClassicalModel, EdwardsAnderson, Ising, Potts
+from nearsight.hamiltonians import BlumeCapel, ClassicalModel, EdwardsAnderson, Ising, Potts
 from nearsight.inference import Observations, Terms, learn_couplings, select_couplings
 from nearsight.inference import maximum_likelihood as likelihood
 from nearsight.lattices import square
@@ -77,8 +77,14 @@ CASES = {
     "glass": case(HOT, Terms.pairs(SMALL, by="bond"), independent(1000), HOT.couplings),
     "cold glass": case(COLD, Terms.pairs(SMALL, by="bond"), independent(4000), COLD.couplings),
     "potts": case(Potts(SMALL, 3, J=(0.5, 0.1)), Terms.pairs(SMALL, 2, n_states=3), independent(500)),
+    "spins one": case(
+        BlumeCapel(SMALL, J=0.5, D=0.4),
+        Terms.pairs(SMALL, n_states=3, kind="blume-capel") + Terms.fields(SMALL, n_states=3, kind="blume-capel"),
+        independent(500),
+        [0.5, 0.0, 0.4],
+    ),
 }
-SCREENED = {name: c for name, c in CASES.items() if name in ("independent", "chains", "glass", "potts")}
+SCREENED = {name: c for name, c in CASES.items() if name in ("independent", "chains", "glass", "potts", "spins one")}
 
 
 def covered(case, repetitions, method):
@@ -99,7 +105,7 @@ def judge(shares, couplings, level=0.95):
     assert abs(shares.mean() - level) < max(4 * error, 0.012), f"{shares.mean():.3f} ± {error:.3f}"
 
 
-@pytest.mark.parametrize("name", ["independent", "two chains", "glass"])
+@pytest.mark.parametrize("name", ["independent", "two chains", "glass", "spins one"])
 @pytest.mark.parametrize("method", ["pseudo-likelihood", "likelihood"])
 def test_intervals_hold_the_truth_in_95_of_100_repetitions(name, method):
     judge(covered(CASES[name], 40, method), len(CASES[name].truth))

@@ -57,6 +57,13 @@ def test_nan_is_a_site_that_was_not_seen(tmp_path):
     assert (seen.states().numpy()[~seen.missing] == STATES[~seen.missing]).all()
 
 
+def test_spins_one_are_read_as_states(tmp_path):
+    spins = np.random.default_rng(4).integers(-1, 2, (20, 6))
+    written = np.where(STATES == 1, np.nan, spins)
+    seen = load_observations(write(tmp_path / "a.npy", x=written), LATTICE, n_states=3)
+    assert (seen.states().numpy()[~seen.missing] == spins[~seen.missing] + 1).all() and seen.missing.any()
+
+
 def test_chains_may_be_an_axis_and_sites_a_grid_with_basis(tmp_path):
     states = np.random.default_rng(3).integers(0, 3, (4, 10, 3, 3, 2))
     seen = load_observations(write(tmp_path / "a.npy", x=states), honeycomb(3), n_states=3)

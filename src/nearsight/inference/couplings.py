@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from nearsight._validation import choice, instance, integer, number
-from nearsight.hamiltonians import ClassicalModel, EdwardsAnderson, Ising, Potts, TileModel
+from nearsight.hamiltonians import BlumeCapel, ClassicalModel, EdwardsAnderson, Ising, Potts, TileModel
 from nearsight.inference._blocks import Blocks
 from nearsight.inference._conditional import Estimate, solve
 from nearsight.inference._moments import observed_moments, refuse_few
@@ -79,9 +79,10 @@ class LearnedCouplings:
     def model(self, lattice: Lattice | None = None) -> ClassicalModel:
         """The Hamiltonian with these couplings, on ``lattice`` if couplings do not belong to sites.
 
-        :class:`~nearsight.hamiltonians.Ising` from pairs by shell and a uniform field,
-        :class:`~nearsight.hamiltonians.Potts` from pairs by shell, :class:`~nearsight.hamiltonians.EdwardsAnderson`
-        from all bonds of nearest neighbours, and a :class:`~nearsight.hamiltonians.TileModel` from other terms that
+        :class:`~nearsight.hamiltonians.Ising` and :class:`~nearsight.hamiltonians.BlumeCapel` from pairs by shell and
+        uniform fields, :class:`~nearsight.hamiltonians.Potts` from pairs by shell,
+        :class:`~nearsight.hamiltonians.EdwardsAnderson` from all bonds of nearest neighbours, and a
+        :class:`~nearsight.hamiltonians.TileModel` from other terms that
         all translates share, four-spin terms among them.
         """
         lattice = self.terms.lattice if lattice is None else instance(lattice, Lattice, "lattice")
@@ -99,12 +100,14 @@ class LearnedCouplings:
                     )
                 return EdwardsAnderson(lattice, self.value)
         shells = {t.shell: float(J) for t, J in zip(terms, self.value, strict=True) if t.kind != "field"}
-        uniform = all(t.name == (f"J{t.shell}" if t.kind != "field" else "h") for t in terms)
+        uniform = all(t.name == f"J{t.shell}" if t.kind != "field" else t.name in ("h", "D") for t in terms)
         if uniform and shells:
             J = tuple(shells.get(k, 0.0) for k in range(1, max(shells) + 1))
+            fields = {t.name: float(v) for t, v in zip(terms, self.value, strict=True) if t.kind == "field"}
             if kinds <= {"ising", "field"}:
-                h = [float(v) for t, v in zip(terms, self.value, strict=True) if t.kind == "field"]
-                return Ising(lattice, J=J, h=h[0] if h else 0.0)
+                return Ising(lattice, J=J, **fields)
+            if kinds <= {"blume-capel", "field"}:
+                return BlumeCapel(lattice, J=J, **fields)
             if len(kinds) == 1:
                 return Potts(lattice, self.terms.n_states, J=J, kind="clock" if kinds == {"clock"} else "standard")
         return self._tiles(lattice)

@@ -41,8 +41,8 @@ def load_observations(
     n_states, kT: as in :class:`Observations`.
     name: of the array in a file of several; by default the only one, or "states", "spins", "snapshots" or
         "configurations".
-    values: "spins" for ±1, "states" for 0..q-1, "from one" for 1..q, or "auto": spins if a value -1 occurs and q = 2,
-        "from one" if 1 and q are the smallest and largest, states otherwise.
+    values: "spins" for ±1, with q = 3 for -1, 0, 1; "states" for 0..q-1, "from one" for 1..q, or "auto": spins if a
+        value -1 occurs and q is 2 or 3, "from one" if 1 and q are the smallest and largest, states otherwise.
     chain: name of an array with the number of the chain of every snapshot.
     missing: name of an array of the shape of the states that is not 0 where a site was not seen.
     """
@@ -96,16 +96,17 @@ def _states(given: np.ndarray, unseen: np.ndarray, q: int, values: str, file: Pa
     if values == "auto":
         if q == 2 and (low, high) == (1, 1):
             raise ValueError(f'{file} holds nothing but 1; pass values="spins" or "states" to say which state that is.')
-        values = "spins" if q == 2 and low == -1 else "from one" if low == 1 and high == q else "states"
+        values = "spins" if q in (2, 3) and low == -1 else "from one" if low == 1 and high == q else "states"
     allowed = {"spins": (-1, 1), "states": (0, q - 1), "from one": (1, q)}[values]
-    between = values == "spins" and bool((whole == 0).any())
+    between = values == "spins" and q != 3 and bool((whole == 0).any())
     if low < allowed[0] or high > allowed[1] or between:
         what = "spins of ±1 and zeros" if between else f"values {low}..{high}"
         raise ValueError(
             f"{file} holds {what}, where {values!r} of {q} states are {allowed[0]}..{allowed[1]}; pass n_states= and "
             f"values= as they are meant, and NaN or missing= for sites that were not seen."
         )
-    return np.where(unseen, 0, (whole + 1) // 2 if values == "spins" else whole - allowed[0]).astype(np.int8)
+    step = 2 if values == "spins" and q != 3 else 1
+    return np.where(unseen, 0, (whole - allowed[0]) // step).astype(np.int8)
 
 
 def _whole(array: np.ndarray, file: Path, name: str) -> np.ndarray:

@@ -26,7 +26,7 @@ class Term:
     """Clusters of sites ``(cluster, site)`` that share one coupling, and what states of a cluster count.
 
     ``table`` ``(state,) * sites`` is symmetric under exchange of its sites. ``kind`` and ``shell`` say what a named
-    model calls it: "ising", "potts", "clock" with the neighbour shell, "field", or "product".
+    model calls it: "ising", "potts", "clock", "blume-capel" with the neighbour shell, "field", or "product".
     """
 
     name: str
@@ -55,6 +55,9 @@ class Terms:
     3 terms on square, 8 × 8 sites, periodic: J1, J2, plaquette
     >>> len(Terms.pairs(square(8), by="displacement")), len(Terms.pairs(square(8), by="bond"))
     (33, 128)
+    >>> spins_one = {"n_states": 3, "kind": "blume-capel"}
+    >>> (Terms.pairs(square(8), **spins_one) + Terms.fields(square(8), **spins_one)).names
+    ('J1', 'h', 'D')
     """
 
     def __init__(self, lattice: Lattice, terms: Iterable[Term], n_states: int = 2) -> None:
@@ -79,10 +82,10 @@ class Terms:
         *,
         by: Literal["shell", "displacement", "bond"] = "shell",
         n_states: int = 2,
-        kind: Literal["ising", "potts", "clock"] | None = None,
+        kind: Literal["ising", "potts", "clock", "blume-capel"] | None = None,
     ) -> Terms:
-        r"""Pair couplings: :math:`s_i s_j` ("ising"), :math:`\delta_{a_i a_j}` ("potts") or
-        :math:`\cos 2\pi(a_i - a_j)/q` ("clock"), each bond once.
+        r"""Pair couplings: :math:`s_i s_j` ("ising", and "blume-capel" with s = -1, 0, 1 for the states 0, 1, 2),
+        :math:`\delta_{a_i a_j}` ("potts") or :math:`\cos 2\pi(a_i - a_j)/q` ("clock"), each bond once.
 
         Parameters
         ----------
@@ -97,9 +100,10 @@ class Terms:
         n_states = integer(n_states, "n_states", least=2, most=127)
         choice(by, "by", ("shell", "displacement", "bond"))
         form = "ising" if n_states == 2 else "potts"
-        form = form if kind is None else choice(kind, "kind", ("ising", "potts", "clock"))
+        form = form if kind is None else choice(kind, "kind", ("ising", "potts", "clock", "blume-capel"))
         if form == "ising" and n_states != 2:
             raise ValueError(f"{n_states} states are no Ising spins; pass kind='potts' or 'clock'.")
+        _check_spin_one(form, n_states)
         table = _pair_table(form, n_states)
         if shells is None and by == "displacement":
             everything = np.stack(np.triu_indices(lattice.n_sites, 1), axis=-1)
@@ -121,16 +125,39 @@ class Terms:
         return cls(lattice, terms, n_states)
 
     @classmethod
-    def fields(cls, lattice: Lattice, *, by: Literal["lattice", "site"] = "lattice", n_states: int = 2) -> Terms:
-        r"""Fields: :math:`s_i` for two states; for more :math:`\delta_{a_i a}` with a = 1 .. q - 1, against state 0."""
+    def fields(
+        cls,
+        lattice: Lattice,
+        *,
+        by: Literal["lattice", "site"] = "lattice",
+        n_states: int = 2,
+        kind: Literal["ising", "potts", "blume-capel"] | None = None,
+    ) -> Terms:
+        r"""Fields: :math:`s_i` ("ising"); :math:`\delta_{a_i a}` with a = 1 .. q - 1, against state 0 ("potts"); field
+        and crystal field of spins one, h with :math:`s_i` and D with :math:`-s_i^2` ("blume-capel").
+
+        Parameters
+        ----------
+        by: "lattice", the same on all sites, or "site", one for each.
+        n_states: q.
+        kind: by default "ising" for two states and "potts" for more.
+        """
         n_states = integer(n_states, "n_states", least=2, most=127)
         choice(by, "by", ("lattice", "site"))
+        form = "ising" if n_states == 2 else "potts"
+        form = form if kind is None else choice(kind, "kind", ("ising", "potts", "blume-capel"))
+        if form == "ising" and n_states != 2:
+            raise ValueError(f"{n_states} states are no Ising spins; pass kind='potts'.")
+        _check_spin_one(form, n_states)
         sites = np.arange(checked_lattice(lattice).n_sites)[:, None]
-        tables = (
-            {"": np.array([-1.0, 1.0])} if n_states == 2 else {f" {a}": np.eye(n_states)[a] for a in range(1, n_states)}
-        )
+        spin = np.arange(n_states) - 1.0
+        tables = {
+            "ising": {"h": np.array([-1.0, 1.0])},
+            "potts": {f"h {a}": np.eye(n_states)[a] for a in range(1, n_states)},
+            "blume-capel": {"h": spin, "D": -(spin**2)},
+        }[form]
         groups = {"": sites} if by == "lattice" else {f" {i}": sites[i : i + 1] for i in range(len(sites))}
-        terms = [Term(f"h{a}{where}", c, t, "field") for where, c in groups.items() for a, t in tables.items()]
+        terms = [Term(f"{a}{where}", c, t, "field") for where, c in groups.items() for a, t in tables.items()]
         return cls(lattice, terms, n_states)
 
     @classmethod
@@ -251,7 +278,14 @@ def _pair_table(kind: str, q: int) -> np.ndarray:
     if kind == "ising":
         return _spin_product(2)
     step = np.arange(q)
+    if kind == "blume-capel":
+        return np.outer(step - 1.0, step - 1.0)
     return np.eye(q) if kind == "potts" else np.cos(2 * np.pi / q * (step[:, None] - step))
+
+
+def _check_spin_one(kind: str, n_states: int) -> None:
+    if kind == "blume-capel" and n_states != 3:
+        raise ValueError(f"The spins of a Blume-Capel model have three states, -1, 0 and 1, not {n_states}.")
 
 
 def _shells(shells: Any) -> tuple[int, ...]:

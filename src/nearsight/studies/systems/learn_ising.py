@@ -439,12 +439,11 @@ PRESETS = {
         observations=51_200_000,
         fit=LikelihoodOptions(steps=5000),
         hidden_fit=LikelihoodOptions(steps=4000),
-        step=2,
         labels=960_000,
         per_level=8000,
         large=128,
         temperatures=(1.4, 1.8, 2.0, 2.1, 2.2, 2.25, 2.3, 2.35, 2.4, 2.5, 2.7, 3.0, 3.5, 4.5, 6.0),
-        snapshots=20_000,
+        snapshots=5000,
     ),
     "tiny": Config(  # seconds: shows that the machinery works
         length=6,
