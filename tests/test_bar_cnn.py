@@ -155,6 +155,55 @@ def test_models_on_disk_are_the_same(head, rng, tmp_path):
     assert torch.equal(Biased(again, 2.0)(field).force, Biased(whole, 2.0)(field).force)
 
 
+WARM = {"temperatures": (0.02, 0.15)}
+
+
+@HEADS
+def test_forces_depend_on_the_temperature_and_nothing_pulls_at_it(head, rng):
+    whole, field = learned(head=head, **WARM), fields(rng, 3)
+    cold, hot = (Biased(whole, 2.3, kT=kT)(field).force for kT in (0.02, 0.15))
+    assert cold.shape == field.shape and float((hot - cold).abs().max()) > 1e-4
+    driven = torch.cat([field, torch.full_like(field, 2.3), torch.full_like(field, 0.02)], -1)
+    assert torch.equal(whole(driven).force, torch.cat([cold, torch.zeros_like(field), torch.zeros_like(field)], -1))
+
+
+def test_a_network_sees_the_temperature_on_the_scale_of_its_interval(rng):
+    """The same weights, with kT and interval both doubled."""
+    field = fields(rng)
+    once, twice = (Biased(learned(temperatures=(s * 0.02, s * 0.15)), 2.3, kT=s * 0.07)(field) for s in (1, 2))
+    torch.testing.assert_close(once.force, twice.force, atol=1e-12, rtol=0)
+
+
+def test_forces_at_a_temperature_keep_the_symmetry_of_the_bar_and_vanish_in_equilibrium_if_they_must(rng):
+    whole, field = learned(vanishes=True, **WARM), fields(rng)
+    biased, there = Biased(whole, 2.3, kT=0.1), moved(BAR, y=-1, shift=1)
+    torch.testing.assert_close(biased(field[there]).force, biased(field).force[there], atol=1e-13, rtol=0)
+    assert torch.equal(Biased(whole, 0.0, kT=0.1)(field).force, torch.zeros_like(field))
+
+
+@HEADS
+def test_models_of_one_temperature_have_the_weights_and_files_that_they_had(head, rng, tmp_path):
+    """A description without the interval, as earlier versions left it, gives the network without."""
+    whole, field = learned(head=head), fields(rng)
+    told = whole.config()
+    assert told["model"].pop("temperatures") is None
+    again = LearnedForceField.from_config(told).double().eval()
+    again.load_state_dict(whole.state_dict())
+    assert torch.equal(Biased(again, 2.0)(field).force, Biased(whole, 2.0)(field).force)
+    warm, again = learned(head=head, **WARM), tmp_path / "warm"
+    save(warm, again)
+    loaded = load(again)
+    assert loaded.model.temperatures == (0.02, 0.15)
+    assert torch.equal(Biased(loaded, 2.0, kT=0.1)(field).force, Biased(warm, 2.0, kT=0.1)(field).force)
+
+
+def test_a_temperature_is_refused_by_what_knows_none_and_an_interval_that_is_none(rng):
+    with pytest.raises(ValueError, match="leaves none for the temperature"):
+        Biased(learned(), 2.0, kT=0.1)
+    with pytest.raises(ValueError, match="lowest and the highest"):
+        learned(temperatures=(0.1, 0.1))
+
+
 def test_a_pulse_drives_a_run(rng):
     whole, field = learned(head="energy"), fields(rng, 2)
     pulsed = Biased(whole, Pulse(2.5, start=0.2, stop=0.4))

@@ -42,6 +42,7 @@ LEARNED = LearnedForceField(NETWORK).double()
 OCCUPATIONS = LearnedForceField(GroupCNN(LATTICE, occupation(), channels=2)).double()
 HOPS, GAS, ELECTRONS_AND_IONS = Hops(LATTICE), LatticeGas(LATTICE), FalicovKimball(LATTICE)
 DRIVEN = LearnedForceField(BarCNN(square(4, periodic=(False, True)), channels=2)).double()
+HEATED = LearnedForceField(DRIVEN.model.replaced(temperatures=(0.02, 0.15))).double()
 FIELD = torch.zeros(16, 1, dtype=torch.float64)
 HALF = (torch.arange(16) % 2).double()[:, None]
 BLOCKS = PropertyModel(BlockIrreps(4), MLP((4,)))
@@ -66,6 +67,8 @@ ROWS = [
         make, "solver", [*NOT_OBJECTS, MODEL, Dense], model=MODEL)),
     *each(Biased, "whole", [*NOT_OBJECTS, SPRINGS, LEARNED, Biased(DRIVEN, 1.0)], voltage=1.0),
     *each(Biased, "voltage", [*NOT_FINITE, Step], whole=DRIVEN),
+    *each(Biased, "kT", [x for x in (*NOT_FINITE, -0.1) if x is not None], whole=HEATED, voltage=1.0),
+    *each(Biased, "kT", [0.1], whole=DRIVEN, voltage=1.0),
     *(row(Biased(DRIVEN, 1.0), field) for field in NOT_FIELDS),
     row(Biased(DRIVEN, Step(1.0)), FIELD),
     *each(ClassicalForceField, "model", [*NOT_OBJECTS, LATTICE, Holstein]),

@@ -79,6 +79,7 @@ ROWS = [
     *(r for name in ("radii", "radii_after") for r in each(BarCNN, name, NOT_RADII, BAR)),
     *(r for name in ("scales", "distances") for r in each(BarCNN, name, (None, 1.0, "x", (math.nan,), (0.0,)), BAR)),
     *each(BarCNN, "voltages", (None, 1.0, "x", (math.nan,), (1j,)), BAR),
+    *each(BarCNN, "temperatures", (1.0, "x", (0.1,), (math.nan, 0.1), (-0.1, 0.1), (0.1, 0.1), (0.2, 0.1)), BAR),
     *each(BarCNN, "head", (None, "forces", 1), BAR),
     *each(BarCNN, "vanishes", NOT_FLAGS, BAR),
     *each(BarCNN, "rng", NOT_RNG, BAR),

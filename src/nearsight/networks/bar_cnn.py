@@ -17,6 +17,8 @@ from nearsight.networks.lattice_network import Head, LatticeNetwork, checked_rad
 
 BIASED = FieldType("field and voltage", ("trivial", "trivial"))
 """Two numbers a site: the field, and the voltage that drives the electrons, the same everywhere."""
+HEATED = FieldType("field, voltage and temperature", ("trivial", "trivial", "trivial"))
+"""The same and kT of the electrons, the same everywhere."""
 
 
 class BarCNN(LatticeNetwork):
@@ -35,7 +37,8 @@ class BarCNN(LatticeNetwork):
     and width at every voltage.
 
     Fields have two components, the field itself and eV on every site: what is learned is the force on the first, and
-    the other feels none. :class:`nearsight.forcefields.Biased` makes a force field at one voltage out of both.
+    the other feels none. Electrons of many temperatures are learned with kT as a third. All in units of t.
+    :class:`nearsight.forcefields.Biased` makes a force field at one voltage, and one temperature, out of them.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ class BarCNN(LatticeNetwork):
     scales: of saturated copies of the field, see :class:`Saturation`.
     voltages: where steps tanh[2 (eV - V_k)/t] of the voltage are, which is one number of its own besides.
     distances: decay lengths of what marks the leads, in units of a.
+    temperatures: lowest and highest kT of the electrons that are learned, which the network sees rescaled to [-1, 1];
+        None for electrons of one temperature, and fields of two components.
     head: "energy" or "force".
     vanishes: multiply by eV, so that nothing is left in equilibrium: for the direct part of a sum of both heads.
     rng: source of the initial weights; without one, a generator seeded with 0.
@@ -72,6 +77,7 @@ class BarCNN(LatticeNetwork):
         scales: tuple[float, ...] = (1.0, 3.0),
         voltages: tuple[float, ...] = (1.0, 2.0, 2.5, 3.0, 3.5),
         distances: tuple[float, ...] = (1.0, 4.0),
+        temperatures: tuple[float, float] | None = None,
         head: Head = "force",
         vanishes: bool = False,
         rng: torch.Generator | None = None,
@@ -79,13 +85,15 @@ class BarCNN(LatticeNetwork):
         if instance(lattice, Lattice, "lattice").dim != 2 or tuple(lattice.periodic) != (False, True):  # type: ignore
             raise ValueError(f"A bar is square(length, width, periodic=(False, True)) or alike, not {lattice!r}.")
         group = site_group(lattice).stabiliser(lattice.vectors[:1], ordered=True)
-        super().__init__(lattice, BIASED, head=head, group=group)
+        self.temperatures = None if temperatures is None else _interval(temperatures)
+        super().__init__(lattice, BIASED if temperatures is None else HEATED, head=head, group=group)
         self.channels, self.signals = integer(channels, "channels", least=1), integer(signals, "signals", least=0)
         self.radii, self.radii_after = checked_radii(lattice, radii), checked_radii(lattice, radii_after)
         self.scales, self.voltages = numbers(scales, "scales", above=0), numbers(voltages, "voltages")
         self.distances, self.vanishes = numbers(distances, "distances", above=0), boolean(vanishes, "vanishes")
         rng = generator(rng, optional=True) or torch.Generator().manual_seed(0)
-        outside = 2 * len(self.distances) + 1 + len(self.voltages)  # what is not made of the field
+        # What is not made of the field.
+        outside = 2 * len(self.distances) + 1 + len(self.voltages) + (self.temperatures is not None)
 
         def layer(radius: float, inputs: int, lifts: bool = False) -> GroupConvolution:
             law = np.stack(self.order * [np.eye(inputs)]) if lifts else None
@@ -105,12 +113,12 @@ class BarCNN(LatticeNetwork):
         self.flops_per_site = sum(x.flops_per_site for x in layers)
 
     def local(self, field: Tensor) -> Tensor:
-        """Energies ``(*batch, site)``, or forces ``(*batch, site, 2)`` whose second component is 0."""
+        """Energies ``(*batch, site)``, or forces ``(*batch, site, component)``, 0 but for the first component."""
         length, width = self.lattice.shape
-        grid = field.reshape(-1, length, width, 2)
-        # The voltage is set from outside: nothing pulls at it.
+        grid = field.reshape(-1, length, width, self.components)
+        # Voltage and temperature are set from outside: nothing pulls at them.
         Q, v = grid[..., 0].unsqueeze(1), grid[..., 1].detach().unsqueeze(1)
-        outside = self._outside(v)
+        outside = self._outside(v, *(grid[..., k].detach().unsqueeze(1) for k in range(2, self.components)))
         h = torch.cat([0.5 * Q, *(torch.tanh(s * Q) for s in self.scales), outside], dim=1)
         h = _convolved(h, self.before)
         scalars = torch.cat([outside, *self._connections(h, v)], dim=1)
@@ -121,7 +129,8 @@ class BarCNN(LatticeNetwork):
             result = result * v[:, 0]
         if self.conservative:
             return result.reshape(field.shape[:-1])
-        return torch.stack([result, torch.zeros_like(result)], dim=-1).reshape(field.shape)
+        none = torch.zeros_like(result)
+        return torch.stack([result, *(self.components - 1) * [none]], dim=-1).reshape(field.shape)
 
     def forward(self, grid: Tensor) -> NoReturn:
         """Refused: a part of a bar does not know what it is connected to."""
@@ -131,11 +140,15 @@ class BarCNN(LatticeNetwork):
         """Invariants ``(batch, channel, x, y)``: the mean over the operations."""
         return h.unflatten(1, (-1, self.order)).mean(2)
 
-    def _outside(self, v: Tensor) -> Tensor:
-        """Distances to both leads, and functions of the voltage."""
+    def _outside(self, v: Tensor, kT: Tensor | None = None) -> Tensor:
+        """Distances to both leads, functions of the voltage, and the temperature."""
         x = torch.arange(v.shape[2], dtype=v.dtype, device=v.device)[:, None]
         marks = [torch.exp(-d / s).expand_as(v) for s in self.distances for d in (x, x.flip(0))]
-        return torch.cat([*marks, v / 3, *(torch.tanh(2 * (v - at)) for at in self.voltages)], dim=1)
+        parts = [*marks, v / 3, *(torch.tanh(2 * (v - at)) for at in self.voltages)]
+        if kT is not None and self.temperatures is not None:
+            low, high = self.temperatures
+            parts.append((2 * kT - low - high) / (high - low))
+        return torch.cat(parts, dim=1)
 
     def _connections(self, h: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         """c_L, c_R, the part that is filled from the left, and the same times the voltage, of all signals."""
@@ -153,6 +166,15 @@ class BarCNN(LatticeNetwork):
         right = right.flip(2)
         part = left / (left + right + F.softplus(self.bath)[:, None, None])
         return left, right, part, part * v / 3
+
+
+def _interval(temperatures: tuple[float, float]) -> tuple[float, float]:
+    low, high = numbers(temperatures, "temperatures", length=2, least=0)
+    if low >= high:
+        raise ValueError(
+            f"temperatures are the lowest and the highest kT, got ({low:g}, {high:g}); None for electrons of one."
+        )
+    return low, high
 
 
 def _convolved(h: Tensor, layers: nn.ModuleList) -> Tensor:
