@@ -15,7 +15,7 @@ from nearsight.analysis import (
 )
 from nearsight.forcefields import ExactForceField, FixedNumber, ForceField, Forces, LearnedForceField
 from nearsight.hamiltonians import Holstein, JahnTeller
-from nearsight.lattices import chain, honeycomb, square
+from nearsight.lattices import PointCloud, Structures, chain, honeycomb, random_cloud, square
 from nearsight.networks import GroupCNN
 from nearsight.solvers import Dense
 
@@ -442,3 +442,83 @@ def test_the_doctor_says_not_local_at_fixed_number(rng):
     assert "Not local: fixed number" in alone.words
     beside = examine_locality(electrons(model, kT=0.3), fields, canonical=canonical, rng=rng, samples=8, radii=[1, 2])
     assert "Not local" not in beside.words and "not local: fixed number" in beside.words
+
+
+# --- open boundaries and arbitrary positions --------------------------------------------------------------------------
+
+
+class Springs(ForceField):
+    """F_i = Σ_j exp(-2 r_ij) Φ_j over the distances of nearest images."""
+
+    def __init__(self, lattice):
+        super().__init__()
+        self.lattice, self.components = lattice, 1
+        away = lattice.positions[:, None] - lattice.positions
+        edges = lattice.vectors.diagonal() * np.asarray(lattice.shape)
+        away = np.where(lattice.periodic, away - edges * np.rint(away / edges), away)
+        self.r = np.linalg.norm(away, axis=-1)
+
+    def evaluate(self, field):
+        return Forces(torch.exp(-2.0 * torch.from_numpy(self.r)) @ field, None)
+
+
+def test_an_open_bar_has_no_images_along_it(rng):
+    """A site at one end responds to the other as to one the whole length away, and shells are those of a bar."""
+    bar = square(8, 4, periodic=(False, True))
+    seen = response(Springs(bar), noise(bar, rng), rng=rng, sources=32)
+    np.testing.assert_allclose(seen.profile, np.exp(-2.0 * seen.r), rtol=1e-6)
+    assert seen.r[-1] == pytest.approx(np.hypot(7, 2)) and seen.decay(rng=rng).window == (1.0, 4.0)
+    assert response(Springs(square(8, 4)), noise(bar, rng), rng=rng, sources=32).decay(rng=rng).window == (1.0, 2.0)
+
+
+def test_what_lies_beyond_a_radius_of_an_open_bar_is_not_shifted_along_it(rng):
+    """Fields that are the same function of x in all samples leave nothing undecided; shifts along x would."""
+    bar = square(8, 4, periodic=(False, True))
+    fields = torch.from_numpy(np.repeat(bar.cells[None, :, :1] ** 2.0, 4, 0))
+    apart = {"radii": [0, 1, 2], "rng": rng, "samples": 16, "candidates": 1}
+    assert float(truncation(Springs(bar), fields, **apart).floor.max()) == 0.0
+    assert float(truncation(Springs(square(8, 4)), fields, **apart).floor.min()) > 0.1
+
+
+def test_the_floor_of_an_open_bar_is_that_of_independent_surroundings(rng):
+    """Of noise of variance s², ε(R)² = s² Σ_{r > R} K², averaged over all sites, also those at the ends."""
+    bar = square(8, 4, periodic=(False, True))
+    springs = Springs(bar)
+    found = truncation(springs, noise(bar, rng, batch=40), [0, 1, 3], rng=rng, samples=600)
+    K2 = np.exp(-4.0 * springs.r)
+    for radius, floor, error in zip([0, 1, 3], found.floor.values, found.error.values, strict=True):
+        expected = 0.5 * np.sqrt(np.where(springs.r > radius + 1e-6, K2, 0).sum(1).mean())
+        assert abs(floor - expected) < 4 * error
+
+
+@pytest.mark.parametrize("cell", [6.0, None])
+def test_the_response_of_a_cloud_is_by_the_distance_of_its_sites(cell, rng):
+    cloud = random_cloud(40, 0.2, 0.5, rng=rng)
+    cloud = PointCloud(cloud.positions % 6.0, cell=cell)
+    springs = Springs(cloud)
+    seen = response(springs, noise(cloud, rng), rng=rng, sources=40)
+    assert seen.r[0] == 0 and seen.data["pairs"].values[0, 0] == 40  # every site with itself, alone
+    assert (np.diff(seen.r) > 0).all() and seen.data["pairs"].values[0].sum() == 1600
+    width = 0.2 * cloud.spacing
+    np.testing.assert_allclose(seen.profile, np.exp(-2.0 * seen.r), rtol=2 * np.exp(2 * width) * width)
+    inside = np.exp(-2.0 * np.where(springs.r < seen.r[9] + width, springs.r, np.inf)).sum()
+    assert float(seen.share[9]) == pytest.approx(inside / np.exp(-2.0 * springs.r).sum(), abs=0.02)
+
+
+def test_the_floor_of_a_cloud_is_that_of_independent_surroundings(rng):
+    cloud = random_cloud(40, 0.2, 0.5, rng=rng)
+    springs = Springs(cloud)
+    found = truncation(springs, noise(cloud, rng, batch=40), [0, 1.2], rng=rng, samples=600, candidates=1)
+    for radius, floor, error in zip([0, 1.2], found.floor.values, found.error.values, strict=True):
+        expected = 0.5 * np.sqrt(np.where(springs.r > radius + 1e-6, np.exp(-4.0 * springs.r), 0).sum(1).mean())
+        assert abs(floor - expected) < 4 * error
+
+
+def test_a_cloud_is_examined_and_several_structures_are_refused(rng):
+    clouds = [random_cloud(16, 0.2, 0.5, rng=rng) for _ in range(2)]
+    springs = Springs(clouds[0])
+    found = examine_locality(springs, noise(clouds[0], rng, batch=8), models={"same": springs}, rng=rng, samples=16)
+    assert float(found.data["error"][0]) == 0.0 and "length" not in found.data.attrs
+    both = Springs(Structures(clouds))
+    with pytest.raises(ValueError, match=r"lattice.structures\[0\]"):
+        examine_locality(both, noise(both.lattice, rng, batch=8), rng=rng, samples=16)

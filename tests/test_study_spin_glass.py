@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from nearsight.dynamics import Trajectory
 from nearsight.fields import tangent
 from nearsight.forcefields import ExactForceField, load
-from nearsight.lattices import Structures
+from nearsight.lattices import PointCloud, Structures
 from nearsight.solvers import Dense
 from nearsight.studies import Run, get
+from nearsight.studies.locality import examine
 from nearsight.studies.systems import spin_glass
 from nearsight.training import DataSet
 from study_runs import StudyContract, finished_run
@@ -76,6 +78,27 @@ def test_the_symmetry_of_the_learned_field_is_exact_before_it_is_accurate(finish
     assert found["relative rms error of H normal to the spins, unseen structures"].value > 0.05
 
 
-def test_locality_by_tori_is_refused(finished):
-    with pytest.raises(ValueError, match="amorphous structures have none"):
-        STUDY.target(finished, TINY)
+def test_locality_is_examined_on_a_structure_of_the_comparison(finished):
+    """That no training has seen, with the exact fields of that structure and continuations from other quenches."""
+    target = STUDY.target(finished, TINY)
+    cloud, field = target.data.lattice, target.data.field
+    assert isinstance(cloud, PointCloud) and not isinstance(cloud, Structures) and cloud.n_sites == 16
+    assert not any(cloud.coincides(one) for one in DataSet.open(finished.path / "data.zarr").lattice.structures)
+    assert len(np.unique(target.data.trajectory)) == TINY.comparison.quenches
+    kept = Trajectory.open(finished.path / "comparison" / "exact" / "000").data.field.isel(record=0)
+    kept = kept.transpose("replica", "site", "component").values[:, :16]
+    first = np.flatnonzero(np.diff(target.data.trajectory, prepend=-1))  # of every quench
+    np.testing.assert_allclose(field[first][: len(kept)], kept, atol=1e-6)
+    torch.testing.assert_close(target.exact(field).force, target.force, atol=1e-12, rtol=0)
+
+    found = examine(finished.path, samples=8)
+    error = tangent(target.learned(field.float()).force.double() - target.force, field).square().mean().sqrt()
+    assert float(found.data["error"][0]) == pytest.approx(float(error), rel=1e-3)
+    share = found.data["share"].sel(source="exact").dropna("r")
+    assert share.r.values[0] == 0 and share.r.values[1] >= TINY.model.minimum and "length" not in found.data.attrs
+    assert float(found.data["floor"][0]) > 2 * float(found.data["floor"][-1]) > 0
+
+
+def test_locality_needs_the_quenches_of_the_comparison(tmp_path):
+    with pytest.raises(FileNotFoundError, match="quenches of the comparison"):
+        STUDY.target(Run.create(tmp_path / "tiny", "spin_glass", TINY.model_dump(mode="json")), TINY)

@@ -87,8 +87,8 @@ def replaced(
     """The floor at every cutoff, from the ``change`` ``(sample, component)`` of what is asked of every field.
 
     ``fields`` ``(sample, site, component)`` lie within a cutoff, by the ``distance`` ``(sample, site)``, and candidates
-    from the pools beyond it. ``spacing`` is the nearest-neighbour distance, the width of the ring on which candidates
-    are compared.
+    from the pools beyond it. ``spacing`` is the distance of neighbours, the width of the ring on which candidates are
+    compared.
     """
     found = []
     for n, cutoff in enumerate(cutoffs):

@@ -10,12 +10,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality._range import Model, doubled, forces
+from nearsight.analysis.locality._range import Model, doubled, farthest, forces
 from nearsight.analysis.locality.assessment import LocalityReport, assess_growth, assess_size
 from nearsight.analysis.locality.response import Decay, Response, response
 from nearsight.analysis.locality.truncation import ensemble_length, truncation
 from nearsight.fields import tangent
-from nearsight.lattices import Lattice, half_period
+from nearsight.lattices import Lattice
 from nearsight.moves import MoveEnergies
 
 Say = Callable[[str], None]
@@ -61,8 +61,8 @@ def examine_locality(
     spins: the fields are unit spins, of which only the part of a force normal to them counts: of responses, of the
         floor and of errors (``truth`` may hold all of the force, or this part). The correlation length is then that of
         the spin structure factor, :func:`ensemble_length`.
-    radii: where the floor is measured; whole numbers up to half the period of the lattice, and the models' cutoffs,
-        if not given.
+    radii: where the floor is measured; multiples of the nearest-neighbour distance up to half the period of the
+        lattice, or half of an open edge that is longer, and the models' cutoffs, if not given.
     samples, sources, groups, turn, elsewhere: see :func:`truncation` and :func:`response`; a quarter of the samples, 4
         to 16 fields, serve to measure responses.
     quantity: what it is called; "force" or "energy of a hop" if not given.
@@ -81,7 +81,7 @@ def examine_locality(
     for name, model in {"exact": exact, **models, **({} if canonical is None else {"canonical": canonical})}.items():
         say(f"response of {'the exact force at fixed number' if name == 'canonical' else name}, {len(few)} fields")
         seen[name] = see(model, few, sources)
-    limit = half_period(lattice)
+    limit = farthest(lattice)
     cutoffs = {name: seen[name].reach for name in models}
     radii = _radii(lattice, limit, cutoffs.values()) if radii is None else radii
     say(f"what lies beyond {len(radii)} radii, {samples} sites each")
@@ -93,7 +93,7 @@ def examine_locality(
         {name: (cutoffs[name], error(model)) for name, model in models.items()},
         floor=floor["floor"].values,
         floor_error=floor["error"].values,
-        length=ensemble_length(fields, lattice, spins=spins),
+        length=None if lattice.disordered else ensemble_length(fields, lattice, spins=spins),
         quantity=quantity,
     )
     decays = {name: seen[name].decay(rng=rng) for name in seen}
@@ -204,9 +204,8 @@ def _on_response(what: str, found: Response, decay: Decay) -> list[str]:
     said = [f"90 % of the response of the {what} lie within {ninety:.3g} a, 99 % within {nearly_all:.3g} a."]
     if np.isfinite(decay.length):
         error = f" ± {decay.error:.1g}" if np.isfinite(decay.error) else ""
-        said.append(
-            f"It decays with ξ_F = {decay.length:.2g}{error} a between {decay.window[0]:g} and {decay.window[1]:g} a."
-        )
+        low, high = decay.window
+        said.append(f"It decays with ξ_F = {decay.length:.2g}{error} a between {low:.3g} and {high:.3g} a.")
     return said + _if_not_local(found)
 
 

@@ -11,12 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from nearsight.analysis.locality._range import distances, doubled, ends, shells
+from nearsight.analysis.locality._range import distances, doubled, ends, farthest, shells
 from nearsight.analysis.locality.derivative import directional_derivative
 from nearsight.analysis.locality.sphere import spin_derivative
 from nearsight.analysis.statistics.ensembles import bootstrap
 from nearsight.forcefields import ForceField
-from nearsight.lattices import Lattice, half_period
+from nearsight.lattices import Lattice
 from nearsight.moves import MoveEnergies
 
 BLIND = 1e-9
@@ -101,10 +101,11 @@ class Response:
 
         Parameters
         ----------
-        window: smallest and largest distance; from one spacing to half the shortest period if not given.
+        window: smallest and largest distance; from one spacing to half the shortest period, or to half of an open edge
+            that is longer, if not given.
         """
         spacing, tolerance = self.lattice.spacing, self.lattice.tolerance
-        low, high = (spacing, half_period(self.lattice)) if window is None else window
+        low, high = (spacing, farthest(self.lattice)) if window is None else window
         r, data = self.r, self.data
         inside = r >= low - tolerance
         inside &= (r <= high + tolerance) & (self._rms > BLIND * self._rms.max())
@@ -259,7 +260,7 @@ class _PairSums:
         self.lattice = lattice
         self.sites = torch.stack([torch.randperm(lattice.n_sites, generator=rng)[:sources] for _ in fields])
         different = self.sites.unique().tolist()
-        self.r, label = shells(distances(lattice, different), lattice.tolerance)
+        self.r, label = shells(distances(lattice, different), lattice)
         self.shell_of = dict(zip(different, label, strict=True))
         shape, matrix = (len(fields), len(self.r)), (components, components)
         self.square, self.norm, self.pairs = np.zeros(shape), np.zeros(shape), np.zeros(shape)

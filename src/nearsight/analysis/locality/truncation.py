@@ -46,7 +46,8 @@ def truncation(
 
     where Φ' continues the same neighbourhood in another way, as probable as the first. Such continuations are not to be
     had, so that they are approximated: of ``candidates`` other fields, each shifted by a random lattice vector, the one
-    is taken that fits best on the outermost ring of width one inside R, and replaces everything beyond R. A seam
+    is taken that fits best on the outermost ring of width one inside R, and replaces everything beyond R. Along open
+    axes, and at arbitrary positions, nothing is shifted: candidates are other fields on the same sites. A seam
     remains, which makes ε(R) an estimate from above for ordered or correlated fields; for fields without correlations
     it is exact with any number of candidates. Of a hop R is the distance from the nearer of its ends, every sample is
     one possible hop, and of candidates that fit equally well that is taken which changes the number of particles least.
@@ -99,7 +100,9 @@ def truncation(
         return tangent(found, fields[chosen, places]) if spins else found
 
     pools = [source.pool(lattice, int(s), candidates, rng) for s in chosen]
-    settings: dict[str, Any] = dict(spacing=lattice.spacing, conserved=hops, turn=turn, progress=progress)
+    # The nearest of a cloud are nearer than most: a ring of that width may hold no site.
+    spacing = (lattice.volume / lattice.n_sites) ** (1 / lattice.dim) if lattice.disordered else lattice.spacing
+    settings: dict[str, Any] = dict(spacing=spacing, conserved=hops, turn=turn, progress=progress)
     return replaced(change, fields[chosen], pools, torch.from_numpy(r), cutoffs, rng=rng, **settings)
 
 

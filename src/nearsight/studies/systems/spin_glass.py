@@ -58,10 +58,12 @@ from nearsight.solvers import Dense
 from nearsight.studies import figures, magnets
 from nearsight.studies.checks import Check
 from nearsight.studies.ensembles import Quench, carried_out_each, kept_fields
+from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.options import Count, Device, NotNegative, Positive, Window, torch_device
 from nearsight.studies.quench import Compared, LargeQuench, QuenchStudy
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
+from nearsight.studies.snapshots import forces as snapshot_forces
 from nearsight.studies.snapshots import rms
 from nearsight.studies.system import System
 from nearsight.studies.systems import _spin_glass_checks as measured
@@ -241,8 +243,31 @@ class SpinGlassStudy(QuenchStudy):
         sites = config.comparison.length if length is None else length
         return self.physics(config, structures(config, "comparison", config.comparison.structures, sites))
 
-    def locality(self, run: Run, config: Any) -> Any:
-        raise ValueError("Locality is examined on lattices whose sites are alike; amorphous structures have none.")
+    def locality(self, run: Run, config: Config) -> LocalityTarget:
+        """Fields normal to the spins on one structure that no training has seen, in the quenches of the comparison.
+
+        What lies beyond a cutoff is taken from other quenches of the same structure, which the data do not have.
+        """
+        if not run.complete("validate"):
+            raise FileNotFoundError(
+                f"{run.path} holds no quenches of the comparison, in which locality is examined. Finish it first: "
+                f"nearsight run spin_glass --name {run.path.name} --resume"
+            )
+        both = self.system(config)
+        whole: Structures = both.lattice  # type: ignore[assignment]
+        cloud, spins = whole.structures[0], kept_fields(run.path / "comparison" / "exact")
+        times, quenches = spins.sizes["time"], spins.sizes["replica"]
+        field = torch.from_numpy(spins.transpose("replica", "time", "site", "component").values).double()
+        field = whole.split(field.flatten(0, 1))[0]
+        field = field / field.norm(dim=-1, keepdim=True)  # kept in single precision
+        exact: ExactForceField = both.exact.parts[0]
+        force = snapshot_forces(exact.electrons, field)
+        number = np.repeat(np.arange(quenches), times)
+        data = DataSet.from_arrays(lattice=cloud, field=field, force=force, trajectory=number, components=3)
+        return LocalityTarget(
+            exact=exact.electrons, learned=self.electrons(run, config, cloud), data=data, force=force,
+            spins=True, turn=True, quantity="field normal to the spins",
+        )  # fmt: skip
 
     def generate_data(self, run: Run, config: Config) -> None:
         """An exact trajectory on every structure, in parallel, then ``data.zarr`` on all of them side by side."""
