@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import nearsight as ns
 from nearsight.dynamics import Brownian, State, Trajectory
@@ -20,7 +20,7 @@ from nearsight.lattices import Lattice, square
 from nearsight.networks import BarCNN
 from nearsight.solvers import NEGF, Protocol, Pulse, electrodes
 from nearsight.studies.ensembles import Quench
-from nearsight.studies.inference import Work
+from nearsight.studies.inference import Work, result
 from nearsight.studies.options import Count, NotNegative, Positive
 from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
@@ -30,6 +30,19 @@ from nearsight.training import DataSet, FitOptions
 
 PARTS = {"energy": ("conservative",), "force": ("direct",), "sum": ("conservative", "direct")}
 Voltages = Annotated[tuple[NotNegative, ...], Field(min_length=1)]
+
+
+class Task(NamedTuple):
+    """A pulse, by ``exact`` or ``learned`` forces, or by learned ones on the ``long`` bar."""
+
+    kind: str
+    voltage: float
+    kT: float | None = None
+    """None: that of the study."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}_{self.voltage:g}" + ("" if self.kT is None else f"_kT_{self.kT:g}")
 
 
 class Reservoirs(Section):
@@ -73,6 +86,20 @@ class Network(Section):
     """Kinds of electrons that are followed from either lead."""
 
 
+class Temperatures(Section):
+    """Pulses at other temperatures than ``kT``, again of electrons and noise alike: how the front's velocity depends on
+    it."""
+
+    seen: tuple[Positive, ...] = (0.02, 0.15)
+    """kT of bars that are learned besides; empty: the network knows no temperature."""
+    voltages: tuple[NotNegative, ...] = (2.2, 2.6)
+    """eV of the bars that are learned at them."""
+    unseen: tuple[Positive, ...] = (0.03, 0.1)
+    """kT of bars that are not learned, at which learned and exact velocities are compared."""
+    voltage: Positive = 2.4
+    """eV of the comparison, between that at which fronts begin to move and that which melts the bar at once."""
+
+
 class Long(Section):
     """The long bar, driven by what was learned alone."""
 
@@ -109,6 +136,7 @@ class Config(Section):
     """eV of the bars that are not."""
     moving: Positive = 0.15
     """Speed, in columns per time, from which on a front counts as moving."""
+    temperatures: Temperatures = Temperatures()
     network: Network = Network()
     fit: FitOptions = FitOptions(steps=3000, learning_rate=1e-2, energy_weight=0.0, test=0.0)
     circulation: tuple[Count, Count] = (3, 24)
@@ -125,6 +153,35 @@ class Config(Section):
         """All voltages, seen and unseen."""
         return sorted({*self.voltages, *self.unseen})
 
+    @property
+    def learned_kT(self) -> list[float]:
+        """All temperatures of the data."""
+        return sorted({self.kT, *(self.temperatures.seen if self.temperatures.voltages else ())})
+
+    @property
+    def data(self) -> list[Task]:
+        """The exact pulses that are learned."""
+        heated = (Task("exact", V, kT) for kT in self.learned_kT if kT != self.kT for V in self.temperatures.voltages)
+        return [*(Task("exact", V) for V in self.voltages), *heated]
+
+    def compared(self, kind: str) -> dict[float, Task]:
+        """By their temperature, pulses that tell how the velocity depends on it; none where no other is compared."""
+        wanted = self.temperatures
+        if not wanted.unseen:
+            return {}
+        return {
+            kT: Task(kind, wanted.voltage, None if kT == self.kT else kT) for kT in sorted({self.kT, *wanted.unseen})
+        }
+
+    @model_validator(mode="after")
+    def _temperatures_can_be_learned(self) -> Self:
+        if {*self.temperatures.unseen} - {self.kT} and len(self.learned_kT) == 1:
+            raise ValueError(
+                "temperatures.unseen are asked of a network that knows none: give temperatures.seen and "
+                "temperatures.voltages, or leave the former empty."
+            )
+        return self
+
 
 # --- physics ----------------------------------------------------------------------------------------------------------
 
@@ -133,29 +190,31 @@ def bar(length: int, width: int) -> Lattice:
     return square(length, width, periodic=(False, True))
 
 
-def exact(c: Config, lattice: Lattice, voltage: float | Protocol) -> ExactForceField:
-    """Electrons between the leads, and springs."""
-    leads = electrodes(lattice, voltage=voltage, kT=c.kT, **c.reservoirs.model_dump())
+def exact(c: Config, lattice: Lattice, voltage: float | Protocol, kT: float | None = None) -> ExactForceField:
+    """Electrons between the leads, and springs; at the temperature of the study if no other is given."""
+    leads = electrodes(lattice, voltage=voltage, kT=c.kT if kT is None else kT, **c.reservoirs.model_dump())
     return ExactForceField(Holstein(lattice, **c.model.model_dump()), NEGF(*leads))
 
 
 def loaded(path: Path, c: Config, lattice: Lattice) -> ForceField:
-    """The electrons of a finished fit, a force field of displacements and voltage."""
+    """The electrons of a finished fit, a force field of displacements, voltage and, where several were learned, kT."""
     return SumForceField(*(ns.forcefields.load(path / "model" / name).on(lattice) for name in PARTS[c.network.head]))
 
 
-def learned(path: Path, c: Config, lattice: Lattice, voltage: float | Protocol) -> ForceField:
-    """The same at a voltage."""
-    return Biased(loaded(path, c, lattice), voltage)
+def learned(path: Path, c: Config, lattice: Lattice, voltage: float | Protocol, kT: float | None = None) -> ForceField:
+    """The same at a voltage and a temperature."""
+    whole = loaded(path, c, lattice)
+    knows = whole.components > 2  # models of runs at one temperature do not
+    return Biased(whole, voltage, (c.kT if kT is None else kT) if knows else None)
 
 
 def staggered(lattice: Lattice) -> torch.Tensor:
     return torch.from_numpy((-1.0) ** lattice.cells.sum(1))
 
 
-def observe(c: Config, lattice: Lattice, voltage: Protocol, state: State) -> xr.Dataset:
+def observe(c: Config, electrons: ExactForceField, state: State) -> xr.Dataset:
     """Densities, displacements column by column, and the current that exact electrons would carry in these fields."""
-    there = exact(c, lattice, voltage).at_time(float(state.time))
+    lattice, there = electrons.lattice, electrons.at_time(float(state.time))
     model, solver, field = cast(Holstein, there.model), cast(NEGF, there.solver), state.field.double().cpu()
     density = model.density(state.forces.force.double().cpu() - there.classical(field).force)
     currents = solver.steady_state(model.matrix(field)).currents
@@ -173,37 +232,33 @@ def observe(c: Config, lattice: Lattice, voltage: Protocol, state: State) -> xr.
     )
 
 
-def drive(path: Path, c: Config, seed: int, task: tuple[str, float]) -> xr.Dataset:
-    """One pulse on a bar: by ``exact`` or ``learned`` forces, or by learned ones on the ``long`` bar."""
-    kind, V = task
+def drive(path: Path, c: Config, seed: int, task: Task) -> xr.Dataset:
+    """One pulse on a bar; electrons and noise have the temperature of the task."""
+    kind, V, kT = task
     wanted = c.long if kind == "long" else c.drive
     size = (c.long.length, c.long.width) if kind == "long" else (c.length, c.width)
     lattice = bar(*size)
     pulse = Pulse(V, c.drive.start, c.drive.start + wanted.on)
-    total, dtype = exact(c, lattice, pulse), torch.float64
+    total, dtype = exact(c, lattice, pulse, kT), torch.float64
     forces: ForceField = total
     if kind != "exact":
-        forces = learned(path, c, lattice, pulse) + total.classical
+        forces = learned(path, c, lattice, pulse, kT) + total.classical
         dtype = next(forces.parameters()).dtype
     amplitude = c.model.g / (c.model.k - 4 * c.model.kappa) / 2  # where every electron sits on one sublattice
     start = amplitude * staggered(lattice)[None, :, None].expand(wanted.replicas, -1, -1)
     last = round((c.drive.start + wanted.on + wanted.off) / c.dt)
-    scheme = Brownian(dt=c.dt, kT=c.kT, damping=c.damping)
+    scheme = Brownian(dt=c.dt, kT=c.kT if kT is None else kT, damping=c.damping)
     quench = Quench(
         system=System(exact=total, scheme=scheme, initial_fields=lambda n, rng: start, build_model=lambda rng: total),
         engine=forces,
         field=start.to(dtype),
         steps=tuple(range(0, last + 1, c.drive.every * (1 if kind == "exact" else 2))),
-        measure=partial(observe, c, lattice, pulse),
-        path=path / folder(kind) / name(task),
+        measure=partial(observe, c, total),
+        path=path / folder(kind) / task.name,
         seed=seed,
         fields=("field", "force") if kind == "exact" else (),
     )
     return quench.run().assign_attrs(voltage=V)
-
-
-def name(task: tuple[str, float]) -> str:
-    return f"{task[0]}_{task[1]:g}"
 
 
 def folder(kind: str) -> str:
@@ -211,16 +266,22 @@ def folder(kind: str) -> str:
     return "exact" if kind == "exact" else "drive"
 
 
-def seconds(c: Config, task: tuple[str, float]) -> float:
-    sites = c.long.length * c.long.width if task[0] == "long" else c.length * c.width
+def seconds(c: Config, task: Task) -> float:
+    sites = c.long.length * c.long.width if task.kind == "long" else c.length * c.width
     steps = (c.drive.start + c.drive.on + c.drive.off) / c.dt * c.drive.replicas
-    return steps * (5e-9 * sites**3 + 1e-3 if task[0] == "exact" else 2e-5 * sites)
+    return steps * (5e-9 * sites**3 + 1e-3 if task.kind == "exact" else 2e-5 * sites)
 
 
-def tasks(kind: str, c: Config) -> dict[str, tuple[str, float]]:
+def tasks(kind: str, c: Config) -> dict[str, Task]:
     """All pulses by exact or by learned forces, the long one first."""
-    found = [(kind, V) for V in c.driven]
-    return {name(task): task for task in ([("long", c.long.voltage)] if kind == "learned" else []) + found}
+    long = [Task("long", c.long.voltage)] if kind == "learned" else []
+    found = [*long, *(Task(kind, V) for V in c.driven), *c.compared(kind).values()]
+    return {task.name: task for task in found + (c.data if kind == "exact" else [])}
+
+
+def pulse_of(run: Run, task: Task) -> xr.Dataset:
+    """What was observed of a finished pulse."""
+    return result(run.path, folder(task.kind), task.name)
 
 
 EXACT = Work(tasks=partial(tasks, "exact"), do=drive, seconds=seconds)
@@ -263,41 +324,54 @@ def velocity(xi: xr.DataArray, c: Config, length: int, on: float) -> xr.DataArra
 # --- data and fit -----------------------------------------------------------------------------------------------------
 
 
-def snapshots_of(run: Run, c: Config, voltages: Sequence[float]) -> dict[str, np.ndarray]:
-    """Fields with the voltage of the moment and the force of the electrons on them ``(snapshot, site, 2)``."""
+def snapshots_of(run: Run, c: Config, pulses: Sequence[Task], *, heated: bool) -> dict[str, np.ndarray]:
+    """Fields and forces of the electrons ``(snapshot, site, component)`` of exact pulses.
+
+    The second component of the fields is the voltage of the moment, the third, where they are ``heated``, kT.
+    """
     lattice, rows = bar(c.length, c.width), []
     springs = exact(c, lattice, 0.0).classical
-    for k, V in enumerate(voltages):
-        data = Trajectory.open(run.path / "exact" / name(("exact", V))).data.load()
-        pulse = Pulse(V, c.drive.start, c.drive.start + c.drive.on)
+    for k, task in enumerate(pulses):
+        data = Trajectory.open(run.path / "exact" / task.name).data.load()
+        pulse = Pulse(task.voltage, c.drive.start, c.drive.start + c.drive.on)
         field, force = (
             torch.from_numpy(data[n].transpose("replica", "record", ...).values) for n in ("field", "force")
         )
         at = torch.tensor([pulse.at_time(t) for t in data.time.values.tolist()])[None, :, None, None]
-        both = torch.cat([field, at.expand_as(field)], -1)
-        electrons = torch.cat([force - springs(field).force, torch.zeros_like(force)], -1)
+        outside = [at.expand_as(field)]
+        if heated:
+            outside.append(torch.full_like(field, c.kT if task.kT is None else task.kT))
+        electrons = torch.cat([force - springs(field).force, *(torch.zeros_like(force) for _ in outside)], -1)
         number = np.broadcast_to(np.arange(len(field))[:, None] + k * len(field), field.shape[:2])
         time = np.broadcast_to(data.time.values, field.shape[:2])
-        arrays: dict[str, Any] = {"field": both, "force": electrons, "trajectory": number, "time": time}
+        arrays: dict[str, Any] = {
+            "field": torch.cat([field, *outside], -1),
+            "force": electrons,
+            "trajectory": number,
+            "time": time,
+        }
         rows.append({n: np.asarray(x).reshape(-1, *x.shape[2:]) for n, x in arrays.items()})
     return {n: np.concatenate([row[n] for row in rows]) for n in rows[0]}
 
 
 def generate(run: Run, c: Config) -> None:
-    """Exact pulses; those at ``voltages`` become the data."""
+    """Exact pulses; those at the voltages and temperatures that are seen become the data."""
     EXACT.stage("exact", ()).action(run, c)
     if not (run.path / "data.zarr").exists():
-        arrays: dict[str, Any] = snapshots_of(run, c, c.voltages)
-        DataSet.from_arrays(run.path / "data.zarr", lattice=bar(c.length, c.width), components=2, **arrays)
+        arrays: dict[str, Any] = snapshots_of(run, c, c.data, heated=len(c.learned_kT) > 1)
+        components = arrays["field"].shape[-1]
+        DataSet.from_arrays(run.path / "data.zarr", lattice=bar(c.length, c.width), components=components, **arrays)
 
 
 def train(run: Run, c: Config) -> None:
     shape = {key: value for key, value in c.network.model_dump().items() if key != "head"}
+    low, high = c.learned_kT[0], c.learned_kT[-1]
     parts = {
         name: ns.LearnedForceField(
             BarCNN(
                 bar(c.length, c.width), head="energy" if name == "conservative" else "force",
-                vanishes=c.network.head == "sum" and name == "direct", rng=run.rng("weights", name), **shape,
+                vanishes=c.network.head == "sum" and name == "direct", rng=run.rng("weights", name),
+                temperatures=(low, high) if low < high else None, **shape,
             )
         )
         for name in PARTS[c.network.head]

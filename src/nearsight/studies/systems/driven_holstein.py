@@ -34,7 +34,7 @@ from nearsight.dynamics import Trajectory
 from nearsight.studies import figures, snapshots, speed
 from nearsight.studies.checks import Below, Check, Published, PValue, Sigma
 from nearsight.studies.ensembles import SIGNIFICANCE, mean_check
-from nearsight.studies.inference import result
+from nearsight.studies.locality import LocalityTarget
 from nearsight.studies.run import Run
 from nearsight.studies.study import MeasuredStudy, Stage
 from nearsight.studies.systems._driven_holstein_bars import (
@@ -43,19 +43,26 @@ from nearsight.studies.systems._driven_holstein_bars import (
     Drive,
     Long,
     Network,
+    Task,
+    Temperatures,
     bar,
     exact,
-    folder,
     front,
     generate,
     learned,
     loaded,
-    name,
+    pulse_of,
     snapshots_of,
     train,
     velocity,
 )
-from nearsight.training import FitOptions
+from nearsight.studies.systems._driven_holstein_temperature import (
+    draw_temperatures,
+    judge_temperatures,
+    measure_temperatures,
+    note_on_temperatures,
+)
+from nearsight.training import DataSet, FitOptions
 
 THRESHOLD = Published(2.4, "S. Zhang, thesis (2024), fig. 6.4", note="kT → 0, 40 × 30")
 
@@ -66,7 +73,7 @@ def measure_fronts(run: Run, c: Config) -> xr.Dataset:
     """All that was observed on bars of the data's size ``(source, voltage, replica, time)``."""
     sources = []
     for kind in ("exact", "learned"):
-        found = [result(run.path, folder(kind), name((kind, V))) for V in c.driven]
+        found = [pulse_of(run, Task(kind, V)) for V in c.driven]
         sources.append(xr.concat(found, dim="voltage", combine_attrs="drop_conflicts").assign_coords(voltage=c.driven))
     joined = xr.concat(sources, dim="source", join="inner").assign_coords(source=["exact", "learned"])
     joined["voltage"].attrs.update(long_name="eV", units="t")
@@ -79,9 +86,9 @@ def measure_fronts(run: Run, c: Config) -> xr.Dataset:
 def measure_snapshots(run: Run, c: Config) -> xr.Dataset:
     """Densities at the unseen voltages, and reflections of the bar across."""
     lattice = bar(c.length, c.width)
-    arrays = snapshots_of(run, c, c.unseen)
-    g, n = c.model.g, len(arrays["field"]) // len(c.unseen)
     whole = loaded(run.path, c, lattice)
+    arrays = snapshots_of(run, c, [Task("exact", V) for V in c.unseen], heated=whole.components > 2)
+    g, n = c.model.g, len(arrays["field"]) // len(c.unseen)
     exact_n = 0.5 + arrays["force"][..., 0] / g
     learned_n = 0.5 + snapshots.forces(whole, torch.from_numpy(arrays["field"]))[..., 0].numpy() / g
     mirror = lattice.index(lattice.cells * np.array([1, -1]) % np.array(lattice.shape), lattice.sublattice)
@@ -106,7 +113,7 @@ def measure_circulation(run: Run, c: Config) -> xr.Dataset:
     lattice, (count, vectors) = bar(c.length, c.width), c.circulation
     found = []
     for V in c.driven:
-        data = Trajectory.open(run.path / "exact" / name(("exact", V or max(c.voltages)))).data
+        data = Trajectory.open(run.path / "exact" / Task("exact", V or max(c.voltages)).name).data
         end = int(np.searchsorted(data.time.values, c.drive.start + c.drive.on - 1e-6)) - 1
         for k in range(count):
             field = torch.from_numpy(data.field.isel(replica=k, record=end).values)
@@ -133,7 +140,7 @@ def measure_circulation(run: Run, c: Config) -> xr.Dataset:
 
 def measure_long(run: Run, c: Config) -> xr.Dataset:
     """The long bar, and how many domains it has ``(replica, time)``: changes of sign of its order along x, plus one."""
-    data = result(run.path, folder("long"), name(("long", c.long.voltage)))
+    data = pulse_of(run, Task("long", c.long.voltage))
     data["xi"] = front(data["columns"], c)
     ordered = 0.5 * float(abs(data["columns"]).sel(time=slice(None, c.drive.start)).isel(time=-1).median())
     columns = data["columns"].transpose("replica", "time", "x").values
@@ -218,6 +225,7 @@ def judge(run: Run, c: Config, measured: Mapping[str, xr.Dataset]) -> Sequence[C
             exact=back.sel(source="exact", voltage=top), criterion=Sigma(4.0),
         )
     )  # fmt: skip
+    found += judge_temperatures(c, measured["temperatures"])
     where, within = f"of the bar of {c.long.length} × {c.long.width}", min(2 * c.length, c.long.length)
     return [
         *found,
@@ -280,7 +288,23 @@ def notes(run: Run, c: Config) -> list[str]:
         f"fields of a driven bar; network.head=sum makes it zero, with larger errors of the density elsewhere.",
         "Above the threshold the velocity grows smoothly: where a front begins to move is a matter of the speed that "
         "counts, and of temperature.",
+        *note_on_temperatures(run, c),
     ]
+
+
+def target(run: Run, c: Config) -> LocalityTarget:
+    """Forces of the electrons under the largest unseen voltage, in the fields of its exact pulse while it is on."""
+    lattice, V = bar(c.length, c.width), max(c.unseen)
+    whole = loaded(run.path, c, lattice)
+    arrays = snapshots_of(run, c, [Task("exact", V)], heated=whole.components > 2)
+    driven = np.flatnonzero(arrays["field"][:, 0, 1] == V)
+    shown: dict[str, Any] = {name: x[driven][..., :1] if x.ndim == 3 else x[driven] for name, x in arrays.items()}
+    data = DataSet.from_arrays(lattice=lattice, components=1, **shown)
+    seen = DataSet.open(run.path / "data.zarr").field
+    return LocalityTarget(
+        exact=exact(c, lattice, V).electrons, learned=learned(run.path, c, lattice, V), data=data, force=data.force,
+        quantity=f"force of the electrons at eV = {V:g} t", more=seen[seen[:, 0, 1] > 0][..., :1],
+    )  # fmt: skip
 
 
 class DrivenStudy(MeasuredStudy):
@@ -313,6 +337,7 @@ PRESETS = {
         drive=Drive(start=0.5, on=2.0, off=1.0, every=2, replicas=4),
         voltages=(0.0, 3.0),
         unseen=(2.0,),
+        temperatures=Temperatures(seen=(0.2,), voltages=(3.0,), unseen=(0.1,), voltage=2.0),
         network=Network(head="sum", channels=2, radii=(1.5,), radii_after=(1.1,), signals=1),
         fit=FitOptions(steps=40, validate_every=20, checkpoint_every=5, energy_weight=0.0, test=0.0),
         circulation=(2, 4),
@@ -329,14 +354,17 @@ STUDY = DrivenStudy(
         "fronts": measure_fronts,
         "snapshots": measure_snapshots,
         "circulation": measure_circulation,
+        "temperatures": measure_temperatures,
         "long": measure_long,
     },
     judge=judge,
     notes=notes,
+    target=target,
     figures={
         "maps": _maps,
         "pulse": _curves,
         "velocity": _velocities,
+        "temperature": draw_temperatures,
         "circulation": _circulation,
         "parity": figures.parity("density", symbol="n"),
         "long": _long,
