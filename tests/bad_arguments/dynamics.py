@@ -26,12 +26,13 @@ from nearsight.dynamics import (
     SemiImplicit,
     SphericalMidpoint,
     SpinFlips,
+    audit_hops,
     simulate,
 )
 from nearsight.forcefields import ClassicalForceField, ExactForceField
-from nearsight.hamiltonians import Heisenberg, Holstein
+from nearsight.hamiltonians import FalicovKimball, Heisenberg, Holstein
 from nearsight.lattices import square
-from nearsight.moves import LatticeGas
+from nearsight.moves import ExactMoves, LatticeGas
 from nearsight.solvers import Dense
 
 LATTICE = square(3)
@@ -49,6 +50,8 @@ FIELD = torch.zeros(9, 1, dtype=torch.float64)
 LIKE = SimpleNamespace(lattice=LATTICE, components=1)
 NOT_GENERATORS = (0, 7, "seed", np.random.default_rng(1), torch.Generator, [], True)
 EXACT = ExactForceField(Holstein(LATTICE), Dense(kT=0.1, mu=0.0))
+HOPS = ExactMoves(FalicovKimball(LATTICE), kT=0.1, mu=0.0)
+OCCUPIED = {"energies": HOPS, "exact": HOPS, "field": torch.eye(9, dtype=torch.float64)[:1, :, None]}
 NOT_RECORDS = (3, "field", Every, At, ["field"], {"every": 2}, True)
 
 
@@ -69,6 +72,13 @@ ROWS = [
     *each(Audit, "replicas", NOT_COUNTS[1:], exact=EXACT),
     *each(Audit, "excess", ("ignore", 1, None), exact=EXACT),
     *each(run, "audit", NOT_RECORDS),
+    *each(audit_hops, "energies", (*NOT_OBJECTS, SPRINGS), **OCCUPIED),
+    *each(audit_hops, "exact", (*NOT_OBJECTS, GAS, EXACT), **OCCUPIED),
+    *each(audit_hops, "field", (None, FIELD + 0.5, FIELD[:4], FIELD[:, 0]), **OCCUPIED),
+    *each(audit_hops, "hops", (*NOT_COUNTS, 1), **OCCUPIED),
+    *each(audit_hops, "boundaries", ((), "twisted", 1, ("open", "shut")), **OCCUPIED),
+    *each(audit_hops, "budget", (*NOT_FINITE, 0.0), **OCCUPIED),
+    *each(audit_hops, "seed", NOT_WHOLE, **OCCUPIED),
     *(r for make in NEEDED for r in each(make, "dt", [*NOT_FINITE, 0.0, -0.1], **NEEDED[make])),
     *(r for make, names in FREE.items() for name in names for r in each(make, name, [*NOT_FINITE, -0.1], dt=0.1,
       **{k: v for k, v in NEEDED[make].items() if k != name})),

@@ -20,6 +20,7 @@ from nearsight.dynamics.langevin import Langevin
 from nearsight.dynamics.rate_model import RateModel
 from nearsight.dynamics.rejection_free_hops import RejectionFreeHops
 from nearsight.dynamics.run.audit import Audit, AuditWarning, UntrustedError
+from nearsight.dynamics.run.audit_hops import audit_hops
 from nearsight.dynamics.run.guard import Guard, OutOfRangeError
 from nearsight.dynamics.run.record import At, Every
 from nearsight.dynamics.run.simulate import simulate
@@ -57,5 +58,6 @@ __all__ = [
     "State",
     "Trajectory",
     "UntrustedError",
+    "audit_hops",
     "simulate",
 ]

@@ -15,12 +15,13 @@ from pydantic import AliasChoices, Field, model_validator
 from torch import Tensor
 
 from nearsight import forcefields, training
-from nearsight.dynamics import State
+from nearsight.dynamics import State, audit_hops
 from nearsight.fields import occupation
 from nearsight.forcefields import LearnedForceField
 from nearsight.lattices import Lattice, site_group, site_permutations
 from nearsight.moves import LearnedMoves, MoveEnergies
 from nearsight.parallel import once, threads
+from nearsight.storage import rounded
 from nearsight.studies import quench
 from nearsight.studies.checks import Above, Below, Check, Published
 from nearsight.studies.ensembles import Quench, carried_out
@@ -80,6 +81,8 @@ class Large(Section):
     """Growth exponents are fitted until this time."""
     speed_lengths: tuple[Length, ...] = (30, 100, 300)
     """Lattices on which attempts per second are measured."""
+    audited: Annotated[int, Field(ge=0)] = 200
+    """Hops whose exact energies are found on the large lattice, at each time of which a map is kept; 0: none."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Large:
@@ -234,6 +237,33 @@ class MoveStudy(QuenchStudy):
 
         learned = self.electrons(run, config, system.lattice)
         return HopTarget(exact=system.exact, learned=learned, data=data.test, more=data.train.field, grow=grow)
+
+
+def audit_large(study: QuenchStudy, run: Run, config: Any) -> tuple[xr.Dataset, list[Check]]:
+    """Learned energies of hops against exact electrons in patches, in the maps of the large quench."""
+    system, hops = study.system(config, config.large.length), config.large.audited
+    if not hops or system.exact.energy != "free":  # internal energies at fixed number are not local
+        return xr.Dataset(), []
+    maps = run.observable("maps").n.transpose("time", "x", "y")
+    energies, found = study.electrons(run, config, system.lattice), []
+    for k, field in enumerate(torch.from_numpy(maps.values).double().flatten(1)[..., None]):
+        found.append(audit_hops(energies, system.exact, field, hops=hops, seed=run.seed("audit", k) % 2**31))
+    data = xr.concat(found, dim=maps.time)
+
+    def check(which: str, one: xr.Dataset) -> Check:
+        unsure = "" if bool(one.converged) else "; NOT CONVERGED: larger patches would cost more than the budget"
+        return Check(
+            f"error of hop energies in the large quench, {which}",
+            float(one.rms),
+            float(one.rms_high - one.rms_low) / 4,
+            "t",
+            note=f"t = {rounded(float(one.time))}; {100 * float(one.rms / one.scale):.2g} % of the rms exact energy; "
+            f"{hops} hops against {one.boundary.values} patches of radius {int(one.radius)} with an error of "
+            f"{float(one.referee_error):.1g}{unsure}",
+        )
+
+    worst = data.isel(time=int(np.argmax(data.rms.values)))
+    return data, [check("rms at the end", data.isel(time=-1)), check("largest rms", worst)]
 
 
 def split(run: Run, config: Any) -> Split:

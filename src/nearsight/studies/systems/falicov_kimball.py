@@ -294,6 +294,15 @@ def _barriers(run: Run, c: Config) -> Any:
     }
 
 
+def _audit(run: Run, c: Config) -> Any:
+    data = run.observable("audit_of_hops")
+    if "rms" not in data:
+        return {}
+    label = {"long_name": "error of ΔF on the large lattice, rms", "units": "t"}
+    shown = xr.Dataset({"mean": data.rms.assign_attrs(label), "error": (data.rms_high - data.rms_low) / 4})
+    return ns.plots.compare(shown, x="time", points=True, log="x")
+
+
 def _notes(run: Run, c: Config) -> list[str]:
     return [
         *caveats(run, c),
@@ -319,7 +328,7 @@ PRESETS = {
         network=Network(radius=2.0, channels=3, widths=(4,)),
         fit=MoveFitOptions(steps=20, batch_size=4, hops=8, validate_every=10, checkpoint_every=10),
         comparison=Comparison(length=8, quenches=20, duration=4.0, records=3, screened=2, speed_length=8),
-        large=Large(length=16, replicas=3, duration=6.0, records=6, speed_lengths=(8, 16)),
+        large=Large(length=16, replicas=3, duration=6.0, records=6, speed_lengths=(8, 16), audited=30),
         barrier=Barrier(length=12, configurations=8),
     ),
 }
@@ -341,6 +350,7 @@ STUDY = MoveStudy(
     },
     snapshots=partial(moving.compare_moves, published=PAPER_ERROR, target=0.005, labels=10**5),
     analyse=analyse,
+    more={"simulate": {"audit_of_hops": moving.audit_large}},
     extra={"simulate": (Stage("barrier", _barrier, BARRIER),)},
     notes=_notes,
     symbols={"R": "half height of C(r), the size of super-clusters", "S": "structure factor of the sublattices"},
@@ -353,6 +363,7 @@ STUDY = MoveStudy(
         "correlations": figures.profiles("C", 3, residuals=True, paired=True),
         "potentials": _potentials,
         "barriers": _barriers,
+        "audit_of_hops": _audit,
         "parity": figures.parity(),
         "errors_by_age": figures.errors_by("time"),
         "symmetry": figures.symmetry,
