@@ -135,6 +135,69 @@ def test_several_components_have_quantiles_of_their_own(head):
     torch.testing.assert_close(ratios, torch.full_like(ratios, 10.0), atol=0, rtol=0.1)
 
 
+# --- spins ------------------------------------------------------------------------------------------------------------
+
+
+def spin_model(head):
+    network = ns.networks.SpinCNN(
+        LATTICE, ns.fields.spin(), channels=2, radii=(1.1, 1.1), head=head, rng=torch.Generator().manual_seed(5)
+    )
+    return ns.LearnedForceField(network).double().eval()
+
+
+def spins(rng, count):
+    return torch.stack([ns.fields.random_spins(LATTICE, rng) for _ in range(count)])
+
+
+def draw_spins(rng, model, trajectories=20, snapshots=2):
+    """Unit spins, and fields that are off by errors that grow with the field, by another factor in every trajectory.
+    What lies along a spin is off by far more, and is no error."""
+    field = spins(rng, trajectories * snapshots)
+    with torch.no_grad():
+        H = model(field).force
+    scale = torch.exp(0.2 * torch.randn(trajectories, 1, 1, 1, generator=rng, dtype=torch.float64))
+    noise = torch.randn(H.shape, generator=rng, dtype=torch.float64) * (0.1 + H.norm(dim=-1, keepdim=True))
+    error = 0.05 * scale.repeat_interleave(snapshots, 0)[:, 0] * noise
+    along = 10 * torch.randn(*field.shape[:-1], 1, generator=rng, dtype=torch.float64) * field
+    return field, H + error + along
+
+
+@pytest.mark.parametrize("head", ["energy", "force"])
+def test_intervals_of_the_fields_on_spins_cover_what_they_say(head):
+    model, rng, found = spin_model(head), torch.Generator().manual_seed(2), []
+    for _ in range(10):
+        uncertain = UncertainForceField(model, LEVELS).double().calibrate(spins(rng, 8), *draw_spins(rng, model, 40))
+        field, exact = draw_spins(rng, model, 40)
+        estimates = [uncertain.estimate(field, level) for level in LEVELS]
+        off = uncertain.deviation(field, estimates[0].force, exact)
+        assert float((off * field).sum(-1).abs().max()) < 1e-12  # what lies along the spins is left out
+        found.append([float((off.abs() <= e.width).double().mean()) for e in estimates])
+    coverage, error = np.mean(found, 0), np.std(found, 0, ddof=1) / np.sqrt(len(found))
+    assert 0.65 < coverage[0] < 0.71 and 0.93 < coverage[1] < 0.97
+    assert (np.abs(coverage - LEVELS) < 4 * error + 1e-3).all()
+
+
+@pytest.mark.parametrize("head", ["energy", "force"])
+def test_widths_on_spins_do_not_change_when_all_spins_are_turned_and_follow_the_lattice(head, tmp_path):
+    model, rng = spin_model(head), torch.Generator().manual_seed(3)
+    uncertain = UncertainForceField(model, LEVELS).double().calibrate(spins(rng, 8), *draw_spins(rng, model))
+    field, group = spins(rng, 1)[0], site_group(LATTICE)
+    found = uncertain.estimate(field)
+    torch.testing.assert_close(found.force, model(field).force, atol=1e-12, rtol=0)
+    assert float(found.width.std()) > 0
+    torch.testing.assert_close(found.width, found.width[:, :1].expand(-1, 3), atol=0, rtol=0)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=rng, dtype=torch.float64)).Q
+    torch.testing.assert_close(uncertain.estimate(field @ turn.T).width, found.width, atol=1e-12, rtol=0)
+    for permutation in site_permutations(LATTICE, group):
+        torch.testing.assert_close(
+            uncertain.estimate(field[permutation]).width, found.width[permutation], atol=1e-12, rtol=0
+        )
+    save(uncertain, tmp_path / "model")
+    again = load(tmp_path / "model").on(ns.lattices.square(12))
+    wide = again.estimate(field.view(6, 6, 3).repeat(2, 2, 1).reshape(-1, 3)).width
+    torch.testing.assert_close(wide.view(12, 12, 3)[:6, :6], found.width.view(6, 6, 3), atol=1e-12, rtol=0)
+
+
 def test_a_calibrated_force_field_is_saved_with_its_intervals(calibrated, tmp_path):
     uncertain, _ = calibrated
     save(uncertain, tmp_path / "model")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from nearsight._validation import instance, number, numbers
+from nearsight.fields import tangent
 from nearsight.forcefields.forcefield import ForceField, Forces, revived
 from nearsight.forcefields.learned import LearnedForceField
 from nearsight.lattices import Lattice
-from nearsight.networks import GroupCNN
+from nearsight.networks import GroupCNN, SpinCNN
 
 CHUNK = 64
 """Fields whose features are held at once."""
@@ -90,18 +91,24 @@ class UncertainForceField(ForceField):
     ) -> None:
         super().__init__()
         self.learned = instance(learned, LearnedForceField, "learned")
-        network = instance(learned.model, GroupCNN, "learned.model", "Its last layer is what tells.")
+        instance(learned.model, (GroupCNN, SpinCNN), "learned.model", "Its last layer is what tells.")
         self.levels, self.ridge = numbers(levels, "levels", above=0, below=1), number(ridge, "ridge", above=0)
         if not self.levels:
             raise ValueError("levels must name one coverage or more, such as (0.68, 0.95).")
         self.lattice, self.components, self.field_type = learned.lattice, learned.components, learned.field_type
-        features = network.channels * network.order
+        features = self._network.channels * self._network.order
         self.register_buffer("factor", torch.zeros(features, features))
         self.register_buffer("quantiles", torch.zeros(len(self.levels), self.components))
 
     @property
-    def _network(self) -> GroupCNN:
-        return cast(GroupCNN, self.learned.model)
+    def _network(self) -> GroupCNN | SpinCNN:
+        return cast(GroupCNN | SpinCNN, self.learned.model)
+
+    def deviation(self, field: Tensor, force: Tensor, exact: Tensor) -> Tensor:
+        """What intervals are of: ``force - exact``, of unit spins the part normal to them."""
+        off = force.double() - exact.double()
+        unit = self.field_type is not None and self.field_type.values == "unit"
+        return tangent(off, field.double()) if unit else off
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -149,12 +156,15 @@ class UncertainForceField(ForceField):
         scores = []
         for fields, exact in zip(field.split(CHUNK), force.split(CHUNK), strict=True):
             found = self.estimate(fields.double(), level=self.levels[0])
-            scores.append(((exact.double() - found.force).abs() / found.width).flatten(0, -2).cpu().numpy())
+            off = self.deviation(fields, found.force, exact).abs()
+            scores.append((off / found.width).flatten(0, -2).cpu().numpy())
         self.quantiles.copy_(torch.from_numpy(self._conformal(np.concatenate(scores))))
         return self
 
     def _conformal(self, scores: np.ndarray) -> np.ndarray:
         """The ⌈(n + 1) p⌉-th smallest of n scores, which the next one does not exceed with probability p or more."""
+        if isinstance(self._network, SpinCNN):
+            scores = scores.reshape(-1, 1)
         rank = np.ceil((len(scores) + 1) * np.array(self.levels)).astype(int)
         return np.sort(scores, axis=0)[rank - 1]
 
@@ -172,17 +182,18 @@ class UncertainForceField(ForceField):
         grid = learned._padded(x)
         shape = (len(grid), *self.lattice.shape, self.lattice.n_basis)
         spread, force = grid.new_empty(shape), grid.new_empty(*shape, self.components)
+        direct = isinstance(self._network, GroupCNN) and not learned.conservative
         for outer, inner in learned._windows(grid):
             h = self._features(grid[outer])
             spread[inner] = self._spread(h).unsqueeze(-1)
-            if not learned.conservative:
+            if direct:
                 found = self._network.project(h.movedim(-1, 1), self._network.readout, law=True)
                 force[inner] = learned.reference.scale.to(h) * found.movedim(1, -1).unsqueeze(-2)
         width = spread.view(*x.shape[:-1], 1) * self.quantiles[self.levels.index(level)].to(spread)
-        if learned.conservative:
-            total, energy = learned.evaluate(field)
-        else:
+        if direct:
             total, energy = force.view(x.shape) + learned.reference.field(x), None
+        else:
+            total, energy = learned.evaluate(field)
         return Estimate(total.to(field.dtype), energy, width.to(field.dtype))
 
     def _features(self, window: Tensor) -> Tensor:
@@ -193,4 +204,7 @@ class UncertainForceField(ForceField):
         """s ``(batch, *inner)``."""
         flat = h.reshape(-1, h.shape[-1])
         solved = torch.linalg.solve_triangular(self.factor.to(flat), flat.T, upper=False)
-        return solved.square().sum(0).sqrt().view(h.shape[:-1])
+        square = solved.square().sum(0).view(h.shape[:-1])
+        if isinstance(self._network, SpinCNN) and self._network.head == "force":
+            square = square.unflatten(0, (-1, self.components)).mean(1)
+        return square.sqrt()

@@ -109,16 +109,24 @@ class SpinCNN(LatticeNetwork):
         """The layers, in order."""
         return list(self.layers)  # type: ignore[arg-type]
 
-    def forward(self, grid: Tensor) -> Tensor:
+    def features(self, grid: Tensor) -> Tensor:
+        """Of the last layer, what the readout sums up: scalars ``(batch, channel·|G|, *shape)`` of an energy, vectors
+        ``(batch · n, channel·|G|, *shape)`` of a force."""
         # The components of spin space share every kernel: they are batch entries.
         v = grid.reshape(-1, 1, *grid.shape[2:])
         s: Tensor | None = None
         for layer in self.spin_layers:
             s, v = layer(s, v)
+        if self.head == "force":
+            return v
+        assert s is not None
+        return s
+
+    def forward(self, grid: Tensor) -> Tensor:
+        found = self.project(self.features(grid), self.readout, law=False)
         if self.head == "energy":
-            assert s is not None
-            return self.project(s, self.readout, law=False)
-        return self.project(v, self.readout, law=False).reshape(len(grid), self.components, *v.shape[2:])
+            return found
+        return found.reshape(len(grid), self.components, *found.shape[2:])
 
 
 class SpinLayer(nn.Module):

@@ -14,7 +14,7 @@ from nearsight.forcefields import Card, ExactForceField, LearnedForceField, Unce
 from nearsight.forcefields.card import UNITS
 from nearsight.forcefields.shipped import SHIPPED
 from nearsight.moves import LearnedMoves
-from nearsight.networks import GroupCNN
+from nearsight.networks import GroupCNN, SpinCNN
 from nearsight.studies import audits
 from nearsight.studies.checks import Check
 from nearsight.studies.run import Run
@@ -84,7 +84,7 @@ def ship(run: Run, folder: str | Path | None = None) -> Path:
 
 def _with_intervals(study: QuenchStudy, run: Run, config: Any, model: Any) -> tuple[Any, list[dict[str, Any]]]:
     """The model with calibrated intervals, and their coverage on test trajectories; itself if it has none."""
-    if not isinstance(model, LearnedForceField) or not isinstance(model.model, GroupCNN):
+    if not isinstance(model, LearnedForceField) or not isinstance(model.model, GroupCNN | SpinCNN):
         return model, []
     train, validation, test = split(run, config.fit, config.seed)
     force = study.system(config).electron_force
@@ -93,7 +93,8 @@ def _with_intervals(study: QuenchStudy, run: Run, config: Any, model: Any) -> tu
     exact, counted = force(test.field, test.force), []
     for level in uncertain.levels:
         found = uncertain.estimate(test.field, level)
-        inside = ((exact - found.force).abs() <= found.width).double().mean((1, 2)).numpy()
+        off = uncertain.deviation(test.field, found.force, exact)
+        inside = (off.abs() <= found.width).double().mean((1, 2)).numpy()
         means = np.array([inside[test.trajectory == k].mean() for k in np.unique(test.trajectory)])
         error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
         name = f"errors within their {level:.0%} intervals, unseen trajectories"
