@@ -167,9 +167,14 @@ def potts_in_clock_form():
 @pytest.mark.parametrize("method", CONSISTENT[:2])
 def test_surroundings_counted_or_collapsed_or_read_one_by_one_give_the_same(method, case, seen, monkeypatch):
     few, terms = (seen.take(slice(2000)), MIXED) if case == "mixed" else potts_in_clock_form()
-    found = [learn_couplings(few, terms, method=method)]
-    for name in ("CODES", "COUNTS"):
-        monkeypatch.setattr(environments, name, 0)
+    kinds, found = environments.Environments, []
+    monkeypatch.setattr(environments, "COUNTS", 2**27)
+    monkeypatch.setattr(kinds, "number", 2.0**25)  # as if there were enough for any table
+    for closed in ((), ("_count",), ("_count", "_summed"), ("_count", "_summed", "_collapsed")):
+        monkeypatch.setattr(environments, "CODES", 0 if closed else 2**16)
+        for name in closed[1:]:
+            monkeypatch.setattr(kinds, name, lambda self: None)
+        assert kinds(Blocks(few), terms).counted == (len(closed) < 3)
         found.append(learn_couplings(few, terms, method=method))
     for other in found[1:]:
         np.testing.assert_allclose(other.value, found[0].value, rtol=1e-6, atol=1e-8)

@@ -67,7 +67,8 @@ class Environments:
 
     Small surroundings are counted in one pass, a table of how often each was seen; a fit then costs what the table
     costs, however many snapshots there were. So are larger ones that are few to the terms, which see how many
-    neighbours of a shell are in a state and not which. All others are read again at every pass.
+    neighbours of a shell are in a state and not which: by these numbers where their table is small, else as they
+    come. All others are read again at every pass.
     """
 
     def __init__(self, blocks: Blocks, terms: Terms) -> None:
@@ -79,7 +80,7 @@ class Environments:
         numbers = len(blocks) * sum(codes)
         # A table larger than what there is to count is no gain.
         few = max(codes) <= CODES and numbers <= min(COUNTS, max(2**20, 4 * self.number))
-        self._records = self._count(codes) if few else self._collapsed()
+        self._records = self._count(codes) if few else self._summed() or self._collapsed()
         self.counted = self._records is not None
 
     def __iter__(self) -> Iterator[Records]:
@@ -110,6 +111,27 @@ class Environments:
             digits = there[:, None] // q ** np.arange(width - 1, -1, -1) % q
             features = self._features(kind, digits.astype(np.int8))
             records.append(Records(kind.terms, features, digits[:, 0], weight[there].astype(float), table[:, there]))
+        return records
+
+    def _summed(self) -> list[Records] | None:
+        """Records by how many clusters of every term act alike; None where that makes too large a table."""
+        sums = [ClusterSums.of(kind, self.tables, self.terms.n_states) for kind in self.kinds]
+        if sum(x.size for x in sums) * len(self.blocks) > min(COUNTS, max(2**20, 4 * self.number)):
+            return None
+        counts = [np.zeros((len(self.blocks), x.size), np.int32) for x in sums]
+        for rows, block in self.blocks.rows():
+            states = np.ascontiguousarray(rows.T)
+            for kind, x, table in zip(self.kinds, sums, counts, strict=True):
+                _interactions.count_sums(
+                    states, block, kind.members, self.terms.n_states, kind.first, kind.position, x.add, x.add_at,
+                    x.own, table,
+                )  # fmt: skip
+        records = []
+        for kind, x, table in zip(self.kinds, sums, counts, strict=True):
+            weight = table.sum(0, dtype=np.int64)
+            there = np.flatnonzero(weight)
+            features, own = x.features(there)
+            records.append(Records(kind.terms, features, own, weight[there].astype(float), table[:, there]))
         return records
 
     def _collapsed(self) -> list[Records] | None:
@@ -147,6 +169,54 @@ class Environments:
                     features = self._features(kind, records)
                     own = records[:, 0].astype(np.int64)
                     yield number, Records(kind.terms, features, own, np.ones(len(records)), where)
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterSums:
+    """The surroundings of a site as one number: its own state times ``own``, and for every term how many of its
+    clusters there are of each class but the last. Clusters of a class give the states of the site equal energies.
+
+    add: what cluster e adds to the number, at ``add_at[e]`` plus the code of its other sites.
+    classes: of every term their energies ``(class, state)``, how many clusters it has, and the strides of the classes.
+    """
+
+    own: int
+    size: int
+    add: np.ndarray
+    add_at: np.ndarray
+    classes: list[tuple[np.ndarray, int, list[int]]]
+
+    @classmethod
+    def of(cls, kind: Kind, tables: np.ndarray, q: int) -> ClusterSums:
+        codes = [q ** int(n) for n in np.diff(kind.first)]
+        columns = [tables[a : a + n * q].reshape(n, q) for a, n in zip(kind.table_at, codes, strict=True)]
+        add_at = np.concatenate([[0], np.cumsum(codes)])
+        add, classes, stride = np.zeros(add_at[-1], np.int32), [], 1
+        for k in range(len(kind.terms)):
+            own = np.flatnonzero(kind.local == k)
+            every = np.concatenate([columns[e] for e in own])
+            _, one, which = np.unique(every.round(DIGITS), axis=0, return_index=True, return_inverse=True)
+            values = every[one]
+            strides = [stride * (len(own) + 1) ** c for c in range(len(values) - 1)] + [0]
+            stride *= (len(own) + 1) ** (len(values) - 1)
+            if stride > COUNTS:
+                return cls(0, COUNTS + 1, add, add_at, [])
+            places = np.concatenate([np.arange(add_at[e], add_at[e + 1]) for e in own])
+            add[places] = np.array(strides)[which.ravel()]
+            classes.append((values, len(own), strides))
+        return cls(stride, q * stride, add, add_at[:-1], classes)
+
+    def features(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features ``(number, state, term)`` of surroundings, and the states that the site has."""
+        found = np.zeros((len(numbers), self.classes[0][0].shape[1], len(self.classes)))
+        for k, (values, clusters, strides) in enumerate(self.classes):
+            left = np.full(len(numbers), clusters)
+            for energies, stride in zip(values[:-1], strides[:-1], strict=True):
+                count = numbers // stride % (clusters + 1)
+                found[:, :, k] += count[:, None] * energies
+                left -= count
+            found[:, :, k] += left[:, None] * values[-1]
+        return found, numbers // self.own
 
 
 class _Distinct:

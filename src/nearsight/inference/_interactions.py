@@ -11,6 +11,8 @@ from nearsight.sampling._streams import U64, kernel, uniform
 
 M1, M2, M4 = U64(0x5555555555555555), U64(0x3333333333333333), U64(0x0F0F0F0F0F0F0F0F)
 H01 = U64(0x0101010101010101)
+CHUNK = 2048
+"""Snapshots whose numbers stay in the fastest cache."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -83,6 +85,39 @@ def count_environments(states, block, members, q, counts):
                 code = code * q + a
             if seen:
                 counts[block[r], code] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def count_sums(states, block, members, q, first, position, add, add_at, own, counts):
+    """Count the numbers of a site in its surroundings (``ClusterSums``) in every block, where all are seen.
+
+    ``states`` are (site, snapshot), -1 unseen: all loops but the last run along snapshots.
+    """
+    number, code = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
+    unseen = np.empty(CHUNK, np.int8)
+    for start in range(0, states.shape[1], CHUNK):
+        n = min(CHUNK, states.shape[1] - start)
+        for s in range(len(members)):
+            unseen[:n] = 0
+            for m in range(members.shape[1]):
+                column = states[members[s, m], start : start + n]
+                for r in range(n):
+                    unseen[r] |= column[r]  # -1 has the sign bit, which stays
+            column = states[members[s, 0], start : start + n]
+            for r in range(n):
+                number[r] = max(column[r], 0) * own
+            for e in range(len(add_at)):
+                code[:n] = 0
+                for m in range(first[e], first[e + 1]):
+                    column = states[members[s, position[m]], start : start + n]
+                    for r in range(n):
+                        code[r] = code[r] * q + max(column[r], 0)
+                table = add[add_at[e] :]
+                for r in range(n):
+                    number[r] += table[code[r]]
+            for r in range(n):
+                if unseen[r] >= 0:
+                    counts[block[start + r], number[r]] += 1
 
 
 @numba.njit(nogil=True, cache=True)
