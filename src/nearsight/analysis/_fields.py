@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
             raise ValueError(
                 f"A labelled field needs a dimension 'site', got {field.dims}; rename it with .rename(...)."
             )
-        labelled = field.transpose(..., "site")
+        labelled = field.copy(deep=False) if field.dims[-1] == "site" else field.transpose(..., "site")
     else:
         array = field.detach().cpu().numpy() if isinstance(field, Tensor) else np.asarray(field)
         if array.dtype.kind not in "biufc" or array.ndim == 0:
@@ -49,18 +51,26 @@ def site_field(field: SiteField, lattice: Lattice, dims: tuple[str, ...] | None 
         bad = ~np.isfinite(labelled.values)
         raise ValueError(not_finite(int(bad.sum()), np.isnan(labelled.values).all(-1)))
     kind = np.complex128 if np.iscomplexobj(labelled.values) else np.float64
-    return labelled.astype(kind, keep_attrs=True, copy=False)
+    return labelled if labelled.dtype == kind else labelled.astype(kind, keep_attrs=True, copy=False)
 
 
 def relabel(
-    like: xr.DataArray, values: Tensor | np.ndarray, name: str, long_name: str, units: str = "1", **dims: int
+    like: xr.DataArray,
+    values: Tensor | np.ndarray,
+    name: str,
+    long_name: str,
+    units: str = "1",
+    more: Mapping[str, Any] | None = None,
+    **dims: int,
 ) -> xr.DataArray:
-    """``values`` with the leading dimensions and coordinates of a site field, and ``dims`` in the place of "site"."""
+    """``values`` with the leading dimensions and coordinates of a site field, and ``dims`` in the place of "site"; with
+    ``more`` coordinates."""
     leading = [str(d) for d in like.dims if d != "site"]
     array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
     array = array.reshape([like.sizes[d] for d in leading] + list(dims.values()))
-    coords = {name: c for name, c in like.coords.items() if "site" not in c.dims}
-    return described(xr.DataArray(array, dims=(*leading, *dims), coords=coords), name, long_name, units)
+    coords = {name: c.variable for name, c in like.coords.items() if "site" not in c.dims} | (more or {})
+    attrs = {"long_name": long_name, "units": units}
+    return xr.DataArray(array, dims=(*leading, *dims), coords=coords, attrs=attrs, name=name)
 
 
 def described(values: xr.DataArray, name: str, long_name: str, units: str = "1") -> xr.DataArray:
@@ -109,29 +119,33 @@ def transform(grid: Tensor, axes: tuple[int, ...], shape: tuple[int, ...] | None
     return torch.zeros(sizes, dtype=torch.complex128)
 
 
-def power(grid: Tensor) -> Tensor:
-    """The squared Fourier transform of a number per cell ``(batch, *shape)``, float64; wave vectors ascend from -π.
+def power(grid: Tensor, scale: float = 1.0) -> Tensor:
+    """``scale`` times the squared Fourier transform of a number per cell ``(batch, *shape)``, float64; wave vectors
+    ascend from -π.
 
     Of real numbers half the transform is worked out, and the other half is its mirror image.
     """
     axes = tuple(range(1, grid.ndim))
     if grid.is_complex() or not grid.numel():
-        return torch.fft.fftshift(_squared(transform(grid, axes)), dim=axes)
-    half = np.fft.fftshift(_squared(torch.fft.rfftn(grid.to(torch.float64), dim=axes)).numpy(), axes[:-1])
-    full, n = np.empty(grid.shape), grid.shape[-1]
-    full[..., n // 2 :] = half[..., : (n + 1) // 2]
-    mirrored = np.flip(half[..., 1 : n // 2 + 1], axes)
-    # -m of the m that ascend from -n/2 descend to 1 - n/2; an even n has -n/2 besides, its own mirror image.
-    rest = ((slice(1, None), slice(None, -1)), (slice(0, 1), slice(-1, None)))
-    places = [rest if grid.shape[axis] % 2 == 0 else ((slice(None), slice(None)),) for axis in axes[:-1]]
-    for pairs in itertools.product(*places):
-        into, out_of = ((slice(None), *(pair[k] for pair in pairs)) for k in (0, 1))
-        full[(*into, slice(None, n // 2))] = mirrored[out_of]
+        modes = transform(grid, axes)
+        return torch.fft.fftshift(modes.real.square() + modes.imag.square(), dim=axes).mul_(scale)
+    from nearsight.analysis._power_kernels import whole_zone
+
+    modes, full = torch.fft.rfftn(grid.to(torch.float64), dim=axes), np.empty(grid.shape)
+    place, opposite = _ascending_rows(tuple(grid.shape[1:-1]))
+    rows = (len(grid), len(place), -1)
+    whole_zone(modes.numpy().reshape(rows), place, opposite, scale, full.reshape(rows))
     return torch.from_numpy(full)
 
 
-def _squared(modes: Tensor) -> Tensor:
-    return modes.real.square() + modes.imag.square()
+@lru_cache(maxsize=16)
+def _ascending_rows(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Where every mode over ``shape`` and its opposite stand when wave vectors ascend from -π; one row for no axes."""
+    place = opposite = np.arange(math.prod(shape)).reshape(shape)
+    if shape:
+        place = np.fft.ifftshift(place)
+        opposite = place[np.ix_(*(-np.arange(n) % n for n in shape))]
+    return place.ravel(), opposite.ravel()
 
 
 def pair_modes(grid: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from nearsight._validation import number
-from nearsight.analysis._fields import SiteField, binned, on_cells, power, relabel, site_field, transform, units_of
+from nearsight.analysis._fields import SiteField, on_cells, power, relabel, site_field, transform, units_of
 from nearsight.analysis.structure._reciprocal import (
     AXES,
     check_wave_vector,
@@ -53,23 +53,29 @@ def structure_factor(
     axes = tuple(range(1, lattice.dim + 1))
     grid, k = on_cells(labelled, lattice, centred=subtract_mean), wave_vectors(lattice)
     if lattice.n_basis == 1:  # the phase of the only site drops out
-        intensity = power(grid[..., 0]).div_(lattice.n_sites)
+        intensity = power(grid[..., 0], 1.0 / lattice.n_sites)
     else:
         modes = torch.fft.fftshift(transform(grid, axes), dim=axes)
         amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
         intensity = amplitude.abs().square() / lattice.n_sites
 
-    straight = np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)), atol=lattice.tolerance)
-    names = AXES[: lattice.dim] if straight else tuple(f"h{j + 1}" for j in range(lattice.dim))
-    sizes = dict(zip(names, lattice.shape, strict=True))
-    result = relabel(labelled, intensity, "S", "structure factor", units_of(labelled, 2), **sizes)
-    if not straight:
-        return label_wave_vectors(result, k, names)
-    for j, name in enumerate(names):
-        origin = tuple(slice(None) if axis == j else 0 for axis in range(lattice.dim))
-        label = {"long_name": f"$k_{name[1]}$", "units": "1/a"}
-        result = result.assign_coords({name: (name, k[(*origin, j)], label)})
-    return result
+    label = ("S", "structure factor", units_of(labelled, 2))
+    if not np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)), atol=lattice.tolerance):
+        names = tuple(f"h{j + 1}" for j in range(lattice.dim))
+        return label_wave_vectors(relabel(labelled, intensity, *label, **_sizes(names, lattice)), k, names)
+    axis = {
+        name: xr.Variable(name, k[(*(slice(None) if i == j else 0 for i in range(lattice.dim)), j)], _momentum(name))
+        for j, name in enumerate(AXES[: lattice.dim])
+    }
+    return relabel(labelled, intensity, *label, more=axis, **_sizes(AXES, lattice))
+
+
+def _momentum(name: str) -> dict[str, str]:
+    return {"long_name": f"$k_{name[1]}$", "units": "1/a"}
+
+
+def _sizes(names: Sequence[str], lattice: Lattice) -> dict[str, int]:
+    return dict(zip(names, lattice.shape, strict=False))
 
 
 def structure_factor_at(
@@ -103,21 +109,16 @@ def shell_average(
         width = float(np.max(np.linalg.norm(reciprocal_vectors(lattice), axis=1) / np.asarray(lattice.shape)))
     width = number(width, "width", above=0)
     shells = _shells(lattice, tuple(check_wave_vector(about, lattice).tolist()), width)
-    rows = S.transpose(..., *names).values.reshape(-1, lattice.n_cells)
-    sums = binned(rows, shells.of, len(shells.members)) / shells.members
     leading = [d for d in S.dims if d not in names]
-    coords = {name: c for name, c in S.coords.items() if not set(c.dims) & set(names)}
-    result = xr.DataArray(
-        sums.reshape(*(S.sizes[d] for d in leading), len(shells.members)),
-        dims=(*leading, "k"),
-        coords=coords,
-        attrs=S.attrs,
-        name=S.name,
-    )
-    return result.assign_coords(
-        k=("k", shells.distance, {"long_name": "distance from Q", "units": "1/a"}),
-        count=("k", shells.members, {"long_name": "wave vectors in the shell", "units": "1"}),
-    )
+    ordered = S if S.dims[len(leading) :] == names else S.transpose(*leading, *names)
+    rows = np.ascontiguousarray(ordered.values, np.float64).reshape(-1, lattice.n_cells)
+    coords = {name: c.variable for name, c in S.coords.items() if not set(c.dims) & set(names)}
+    coords["k"] = xr.Variable("k", shells.distance, {"long_name": "distance from Q", "units": "1/a"})
+    coords["count"] = xr.Variable("k", shells.members, {"long_name": "wave vectors in the shell", "units": "1"})
+    return xr.DataArray(
+        (_shell_sums(rows, shells) / shells.members).reshape(*(S.sizes[d] for d in leading), len(shells.members)),
+        dims=(*leading, "k"), coords=coords, attrs=S.attrs, name=S.name,
+    )  # fmt: skip
 
 
 class _Shells(NamedTuple):
@@ -132,7 +133,15 @@ class _Shells(NamedTuple):
 def _shells(lattice: Lattice, about: tuple[float, ...], width: float) -> _Shells:
     distance = zone_distance(lattice, about).ravel()
     _, index, count = np.unique(np.floor(distance / width + 0.5).astype(int), return_inverse=True, return_counts=True)
-    found = _Shells(index, count, np.bincount(index, distance) / count)
+    found = _Shells(index.astype(np.int32), count, np.bincount(index, distance) / count)
     for array in found:
         array.setflags(write=False)
     return found
+
+
+def _shell_sums(rows: np.ndarray, shells: _Shells) -> np.ndarray:
+    from nearsight.analysis._power_kernels import shell_sums
+
+    sums = np.zeros((len(rows), len(shells.members)))
+    shell_sums(rows, shells.of, sums)
+    return sums
