@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from nearsight.dynamics import Trajectory
 from nearsight.sampling import Snapshots
 from nearsight.storage import CorruptFileError
+from nearsight.storage._zarr import AtomicStore
 from nearsight.storage.table import Column, Table
 from nearsight.training import DataSet, MoveData
 
@@ -73,8 +75,6 @@ def test_the_hash_does_not_know_in_which_blocks_rows_came(blocks, tmp_path, monk
 
 
 def test_a_row_that_was_changed_after_writing_is_found(tmp_path):
-    import zarr
-
     Table.write(tmp_path / "t", {"x": np.zeros((4, 3)), "y": np.ones((4, 3))}, dict.fromkeys("xy", ("site",)), {})
     zarr.open_group(str(tmp_path / "t"), mode="r+")["y"][2, 1] = 0.0
     with pytest.raises(CorruptFileError, match=r"t/y is damaged \(its rows do not have the hash"):
@@ -111,3 +111,32 @@ def test_a_table_replaces_one_of_its_kind_and_nothing_else(tmp_path):
             Other.write(tmp_path / place, rows, {"x": ("site",)}, {})
     with pytest.raises(ValueError, match="but no other"):
         Other.open(tmp_path / "t")
+
+
+def test_a_chunk_that_is_on_disk_is_not_written_again(tmp_path, monkeypatch):
+    written = []
+
+    async def recorded(self, key, value, plain=AtomicStore.set):
+        written.append(key)
+        await plain(self, key, value)
+
+    table = Table.create(tmp_path / "t", columns("a"), {}, rows=6, chunk_rows=2)
+    monkeypatch.setattr(AtomicStore, "set", recorded)
+    for row in np.arange(5.0):
+        table.append({"a": np.full((1, 3), row)})
+        table.flush()
+        table.flush()
+    assert written == ["a/c/0/0", "a/c/0/0", "a/c/1/0", "a/c/1/0", "a/c/2/0"]
+    opened = zarr.open_array(tmp_path / "t" / "a", mode="r")[:]
+    np.testing.assert_array_equal(opened[:5], np.arange(5.0)[:, None] * np.ones(3))
+    assert np.isnan(opened[5]).all()
+
+
+def test_rows_may_be_changed_by_their_owner_once_they_are_appended(tmp_path):
+    table, row = Table.create(tmp_path / "t", columns("a"), {}, rows=2, chunk_rows=1), np.zeros((1, 3))
+    for value in (1.0, 2.0):
+        row[:] = value
+        table.append({"a": row})
+    row[:] = -1.0
+    table.seal()
+    np.testing.assert_array_equal(Table.open(tmp_path / "t").read("a"), [[1.0] * 3, [2.0] * 3])

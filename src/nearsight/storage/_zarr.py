@@ -31,7 +31,7 @@ class AtomicStore(LocalStore):
     """A zarr directory in which a chunk is the old one or the new one, on disk, never a part of either."""
 
     async def set(self, key: str, value: Any) -> None:
-        await asyncio.to_thread(write_atomic, self.root / key, value.to_bytes())
+        await asyncio.to_thread(write_atomic, self.root / key, value.as_buffer_like())
 
 
 class ColumnWriter:
@@ -39,28 +39,31 @@ class ColumnWriter:
 
     def __init__(self, array: zarr.Array) -> None:
         self.array = array
-        self.start, self.filled = 0, 0
+        self.start, self.filled, self.changed = 0, 0, False
         self.buffer = np.full((array.chunks[0], *array.shape[1:]), array.fill_value, array.dtype)
         self.digest = ""
 
     def append(self, block: np.ndarray, *, written: bool = False) -> None:
         """Take up rows; those that are ``written`` already are not written again."""
-        self.digest = chained(self.digest, np.asarray(block, self.buffer.dtype))
+        block = np.asarray(block, self.buffer.dtype)
+        self.digest = chained(self.digest, block)
         while len(block):
             if self.filled == len(self.buffer):
                 if not written:
                     self.flush()
                 self.start, self.filled = self.start + self.filled, 0
-                self.buffer[...] = self.array.fill_value
+                self.buffer[min(len(block), len(self.buffer)) :] = self.array.fill_value
             count = min(len(block), len(self.buffer) - self.filled)
             self.buffer[self.filled : self.filled + count] = block[:count]
-            self.filled, block = self.filled + count, block[count:]
+            self.filled, self.changed, block = self.filled + count, True, block[count:]
 
     def flush(self) -> None:
-        if self.filled:
+        """Put the chunk on disk if it is not there as it is."""
+        if self.changed:
             # The whole chunk, so that nothing which a killed run left beyond the last row survives.
             rows = min(len(self.buffer), self.array.shape[0] - self.start)
             self.array[self.start : self.start + rows] = self.buffer[:rows]
+            self.changed = False
 
 
 def chunks(column: Column, rows: int) -> tuple[int, ...]:
@@ -73,7 +76,8 @@ def chunks(column: Column, rows: int) -> tuple[int, ...]:
 
 
 def chained(digest: str, rows: np.ndarray) -> str:
-    content = memoryview(rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes())
+    little = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
+    content = memoryview(little.reshape(-1).view(np.uint8)) if little.size else memoryview(b"")
     size = len(content) // max(1, len(rows))
     for row in range(len(rows)):
         content_hash = hashlib.sha256(digest.encode())

@@ -55,7 +55,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             raise
 
 
-def write_atomic(path: str | Path, content: bytes | str) -> None:
+def write_atomic(path: str | Path, content: bytes | memoryview | str) -> None:
     """Write a file so that a reader, or a killed writer, sees the old content or the new, never a part."""
     with atomic_file(path) as temporary, open(temporary, "xb") as file:
         file.write(content.encode() if isinstance(content, str) else content)

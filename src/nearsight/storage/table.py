@@ -166,6 +166,8 @@ class Table:
             return
         for array in self._arrays.values():
             array.resize((rows, *array.shape[1:]))
+        for writer in self._writers.values():
+            writer.changed = writer.filled > 0  # the chunk at the end has other rows behind it now
         self.flush()
         consolidate(store)
 
