@@ -68,7 +68,8 @@ def relabel(
     leading = [str(d) for d in like.dims if d != "site"]
     array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
     array = array.reshape([like.sizes[d] for d in leading] + list(dims.values()))
-    coords = {name: c.variable for name, c in like.coords.items() if "site" not in c.dims} | (more or {})
+    coords: dict[Any, Any] = {name: c for name, c in like.coords.items() if "site" not in c.dims}
+    coords.update(more or {})
     attrs = {"long_name": long_name, "units": units}
     return xr.DataArray(array, dims=(*leading, *dims), coords=coords, attrs=attrs, name=name)
 
@@ -83,7 +84,7 @@ def relabel_all(
     like: xr.DataArray, named: Mapping[str, tuple[Tensor | np.ndarray, str, str]], **dims: int
 ) -> xr.Dataset:
     """Several results as :func:`relabel` makes them: values, ``long_name`` and ``units`` by name."""
-    return xr.Dataset({n: relabel(like, x, n, label, units, **dims) for n, (x, label, units) in named.items()})
+    return xr.Dataset({n: relabel(like, x, n, label, units, None, **dims) for n, (x, label, units) in named.items()})
 
 
 def neighbour_mean(values: np.ndarray, lattice: Lattice) -> np.ndarray:

@@ -77,7 +77,7 @@ def chunks(column: Column, rows: int) -> tuple[int, ...]:
 
 def chained(digest: str, rows: np.ndarray) -> str:
     little = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
-    content = memoryview(little.reshape(-1).view(np.uint8)) if little.size else memoryview(b"")
+    content = little.reshape(-1).view(np.uint8).data if little.size else memoryview(b"")
     size = len(content) // max(1, len(rows))
     for row in range(len(rows)):
         content_hash = hashlib.sha256(digest.encode())

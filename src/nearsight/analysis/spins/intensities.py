@@ -81,7 +81,7 @@ def spin_structure_factor(
     phases = torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))
     amplitude = (modes[:, where[0], where[1]] * phases).sum(-1)
     flat = amplitude.abs().square().reshape(-1, 3, *amplitude.shape[1:]).sum(1) / lattice.n_sites**power
-    result = relabel(scalar_labels(labelled), flat, "S", "spin structure factor", "1", **sizes)
+    result = relabel(scalar_labels(labelled), flat, "S", "spin structure factor", "1", None, **sizes)
     return label_wave_vectors(result, k, tuple(sizes))
 
 

@@ -59,15 +59,16 @@ def structure_factor(
         amplitude = (modes * torch.from_numpy(np.exp(-1j * k @ lattice.basis.T))).sum(-1)
         intensity = amplitude.abs().square() / lattice.n_sites
 
-    label = ("S", "structure factor", units_of(labelled, 2))
+    units = units_of(labelled, 2)
     if not np.allclose(lattice.vectors, np.diag(np.diag(lattice.vectors)), atol=lattice.tolerance):
         names = tuple(f"h{j + 1}" for j in range(lattice.dim))
-        return label_wave_vectors(relabel(labelled, intensity, *label, **_sizes(names, lattice)), k, names)
+        result = relabel(labelled, intensity, "S", "structure factor", units, None, **_sizes(names, lattice))
+        return label_wave_vectors(result, k, names)
     axis = {
         name: xr.Variable(name, k[(*(slice(None) if i == j else 0 for i in range(lattice.dim)), j)], _momentum(name))
         for j, name in enumerate(AXES[: lattice.dim])
     }
-    return relabel(labelled, intensity, *label, more=axis, **_sizes(AXES, lattice))
+    return relabel(labelled, intensity, "S", "structure factor", units, axis, **_sizes(AXES, lattice))
 
 
 def _momentum(name: str) -> dict[str, str]:
@@ -112,7 +113,7 @@ def shell_average(
     leading = [d for d in S.dims if d not in names]
     ordered = S if S.dims[len(leading) :] == names else S.transpose(*leading, *names)
     rows = np.ascontiguousarray(ordered.values, np.float64).reshape(-1, lattice.n_cells)
-    coords = {name: c.variable for name, c in S.coords.items() if not set(c.dims) & set(names)}
+    coords = {name: c for name, c in S.coords.items() if not set(c.dims) & set(names)}
     coords["k"] = xr.Variable("k", shells.distance, {"long_name": "distance from Q", "units": "1/a"})
     coords["count"] = xr.Variable("k", shells.members, {"long_name": "wave vectors in the shell", "units": "1"})
     return xr.DataArray(
