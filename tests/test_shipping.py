@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 import nearsight as ns
+from nearsight import forcefields
 from nearsight.cli.app import app
 from nearsight.dynamics import OutOfRangeError
 from nearsight.forcefields import Card, ExtrapolationWarning, OnComponents, load, save
@@ -203,7 +204,7 @@ def test_the_guard_of_a_model_from_elsewhere_is_its_card(shipped, tmp_path):
         study.run(tmp_path / "run", config, only="simulate", model=tmp_path / "model")
 
 
-def test_models_of_other_studies_or_without_a_card_are_refused(shipped, tmp_path):
+def test_models_of_other_studies_or_without_a_card_are_refused(shipped, tmp_path, monkeypatch):
     jahn_teller = get("jahn_teller")
     with pytest.raises(ValueError, match="is one of the study 'holstein'"):
         jahn_teller.configure(model=shipped)
@@ -215,6 +216,7 @@ def test_models_of_other_studies_or_without_a_card_are_refused(shipped, tmp_path
     for name in ("learn_ising", "double_exchange"):  # the large run of the latter is judged by its small ones
         with pytest.raises(ValueError, match="takes no model"):
             get(name).of_model()
+    monkeypatch.setattr(forcefields.shipped, "SHIPPED", tmp_path / "none")
     with pytest.raises(ValueError, match="No model of the study 'falicov_kimball' comes with the library"):
         get("falicov_kimball").configure(model="pretrained")
 

@@ -256,6 +256,18 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["log"] and (tmp_path / "log").read_text() == "old"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs permissions")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_of_tensors_may_be_read_by_whom_other_new_files_may(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        save_tensors(tmp_path / "tensors", {"x": torch.ones(3)})
+        write_atomic(tmp_path / "text", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "tensors").stat().st_mode == (tmp_path / "text").stat().st_mode
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
 def test_tensors_are_written_without_a_second_copy_in_memory(tmp_path):
     script = """

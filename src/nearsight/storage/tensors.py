@@ -42,8 +42,11 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
     # One entry only: safetensors writes several in random order, and equal content shall leave equal files.
     head = {HEAD: json.dumps({"texts": texts, "hash": _hash(contiguous, texts)}, sort_keys=True)}
     with atomic_file(path) as temporary:  # without the whole file in memory beside the tensors
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode  # as the user has it for new files; safetensors makes them private
         try:
             safetensors.torch.save_file(contiguous, temporary, head)
+            temporary.chmod(mode)
         except safetensors.SafetensorError as error:  # of the disk, as a rule, told as a text
             if known := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(known[1]), os.strerror(int(known[1]))) from error
