@@ -143,7 +143,7 @@ class Card:
         if self.audit:
             rows = zip(*(self.audit[name] for name in ("time", "rms", "rms_low", "rms_high", "scale")), strict=True)
             for t, rms, low, high, scale in rows:
-                yield f"audit at t = {t:.4g}: rms force error {rms:.3g} [{low:.3g}, {high:.3g}], force {scale:.3g}"
+                yield f"audit at t = {t:.4g}: rms error {rms:.3g} [{low:.3g}, {high:.3g}] of {scale:.3g}"
         if made:
             yield f"made by {made}"
 

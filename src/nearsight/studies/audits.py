@@ -20,8 +20,8 @@ from nearsight.studies.run import Run
 from nearsight.studies.settings import Section
 from nearsight.studies.system import System
 
-GROUP = "audit"
-"""In ``observables.nc``."""
+GROUP, HOPS = "audit", "audit_of_hops"
+"""In ``observables.nc``: of forces, and of what hops cost."""
 TEXTS = ("boundary", "solver")
 DOMINANT = 0.2
 """A site that makes more of the mean square than this is worth a word: the interval knows little of others like it."""

@@ -17,6 +17,7 @@ from nearsight.moves import LearnedMoves
 from nearsight.networks import GroupCNN, SpinCNN
 from nearsight.studies import audits
 from nearsight.studies.checks import Check
+from nearsight.studies.observables import names as recorded
 from nearsight.studies.run import Run
 from nearsight.studies.snapshots import split
 
@@ -73,8 +74,7 @@ def ship(run: Run, folder: str | Path | None = None) -> Path:
     target = (SHIPPED if folder is None else Path(folder)) / study.name
     model, counted = _with_intervals(study, run, config, model)
     errors = [_told(check) for check in run._checked().get("validate", ()) if check.value is not None]
-    audit = audits.stored(run)
-    found = {} if audit is None else _audited(audit)
+    found = _audited(run)
     forcefields.save(model, target, card=replace(card(study, run, config), errors=[*errors, *counted], audit=found))
     size = sum(file.stat().st_size for file in target.iterdir())
     if folder is None and size > LARGEST:
@@ -107,7 +107,13 @@ def _told(check: Check) -> dict[str, Any]:
     return {name: told[name] for name in KEPT if told.get(name) not in (None, "")}
 
 
-def _audited(data: Any) -> dict[str, Any]:
+def _audited(run: Run) -> dict[str, Any]:
     """The first audited quench, along its audits."""
-    one = data.isel(quench=0).dropna("audit", how="all", subset=["rms"])
-    return {name: one[name].values.astype(float).tolist() for name in AUDITED}
+    audit = audits.stored(run)
+    if audit is not None:
+        one = audit.isel(quench=0).dropna("audit", how="all", subset=["rms"])
+    elif audits.HOPS in recorded(run.path / "observables.nc"):
+        one = run.observable(audits.HOPS)
+    else:
+        return {}
+    return {name: one[name].values.astype(float).tolist() for name in AUDITED if name in one}

@@ -44,11 +44,12 @@ from nearsight.lattices import Lattice, square
 from nearsight.moves import ExactMoves, LearnedMoves, MoveEnergies
 from nearsight.networks import EmbeddedNetwork
 from nearsight.parallel import resumable, threads
-from nearsight.studies import figures, moving
+from nearsight.studies import audits, figures, moving
 from nearsight.studies.checks import DISSERTATION, Above, Check, Published
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, logarithmic_growth, with_fits
 from nearsight.studies.moving import Comparison, Large, MoveConfig, MoveStudy, Trajectories
+from nearsight.studies.observables import names as recorded
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, caveats
 from nearsight.studies.run import Run
@@ -295,8 +296,8 @@ def _barriers(run: Run, c: Config) -> Any:
 
 
 def _audit(run: Run, c: Config) -> Any:
-    data = run.observable("audit_of_hops")
-    if "rms" not in data:
+    data = run.observable(audits.HOPS) if audits.HOPS in recorded(run.path / "observables.nc") else xr.Dataset()
+    if "rms" not in data:  # earlier versions did not audit hops
         return {}
     label = {"long_name": "error of ΔF on the large lattice, rms", "units": "t"}
     shown = xr.Dataset({"mean": data.rms.assign_attrs(label), "error": (data.rms_high - data.rms_low) / 4})
@@ -350,7 +351,7 @@ STUDY = MoveStudy(
     },
     snapshots=partial(moving.compare_moves, published=PAPER_ERROR, target=0.005, labels=10**5),
     analyse=analyse,
-    more={"simulate": {"audit_of_hops": moving.audit_large}},
+    more={"simulate": {audits.HOPS: moving.audit_large}},
     extra={"simulate": (Stage("barrier", _barrier, BARRIER),)},
     notes=_notes,
     symbols={"R": "half height of C(r), the size of super-clusters", "S": "structure factor of the sublattices"},
