@@ -157,7 +157,9 @@ def scalar_chirality(spins: SpinField, lattice: Lattice, *, dims: tuple[str, ...
     return _on_plaquettes(labelled, chi, faces, "chi", "scalar chirality")
 
 
-def _on_plaquettes(like: xr.DataArray, values: np.ndarray, faces: Plaquettes, *names: str) -> xr.DataArray:
+def _on_plaquettes(
+    like: xr.DataArray, values: np.ndarray, faces: Plaquettes, name: str, long_name: str
+) -> xr.DataArray:
     """Values ``(batch, plaquette)`` with the labels of a spin field, and the centres as coordinates x, y."""
-    result = relabel(scalar_labels(like), values, *names, plaquette=len(faces))
+    result = relabel(scalar_labels(like), values, name, long_name, plaquette=len(faces))
     return result.assign_coords(x=("plaquette", faces.centres[:, 0]), y=("plaquette", faces.centres[:, 1]))
