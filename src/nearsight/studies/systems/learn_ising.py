@@ -21,7 +21,8 @@ sizes and temperatures, with what their error bars make of every prediction.
 which are known exactly (B. Kaufman, Phys. Rev. 76, 1232 (1949)). The entropy per spin of the 8 × 8 torus at
 β = 0.4407 is 0.282357; kT_c = 2.269185 J.
 
-**Cost.** `quick`: 10⁷ observations at each temperature, about fifteen minutes on two cores. `paper`: 5.12·10⁷, about an hour and a half.
+**Cost.** `quick`: 10⁷ observations at each temperature, about fifteen minutes on two cores. `paper`: 5.12·10⁷, an hour
+and a half.
 
     nearsight run learn_ising --preset quick
     nearsight run learn_ising --preset quick --set betas=[0.44]          # another temperature
