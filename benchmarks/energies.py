@@ -101,7 +101,8 @@ def main(beta: float, count: int, seconds: float) -> None:
     best = network("4 hidden spins, from the logistic", hidden, LikelihoodOptions(), seconds / 2)
     rng = torch.Generator().manual_seed(3)
     states = true.random_states(rng, 200_000)
-    labels = torch.cat([best(part) for part in states.split(4096)]).double()
+    with torch.no_grad():  # graphs of all labels would be kept until the last
+        labels = torch.cat([best(part) for part in states.split(4096)]).double()
     start = time.process_time()
     tiles = distil(labels, seen.lattice, states, rng=rng)
     add("its tiles, least squares", tiles.parameters, time.process_time() - start, "", tiles.model.energy)
