@@ -69,9 +69,9 @@ def record(run: Run, found: Mapping[str, xr.Dataset], systems: Mapping[str, Syst
     return [check for name in names for check in _checks(name, found[name], systems[name])]
 
 
-def stored(run: Run) -> xr.Dataset | None:
+def stored(run: Run, group: str = GROUP) -> xr.Dataset | None:
     """The audits of a run, if there were any."""
-    return run.observable(GROUP) if GROUP in recorded(run.path / "observables.nc") else None
+    return run.observable(group) if group in recorded(run.path / "observables.nc") else None
 
 
 def _summary(found: xr.Dataset, system: System) -> xr.Dataset:
@@ -88,21 +88,30 @@ def _referee(one: xr.Dataset) -> str:
     return f"{who} with an error of {error:.1g}" if error else who
 
 
+def error_check(
+    label: str, one: xr.Dataset, *, time: str, exact: str, sampled: str, unit: str = "", more: str = ""
+) -> Check:
+    """The rms error that one audit found, beside the rms of what is ``exact``, from so many that were ``sampled``."""
+    unsure = "" if bool(one.converged) else "; NOT CONVERGED: larger patches would cost more than the budget"
+    return Check(
+        label,
+        value=float(one.rms),
+        error=float(one.rms_high - one.rms_low) / 4,
+        unit=unit,
+        note=f"t = {time}; {100 * float(one.rms / one.scale):.2g} % of the rms exact {exact}; "
+        f"{one.sizes['sample']} {sampled} against {_referee(one)}{more}{unsure}",
+    )
+
+
 def _checks(name: str, found: xr.Dataset, system: System) -> list[Check]:
     last, worst = found.isel(audit=-1), found.isel(audit=int(np.argmax(found.rms.values)))
 
     def check(which: str, one: xr.Dataset) -> Check:
         share = float(one.largest_share)
+        label = f"force error in the large quench{f' ({name})' if name else ''}, {which}"
+        time = f"{rounded(float(one.time) / system.unit)} {system.time}"
         alone = f"; one site makes {100 * share:.0f} % of it" if share > DOMINANT else ""
-        unsure = "" if bool(one.converged) else "; NOT CONVERGED: larger patches would cost more than the budget"
-        return Check(
-            f"force error in the large quench{f' ({name})' if name else ''}, {which}",
-            value=float(one.rms),
-            error=float(one.rms_high - one.rms_low) / 4,
-            note=f"t = {rounded(float(one.time) / system.unit)} {system.time}; "
-            f"{100 * float(one.rms / one.scale):.2g} % of the rms exact force; "
-            f"{one.sizes['sample']} sites against {_referee(one)}{alone}{unsure}",
-        )
+        return error_check(label, one, time=time, exact="force", sampled="sites", more=alone)
 
     found_inside = [] if "covered" not in found else _coverage(name, found)
     return [check("rms at the end", last), check("largest rms", worst), *found_inside]

@@ -23,6 +23,7 @@ from nearsight.moves import LearnedMoves, MoveEnergies
 from nearsight.parallel import once, threads
 from nearsight.storage import rounded
 from nearsight.studies import quench
+from nearsight.studies.audits import error_check
 from nearsight.studies.checks import Above, Below, Check, Published
 from nearsight.studies.ensembles import Quench, carried_out
 from nearsight.studies.locality import HopTarget
@@ -251,16 +252,8 @@ def audit_large(study: QuenchStudy, run: Run, config: Any) -> tuple[xr.Dataset, 
     data = xr.concat(found, dim=maps.time)
 
     def check(which: str, one: xr.Dataset) -> Check:
-        unsure = "" if bool(one.converged) else "; NOT CONVERGED: larger patches would cost more than the budget"
-        return Check(
-            f"error of hop energies in the large quench, {which}",
-            float(one.rms),
-            float(one.rms_high - one.rms_low) / 4,
-            "t",
-            note=f"t = {rounded(float(one.time))}; {100 * float(one.rms / one.scale):.2g} % of the rms exact energy; "
-            f"{hops} hops against {one.boundary.values} patches of radius {int(one.radius)} with an error of "
-            f"{float(one.referee_error):.1g}{unsure}",
-        )
+        label, time = f"error of hop energies in the large quench, {which}", f"{rounded(float(one.time))}"
+        return error_check(label, one, time=time, exact="energy", sampled="hops", unit="t")
 
     worst = data.isel(time=int(np.argmax(data.rms.values)))
     return data, [check("rms at the end", data.isel(time=-1)), check("largest rms", worst)]

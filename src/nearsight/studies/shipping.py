@@ -17,7 +17,6 @@ from nearsight.moves import LearnedMoves
 from nearsight.networks import GroupCNN, SpinCNN
 from nearsight.studies import audits
 from nearsight.studies.checks import Check
-from nearsight.studies.observables import names as recorded
 from nearsight.studies.run import Run
 from nearsight.studies.snapshots import split
 
@@ -109,11 +108,10 @@ def _told(check: Check) -> dict[str, Any]:
 
 def _audited(run: Run) -> dict[str, Any]:
     """The first audited quench, along its audits."""
-    audit = audits.stored(run)
-    if audit is not None:
+    if (audit := audits.stored(run)) is not None:
         one = audit.isel(quench=0).dropna("audit", how="all", subset=["rms"])
-    elif audits.HOPS in recorded(run.path / "observables.nc"):
-        one = run.observable(audits.HOPS)
+    elif (hops := audits.stored(run, audits.HOPS)) is not None:
+        one = hops
     else:
         return {}
     return {name: one[name].values.astype(float).tolist() for name in AUDITED if name in one}

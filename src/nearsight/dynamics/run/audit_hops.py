@@ -181,15 +181,16 @@ class _Referee:
     ) -> tuple[_Costs, float, int, str, bool, float]:
         """Costs, their error, radius and boundary of the patches, whether the error is small enough, seconds."""
         pilot, rest = np.arange(len(judged))[:PILOT], np.arange(len(judged))[PILOT:]
-        history, spent, tried = {b: _History() for b in boundaries}, 0.0, 0
+        history, trials, spent, tried = {b: _History() for b in boundaries}, {}, 0.0, 0
         name: Boundary = boundaries[0]
         for radius in RADII:
             cost = {b: self._seconds(radius, b) for b in boundaries}
             trial = len(pilot) * sum(cost.values())
             if tried and spent + trial + len(rest) * min(cost.values()) > budget:
                 break
+            trials = {b: self._costs(pilot, radius, b) for b in boundaries}
             for b, known in history.items():
-                known.add(self._free(self._costs(pilot, radius, b)), _rms, self._is_whole(radius), 0.0)
+                known.add(self._free(trials[b]), _rms, self._is_whole(radius), 0.0)
             if len(history) > 1 and not self._is_whole(radius):  # what boundaries decide is not known
                 apart = _rms(torch.stack([known.force for known in history.values()]).std(0))
                 for known in history.values():
@@ -199,7 +200,7 @@ class _Referee:
             best = history[name]
             if best.error <= PART * _rms(judged[:PILOT] - best.force):
                 break
-        costs = self._costs(np.concatenate([pilot, rest]), tried, name)
+        costs = _Costs(*map(torch.cat, zip(trials[name], self._costs(rest, tried, name), strict=True)))
         costs = costs._replace(grand=self._free(costs))
         spent += len(rest) * self._seconds(tried, name)
         error, whole = history[name].error, self._is_whole(tried)

@@ -49,7 +49,6 @@ from nearsight.studies.checks import DISSERTATION, Above, Check, Published
 from nearsight.studies.ensembles import at_end
 from nearsight.studies.fits import attempted, exponent, fits, grows_freely, growth_law, logarithmic_growth, with_fits
 from nearsight.studies.moving import Comparison, Large, MoveConfig, MoveStudy, Trajectories
-from nearsight.studies.observables import names as recorded
 from nearsight.studies.options import Count, Positive
 from nearsight.studies.quench import Compared, caveats
 from nearsight.studies.run import Run
@@ -296,8 +295,8 @@ def _barriers(run: Run, c: Config) -> Any:
 
 
 def _audit(run: Run, c: Config) -> Any:
-    data = run.observable(audits.HOPS) if audits.HOPS in recorded(run.path / "observables.nc") else xr.Dataset()
-    if "rms" not in data:  # earlier versions did not audit hops
+    data = audits.stored(run, audits.HOPS)
+    if data is None or "rms" not in data:  # earlier versions did not audit hops
         return {}
     label = {"long_name": "error of ΔF on the large lattice, rms", "units": "t"}
     shown = xr.Dataset({"mean": data.rms.assign_attrs(label), "error": (data.rms_high - data.rms_low) / 4})
